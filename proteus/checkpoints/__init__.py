@@ -1,0 +1,7 @@
+"""Reading, recognising and writing weights; nothing is ever unpickled into code."""
+
+from proteus.checkpoints.export import export_backbone
+from proteus.checkpoints.keys import to_timm_keys
+from proteus.checkpoints.read import CheckpointError, load_strictly, read_state_dict
+
+__all__ = ["CheckpointError", "export_backbone", "load_strictly", "read_state_dict", "to_timm_keys"]

@@ -1,0 +1,101 @@
+"""From a file to tensors, safely."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+# Where the weights stand inside the checkpoints of the toolboxes whose files we are given.
+_NESTS = ("state_dict", "model", "teacher", "student")
+
+
+class CheckpointError(ValueError):
+    """A weight file that is missing, unreadable, unsafe, or made for another model."""
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a ``.safetensors``, ``.pth``/``.pt``/``.bin``, or the packaged ViT's ``.onnx`` file.
+
+    Pickled files are opened with ``weights_only=True``: tensors and plain containers alone, no code is run.
+    A checkpoint that nests its weights under ``state_dict`` or ``model`` is unwrapped.
+
+    Raises:
+        CheckpointError: The file is missing, is no weight file, or would run code when opened.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"weights not found: {path}{_neighbours(path)}")
+    if path.suffix == ".onnx":
+        from proteus.checkpoints.onnx import read_packaged_vit
+
+        return read_packaged_vit(path)
+    content = _open(path)
+    for nest in _NESTS:
+        if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
+            content = content[nest]
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if content else {}
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors by name: expected a state dict")
+    return tensors
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load ``state`` into ``model`` if and only if every name and shape fits.
+
+    Raises:
+        CheckpointError: Names what is missing, left over, or of another shape, and what the file seems to be.
+    """
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    shapes = [f"{key}: file {given[key]}, model {own[key]}" for key in own if key in given and given[key] != own[key]]
+    missing = [key for key in own if key not in given]
+    left_over = [key for key in given if key not in own]
+    if shapes or missing or left_over:
+        lines = [f"{source} does not fit the model it is meant for ({_describe(own)}; the file: {_describe(given)})"]
+        for title, rows in (("other shape", shapes), ("missing in the file", missing), ("not in the model", left_over)):
+            if rows:
+                lines.append(f"  {title} ({len(rows)}): {'; '.join(rows[:3])}{' ...' if len(rows) > 3 else ''}")
+        lines.append(
+            "  use that architecture's weights, or set arch, patch_size, reg_tokens or init_values to match the file"
+        )
+        raise CheckpointError("\n".join(lines))
+    model.load_state_dict(dict(state))
+
+
+def _open(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is a pickle that holds more than tensors, and opening it could run code, so it was not opened "
+            f"({str(error).splitlines()[0]}). If you trust its author, re-save only the weights where it was made: "
+            "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+        ) from error
+    except Exception as error:  # the libraries raise many kinds for a damaged file; all mean the same to the reader
+        raise CheckpointError(f"{path} cannot be read as weights ({type(error).__name__}: {error})") from error
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (there is no folder {path.parent})"
+    near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""
+
+
+def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What a state dict with timm's ViT names is, in a few words."""
+    blocks = {key.split(".")[1] for key in shapes if key.startswith("blocks.")}
+    patch = shapes.get("patch_embed.proj.weight")
+    if not blocks or patch is None:
+        return f"{len(shapes)} tensors, no ViT"
+    registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
+    return f"ViT of width {patch[0]}, {len(blocks)} blocks, patch {patch[-1]}, {registers} registers"

@@ -1,0 +1,244 @@
+"""Vision transformers: timm's architecture, with DINOv2's position interpolation and a mask token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
+from proteus.models.backbones.pos_embed import interpolate_pos_embed
+from proteus.registry import MODELS
+from proteus.structures import Features
+
+ARCHITECTURES = {
+    "tiny": "vit_tiny_patch16_224",
+    "small": "vit_small_patch14_dinov2",
+    "base": "vit_base_patch14_dinov2",
+    "large": "vit_large_patch14_dinov2",
+    "giant": "vit_giant_patch14_dinov2",
+}
+
+
+@MODELS.register_module()
+class ViT(nn.Module):
+    """A vision transformer of the DINOv2 form, built by timm.
+
+    Weights are random as DINOv2's student is (protocols A.5: truncated normal 0.02, LayerScale 1.0) unless
+    ``checkpoint`` is given. Any input whose sides are multiples of ``patch_size`` is accepted.
+
+    Args:
+        arch: ``tiny``, ``small``, ``base``, ``large``, ``giant``, or the name of any timm model that is a plain
+            ``VisionTransformer``.
+        img_size: Side in pixels that the position embedding is made for.
+        patch_size: Side of a patch in pixels.
+        embed_dim: Width; the architecture's own by default.
+        depth: Number of blocks; the architecture's own by default.
+        num_heads: Attention heads; the architecture's own by default.
+        init_values: Initial LayerScale; ``None`` builds blocks without LayerScale.
+        reg_tokens: Register tokens, which ``Features`` leaves out.
+        drop_path_rate: Stochastic depth of the last block, growing linearly from 0.
+        mask_token: Whether the model can replace patches by a learnt token (needed by a masked objective).
+        interpolate_antialias: See :func:`interpolate_pos_embed`.
+        interpolate_offset: See :func:`interpolate_pos_embed`.
+        checkpoint: File with the weights, in any form that :func:`proteus.checkpoints.to_timm_keys` knows.
+
+    Raises:
+        ValueError: ``arch`` is unknown, or a size does not fit.
+        CheckpointError: ``checkpoint`` cannot be read or holds another model.
+    """
+
+    def __init__(
+        self,
+        arch: str = "small",
+        img_size: int = 224,
+        patch_size: int = 14,
+        embed_dim: int | None = None,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        init_values: float | None = 1.0,
+        reg_tokens: int = 0,
+        drop_path_rate: float = 0.0,
+        mask_token: bool = False,
+        interpolate_antialias: bool = False,
+        interpolate_offset: float = 0.1,
+        checkpoint: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        if img_size % patch_size:
+            raise ValueError(
+                f"img_size={img_size} is not a multiple of patch_size={patch_size}: "
+                f"write {img_size // patch_size * patch_size} or {(img_size // patch_size + 1) * patch_size}"
+            )
+        sizes: dict[str, Any] = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+        self.vit = _create(
+            arch,
+            img_size=img_size,
+            patch_size=patch_size,
+            init_values=init_values,
+            reg_tokens=reg_tokens,
+            no_embed_class=reg_tokens > 0,
+            drop_path_rate=drop_path_rate,
+            **{key: value for key, value in sizes.items() if value is not None},
+        )
+        self.img_size = img_size
+        self.patch_size = patch_size
+        self.embed_dim: int = self.vit.embed_dim
+        self.interpolate_antialias = interpolate_antialias
+        self.interpolate_offset = interpolate_offset
+        self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
+        if checkpoint is not None:
+            self.load(checkpoint)
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.vit.blocks)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of an image of ``img_size``."""
+        return (self.img_size // self.patch_size,) * 2
+
+    def init_weights(self) -> None:
+        """Nothing to do: the constructor has initialised or loaded. MMEngine would otherwise ask timm to start over."""
+
+    def load(self, checkpoint: str | Path) -> None:
+        """Load weights; position embeddings learnt on another (square) grid are interpolated to this one.
+
+        A mask token in the file is taken if this model has one and left otherwise.
+
+        Raises:
+            CheckpointError: The file cannot be read, or holds another architecture, width or patch size.
+        """
+        state = to_timm_keys(read_state_dict(checkpoint))
+        mask_token = state.pop("mask_token", None)
+        load_strictly(self.vit, self._fit_positions(state), checkpoint)
+        if self.mask_token is not None and mask_token is not None:
+            self.mask_token.data.copy_(mask_token.view_as(self.mask_token))
+
+    def _fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        vit, positions = self.vit, state.get("pos_embed")
+        if positions is None or positions.shape[-1] != self.embed_dim:
+            return state
+        side = math.isqrt(positions.shape[1])
+        has_cls = positions.shape[1] != side**2
+        if has_cls and vit.no_embed_class and "cls_token" in state:
+            # Meta keeps a position for cls beside registers; timm adds it to the cls token once and for all.
+            state = {**state, "cls_token": state["cls_token"] + positions[:, :1]}
+            positions = positions[:, 1:]
+        if positions.shape[1] - side**2 in (0, 1):
+            positions = interpolate_pos_embed(
+                positions, (side, side), self.grid, self.interpolate_antialias, self.interpolate_offset
+            )
+        return {**state, "pos_embed": positions}
+
+    def forward(self, images: Tensor, masks: Tensor | None = None) -> Features:
+        """Encode images; features are those after the final LayerNorm.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            masks: ``(B, h * w)`` bool; True patches are replaced by the mask token after the patch embedding and
+                before the position embedding is added (protocols A.7).
+
+        Returns:
+            ``Features`` of width ``embed_dim``.
+        """
+        tokens, grid = self._embed(images, masks)
+        return self._features(self.vit.norm(self.vit.blocks(tokens)), grid)
+
+    def levels(self, images: Tensor, indices: Sequence[int], norm: bool = True) -> tuple[Features, ...]:
+        """The outputs of several blocks, in ascending order of block.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            indices: Blocks, counted from 0; negative from the end.
+            norm: Pass each through the final LayerNorm (DINOv2's linear probe does, mmseg's necks do not).
+
+        Raises:
+            IndexError: A block that does not exist.
+        """
+        wanted = self._blocks(indices)
+        tokens, grid = self._embed(images, None)
+        outputs = []
+        for index, block in enumerate(self.vit.blocks[: max(wanted) + 1]):
+            tokens = block(tokens)
+            if index in wanted:
+                outputs.append(self._features(self.vit.norm(tokens) if norm else tokens, grid))
+        return tuple(outputs)
+
+    def _blocks(self, indices: Sequence[int]) -> set[int]:
+        wrong = [index for index in indices if not -self.depth <= index < self.depth]
+        if wrong or not indices:
+            raise IndexError(f"blocks {list(indices)} asked of a ViT with {self.depth} (0 to {self.depth - 1})")
+        return {index % self.depth for index in indices}
+
+    def _embed(self, images: Tensor, masks: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
+        height, width = images.shape[-2:]
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(f"images of {height}x{width} px do not divide into patches of {self.patch_size} px")
+        patches = self.vit.patch_embed(images)
+        grid = (patches.shape[1], patches.shape[2])
+        patches = patches.flatten(1, 2)
+        if masks is not None:
+            if self.mask_token is None:
+                raise ValueError("masks were given to a ViT built with mask_token=False: set mask_token=True")
+            patches = torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
+        return self.vit.norm_pre(self._add_positions(patches, grid)), grid
+
+    def _add_positions(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        vit = self.vit
+        positions = interpolate_pos_embed(
+            vit.pos_embed, vit.patch_embed.grid_size, grid, self.interpolate_antialias, self.interpolate_offset
+        )
+        prefix = [vit.cls_token] if vit.reg_token is None else [vit.cls_token, vit.reg_token]
+        prefix = [token.expand(len(patches), -1, -1) for token in prefix]
+        if vit.no_embed_class:
+            return torch.cat([*prefix, patches + positions], dim=1)
+        return torch.cat([*prefix, patches], dim=1) + positions
+
+    def _features(self, tokens: Tensor, grid: tuple[int, int]) -> Features:
+        return Features(tokens[:, 0], tokens[:, self.vit.num_prefix_tokens :], grid)
+
+
+@MODELS.register_module()
+class DenseViT(ViT):
+    """A ViT that returns feature maps of several blocks: the backbone that mmseg's and other dense heads expect.
+
+    Args:
+        out_indices: Blocks whose outputs are returned.
+        final_norm: Pass each through the final LayerNorm.
+        **vit: As for :class:`ViT`.
+    """
+
+    def __init__(self, out_indices: Sequence[int] = (3, 5, 7, 11), final_norm: bool = False, **vit: Any) -> None:
+        super().__init__(**vit)
+        self._blocks(out_indices)
+        self.out_indices = tuple(out_indices)
+        self.final_norm = final_norm
+
+    def forward(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Return one ``(B, D, h, w)`` map for each of ``out_indices``; dense models take no masks."""
+        if masks is not None:
+            raise ValueError("DenseViT takes no masks: use ViT")
+        return tuple(level.maps for level in self.levels(images, self.out_indices, norm=self.final_norm))
+
+
+def _create(arch: str, **options: Any) -> VisionTransformer:
+    name = ARCHITECTURES.get(arch, arch)
+    if not timm.is_model(name):
+        near = get_close_matches(arch, [*ARCHITECTURES, *timm.list_models("vit_*")], n=3)
+        raise ValueError(f"arch={arch!r} is no ViT of ours ({', '.join(ARCHITECTURES)}) or timm's; nearest: {near}")
+    model = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
+    if not isinstance(model, VisionTransformer) or model.cls_token is None or model.pos_embed is None:
+        raise ValueError(
+            f"arch={arch!r} is a {type(model).__name__} without learnt positions and cls token: not a plain ViT"
+        )
+    return model

@@ -1,0 +1,6 @@
+"""The model that MMEngine's runner trains."""
+
+from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
+from proteus.models.distillers.distiller import Distiller
+
+__all__ = ["DistillDataPreprocessor", "Distiller"]

@@ -1,0 +1,93 @@
+"""What an objective is given, and what it must answer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from proteus.registry import MODELS
+from proteus.structures import Features
+
+
+@dataclass(frozen=True)
+class Views:
+    """The features of one training step.
+
+    Attributes:
+        teacher: Teacher's features of the clean images, ``(B, ...)``.
+        student: Student's features of the clean images, ``(B, ...)``.
+        masked: Student's features of the first ``M`` images with patches masked, ``(M, ...)``, if any objective
+            asks for them.
+        mask_indices: ``(K,)`` int64, the masked patches as rows of the first ``M`` images' flattened patches.
+    """
+
+    teacher: Features
+    student: Features
+    masked: Features | None = None
+    mask_indices: Tensor | None = None
+
+
+class Objective(nn.Module):
+    """One term of the loss: a head and a loss between some tokens of the student and of the teacher.
+
+    A subclass says which tokens. Of these two facts the distiller keeps itself informed:
+
+    - ``needs_masks``: it reads ``Views.masked``.
+    - ``needs_equal_grids``: it compares patch by patch.
+
+    Args:
+        student_dim: Width of the student's tokens; the distiller fills it in.
+        teacher_dim: Width of the teacher's tokens; the distiller fills it in.
+        weight: Factor of the term in the total (the lambdas of eq. 8).
+        head: Config of the distill head.
+        loss: Config of the loss.
+    """
+
+    needs_masks: ClassVar[bool] = False
+    needs_equal_grids: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        weight: float = 1.0,
+        head: dict[str, Any] | None = None,
+        loss: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.head = build_head(head, student_dim, teacher_dim)
+        self.loss = MODELS.build(loss or {"type": "MSELoss"})
+
+    @abstractmethod
+    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+        """Compute the unweighted term.
+
+        Args:
+            views: The step's features.
+            terms: Unweighted terms of the objectives that stand before this one in the config.
+
+        Returns:
+            A scalar in float32.
+        """
+
+    def predict(self, student: Features) -> dict[str, Tensor]:
+        """What this objective's head makes of clean images, in the teacher's width.
+
+        Returns:
+            ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)``.
+        """
+        return {}
+
+    def compare(self, head: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of ``head(student)`` against ``teacher``, in float32 whatever the autocast."""
+        return self.loss(head(student).float(), teacher.float())
+
+
+def build_head(config: dict[str, Any] | None, student_dim: int, teacher_dim: int) -> nn.Module:
+    """Build a distill head between two widths."""
+    return MODELS.build(config or {"type": "DistillHead"}, default_args={"in_dim": student_dim, "out_dim": teacher_dim})

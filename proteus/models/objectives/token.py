@@ -1,0 +1,26 @@
+"""Token-level objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from proteus.models.objectives.objective import Objective, Views
+from proteus.registry import MODELS
+from proteus.structures import Features
+
+
+@MODELS.register_module()
+class TokenObjective(Objective):
+    """The student's cls token of the clean image, mapped, equals the teacher's (eq. 4 and 5)."""
+
+    needs_equal_grids = False
+
+    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss over ``(B, Dt)``."""
+        return self.compare(self.head, views.student.cls, views.teacher.cls)
+
+    def predict(self, student: Features) -> dict[str, Tensor]:
+        """Return the mapped cls token."""
+        return {"cls": self.head(student.cls)}

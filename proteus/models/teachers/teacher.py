@@ -1,0 +1,117 @@
+"""The frozen model that is distilled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from proteus.registry import MODELS
+from proteus.structures import Features
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@MODELS.register_module()
+class Teacher(nn.Module):
+    """A frozen backbone with its own statistics, input size and dtype.
+
+    It never trains (``train()`` leaves it in eval mode), gives no gradient, and its owner keeps it outside its own
+    parameters, so that no checkpoint, optimizer, EMA or broadcast between ranks ever sees it.
+
+    Args:
+        backbone: Config of the backbone; its ``checkpoint`` names the weights.
+        mean: Channel means it was trained with, for images in [0, 1].
+        std: Channel standard deviations, likewise.
+        img_size: Side in pixels to which images are resized (bicubic, antialiased) before they enter; their own
+            size by default.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on GPUs that have it, else float32.
+        compile: Compile the backbone with ``torch.compile``.
+        input_mean: Statistics that the incoming images are normalised with; the distiller fills them in.
+        input_std: Likewise.
+
+    Raises:
+        ValueError: ``dtype`` is not one of those.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        img_size: int | None = None,
+        dtype: str = "auto",
+        compile: bool = False,
+        input_mean: Sequence[float] | None = None,
+        input_std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise ValueError(f"teacher.dtype={dtype!r}: write 'auto', 'float32', 'bfloat16' or 'float16'")
+        self.backbone = MODELS.build(backbone).requires_grad_(False)
+        if compile:
+            self.backbone.compile()
+        self.img_size = img_size
+        self.dtype = dtype
+        # x = (image - input_mean) / input_std  ->  (image - mean) / std is one multiplication and one addition.
+        scale = [i / s for i, s in zip(input_std or std, std, strict=True)]
+        shift = [(i - m) / s for i, m, s in zip(input_mean or mean, mean, std, strict=True)]
+        self.same_statistics = scale == [1.0] * len(scale) and not any(shift)
+        self.register_buffer("scale", torch.tensor(scale).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).view(1, -1, 1, 1), persistent=False)
+        super().train(False)
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the tokens."""
+        return self.backbone.embed_dim
+
+    def grid_for(self, img_size: int) -> tuple[int, int]:
+        """``(h, w)`` of the patches it makes of square images of ``img_size`` pixels."""
+        return ((self.img_size or img_size) // self.backbone.patch_size,) * 2
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in eval mode, whatever ``mode`` is."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        # An EMA deep-copies the model that owns this teacher; what never changes can be shared.
+        return self
+
+    def to_device(self, device: torch.device) -> None:
+        """Move the weights to ``device`` in the dtype that is right there."""
+        dtype = getattr(torch, self.dtype) if self.dtype != "auto" else _best_dtype(device)
+        self.to(device)
+        self.backbone.to(dtype)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Features:
+        """Encode images that are normalised with ``input_mean`` and ``input_std``.
+
+        Args:
+            images: ``(B, 3, H, W)``.
+
+        Returns:
+            ``Features`` in float32, after the backbone's final LayerNorm, without gradient.
+        """
+        if not self.same_statistics:
+            images = torch.addcmul(self.shift, images, self.scale)
+        if self.img_size is not None and images.shape[-1] != self.img_size:
+            images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
+        weight = next(self.backbone.parameters())
+        with torch.autocast(images.device.type, enabled=False):
+            features = self.backbone(images.to(weight.dtype))
+        return Features(features.cls.float(), features.patches.float(), features.grid)
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
