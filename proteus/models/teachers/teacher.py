@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
 from proteus.structures import Features
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @MODELS.register_module()
@@ -44,8 +42,8 @@ class Teacher(nn.Module):
     def __init__(
         self,
         backbone: dict[str, Any],
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+        std: Sequence[float] = IMAGENET_DEFAULT_STD,
         img_size: int | None = None,
         dtype: str = "auto",
         compile: bool = False,

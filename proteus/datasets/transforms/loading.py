@@ -1,0 +1,32 @@
+"""From a file to pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from proteus.registry import TRANSFORMS
+
+
+class CorruptImageError(ValueError):
+    """An image file that cannot be read to its end."""
+
+
+@TRANSFORMS.register_module()
+class LoadImage:
+    """Read ``img_path`` into ``img``, a PIL image in RGB."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Decode the whole file.
+
+        Raises:
+            CorruptImageError: It is missing, no image, or cut short; the message is the path and the reason.
+        """
+        path = results["img_path"]
+        try:
+            with Image.open(path) as image:
+                results["img"] = image.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
+            raise CorruptImageError(f"{path} ({type(error).__name__}: {error})") from error
+        return results

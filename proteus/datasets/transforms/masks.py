@@ -1,0 +1,102 @@
+"""Which patches the student must recover."""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proteus.registry import TRANSFORMS
+
+
+class _Mask(ABC):
+    """Adds ``mask``, ``(h * w,)`` bool, for the tensor image in ``img``."""
+
+    def __init__(self, ratio: float | Sequence[float], patch_size: int) -> None:
+        self.low, self.high = (ratio, ratio) if isinstance(ratio, (int, float)) else ratio
+        if not 0 <= self.low <= self.high <= 1:
+            raise ValueError(f"{type(self).__name__}.ratio={ratio}: write a share in [0, 1], or (lowest, highest)")
+        self.patch_size = patch_size
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        height, width = (side // self.patch_size for side in results["img"].shape[-2:])
+        count = int(height * width * random.uniform(self.low, self.high))
+        results["mask"] = self.draw(height, width, count).flatten()
+        return results
+
+    @abstractmethod
+    def draw(self, height: int, width: int, count: int) -> Tensor:
+        """Choose about ``count`` of ``height * width`` patches; returns ``(height, width)`` bool."""
+
+
+@TRANSFORMS.register_module()
+class UniformMask(_Mask):
+    """Patches anywhere, each as likely as any other, exactly as many as asked: what was released (protocols A.7).
+
+    Args:
+        ratio: Share of the patches, or the range from which it is drawn for each image.
+        patch_size: Side of a patch in pixels.
+    """
+
+    def __init__(self, ratio: float | Sequence[float] = 0.5, patch_size: int = 14) -> None:
+        super().__init__(ratio, patch_size)
+
+    def draw(self, height: int, width: int, count: int) -> Tensor:
+        """Choose exactly ``count`` patches."""
+        mask = torch.zeros(height * width, dtype=torch.bool)
+        mask[torch.randperm(height * width)[:count]] = True
+        return mask.view(height, width)
+
+
+@TRANSFORMS.register_module()
+class BlockMask(_Mask):
+    """Rectangles of patches, as in iBOT (protocols A.7): what the paper's text names.
+
+    Blocks are added, each of an area between a ninth of the shorter side's square and what is still missing, until
+    the count is reached or ten attempts in a row add nothing; it is never exceeded.
+
+    Args:
+        ratio: Share of the patches, or the range from which it is drawn for each image.
+        patch_size: Side of a patch in pixels.
+        aspect: Range of a block's height over its width, drawn log-uniformly.
+    """
+
+    def __init__(
+        self,
+        ratio: float | Sequence[float] = (0.1, 0.5),
+        patch_size: int = 14,
+        aspect: Sequence[float] = (0.3, 1 / 0.3),
+    ) -> None:
+        super().__init__(ratio, patch_size)
+        self.log_aspect = math.log(aspect[0]), math.log(aspect[1])
+
+    def draw(self, height: int, width: int, count: int) -> Tensor:
+        """Choose at most ``count`` patches."""
+        mask = torch.zeros(height, width, dtype=torch.bool)
+        missing, attempts = count, 0
+        while missing > 0 and attempts < 10:
+            added = self._add_block(mask, missing)
+            missing -= added
+            attempts = 0 if added else attempts + 1
+        return mask
+
+    def _add_block(self, mask: Tensor, missing: int) -> int:
+        """Mask one more block in place if it fits and covers 1 to ``missing`` new patches; returns how many."""
+        height, width = mask.shape
+        area = random.uniform((min(height, width) // 3) ** 2, missing)
+        aspect = math.exp(random.uniform(*self.log_aspect))
+        rows, columns = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if not (0 < rows < height and 0 < columns < width):
+            return 0
+        top, left = random.randint(0, height - rows), random.randint(0, width - columns)
+        block = mask[top : top + rows, left : left + columns]
+        new = rows * columns - int(block.sum())
+        if not 0 < new <= missing:
+            return 0
+        block.fill_(True)
+        return new

@@ -1,0 +1,32 @@
+"""From pixels to what the collate function takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torchvision.transforms.v2 import functional
+
+from proteus.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class ToTensor:
+    """Turn the PIL image into ``(3, H, W)`` float in [0, 1]; the device normalises it later."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Convert ``results['img']``."""
+        results["img"] = functional.to_dtype(functional.pil_to_tensor(results["img"]), torch.float32, scale=True)
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackInputs:
+    """Keep the tensor image, its mask if it has one, and where it came from."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Return ``image``, ``meta`` with ``img_path``, and ``mask`` where there is one."""
+        packed = {"image": results["img"], "meta": {"img_path": results["img_path"]}}
+        if "mask" in results:
+            packed["mask"] = results["mask"]
+        return packed
