@@ -50,23 +50,35 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str | P
     """Load ``state`` into ``model`` if and only if every name and shape fits.
 
     Raises:
+        CheckpointError: See :func:`check_fit`.
+    """
+    check_fit(model.state_dict(), state, source)
+    model.load_state_dict(dict(state))
+
+
+def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str | Path) -> None:
+    """Compare a model's state dict with a file's.
+
+    Raises:
         CheckpointError: Names what is missing, left over, or of another shape, and what the file seems to be.
     """
-    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in state.items()}
-    shapes = [f"{key}: file {given[key]}, model {own[key]}" for key in own if key in given and given[key] != own[key]]
+    shapes = [
+        f"{key}: file {tuple(given[key].shape)}, model {tuple(own[key].shape)}"
+        for key in own
+        if key in given and given[key].shape != own[key].shape
+    ]
     missing = [key for key in own if key not in given]
     left_over = [key for key in given if key not in own]
-    if shapes or missing or left_over:
-        lines = [f"{source} does not fit the model it is meant for ({_describe(own)}; the file: {_describe(given)})"]
-        for title, rows in (("other shape", shapes), ("missing in the file", missing), ("not in the model", left_over)):
-            if rows:
-                lines.append(f"  {title} ({len(rows)}): {'; '.join(rows[:3])}{' ...' if len(rows) > 3 else ''}")
-        lines.append(
-            "  use that architecture's weights, or set arch, patch_size, reg_tokens or init_values to match the file"
-        )
-        raise CheckpointError("\n".join(lines))
-    model.load_state_dict(dict(state))
+    if not (shapes or missing or left_over):
+        return
+    lines = [f"{source} does not fit the model it is meant for ({_describe(own)}; the file: {_describe(given)})"]
+    for title, rows in (("other shape", shapes), ("missing in the file", missing), ("not in the model", left_over)):
+        if rows:
+            lines.append(f"  {title} ({len(rows)}): {'; '.join(rows[:3])}{' ...' if len(rows) > 3 else ''}")
+    lines.append(
+        "  use that architecture's weights, or set arch, patch_size, reg_tokens or init_values to match the file"
+    )
+    raise CheckpointError("\n".join(lines))
 
 
 def _open(path: Path) -> Any:
@@ -91,11 +103,12 @@ def _neighbours(path: Path) -> str:
     return f" (did you mean {path.parent / near[0]}?)" if near else ""
 
 
-def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _describe(state: Mapping[str, Tensor]) -> str:
     """What a state dict with timm's ViT names is, in a few words."""
-    blocks = {key.split(".")[1] for key in shapes if key.startswith("blocks.")}
-    patch = shapes.get("patch_embed.proj.weight")
-    if not blocks or patch is None:
-        return f"{len(shapes)} tensors, no ViT"
-    registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
+    stem = next((key.removesuffix("cls_token") for key in state if key.endswith("cls_token")), None)
+    if stem is None or f"{stem}patch_embed.proj.weight" not in state:
+        return f"{len(state)} tensors, no ViT"
+    patch = state[f"{stem}patch_embed.proj.weight"].shape
+    blocks = {key[len(stem) :].split(".")[1] for key in state if key.startswith(f"{stem}blocks.")}
+    registers = state[f"{stem}reg_token"].shape[1] if f"{stem}reg_token" in state else 0
     return f"ViT of width {patch[0]}, {len(blocks)} blocks, patch {patch[-1]}, {registers} registers"

@@ -36,8 +36,8 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
         masked = int(len(samples) * probability)
         if masked == 0:
             raise ValueError(
-                f"a batch of {len(samples)} has no masked image at collate_fn.probability={probability}: "
-                f"set train_dataloader.batch_size to at least {smallest_batch(probability)}, or remove the mask transform"
+                f"a batch of {len(samples)} has no masked image at collate_fn.probability={probability}: set "
+                f"train_dataloader.batch_size to at least {smallest_batch(probability)}, or remove the mask transform"
             )
         batch["masks"] = torch.stack([sample["mask"] for sample in samples[:masked]])
         batch["mask_indices"] = batch["masks"].flatten().nonzero().squeeze(1)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
+from timm.data import IMAGENET_DEFAULT_STD as STD
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.random_erasing import RandomErasing as TimmRandomErasing
 from torchvision.transforms import v2
@@ -94,7 +95,7 @@ class RandAugment:
         mean: Channel means in [0, 1]; what a geometric operation uncovers is painted with them.
     """
 
-    def __init__(self, policy: str = "rand-m9-mstd0.5-inc1", mean: Sequence[float] = IMAGENET_DEFAULT_MEAN) -> None:
+    def __init__(self, policy: str = "rand-m9-mstd0.5-inc1", mean: Sequence[float] = MEAN) -> None:
         self.policy = policy
         self.fill = tuple(min(255, round(255 * channel)) for channel in mean)
 
@@ -122,8 +123,8 @@ class RandomErasing:
     def __init__(
         self,
         prob: float = 0.25,
-        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
-        std: Sequence[float] = IMAGENET_DEFAULT_STD,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
     ) -> None:
         self.eraser = TimmRandomErasing(probability=prob, mode="pixel", max_count=1, device="cpu")
         self.mean = torch.tensor(mean).view(-1, 1, 1)

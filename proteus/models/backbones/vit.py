@@ -50,6 +50,9 @@ class ViT(nn.Module):
         interpolate_offset: See :func:`interpolate_pos_embed`.
         checkpoint: File with the weights, in any form that :func:`proteus.checkpoints.to_timm_keys` knows.
 
+    Attributes:
+        timm_args: What ``timm.create_model`` takes to build the same architecture.
+
     Raises:
         ValueError: ``arch`` is unknown, or a size does not fit.
         CheckpointError: ``checkpoint`` cannot be read or holds another model.
@@ -78,16 +81,16 @@ class ViT(nn.Module):
                 f"write {img_size // patch_size * patch_size} or {(img_size // patch_size + 1) * patch_size}"
             )
         sizes: dict[str, Any] = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
-        self.vit = _create(
-            arch,
-            img_size=img_size,
-            patch_size=patch_size,
-            init_values=init_values,
-            reg_tokens=reg_tokens,
-            no_embed_class=reg_tokens > 0,
-            drop_path_rate=drop_path_rate,
+        self.timm_args = {
+            "model_name": ARCHITECTURES.get(arch, arch),
+            "img_size": img_size,
+            "patch_size": patch_size,
+            "init_values": init_values,
+            "reg_tokens": reg_tokens,
+            "no_embed_class": reg_tokens > 0,
             **{key: value for key, value in sizes.items() if value is not None},
-        )
+        }
+        self.vit = _create(arch, drop_path_rate=drop_path_rate, **self.timm_args)
         self.img_size = img_size
         self.patch_size = patch_size
         self.embed_dim: int = self.vit.embed_dim
@@ -106,6 +109,10 @@ class ViT(nn.Module):
     def grid(self) -> tuple[int, int]:
         """``(h, w)``: patches down and across of an image of ``img_size``."""
         return (self.img_size // self.patch_size,) * 2
+
+    def timm_state(self) -> dict[str, Tensor]:
+        """The weights under timm's names; ``timm.create_model(**timm_args, num_classes=0)`` loads them strictly."""
+        return self.vit.state_dict()
 
     def init_weights(self) -> None:
         """Nothing to do: the constructor has initialised or loaded. MMEngine would otherwise ask timm to start over."""
@@ -231,12 +238,11 @@ class DenseViT(ViT):
         return tuple(level.maps for level in self.levels(images, self.out_indices, norm=self.final_norm))
 
 
-def _create(arch: str, **options: Any) -> VisionTransformer:
-    name = ARCHITECTURES.get(arch, arch)
-    if not timm.is_model(name):
+def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:
+    if not timm.is_model(model_name):
         near = get_close_matches(arch, [*ARCHITECTURES, *timm.list_models("vit_*")], n=3)
         raise ValueError(f"arch={arch!r} is no ViT of ours ({', '.join(ARCHITECTURES)}) or timm's; nearest: {near}")
-    model = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
+    model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
     if not isinstance(model, VisionTransformer) or model.cls_token is None or model.pos_embed is None:
         raise ValueError(
             f"arch={arch!r} is a {type(model).__name__} without learnt positions and cls token: not a plain ViT"

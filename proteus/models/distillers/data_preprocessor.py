@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
+from timm.data import IMAGENET_DEFAULT_STD as STD
 
 from proteus.registry import MODELS
 
@@ -23,9 +24,7 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
         std: Channel standard deviations, likewise.
     """
 
-    def __init__(
-        self, mean: Sequence[float] = IMAGENET_DEFAULT_MEAN, std: Sequence[float] = IMAGENET_DEFAULT_STD
-    ) -> None:
+    def __init__(self, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         super().__init__(non_blocking=True)
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)

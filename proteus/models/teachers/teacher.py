@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
+from timm.data import IMAGENET_DEFAULT_STD as STD
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
@@ -42,8 +43,8 @@ class Teacher(nn.Module):
     def __init__(
         self,
         backbone: dict[str, Any],
-        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
-        std: Sequence[float] = IMAGENET_DEFAULT_STD,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
         img_size: int | None = None,
         dtype: str = "auto",
         compile: bool = False,

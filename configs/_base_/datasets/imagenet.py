@@ -1,0 +1,47 @@
+# ImageNet-1K as proxy set: labels are not read. Augmentation as released, which is DeiT's without mixup.
+train_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
+    dict(type="ToTensor"),
+    dict(type="RandomErasing", prob=0.25),
+    # Paper: "the masking strategy in iBOT", which is dict(type='BlockMask', ratio=(0.1, 0.5)).
+    # Released: half of the patches, anywhere.
+    dict(type="UniformMask", ratio=0.5, patch_size=14),
+    dict(type="PackInputs"),
+]
+val_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="Resize", size=256, interpolation="bicubic"),
+    dict(type="CenterCrop", size=224),
+    dict(type="ToTensor"),
+    dict(type="PackInputs"),
+]
+
+train_dataloader = dict(
+    # Paper: 8 x 128 = 1024. Released script: 4 x 128 = 512, with the learning rate scaled along.
+    batch_size=128,
+    num_workers=10,
+    persistent_workers=True,
+    pin_memory=True,
+    # Released: DeiT's repeated augmentation, three views of a third of the images in each epoch.
+    sampler=dict(type="ProxySampler", repeats=3),
+    # Released: the first half of each process's batch is masked.
+    collate_fn=dict(type="distill_collate", probability=0.5),
+    dataset=dict(type="ImageFolder", data_root="data/imagenet/train", pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="distill_collate"),
+    # Every 25th image: 2,000 of the 50,000, two of each class.
+    dataset=dict(
+        type="ImageFolder", data_root="data/imagenet/val", pipeline=val_pipeline, indices=list(range(0, 50000, 25))
+    ),
+)
+val_evaluator = dict(type="TeacherAgreement", patches_per_image=32)
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator

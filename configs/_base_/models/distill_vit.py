@@ -1,0 +1,33 @@
+# A ViT student under a DINOv2 teacher, with the paper's three objectives (eq. 4 to 8).
+model = dict(
+    type="Distiller",
+    data_preprocessor=dict(type="DistillDataPreprocessor"),  # ImageNet mean and std
+    teacher=dict(
+        type="Teacher",
+        # Position embeddings for 518 px are interpolated once, when the weights are loaded, to those of img_size,
+        # as Meta's release does it (offset 0.1, no antialiasing).
+        backbone=dict(type="ViT", patch_size=14, img_size=224),
+    ),
+    student=dict(
+        type="ViT",
+        patch_size=14,
+        img_size=224,
+        init_values=1.0,
+        mask_token=True,
+        # Paper: "strictly follow DeiT", whose drop path is 0.1. Released: 0 (the option never reaches the model).
+        drop_path_rate=0.0,
+    ),
+    objectives=dict(
+        # Paper: squared L2 norms. Released: means over all elements, as MSELoss here.
+        token=dict(type="TokenObjective", weight=1.0, head=dict(type="DistillHead"), loss=dict(type="MSELoss")),
+        # Paper: one head for the whole feature. Released: the cls token in it goes through the token objective's head.
+        feature=dict(
+            type="FeatureObjective",
+            weight=1.0,
+            cls_term="token",
+            head=dict(type="DistillHead"),
+            loss=dict(type="MSELoss"),
+        ),
+        patch=dict(type="PatchObjective", weight=1.0, head=dict(type="DistillHead"), loss=dict(type="MSELoss")),
+    ),
+)

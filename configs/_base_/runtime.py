@@ -1,0 +1,28 @@
+default_scope = "proteus"
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    throughput=dict(type="ThroughputHook"),
+    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2500, max_keep_ckpts=3),
+    strict_checkpoint=dict(type="StrictCheckpointHook"),
+    seed=dict(type="SeedEachStepHook"),
+    # A run in which more than this share of the images cannot be read is stopped.
+    corrupt_images=dict(type="CorruptImageHook", max_share=0.01),
+    export=dict(type="ExportStudentHook"),
+)
+log_processor = dict(
+    type="LogProcessor",
+    by_epoch=False,
+    window_size=50,
+    mean_pattern=r".*(loss|time|data_time|images_per_s|data_wait).*",
+)
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
+
+env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
+randomness = dict(seed=0)
+launcher = "none"
+log_level = "INFO"
+load_from = None
+resume = False

@@ -1,0 +1,16 @@
+"""What happens around the training step."""
+
+from proteus.engine.hooks.corrupt_images import CorruptImageHook, CorruptProxySetError
+from proteus.engine.hooks.export import ExportStudentHook
+from proteus.engine.hooks.seed import SeedEachStepHook
+from proteus.engine.hooks.strict_checkpoint import StrictCheckpointHook
+from proteus.engine.hooks.throughput import ThroughputHook
+
+__all__ = [
+    "CorruptImageHook",
+    "CorruptProxySetError",
+    "ExportStudentHook",
+    "SeedEachStepHook",
+    "StrictCheckpointHook",
+    "ThroughputHook",
+]

@@ -1,0 +1,74 @@
+"""Images that cannot be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.dist import all_gather_object, get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from proteus.registry import HOOKS
+
+
+class CorruptProxySetError(RuntimeError):
+    """More images are corrupt than the run allows."""
+
+
+@HOOKS.register_module()
+class CorruptImageHook(Hook):
+    """Name every corrupt image once, count them at the end, and stop a run in which there are too many.
+
+    Args:
+        max_share: Share of the proxy set that may be corrupt.
+        interval: Iterations between two exchanges of names among ranks; one process alone looks at every iteration.
+
+    Raises:
+        CorruptProxySetError: From ``after_train_iter``, on every rank at the same iteration.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, max_share: float = 0.01, interval: int = 50) -> None:
+        self.max_share = max_share
+        self.interval = interval
+        self.named: set[str] = set()
+        self._new: set[str] = set()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Collect what the batch's samples report."""
+        for meta in data_batch["metas"]:
+            self._new.update(meta["corrupt"])
+        if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
+            self._exchange(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Count."""
+        self._exchange(runner)
+        if self.named:
+            runner.logger.warning(f"{self._count(runner)} were corrupt and were replaced; they are named above")
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keep the names, so that a resumed run counts on."""
+        checkpoint["corrupt_images"] = sorted(self.named | self._new)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Take up the names."""
+        self.named.update(checkpoint.get("corrupt_images", ()))
+
+    def _exchange(self, runner: Runner) -> None:
+        found = set().union(*all_gather_object(self._new)) - self.named
+        self._new.clear()
+        for name in sorted(found):
+            runner.logger.warning(f"corrupt image, replaced by another: {name}")
+        self.named |= found
+        if found and len(self.named) > self.max_share * len(runner.train_dataloader.dataset):
+            raise CorruptProxySetError(
+                f"{self._count(runner)} are corrupt, more than {self.max_share:.1%} (they are named above): mend or "
+                "remove them, or raise default_hooks.corrupt_images.max_share"
+            )
+
+    def _count(self, runner: Runner) -> str:
+        return f"{len(self.named)} of {len(runner.train_dataloader.dataset)} images of the proxy set"

@@ -1,0 +1,55 @@
+"""The student, ready for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from proteus.checkpoints import export_backbone
+from proteus.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ExportStudentHook(Hook):
+    """When training ends, write ``student.safetensors`` to the work directory: the backbone alone, under timm's names.
+
+    The weights are those that were trained, as in the paper; where an EMA runs beside them (the released code keeps
+    one and uses it for nothing), its student goes to ``student_ema.safetensors``.
+
+    Args:
+        teacher: How the teacher is called in the file's description: name, licence, doubts.
+    """
+
+    def __init__(self, teacher: str = "") -> None:
+        self.teacher = teacher
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Write the files."""
+        self._export(_unwrapped(runner.model), runner, "student.safetensors")
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                average = hook.ema_model.module
+                self._export(
+                    average.module if is_model_wrapper(average) else average, runner, "student_ema.safetensors"
+                )
+
+    def _export(self, model: Any, runner: Runner, name: str) -> None:
+        description = {
+            "timm": model.student.timm_args,
+            "mean": model.data_preprocessor.mean.flatten().tolist(),
+            "std": model.data_preprocessor.std.flatten().tolist(),
+            "teacher": self.teacher,
+            "iterations": runner.iter,
+        }
+        path = export_backbone(model.student.timm_state(), Path(runner.work_dir) / name, description)
+        runner.logger.info(f"the student's backbone, for timm: {path}")
+
+
+def _unwrapped(model: Any) -> Any:
+    return model.module if is_model_wrapper(model) else model

@@ -1,0 +1,7 @@
+"""Optimizer groups, precision and schedule."""
+
+from proteus.engine.optim.autocast import AutocastOptimWrapper
+from proteus.engine.optim.constructor import MergedGroupsConstructor
+from proteus.engine.optim.schedule import DeiTCosineLR
+
+__all__ = ["AutocastOptimWrapper", "DeiTCosineLR", "MergedGroupsConstructor"]

@@ -1,0 +1,48 @@
+"""Mixed precision without a gradient scaler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from proteus.registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Run the forward pass under ``torch.autocast`` to bfloat16, on any device; weights and losses stay float32.
+
+    The released code trains in float16 with a gradient scaler (protocols A.2); bfloat16 has float32's range and needs
+    none. For float16 use MMEngine's ``AmpOptimWrapper``.
+
+    Args:
+        dtype: ``bfloat16``, ``float32`` (no autocast), or ``auto``: bfloat16 on GPUs that have it, float32 elsewhere.
+        **optim_wrapper: As for MMEngine's ``OptimWrapper``.
+
+    Raises:
+        ValueError: ``dtype`` is not one of those.
+    """
+
+    def __init__(self, dtype: str = "auto", **optim_wrapper: Any) -> None:
+        if dtype not in ("auto", "bfloat16", "float32"):
+            raise ValueError(
+                f"optim_wrapper.dtype={dtype!r}: write 'auto', 'bfloat16' or 'float32' "
+                "(float16 needs a gradient scaler: type='AmpOptimWrapper', dtype='float16')"
+            )
+        super().__init__(**optim_wrapper)
+        self.dtype = dtype
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Wrap one forward pass of ``model``."""
+        device = next(model.parameters()).device.type
+        wanted = self.dtype == "bfloat16" or (
+            self.dtype == "auto" and device == "cuda" and torch.cuda.is_bf16_supported()
+        )
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16, enabled=wanted):
+            yield

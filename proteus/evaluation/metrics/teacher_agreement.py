@@ -1,0 +1,66 @@
+"""How much of the teacher's features the student predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from proteus.registry import METRICS
+
+
+@METRICS.register_module()
+class TeacherAgreement(BaseMetric):
+    """Centred cosine between the teacher's tokens and the student's, mapped by its heads, on images not trained on.
+
+    Teachers' tokens share a large mean, so that a plain cosine is high for a student that has learnt nothing but this
+    mean. With the mean removed, a constant prediction scores 0 and a perfect one 1.
+
+    Args:
+        patches_per_image: Keep only so many patches of each image, evenly spaced, to bound the memory; all by default.
+        **metric: As for MMEngine's metrics.
+    """
+
+    default_prefix = "agreement"
+
+    def __init__(self, patches_per_image: int | None = None, **metric: Any) -> None:
+        super().__init__(**metric)
+        self.patches_per_image = patches_per_image
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the tokens of each image (keys as in ``Distiller.agreement``)."""
+        for sample in data_samples:
+            tokens = {key: value for key, value in sample.items() if isinstance(value, Tensor)}
+            for key in ("teacher_patches", "student_patches"):
+                if key in tokens and self.patches_per_image is not None:
+                    rows = torch.linspace(0, len(tokens[key]) - 1, self.patches_per_image).round().long()
+                    tokens[key] = tokens[key][rows.to(tokens[key].device)]
+            self.results.append({key: value.half().cpu() for key, value in tokens.items()})
+
+    def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Return ``cls`` and ``patch``, each in [-1, 1], where the student predicts them."""
+        metrics = {}
+        for name, kind in (("cls", "cls"), ("patch", "patches")):
+            if f"student_{kind}" in results[0]:
+                student = torch.stack([result[f"student_{kind}"] for result in results]).float().flatten(0, -2)
+                teacher = torch.stack([result[f"teacher_{kind}"] for result in results]).float().flatten(0, -2)
+                metrics[name] = centred_cosine(student, teacher)
+        return metrics
+
+
+def centred_cosine(prediction: Tensor, target: Tensor) -> float:
+    """Mean over tokens of the cosine of ``prediction - m`` and ``target - m``, with ``m`` the mean target.
+
+    Args:
+        prediction: ``(N, D)``.
+        target: ``(N, D)``.
+
+    Returns:
+        A number in [-1, 1].
+    """
+    mean = target.mean(0)
+    return F.cosine_similarity(prediction - mean, target - mean, dim=-1).mean().item()
