@@ -1,0 +1,48 @@
+# Everything runs inside $(VENV), which the first target that needs it makes; pip is the only source.
+SHELL := bash
+PYTHON ?= python3
+TORCH ?= auto
+VENV ?= .venv
+WORKERS ?= 2
+DATA ?=
+PYTEST_ARGS ?=
+
+run := $(VENV)/bin/python
+install := PYTHON='$(PYTHON)' TORCH='$(TORCH)' requirements/install.sh $(VENV)
+declared := requirements/install.sh setup.py proteus/version.py $(wildcard requirements/*.txt)
+
+.PHONY: help quickstart test lint format clean
+
+help: ## Show this list (default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "PYTHON=python3    the interpreter that $(VENV) is made from (3.10 or newer)"
+	@echo "TORCH=auto        keep the torch that PYTHON has, else install the tested one; TORCH=tested: always that one"
+
+quickstart: $(VENV)/.installed-quickstart ## Distil a small ViT in a few minutes; your own images: DATA=dir
+	$(run) tools/quickstart.py $(if $(DATA),--data '$(DATA)')
+
+test: $(VENV)/.installed-tests lint ## Style, types and every test, the slow ones too; PYTEST_ARGS="-k name" for fewer
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(run) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-tests ## Style and types only
+	$(run) -m ruff check .
+	$(run) -m ruff format --check .
+	$(run) -m mypy proteus
+
+format: $(VENV)/.installed-tests ## Mend what the linter can mend
+	$(run) -m ruff check --fix .
+	$(run) -m ruff format .
+
+clean: ## Remove the environment and the caches; results in work_dirs, data and checkpoints stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+	find . -name __pycache__ -type d -not -path './work_dirs/*' -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was installed from, so a second call installs nothing.
+$(VENV)/.installed-quickstart: $(declared)
+	$(install) quickstart
+	@touch $@
+
+$(VENV)/.installed-tests: $(declared)
+	$(install) quickstart,eval,export,tests
+	@touch $@ $(VENV)/.installed-quickstart
