@@ -5,19 +5,7 @@ toolbox reaches the same part as ``type='proteus.ViT'``. Each registry imports i
 so naming a part is enough, and ``import proteus`` stays light.
 """
 
-from mmengine.registry import DATA_SAMPLERS as ROOT_DATA_SAMPLERS
-from mmengine.registry import DATASETS as ROOT_DATASETS
-from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
-from mmengine.registry import HOOKS as ROOT_HOOKS
-from mmengine.registry import LOG_PROCESSORS as ROOT_LOG_PROCESSORS
-from mmengine.registry import LOOPS as ROOT_LOOPS
-from mmengine.registry import METRICS as ROOT_METRICS
-from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
-from mmengine.registry import PARAM_SCHEDULERS as ROOT_PARAM_SCHEDULERS
-from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
-from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
+from mmengine import registry as root
 from mmengine.registry import Registry
 
 
@@ -25,18 +13,28 @@ def _child(name: str, parent: Registry, package: str) -> Registry:
     return Registry(name, parent=parent, scope="proteus", locations=[f"proteus.{package}"])
 
 
-MODELS = _child("model", ROOT_MODELS, "models")
-DATASETS = _child("dataset", ROOT_DATASETS, "datasets")
-DATA_SAMPLERS = _child("data sampler", ROOT_DATA_SAMPLERS, "datasets")
-TRANSFORMS = _child("transform", ROOT_TRANSFORMS, "datasets")
-FUNCTIONS = _child("function", ROOT_FUNCTIONS, "datasets")
-HOOKS = _child("hook", ROOT_HOOKS, "engine")
-LOOPS = _child("loop", ROOT_LOOPS, "engine")
-LOG_PROCESSORS = _child("log processor", ROOT_LOG_PROCESSORS, "engine")
-OPTIM_WRAPPERS = _child("optimizer wrapper", ROOT_OPTIM_WRAPPERS, "engine")
-OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    "optimizer wrapper constructor", ROOT_OPTIM_WRAPPER_CONSTRUCTORS, "engine"
-)
-PARAM_SCHEDULERS = _child("parameter scheduler", ROOT_PARAM_SCHEDULERS, "engine")
-METRICS = _child("metric", ROOT_METRICS, "evaluation")
-VISUALIZERS = _child("visualizer", ROOT_VISUALIZERS, "visualization")
+MODELS = _child("model", root.MODELS, "models")
+MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS, "models")
+WEIGHT_INITIALIZERS = _child("weight initializer", root.WEIGHT_INITIALIZERS, "models")
+TASK_UTILS = _child("task util", root.TASK_UTILS, "models")
+
+DATASETS = _child("dataset", root.DATASETS, "datasets")
+DATA_SAMPLERS = _child("data sampler", root.DATA_SAMPLERS, "datasets")
+TRANSFORMS = _child("transform", root.TRANSFORMS, "datasets")
+FUNCTIONS = _child("function", root.FUNCTIONS, "datasets")
+
+RUNNERS = _child("runner", root.RUNNERS, "engine")
+LOOPS = _child("loop", root.LOOPS, "engine")
+HOOKS = _child("hook", root.HOOKS, "engine")
+LOG_PROCESSORS = _child("log processor", root.LOG_PROCESSORS, "engine")
+OPTIMIZERS = _child("optimizer", root.OPTIMIZERS, "engine")
+OPTIM_WRAPPERS = _child("optimizer wrapper", root.OPTIM_WRAPPERS, "engine")
+OPTIM_WRAPPER_CONSTRUCTORS = _child("optimizer wrapper constructor", root.OPTIM_WRAPPER_CONSTRUCTORS, "engine")
+PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "engine")
+
+METRICS = _child("metric", root.METRICS, "evaluation")
+EVALUATOR = _child("evaluator", root.EVALUATOR, "evaluation")
+
+VISUALIZERS = _child("visualizer", root.VISUALIZERS, "visualization")
+VISBACKENDS = _child("visualization backend", root.VISBACKENDS, "visualization")
+INFERENCERS = _child("inferencer", root.INFERENCERS, "apis")

@@ -42,8 +42,8 @@ class ExportStudentHook(Hook):
     def _export(self, model: Any, runner: Runner, name: str) -> None:
         description = {
             "timm": model.student.timm_args,
-            "mean": model.data_preprocessor.mean.flatten().tolist(),
-            "std": model.data_preprocessor.std.flatten().tolist(),
+            "mean": model.data_preprocessor.channel_mean,
+            "std": model.data_preprocessor.channel_std,
             "teacher": self.teacher,
             "iterations": runner.iter,
         }

@@ -22,10 +22,15 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
     Args:
         mean: Channel means for images in [0, 1].
         std: Channel standard deviations, likewise.
+
+    Attributes:
+        channel_mean: ``mean``, as numbers.
+        channel_std: ``std``, as numbers.
     """
 
     def __init__(self, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         super().__init__(non_blocking=True)
+        self.channel_mean, self.channel_std = tuple(mean), tuple(std)
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 

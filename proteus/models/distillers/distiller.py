@@ -33,6 +33,7 @@ class Distiller(BaseModel):
     """
 
     teacher: Teacher
+    student: Any
 
     def __init__(
         self,
@@ -43,8 +44,8 @@ class Distiller(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or {"type": "DistillDataPreprocessor"})
         statistics = {
-            "input_mean": self.data_preprocessor.mean.flatten().tolist(),
-            "input_std": self.data_preprocessor.std.flatten().tolist(),
+            "input_mean": self.data_preprocessor.channel_mean,
+            "input_std": self.data_preprocessor.channel_std,
         }
         # Not a submodule: what is no submodule cannot be saved, optimised, averaged or broadcast.
         self.__dict__["teacher"] = MODELS.build(teacher, default_args=statistics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -105,7 +106,7 @@ class Teacher(nn.Module):
         if self.img_size is not None and images.shape[-1] != self.img_size:
             images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
         weight = next(self.backbone.parameters())
-        with torch.autocast(images.device.type, enabled=False):
+        with _without_autocast(images.device):
             features = self.backbone(images.to(weight.dtype))
         return Features(features.cls.float(), features.patches.float(), features.grid)
 
@@ -114,3 +115,8 @@ def _best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    # The meta device, on which a config is checked, has no autocast to switch off.
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

@@ -1,0 +1,154 @@
+"""``tools/train.py CONFIG --check``: build everything, train nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+
+from proteus.apis.checks import check_batch, check_sizes, missing_files
+from proteus.apis.cli import as_config_error
+from proteus.apis.cost import GIB, StepCost, step_cost
+from proteus.models import Distiller
+from proteus.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    FUNCTIONS,
+    HOOKS,
+    LOG_PROCESSORS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    PARAM_SCHEDULERS,
+)
+
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def check(cfg: Config) -> str:
+    """Build every part of a config, the models without memory, and describe what a run would cost.
+
+    Files that are missing are no mistake: the report lists them.
+
+    Returns:
+        A text for the terminal.
+
+    Raises:
+        ConfigError: Parts do not fit each other, or refuse their arguments.
+        CheckpointError: Weights that are there are unsafe, damaged, or made for another model.
+    """
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    check_batch(cfg)
+    check_sizes(cfg)
+    missing = missing_files(cfg)
+    with as_config_error(str(cfg.filename)):
+        model = build_without_memory(cfg.model)
+        _build_training(cfg, model)
+        images = {key: _build_loader(cfg[key], {entry.path for entry in missing}) for key in _LOADERS if cfg.get(key)}
+    cost = step_cost(model, cfg)
+    lines = [
+        f"{cfg.filename}: every key is known and every part was built",
+        *_report(cfg, cost),
+    ]
+    lines += [_row(key, f"{count:,} images") for key, count in images.items() if count is not None]
+    if missing:
+        lines.append("missing on this machine, put there or point the key elsewhere with --cfg-options:")
+        lines += [f"  {entry}" for entry in missing]
+    return "\n".join(lines)
+
+
+def build_without_memory(config: Mapping[str, Any]) -> Distiller:
+    """Build a model on the meta device; weight files that are there are read and compared, then let go."""
+    config = copy.deepcopy(config)
+    weights = _pop_checkpoints(config)
+    with torch.device("meta"):
+        model = MODELS.build(config)
+    for keys, path in weights:
+        part = model
+        for key in keys:
+            part = part.objectives if key == "objectives" else getattr(part, key)
+        if Path(path).expanduser().is_file() and hasattr(part, "load"):
+            part.load(path)
+    return model
+
+
+def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], str]]:
+    if not isinstance(config, dict):
+        return []
+    found = [(keys, config.pop("checkpoint"))] if isinstance(config.get("checkpoint"), str) else []
+    for key, value in config.items():
+        found += _pop_checkpoints(value, (*keys, key))
+    return found
+
+
+def _build_training(cfg: Config, model: Distiller) -> None:
+    for config in [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", [])]:
+        if config is not None:
+            HOOKS.build(config)
+    if cfg.get("log_processor"):
+        LOG_PROCESSORS.build({"type": "LogProcessor", **cfg.log_processor})
+    for evaluator in (cfg.get("val_evaluator"), cfg.get("test_evaluator")):
+        for metric in evaluator if isinstance(evaluator, list) else [evaluator]:
+            if metric is not None and "type" in metric:
+                METRICS.build(metric)
+    if not cfg.get("optim_wrapper"):
+        return
+    wrapper = dict(cfg.optim_wrapper)
+    constructor = {
+        "type": wrapper.pop("constructor", "DefaultOptimWrapperConstructor"),
+        "paramwise_cfg": wrapper.pop("paramwise_cfg", None),
+    }
+    optimizer = OPTIM_WRAPPER_CONSTRUCTORS.build({**constructor, "optim_wrapper_cfg": Config(wrapper)._cfg_dict})(model)
+    schedulers = cfg.get("param_scheduler") or []
+    for config in schedulers if isinstance(schedulers, list) else [schedulers]:
+        PARAM_SCHEDULERS.build(
+            {key: value for key, value in config.items() if key != "convert_to_iter_based"},
+            default_args={"optimizer": optimizer},
+        )
+
+
+def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
+    """Build what a loader is made of; returns the number of images if they are there."""
+    collate = loader.get("collate_fn")
+    if collate:
+        FUNCTIONS.get(collate["type"])
+    dataset = loader["dataset"]
+    if dataset.get("data_root") in missing:
+        Compose(dataset.get("pipeline", []))
+        return None
+    built = DATASETS.build(dataset)
+    if loader.get("sampler"):
+        DATA_SAMPLERS.build(loader["sampler"], default_args={"dataset": built, "seed": 0})
+    return len(built)
+
+
+def _report(cfg: Config, cost: StepCost) -> list[str]:
+    batch = cfg.train_dataloader.batch_size
+    gibs = [cost.memory(batch, low_precision) / GIB for low_precision in (True, False)]
+    lines = [
+        _row("teacher", f"{_millions(cost.teacher_parameters)}, {cost.teacher_flops / 1e9:.1f} GFLOPs per image"),
+        _row("student", f"{_millions(cost.student_parameters)}, {cost.student_flops / 1e9:.1f} GFLOPs per image"),
+        _row("trained", f"{_millions(cost.trained_parameters)}, student and distill heads"),
+        _row("step", f"{cost.step_flops / 1e9:.1f} GFLOPs per image, forward and backward (2 a multiply-add)"),
+        _row(
+            "memory",
+            f"about {gibs[0]:.1f} GiB in bfloat16, {gibs[1]:.1f} in float32 (a process with {batch} images)",
+        ),
+    ]
+    if cfg.get("train_cfg", {}).get("max_iters"):
+        lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
+    return lines
+
+
+def _row(title: str, text: str) -> str:
+    return f"  {title:<18}{text}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M parameters"

@@ -1,0 +1,113 @@
+"""What a distillation step costs, found out without running it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from proteus.models import Distiller, ViT
+
+GIB = 1024**3
+# Bytes that autograd keeps under bfloat16 autocast over those in float32; norms keep their float32 inputs.
+# Measured with saved_tensors_hooks on a ViT-S/14 student at 224 px (tests/apis/test_cost.py repeats it on a small one).
+BFLOAT16_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Sizes of a model and of one training step; FLOPs are per image, bytes as named.
+
+    Attributes:
+        teacher_parameters: Number of the teacher's.
+        student_parameters: Number of the student backbone's.
+        trained_parameters: Number of all that get a gradient: student and heads.
+        teacher_flops: One forward pass of the teacher.
+        student_flops: One forward pass of the student.
+        step_flops: The whole step: teacher, clean and masked student, heads, backward.
+        activation_bytes: What autograd keeps for one image of the batch, in float32.
+    """
+
+    teacher_parameters: int
+    student_parameters: int
+    trained_parameters: int
+    teacher_flops: float
+    student_flops: float
+    step_flops: float
+    activation_bytes: float
+
+    def memory(self, batch: int, low_precision: bool) -> float:
+        """Bytes of one process at its peak: weights, gradients, AdamW's two moments, teacher, activations."""
+        trained = 16 * self.trained_parameters
+        teacher = (2 if low_precision else 4) * self.teacher_parameters
+        activations = batch * self.activation_bytes * (BFLOAT16_SHARE if low_precision else 1.0)
+        return trained + teacher + activations
+
+
+def step_cost(model: Distiller, cfg: Config) -> StepCost:
+    """Count one step of a distiller on the meta device.
+
+    Args:
+        model: A ``Distiller`` on the meta device.
+        cfg: Its config; the batch is shortened, the share of masked images kept.
+    """
+    probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
+    count = min(cfg.train_dataloader.batch_size, 8)
+    student: ViT = model.student
+    images = torch.empty(count, 3, student.img_size, student.img_size, device="meta")
+    masks, indices = _half_masked(int(count * probability), student.grid)
+    with FlopCounterMode(display=False) as counter:
+        model.teacher(images)
+    teacher_flops = counter.get_total_flops() / count
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        student(images)
+    student_flops = counter.get_total_flops() / count
+    kept = _Kept({tensor.untyped_storage()._cdata for tensor in [*model.parameters(), images]})
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            total = sum(model(images, masks, indices, mode="loss").values())
+        assert isinstance(total, Tensor)
+        total.backward()
+    return StepCost(
+        teacher_parameters=_count(model.teacher),
+        student_parameters=_count(student),
+        trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        teacher_flops=teacher_flops,
+        student_flops=student_flops,
+        step_flops=counter.get_total_flops() / count,
+        activation_bytes=kept.bytes / count,
+    )
+
+
+def _half_masked(images: int, grid: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
+    if images == 0:
+        return None, None
+    patches = grid[0] * grid[1]
+    masks = torch.empty(images, patches, dtype=torch.bool, device="meta")
+    return masks, torch.empty(images * (patches // 2), dtype=torch.long, device="meta")
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+class _Kept:
+    """Adds up what autograd saves, each storage once; attention maps are left out, since fused kernels keep none."""
+
+    def __init__(self, known: set[int]) -> None:
+        self.known = known
+        self.alive: list[Tensor] = []
+        self.bytes = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        is_attention = tensor.ndim >= 3 and tensor.shape[-1] == tensor.shape[-2] and tensor.shape[-1] > 4
+        if storage._cdata not in self.known and not is_attention:
+            self.known.add(storage._cdata)
+            self.alive.append(tensor)
+            self.bytes += storage.nbytes()
+        return tensor

@@ -1,0 +1,54 @@
+"""Training and testing a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from proteus.apis.checks import check_batch, check_sizes
+from proteus.apis.cli import as_config_error
+from proteus.engine.runner import prepare_processes, use_safe_checkpoints
+
+
+def train(cfg: Config) -> Runner:
+    """Train a config whose keys have been validated.
+
+    Raises:
+        ConfigError: Its parts do not fit each other, or refuse their arguments; nothing has been trained.
+        CheckpointError: Weights are missing, unsafe, or made for another model.
+        FileNotFoundError: A proxy set is missing or empty.
+        CorruptProxySetError: Too many images could not be read.
+    """
+    check_batch(cfg)
+    check_sizes(cfg)
+    runner = build_runner(cfg)
+    runner.train()
+    return runner
+
+
+def test(cfg: Config, checkpoint: str | Path) -> dict[str, float]:
+    """Compute a config's test metrics for a checkpoint.
+
+    Returns:
+        The metrics by name.
+
+    Raises:
+        CheckpointError: The checkpoint does not fit the config's model.
+    """
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    return build_runner(cfg).test()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build MMEngine's runner for this process, on any number of processes, with or without GPUs."""
+    use_safe_checkpoints()
+    prepare_processes(cfg)
+    with as_config_error(str(cfg.filename)):
+        return Runner.from_cfg(cfg)
+
+
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    """Take the command line's folder, else the config's, else ``work_dirs/<config's name>``."""
+    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(cfg.filename).stem)

@@ -1,0 +1,39 @@
+#!/usr/bin/env python
+"""Train a config, or check it."""
+
+from argparse import ArgumentParser, Namespace
+
+from proteus.apis import check, load_config, set_work_dir, train
+from proteus.apis.cli import add_config_arguments, run
+
+
+def parse_args() -> Namespace:
+    parser = add_config_arguments(ArgumentParser(description=__doc__))
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", help="go on from the work dir's latest checkpoint, or from the one named"
+    )
+    parser.add_argument("--amp", action="store_true", help="autocast to bfloat16 whatever the device")
+    parser.add_argument(
+        "--check", action="store_true", help="validate the config and build every part of it, but train nothing"
+    )
+    return parser.parse_args()
+
+
+def main(args: Namespace) -> int:
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args.work_dir)
+    cfg.launcher = args.launcher
+    if args.amp:
+        cfg.optim_wrapper.dtype = "bfloat16"
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.check:
+        print(check(cfg))
+    else:
+        train(cfg)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, parse_args())
