@@ -1,0 +1,213 @@
+"""Which registry a typed dict of a config is built from, and the lookup of its class there.
+
+A *kind* is one of MMEngine's root registries; the default scope picks the child of it, as at build time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mmengine.dataset
+import mmengine.evaluator
+import mmengine.runner  # these imports fill the root registries
+import mmengine.visualization  # noqa: F401
+from mmengine import registry as roots
+from mmengine.registry import Registry
+
+PACKAGES = {
+    "mmseg": "onedl-mmsegmentation",
+    "mmpretrain": "onedl-mmpretrain",
+    "mmcv": "onedl-mmcv",
+    "mmengine": "onedl-mmengine",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part.
+
+    Attributes:
+        name: what messages call it.
+        root: MMEngine's registry of it.
+        filled: keys that the runner, or the part's owner, passes itself.
+        extra: keys that are taken from the dict before the constructor sees it.
+    """
+
+    name: str
+    root: Registry
+    filled: frozenset[str] = frozenset()
+    extra: frozenset[str] = frozenset()
+
+
+def _kind(name: str, root: Registry, filled: str = "", extra: str = "") -> Kind:
+    return Kind(name, root, frozenset(filled.split()), frozenset(extra.split()))
+
+
+MODEL = _kind("model", roots.MODELS)
+DATASET = _kind("dataset", roots.DATASETS)
+TRANSFORM = _kind("transform", roots.TRANSFORMS)
+SAMPLER = _kind("data sampler", roots.DATA_SAMPLERS, "dataset seed")
+BATCH_SAMPLER = _kind("batch sampler", roots.DATA_SAMPLERS, "sampler batch_size")
+FUNCTION = _kind("function", roots.FUNCTIONS)
+HOOK = _kind("hook", roots.HOOKS, extra="priority")
+LOOP = _kind("loop", roots.LOOPS, "runner dataloader evaluator")
+OPTIM_WRAPPER = _kind("optimizer wrapper", roots.OPTIM_WRAPPERS, extra="constructor paramwise_cfg")
+OPTIMIZER = _kind("optimizer", roots.OPTIMIZERS, "params model_params")
+CONSTRUCTOR = _kind(
+    "optimizer wrapper constructor", roots.OPTIM_WRAPPER_CONSTRUCTORS, "optim_wrapper_cfg paramwise_cfg"
+)
+SCHEDULER = _kind("parameter scheduler", roots.PARAM_SCHEDULERS, "optimizer", "convert_to_iter_based")
+METRIC = _kind("metric", roots.METRICS)
+EVALUATOR = _kind("evaluator", roots.EVALUATOR)
+VISUALIZER = _kind("visualizer", roots.VISUALIZERS, "name save_dir")
+VIS_BACKEND = _kind("visualization backend", roots.VISBACKENDS, "save_dir")
+LOG_PROCESSOR = _kind("log processor", roots.LOG_PROCESSORS)
+WRAPPER = _kind("model wrapper", roots.MODEL_WRAPPERS, "module device_ids")
+INITIALIZER = _kind("weight initializer", roots.WEIGHT_INITIALIZERS, extra="override")
+ALL = (
+    MODEL, DATASET, TRANSFORM, SAMPLER, FUNCTION, HOOK, LOOP, OPTIM_WRAPPER, OPTIMIZER, CONSTRUCTOR, SCHEDULER, METRIC,
+    EVALUATOR, VISUALIZER, VIS_BACKEND, LOG_PROCESSOR, WRAPPER, INITIALIZER,
+    _kind("task utility", roots.TASK_UTILS), _kind("inferencer", roots.INFERENCERS), _kind("runner", roots.RUNNERS),
+)  # fmt: skip
+
+
+class ScopeError(ImportError):
+    """A scope that a config names cannot be imported; the message says what to install."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a ``type`` stands for: the callable, and its kind where a registry told it."""
+
+    target: Callable[..., Any]
+    kind: Kind | None
+
+
+def import_scope(scope: str) -> None:
+    """Import the registries of a scope, unless they are there already.
+
+    Raises:
+        ScopeError: no registry has this scope, and its package cannot be imported.
+    """
+    if scope == "mmengine" or any(_child(kind.root, scope) is not None for kind in ALL):
+        return
+    try:
+        importlib.import_module(f"{scope}.registry")
+    except Exception as error:  # a guest that is installed wrongly may raise anything
+        package = PACKAGES.get(scope, scope)
+        raise ScopeError(
+            f"scope '{scope}' cannot be imported ({error}); `pip install {package}`, "
+            "or name its module in custom_imports, or correct the scope"
+        ) from error
+
+
+def find(name: str, scope: str, kinds: tuple[Kind, ...]) -> Found | None:
+    """Look a registered name up as MMEngine does at build time.
+
+    Args:
+        name: the ``type`` of a dict, with or without a scope in front.
+        scope: the default scope at its place.
+        kinds: the kinds to search, in this order.
+
+    Returns:
+        What it stands for, or None.
+
+    Raises:
+        ScopeError: the scope in front of the name, or the default one, cannot be imported.
+    """
+    import_scope(scope)
+    prefix = name.split(".")[0] if "." in name else None
+    if prefix in PACKAGES:
+        import_scope(str(prefix))
+    failures = []
+    for kind in kinds:
+        registry = _registry(kind, scope)
+        try:
+            target = registry.get(name)
+        except RuntimeError:  # a dotted name that leads nowhere
+            target = None
+        except Exception as error:  # the package behind this registry cannot be imported
+            failures.append(error)
+            continue
+        if target is not None:
+            return Found(target, kind if _holds(kind, name) else None)
+    if failures:
+        raise ScopeError(f"'{name}' was not found, and parts could not be imported: {failures[0]}") from failures[0]
+    if len(kinds) > 1:
+        for registry in _own_registries(scope, prefix):
+            target = registry.module_dict.get(name.rpartition(".")[2])
+            if target is not None:
+                return Found(target, None)
+    return None
+
+
+def nearest_names(name: str, scope: str, kinds: tuple[Kind, ...], most: int = 3) -> list[str]:
+    """Give the registered names that are nearest to ``name``, as they would be written in this scope."""
+    names: dict[str, None] = {}
+    for kind in kinds:
+        registry: Registry | None = _registry(kind, scope)
+        while registry is not None:
+            names.update(dict.fromkeys(registry.module_dict))
+            registry = registry.parent
+        for child in kind.root.children.values():
+            if child.scope != scope:
+                names.update(dict.fromkeys(f"{child.scope}.{key}" for key in child.module_dict))
+    return nearest(name, names, most)
+
+
+def nearest(word: str, words: Iterable[str], most: int = 3, cutoff: float = 0.6, whole: bool = False) -> list[str]:
+    """Give the words nearest to ``word``, the nearest first.
+
+    Args:
+        word: what was written.
+        words: what may be written.
+        most: how many to give at most.
+        cutoff: the least likeness, from 0 to 1.
+        whole: compare also what stands before the last dot; otherwise it is taken for a scope.
+
+    Returns:
+        Some of ``words``; capitals do not count.
+    """
+    plain: dict[str, list[str]] = {}
+    for one in words:
+        plain.setdefault((one if whole else one.rpartition(".")[2]).lower(), []).append(one)
+    asked = (word if whole else word.rpartition(".")[2]).lower()
+    close = difflib.get_close_matches(asked, plain, n=most, cutoff=cutoff)
+    return list(dict.fromkeys(original for match in close for original in plain[match]))[:most]
+
+
+def _registry(kind: Kind, scope: str) -> Registry:
+    child = _child(kind.root, scope)
+    return kind.root if child is None else child  # an empty registry counts as false
+
+
+def _child(root: Registry, scope: str) -> Registry | None:
+    if root.scope == scope:
+        return root
+    below = (_child(child, scope) for child in root.children.values())
+    return next((found for found in below if found is not None), None)
+
+
+def _holds(kind: Kind, name: str) -> bool:
+    """Tell whether a registry holds the name, rather than a module path having been imported."""
+    stack, bare = [kind.root], name.rpartition(".")[2]
+    while stack:
+        registry = stack.pop()
+        if bare in registry.module_dict:
+            return True
+        stack += registry.children.values()
+    return False
+
+
+def _own_registries(scope: str, prefix: str | None) -> Iterator[Registry]:
+    """Yield the registries of a toolbox that have no root in MMEngine (mmpretrain's batch augmentations)."""
+    for package in (scope, prefix):
+        for value in list(vars(sys.modules.get(f"{package}.registry", object)).values()):
+            if isinstance(value, Registry) and value.parent is None:
+                value.import_from_location()
+                yield value

@@ -1,0 +1,291 @@
+"""Tell what is wrong in a config before anything is built or read.
+
+MMEngine finds a misspelt key only when it builds the part, often minutes into a run, and takes a misspelt
+top-level name for a variable of the user's own. Here every dict is compared with the signature of what it is
+for, and all faults are told together, each with what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.runner import Runner
+
+from proteus.apis import kinds as k
+from proteus.apis import places
+from proteus.apis.kinds import ScopeError, find, nearest, nearest_names
+from proteus.apis.places import Place, top_place
+from proteus.apis.signatures import Keys, keys_of, names_set_by
+
+_Owners = tuple[Callable[..., Any], ...]  # what the dicts round a dict build, the outermost first
+_MARKS = frozenset({"type", "_scope_", "_delete_"})
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run as it is.
+
+    Attributes:
+        problems: one line each: the dotted key, what was found, and what to write instead.
+    """
+
+    def __init__(self, problems: Iterable[str], source: str = "config") -> None:
+        self.problems = list(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {line}" for line in self.problems)]))
+
+
+def check_config(config: Config) -> list[str]:
+    """Give the problems of a config, one line each."""
+    root = dict(config.items())
+    check = _Check(root.get("default_scope") or "mmengine")
+    for key in root:
+        if key not in places.KNOWN:
+            check.top_level_name(key)
+    for key in sorted(root, key=lambda name: name not in places.KNOWN):  # a variable's faults show where it is used
+        check.visit(root[key], key, top_place(key), check.scope, (), free=key not in places.KNOWN)
+    check.groups(root)
+    check.files(root)
+    return check.problems
+
+
+def known_keys(value: Mapping[str, Any], place: Place, scope: str) -> tuple[str, Keys, k.Kind | None] | None:
+    """Tell which keys a dict takes.
+
+    Args:
+        value: the dict.
+        place: where it stands.
+        scope: the default scope there.
+
+    Returns:
+        What it is for, its keys and its kind; None where that is not known.
+
+    Raises:
+        LookupError: its ``type`` is not registered.
+        ScopeError: a scope cannot be imported.
+        TypeError: its ``type`` is neither a name nor something to call.
+    """
+    if "type" not in value or place.plain:
+        known = place.schema(value) if place.schema else None
+        return (*known, None) if known else None
+    name, kind = value["type"], place.kinds[0] if place.kinds is not k.ALL else None
+    if isinstance(name, str):
+        found = find(name, scope, place.kinds)
+        if found is None:
+            raise LookupError(name)
+        target, kind = found.target, found.kind or kind
+    elif callable(name):
+        target, name = name, getattr(name, "__name__", str(name))
+        kind = next((one for one in place.kinds if target in one.root.module_dict.values()), kind)
+    else:
+        raise TypeError(f"type is {name!r}; write a registered name or a class")
+    keys = keys_of(target)
+    if kind is not None:
+        keys = Keys({**dict.fromkeys(sorted(kind.extra), False), **keys.required}, keys.open)
+    keys = _stored(target, keys, value, scope)
+    return name, keys, kind
+
+
+class _Check:
+    """One pass over a config; collects the problems."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        self.problems: list[str] = []
+        self._told: set[str] = set()
+
+    def visit(
+        self,
+        value: Any,
+        path: str,
+        place: Place,
+        scope: str,
+        owners: tuple[Callable[..., Any], ...],
+        free: bool = False,
+    ) -> None:
+        """Check what stands at ``path``, and all below it."""
+        if isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                self.visit(item, f"{path}[{index}]", place, scope, owners, free)
+        elif isinstance(value, Mapping):
+            scope = value.get("_scope_") or scope
+            target = self._keys(value, path, place, scope, owners, free)
+            for key, item in value.items():
+                if key == "type" and not place.plain:
+                    continue
+                inner = place.into(key, item)
+                self.visit(item, f"{path}.{key}", inner, scope, (*owners, *target), free)
+
+    def _keys(
+        self, value: Mapping[str, Any], path: str, place: Place, scope: str, owners: _Owners, free: bool
+    ) -> _Owners:
+        """Check the keys of one dict; returns what it builds, if that is known."""
+        try:
+            known = known_keys(value, place, scope)
+        except ScopeError as error:
+            self._add(f"{path}.type", str(error), free, same=str(error))
+            return ()
+        except LookupError:
+            self._add(f"{path}.type", unknown_type(value["type"], scope, place), free)
+            return ()
+        except TypeError as error:
+            self._add(path, str(error), free)
+            return ()
+        if known is None:
+            self._untyped(value, path, place, scope, free)
+            return ()
+        label, keys, kind = known
+        if not place.layer:
+            self._compare(value, path, label, keys, kind, free)
+            if not free:
+                self._missing(value, path, label, keys, kind, owners)
+        if place is places.OPTIM_WRAPPER and isinstance(value.get("constructor"), str):
+            self._constructor(value["constructor"], f"{path}.constructor", scope)
+        if "type" not in value or place.plain:
+            return ()
+        name = value["type"]
+        found = find(name, scope, place.kinds) if isinstance(name, str) else k.Found(name, None)
+        return (found.target,) if found else ()
+
+    def _compare(
+        self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None, free: bool
+    ) -> None:
+        if keys.open:
+            return
+        filled = _MARKS | set(keys.required)
+        for key in value:
+            if key not in filled:
+                self._add(f"{path}.{key}", unknown_key(key, label, keys, kind), free)
+
+    def _missing(
+        self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None, owners: _Owners
+    ) -> None:
+        by_owner = kind.filled if kind is not None else frozenset()
+        if kind is k.FUNCTION:  # called with the batch later
+            return
+        for owner in owners:
+            by_owner |= names_set_by(owner)
+        for key, needed in keys.required.items():
+            if needed and key not in value and key not in by_owner:
+                self._add(path, f"{label} needs '{key}', which is missing; write {path}.{key}", False)
+
+    def _untyped(self, value: Mapping[str, Any], path: str, place: Place, scope: str, free: bool) -> None:
+        """Tell of a dict that should have a ``type``, or has it misspelt."""
+        named = (
+            place.rest is not None and place.rest.strict and all(isinstance(v, (Mapping, list)) for v in value.values())
+        )
+        misspelt = next((key for key in nearest("type", value, 1) if self._is_name(value[key], scope, place)), None)
+        if misspelt is not None:
+            self._add(f"{path}.{misspelt}", f"unknown key; did you mean 'type' (of {value[misspelt]})?", free)
+        elif place.strict and not named and not free:
+            kinds = " or ".join(kind.name for kind in place.kinds)
+            self._add(path, f"has no 'type' (found: {_listed(value)}); write {path}.type, the name of a {kinds}", free)
+
+    def _is_name(self, value: Any, scope: str, place: Place) -> bool:
+        if not isinstance(value, str):
+            return False
+        try:
+            return find(value, scope, place.kinds) is not None
+        except ScopeError:
+            return False
+
+    def _constructor(self, name: str, path: str, scope: str) -> None:
+        place = Place((k.CONSTRUCTOR,), strict=True)
+        try:
+            if find(name, scope, place.kinds) is None:
+                self._add(path, unknown_type(name, scope, place), False)
+        except ScopeError as error:
+            self._add(path, str(error), False)
+
+    def top_level_name(self, key: str) -> None:
+        """Refuse a name that nobody reads if it looks like one that the runner does."""
+        own = key.startswith("_") or key[-1].isdigit() or key.endswith("pipeline")
+        near = [] if own else nearest(key, places.KNOWN, 1, cutoff=0.8)
+        if near:
+            self._add(key, f"not a key of the runner; did you mean '{near[0]}'? Rename it if it is your own", False)
+
+    def groups(self, root: Mapping[str, Any]) -> None:
+        """The runner takes all three of a phase, or none."""
+        for phase, last in (("train", "optim_wrapper"), ("val", "val_evaluator"), ("test", "test_evaluator")):
+            group = (f"{phase}_dataloader", f"{phase}_cfg", last)
+            absent = [key for key in group if root.get(key) is None]
+            if 0 < len(absent) < len(group):
+                there = ", ".join(key for key in group if key not in absent)
+                for key in absent:
+                    self._add(key, f"missing, while {there} is set; write it, or set {there} to None", False)
+
+    def files(self, root: Mapping[str, Any]) -> None:
+        """Check the values that need no building."""
+        work_dir, load_from, launcher = root.get("work_dir"), root.get("load_from"), root.get("launcher", "none")
+        if work_dir is not None and not isinstance(work_dir, str):
+            self._add("work_dir", f"is {work_dir!r}; write the name of a folder", False)
+        elif work_dir is not None and Path(work_dir).expanduser().is_file():
+            self._add("work_dir", f"'{work_dir}' is a file; write the name of a folder to make or to use", False)
+        if isinstance(load_from, str) and "://" not in load_from and not Path(load_from).expanduser().exists():
+            self._add("load_from", f"no such file: '{load_from}'{near_file(load_from)}", False)
+        launchers = ("none", "pytorch", "slurm", "mpi")
+        if launcher not in launchers:
+            self._add("launcher", f"'{launcher}' is not one; write one of {', '.join(launchers)}", False)
+
+    def _add(self, path: str, text: str, free: bool, same: str | None = None) -> None:
+        mark = same or f"{path.rpartition('.')[2]}: {text}"
+        if (free or same) and mark in self._told:
+            return
+        self._told.add(mark)
+        self.problems.append(f"{path}: {text}")
+
+
+def unknown_key(key: str, label: str, keys: Keys, kind: k.Kind | None) -> str:
+    """Word the refusal of a key that ``label`` does not take."""
+    filled = kind.filled if kind is not None else frozenset()
+    names = [name for name in keys.required if name not in filled]
+    near = nearest(key, names, 1)
+    hint = f"did you mean '{near[0]}'? It" if near else "it"
+    return f"unknown key of {label}; {hint} takes: {', '.join(names) or 'no keys'}"
+
+
+def unknown_type(name: str, scope: str, place: Place) -> str:
+    """Word the refusal of a ``type`` that is not registered."""
+    what = place.hinted[0].name if place.hinted is not k.ALL else "part"
+    near = nearest_names(name, scope, place.hinted)
+    hint = f"did you mean {_or(near)}?" if near else "name the module that registers it in custom_imports"
+    other = find(name, scope, k.ALL) if place.strict else None
+    if other is not None and other.kind is not None:
+        hint = f"that name is of kind {other.kind.name}; {hint}"
+    return f"no {what} '{name}' in scope '{scope}'; {hint}"
+
+
+def near_file(path: str | Path) -> str:
+    """Give the nearest name that exists beside a missing file, as the end of a sentence."""
+    folder = Path(path).expanduser().parent
+    if not folder.is_dir():
+        return f"; the folder '{folder}' does not exist"
+    near = nearest(Path(path).name, [entry.name for entry in folder.iterdir()], 1, whole=True)
+    return f"; did you mean '{folder / near[0]}'?" if near else f"; nothing in '{folder}' has a name like it"
+
+
+def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Keys:
+    """Add what two hooks of MMEngine do later with the further keys that their constructors store."""
+    later: Any = None
+    if target is CheckpointHook:
+        later = Runner.save_checkpoint
+    elif target is EMAHook:
+        average = find(str(value.get("ema_type", "ExponentialMovingAverage")), scope, (k.MODEL,))
+        later = average.target if average is not None else None
+    if later is None:
+        return keys
+    further = keys_of(later)
+    filled = {"self", "model", "device", "out_dir", "filename"}
+    names = {name: False for name in further.required if name not in filled}
+    return Keys({**keys.required, **names}, further.open)
+
+
+def _or(names: list[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names)
+
+
+def _listed(value: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, value)) or "nothing"
