@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import torch
 
@@ -42,6 +43,32 @@ def mend_torchvision() -> bool:
     _kept_alive.append(library)
     importlib.import_module("torchvision")
     return True
+
+
+def mend_posterize() -> bool:
+    """Make timm's RandAugment work with Pillow 13, which refuses to posterize to 0 bits.
+
+    Pillow before 13 gave a black image, and the strongest posterize of timm asks for that.
+
+    Returns:
+        Whether the cure was applied.
+    """
+    from PIL import Image, ImageOps
+    from timm.data import auto_augment
+
+    try:
+        ImageOps.posterize(Image.new("RGB", (1, 1)), 0)
+    except ValueError:
+        posterize = auto_augment.posterize
+
+        def posterize_or_black(img: Image.Image, bits_to_keep: int, **kwargs: Any) -> Image.Image:
+            return posterize(img, bits_to_keep, **kwargs) if bits_to_keep > 0 else Image.new(img.mode, img.size)
+
+        for name, operation in auto_augment.NAME_TO_OP.items():
+            if operation is posterize:
+                auto_augment.NAME_TO_OP[name] = posterize_or_black
+        return True
+    return False
 
 
 mend_torchvision()

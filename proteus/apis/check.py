@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from mmengine.registry import init_default_scope
 from proteus.apis.checks import check_batch, check_sizes, missing_files
 from proteus.apis.cli import as_config_error
 from proteus.apis.cost import GIB, StepCost, step_cost
+from proteus.checkpoints import locate
 from proteus.models import Distiller
 from proteus.registry import (
     DATA_SAMPLERS,
@@ -73,7 +73,7 @@ def build_without_memory(config: Mapping[str, Any]) -> Distiller:
         part = model
         for key in keys:
             part = part.objectives if key == "objectives" else getattr(part, key)
-        if Path(path).expanduser().is_file() and hasattr(part, "load"):
+        if locate(path).is_file() and hasattr(part, "load"):
             part.load(path)
     return model
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
 from proteus.apis.config import ConfigError
+from proteus.checkpoints import locate
 from proteus.datasets.collate import smallest_batch
 
 _CROPS = ("RandomResizedCrop", "CenterCrop")
@@ -68,7 +68,7 @@ def check_sizes(cfg: Config) -> None:
 
 def missing_files(cfg: Config) -> list[Missing]:
     """Weights and data folders that a config names and that are not on this machine."""
-    missing = [Missing(key, path) for key, path in _paths(cfg.to_dict()) if not Path(path).expanduser().exists()]
+    missing = [Missing(key, path) for key, path in _paths(cfg.to_dict()) if not locate(path).exists()]
     # The test loader of most configs is the validation loader under another name.
     return list({entry.path: entry for entry in reversed(missing)}.values())[::-1]
 

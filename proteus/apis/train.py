@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.runner import Runner
 
 from proteus.apis.checks import check_batch, check_sizes
 from proteus.apis.cli import as_config_error
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
+from proteus.registry import FUNCTIONS
 
 
 def train(cfg: Config) -> Runner:
@@ -45,6 +47,7 @@ def build_runner(cfg: Config) -> Runner:
     """Build MMEngine's runner for this process, on any number of processes, with or without GPUs."""
     use_safe_checkpoints()
     prepare_processes(cfg)
+    _scope_collate_functions(cfg)
     with as_config_error(str(cfg.filename)):
         return Runner.from_cfg(cfg)
 
@@ -52,3 +55,11 @@ def build_runner(cfg: Config) -> Runner:
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
     """Take the command line's folder, else the config's, else ``work_dirs/<config's name>``."""
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(cfg.filename).stem)
+
+
+def _scope_collate_functions(cfg: Config) -> None:
+    # MMEngine's runner looks functions up at the root alone, where only a name with its scope is found.
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        collate = (cfg.get(loader) or {}).get("collate_fn")
+        if collate and FUNCTIONS.get(collate["type"]) is not None and collate["type"] not in ROOT_FUNCTIONS.module_dict:
+            collate["type"] = f"proteus.{collate['type'].removeprefix('proteus.')}"

@@ -2,6 +2,14 @@
 
 from proteus.checkpoints.export import export_backbone
 from proteus.checkpoints.keys import to_timm_keys
-from proteus.checkpoints.read import CheckpointError, check_fit, load_strictly, read_state_dict
+from proteus.checkpoints.read import CheckpointError, check_fit, load_strictly, locate, read_state_dict
 
-__all__ = ["CheckpointError", "check_fit", "export_backbone", "load_strictly", "read_state_dict", "to_timm_keys"]
+__all__ = [
+    "CheckpointError",
+    "check_fit",
+    "export_backbone",
+    "load_strictly",
+    "locate",
+    "read_state_dict",
+    "to_timm_keys",
+]

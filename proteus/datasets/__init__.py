@@ -2,6 +2,7 @@
 
 from proteus.datasets.collate import distill_collate
 from proteus.datasets.folder import ImageFolder
+from proteus.datasets.packaged_set import PackagedPhotographs
 from proteus.datasets.proxy_set import ProxySet
 from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.sampler import ProxySampler
@@ -27,6 +28,7 @@ __all__ = [
     "ImageFolder",
     "LoadImage",
     "PackInputs",
+    "PackagedPhotographs",
     "ProxySampler",
     "ProxySet",
     "RandAugment",

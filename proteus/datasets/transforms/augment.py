@@ -15,7 +15,10 @@ from timm.data.auto_augment import rand_augment_transform
 from timm.data.random_erasing import RandomErasing as TimmRandomErasing
 from torchvision.transforms import v2
 
+from proteus.compat import mend_posterize
 from proteus.registry import TRANSFORMS
+
+mend_posterize()
 
 
 class _OnImage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -28,12 +29,18 @@ class MergedGroupsConstructor(DefaultOptimWrapperConstructor):
             prefix: Its name; empty at the root.
             **options: MMEngine's own.
         """
+        if prefix:
+            super().add_params(params, module, prefix=prefix, **options)
+            return
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.WARNING)  # MMEngine writes a line for every parameter; below is one for every group
         super().add_params(params, module, prefix=prefix, **options)
-        if prefix == "":
-            params[:] = merge_groups(params)
-            for group in params:
-                rest = {key: value for key, value in group.items() if key != "params"}
-                MMLogger.get_current_instance().info(f"optimizer group: {len(group['params'])} tensors, {rest}")
+        logger.setLevel(level)
+        params[:] = merge_groups(params)
+        for group in params:
+            rest = {key: value for key, value in group.items() if key != "params"}
+            logger.info(f"optimizer group of {len(group['params'])} tensors: {rest or 'the defaults'}")
 
 
 def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

