@@ -1,1 +1,6 @@
-"""Pictures."""
+"""Pictures: what the teacher sees, what the student sees, and how the run went."""
+
+from proteus.visualization.curves import draw_curves
+from proteus.visualization.pca import PCA, draw_pca
+
+__all__ = ["PCA", "draw_curves", "draw_pca"]

@@ -24,7 +24,11 @@ class DeiTCosineLR(_ParamScheduler):
         warmup_epochs: Epochs of linear warm-up.
         warmup_lr: Where the warm-up starts; not scaled with the batch.
         min_lr: Where the cosine ends; not scaled with the batch.
-        **scheduler: As for MMEngine's schedulers.
+        begin: Not used: the schedule starts with the run.
+        end: Not used: past ``epochs`` the cosine would rise again, so the run is meant to end with it. MMEngine's runner
+            proposes its loop's number of epochs here, which is 1 for a loop of iterations.
+        last_step: As for MMEngine's schedulers.
+        verbose: As for MMEngine's schedulers.
     """
 
     def __init__(
@@ -35,14 +39,17 @@ class DeiTCosineLR(_ParamScheduler):
         warmup_epochs: int = 5,
         warmup_lr: float = 1e-6,
         min_lr: float = 1e-5,
-        **scheduler: Any,
+        begin: int = 0,
+        end: int | None = None,
+        last_step: int = -1,
+        verbose: bool = False,
     ) -> None:
         self.epochs = epochs
         self.iters_per_epoch = iters_per_epoch
         self.warmup_epochs = warmup_epochs
         self.warmup_lr = warmup_lr
         self.min_lr = min_lr
-        super().__init__(optimizer, param_name="lr", **{"by_epoch": False, **scheduler})
+        super().__init__(optimizer, "lr", by_epoch=False, last_step=last_step, verbose=verbose)
 
     def _get_value(self) -> list[float]:
         return [self.value_at(self.last_step, base) for base in self.base_values]

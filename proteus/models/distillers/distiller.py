@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from proteus.models.objectives import Objective, Views
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
+from proteus.structures import Features
 
 
 @MODELS.register_module()
@@ -118,12 +119,22 @@ class Distiller(BaseModel):
             ``student_patches`` ``(N, Dt)``; the student's only where an objective has a head for them.
         """
         teacher, student = self.teacher(images), self.student(images)
+        tokens = {"teacher_cls": teacher.cls, "teacher_patches": teacher.patches}
+        tokens |= {f"student_{kind}": value for kind, value in self.predict_tokens(student).items()}
+        return [{**meta, **{key: value[i] for key, value in tokens.items()}} for i, meta in enumerate(metas)]
+
+    def predict_tokens(self, student: Features) -> dict[str, Tensor]:
+        """Map the student's tokens of clean images to the teacher's space.
+
+        Where several objectives have a head for the same tokens, the first in the config is taken.
+
+        Returns:
+            ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)`` in float32.
+        """
         predicted: dict[str, Tensor] = {}
         for objective in self._objectives.values():
             predicted = {**objective.predict(student), **predicted}
-        tokens = {"teacher_cls": teacher.cls, "teacher_patches": teacher.patches}
-        tokens |= {f"student_{kind}": value.float() for kind, value in predicted.items()}
-        return [{**meta, **{key: value[i] for key, value in tokens.items()}} for i, meta in enumerate(metas)]
+        return {kind: value.float() for kind, value in predicted.items()}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         super()._apply(fn, recurse)

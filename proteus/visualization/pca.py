@@ -1,0 +1,63 @@
+"""Patch tokens as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from proteus.structures import Features
+
+
+class PCA:
+    """The first three principal components of a set of patch tokens, as red, green and blue.
+
+    Fitted over all patches of all images together (paper, section A.10). Tokens of another network that were mapped to
+    the same space can be shown with the same axes: equal colours are then equal features.
+
+    Args:
+        features: Tokens ``(B, N, D)`` that define the axes.
+    """
+
+    def __init__(self, features: Features) -> None:
+        tokens = features.patches.flatten(0, 1).double()
+        self.mean = tokens.mean(0)
+        # eigh sorts upwards; its signs are arbitrary, so each axis is turned to where its largest weight is positive.
+        axes = torch.linalg.eigh((tokens - self.mean).T @ (tokens - self.mean)).eigenvectors[:, -3:].flip(1)
+        largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+        self.axes = axes * largest.sign()
+        shown = self._project(features.patches)
+        self.low, self.high = (shown.flatten(0, 1).quantile(share, dim=0) for share in (0.01, 0.99))
+
+    def __call__(self, features: Features) -> Tensor:
+        """Return ``(B, h, w, 3)`` in [0, 1]; values beyond the middle 98 % of the fitted set are clipped."""
+        colours = (self._project(features.patches) - self.low) / (self.high - self.low).clamp_min(1e-12)
+        return colours.clamp(0, 1).unflatten(1, features.grid).float()
+
+    def _project(self, tokens: Tensor) -> Tensor:
+        return (tokens.double() - self.mean) @ self.axes
+
+
+def draw_pca(images: Tensor, columns: Mapping[str, Tensor], path: str | Path) -> Path:
+    """Write photographs beside maps of their patches, a row for each.
+
+    Args:
+        images: ``(B, 3, H, W)`` in [0, 1].
+        columns: By title, ``(B, h, w, 3)`` in [0, 1] as :class:`PCA` makes them.
+        path: File to write.
+    """
+    titles = ["photograph", *columns]
+    figure = Figure(figsize=(2.2 * len(titles), 2.2 * len(images) + 0.3), layout="constrained")
+    axes = figure.subplots(len(images), len(titles), squeeze=False)
+    for row, image in enumerate(images):
+        cells = [image.permute(1, 2, 0), *(maps[row] for maps in columns.values())]
+        for axis, cell, title in zip(axes[row], cells, titles, strict=True):
+            axis.imshow(cell.cpu().numpy(), interpolation="nearest")
+            axis.set_axis_off()
+            if row == 0:
+                axis.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=110)
+    return Path(path)
