@@ -60,8 +60,8 @@ for name in ("torch", "torchvision"):
         pass
 PY
     } >"$constraints"
-    if ! "$venv/bin/python" -c 'import torch, sys; sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 4))'; then
-        echo "Proteus needs torch 2.4 or newer, which '$base' does not give: update it, or run 'make clean' and then" \
+    if ! "$venv/bin/python" -c 'import torch, sys; sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6))'; then
+        echo "Proteus needs torch 2.6 or newer, which '$base' does not give: update it, or run 'make clean' and then" \
             "the same command with TORCH=tested" >&2
         exit 1
     fi

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -66,11 +66,25 @@ def check_sizes(cfg: Config) -> None:
         raise ConfigError(problems, str(cfg.filename))
 
 
+def check_files(cfg: Config, sections: Sequence[str]) -> None:
+    """Refuse a config whose weights or data are not there.
+
+    Args:
+        cfg: The config.
+        sections: Top-level keys that will be used.
+
+    Raises:
+        ConfigError: Names each key and path.
+    """
+    missing = [entry for entry in missing_files(cfg) if entry.key.split(".")[0] in sections]
+    if missing:
+        remedy = "put it there, or name another place with --cfg-options"
+        raise ConfigError([f"{entry} does not exist; {remedy} {entry.key}=..." for entry in missing], str(cfg.filename))
+
+
 def missing_files(cfg: Config) -> list[Missing]:
     """Weights and data folders that a config names and that are not on this machine."""
-    missing = [Missing(key, path) for key, path in _paths(cfg.to_dict()) if not locate(path).exists()]
-    # The test loader of most configs is the validation loader under another name.
-    return list({entry.path: entry for entry in reversed(missing)}.values())[::-1]
+    return [Missing(key, path) for key, path in _paths(cfg.to_dict()) if not locate(path).exists()]
 
 
 def _paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.runner import Runner
 
-from proteus.apis.checks import check_batch, check_sizes
+from proteus.apis.checks import check_batch, check_files, check_sizes
 from proteus.apis.cli import as_config_error
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
@@ -18,13 +18,15 @@ def train(cfg: Config) -> Runner:
     """Train a config whose keys have been validated.
 
     Raises:
-        ConfigError: Its parts do not fit each other, or refuse their arguments; nothing has been trained.
-        CheckpointError: Weights are missing, unsafe, or made for another model.
-        FileNotFoundError: A proxy set is missing or empty.
+        ConfigError: Its parts do not fit each other, or refuse their arguments, or a file is missing; nothing has been
+            trained.
+        CheckpointError: Weights are unsafe, or made for another model.
+        FileNotFoundError: A proxy set is empty.
         CorruptProxySetError: Too many images could not be read.
     """
     check_batch(cfg)
     check_sizes(cfg)
+    check_files(cfg, ("model", "train_dataloader", "val_dataloader"))
     runner = build_runner(cfg)
     runner.train()
     return runner
@@ -37,9 +39,11 @@ def test(cfg: Config, checkpoint: str | Path) -> dict[str, float]:
         The metrics by name.
 
     Raises:
+        ConfigError: A file is missing.
         CheckpointError: The checkpoint does not fit the config's model.
     """
     cfg.load_from, cfg.resume = str(checkpoint), False
+    check_files(cfg, ("load_from", "model", "test_dataloader"))
     return build_runner(cfg).test()
 
 

@@ -17,7 +17,7 @@ def export_backbone(state: Mapping[str, Tensor], path: str | Path, description: 
     Args:
         state: Weights with timm's names.
         path: File to write; its folder is made.
-        description: What a user needs to rebuild the model (timm's name and arguments, input mean and std, teacher);
+        description: What a user needs to rebuild and feed the model (architecture, arguments, mean, std, teacher);
             stored as JSON text under ``proteus`` in the file's metadata.
 
     Returns:

