@@ -3,7 +3,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from proteus.apis import check, load_config, set_work_dir, train
+from proteus.apis import check, load_config, set_work_dir, train, use_bfloat16
 from proteus.apis.cli import add_config_arguments, run
 
 
@@ -24,7 +24,7 @@ def main(args: Namespace) -> int:
     set_work_dir(cfg, args.work_dir)
     cfg.launcher = args.launcher
     if args.amp:
-        cfg.optim_wrapper.dtype = "bfloat16"
+        use_bfloat16(cfg)
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume

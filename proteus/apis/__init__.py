@@ -2,6 +2,6 @@
 
 from proteus.apis.check import check
 from proteus.apis.config import ConfigError, load_config, validate
-from proteus.apis.train import set_work_dir, test, train
+from proteus.apis.train import set_work_dir, test, train, use_bfloat16
 
-__all__ = ["ConfigError", "check", "load_config", "set_work_dir", "test", "train", "validate"]
+__all__ = ["ConfigError", "check", "load_config", "set_work_dir", "test", "train", "use_bfloat16", "validate"]

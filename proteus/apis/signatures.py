@@ -7,11 +7,9 @@ they are handed to, so that a misspelt key of ``AmpOptimWrapper`` is found altho
 from __future__ import annotations
 
 import ast
-import functools
 import inspect
-import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,31 +53,6 @@ def keys_of(target: Callable[..., Any]) -> Keys:
         return _class_keys(target, inspect.getmro(target)) if inspect.isclass(target) else _function_keys(target)
     except (TypeError, ValueError):  # written in C, without a signature
         return Keys(open=True)
-
-
-def names_set_by(owner: Callable[..., Any]) -> frozenset[str]:
-    """Tell the names that the source of ``owner`` passes on by keyword or as a dict key.
-
-    A part's constructor key among them may be filled in by the part's owner, and is then not missing from the config.
-
-    Args:
-        owner: a class or a function; the bases of a class, and the functions of the same package that are called
-            by their names, are read too.
-    """
-    names: set[str] = set()
-    todo, seen = list(inspect.getmro(owner)) if inspect.isclass(owner) else [owner], set()
-    while todo:
-        part = todo.pop()
-        package = getattr(part, "__module__", "").split(".")[0]
-        if package in ("", "builtins", "torch", "abc") or part in seen:
-            continue
-        seen.add(part)
-        found, called = _names_in_source(part)
-        names |= found
-        around = vars(sys.modules.get(part.__module__, object))
-        helpers = [around[name] for name in called if inspect.isfunction(around.get(name))]
-        todo += [helper for helper in helpers if helper.__module__.split(".")[0] == package]
-    return frozenset(names)
 
 
 def _function_keys(function: Callable[..., Any]) -> Keys:
@@ -168,29 +141,3 @@ def _source_tree(target: Any) -> ast.AST | None:
         return ast.parse(textwrap.dedent(inspect.getsource(target)))
     except (OSError, TypeError, SyntaxError):
         return None
-
-
-@functools.lru_cache(maxsize=512)
-def _names_in_source(target: Any) -> tuple[frozenset[str], frozenset[str]]:
-    """Give the names that ``target`` passes on, and the names that it calls."""
-    tree = _source_tree(target)
-    if tree is None:
-        return frozenset(), frozenset()
-    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return frozenset(_named(tree)), frozenset(call.id for call in calls if isinstance(call, ast.Name))
-
-
-def _named(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg is not None:
-            yield node.arg
-        keys: list[ast.expr | None] = []
-        if isinstance(node, ast.Dict):
-            keys = list(node.keys)
-        elif isinstance(node, ast.Subscript):
-            keys = [node.slice]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            keys = list(node.args[:1])
-        for key in keys:
-            if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                yield key.value

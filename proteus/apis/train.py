@@ -56,6 +56,14 @@ def build_runner(cfg: Config) -> Runner:
         return Runner.from_cfg(cfg)
 
 
+def use_bfloat16(cfg: Config) -> None:
+    """Autocast to bfloat16, whatever the device and whatever the config says."""
+    wrapper = cfg.optim_wrapper
+    wrapper.type = "AutocastOptimWrapper"
+    wrapper.dtype = "bfloat16"
+    wrapper.pop("loss_scale", None)
+
+
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
     """Take the command line's folder, else the config's, else ``work_dirs/<config's name>``."""
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(cfg.filename).stem)

@@ -7,7 +7,7 @@ for, and all faults are told together, each with what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from proteus.apis import kinds as k
 from proteus.apis import places
 from proteus.apis.kinds import ScopeError, find, nearest, nearest_names
 from proteus.apis.places import Place, top_place
-from proteus.apis.signatures import Keys, keys_of, names_set_by
+from proteus.apis.signatures import Keys, keys_of
 
-_Owners = tuple[Callable[..., Any], ...]  # what the dicts round a dict build, the outermost first
 _MARKS = frozenset({"type", "_scope_", "_delete_"})
 
 
@@ -46,7 +45,7 @@ def check_config(config: Config) -> list[str]:
         if key not in places.KNOWN:
             check.top_level_name(key)
     for key in sorted(root, key=lambda name: name not in places.KNOWN):  # a variable's faults show where it is used
-        check.visit(root[key], key, top_place(key), check.scope, (), free=key not in places.KNOWN)
+        check.visit(root[key], key, top_place(key), check.scope, free=key not in places.KNOWN)
     check.groups(root)
     check.files(root)
     return check.problems
@@ -103,52 +102,44 @@ class _Check:
         path: str,
         place: Place,
         scope: str,
-        owners: tuple[Callable[..., Any], ...],
         free: bool = False,
     ) -> None:
         """Check what stands at ``path``, and all below it."""
         if isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
-                self.visit(item, f"{path}[{index}]", place, scope, owners, free)
+                self.visit(item, f"{path}[{index}]", place, scope, free)
         elif isinstance(value, Mapping):
             scope = value.get("_scope_") or scope
-            target = self._keys(value, path, place, scope, owners, free)
+            self._keys(value, path, place, scope, free)
             for key, item in value.items():
                 if key == "type" and not place.plain:
                     continue
                 inner = place.into(key, item)
-                self.visit(item, f"{path}.{key}", inner, scope, (*owners, *target), free)
+                self.visit(item, f"{path}.{key}", inner, scope, free)
 
-    def _keys(
-        self, value: Mapping[str, Any], path: str, place: Place, scope: str, owners: _Owners, free: bool
-    ) -> _Owners:
-        """Check the keys of one dict; returns what it builds, if that is known."""
+    def _keys(self, value: Mapping[str, Any], path: str, place: Place, scope: str, free: bool) -> None:
+        """Check the keys of one dict."""
         try:
             known = known_keys(value, place, scope)
         except ScopeError as error:
             self._add(f"{path}.type", str(error), free, same=str(error))
-            return ()
+            return
         except LookupError:
             self._add(f"{path}.type", unknown_type(value["type"], scope, place), free)
-            return ()
+            return
         except TypeError as error:
             self._add(path, str(error), free)
-            return ()
+            return
         if known is None:
             self._untyped(value, path, place, scope, free)
-            return ()
+            return
         label, keys, kind = known
         if not place.layer:
             self._compare(value, path, label, keys, kind, free)
             if not free:
-                self._missing(value, path, label, keys, kind, owners)
+                self._missing(value, path, label, keys, kind)
         if place is places.OPTIM_WRAPPER and isinstance(value.get("constructor"), str):
             self._constructor(value["constructor"], f"{path}.constructor", scope)
-        if "type" not in value or place.plain:
-            return ()
-        name = value["type"]
-        found = find(name, scope, place.kinds) if isinstance(name, str) else k.Found(name, None)
-        return (found.target,) if found else ()
 
     def _compare(
         self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None, free: bool
@@ -160,16 +151,14 @@ class _Check:
             if key not in filled:
                 self._add(f"{path}.{key}", unknown_key(key, label, keys, kind), free)
 
-    def _missing(
-        self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None, owners: _Owners
-    ) -> None:
-        by_owner = kind.filled if kind is not None else frozenset()
-        if kind is k.FUNCTION:  # called with the batch later
+    def _missing(self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None) -> None:
+        # The part round a model's part may fill its keys in (a head's widths), and a function gets its batch later:
+        # what is missing there shows when they are built.
+        if kind in (k.MODEL, k.FUNCTION):
             return
-        for owner in owners:
-            by_owner |= names_set_by(owner)
+        filled = kind.filled if kind is not None else frozenset()
         for key, needed in keys.required.items():
-            if needed and key not in value and key not in by_owner:
+            if needed and key not in value and key not in filled:
                 self._add(path, f"{label} needs '{key}', which is missing; write {path}.{key}", False)
 
     def _untyped(self, value: Mapping[str, Any], path: str, place: Place, scope: str, free: bool) -> None:

@@ -14,19 +14,25 @@ from torch import Tensor
 # What our own and other training checkpoints put before a backbone's names, longest first.
 _PREFIXES = ("module.student.vit.", "student.vit.", "student.backbone.", "backbone.", "module.", "vit.")
 
-# transformers' Dinov2Model -> timm; the three attention projections are joined separately.
+# transformers' Dinov2Model -> timm: as its files name the weights, and as version 5 names them in memory.
 _HUGGING_FACE = (
     (r"^embeddings\.cls_token$", "cls_token"),
     (r"^embeddings\.mask_token$", "mask_token"),
     (r"^embeddings\.register_tokens$", "reg_token"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^encoder\.layer\.(\d+)\.attention\.output\.dense\.", r"blocks.\1.attn.proj."),
+    (r"^encoder\.layer\.(\d+)\.attention\.(output\.dense|o_proj)\.", r"blocks.\1.attn.proj."),
     (r"^encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1$", r"blocks.\1.ls\2.gamma"),
     (r"^encoder\.layer\.(\d+)\.mlp\.weights_in\.", r"blocks.\1.mlp.fc1."),
-    (r"^encoder\.layer\.(\d+)\.mlp\.weights_out\.", r"blocks.\1.mlp.fc2."),
+    (r"^encoder\.layer\.(\d+)\.mlp\.(weights_out|down_proj)\.", r"blocks.\1.mlp.fc2."),
     (r"^encoder\.layer\.(\d+)\.(norm[12]|mlp\.fc[12])\.", r"blocks.\1.\2."),
     (r"^layernorm\.", "norm."),
+)
+# What timm keeps in one matrix, in timm's order.
+_HUGGING_FACE_PARTS = (
+    (("attention.attention.query", "attention.attention.key", "attention.attention.value"), "attn.qkv"),
+    (("attention.q_proj", "attention.k_proj", "attention.v_proj"), "attn.qkv"),
+    (("mlp.gate_proj", "mlp.up_proj"), "mlp.fc1"),
 )
 # Meta's DINOv2 release -> timm.
 _META = (
@@ -45,7 +51,7 @@ def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state = _strip_prefix(state)
     if "embeddings.cls_token" in state:
-        state = _rename(_join_qkv(state), _HUGGING_FACE)
+        state = _rename(_join_parts(state), _HUGGING_FACE)
     return _rename(state, _META)
 
 
@@ -59,14 +65,14 @@ def _strip_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _join_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    parts = re.compile(r"^encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.(weight|bias)$")
-    joined = {key: value for key, value in state.items() if not parts.match(key)}
-    for key in state:
-        match = parts.match(key)
-        if match and match[2] == "query":
-            names = [key.replace("query", part) for part in ("query", "key", "value")]
-            joined[f"blocks.{match[1]}.attn.qkv.{match[3]}"] = torch.cat([state[name] for name in names])
+def _join_parts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    joined = dict(state)
+    for parts, name in _HUGGING_FACE_PARTS:
+        first = re.compile(rf"^encoder\.layer\.(\d+)\.{re.escape(parts[0])}\.(weight|bias)$")
+        for match in filter(None, map(first.match, state)):
+            keys = [match[0].replace(parts[0], part) for part in parts]
+            if all(key in state for key in keys):
+                joined[f"blocks.{match[1]}.{name}.{match[2]}"] = torch.cat([joined.pop(key) for key in keys])
     return joined
 
 

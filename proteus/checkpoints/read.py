@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import metadata
@@ -56,7 +57,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     for nest in _NESTS:
         if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
             content = content[nest]
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if content else {}
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors by name: expected a state dict")
     return tensors
@@ -93,9 +95,7 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
     for title, rows in (("other shape", shapes), ("missing in the file", missing), ("not in the model", left_over)):
         if rows:
             lines.append(f"  {title} ({len(rows)}): {'; '.join(rows[:3])}{' ...' if len(rows) > 3 else ''}")
-    lines.append(
-        "  use that architecture's weights, or set arch, patch_size, reg_tokens or init_values to match the file"
-    )
+    lines.append("  use that architecture's weights, or set arch, patch_size, reg_tokens or init_values to the file's")
     raise CheckpointError("\n".join(lines))
 
 
@@ -105,9 +105,17 @@ def _open(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked is None:
+            with path.open("rb") as file:
+                start = file.read(16)
+            raise CheckpointError(
+                f"{path} cannot be read as weights, and was not opened: it is damaged, a pickle that torch.save did not "
+                f"write, or no weight file at all (it begins with {start!r})"
+            ) from error
         raise CheckpointError(
             f"{path} is a pickle that holds more than tensors, and opening it could run code, so it was not opened "
-            f"({str(error).splitlines()[0]}). If you trust its author, re-save only the weights where it was made: "
+            f"(it asks for {asked[1]}). If you trust its author, re-save only the weights where it was made: "
             "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
     except Exception as error:  # the libraries raise many kinds for a damaged file; all mean the same to the reader

@@ -7,7 +7,7 @@ import pytest
 from mmengine.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 from torch import nn
 
-from proteus.apis.signatures import Keys, keys_of, names_set_by
+from proteus.apis.signatures import Keys, keys_of
 
 
 class Base:
@@ -96,22 +96,3 @@ def test_signatures_agree_with_python() -> None:
         target(**required)
         with pytest.raises(TypeError):
             target(**required, unheard=1)
-
-
-def make(part: Any) -> Any:
-    return partial(part, helped=1)
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.part = partial(call, in_dim=1)
-        self.other = {"out_dim": 2}
-        self.other.setdefault("depth", 3)
-        self.other["width"] = 4
-        self.made = make(call)
-
-
-def test_names_that_an_owner_passes_on() -> None:
-    names = names_set_by(Owner)
-    assert {"in_dim", "out_dim", "depth", "width", "helped"} <= names
-    assert "height" not in names

@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from proteus.checkpoints import CheckpointError
 from proteus.models.objectives import Objective, Views
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
@@ -49,8 +50,8 @@ class Distiller(BaseModel):
             "input_std": self.data_preprocessor.channel_std,
         }
         # Not a submodule: what is no submodule cannot be saved, optimised, averaged or broadcast.
-        self.__dict__["teacher"] = MODELS.build(teacher, default_args=statistics)
-        self.student = MODELS.build(student)
+        self.__dict__["teacher"] = _build("model.teacher.backbone", teacher, **statistics)
+        self.student = _build("model.student", student)
         widths = {"student_dim": self.student.embed_dim, "teacher_dim": self.teacher.embed_dim}
         self.objectives = nn.ModuleDict(
             {name: MODELS.build(config, default_args=widths) for name, config in objectives.items() if config}
@@ -180,3 +181,10 @@ class Distiller(BaseModel):
         if token is not None and not self.needs_masks:
             # DistributedDataParallel waits for the gradient of every parameter that asks for one.
             token.requires_grad_(False)
+
+
+def _build(key: str, config: dict[str, Any], **defaults: Any) -> Any:
+    try:
+        return MODELS.build(config, default_args=defaults)
+    except CheckpointError as error:
+        raise CheckpointError(f"{key}.checkpoint: {error}") from error

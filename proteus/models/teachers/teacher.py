@@ -67,6 +67,7 @@ class Teacher(nn.Module):
         self.register_buffer("scale", torch.tensor(scale).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).view(1, -1, 1, 1), persistent=False)
         super().train(False)
+        self.to_device(self.scale.device)
 
     @property
     def embed_dim(self) -> int:
