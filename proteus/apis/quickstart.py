@@ -109,7 +109,7 @@ def load_photographs(cfg: Config) -> Tensor:
     """The held-out photographs, at most 200 of them, ``(N, 3, 320, 320)`` in [0, 1]."""
     config = dict(cfg.val_dataloader.dataset)
     config["pipeline"] = [
-        {"type": "LoadImage", "min_side": _SIDE},
+        {"type": "LoadImage", "short_side": _SIDE},
         {"type": "Resize", "size": _SIDE},
         {"type": "CenterCrop", "size": _SIDE},
         {"type": "ToTensor"},

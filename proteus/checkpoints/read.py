@@ -110,8 +110,8 @@ def _open(path: Path) -> Any:
             with path.open("rb") as file:
                 start = file.read(16)
             raise CheckpointError(
-                f"{path} cannot be read as weights, and was not opened: it is damaged, a pickle that torch.save did not "
-                f"write, or no weight file at all (it begins with {start!r})"
+                f"{path} cannot be read as weights, and was not opened: it is damaged, a pickle that torch.save did "
+                f"not write, or no weight file at all (it begins with {start!r})"
             ) from error
         raise CheckpointError(
             f"{path} is a pickle that holds more than tensors, and opening it could run code, so it was not opened "

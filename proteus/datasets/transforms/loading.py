@@ -18,12 +18,14 @@ class LoadImage:
     """Read ``img_path`` into ``img``, a PIL image in RGB.
 
     Args:
-        min_side: Where a JPEG is larger than needed, decode it at a half, quarter or eighth of its size, as long as
-            its shorter side keeps so many pixels; by default every file is decoded whole.
+        short_side: Reduce images whose shorter side is longer than this many pixels; a JPEG is then decoded at a half,
+            quarter or eighth of its size where that suffices. By default images keep their size.
+        keep: Keep every image in memory once it was read, for proxy sets that are small and read often.
     """
 
-    def __init__(self, min_side: int | None = None) -> None:
-        self.min_side = min_side
+    def __init__(self, short_side: int | None = None, keep: bool = False) -> None:
+        self.short_side = short_side
+        self.kept: dict[str, Image.Image] | None = {} if keep else None
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Decode the whole file.
@@ -32,13 +34,24 @@ class LoadImage:
             CorruptImageError: It is missing, no image, or cut short; the message is the path and the reason.
         """
         path = results["img_path"]
+        if self.kept is not None and path in self.kept:
+            results["img"] = self.kept[path].copy()
+            return results
         try:
             with Image.open(path) as image:
-                if self.min_side is not None:
-                    # PIL takes the smallest size that still covers the one asked for.
-                    scale = min(1.0, self.min_side / min(image.size))
-                    image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
-                results["img"] = image.convert("RGB")
+                results["img"] = self._reduced(image).convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
             raise CorruptImageError(f"{path} ({type(error).__name__}: {error})") from error
+        if self.kept is not None:
+            self.kept[path] = results["img"].copy()
         return results
+
+    def _reduced(self, image: Image.Image) -> Image.Image:
+        if self.short_side is None or min(image.size) <= self.short_side:
+            return image
+        scale = self.short_side / min(image.size)
+        size = round(image.width * scale), round(image.height * scale)
+        # PIL's JPEG decoder takes the smallest of its sizes that still covers this one.
+        image.draft("RGB", size)
+        # A palette has no colours between its own, and cannot be resized smoothly.
+        return (image.convert("RGB") if image.mode == "P" else image).resize(size, Image.Resampling.BICUBIC)

@@ -242,7 +242,10 @@ def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:
     if not timm.is_model(model_name):
         near = get_close_matches(arch, [*ARCHITECTURES, *timm.list_models("vit_*")], n=3)
         raise ValueError(f"arch={arch!r} is no ViT of ours ({', '.join(ARCHITECTURES)}) or timm's; nearest: {near}")
-    model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
+    try:
+        model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
+    except TypeError as error:  # another family's constructor does not know a ViT's arguments
+        raise ValueError(f"arch={arch!r} is not a plain ViT: {error}") from error
     if not isinstance(model, VisionTransformer) or model.cls_token is None or model.pos_embed is None:
         raise ValueError(
             f"arch={arch!r} is a {type(model).__name__} without learnt positions and cls token: not a plain ViT"

@@ -44,7 +44,8 @@ class Distiller(BaseModel):
         objectives: Mapping[str, dict[str, Any] | None],
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor or {"type": "DistillDataPreprocessor"})
+        # Built here: MMEngine would look the name up in its own registry where no default scope is set.
+        super().__init__(data_preprocessor=MODELS.build(data_preprocessor or {"type": "DistillDataPreprocessor"}))
         statistics = {
             "input_mean": self.data_preprocessor.channel_mean,
             "input_std": self.data_preprocessor.channel_std,

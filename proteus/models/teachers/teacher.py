@@ -104,7 +104,7 @@ class Teacher(nn.Module):
         """
         if not self.same_statistics:
             images = torch.addcmul(self.shift, images, self.scale)
-        if self.img_size is not None and images.shape[-1] != self.img_size:
+        if self.img_size is not None and images.shape[-2:] != (self.img_size, self.img_size):
             images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
         weight = next(self.backbone.parameters())
         with _without_autocast(images.device):

@@ -1,0 +1,87 @@
+"""Names alone; that the values land in the right places, tests/models/backbones/test_vit_parity.py shows."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from proteus.checkpoints import to_timm_keys
+from proteus.models import Distiller, ViT
+
+NARROW: dict[str, Any] = {"img_size": 56, "embed_dim": 24, "depth": 2, "num_heads": 3}
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def vit() -> ViT:
+    return ViT("tiny", mask_token=True, **NARROW)
+
+
+def test_timms_own_names_stay() -> None:
+    state = vit().timm_state()
+    assert same(to_timm_keys(state), state)
+
+
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_of_our_training_checkpoint_the_student_is_taken(wrapper: str) -> None:
+    options: dict[str, Any] = {"type": "ViT", "arch": "tiny", **NARROW}
+    model = Distiller(
+        teacher=dict(type="Teacher", backbone=options),
+        student=dict(options, mask_token=True),
+        objectives=dict(token=dict(type="TokenObjective"), patch=dict(type="PatchObjective")),
+    )
+    model.student.mask_token.data.fill_(3)
+    state = {f"{wrapper}{key}": value for key, value in model.state_dict().items()}
+    found = to_timm_keys(state)
+    assert same(found, {**model.student.timm_state(), "mask_token": torch.full((1, 24), 3.0)})
+
+
+def test_of_our_wrapper_the_vit_and_its_mask_token_are_taken() -> None:
+    model = vit()
+    assert same(to_timm_keys(model.state_dict()), {**model.timm_state(), "mask_token": torch.zeros(1, 24)})
+
+
+@pytest.mark.parametrize("prefix", ["student.backbone.", "backbone.", "module."])
+def test_other_projects_prefixes_are_taken_off(prefix: str) -> None:
+    # protocols A.10: the released checkpoints hold student.backbone.* beside the heads.
+    state = vit().timm_state()
+    whole = {f"{prefix}{key}": value for key, value in state.items()}
+    assert same(to_timm_keys({**whole, "token_head.0.weight": torch.zeros(1)}), state)
+
+
+def test_of_the_released_checkpoints_student_and_teacher_the_student_is_taken() -> None:
+    student, teacher = vit().timm_state(), vit().timm_state()
+    whole = {f"teacher.backbone.{key}": value for key, value in teacher.items()}
+    whole |= {f"student.backbone.{key}": value for key, value in student.items()}
+    assert same(to_timm_keys(whole), student)
+
+
+def test_a_dinov2_backbone_inside_another_model_is_found() -> None:
+    # transformers' Dinov2ForImageClassification calls its backbone dinov2; AutoBackbone models call it backbone.
+    width = 4
+    inside = {
+        "embeddings.cls_token": torch.zeros(1, 1, width),
+        "encoder.layer.10.attention.attention.query.weight": torch.full((width, width), 1.0),
+        "encoder.layer.10.attention.attention.key.weight": torch.full((width, width), 2.0),
+        "encoder.layer.10.attention.attention.value.weight": torch.full((width, width), 3.0),
+        "layernorm.bias": torch.zeros(width),
+    }
+    found = to_timm_keys({f"backbone.{key}": value for key, value in inside.items()})
+    assert set(found) == {"cls_token", "blocks.10.attn.qkv.weight", "norm.bias"}
+    assert found["blocks.10.attn.qkv.weight"][:, 0].tolist() == [1.0] * 4 + [2.0] * 4 + [3.0] * 4
+
+
+def test_names_that_nobody_knows_pass_so_that_they_can_be_told() -> None:
+    state = {
+        "something.else": torch.zeros(1),
+        "embeddings.cls_token": torch.zeros(1, 1, 4),
+        "encoder.layer.0.attention.attention.query.weight": torch.zeros(4, 4),  # key and value are missing
+    }
+    assert set(to_timm_keys(state)) == {
+        "something.else",
+        "cls_token",
+        "encoder.layer.0.attention.attention.query.weight",
+    }

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from proteus.models import backbones
+
+
+def positions(side: int, width: int = 5, prefix: int = 1) -> Tensor:
+    return torch.randn(1, prefix + side**2, width, generator=torch.Generator().manual_seed(0))
+
+
+def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    return tokens.transpose(1, 2).reshape(1, tokens.shape[-1], *grid)
+
+
+def test_the_same_grid_changes_nothing() -> None:
+    embedding = positions(4)
+    assert backbones.interpolate_pos_embed(embedding, (4, 4), (4, 4)) is embedding
+
+
+def test_halving_a_ramp_gives_the_middles_of_pairs() -> None:
+    # Between two samples the cubic kernel is symmetric, so that a linear ramp stays exact: the new sample i lies in
+    # the middle of old samples 2i and 2i + 1. Rows and columns carry different ramps, so a transposition would show.
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(12.0) * 10, indexing="ij")
+    embedding = torch.stack([rows, columns], dim=-1).reshape(1, 96, 2)
+    found = backbones.interpolate_pos_embed(embedding, (8, 12), (4, 6), offset=0.0).reshape(4, 6, 2)
+    torch.testing.assert_close(found[1:3, 1:5, 0], torch.tensor([2.5, 4.5])[:, None].expand(2, 4))
+    torch.testing.assert_close(found[1:3, 1:5, 1], torch.tensor([25.0, 45.0, 65.0, 85.0]).expand(2, 4))
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("grid", [(16, 16), (5, 9), (40, 37)])
+def test_without_offset_it_resamples_to_a_size(grid: tuple[int, int], antialias: bool) -> None:
+    embedding = positions(37)
+    found = backbones.interpolate_pos_embed(embedding, (37, 37), grid, antialias=antialias, offset=0.0)
+    expected = functional.interpolate(
+        as_map(embedding[:, 1:], (37, 37)), size=grid, mode="bicubic", align_corners=False, antialias=antialias
+    )
+    torch.testing.assert_close(as_map(found[:, 1:], grid), expected)
+    assert torch.equal(found[:, :1], embedding[:, :1])
+
+
+def test_the_default_is_metas_release() -> None:
+    embedding = positions(37)
+    found = backbones.interpolate_pos_embed(embedding, (37, 37), (16, 12))
+    # dinov2, interpolate_pos_encoding: sx = (w0 + interpolate_offset) / sqrt(N), passed as scale_factor.
+    scale = (float(16 + 0.1) / 37, float(12 + 0.1) / 37)
+    meta = functional.interpolate(as_map(embedding[:, 1:], (37, 37)), scale_factor=scale, mode="bicubic")
+    torch.testing.assert_close(as_map(found[:, 1:], (16, 12)), meta)
+    without = backbones.interpolate_pos_embed(embedding, (37, 37), (16, 12), offset=0.0)
+    assert (found - without).abs().max() > 1e-2
+
+
+def test_embeddings_without_cls_and_in_low_precision() -> None:
+    embedding = positions(6, prefix=0)
+    found = backbones.interpolate_pos_embed(embedding.bfloat16(), (6, 6), (3, 3), offset=0.0)
+    in_full = backbones.interpolate_pos_embed(embedding.bfloat16().float(), (6, 6), (3, 3), offset=0.0)
+    assert found.dtype == torch.bfloat16
+    assert found.shape == (1, 9, 5)
+    assert torch.equal(found, in_full.bfloat16())  # rounded once, at the end
+
+
+def test_an_offset_that_makes_another_grid_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"interpolate_offset=1\.0 turns a 37x37 .* 17x17 where 16x16 .* set it to 0\.0"
+    ):
+        backbones.interpolate_pos_embed(positions(37), (37, 37), (16, 16), offset=1.0)

@@ -1,0 +1,29 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from proteus.models import FeatureObjective, Objective, Views
+
+AtIdentity = Callable[[Objective], Objective]
+
+
+def test_the_cls_part_is_the_named_term(views: Views, at_identity: AtIdentity) -> None:
+    objective = at_identity(FeatureObjective(student_dim=2, teacher_dim=2, cls_term="token"))
+    # Patches, image 0: (-1, 1) against (-1, 1): 0, 0; (1, -1) against (0, 0): 1, 1.
+    # Image 1: (1, -1) against (1, 3): 0, 16; (-1, 1) against (0, 0): 1, 1. Their mean is 20 / 8.
+    # A mean over three tokens, of which two are patches:
+    assert objective(views, {"token": torch.tensor(1.5)}).item() == pytest.approx((1.5 + 2 * 20 / 8) / 3, rel=1e-4)
+    assert objective(views, {"token": torch.tensor(100.0)}).item() == pytest.approx(105 / 3, rel=1e-4)
+    assert sum(isinstance(module, nn.Linear) for module in objective.modules()) == 1
+    assert set(objective.predict(views.student)) == {"patches"}
+
+
+def test_without_a_term_the_cls_token_has_a_head_of_its_own(views: Views, at_identity: AtIdentity) -> None:
+    objective = at_identity(FeatureObjective(student_dim=2, teacher_dim=2))
+    # The cls tokens give 6 (see test_token), the patches 20, over 2 images x 3 tokens x 2 channels.
+    assert objective(views, {}).item() == pytest.approx(26 / 12, rel=1e-4)
+    assert sum(isinstance(module, nn.Linear) for module in objective.modules()) == 2
+    predicted = objective.predict(views.student)
+    assert {kind: tuple(tokens.shape) for kind, tokens in predicted.items()} == {"cls": (2, 2), "patches": (2, 2, 2)}

@@ -1,0 +1,58 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+from timm.data import auto_augment
+
+from proteus import compat
+
+
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter that looks for packages in ``folder`` first."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_after_proteus_torchvision_and_timm_can_be_imported(tmp_path: Path) -> None:
+    code = "import proteus, torchvision.transforms.v2, timm; print(torchvision.__version__)"
+    result = run(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.slow
+def test_other_faults_of_torchvision_are_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('built for another planet')")
+    result = run("import proteus", tmp_path)
+    assert result.returncode != 0
+    assert "built for another planet" in result.stderr
+
+
+def test_where_torchvision_imports_nothing_is_mended() -> None:
+    import torchvision  # conftest has imported proteus, so it is there
+
+    assert torchvision.transforms is not None
+    assert compat.mend_torchvision() is False
+
+
+def test_posterize_at_zero_bits_is_black_as_it_was_before_pillow_13(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_augment, "NAME_TO_OP", dict(auto_augment.NAME_TO_OP))
+    applied = compat.mend_posterize()
+    image = Image.effect_noise((8, 8), 100).convert("RGB")
+    try:
+        ImageOps.posterize(image, 0)
+        assert not applied
+    except ValueError:
+        assert applied
+    names = [name for name in auto_augment.NAME_TO_OP if name.startswith("Posterize")]
+    assert len(names) >= 3
+    for name in names:
+        black = auto_augment.NAME_TO_OP[name](image, 0)
+        assert (black.mode, black.size, black.getextrema()) == ("RGB", (8, 8), ((0, 0),) * 3)
+        for bits in (1, 4, 8):
+            assert auto_augment.NAME_TO_OP[name](image, bits).tobytes() == ImageOps.posterize(image, bits).tobytes()

@@ -1,0 +1,46 @@
+import importlib
+import os
+import subprocess
+import sys
+
+import mmengine.registry
+import pytest
+from mmengine.registry import DefaultScope, Registry
+
+from proteus import models, registry
+
+REGISTRIES = {name: value for name, value in vars(registry).items() if isinstance(value, Registry)}
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRIES))
+def test_each_registry_is_a_child_of_mmengines(name: str) -> None:
+    child = REGISTRIES[name]
+    root = getattr(mmengine.registry, name)
+    assert child.parent is root
+    assert root.children["proteus"] is child
+    for location in child._locations:
+        importlib.import_module(location)
+
+
+def test_parts_are_found_from_mmengines_root_and_mmengines_from_ours() -> None:
+    assert mmengine.registry.MODELS.get("proteus.ViT") is models.ViT
+    assert registry.MODELS.get("ViT") is models.ViT
+    assert registry.HOOKS.get("CheckpointHook") is mmengine.registry.HOOKS.get("CheckpointHook")
+    assert isinstance(registry.MODELS.build(dict(type="MSELoss")), models.MSELoss)
+
+
+def test_in_our_scope_names_need_no_prefix() -> None:
+    with DefaultScope.overwrite_default_scope("proteus"):
+        assert isinstance(mmengine.registry.MODELS.build(dict(type="CosineLoss")), models.CosineLoss)
+
+
+@pytest.mark.slow
+def test_naming_a_part_is_enough_and_importing_proteus_stays_light() -> None:
+    code = (
+        "import sys, proteus.registry as r; light = 'timm' not in sys.modules and 'proteus.models' not in sys.modules\n"
+        "from mmengine.registry import MODELS; print(light, MODELS.build(dict(type='proteus.MSELoss')))"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["True", "MSELoss()"]
