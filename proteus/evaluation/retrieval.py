@@ -16,9 +16,9 @@ def patch_retrieval(
 ) -> float:
     """Share of the patches of changed views whose nearest patch lies in the photograph they were cut from.
 
-    Every photograph is seen twice: as it is, and as :func:`changed_views` makes it, a darker mirrored crop. Each patch
+    Every photograph is seen twice: as it is, and as :func:`changed_views` makes it, a paler mirrored crop. Each patch
     token of a changed view looks for its nearest patch token among those of *all* photographs. Mirroring takes away
-    place and darkening the exact colour, on both of which an untrained network leans; what the picture shows stays.
+    place and paling the exact colour, on both of which an untrained network leans; what the picture shows stays.
 
     It is copy detection (find the original of an edited picture among others) decided patch by patch: one answer a
     patch instead of one a picture, and so a steadier figure on few photographs.
@@ -71,11 +71,11 @@ def nearest_patch_share(queries: Tensor, keys: Tensor) -> float:
 
 
 def changed_views(images: Tensor, size: int, seed: int = 0) -> Tensor:
-    """Cut, mirror and darken photographs.
+    """Cut, mirror and pale photographs.
 
-    A square of 0.8 to 1 of the shorter side is cut out at a random place, mirrored, and darkened to 0.8 of its values.
-    Stronger changes of colour part a trained network from an untrained one even more, but a student that was distilled
-    for minutes does not see through them yet.
+    A square of 0.8 to 1 of the shorter side is cut out at a random place, mirrored, and moved half way to grey (the
+    mean of red, green and blue). Stronger changes of colour part a trained network from an untrained one even more, but
+    a student that was distilled for minutes does not see through them yet.
 
     Args:
         images: ``(N, 3, H, W)``, RGB in [0, 1].
@@ -83,7 +83,7 @@ def changed_views(images: Tensor, size: int, seed: int = 0) -> Tensor:
         seed: Of the crops.
 
     Returns:
-        ``(N, 3, size, size)``, in [0, 0.8].
+        ``(N, 3, size, size)``, in [0, 1].
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = images.shape[-2:]
@@ -94,4 +94,5 @@ def changed_views(images: Tensor, size: int, seed: int = 0) -> Tensor:
         top, left = round(down * (height - side)), round(across * (width - side))
         cut = image[:, top : top + side, left : left + side].flip(-1)
         views.append(F.interpolate(cut[None], size=(size, size), mode="bilinear", antialias=True))
-    return 0.8 * torch.cat(views)
+    colour = torch.cat(views)
+    return (colour + colour.mean(dim=1, keepdim=True)) / 2

@@ -43,35 +43,41 @@ def test_features_without_content_score_chance() -> None:
 
 
 def test_an_encoder_that_sees_through_the_change_scores_one_and_one_that_does_not_scores_less() -> None:
-    # Plain pictures, each of one grey, a darkened one being like the next original.
-    greys = torch.tensor([0.8**step for step in range(4)])
-    images = greys[:, None, None, None].expand(-1, 3, 60, 60).contiguous()
+    # Plain pictures; half way to grey, each has the redness of the next original.
+    redness = torch.tensor([0.5**step for step in range(4)])
+    images = torch.stack([redness, torch.zeros(4), torch.zeros(4)], dim=1)[..., None, None]
+    images = images.expand(-1, -1, 60, 60).contiguous()
 
     def one_hot(steps: Tensor) -> Features:
-        return as_features(functional.one_hot(steps.round().long(), 5).float()[:, None].expand(-1, 4, -1))
+        return as_features(functional.one_hot(steps.round().long(), 6).float()[:, None].expand(-1, 4, -1))
 
     def as_seen(views: Tensor) -> Features:
-        return one_hot(views.mean(dim=(1, 2, 3)).log() / torch.tensor(0.8).log())
+        colour = views.mean(dim=(2, 3))
+        return one_hot((colour[:, 0] - colour[:, 1]).log() / torch.tensor(0.5).log())
 
     def undone(views: Tensor) -> Features:
-        return as_seen(views / 0.8 if views.max() < 0.9 else views)
+        grey = views.mean(dim=1, keepdim=True)
+        return as_seen(2 * views - grey if views[:, 1].max() > 0 else views)
 
     assert patch_retrieval(undone, images, size=28) == 1.0
     # Each of the first three is taken for the next; the last is like none.
     assert patch_retrieval(as_seen, images, size=28) <= 0.25
 
 
-def test_changed_views_are_darker_mirrored_crops_of_the_seed() -> None:
+def test_changed_views_are_paler_mirrored_crops_of_the_seed() -> None:
     ramp = torch.linspace(0, 1, 100).expand(2, 100, 100)
-    images = torch.stack([ramp, torch.zeros_like(ramp), torch.ones_like(ramp)], dim=1)
+    images = torch.stack([ramp, ramp, ramp], dim=1)
+    images[1, 1:] = 0.0
     views = changed_views(images, size=28, seed=3)
     assert views.shape == (2, 3, 28, 28)
-    assert torch.allclose(views[:, 1], torch.tensor(0.0))
-    assert torch.allclose(views[:, 2], torch.tensor(0.8))
+    assert torch.allclose(views[0, 0], views[0, 1], atol=1e-6)  # grey stays grey
+    # A red r becomes (r + r / 3) / 2 of red and (0 + r / 3) / 2 of green and blue.
+    assert torch.allclose(views[1, 0], 4 * views[1, 1], atol=1e-5)
     assert bool((views[:, 0].diff(dim=-1) < 0).all())  # brighter to the right before, to the left now
-    spans = (views[:, 0, 0, 0] - views[:, 0, 0, -1]) / 0.8
-    assert bool(((spans > 0.75) & (spans <= 1.0)).all())
-    assert spans[0] != pytest.approx(spans[1].item(), abs=1e-3)
+    spans = views[:, 0, 0, 0] - views[:, 0, 0, -1]
+    assert 0.75 < spans[0] <= 1.0
+    assert 0.75 < spans[1] * 3 / 2 <= 1.0
+    assert spans[0] != pytest.approx(spans[1].item() * 3 / 2, abs=1e-3)
     assert torch.equal(views, changed_views(images, size=28, seed=3))
     assert not torch.equal(views, changed_views(images, size=28, seed=4))
 

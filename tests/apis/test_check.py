@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+import torch
+from runs import write_config, write_images, write_teacher
+
+from proteus.apis import ConfigError, check, load_config
+from proteus.apis.check import build_without_memory
+from proteus.checkpoints import CheckpointError
+
+RECIPE = "configs/proteus/vit-ti_dinov2-s.py"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return write_config(tmp_path, write_images(tmp_path / "images", 8), write_teacher(tmp_path / "teacher.safetensors"))
+
+
+def test_nothing_missing(small: Path) -> None:
+    text = check(load_config(small))
+    assert "train_dataloader  8 images" in text
+    assert "missing on this machine" not in text
+
+
+def test_what_is_missing_is_listed_once() -> None:
+    lines = check(load_config(RECIPE)).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
+    assert lines[start + 1 :] == [
+        "  model.teacher.backbone.checkpoint = 'checkpoints/dinov2_vits14_pretrain.pth'",
+        "  train_dataloader.dataset.data_root = 'data/imagenet/train'",
+        "  val_dataloader.dataset.data_root = 'data/imagenet/val'",
+    ]
+
+
+def test_the_largest_model_takes_no_memory() -> None:
+    model = build_without_memory(load_config("configs/proteus/vit-l_dinov2-g.py").model)
+    assert {parameter.device.type for parameter in [*model.parameters(), *model.teacher.parameters()]} == {"meta"}
+    assert sum(parameter.numel() for parameter in model.teacher.parameters()) == pytest.approx(1.136e9, rel=0.01)
+
+
+def test_weights_that_are_there_are_compared(small: Path) -> None:
+    write_teacher(small.parent / "teacher.safetensors", embed_dim=96)
+    with pytest.raises(CheckpointError, match="width 96"):
+        check(load_config(small))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"model.teacher.img_size": 70}, "model.student has 4x4 patches"),
+        ({"train_dataloader.dataset.pipeline.3.policy": "no-such"}, "no-such"),
+        ({"optim_wrapper.dtype": "float16"}, r"optim_wrapper\.dtype='float16'"),
+        ({"train_dataloader.sampler.repeats": 0}, r"sampler\.repeats=0"),
+        ({"train_dataloader.dataset.pipeline.6.ratio": 50}, r"UniformMask\.ratio=50"),
+        ({"train_dataloader.dataset.split": "test"}, "'held-out'"),
+    ],
+    ids=["grids", "policy", "dtype", "repeats", "ratio", "split"],
+)
+def test_what_a_part_refuses(small: Path, override: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check(load_config(small, override))
+
+
+def test_a_check_leaves_the_config_as_it_was(small: Path) -> None:
+    cfg = load_config(small)
+    before = cfg.to_dict()
+    check(cfg)
+    assert cfg.to_dict() == before
+    assert torch.empty(1).device.type == "cpu"

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from proteus.apis import ConfigError, load_config
+from proteus.apis.checks import check_batch, check_files, check_sizes, missing_files
+
+
+@pytest.fixture
+def cfg() -> Config:
+    return load_config("configs/proteus/vit-ti_dinov2-s.py")
+
+
+def test_the_recipe_fits_itself(cfg: Config) -> None:
+    check_batch(cfg)
+    check_sizes(cfg)
+
+
+@pytest.mark.parametrize(("probability", "batch", "wanted"), [(0.5, 1, 2), (0.25, 3, 4)])
+def test_a_batch_without_masked_images(cfg: Config, probability: float, batch: int, wanted: int) -> None:
+    cfg.train_dataloader.collate_fn.probability = probability
+    cfg.train_dataloader.batch_size = batch
+    with pytest.raises(ConfigError, match=rf"train_dataloader\.batch_size = {batch}: .*at least {wanted}"):
+        check_batch(cfg)
+    cfg.train_dataloader.batch_size = wanted
+    check_batch(cfg)
+
+
+def test_one_image_is_enough_where_nothing_is_masked(cfg: Config) -> None:
+    cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.dataset.pipeline.pop(6)
+    check_batch(cfg)
+
+
+def test_crop_and_patches_are_the_students(cfg: Config) -> None:
+    cfg.model.student.update(img_size=256, patch_size=16)
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(cfg)
+    message = str(caught.value)
+    assert "pipeline[1].size = 224 (RandomResizedCrop): model.student.img_size is 256" in message
+    assert "pipeline[6].patch_size = 14: model.student.patch_size is 16" in message
+
+
+def test_missing_files_are_named_by_their_keys(cfg: Config, tmp_path: Path) -> None:
+    names = {entry.key: entry.path for entry in missing_files(cfg)}
+    assert names == {
+        "model.teacher.backbone.checkpoint": "checkpoints/dinov2_vits14_pretrain.pth",
+        "train_dataloader.dataset.data_root": "data/imagenet/train",
+        "val_dataloader.dataset.data_root": "data/imagenet/val",
+        "test_dataloader.dataset.data_root": "data/imagenet/val",
+    }
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        check_files(cfg, ("model", "train_dataloader"))
+    assert "model.teacher.backbone.checkpoint" in str(caught.value)
+    assert "train_dataloader" not in str(caught.value)
+    check_files(cfg, ("train_dataloader",))
+
+
+def test_places_inside_lists_are_found() -> None:
+    cfg = Config({"train_dataloader": {"dataset": {"datasets": [{"data_root": "no/where"}, {"data_root": ""}]}}})
+    (entry,) = missing_files(cfg)
+    assert str(entry) == "train_dataloader.dataset.datasets[0].data_root = 'no/where'"
