@@ -23,7 +23,7 @@ quickstart: $(VENV)/.installed-quickstart ## Distil a small ViT in a few minutes
 	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(run) tools/quickstart.py $(if $(DATA),--data '$(DATA)')
 
 test: $(VENV)/.installed-tests lint ## Style, types and every test, the slow ones too; PYTEST_ARGS="-k name" for fewer
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(run) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(run) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-tests ## Style and types only
 	$(run) -m ruff check .

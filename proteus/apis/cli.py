@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 from proteus.apis.config import ConfigError
 from proteus.checkpoints import CheckpointError
 from proteus.engine.hooks import CorruptProxySetError
+from proteus.engine.runner import leave_processes
 
 # Mistakes in what the user gave us; anything else is a fault of ours and shows its traceback.
 USER_ERRORS = (ConfigError, CheckpointError, CorruptProxySetError, FileNotFoundError)
@@ -36,10 +37,12 @@ def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
 def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
     """Run a tool; a user's mistake is printed without a traceback and ends the process with status 2."""
     try:
-        sys.exit(main(arguments))
+        status = main(arguments)
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    leave_processes()
+    sys.exit(status)
 
 
 @contextmanager

@@ -96,9 +96,18 @@ class RandAugment:
     Args:
         policy: timm's description: magnitude, its standard deviation, and the set of operations.
         mean: Channel means in [0, 1]; what a geometric operation uncovers is painted with them.
+
+    Raises:
+        ValueError: timm does not understand ``policy``.
     """
 
     def __init__(self, policy: str = "rand-m9-mstd0.5-inc1", mean: Sequence[float] = MEAN) -> None:
+        try:
+            rand_augment_transform(policy, {})
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"RandAugment.policy={policy!r} is no RandAugment of timm's; write one such as 'rand-m9-mstd0.5-inc1'"
+            ) from error
         self.policy = policy
         self.fill = tuple(min(255, round(255 * channel)) for channel in mean)
 

@@ -23,3 +23,10 @@ def prepare_processes(cfg: Config) -> None:
         "broadcast_buffers": False,
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
     }
+
+
+def leave_processes() -> None:
+    """Wait for the other processes and leave their group: one that ends while others still talk to it aborts them."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()

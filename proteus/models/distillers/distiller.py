@@ -26,8 +26,7 @@ class Distiller(BaseModel):
     Args:
         teacher: Config of the teacher.
         student: Config of the backbone that learns.
-        objectives: Configs of the objectives by name, in the order in which they are computed; ``None`` drops one
-            that a base config has.
+        objectives: Configs of the objectives by name; ``None`` drops one that a base config has.
         data_preprocessor: Config of the data preprocessor.
 
     Raises:
@@ -100,9 +99,10 @@ class Distiller(BaseModel):
         """One step's weighted terms (shapes as in :meth:`forward`)."""
         views = self._views(images, masks, mask_indices)
         terms: dict[str, Tensor] = {}
-        for name, objective in self._objectives.items():
+        # Those that take up another's term come last, wherever they stand: MMEngine sorts the configs that it writes.
+        for name, objective in sorted(self._objectives.items(), key=lambda item: item[1].cls_term is not None):
             terms[name] = objective(views, terms)
-        return {f"loss_{name}": self._objectives[name].weight * term for name, term in terms.items()}
+        return {f"loss_{name}": objective.weight * terms[name] for name, objective in self._objectives.items()}
 
     def _views(self, images: Tensor, masks: Tensor | None, mask_indices: Tensor | None) -> Views:
         teacher = self.teacher(images)
@@ -149,12 +149,12 @@ class Distiller(BaseModel):
         names = list(self.objectives)
         if not names:
             raise ValueError("model.objectives is empty: give at least one objective")
-        for position, (name, objective) in enumerate(self._objectives.items()):
-            wanted = getattr(objective, "cls_term", None)
-            if wanted is not None and wanted not in names[:position]:
+        own = [name for name in names if self._objectives[name].cls_term is None]
+        for name, objective in self._objectives.items():
+            if objective.cls_term is not None and objective.cls_term not in own:
                 raise ValueError(
-                    f"model.objectives.{name}.cls_term={wanted!r} names no objective that stands before it "
-                    f"({names[:position] or 'there is none'}): reorder them, or write cls_term=None for a second head"
+                    f"model.objectives.{name}.cls_term={objective.cls_term!r} names no objective with a cls term of its "
+                    f"own ({', '.join(own) or 'there is none'}): name one, or write cls_term=None for a second head"
                 )
 
     def _check_grids(self) -> None:

@@ -23,7 +23,7 @@ class FeatureObjective(Objective):
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.
         teacher_dim: Width of the teacher's tokens; the distiller fills it in.
-        cls_term: Name of the earlier objective whose term is the cls part; by default this objective maps the cls
+        cls_term: Name of the objective whose term is the cls part; by default this objective maps the cls
             token through a second head of its own.
         **objective: As for :class:`Objective`.
     """

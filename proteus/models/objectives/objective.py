@@ -34,10 +34,11 @@ class Views:
 class Objective(nn.Module):
     """One term of the loss: a head and a loss between some tokens of the student and of the teacher.
 
-    A subclass says which tokens. Of these two facts the distiller keeps itself informed:
+    A subclass says which tokens. The distiller asks three things of it:
 
     - ``needs_masks``: it reads ``Views.masked``.
     - ``needs_equal_grids``: it compares patch by patch.
+    - ``cls_term``: it takes up the term of the objective of this name, and is computed after it.
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.
@@ -49,6 +50,7 @@ class Objective(nn.Module):
 
     needs_masks: ClassVar[bool] = False
     needs_equal_grids: ClassVar[bool] = True
+    cls_term: str | None = None
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class Objective(nn.Module):
 
         Args:
             views: The step's features.
-            terms: Unweighted terms of the objectives that stand before this one in the config.
+            terms: Unweighted terms computed so far, among them that of ``cls_term``.
 
         Returns:
             A scalar in float32.

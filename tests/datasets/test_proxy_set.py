@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+import torch
+from runs import write_images
+from torch.utils.data import DataLoader
+
+from proteus.apis import load_config
+from proteus.datasets import CorruptImageError, ImageFolder, SampleKey
+
+KEYS = [SampleKey(0, epoch, image, view) for epoch in (0, 1) for image in (3, 0, 5) for view in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("set"), 12)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> list:
+    """The paper's pipeline at a small size, with every random step that it has, and the other mask."""
+    pipeline = load_config("configs/proteus/vit-ti_dinov2-s.py").train_pipeline
+    pipeline[1].size = 56
+    pipeline[5].prob = 1.0
+    pipeline[6] = dict(type="BlockMask", ratio=(0.1, 0.5))
+    return [{**step, "type": f"proteus.{step['type']}"} for step in pipeline]
+
+
+def flat(sample: dict) -> torch.Tensor:
+    return torch.cat([sample["image"].flatten(), sample["mask"].float()])
+
+
+def test_one_key_one_view_whatever_the_order_and_the_worker(images: Path, recipe: list) -> None:
+    proxy = ImageFolder(str(images), recipe)
+    wanted = {key: flat(proxy[key]) for key in KEYS}
+    assert all(torch.equal(flat(proxy[key]), wanted[key]) for key in reversed(KEYS))
+    loader = DataLoader(proxy, batch_size=None, sampler=KEYS, num_workers=2, multiprocessing_context="fork")
+    for key, sample in zip(KEYS, loader, strict=True):
+        assert torch.equal(flat(sample), wanted[key])
+    unlike = torch.stack(list(wanted.values())).unique(dim=0)
+    assert len(unlike) == len(KEYS)
+
+
+def test_reading_leaves_the_random_state_alone(images: Path, recipe: list) -> None:
+    proxy = ImageFolder(str(images), recipe)
+    before = torch.get_rng_state()
+    proxy[KEYS[0]]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_index_is_a_key(images: Path, recipe: list) -> None:
+    proxy = ImageFolder(str(images), recipe)
+    assert torch.equal(flat(proxy[4]), flat(proxy[SampleKey(0, 0, 4)]))
+
+
+def test_a_corrupt_image_is_replaced_by_the_same_other_one_each_time(tmp_path: Path) -> None:
+    steps = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
+    root = write_images(tmp_path, 12)
+    proxy = ImageFolder(str(root), steps)
+    paths = [proxy.get_data_info(index)["img_path"] for index in range(12)]
+    assert proxy[2]["meta"] == {"img_path": paths[2], "corrupt": []}
+    Path(paths[2]).write_bytes(b"")
+    first, again = proxy[SampleKey(0, 0, 2)], proxy[SampleKey(0, 0, 2)]
+    assert torch.equal(first["image"], again["image"])
+    assert first["meta"]["img_path"] in set(paths) - {paths[2]}
+    (told,) = first["meta"]["corrupt"]
+    assert told.startswith(f"{paths[2]} (UnidentifiedImageError: ")
+
+
+def test_a_set_with_nothing_to_read_gives_up(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(b"nothing")
+    with pytest.raises(CorruptImageError, match=r"\.jpg"):
+        ImageFolder(str(tmp_path), [{"type": "proteus.LoadImage"}])[0]

@@ -1,0 +1,68 @@
+import random
+
+import numpy as np
+import torch
+
+from proteus.datasets import SampleKey, seeded
+
+
+def draw() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), torch.rand(1).item()
+
+
+def test_outside_nothing_has_happened() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    undisturbed = [draw(), draw()]
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    found = [draw()]
+    with seeded(7, 8):
+        draw()
+    found.append(draw())
+    assert found == undisturbed
+
+
+def test_the_state_comes_back_after_an_error_too() -> None:
+    before = random.getstate(), torch.get_rng_state()
+    try:
+        with seeded(7):
+            draw()
+            raise KeyError
+    except KeyError:
+        pass
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_any_part_of_the_key_changes_every_stream() -> None:
+    keys = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 2**31), (0, 0, 0, 0, 1)]
+    streams = []
+    for key in keys:
+        with seeded(*key):
+            streams.append(draw())
+    for position in range(3):
+        assert len({stream[position] for stream in streams}) == len(keys)
+
+
+def test_one_key_one_stream() -> None:
+    found = []
+    for _ in range(2):
+        with seeded(*SampleKey(3, 1, 4, 1), 5):
+            found.append(draw())
+    assert found[0] == found[1]
+
+
+def test_first_draws_of_neighbouring_keys_are_uniform_and_unrelated() -> None:
+    draws = []
+    for image in range(2000):
+        with seeded(0, 0, image, 0):
+            draws.append(draw())
+    values = np.array(draws)
+    assert np.abs(values.mean(0) - 0.5).max() < 0.03
+    assert np.abs(np.histogram(values[:, 2], bins=10, range=(0, 1))[0] - 200).max() < 60
+    for column in values.T:
+        assert abs(np.corrcoef(column[:-1], column[1:])[0, 1]) < 0.08
+    assert abs(np.corrcoef(values[:, 0], values[:, 2])[0, 1]) < 0.08

@@ -1,0 +1,93 @@
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from proteus.datasets import ProxySampler, SampleKey
+
+
+def stream(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0, **options) -> list[SampleKey]:
+    sampler = ProxySampler(range(size), **{"seed": 0, **options})
+    sampler.rank, sampler.world = rank, world
+    sampler.skip(skip)
+    return list(islice(sampler, count))
+
+
+def dealt(size: int, count: int, world: int, **options) -> list[SampleKey]:
+    """What all ranks draw together, in the order of the stream."""
+    ranks = [stream(size, count // world, rank, world, **options) for rank in range(world)]
+    return [key for turn in zip(*ranks, strict=True) for key in turn]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_image_once_an_epoch(world: int) -> None:
+    keys = dealt(10, 30, world)
+    for epoch in range(3):
+        part = keys[10 * epoch : 10 * epoch + 10]
+        assert sorted(key.image for key in part) == list(range(10))
+        assert {key.epoch for key in part} == {epoch}
+        assert {key.view for key in part} == {0}
+    orders = [tuple(key.image for key in keys[start : start + 10]) for start in (0, 10, 20)]
+    assert len({*orders, tuple(range(10))}) == 4  # shuffled, and anew
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_together_see_what_one_process_sees(world: int, repeats: int) -> None:
+    assert dealt(23, 120, world, repeats=repeats) == stream(23, 120, repeats=repeats)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_skip_continues(repeats: int) -> None:
+    for rank in (0, 1):
+        whole = stream(10, 40, rank, 2, repeats=repeats)
+        assert stream(10, 23, rank, 2, skip=17, repeats=repeats) == whole[17:]
+
+
+def test_seeds() -> None:
+    assert stream(50, 50, seed=1) == stream(50, 50, seed=1)
+    one, other = (stream(50, 50, seed=seed) for seed in (1, 2))
+    assert [key.image for key in one] != [key.image for key in other]
+    assert {key.seed for key in other} == {2}
+
+
+def test_repeats_as_deit() -> None:
+    """DeiT: each shuffled index three times in a row, dealt to ranks in turn; the first n // 256 * 256 are an epoch."""
+    size = 600
+    order = [key.image for key in stream(size, size)]  # the same shuffle without repetition
+    kept = [index for index in order for _ in range(3)][: size // 256 * 256]
+    keys = stream(size, 600 + 512, repeats=3)
+    assert [key.image for key in keys[:512]] == kept
+    assert [key.view for key in keys[:6]] == [0, 1, 2, 0, 1, 2]
+    assert [key.epoch for key in keys] == [0] * 512 + [1] * 512 + [2] * 88
+    assert len(set(keys)) == len(keys)  # no view twice
+    # The views of an image fall on different ranks.
+    ranks = {}
+    for position, key in enumerate(keys[:510]):
+        ranks.setdefault(key.image, set()).add(position % 8)
+    assert set(map(len, ranks.values())) == {3}
+
+
+def test_epochs_of_imagenet() -> None:
+    sampler = ProxySampler(range(1281167), seed=0, repeats=3)
+    assert sampler.epoch_length == 1281024
+    assert sampler.epoch_length / 1024 == 1251
+    sampler.world = 8
+    assert len(sampler) == 1251 * 128
+
+
+def test_small_sets_are_gone_through() -> None:
+    keys = stream(24, 72, repeats=3)
+    assert [key.epoch for key in keys] == [0] * 24 + [1] * 24 + [2] * 24
+    assert set(Counter(key.image for key in keys[:24]).values()) == {3}
+
+
+def test_without_shuffle() -> None:
+    assert [key.image for key in stream(4, 8, shuffle=False)] == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"sampler\.repeats=0"):
+        ProxySampler(range(3), repeats=0)
+    with pytest.raises(ValueError, match="empty"):
+        ProxySampler([])

@@ -1,0 +1,31 @@
+"""A real runner of the small recipe, not yet run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.runner import Runner
+from runs import write_config, write_images, write_teacher
+
+from proteus.apis import load_config
+from proteus.apis.train import build_runner
+
+
+@pytest.fixture
+def make_runner(tmp_path: Path) -> Callable[..., Runner]:
+    config = write_config(
+        tmp_path, write_images(tmp_path / "images", 16), write_teacher(tmp_path / "teacher.safetensors")
+    )
+
+    def make(name: str = "run", hooks: list[dict[str, Any]] | None = None, **overrides: Any) -> Runner:
+        cfg = load_config(config, {key.replace("__", "."): value for key, value in overrides.items()})
+        cfg.work_dir = str(tmp_path / name)
+        cfg.custom_hooks = hooks or []
+        cfg.visualizer = None
+        cfg.experiment_name = f"{tmp_path.name}-{name}"
+        return build_runner(cfg)
+
+    return make

@@ -1,0 +1,34 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.runner import Runner
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+
+def test_student_and_its_average(make_runner: Callable[..., Runner]) -> None:
+    runner = make_runner(hooks=[dict(type="EMAHook", momentum=0.2)], train_cfg__max_iters=2)
+    start = {key: value.clone() for key, value in runner.model.student.timm_state().items()}
+    runner.train()
+    folder = Path(runner.work_dir)
+    student, average = load_file(folder / "student.safetensors"), load_file(folder / "student_ema.safetensors")
+    assert student.keys() == average.keys() == runner.model.student.timm_state().keys()
+    key = "blocks.0.attn.qkv.weight"
+    assert torch.equal(student[key], runner.model.student.timm_state()[key])
+    # MMEngine's average starts as a copy at the first step, and takes a fifth of the second.
+    assert (average[key] - start[key]).abs().max() > 0
+    assert not torch.equal(average[key], student[key])
+    assert not list(folder.glob("*.partial"))
+
+
+def test_without_an_average_there_is_no_file_of_one(make_runner: Callable[..., Runner]) -> None:
+    runner = make_runner(train_cfg__max_iters=1)
+    runner.train()
+    assert not (Path(runner.work_dir) / "student_ema.safetensors").exists()
+    with safe_open(Path(runner.work_dir) / "student.safetensors", "pt") as file:
+        description = json.loads(file.metadata()["proteus"])
+    assert description["mean"] == [0.485, 0.456, 0.406]
+    assert description["architecture"] == "vit_tiny_patch16_224"
+    assert description["arguments"]["embed_dim"] == 48

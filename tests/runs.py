@@ -1,0 +1,117 @@
+"""Small runs of the real recipe, in real processes: images and a teacher on disk, a config upon ours, the tools."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from proteus.models import ViT
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "configs/proteus/vit-ti_dinov2-s.py"
+
+# Warm-up starts at the peak, so that a few steps move the weights far beyond any rounding.
+CONFIG = """
+_base_ = "{recipe}"
+
+model = dict(
+    teacher=dict(backbone=dict(arch="tiny", img_size=56, embed_dim=64, depth=2, num_heads=4, checkpoint="{teacher}")),
+    student=dict(img_size=56, embed_dim=48, depth=2, num_heads=3),
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].size = 56
+val_pipeline = _base_.val_pipeline
+val_pipeline[1].size, val_pipeline[2].size = 64, 56
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,
+    dataset=dict(data_root="{images}", pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root="{images}", pipeline=val_pipeline, indices=10),
+)
+test_dataloader = val_dataloader
+param_scheduler = dict(epochs=10, iters_per_epoch=3, warmup_epochs=1, warmup_lr=1e-3)
+train_cfg = dict(max_iters=5, val_interval=1000)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1000))
+"""
+
+
+def write_images(folder: Path, count: int = 24) -> Path:
+    """Images of coarse random colours, JPEG and PNG, in two nested folders; the same for the same count."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        colours = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        path = folder / ("a/b" if number % 2 else "c") / f"{number:03}.{'png' if number % 3 == 0 else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(colours).resize((96, 72), Image.Resampling.BICUBIC).save(path)
+    return folder
+
+
+def write_teacher(path: Path, embed_dim: int = 64, **vit: Any) -> Path:
+    """A random ViT, by default of the size that the small config's teacher has."""
+    sizes = {"arch": "tiny", "img_size": 56, "depth": 2, "num_heads": 4, **vit}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(ViT(embed_dim=embed_dim, **sizes).timm_state(), path)
+    return path
+
+
+def write_config(folder: Path, images: Path, teacher: Path) -> Path:
+    """The paper's recipe with a small student, teacher, batch and schedule, and without workers."""
+    path = folder / "small.py"
+    path.write_text(CONFIG.format(recipe=RECIPE, teacher=teacher, images=images))
+    return path
+
+
+def options(values: Mapping[str, Any]) -> list[str]:
+    """``--cfg-options`` and its arguments."""
+    return ["--cfg-options", *(f"{key}={value}" for key, value in values.items())] if values else []
+
+
+def tool(name: str, *arguments: Any, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``tools/<name>`` to its end in a process of its own; ``path`` is put on PYTHONPATH."""
+    program = ["bash"] if name.endswith(".sh") else [sys.executable]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    if path is not None:
+        environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [*program, str(ROOT / "tools" / name), *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def trained(name: str, *arguments: Any, path: Path | None = None) -> str:
+    """Run a tool that is meant to succeed; returns all that it wrote."""
+    done = tool(name, *arguments, path=path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The model's weights inside a training checkpoint that a test's own run wrote."""
+    return torch.load(checkpoint, weights_only=False)["state_dict"]
+
+
+def log_lines(output: str) -> list[str]:
+    """The lines of a run's log that report a training iteration."""
+    return [line for line in output.splitlines() if re.search(r"Iter\(train\) \[", line)]
