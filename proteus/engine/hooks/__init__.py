@@ -2,7 +2,6 @@
 
 from proteus.engine.hooks.corrupt_images import CorruptImageHook, CorruptProxySetError
 from proteus.engine.hooks.export import ExportStudentHook
-from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.seed import SeedEachStepHook
 from proteus.engine.hooks.strict_checkpoint import StrictCheckpointHook
 from proteus.engine.hooks.throughput import ThroughputHook
@@ -11,7 +10,6 @@ __all__ = [
     "CorruptImageHook",
     "CorruptProxySetError",
     "ExportStudentHook",
-    "ProxySetHook",
     "SeedEachStepHook",
     "StrictCheckpointHook",
     "ThroughputHook",
