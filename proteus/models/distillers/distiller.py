@@ -153,7 +153,7 @@ class Distiller(BaseModel):
         for name, objective in self._objectives.items():
             if objective.cls_term is not None and objective.cls_term not in own:
                 raise ValueError(
-                    f"model.objectives.{name}.cls_term={objective.cls_term!r} names no objective with a term of its own "
+                    f"model.objectives.{name}.cls_term={objective.cls_term!r} is no objective with a term of its own "
                     f"({', '.join(own) or 'there is none'}): name one, or write cls_term=None for a second head"
                 )
 
