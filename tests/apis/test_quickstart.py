@@ -18,7 +18,7 @@ def test_the_config_differs_from_the_recipe_in_data_size_and_schedule_alone() ->
     for same in ("default_scope", "log_processor", "visualizer", "custom_hooks"):
         assert recipe.get(same) == quick.get(same)
     assert recipe["model"]["objectives"] == quick["model"]["objectives"]
-    assert {**recipe["model"]["student"], "img_size": 84} == quick["model"]["student"]
+    assert {**recipe["model"]["student"], "img_size": 112} == quick["model"]["student"]
     assert recipe["optim_wrapper"]["paramwise_cfg"] == quick["optim_wrapper"]["paramwise_cfg"]
     recipe_steps = [step["type"] for step in recipe["train_dataloader"]["dataset"]["pipeline"]]
     assert recipe_steps == [step["type"] for step in quick["train_dataloader"]["dataset"]["pipeline"]]
