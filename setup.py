@@ -36,7 +36,9 @@ setup(
     packages=find_packages(include=["proteus", "proteus.*"]),
     package_data={"proteus": ["**/*.txt", "**/*.json", "**/*.tsv", "py.typed"]},
     install_requires=requirements("runtime"),
-    extras_require={name: requirements(name) for name in ("quickstart", "dense", "eval", "export", "tests", "docs")},
+    extras_require={
+        name: requirements(name) for name in ("quickstart", "dense", "eval", "export", "shards", "tests", "docs")
+    },
     classifiers=[
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",

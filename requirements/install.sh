@@ -76,3 +76,6 @@ cd "$root"
 case ,$extras, in
 *,quickstart,*) "$venv/bin/python" -m pip install --no-deps --requirement requirements/packaged.txt ;;
 esac
+case ,$extras, in
+*,tests,*) "$venv/bin/python" -m pip install --constraint "$constraints" --no-deps --requirement requirements/guests.txt ;;
+esac

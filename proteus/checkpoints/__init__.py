@@ -1,13 +1,19 @@
 """Reading, recognising and writing weights; nothing is ever unpickled into code."""
 
+from proteus.checkpoints.convert import FORMS, convert, from_timm_keys
 from proteus.checkpoints.export import export_backbone
+from proteus.checkpoints.inspect import inspect_file
 from proteus.checkpoints.keys import to_timm_keys
 from proteus.checkpoints.read import CheckpointError, check_fit, load_strictly, locate, read_state_dict
 
 __all__ = [
+    "FORMS",
     "CheckpointError",
     "check_fit",
+    "convert",
     "export_backbone",
+    "from_timm_keys",
+    "inspect_file",
     "load_strictly",
     "locate",
     "read_state_dict",

@@ -5,81 +5,107 @@ timm's names are the ones used inside; the others are recognised by a key that o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-# What our own and other training checkpoints put before a backbone's names, longest first.
-_PREFIXES = ("module.student.vit.", "student.vit.", "student.backbone.", "backbone.", "module.", "vit.")
+from proteus.checkpoints import tables
+from proteus.checkpoints.renaming import Row, to_ours
 
-# transformers' Dinov2Model -> timm: as its files name the weights, and as version 5 names them in memory.
-_HUGGING_FACE = (
-    (r"^embeddings\.cls_token$", "cls_token"),
-    (r"^embeddings\.mask_token$", "mask_token"),
-    (r"^embeddings\.register_tokens$", "reg_token"),
-    (r"^embeddings\.position_embeddings$", "pos_embed"),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^encoder\.layer\.(\d+)\.attention\.(output\.dense|o_proj)\.", r"blocks.\1.attn.proj."),
-    (r"^encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1$", r"blocks.\1.ls\2.gamma"),
-    (r"^encoder\.layer\.(\d+)\.mlp\.weights_in\.", r"blocks.\1.mlp.fc1."),
-    (r"^encoder\.layer\.(\d+)\.mlp\.(weights_out|down_proj)\.", r"blocks.\1.mlp.fc2."),
-    (r"^encoder\.layer\.(\d+)\.(norm[12]|mlp\.fc[12])\.", r"blocks.\1.\2."),
-    (r"^layernorm\.", "norm."),
+
+class Form(NamedTuple):
+    """A way to name a ViT's weights.
+
+    Attributes:
+        name: For messages.
+        mark: The name of its cls token, by which it is found.
+        table: How its names read in timm's.
+    """
+
+    name: str
+    mark: str
+    table: tuple[Row, ...]
+
+
+# Longest mark first: each is the end of one before it.
+FORMS = (
+    Form("Hugging Face CLIP", "embeddings.class_embedding", tables.HUGGING_FACE_CLIP),
+    Form(
+        "Hugging Face",
+        "embeddings.cls_token",
+        tables.HUGGING_FACE_TRUNK
+        + tables.HUGGING_FACE_DINOV2
+        + tables.HUGGING_FACE_MLP
+        + tables.HUGGING_FACE_SWIGLU
+        + tables.HUGGING_FACE_VIT
+        + tables.HUGGING_FACE_IN_MEMORY,
+    ),
+    Form("OpenAI CLIP", "class_embedding", tables.OPENAI),
+    Form(
+        "timm",
+        "cls_token",
+        tables.META
+        + tables.META_SWIGLU
+        + tables.OPENMMLAB
+        + tables.OPENMMLAB_MLP
+        + tables.OPENMMLAB_SWIGLU
+        + tables.MMPRETRAIN
+        + tables.MMSEG,
+    ),
 )
-# What timm keeps in one matrix, in timm's order.
-_HUGGING_FACE_PARTS = (
-    (("attention.attention.query", "attention.attention.key", "attention.attention.value"), "attn.qkv"),
-    (("attention.q_proj", "attention.k_proj", "attention.v_proj"), "attn.qkv"),
-    (("mlp.gate_proj", "mlp.up_proj"), "mlp.fc1"),
-)
-# Meta's DINOv2 release -> timm.
-_META = (
-    (r"^register_tokens$", "reg_token"),
-    (r"\.mlp\.w12\.", ".mlp.fc1."),
-    (r"\.mlp\.w3\.", ".mlp.fc2."),
-)
+CLASSIFIER = ("head.weight", "head.bias")
+"""timm's names for a ViT's linear classifier, or for CLIP's projection."""
+# CLIP's projection to the space it shares with text, and a constant that older files hold.
+_NO_BACKBONE = ("proj", "embeddings.position_ids")
 
 
 def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a ViT's weights to timm's names, whatever project they come from.
 
-    Known forms: timm's own; Meta's DINOv2 ``.pth``; ``transformers``' ``Dinov2Model``; our exported backbones and
-    training checkpoints (the student is taken, heads are left behind). Unknown names pass unchanged, so that
-    :func:`load_strictly` can name them.
+    Known forms: timm's own; Meta's DINOv2 ``.pth``; ``transformers``' ``Dinov2Model``, ``ViTModel`` and the vision
+    tower of its ``CLIPModel``; OpenAI's and open_clip's CLIP; mmpretrain's; mmsegmentation's as Proteus' release
+    converts to it; SynCLR's; our exported backbones. Whatever stands before the backbone's names is taken off, and
+    what lies outside the backbone (heads, a text tower) is left behind. Of a checkpoint with student and teacher the
+    student is taken. Unknown names pass unchanged, so that :func:`load_strictly` can name them.
     """
-    state = _strip_prefix(state)
-    if "embeddings.cls_token" in state:
-        state = _rename(_join_parts(state), _HUGGING_FACE)
-    return _rename(state, _META)
+    found = find_backbone(state)
+    if found is None:
+        return dict(state)
+    form, prefix = found
+    inside = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    inside = {key: value for key, value in inside.items() if key not in _NO_BACKBONE}
+    # The mask token belongs to our wrapper, one level above timm's model.
+    mask_token = state.get(prefix.removesuffix("vit.") + "mask_token")
+    if mask_token is not None:
+        inside["mask_token"] = mask_token
+    return to_ours(inside, form.table)
 
 
-def _strip_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        inside = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        if "cls_token" in inside or "embeddings.cls_token" in inside:
-            # The mask token belongs to our wrapper, one level above timm's model.
-            outer = state.get(prefix.removesuffix("vit.") + "mask_token")
-            return inside if outer is None else {**inside, "mask_token": outer}
-    return dict(state)
+def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
+    """Find a ViT among the names of a state dict.
+
+    Returns:
+        How it is named, and what stands before its names; None where there is no ViT.
+    """
+    keys, taken = list(state), set()
+    candidates = []
+    for form in FORMS:
+        for key in keys:
+            if key not in taken and (key == form.mark or key.endswith(f".{form.mark}")):
+                taken.add(key)
+                candidates.append((form, key.removesuffix(form.mark)))
+    return min(candidates, key=lambda candidate: _rank(candidate[1]), default=None)
 
 
-def _join_parts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    joined = dict(state)
-    for parts, name in _HUGGING_FACE_PARTS:
-        first = re.compile(rf"^encoder\.layer\.(\d+)\.{re.escape(parts[0])}\.(weight|bias)$")
-        for match in filter(None, map(first.match, state)):
-            keys = [match[0].replace(parts[0], part) for part in parts]
-            if all(key in state for key in keys):
-                joined[f"blocks.{match[1]}.{name}.{match[2]}"] = torch.cat([joined.pop(key) for key in keys])
-    return joined
+def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the part of ``state`` that has the names ``own`` behind some prefix; all of it where no part has."""
+    first = next(iter(own))
+    prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
+    prefix = min(prefixes, key=_rank, default="")
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _rename(state: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
-    renamed = {}
-    for key, value in state.items():
-        for pattern, replacement in rules:
-            key = re.sub(pattern, replacement, key)
-        renamed[key] = value
-    return renamed
+def _rank(prefix: str) -> tuple[bool, bool, int]:
+    parts = prefix.split(".")
+    return "teacher" in parts, "student" not in parts, len(prefix)

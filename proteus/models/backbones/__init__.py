@@ -1,6 +1,8 @@
 """Image -> ``Features``."""
 
+from proteus.models.backbones.adapter import AdaptedBackbone, build_backbone
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
+from proteus.models.backbones.timm_backbone import TimmBackbone
 from proteus.models.backbones.vit import DenseViT, ViT
 
-__all__ = ["DenseViT", "ViT", "interpolate_pos_embed"]
+__all__ = ["AdaptedBackbone", "DenseViT", "TimmBackbone", "ViT", "build_backbone", "interpolate_pos_embed"]

@@ -14,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
+from proteus.checkpoints.keys import CLASSIFIER
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.registry import MODELS
 from proteus.structures import Features
@@ -24,25 +25,31 @@ ARCHITECTURES = {
     "base": "vit_base_patch14_dinov2",
     "large": "vit_large_patch14_dinov2",
     "giant": "vit_giant_patch14_dinov2",
+    # OpenAI's: a LayerNorm before the blocks, QuickGELU, no bias of patches, LayerNorm eps 1e-5.
+    "clip-base": "vit_base_patch16_clip_quickgelu_224",
+    "clip-large": "vit_large_patch14_clip_quickgelu_224",
 }
 
 
 @MODELS.register_module()
 class ViT(nn.Module):
-    """A vision transformer of the DINOv2 form, built by timm.
+    """A vision transformer of the DINOv2, CLIP or plain form, built by timm.
 
     Weights are random as DINOv2's student is (protocols A.5: truncated normal 0.02, LayerScale 1.0) unless
     ``checkpoint`` is given. Any input whose sides are multiples of ``patch_size`` is accepted.
 
     Args:
-        arch: ``tiny``, ``small``, ``base``, ``large``, ``giant``, or the name of any timm model that is a plain
-            ``VisionTransformer``.
+        arch: ``tiny``, ``small``, ``base``, ``large``, ``giant``; ``clip-base``, ``clip-large`` for the vision tower of
+            OpenAI's CLIP up to its last norm, without the projection; or the name of any timm model that is a plain
+            ``VisionTransformer``. open_clip's CLIPs have GELU unless they are called quickgelu, which no file tells:
+            theirs are timm's ``vit_large_patch14_clip_224`` and the like.
         img_size: Side in pixels that the position embedding is made for.
         patch_size: Side of a patch in pixels.
         embed_dim: Width; the architecture's own by default.
         depth: Number of blocks; the architecture's own by default.
         num_heads: Attention heads; the architecture's own by default.
-        init_values: Initial LayerScale; ``None`` builds blocks without LayerScale.
+        init_values: Initial LayerScale; ``None`` builds blocks without LayerScale, as CLIP's and SynCLR's are;
+            ``auto`` is ``None`` for CLIP and 1.0 else.
         reg_tokens: Register tokens, which ``Features`` leaves out.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0.
         mask_token: Whether the model can replace patches by a learnt token (needed by a masked objective).
@@ -66,7 +73,7 @@ class ViT(nn.Module):
         embed_dim: int | None = None,
         depth: int | None = None,
         num_heads: int | None = None,
-        init_values: float | None = 1.0,
+        init_values: float | str | None = "auto",
         reg_tokens: int = 0,
         drop_path_rate: float = 0.0,
         mask_token: bool = False,
@@ -80,6 +87,8 @@ class ViT(nn.Module):
                 f"img_size={img_size} is not a multiple of patch_size={patch_size}: "
                 f"write {img_size // patch_size * patch_size} or {(img_size // patch_size + 1) * patch_size}"
             )
+        if init_values == "auto":
+            init_values = None if "clip" in ARCHITECTURES.get(arch, arch) else 1.0
         sizes: dict[str, Any] = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
         self.timm_args = {
             "model_name": ARCHITECTURES.get(arch, arch),
@@ -108,7 +117,11 @@ class ViT(nn.Module):
     @property
     def grid(self) -> tuple[int, int]:
         """``(h, w)``: patches down and across of an image of ``img_size``."""
-        return (self.img_size // self.patch_size,) * 2
+        return self.grid_for(self.img_size)
+
+    def grid_for(self, img_size: int) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
+        return (img_size // self.patch_size,) * 2
 
     def timm_state(self) -> dict[str, Tensor]:
         """The weights under timm's names; ``timm.create_model(**timm_args, num_classes=0)`` loads them strictly."""
@@ -120,13 +133,14 @@ class ViT(nn.Module):
     def load(self, checkpoint: str | Path) -> None:
         """Load weights; position embeddings learnt on another (square) grid are interpolated to this one.
 
-        A mask token in the file is taken if this model has one and left otherwise.
+        A mask token in the file is taken if this model has one and left otherwise; a linear classifier is left.
 
         Raises:
             CheckpointError: The file cannot be read, or holds another architecture, width or patch size.
         """
         state = to_timm_keys(read_state_dict(checkpoint))
         mask_token = state.pop("mask_token", None)
+        state = {key: value for key, value in state.items() if key not in CLASSIFIER}
         load_strictly(self.vit, self._fit_positions(state), checkpoint)
         if self.mask_token is not None and mask_token is not None:
             self.mask_token.data.copy_(mask_token.view_as(self.mask_token))

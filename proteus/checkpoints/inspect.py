@@ -1,0 +1,117 @@
+"""What a weight file holds, told without building a model."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from proteus.checkpoints.keys import find_backbone, to_timm_keys
+from proteus.checkpoints.read import PARTS, CheckpointError, locate, open_weights, split_part, take_part
+from proteus.checkpoints.recognise import Shape, recognise
+
+# Of the weights that the authors of each family published; the same names may belong to anybody's.
+_LICENCES = {"DINOv2": "Apache-2.0 if these are Meta's weights", "CLIP": "MIT if these are OpenAI's weights"}
+
+
+def inspect_file(path: str | Path) -> str:
+    """Describe a weight file for the terminal.
+
+    Raises:
+        CheckpointError: The file cannot be read as weights.
+    """
+    file, part = locate(path), split_part(path)[1]
+    content = open_weights(file)
+    state = take_part(content, part, file)
+    count = sum(value.numel() for value in state.values())
+    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in state.values()})
+    lines = [f"{path}: {len(state)} tensors, {count / 1e6:.2f} M values, {', '.join(dtypes)}"]
+    lines += [_row("beside them", ", ".join(beside)) for beside in [_beside(content)] if beside]
+    found, renamed = find_backbone(state), to_timm_keys(state)
+    shape = recognise(renamed)
+    if found is None or shape is None:
+        names = sorted({key.split(".")[0] for key in state})
+        lines.append(_row("family", f"no ViT; names begin with {', '.join(names[:8])}"))
+    else:
+        lines += _backbone(shape, found[1])
+        lines.append(_row("names", _names(state, found[0].name, shape)))
+        heads = _heads(state, found[1])
+        lines += [_row("heads", head) for head in heads] or [_row("heads", "none")]
+    lines.append(_row("parts", ", ".join(f"#{part}" for part in _parts(content, file)) or "one model alone"))
+    description = _description(file)
+    lines += [_row(key, str(description[key])) for key in ("architecture", "teacher") if description.get(key)]
+    licence = _LICENCES.get(shape.family) if shape is not None and not description else None
+    lines.append(_row("licence", licence or "not known from the file"))
+    return "\n".join(lines)
+
+
+def _backbone(shape: Shape, prefix: str) -> list[str]:
+    mlp = "gated (SwiGLU)" if shape.swiglu else "plain"
+    classes = f", classifier of {shape.classifier} classes" if shape.classifier else ""
+    learnt = "none" if shape.side is None else f"{shape.side}x{shape.side}, {shape.side * shape.patch} px"
+    lines = [
+        _row("family", f"{shape.title}{f', under {prefix}*' if prefix else ''}{classes}"),
+        _row("size", f"width {shape.width}, {shape.depth} blocks, {mlp} MLP"),
+        _row("patch", f"{shape.patch} px, positions {learnt}"),
+        _row("registers", str(shape.registers)),
+        _row("LayerScale", "yes" if shape.layer_scale else "no: init_values=None"),
+        _row("mask token", "yes" if shape.mask_token else "no"),
+    ]
+    if shape.pre_norm:
+        lines.append(_row("activation", "not known from weights: QuickGELU in OpenAI's, GELU in most of open_clip's"))
+    return lines
+
+
+def _names(state: Mapping[str, Tensor], name: str, shape: Shape) -> str:
+    if name != "timm":
+        return name
+    if any("patch_embed.projection" in key for key in state):
+        return "mmpretrain" if any(key.endswith("ln1.weight") for key in state if "layers." not in key) else "mmseg"
+    if any(key.endswith(("register_tokens", "mlp.w12.weight")) for key in state):
+        return "Meta's DINOv2"
+    return "timm and Meta's DINOv2, which agree here" if shape.layer_scale else "timm"
+
+
+def _heads(state: Mapping[str, Tensor], prefix: str) -> list[str]:
+    """Modules beside the backbone with a linear layer: ``token_head: 384 -> 768``."""
+    heads: dict[str, list[Tensor]] = defaultdict(list)
+    for key, value in state.items():
+        if "head" in key and not key.startswith(prefix or "\0") and key.endswith("weight") and value.ndim == 2:
+            heads[key.rsplit(".", 2)[0]].append(value)
+    return [
+        f"{name}: {' -> '.join(str(n) for n in [layers[0].shape[1], *(layer.shape[0] for layer in layers)])}"
+        for name, layers in heads.items()
+    ]
+
+
+def _parts(content: Any, path: Path) -> list[str]:
+    found = []
+    for part in PARTS:
+        try:
+            take_part(content, part, path)
+        except CheckpointError:
+            continue
+        found.append(part)
+    return found
+
+
+def _beside(content: Any) -> list[str]:
+    """Top-level entries of a checkpoint that are no tensors."""
+    entries = content.items() if isinstance(content, Mapping) else ()
+    return [str(key) for key, value in entries if not isinstance(value, Tensor)]
+
+
+def _description(path: Path) -> dict[str, Any]:
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {}).get("proteus", "{}"))
+
+
+def _row(title: str, text: str) -> str:
+    return f"  {title:<12}{text}"

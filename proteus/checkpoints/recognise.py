@@ -1,0 +1,85 @@
+"""What a ViT's weights say of the model they belong to, without building it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+_LETTERS = {192: "Ti", 384: "S", 768: "B", 1024: "L", 1280: "H", 1536: "g"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The architecture of a ViT, as far as its weights tell.
+
+    Attributes:
+        width: Width of the tokens.
+        depth: Number of blocks.
+        patch: Side of a patch, pixels.
+        registers: Number of register tokens.
+        side: Patches along a side of the square grid that the position embedding was learnt on; None without one.
+        layer_scale: Whether blocks have LayerScale.
+        pre_norm: Whether a LayerNorm stands before the first block, as in CLIP.
+        swiglu: Whether the MLPs are gated.
+        mask_token: Whether there is a mask token.
+        classifier: Number of classes of a linear classifier beside the backbone; None without one.
+    """
+
+    width: int
+    depth: int
+    patch: int
+    registers: int
+    side: int | None
+    layer_scale: bool
+    pre_norm: bool
+    swiglu: bool
+    mask_token: bool
+    classifier: int | None
+
+    @property
+    def family(self) -> str:
+        """``CLIP``, ``DINOv2`` or ``plain``: whose architecture it is, which says not yet who trained it."""
+        if self.pre_norm:
+            return "CLIP"
+        return "DINOv2" if self.layer_scale else "plain"
+
+    @property
+    def title(self) -> str:
+        """``DINOv2 ViT-S/14`` and the like; the width in numbers where it has no letter."""
+        return f"{self.family} ViT-{_LETTERS.get(self.width, self.width)}/{self.patch}"
+
+
+def recognise(state: Mapping[str, Tensor]) -> Shape | None:
+    """Tell the architecture of weights with timm's names; None if they are no ViT's."""
+    if "cls_token" not in state or "patch_embed.proj.weight" not in state:
+        return None
+    projection = state["patch_embed.proj.weight"].shape
+    first, second = state.get("blocks.0.mlp.fc1.weight"), state.get("blocks.0.mlp.fc2.weight")
+    positions, classifier = state.get("pos_embed"), state.get("head.weight")
+    return Shape(
+        width=projection[0],
+        depth=len({key.split(".")[1] for key in state if key.startswith("blocks.")}),
+        patch=projection[-1],
+        registers=state["reg_token"].shape[1] if "reg_token" in state else 0,
+        side=None if positions is None else math.isqrt(positions.shape[1]),
+        layer_scale="blocks.0.ls1.gamma" in state,
+        pre_norm="norm_pre.weight" in state,
+        swiglu=first is not None and second is not None and first.shape[0] == 2 * second.shape[1],
+        mask_token="mask_token" in state,
+        classifier=None if classifier is None else classifier.shape[0],
+    )
+
+
+def describe(state: Mapping[str, Tensor]) -> str:
+    """Say in a few words what weights with timm's names belong to."""
+    stem = next((key.removesuffix("cls_token") for key in state if key.endswith("cls_token")), "")
+    shape = recognise({key.removeprefix(stem): value for key, value in state.items()})
+    if shape is None:
+        return f"{len(state)} tensors, no ViT"
+    words = f"ViT of width {shape.width}, {shape.depth} blocks, patch {shape.patch}, {shape.registers} registers"
+    if shape.pre_norm:
+        return f"CLIP {words}"
+    return words if shape.layer_scale else f"{words}, no LayerScale"

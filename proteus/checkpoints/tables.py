@@ -1,0 +1,119 @@
+"""The names that different projects give a ViT's weights: one table each, their name first, timm's second.
+
+Where a table is written in two (``..._MLP`` and ``..._SWIGLU``), the project names the two kinds of MLP differently
+while timm calls both ``fc1`` and ``fc2``.
+"""
+
+from __future__ import annotations
+
+from proteus.checkpoints.renaming import rows
+
+# Meta's DINOv2 release (github.com/facebookresearch/dinov2): timm's names but for these.
+META = rows("register_tokens reg_token")
+META_SWIGLU = rows("""
+    blocks.{i}.mlp.w12.{w}  blocks.{i}.mlp.fc1.{w}
+    blocks.{i}.mlp.w3.{w}   blocks.{i}.mlp.fc2.{w}
+""")
+
+# transformers: Dinov2Model and Dinov2WithRegistersModel, as their files name the weights.
+HUGGING_FACE_TRUNK = rows("""
+    embeddings.cls_token                             cls_token
+    embeddings.mask_token                            mask_token
+    embeddings.register_tokens                       reg_token
+    embeddings.position_embeddings                   pos_embed
+    embeddings.patch_embeddings.projection.{w}       patch_embed.proj.{w}
+    encoder.layer.{i}.attention.attention.query.{w}  encoder.layer.{i}.attention.attention.key.{w} \
+        encoder.layer.{i}.attention.attention.value.{w}  blocks.{i}.attn.qkv.{w}
+    encoder.layer.{i}.attention.output.dense.{w}     blocks.{i}.attn.proj.{w}
+    layernorm.{w}                                    norm.{w}
+""")
+HUGGING_FACE_DINOV2 = rows("""
+    encoder.layer.{i}.norm1.{w}              blocks.{i}.norm1.{w}
+    encoder.layer.{i}.norm2.{w}              blocks.{i}.norm2.{w}
+    encoder.layer.{i}.layer_scale1.lambda1   blocks.{i}.ls1.gamma
+    encoder.layer.{i}.layer_scale2.lambda1   blocks.{i}.ls2.gamma
+""")
+HUGGING_FACE_MLP = rows("""
+    encoder.layer.{i}.mlp.fc1.{w}  blocks.{i}.mlp.fc1.{w}
+    encoder.layer.{i}.mlp.fc2.{w}  blocks.{i}.mlp.fc2.{w}
+""")
+HUGGING_FACE_SWIGLU = rows("""
+    encoder.layer.{i}.mlp.weights_in.{w}   blocks.{i}.mlp.fc1.{w}
+    encoder.layer.{i}.mlp.weights_out.{w}  blocks.{i}.mlp.fc2.{w}
+""")
+# Its ViTModel, which has no LayerScale.
+HUGGING_FACE_VIT = rows("""
+    encoder.layer.{i}.layernorm_before.{w}    blocks.{i}.norm1.{w}
+    encoder.layer.{i}.layernorm_after.{w}     blocks.{i}.norm2.{w}
+    encoder.layer.{i}.intermediate.dense.{w}  blocks.{i}.mlp.fc1.{w}
+    encoder.layer.{i}.output.dense.{w}        blocks.{i}.mlp.fc2.{w}
+""")
+# What version 5 calls some of them in memory; only read.
+HUGGING_FACE_IN_MEMORY = rows("""
+    encoder.layer.{i}.attention.q_proj.{w}  encoder.layer.{i}.attention.k_proj.{w} \
+        encoder.layer.{i}.attention.v_proj.{w}  blocks.{i}.attn.qkv.{w}
+    encoder.layer.{i}.attention.o_proj.{w}  blocks.{i}.attn.proj.{w}
+    encoder.layer.{i}.mlp.gate_proj.{w}  encoder.layer.{i}.mlp.up_proj.{w}  blocks.{i}.mlp.fc1.{w}
+    encoder.layer.{i}.mlp.down_proj.{w}  blocks.{i}.mlp.fc2.{w}
+""")
+
+# transformers: CLIPVisionModel. The misspelling is theirs.
+HUGGING_FACE_CLIP = rows("""
+    embeddings.class_embedding                  cls_token  +2
+    embeddings.position_embedding.weight        pos_embed  +1
+    embeddings.patch_embedding.weight           patch_embed.proj.weight
+    pre_layrnorm.{w}                            norm_pre.{w}
+    encoder.layers.{i}.layer_norm1.{w}          blocks.{i}.norm1.{w}
+    encoder.layers.{i}.self_attn.q_proj.{w}  encoder.layers.{i}.self_attn.k_proj.{w} \
+        encoder.layers.{i}.self_attn.v_proj.{w}  blocks.{i}.attn.qkv.{w}
+    encoder.layers.{i}.self_attn.out_proj.{w}   blocks.{i}.attn.proj.{w}
+    encoder.layers.{i}.layer_norm2.{w}          blocks.{i}.norm2.{w}
+    encoder.layers.{i}.mlp.fc1.{w}              blocks.{i}.mlp.fc1.{w}
+    encoder.layers.{i}.mlp.fc2.{w}              blocks.{i}.mlp.fc2.{w}
+    post_layernorm.{w}                          norm.{w}
+""")
+
+# OpenAI's CLIP, open_clip's, and the CLIP student of Proteus' release: the vision tower.
+OPENAI = rows("""
+    class_embedding                                   cls_token  +2
+    positional_embedding                              pos_embed  +1
+    conv1.weight                                      patch_embed.proj.weight
+    ln_pre.{w}                                        norm_pre.{w}
+    transformer.resblocks.{i}.ln_1.{w}                blocks.{i}.norm1.{w}
+    transformer.resblocks.{i}.attn.in_proj_{w}        blocks.{i}.attn.qkv.{w}
+    transformer.resblocks.{i}.attn.out_proj.{w}       blocks.{i}.attn.proj.{w}
+    transformer.resblocks.{i}.ls_1.gamma              blocks.{i}.ls1.gamma
+    transformer.resblocks.{i}.ln_2.{w}                blocks.{i}.norm2.{w}
+    transformer.resblocks.{i}.mlp.c_fc.{w}            blocks.{i}.mlp.fc1.{w}
+    transformer.resblocks.{i}.mlp.c_proj.{w}          blocks.{i}.mlp.fc2.{w}
+    transformer.resblocks.{i}.ls_2.gamma              blocks.{i}.ls2.gamma
+    ln_post.{w}                                       norm.{w}
+""")
+
+# mmpretrain's VisionTransformer, and what Proteus' release makes of its backbones for mmsegmentation.
+OPENMMLAB = rows("""
+    patch_embed.projection.{w}  patch_embed.proj.{w}
+    layers.{i}.ln1.{w}          blocks.{i}.norm1.{w}
+    layers.{i}.attn.qkv.{w}     blocks.{i}.attn.qkv.{w}
+    layers.{i}.attn.proj.{w}    blocks.{i}.attn.proj.{w}
+    layers.{i}.ln2.{w}          blocks.{i}.norm2.{w}
+    pre_norm.{w}                norm_pre.{w}
+""")
+OPENMMLAB_MLP = rows("""
+    layers.{i}.ffn.layers.0.0.{w}  blocks.{i}.mlp.fc1.{w}
+    layers.{i}.ffn.layers.1.{w}    blocks.{i}.mlp.fc2.{w}
+""")
+OPENMMLAB_SWIGLU = rows("""
+    layers.{i}.ffn.w12.{w}  blocks.{i}.mlp.fc1.{w}
+    layers.{i}.ffn.w3.{w}   blocks.{i}.mlp.fc2.{w}
+""")
+MMPRETRAIN = rows("""
+    layers.{i}.attn.gamma1.weight  blocks.{i}.ls1.gamma
+    layers.{i}.ffn.gamma2.weight   blocks.{i}.ls2.gamma
+    ln1.{w}                        norm.{w}
+""")
+# Its converter leaves the last norm and the mask token under timm's names, and mmsegmentation ignores them.
+MMSEG = rows("""
+    layers.{i}.gamma_1  blocks.{i}.ls1.gamma
+    layers.{i}.gamma_2  blocks.{i}.ls2.gamma
+""")

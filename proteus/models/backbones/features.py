@@ -1,0 +1,55 @@
+"""``Features`` out of what other people's networks return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from proteus.structures import Features
+
+
+def features_of_map(feature_map: Tensor, pooled: Tensor | None = None) -> Features:
+    """Turn a map ``(B, D, h, w)`` into features: ``cls`` is ``pooled`` ``(B, D)``, by default the map's mean."""
+    cls = feature_map.mean(dim=(2, 3)) if pooled is None else pooled
+    height, width = feature_map.shape[2:]
+    return Features(cls, feature_map.flatten(2).transpose(1, 2), (height, width))
+
+
+def grid_of_tokens(count: int, images: Tensor) -> tuple[int, int]:
+    """Find the grid of ``count`` square patches that cover images ``(B, 3, H, W)``.
+
+    Raises:
+        ValueError: No grid of the images' proportions has so many patches.
+    """
+    height, width = images.shape[-2:]
+    across = max(1, round((count * width / height) ** 0.5))
+    if count % across or abs(count // across * width - across * height) > max(height, width):
+        raise ValueError(f"{count} patch tokens are no grid over images of {height}x{width} px")
+    return count // across, across
+
+
+def probe(backbone: nn.Module, img_size: int) -> Features:
+    """Run a backbone for shapes alone: on the meta device, with its weights left where they are.
+
+    Args:
+        backbone: Image -> ``Features``.
+        img_size: Side of the square image, pixels.
+
+    Returns:
+        ``Features`` of one image, without values.
+    """
+    tensors: dict[str, Any] = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+    dtype = next((value.dtype for value in tensors.values() if value.is_floating_point()), torch.float32)
+    training = [module for module in backbone.modules() if module.training]
+    backbone.eval()
+    try:
+        # A compiled backbone would be compiled for these shapes, too.
+        with torch.compiler.set_stance("force_eager"), torch.no_grad(), torch.device("meta"):
+            images = torch.empty(1, 3, img_size, img_size, dtype=dtype)
+            return functional_call(backbone, {name: value.to("meta") for name, value in tensors.items()}, images)
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,122 @@
+"""Any other model of timm's."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.checkpoints.keys import take_named_like
+from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
+from proteus.registry import MODELS
+from proteus.structures import Features
+
+
+@MODELS.register_module()
+class TimmBackbone(nn.Module):
+    """A model of timm's that is no plain ViT: a CNN, a hierarchical transformer, a ViT with rotary positions.
+
+    Of a CNN and of whatever else ends in a map, ``cls`` is the pooled map, through the norm that timm's model has
+    there (ConvNeXt), and ``patches`` are the last map. Of a model of tokens (DINOv3, EVA, SigLIP), ``cls`` is the cls
+    token if timm's model norms it and what its head pools otherwise, and ``patches`` are the patch tokens after the
+    last norm. Register tokens are left out.
+
+    Weights are random as timm starts them unless ``checkpoint`` is given.
+
+    Args:
+        arch: Name of the model in timm.
+        img_size: Side in pixels of the images; a model of fixed size is built for it.
+        checkpoint: File with the state dict of this model of timm's; a classifier in it is left.
+        **options: What else ``timm.create_model`` takes: ``drop_path_rate``, ``dynamic_img_size``...
+
+    Attributes:
+        timm_args: What ``timm.create_model`` takes to build the same architecture.
+
+    Raises:
+        ValueError: ``arch`` is unknown, or what it returns is neither a map nor tokens.
+        CheckpointError: ``checkpoint`` cannot be read or holds another model.
+    """
+
+    model: Any
+
+    def __init__(self, arch: str, img_size: int = 224, checkpoint: str | Path | None = None, **options: Any) -> None:
+        super().__init__()
+        if not timm.is_model(arch):
+            raise ValueError(
+                f"arch={arch!r} is no model of timm's; nearest: {get_close_matches(arch, timm.list_models())}"
+            )
+        self.timm_args: dict[str, Any] = {"model_name": arch, "img_size": img_size, **options}
+        try:
+            self.model = _create(self.timm_args)
+        except TypeError as error:
+            raise ValueError(f"arch={arch!r} does not take these options: {error}") from error
+        self.img_size = img_size
+        if checkpoint is not None:
+            self.load(checkpoint)
+
+    @cached_property
+    def embed_dim(self) -> int:
+        """Width of the tokens."""
+        return probe(self, self.img_size).patches.shape[-1]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of an image of ``img_size``."""
+        return self.grid_for(self.img_size)
+
+    def grid_for(self, img_size: int) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
+        return probe(self, img_size).grid
+
+    def timm_state(self) -> dict[str, Tensor]:
+        """The weights under timm's names; ``timm.create_model(**timm_args, num_classes=0)`` loads them strictly."""
+        return self.model.state_dict()
+
+    def init_weights(self) -> None:
+        """Nothing to do: the constructor has initialised or loaded. MMEngine would otherwise ask timm to start over."""
+
+    def load(self, checkpoint: str | Path) -> None:
+        """Load weights with timm's names.
+
+        Raises:
+            CheckpointError: The file cannot be read, or holds another model.
+        """
+        state = take_named_like(self.model.state_dict(), read_state_dict(checkpoint))
+        classifier = self.model.default_cfg.get("classifier") or ()
+        prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
+        own = self.model.state_dict()
+        state = {key: value for key, value in state.items() if key in own or not key.startswith(prefixes)}
+        load_strictly(self.model, state, checkpoint)
+
+    def forward(self, images: Tensor) -> Features:
+        """Encode images ``(B, 3, H, W)``, normalised."""
+        output = self.model.forward_features(images)
+        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"timm's {self.timm_args['model_name']} gives {found}: neither a map nor tokens")
+        if output.ndim == 4:
+            last = output.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else output
+            pooled = self.model.forward_head(output, pre_logits=True)
+            # Some heads widen after pooling (MobileNetV3); their output is no longer in the map's space.
+            return features_of_map(last, pooled if pooled.shape == last.shape[:2] else None)
+        prefix = getattr(self.model, "num_prefix_tokens", 0)
+        has_cls = getattr(self.model, "cls_token", None) is not None
+        normed = not isinstance(getattr(self.model, "norm", None), nn.Identity)
+        cls = output[:, 0] if has_cls and normed else self.model.forward_head(output, pre_logits=True)
+        patches = output[:, prefix:]
+        return Features(cls, patches, grid_of_tokens(patches.shape[1], images))
+
+
+def _create(options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(num_classes=0, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+    del options["img_size"]  # most CNNs take images of any size, and no such argument
+    return timm.create_model(num_classes=0, **options)

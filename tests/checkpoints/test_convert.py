@@ -1,0 +1,236 @@
+"""Renaming there and back is exact, and the libraries that use the names load what was written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from proteus.checkpoints import FORMS, CheckpointError, convert, from_timm_keys, read_state_dict, to_timm_keys
+from proteus.models import ViT
+
+NARROW: dict[str, Any] = {"img_size": 56, "embed_dim": 48, "depth": 2, "num_heads": 3}
+DINOV2: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
+DINOV2 |= {"image_size": 56, "patch_size": 14}
+PLAIN = {**NARROW, "init_values": None}
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+    return model.eval()
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(1))
+
+
+# Ours, with the forms that have names for them.
+VITS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "dinov2": (dict(arch="small", **NARROW), list(FORMS)),
+    "giant": (dict(arch="giant", **NARROW), list(FORMS)),
+    "registers": (dict(arch="small", reg_tokens=4, **NARROW), ["timm", "dinov2", "hf"]),
+    "plain": (dict(arch="tiny", **PLAIN), list(FORMS)),
+    "clip": (dict(arch="clip-large", **NARROW), ["timm", "hf", "mmpretrain", "mmseg"]),
+}
+CASES = [(name, form) for name, (_, forms) in VITS.items() for form in forms]
+
+
+def vit(name: str, checkpoint: Path | None = None) -> ViT:
+    return ViT(**VITS[name][0], patch_size=14, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_there_and_back_is_exact(name: str, form: str, tmp_path: Path) -> None:
+    suffix = ".safetensors" if form in ("timm", "hf") else ".pth"  # what each project's users have
+    state = shaken(vit(name)).timm_state()  # type: ignore[operator]
+    state = {**state, "mask_token": torch.randn(1, 48), "norm.bias": state["norm.bias"].bfloat16()}
+    save_file(state, tmp_path / "source.safetensors")
+    convert(tmp_path / "source.safetensors", tmp_path / f"there{suffix}", form)
+    convert(tmp_path / f"there{suffix}", tmp_path / "back.safetensors", "timm")
+    back = load_file(tmp_path / "back.safetensors")
+    assert same(back, state)
+    assert {key: value.dtype for key, value in back.items()} == {key: value.dtype for key, value in state.items()}
+    there = read_state_dict(tmp_path / f"there{suffix}")
+    assert all(value.is_contiguous() for value in there.values())
+    if form == "timm":
+        assert same(there, state)
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_the_model_is_the_same_whatever_the_names(name: str, form: str, tmp_path: Path) -> None:
+    source = shaken(vit(name))
+    save_file(source.timm_state(), tmp_path / "source.safetensors")  # type: ignore[operator]
+    convert(tmp_path / "source.safetensors", tmp_path / "there.pth", form)
+    loaded = vit(name, tmp_path / "there.pth").eval()
+    with torch.inference_mode():
+        assert torch.equal(loaded(images()).patches, source(images()).patches)
+
+
+def hugging(name: str) -> Any:
+    torch.manual_seed(0)
+    if name == "registers":
+        config: Any = transformers.Dinov2WithRegistersConfig(num_register_tokens=4, **DINOV2)
+        return shaken(transformers.Dinov2WithRegistersModel(config))
+    if name == "plain":
+        size = {**DINOV2, "intermediate_size": 192, "layer_norm_eps": 1e-6}
+        return shaken(transformers.ViTModel(transformers.ViTConfig(**size), add_pooling_layer=False))
+    if name == "clip":
+        size = {**DINOV2, "intermediate_size": 192}
+        return shaken(transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**size)))
+    return shaken(transformers.Dinov2Model(transformers.Dinov2Config(use_swiglu_ffn=name == "giant", **DINOV2)))
+
+
+@torch.inference_mode()
+def tokens_of_transformers(model: Any) -> Tensor:
+    tokens = model(images()).last_hidden_state
+    return model.post_layernorm(tokens) if hasattr(model, "post_layernorm") else tokens
+
+
+@pytest.mark.parametrize("name", list(VITS))
+def test_transformers_files_go_through_every_form_and_come_back(name: str, tmp_path: Path) -> None:
+    model = hugging(name)
+    model.save_pretrained(tmp_path)
+    file, own = tmp_path / "model.safetensors", load_file(tmp_path / "model.safetensors")
+    own = {f"vision_model.{key}": value for key, value in own.items()} if name == "clip" else own
+    # timm has no position for cls beside registers: it goes there alone, and does not come back.
+    for form in [form for form in VITS[name][1] if (name, form) != ("registers", "timm")]:
+        convert(file, tmp_path / "there.pth", form)
+        convert(tmp_path / "there.pth", tmp_path / "back.safetensors", "hf")
+        assert same(load_file(tmp_path / "back.safetensors"), own), form
+    expected = tokens_of_transformers(model)
+    found = vit(name, file).eval()
+    with torch.inference_mode():
+        features = found(images())
+    torch.testing.assert_close(features.cls, expected[:, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.patches, expected[:, -16:], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", list(VITS))
+def test_transformers_load_what_is_written_for_them(name: str, tmp_path: Path) -> None:
+    source, model = shaken(vit(name)), hugging(name)
+    save_file(source.timm_state(), tmp_path / "source.safetensors")  # type: ignore[operator]
+    model.config.save_pretrained(tmp_path)
+    convert(tmp_path / "source.safetensors", tmp_path / "model.safetensors", "hf")
+    loaded, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["unexpected_keys"]
+    assert set(report["missing_keys"]) <= {"embeddings.mask_token", "pooler.dense.weight", "pooler.dense.bias"}
+    expected = tokens_of_transformers(loaded.eval())
+    with torch.inference_mode():
+        features = source(images())
+    torch.testing.assert_close(features.cls, expected[:, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.patches, expected[:, -16:], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", list(VITS))
+def test_timm_loads_what_is_written_for_it(name: str, tmp_path: Path) -> None:
+    model = hugging(name)
+    model.save_pretrained(tmp_path)
+    convert(tmp_path / "model.safetensors", tmp_path / "timm.safetensors", "timm")
+    state = load_file(tmp_path / "timm.safetensors")
+    state.pop("mask_token", None)
+    theirs = timm.create_model(**vit(name).timm_args, num_classes=0).eval()
+    theirs.load_state_dict(state)
+    with torch.inference_mode():
+        found = theirs.forward_features(images())
+    expected = tokens_of_transformers(model)
+    torch.testing.assert_close(found[:, 0], expected[:, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[:, -16:], expected[:, -16:], atol=1e-4, rtol=0)
+
+
+def test_registers_keep_their_cls_position_under_metas_names(tmp_path: Path) -> None:
+    model = hugging("registers")
+    model.save_pretrained(tmp_path)
+    convert(tmp_path / "model.safetensors", tmp_path / "meta.pth", "dinov2")
+    found = torch.load(tmp_path / "meta.pth", weights_only=True)
+    assert found["register_tokens"].shape == (1, 4, 48)
+    assert torch.equal(found["pos_embed"], model.embeddings.position_embeddings)
+    from_timm = from_timm_keys(from_timm_keys(to_timm_keys(found), "timm"), "dinov2")
+    assert not from_timm["pos_embed"][:, 0].any()
+    assert torch.equal(from_timm["cls_token"], found["cls_token"] + found["pos_embed"][:, :1])
+
+
+@pytest.mark.parametrize("name", ["dinov2", "giant", "plain", "clip"])
+def test_mmpretrain_loads_what_is_written_for_it(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("mmpretrain.registry")
+    from mmpretrain.registry import MODELS
+
+    source = shaken(vit(name))
+    save_file(source.timm_state(), tmp_path / "source.safetensors")  # type: ignore[operator]
+    convert(tmp_path / "source.safetensors", tmp_path / "there.pth", "mmpretrain")
+    layer: dict[str, Any] = {"ffn_type": "swiglu_fused"} if name == "giant" else {}
+    layer |= {"act_cfg": {"type": "QuickGELU"}} if name == "clip" else {}
+    options = {
+        "type": "VisionTransformer",
+        "_scope_": "mmpretrain",
+        "arch": {"embed_dims": 48, "num_layers": 2, "num_heads": 3, "feedforward_channels": 192},
+        "img_size": 56,
+        "patch_size": 14,
+        "out_type": "raw",
+        "pre_norm": name == "clip",
+        "norm_cfg": {"type": "LN", "eps": 1e-5 if name == "clip" else 1e-6},
+        "layer_scale_init_value": 1.0 if name in ("dinov2", "giant") else 0.0,
+        "layer_cfgs": layer,
+    }
+    theirs = MODELS.build(options)
+    theirs.eval()  # which returns None
+    theirs.load_state_dict(torch.load(tmp_path / "there.pth", weights_only=True))
+    with torch.inference_mode():
+        found, expected = theirs(images())[0], source(images())
+    torch.testing.assert_close(found[:, 0], expected.cls, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[:, 1:], expected.patches, atol=1e-4, rtol=0)
+
+
+def test_mmseg_gets_the_names_of_the_releases_converter(tmp_path: Path) -> None:
+    # protocols A.10, written out a second time.
+    state = vit("dinov2").timm_state() | {"mask_token": torch.zeros(1, 48)}
+    expected = {}
+    for key, value in state.items():
+        if key.startswith("blocks."):
+            key = key.replace("blocks", "layers").replace("norm", "ln")
+            key = key.replace("mlp.fc1", "ffn.layers.0.0").replace("mlp.fc2", "ffn.layers.1")
+            key = re.sub(r"ls([12])\.gamma", r"gamma_\1", key)
+        expected[key.replace("patch_embed.proj.", "patch_embed.projection.")] = value
+    assert "layers.1.ln2.bias" in expected
+    assert "layers.0.gamma_1" in expected
+    assert same(from_timm_keys(state, "mmseg"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "told"),
+    [
+        (
+            "registers",
+            "mmpretrain",
+            "--to mmpretrain: there is no name for register tokens; write --to timm, dinov2 or hf",
+        ),
+        ("registers", "mmseg", "register tokens"),
+        ("clip", "dinov2", "LayerNorm before the first block; write --to timm, hf or mmpretrain"),
+        ("dinov2", "keras", "no names are known under 'keras': write one of timm, dinov2, hf, mmpretrain, mmseg"),
+    ],
+)
+def test_what_has_no_name_is_refused(name: str, form: str, told: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(told)):
+        from_timm_keys(vit(name).timm_state(), form)
+
+
+def test_what_is_no_vit_is_refused(tmp_path: Path) -> None:
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.safetensors")
+    with pytest.raises(CheckpointError, match=r"resnet\.safetensors holds \d+ tensors and no ViT"):
+        convert(tmp_path / "resnet.safetensors", tmp_path / "out.pth", "hf")
+    with pytest.raises(CheckpointError, match=r"out\.ckpt: write a name that ends in \.safetensors or \.pth"):
+        convert(tmp_path / "resnet.safetensors", tmp_path / "out.ckpt", "hf")
+    assert not (tmp_path / "out.pth").exists()

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from proteus.checkpoints import CheckpointError, export_backbone, from_timm_keys, inspect_file
+from proteus.models import ViT
+
+NARROW: dict[str, Any] = {"img_size": 56, "embed_dim": 24, "depth": 2, "num_heads": 3}
+
+
+def rows(path: str | Path) -> dict[str, str]:
+    """What is said, by title; a title that comes twice keeps both."""
+    found: dict[str, str] = {}
+    for line in inspect_file(path).splitlines()[1:]:
+        title, text = line[:14].strip(), line[14:]
+        found[title] = f"{found[title]}; {text}" if title in found else text
+    return found
+
+
+def test_dinov2(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shape = ViT("small", img_size=518, reg_tokens=4).timm_state()
+    state = {key: torch.zeros(value.shape) for key, value in shape.items()}
+    torch.save(from_timm_keys(state, "dinov2"), tmp_path / "dinov2_vits14_reg4_pretrain.pth")
+    assert inspect_file(tmp_path / "dinov2_vits14_reg4_pretrain.pth").startswith(
+        f"{tmp_path}/dinov2_vits14_reg4_pretrain.pth: 175 tensors, 22.06 M values, float32\n"
+    )
+    assert rows(tmp_path / "dinov2_vits14_reg4_pretrain.pth") == {
+        "family": "DINOv2 ViT-S/14",
+        "size": "width 384, 12 blocks, plain MLP",
+        "patch": "14 px, positions 37x37, 518 px",
+        "registers": "4",
+        "LayerScale": "yes",
+        "mask token": "no",
+        "names": "Meta's DINOv2",
+        "heads": "none",
+        "parts": "one model alone",
+        "licence": "Apache-2.0 if these are Meta's weights",
+    }
+
+
+def test_published_checkpoint(tmp_path: Path) -> None:
+    state = ViT("tiny", **NARROW).timm_state()
+    model = {f"{part}.backbone.{key}": value for part in ("student", "teacher") for key, value in state.items()}
+    model |= {"token_head.0.weight": torch.ones(24), "token_head.1.weight": torch.ones(32, 24)}
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": model, "model_ema": {**state, "mask_token": torch.ones(1, 24)}, "epoch": 299}, path)
+    found = rows(path)
+    assert found["family"] == "DINOv2 ViT-24/14, under student.backbone.*"
+    assert found["beside them"] == "model, model_ema, epoch"
+    assert found["heads"] == "token_head: 24 -> 32"
+    assert found["parts"] == "#student, #teacher, #ema"
+    assert found["mask token"] == "no"
+    assert rows(f"{path}#ema")["mask token"] == "yes"
+    assert rows(f"{path}#teacher")["family"] == "DINOv2 ViT-24/14, under teacher.backbone.*"
+
+
+def test_clip(tmp_path: Path) -> None:
+    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3}
+    config = transformers.CLIPConfig(vision_config={**size, "image_size": 56, "patch_size": 14}, text_config=size)
+    transformers.CLIPModel(config).save_pretrained(tmp_path)
+    found = rows(tmp_path / "model.safetensors")
+    assert found["family"] == "CLIP ViT-24/14, under vision_model.*"
+    assert found["names"] == "Hugging Face CLIP"
+    assert "QuickGELU in OpenAI's" in found["activation"]
+    assert found["licence"] == "MIT if these are OpenAI's weights"
+
+
+@pytest.mark.parametrize(("form", "told"), [("mmpretrain", "mmpretrain"), ("mmseg", "mmseg"), ("hf", "Hugging Face")])
+def test_whose_names(form: str, told: str, tmp_path: Path) -> None:
+    torch.save(from_timm_keys(ViT("giant", **NARROW).timm_state(), form), tmp_path / "a.pth")
+    found = rows(tmp_path / "a.pth")
+    assert found["names"] == told
+    assert found["size"] == "width 24, 2 blocks, gated (SwiGLU) MLP"
+
+
+def test_a_classifier(tmp_path: Path) -> None:
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=10, depth=1)
+    save_file(model.state_dict(), tmp_path / "timm.safetensors")
+    found = rows(tmp_path / "timm.safetensors")
+    assert found["family"] == "plain ViT-Ti/16, classifier of 10 classes"
+    assert found["LayerScale"] == "no: init_values=None"
+    assert found["names"] == "timm"
+
+
+def test_what_we_exported_says_where_it_comes_from(tmp_path: Path) -> None:
+    description = {"architecture": "vit_tiny_patch16_224", "teacher": "DINOv2 ViT-S/14 (Meta, Apache-2.0)"}
+    path = export_backbone(ViT("tiny", **NARROW).timm_state(), tmp_path / "student.safetensors", description)
+    found = rows(path)
+    assert found["teacher"] == "DINOv2 ViT-S/14 (Meta, Apache-2.0)"
+    assert found["architecture"] == "vit_tiny_patch16_224"
+    assert found["licence"] == "not known from the file"
+
+
+def test_another_family(tmp_path: Path) -> None:
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.safetensors")
+    found = rows(tmp_path / "resnet.safetensors")
+    assert found["family"] == "no ViT; names begin with bn1, conv1, fc, layer1, layer2, layer3, layer4"
+    assert found["licence"] == "not known from the file"
+
+
+def test_no_weights_at_all(tmp_path: Path) -> None:
+    (tmp_path / "page.pth").write_text("<html>")
+    with pytest.raises(CheckpointError, match="no weight file at all"):
+        inspect_file(tmp_path / "page.pth")

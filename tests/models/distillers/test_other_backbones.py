@@ -1,0 +1,109 @@
+"""Students and teachers that are no ViTs of ours, in a distiller."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from proteus.checkpoints import CheckpointError
+from proteus.models import Distiller
+
+TEACHER: dict[str, Any] = {
+    "type": "Teacher",
+    "backbone": {"type": "ViT", "arch": "tiny", "img_size": 64, "patch_size": 16, "embed_dim": 32, "depth": 2}
+    | {"num_heads": 4},
+}
+CONVNEXT = {"type": "TimmBackbone", "arch": "test_convnext", "img_size": 64}
+DINOV3 = {"type": "TimmBackbone", "arch": "vit_small_patch16_dinov3", "embed_dim": 48, "depth": 2, "num_heads": 3}
+DINOV3 |= {"img_size": 64}
+RESNET = {"type": "mmpretrain.ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8, "expansion": 1}
+GUEST_VIT: dict[str, Any] = {"type": "mmpretrain.VisionTransformer", "img_size": 64, "patch_size": 16}
+GUEST_VIT |= {"arch": {"embed_dims": 48, "num_layers": 2, "num_heads": 3, "feedforward_channels": 96}}
+GUEST_VIT |= {"out_type": "raw"}
+TOKEN = {"token": {"type": "TokenObjective"}}
+FEATURE = {**TOKEN, "feature": {"type": "FeatureObjective", "cls_term": "token"}}
+
+
+def distiller(student: dict[str, Any], teacher: dict[str, Any] = TEACHER, objectives: Any = TOKEN) -> Distiller:
+    if "mmpretrain" in student["type"] + teacher["backbone"]["type"]:
+        pytest.importorskip("mmpretrain")
+    torch.manual_seed(0)
+    return Distiller(copy.deepcopy(teacher), copy.deepcopy(student), copy.deepcopy(objectives))
+
+
+def batch() -> dict[str, Any]:
+    return {"images": torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))}
+
+
+def trained(model: Distiller, steps: int = 12) -> list[float]:
+    """The sum of the losses at each of some steps on one batch."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    totals = []
+    model.train()
+    for _ in range(steps):
+        terms = model(**model.data_preprocessor(batch(), True), mode="loss")
+        total = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    return totals
+
+
+@pytest.mark.parametrize("student", [CONVNEXT, DINOV3, RESNET, GUEST_VIT], ids=lambda s: s.get("arch", s["type"]))
+def test_any_backbone_learns_from_the_token_objective(student: dict[str, Any]) -> None:
+    model = distiller(student)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    totals = trained(model)
+    assert totals[-1] < 0.7 * totals[0]
+    # DistributedDataParallel waits for the gradient of every parameter that asks for one.
+    still = [key for key, value in model.named_parameters() if value.grad is None]
+    assert not still
+    assert any(not torch.equal(value, before[key]) for key, value in model.student.named_parameters(prefix="student"))
+
+
+@pytest.mark.parametrize("student", [DINOV3, GUEST_VIT], ids=["timm", "mmpretrain"])
+def test_where_grids_are_equal_patches_are_compared(student: dict[str, Any]) -> None:
+    terms = distiller(student, objectives=FEATURE)(**batch(), mode="loss")
+    assert set(terms) == {"loss_token", "loss_feature"}
+
+
+def test_grids_that_differ_are_refused_by_the_objectives_that_compare_patches() -> None:
+    with pytest.raises(ValueError, match=r"model\.student has 2x2 patches \(64 px\) and model\.teacher 4x4") as refused:
+        distiller(CONVNEXT, objectives=FEATURE)
+    assert "objectives ['feature'] compare patch by patch: set model.teacher.img_size=32, or" in str(refused.value)
+    backwards = {"type": "Teacher", "backbone": CONVNEXT}
+    with pytest.raises(ValueError, match=r"compare patch by patch: keep only objectives of the cls token"):
+        distiller(TEACHER["backbone"], backwards, FEATURE)
+
+
+def test_a_student_that_takes_any_size_is_refused_at_its_first_step() -> None:
+    model = distiller(RESNET, objectives=FEATURE)
+    with pytest.raises(ValueError, match=r"model\.student has 2x2 patches \(64 px\) and model\.teacher 4x4"):
+        model(**batch(), mode="loss")
+
+
+def test_a_student_that_cannot_mask_is_refused_by_a_masked_objective() -> None:
+    with pytest.raises(ValueError, match=r"objectives \['patch'\] need a student that can mask"):
+        distiller(DINOV3, objectives={"patch": {"type": "PatchObjective"}})
+
+
+@pytest.mark.parametrize("backbone", [CONVNEXT, RESNET, DINOV3, GUEST_VIT], ids=lambda s: s.get("arch", s["type"]))
+def test_any_backbone_can_teach(backbone: dict[str, Any]) -> None:
+    model = distiller(TEACHER["backbone"], {"type": "Teacher", "backbone": backbone})
+    assert not any(parameter.requires_grad for parameter in model.teacher.parameters())
+    before = {key: value.clone() for key, value in model.teacher.state_dict().items()}
+    totals = trained(model, steps=2)
+    assert totals[0] > 0
+    after = model.teacher.state_dict()  # a BatchNorm that trained would have moved its statistics
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_a_guests_weights_that_do_not_fit_are_told_with_their_key(tmp_path: Any) -> None:
+    torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
+    pretrained = {"type": "Pretrained", "checkpoint": str(tmp_path / "other.pth")}
+    with pytest.raises(CheckpointError, match=r"model\.student\.\S*checkpoint: .*other\.pth"):
+        distiller({**RESNET, "init_cfg": pretrained})

@@ -1,0 +1,22 @@
+#!/usr/bin/env python
+"""Say what a weight file holds, without building anything."""
+
+from argparse import ArgumentParser, Namespace
+
+from proteus.apis.cli import run
+from proteus.checkpoints import inspect_file
+
+
+def parse_args() -> Namespace:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("file", help="weight file, or file.pth#ema, #student, #teacher for a part of it")
+    return parser.parse_args()
+
+
+def main(args: Namespace) -> int:
+    print(inspect_file(args.file))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, parse_args())
