@@ -8,6 +8,8 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2500, max_keep_ckpts=3),
     strict_checkpoint=dict(type="StrictCheckpointHook"),
     seed=dict(type="SeedEachStepHook"),
+    # Logs what the proxy set is made of, and lists the images of a part beside the checkpoints.
+    proxy_set=dict(type="ProxySetHook"),
     # A run in which more than this share of the images cannot be read is stopped.
     corrupt_images=dict(type="CorruptImageHook", max_share=0.01),
     export=dict(type="ExportStudentHook"),

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from proteus.apis.checks import check_batch, check_sizes, missing_files
+from proteus.apis.checks import check_batch, check_sizes, missing_files, paths, pipelines
 from proteus.apis.cli import as_config_error
 from proteus.apis.cost import GIB, StepCost, step_cost
 from proteus.checkpoints import locate
@@ -84,7 +84,8 @@ def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tupl
         return []
     found = [(keys, config.pop("checkpoint"))] if isinstance(config.get("checkpoint"), str) else []
     for key, value in config.items():
-        found += _pop_checkpoints(value, (*keys, key))
+        # A guest's init_cfg names the weights of the backbone that it belongs to.
+        found += _pop_checkpoints(value, keys if key == "init_cfg" else (*keys, key))
     return found
 
 
@@ -120,8 +121,9 @@ def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
     if collate:
         FUNCTIONS.get(collate["type"])
     dataset = loader["dataset"]
-    if dataset.get("data_root") in missing:
-        Compose(dataset.get("pipeline", []))
+    if any(path in missing for _, path in paths(dataset)):
+        for _, pipeline in pipelines(dataset):
+            Compose(pipeline)
         return None
     built = DATASETS.build(dataset)
     if loader.get("sampler"):

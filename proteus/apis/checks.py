@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -11,8 +11,9 @@ from proteus.apis.config import ConfigError
 from proteus.checkpoints import locate
 from proteus.datasets.collate import smallest_batch
 
-_CROPS = ("RandomResizedCrop", "CenterCrop")
+CROPS = ("RandomResizedCrop", "CenterCrop")
 _MASKS = ("UniformMask", "BlockMask")
+_FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file")
 
 
 class Missing(NamedTuple):
@@ -33,7 +34,7 @@ def check_batch(cfg: Config) -> None:
     """
     loader = cfg.train_dataloader
     collate = loader.get("collate_fn", {})
-    masks = any(step["type"] in _MASKS for step in loader.dataset.get("pipeline", []))
+    masks = any(step["type"] in _MASKS for _, pipeline in pipelines(loader.dataset) for step in pipeline)
     if not masks or collate.get("type") != "distill_collate":
         return
     probability = collate.get("probability", 0.5)
@@ -54,11 +55,17 @@ def check_sizes(cfg: Config) -> None:
         ConfigError: Names both keys.
     """
     student = cfg.model.get("student", {})
-    size, patch = student.get("img_size", 224), student.get("patch_size", 14)
+    guest = "." in str(student.get("type"))  # another toolbox's, which may take images of any size
+    size, patch = student.get("img_size", None if guest else 224), student.get("patch_size", 14)
+    size = size[0] if isinstance(size, (list, tuple)) else size
     problems = []
-    for position, step in enumerate(cfg.train_dataloader.dataset.get("pipeline", [])):
-        key = f"train_dataloader.dataset.pipeline[{position}]"
-        if step["type"] in _CROPS and step["size"] != size:
+    steps = [
+        (f"{key}[{position}]", step)
+        for key, pipeline in pipelines(cfg.train_dataloader.dataset, "train_dataloader.dataset")
+        for position, step in enumerate(pipeline)
+    ]
+    for key, step in steps:
+        if size is not None and step["type"] in CROPS and step["size"] != size:
             problems.append(f"{key}.size = {step['size']} ({step['type']}): model.student.img_size is {size}")
         if step["type"] in _MASKS and step.get("patch_size", 14) != patch:
             problems.append(f"{key}.patch_size = {step.get('patch_size', 14)}: model.student.patch_size is {patch}")
@@ -84,17 +91,28 @@ def check_files(cfg: Config, sections: Sequence[str]) -> None:
 
 def missing_files(cfg: Config) -> list[Missing]:
     """Weights and data folders that a config names and that are not on this machine."""
-    return [Missing(key, path) for key, path in _paths(cfg.to_dict()) if not locate(path).exists()]
+    return [Missing(key, path) for key, path in paths(cfg.to_dict()) if not locate(path).exists()]
 
 
-def _paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def pipelines(dataset: Mapping[str, Any], key: str = "dataset") -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the key and the steps of each pipeline of a dataset's config, and of the sets that it is merged from."""
+    if dataset.get("pipeline"):
+        yield f"{key}.pipeline", dataset["pipeline"]
+    inner = dataset.get("datasets")
+    for name, member in inner.items() if isinstance(inner, Mapping) else ():
+        if member is not None:
+            yield from pipelines(member, f"{key}.datasets.{name}")
+
+
+def paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the key and the value of all that names a file or a folder."""
     if isinstance(value, dict):
         for name, item in value.items():
             here = f"{key}.{name}" if key else str(name)
-            if name in ("checkpoint", "data_root", "load_from") and isinstance(item, str) and item:
+            if name in _FILES and isinstance(item, str) and item:
                 yield here, item
             else:
-                yield from _paths(item, here)
+                yield from paths(item, here)
     elif isinstance(value, (list, tuple)):
         for position, item in enumerate(value):
-            yield from _paths(item, f"{key}[{position}]")
+            yield from paths(item, f"{key}[{position}]")

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from proteus.models import Distiller, ViT
+from proteus.apis.checks import CROPS
+from proteus.models import Distiller
 
 GIB = 1024**3
 # Bytes that autograd keeps for an image under bfloat16 autocast over those in float32: the residual stream and the
@@ -58,9 +59,11 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     """
     probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
     count = min(cfg.train_dataloader.batch_size, 8)
-    student: ViT = model.student
-    images = torch.empty(count, 3, student.img_size, student.img_size, device="meta")
-    masks, indices = _half_masked(int(count * probability), student.grid)
+    student = model.student
+    size = student.img_size or _crop_size(cfg)
+    images = torch.empty(count, 3, size, size, device="meta")
+    masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, student.grid_for(size))
+    labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
     with FlopCounterMode(display=False) as counter:
         model.teacher(images)
     teacher_flops = counter.get_total_flops() / count
@@ -70,7 +73,7 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     kept = _Kept({tensor.untyped_storage()._cdata for tensor in [*model.parameters(), images]})
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-            total = sum(model(images, masks, indices, mode="loss").values())
+            total = sum(model(images, masks, indices, labels=labels, mode="loss").values())
         assert isinstance(total, Tensor)
         total.backward()
     return StepCost(
@@ -82,6 +85,12 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
         step_flops=counter.get_total_flops() / count,
         activation_bytes=kept.bytes / count,
     )
+
+
+def _crop_size(cfg: Config) -> int:
+    """Side of the training images in pixels, for students that take any."""
+    steps = cfg.train_dataloader.dataset.get("pipeline", [])
+    return next((step["size"] for step in steps if step["type"] in CROPS), 224)
 
 
 def _half_masked(images: int, grid: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:

@@ -59,6 +59,8 @@ class Place:
 
     def into(self, key: str, value: Any) -> Place:
         """Give the place of one key inside this one."""
+        if key == "datasets" and isinstance(value, Mapping) and "type" not in value:
+            return NAMED_DATASETS
         if key in self.inner:
             return self.inner[key]
         if key == "init_cfg":
@@ -123,8 +125,9 @@ PLAIN = Place(plain=True)
 TRANSFORM = Place((k.TRANSFORM, *k.ALL), keep=True)
 PIPELINE = Place((k.TRANSFORM,), strict=True, rest=TRANSFORM)
 DATASET = Place((k.DATASET,), strict=True, inner={"pipeline": PIPELINE, "transforms": TRANSFORM})
-# A set of sets holds datasets in turn, and may leave to them what they get from it.
+# A set of sets holds datasets in turn, in a list or under names, and may leave to them what they get from it.
 DATASET = replace(DATASET, inner={**DATASET.inner, "dataset": DATASET, "datasets": DATASET})
+NAMED_DATASETS = Place(rest=DATASET)
 LAYER = Place((k.MODEL, *k.ALL), layer=True)
 INITIALIZER = Place((k.INITIALIZER,), strict=True, inner={"override": Place((k.INITIALIZER,), layer=True)})
 VIS_BACKEND = Place((k.VIS_BACKEND,), strict=True)

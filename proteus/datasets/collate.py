@@ -22,7 +22,8 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
         probability: Share of the batch that gets a masked view.
 
     Returns:
-        ``images`` ``(B, 3, H, W)``, ``metas``, and where samples have masks ``masks`` ``(M, N)`` bool and
+        ``images`` ``(B, 3, H, W)``, ``metas``, where images have labels ``labels`` ``(B,)`` int64, and where samples
+        have masks ``masks`` ``(M, N)`` bool and
         ``mask_indices`` ``(K,)`` int64, which saves the step from counting masked patches on the device.
 
     Raises:
@@ -32,6 +33,8 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
         "images": torch.stack([sample["image"] for sample in samples]),
         "metas": [sample["meta"] for sample in samples],
     }
+    if "label" in samples[0]["meta"]:
+        batch["labels"] = torch.tensor([sample["meta"]["label"] for sample in samples])
     if "mask" in samples[0]:
         masked = int(len(samples) * probability)
         if masked == 0:

@@ -8,15 +8,15 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, Literal
 
-from proteus.datasets.proxy_set import ProxySet
+from proteus.datasets.subset import NamedImages
 from proteus.registry import DATASETS
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 @DATASETS.register_module()
-class ImageFolder(ProxySet):
-    """All images below a folder, however nested; labels and file names mean nothing.
+class ImageFolder(NamedImages):
+    """All images below a folder, however nested; labels and file names mean nothing, unless a part is asked for.
 
     Args:
         data_root: The folder, for instance ``data/imagenet/train``.
@@ -24,6 +24,8 @@ class ImageFolder(ProxySet):
         indices: As for :class:`ProxySet`.
         split: ``all``, or one side of a division in two that depends only on each file's path below the folder.
         held_out: Share of the images on the ``held-out`` side of that division.
+        **subset: ``images_per_class``, ``classes``, ``subset_seed`` and ``list_file``, as for
+            :class:`~proteus.datasets.subset.NamedImages`: a part of what ``split`` leaves.
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
@@ -37,12 +39,15 @@ class ImageFolder(ProxySet):
         indices: int | Sequence[int] | None = None,
         split: Literal["all", "train", "held-out"] = "all",
         held_out: float = 0.2,
+        **subset: Any,
     ) -> None:
         if split not in ("all", "train", "held-out"):
             raise ValueError(f"dataset.split={split!r}: write 'all', 'train' or 'held-out'")
         self.split = split
         self.held_out = held_out
-        super().__init__(data_root, pipeline, indices)
+        # What stands before the names in the paths.
+        self._prefix = len(str(Path(data_root).expanduser())) + 1
+        super().__init__(data_root, pipeline, indices, **subset)
 
     def load_data_list(self) -> list[dict[str, str]]:
         """List the images, sorted by path."""
@@ -58,11 +63,15 @@ class ImageFolder(ProxySet):
             for name in names
             if name.lower().endswith(EXTENSIONS)
         ]
-        chosen = sorted(path for path in paths if self._is_chosen(os.path.relpath(path, root)))
+        chosen = sorted(path for path in paths if self._is_chosen(path[self._prefix :]))
         if not chosen:
             found = f"{len(paths)} images, none of them in split={self.split!r}" if paths else "no image"
             raise FileNotFoundError(f"dataset.data_root: {found} in {root} ({', '.join(EXTENSIONS)} are looked for)")
         return [{"img_path": path} for path in chosen]
+
+    def name_of(self, info: dict[str, Any]) -> str:
+        """The path below the folder."""
+        return str(info["img_path"])[self._prefix :]
 
     def _is_chosen(self, relative: str) -> bool:
         if self.split == "all":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 
 from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.transforms import CorruptImageError
@@ -28,6 +28,8 @@ class ProxySet(BaseDataset):
         indices: Use only these images: the first so many, or those at these positions.
     """
 
+    pipeline: Compose
+
     def __init__(
         self, data_root: str = "", pipeline: Sequence[Any] = (), indices: int | Sequence[int] | None = None
     ) -> None:
@@ -45,7 +47,7 @@ class ProxySet(BaseDataset):
         while True:
             with seeded(*key, len(corrupt)):
                 try:
-                    sample = self.pipeline(self.get_data_info(index))
+                    sample = self.read(index, key.epoch)
                 except CorruptImageError as error:
                     corrupt.append(str(error))
                     if len(corrupt) >= _MAX_REPLACEMENTS:
@@ -54,3 +56,31 @@ class ProxySet(BaseDataset):
                     sample["meta"]["corrupt"] = corrupt
                     return sample
             index = (key.image + 7919 * len(corrupt)) % len(self)
+
+    def read(self, index: int, epoch: int) -> dict[str, Any]:
+        """Read an image and draw a view of it from the random state as it is.
+
+        Args:
+            index: Position within the set.
+            epoch: How often the set has been gone through before.
+
+        Raises:
+            CorruptImageError: It cannot be read.
+        """
+        return self.pipeline(self.get_data_info(index))
+
+    def take_pipeline(self, pipeline: Compose) -> None:
+        """Use a pipeline unless there is one already."""
+        if not self.pipeline.transforms:
+            self.pipeline = pipeline
+
+    def describe(self) -> str:
+        """What the set is, where it is and how many images it has, for the log."""
+        return f"{type(self).__name__} {self.data_root or ''}".rstrip() + f": {len(self):,} images"
+
+    def chosen(self) -> dict[str, list[str]]:
+        """The names of the images of each set of which a part was taken, by what that set is called.
+
+        Only a :class:`~proteus.datasets.merge.Merge` calls sets anything; elsewhere the key is empty.
+        """
+        return {}

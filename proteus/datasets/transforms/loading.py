@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from proteus.registry import TRANSFORMS
 
@@ -16,6 +17,8 @@ class CorruptImageError(ValueError):
 @TRANSFORMS.register_module()
 class LoadImage:
     """Read ``img_path`` into ``img``, a PIL image in RGB.
+
+    Where a set has the file's content at hand, it gives ``img_bytes`` along, and nothing is opened.
 
     Args:
         short_side: Reduce images whose shorter side is longer than this many pixels; a JPEG is then decoded at a half,
@@ -33,15 +36,17 @@ class LoadImage:
         Raises:
             CorruptImageError: It is missing, no image, or cut short; the message is the path and the reason.
         """
-        path = results["img_path"]
+        path, content = results["img_path"], results.pop("img_bytes", None)
         if self.kept is not None and path in self.kept:
             results["img"] = self.kept[path].copy()
             return results
         try:
-            with Image.open(path) as image:
+            with Image.open(path if content is None else BytesIO(content)) as image:
                 results["img"] = self._reduced(image).convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
-            raise CorruptImageError(f"{path} ({type(error).__name__}: {error})") from error
+            # PIL names what it was given: for bytes an address, which would make each failure another one.
+            reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
+            raise CorruptImageError(f"{path} ({type(error).__name__}: {reason})") from error
         if self.kept is not None:
             self.kept[path] = results["img"].copy()
         return results

@@ -22,11 +22,12 @@ class ToTensor:
 
 @TRANSFORMS.register_module()
 class PackInputs:
-    """Keep the tensor image, its mask if it has one, and where it came from."""
+    """Keep the tensor image, its mask and its label if it has them, and where it came from."""
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return ``image``, ``meta`` with ``img_path``, and ``mask`` where there is one."""
-        packed = {"image": results["img"], "meta": {"img_path": results["img_path"]}}
+        """Return ``image``, ``meta`` with ``img_path`` and ``label`` where it has one, and ``mask`` likewise."""
+        meta = {key: results[key] for key in ("img_path", "label") if key in results}
+        packed = {"image": results["img"], "meta": meta}
         if "mask" in results:
             packed["mask"] = results["mask"]
         return packed

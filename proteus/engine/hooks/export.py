@@ -11,12 +11,14 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.checkpoints import export_backbone
+from proteus.models import AdaptedBackbone
 from proteus.registry import HOOKS
 
 
 @HOOKS.register_module()
 class ExportStudentHook(Hook):
-    """When training ends, write ``student.safetensors`` to the work directory: the backbone alone, under timm's names.
+    """When training ends, write ``student.safetensors`` to the work directory: the backbone alone, under timm's names
+    or, if it is another toolbox's, under its own.
 
     The weights are those that were trained, as in the paper; where an EMA runs beside them (the released code keeps
     one and uses it for nothing), its student goes to ``student_ema.safetensors``.
@@ -40,17 +42,25 @@ class ExportStudentHook(Hook):
                 )
 
     def _export(self, model: Any, runner: Runner, name: str) -> None:
-        arguments = dict(model.student.timm_args)
+        student = model.student
+        if isinstance(student, AdaptedBackbone):  # another toolbox's: its own type and names
+            arguments, state = dict(student.config), student.guest.state_dict()
+            architecture = arguments.pop("type")
+            reader = architecture.split(".")[0]
+        else:
+            arguments, state = dict(student.timm_args), student.timm_state()
+            architecture = arguments.pop("model_name")
+            reader = "timm"
         description = {
-            "architecture": arguments.pop("model_name"),
+            "architecture": architecture,
             "arguments": arguments,
             "mean": model.data_preprocessor.channel_mean,
             "std": model.data_preprocessor.channel_std,
             "teacher": self.teacher,
             "iterations": runner.iter,
         }
-        path = export_backbone(model.student.timm_state(), Path(runner.work_dir) / name, description)
-        runner.logger.info(f"the student's backbone, for timm: {path}")
+        path = export_backbone(state, Path(runner.work_dir) / name, description)
+        runner.logger.info(f"the student's backbone, for {reader}: {path}")
 
 
 def _unwrapped(model: Any) -> Any:

@@ -1,0 +1,13 @@
+# 1,559,564 images. Iterations stay at 375,300 of 1024, which makes 246 epochs of 1523.
+_base_ = [
+    "../../_base_/models/distill_vit.py",
+    "../../_base_/datasets/imagenet_merge.py",
+    "../../_base_/schedules/deit_300e_1024.py",
+    "../../_base_/runtime.py",
+]
+
+model = dict(
+    teacher=dict(backbone=dict(arch="base", checkpoint="checkpoints/dinov2_vitb14_pretrain.pth")),
+    student=dict(arch="small"),
+)
+default_hooks = dict(export=dict(teacher="DINOv2 ViT-B/14 (Meta, Apache-2.0)"))

@@ -1,0 +1,53 @@
+"""A folder of images with a folder for each class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proteus.datasets.folder import ImageFolder
+from proteus.registry import DATASETS
+
+
+@DATASETS.register_module()
+class LabelledFolder(ImageFolder):
+    """All images below a folder, labelled by the first folder on their way, as ImageNet-1K is laid out.
+
+    Classes are numbered from 0 in the order of their folders' names; a part of the set keeps the whole set's numbers.
+
+    Args:
+        num_classes: How many classes there must be, if that is known: a copy that lacks some numbers the rest wrongly.
+        **folder: As for :class:`ImageFolder`.
+
+    Attributes:
+        classes_found: The folders' names, in the order of their numbers.
+
+    Raises:
+        ValueError: An image stands in no class's folder, or there are not ``num_classes``.
+    """
+
+    def __init__(self, num_classes: int | None = None, **folder: Any) -> None:
+        self.num_classes = num_classes
+        self.classes_found: list[str] = []
+        super().__init__(**folder)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the images, sorted by path, with their labels."""
+        images = super().load_data_list()
+        folders = []
+        for image in images:
+            folder, separator, _ = self.name_of(image).replace("\\", "/").partition("/")
+            if not separator:
+                raise ValueError(
+                    f"dataset.data_root: {image['img_path']} is in no class's folder; LabelledFolder expects "
+                    f"{self.data_root}/CLASS/IMAGE, and type='ImageFolder' reads no labels"
+                )
+            folders.append(folder)
+        self.classes_found = sorted(set(folders))
+        if self.num_classes not in (None, len(self.classes_found)):
+            raise ValueError(
+                f"dataset.num_classes={self.num_classes}, but {self.data_root} has images in "
+                f"{len(self.classes_found)} classes' folders: complete the set, or write that number here and in the "
+                "objectives"
+            )
+        number = {name: position for position, name in enumerate(self.classes_found)}
+        return [{**image, "label": number[folder]} for image, folder in zip(images, folders, strict=True)]

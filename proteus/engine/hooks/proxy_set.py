@@ -1,0 +1,33 @@
+"""What the student is distilled on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from proteus.datasets import ProxySet
+from proteus.datasets.subset import write_list
+from proteus.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProxySetHook(Hook):
+    """At start, say in the log what the proxy set is made of; where a part of a set was taken, write which.
+
+    The list is ``proxy_set.txt`` in the work directory, ``proxy_set.<name>.txt`` for a set within a merge. Given as the
+    set's ``list_file``, it repeats the run's choice.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Log and write."""
+        dataset = runner.train_dataloader.dataset
+        if not isinstance(dataset, ProxySet) or not is_main_process():
+            return
+        runner.logger.info(f"proxy set: {dataset.describe()}")
+        for name, images in dataset.chosen().items():
+            path = Path(runner.work_dir) / (f"proxy_set.{name}.txt" if name else "proxy_set.txt")
+            write_list(path, images, f"{len(images):,} images of the proxy set, for list_file=")
+            runner.logger.info(f"the images that were chosen: {path}")

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from proteus.datasets import LabelledFolder, LoadImage, PackInputs, ToTensor, UniformMask, distill_collate
+from proteus.datasets.randomness import SampleKey
+
+PIPELINE = [LoadImage(), ToTensor(), PackInputs()]
+WITH_MASK = [*PIPELINE[:-1], UniformMask(patch_size=4), PIPELINE[-1]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """ImageNet's layout: n02 has two images (one nested deeper), n01 one, n10 one; class by colour."""
+    for path, colour in (("n02/b.png", 2), ("n02/x/a.png", 2), ("n01/c.png", 1), ("n10/d.png", 10)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (colour, colour, colour)).save(tmp_path / path)
+    return tmp_path
+
+
+def test_classes_are_the_first_folders_in_order(root: Path) -> None:
+    images = LabelledFolder(data_root=str(root), pipeline=PIPELINE)
+    assert images.classes_found == ["n01", "n02", "n10"]
+    samples = [images[i] for i in range(len(images))]
+    names = [Path(sample["meta"]["img_path"]).name for sample in samples]
+    assert dict(zip(names, (s["meta"]["label"] for s in samples), strict=True)) == {
+        "a.png": 1,
+        "b.png": 1,
+        "c.png": 0,
+        "d.png": 2,
+    }
+
+
+def test_a_part_keeps_the_wholes_numbers(root: Path) -> None:
+    whole = {1: 0, 2: 1, 10: 2}
+    for options in ({"indices": [3]}, {"classes": 1}, {"classes": 1, "subset_seed": 1}, {"images_per_class": 1}):
+        part = LabelledFolder(data_root=str(root), pipeline=PIPELINE, **options)
+        for i in range(len(part)):
+            sample = part[i]
+            assert sample["meta"]["label"] == whole[round(sample["image"][0, 0, 0].item() * 255)]
+
+
+def test_the_label_is_that_of_the_image_which_replaces_a_corrupt_one(root: Path) -> None:
+    (root / "n01/c.png").write_bytes(b"no image")
+    images = LabelledFolder(data_root=str(root), pipeline=PIPELINE)
+    for epoch in range(4):
+        sample = images[SampleKey(0, epoch, 0)]
+        assert sample["meta"]["corrupt"]
+        assert sample["meta"]["label"] == {2: 1, 10: 2}[round(sample["image"][0, 0, 0].item() * 255)]
+
+
+def test_a_batch_has_labels_beside_its_masks(root: Path) -> None:
+    images = LabelledFolder(data_root=str(root), pipeline=WITH_MASK)
+    batch = distill_collate([images[i] for i in (3, 0, 1)])
+    assert batch["labels"].dtype == torch.int64
+    assert batch["labels"].tolist() == [2, 0, 1]
+    assert len(batch["masks"]) == 1
+
+
+def test_an_image_without_a_class_is_refused(root: Path) -> None:
+    Image.new("RGB", (8, 8)).save(root / "stray.png")
+    with pytest.raises(ValueError, match=r"stray\.png is in no class's folder"):
+        LabelledFolder(data_root=str(root), pipeline=PIPELINE)
+
+
+def test_a_copy_that_lacks_classes_is_refused(root: Path) -> None:
+    assert len(LabelledFolder(data_root=str(root), num_classes=3)) == 4
+    with pytest.raises(ValueError, match=r"num_classes=1000, but .* has images in 3 classes' folders"):
+        LabelledFolder(data_root=str(root), num_classes=1000)

@@ -1,0 +1,138 @@
+import pickle
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from proteus.datasets import ProxySampler, SampleKey, Single
+
+STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
+VIEW = [STEPS[0], {"type": "proteus.RandomResizedCrop", "size": 28}, *STEPS[1:]]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Red grows from left to right and green from top to bottom, so that a colour tells where a pixel is from."""
+    path = tmp_path_factory.mktemp("single") / "picture.png"
+    down, right = np.mgrid[0:400, 0:600]
+    pixels = np.stack([right * 255 // 599, down * 255 // 399, np.full_like(down, 128)], axis=2)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def crop(single: Single, index: int) -> Image.Image:
+    return Image.open(BytesIO(single.get_data_info(index)["img_bytes"]))
+
+
+def test_crops_are_jpegs_of_their_size_and_all_different(picture: Path) -> None:
+    single = Single(str(picture), length=10**9, size=64)
+    assert len(single) == 10**9
+    crops = [crop(single, index) for index in (0, 1, 2, 999_999_999)]
+    assert {(image.format, image.size, image.mode) for image in crops} == {("JPEG", (64, 64), "RGB")}
+    assert len({image.tobytes() for image in crops}) == 4
+    assert list(picture.parent.iterdir()) == [picture]  # nothing is written
+
+
+def test_a_crop_is_what_the_five_steps_give_in_turn(picture: Path) -> None:
+    single = Single(str(picture), size=64)
+    steps = v2.Compose(
+        [
+            v2.RandomCrop(200),
+            v2.RandomResizedCrop(90, (1 / 500, 1), interpolation=v2.InterpolationMode.BICUBIC),
+            v2.RandomAffine(30, shear=30, interpolation=v2.InterpolationMode.BILINEAR),
+            v2.CenterCrop(64),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)]),
+        ]
+    )
+    for seed in range(10):
+        torch.manual_seed(seed)
+        wanted = steps(Image.open(picture))
+        torch.manual_seed(seed)
+        assert single.draw().tobytes() == wanted.tobytes()
+
+
+def test_a_crop_depends_on_its_seed_and_position_alone(picture: Path) -> None:
+    single = Single(str(picture), STEPS, size=64)
+    first = single[SampleKey(0, 0, 5)]["image"]
+    assert torch.equal(first, single[SampleKey(9, 3, 5, 1)]["image"])
+    torch.manual_seed(1)
+    assert torch.equal(first, Single(str(picture), STEPS, length=10, size=64)[5]["image"])
+    assert not torch.equal(first, single[6]["image"])
+    assert not torch.equal(first, Single(str(picture), STEPS, size=64, crop_seed=1)[5]["image"])
+
+
+def test_the_pipeline_draws_a_new_view_of_it_by_the_key(picture: Path) -> None:
+    single = Single(str(picture), VIEW, size=64)
+    keys = [SampleKey(0, epoch, 5, view) for epoch in (0, 1) for view in (0, 1)]
+    views = [single[key]["image"] for key in keys]
+    assert len(torch.stack(views).unique(dim=0)) == 4
+    assert all(torch.equal(single[key]["image"], view) for key, view in zip(keys, views, strict=True))
+    assert single[keys[0]]["meta"] == {"img_path": f"{picture}#5", "corrupt": []}
+
+
+def test_crops_come_from_everywhere_at_every_scale(picture: Path) -> None:
+    """Half the shorter side is 200 pixels, of which a part is seen: never more than 200/600 of the red's range."""
+    single = Single(str(picture), size=32)
+    single.change.transforms.pop()  # the colour jitter
+    centres, ranges = [], []
+    for index in range(300):
+        pixels = np.asarray(crop(single, index), dtype=float)
+        inside = pixels[pixels[..., 2] > 110]
+        centres.append(np.median(inside[:, :2], axis=0) / 255)
+        ranges.append(np.ptp(np.percentile(inside[:, 0], [5, 95])) / 255)
+    low, high = np.percentile(centres, [2, 98], axis=0)
+    assert (low < 0.25).all()
+    assert (high > 0.75).all()
+    assert max(ranges) < 0.36
+    assert min(ranges) < 0.08
+
+
+def test_turned_crops_are_black_where_nothing_is(picture: Path) -> None:
+    single = Single(str(picture), size=64)
+    single.change.transforms.pop()
+    dark = [(np.asarray(crop(single, index)).max(axis=2) < 30).mean() for index in range(100)]
+    assert np.mean(np.array(dark) > 0) > 0.05
+    assert np.mean(dark) < 0.15
+
+
+def test_half_of_the_crops_change_in_colour(picture: Path) -> None:
+    """Blue is 128 everywhere in the picture."""
+    single = Single(str(picture), size=64)
+    blue = [np.asarray(crop(single, index))[24:40, 24:40, 2].mean() for index in range(200)]
+    assert 0.35 < np.mean(np.abs(np.array(blue) - 128) < 2.5) < 0.65
+
+
+@pytest.mark.slow
+def test_workers_and_ranks_see_the_same_crops(picture: Path) -> None:
+    single = Single(str(picture), STEPS, length=12, size=32)
+    sampler = ProxySampler(single, seed=0)
+    keys = [key for key, _ in zip(sampler, range(12), strict=False)]
+    for context in ("fork", "spawn"):
+        loader = DataLoader(single, batch_size=None, sampler=keys, num_workers=2, multiprocessing_context=context)
+        for key, sample in zip(keys, loader, strict=True):
+            assert torch.equal(sample["image"], single[key.image]["image"])
+
+
+def test_the_pixels_do_not_travel_to_workers(picture: Path) -> None:
+    single = Single(str(picture), STEPS, size=32)
+    assert len(pickle.dumps(single)) < 20_000
+    assert torch.equal(pickle.loads(pickle.dumps(single))[3]["image"], single[3]["image"])
+
+
+def test_what_is_refused(picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"picture: there is no file .*nowhere"):
+        Single(str(tmp_path / "nowhere.jpg"))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"cannot be read: .*broken"):
+        Single(str(broken))
+    with pytest.raises(ValueError, match="length=0"):
+        Single(str(picture), length=0)
+    Image.new("RGB", (1, 50)).save(tmp_path / "line.png")
+    with pytest.raises(ValueError, match="give a larger one"):
+        Single(str(tmp_path / "line.png"))

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Pack a folder of images into WebDataset shards, for datasets of type WebShards; call it again to go on."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from proteus.apis.cli import run
+from proteus.datasets.shard_packing import pack
+
+
+def parse_args() -> Namespace:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path, help="folder of images, however nested")
+    parser.add_argument("target", type=Path, help="folder for the shards and their index")
+    parser.add_argument(
+        "--short-side", type=int, metavar="N", help="reduce images whose shorter side is longer than N pixels"
+    )
+    parser.add_argument("--quality", type=int, default=95, help="JPEG quality of reduced images (default: 95)")
+    parser.add_argument("--per-shard", type=int, default=1000, metavar="N", help="images in a shard (default: 1000)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    return parser.parse_args()
+
+
+def main(args: Namespace) -> int:
+    try:
+        index = pack(args.source, args.target, args.short_side, args.quality, args.per_shard, args.workers)
+    except (ValueError, ModuleNotFoundError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    images = sum(len(shard.images) for shard in index.shards)
+    size = sum(shard.bytes for shard in index.shards)
+    print(f"{images:,} images in {len(index.shards):,} shards, {size / 1e9:.2f} GB, in {args.target}")
+    if index.left_out:
+        print(f"{len(index.left_out):,} corrupt images were left out; they are named above and in the index")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, parse_args())
