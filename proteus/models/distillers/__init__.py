@@ -2,5 +2,6 @@
 
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.distiller import Distiller
+from proteus.models.distillers.mixup import MixupDataPreprocessor
 
-__all__ = ["DistillDataPreprocessor", "Distiller"]
+__all__ = ["DistillDataPreprocessor", "Distiller", "MixupDataPreprocessor"]

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
+from proteus.models.backbones import build_backbone
 from proteus.models.objectives import Objective, Views
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
@@ -28,6 +29,7 @@ class Distiller(BaseModel):
         student: Config of the backbone that learns.
         objectives: Configs of the objectives by name; ``None`` drops one that a base config has.
         data_preprocessor: Config of the data preprocessor.
+        inherit: Config of where the student's first weights come from, if they are not random (section A.2).
 
     Raises:
         ValueError: Objectives, student and teacher do not fit each other; the message names the keys.
@@ -42,6 +44,7 @@ class Distiller(BaseModel):
         student: dict[str, Any],
         objectives: Mapping[str, dict[str, Any] | None],
         data_preprocessor: dict[str, Any] | None = None,
+        inherit: dict[str, Any] | None = None,
     ) -> None:
         # Built here: MMEngine would look the name up in its own registry where no default scope is set.
         super().__init__(data_preprocessor=MODELS.build(data_preprocessor or {"type": "DistillDataPreprocessor"}))
@@ -50,14 +53,18 @@ class Distiller(BaseModel):
             "input_std": self.data_preprocessor.channel_std,
         }
         # Not a submodule: what is no submodule cannot be saved, optimised, averaged or broadcast.
-        self.__dict__["teacher"] = _build("model.teacher.backbone", teacher, **statistics)
-        self.student = _build("model.student", student)
+        self.__dict__["teacher"] = _build("model.teacher.", teacher, **statistics)
+        self.student = _build("model.student.checkpoint: ", student, build=build_backbone)
+        self.inherit = _build("model.inherit.checkpoint: ", inherit, student=self.student) if inherit else None
         widths = {"student_dim": self.student.embed_dim, "teacher_dim": self.teacher.embed_dim}
         self.objectives = nn.ModuleDict(
             {name: MODELS.build(config, default_args=widths) for name, config in objectives.items() if config}
         )
         self.needs_masks = any(objective.needs_masks for objective in self._objectives.values())
+        self.needs_logits = any(objective.needs_logits for objective in self._objectives.values())
+        self.needs_labels = any(objective.needs_labels for objective in self._objectives.values())
         self._check_objectives()
+        self._check_teacher()
         self._check_grids()
         self._check_mask_token()
 
@@ -74,6 +81,7 @@ class Distiller(BaseModel):
         masks: Tensor | None = None,
         mask_indices: Tensor | None = None,
         metas: list[dict[str, Any]] | None = None,
+        labels: Tensor | None = None,
         mode: str = "tensor",
     ) -> Any:
         """Run one batch, as MMEngine's runner does.
@@ -83,45 +91,55 @@ class Distiller(BaseModel):
             masks: ``(M, N)`` bool, the patches to mask in the first ``M`` images.
             mask_indices: ``(K,)`` int64, where ``masks.flatten()`` is True.
             metas: For each image, where it comes from.
+            labels: Classes ``(B,)`` int64, or shares of classes ``(B, C)``, where the data set has labels.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
             ``loss``: each objective's weighted term as ``loss_<name>``. ``predict``: for each image the tokens of
-            teacher and student in the teacher's width. ``tensor``: the student's ``Features``.
+            teacher and student in the teacher's width, and their class scores. ``tensor``: the student's ``Features``.
         """
         if mode == "loss":
-            return self.losses(images, masks, mask_indices)
+            return self.losses(images, masks, mask_indices, labels)
         if mode == "predict":
             return self.agreement(images, metas or [{} for _ in images])
         return self.student(images)
 
-    def losses(self, images: Tensor, masks: Tensor | None, mask_indices: Tensor | None) -> dict[str, Tensor]:
+    def losses(
+        self, images: Tensor, masks: Tensor | None, mask_indices: Tensor | None, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """One step's weighted terms (shapes as in :meth:`forward`)."""
-        views = self._views(images, masks, mask_indices)
+        views = self._views(images, masks, mask_indices, labels)
         terms: dict[str, Tensor] = {}
         # Those that take up another's term come last, wherever they stand: MMEngine sorts the configs that it writes.
         for name, objective in sorted(self._objectives.items(), key=lambda item: item[1].cls_term is not None):
             terms[name] = objective(views, terms)
         return {f"loss_{name}": objective.weight * terms[name] for name, objective in self._objectives.items()}
 
-    def _views(self, images: Tensor, masks: Tensor | None, mask_indices: Tensor | None) -> Views:
-        teacher = self.teacher(images)
+    def _views(self, images: Tensor, masks: Tensor | None, mask_indices: Tensor | None, labels: Tensor | None) -> Views:
+        teacher, logits = self._teach(images)
         if not self.needs_masks or masks is None:
-            return Views(teacher, self.student(images))
+            student = self.student(images)
+            self._match_grids(images.shape[-1], student.grid, teacher.grid)
+            return Views(teacher, student, teacher_logits=logits, labels=labels)
         batch, masked = len(images), len(masks)
         clean = masks.new_zeros(batch, masks.shape[1])
         both = self.student(torch.cat([images, images[:masked]]), torch.cat([clean, masks]))
-        return Views(teacher, both[:batch], both[batch:], mask_indices)
+        return Views(teacher, both[:batch], both[batch:], mask_indices, logits, labels)
+
+    def _teach(self, images: Tensor) -> tuple[Features, Tensor | None]:
+        return self.teacher.classify(images) if self.needs_logits else (self.teacher(images), None)
 
     def agreement(self, images: Tensor, metas: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Tokens of teacher and student, image by image.
 
         Returns:
             For each image its meta with ``teacher_cls`` and ``student_cls`` ``(Dt,)``, ``teacher_patches`` and
-            ``student_patches`` ``(N, Dt)``; the student's only where an objective has a head for them.
+            ``student_patches`` ``(N, Dt)``, ``teacher_logits`` and ``student_logits`` ``(C,)``; the student's, and
+            any logits, only where an objective has a head for them.
         """
-        teacher, student = self.teacher(images), self.student(images)
+        (teacher, logits), student = self._teach(images), self.student(images)
         tokens = {"teacher_cls": teacher.cls, "teacher_patches": teacher.patches}
+        tokens |= {} if logits is None else {"teacher_logits": logits}
         tokens |= {f"student_{kind}": value for kind, value in self.predict_tokens(student).items()}
         return [{**meta, **{key: value[i] for key, value in tokens.items()}} for i, meta in enumerate(metas)]
 
@@ -131,7 +149,7 @@ class Distiller(BaseModel):
         Where several objectives have a head for the same tokens, the first in the config is taken.
 
         Returns:
-            ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)`` in float32.
+            ``cls`` ``(B, Dt)``, ``patches`` ``(B, N, Dt)`` and / or ``logits`` ``(B, C)`` in float32.
         """
         predicted: dict[str, Tensor] = {}
         for objective in self._objectives.values():
@@ -157,20 +175,41 @@ class Distiller(BaseModel):
                     f"({', '.join(own) or 'there is none'}): name one, or write cls_term=None for a second head"
                 )
 
+    def _check_teacher(self) -> None:
+        for name, objective in self._objectives.items():
+            if objective.needs_teacher and self.teacher.embed_dim == 0:
+                raise ValueError(
+                    f"model.objectives.{name} needs a teacher, and model.teacher is {type(self.teacher).__name__}: "
+                    "give one, or keep only objectives on labels"
+                )
+            if objective.needs_logits and self.teacher.classifier is None:
+                raise ValueError(
+                    f"model.objectives.{name} needs a teacher that classifies: set model.teacher.classifier, for "
+                    "instance dict(type='LinearClassifier', checkpoint='checkpoints/dinov2_vitb14_linear4_head.pth')"
+                )
+            classes = getattr(self.teacher.classifier, "num_classes", None)
+            if objective.needs_logits and classes != objective.num_classes:
+                raise ValueError(
+                    f"model.objectives.{name}.num_classes={objective.num_classes}, but model.teacher.classifier has "
+                    f"{classes} classes: make them equal"
+                )
+
     def _check_grids(self) -> None:
-        if not hasattr(self.student, "img_size"):
-            return
+        size = getattr(self.student, "img_size", None)
+        if size is not None:  # one that takes any size is asked at the first step
+            self._match_grids(size, self.student.grid_for(size), self.teacher.grid_for(size))
+
+    def _match_grids(self, size: int, student: tuple[int, int], teacher: tuple[int, int]) -> None:
         needing = [name for name, objective in self._objectives.items() if objective.needs_equal_grids]
-        student, size = self.student.grid, self.student.img_size
-        teacher = self.teacher.grid_for(size)
-        if needing and student != teacher:
-            patch = self.teacher.backbone.patch_size
-            raise ValueError(
-                f"model.student has {student[0]}x{student[1]} patches ({size} px, patch {self.student.patch_size}) and "
-                f"model.teacher {teacher[0]}x{teacher[1]} ({self.teacher.img_size or size} px, patch {patch}), but "
-                f"objectives {needing} compare patch by patch: set model.teacher.img_size={student[0] * patch}, "
-                "or keep only objectives of the cls token"
-            )
+        if not needing or student == teacher:
+            return
+        patch = getattr(self.teacher.backbone, "patch_size", None)
+        remedy = f"set model.teacher.img_size={student[0] * patch}, or " if patch else ""
+        raise ValueError(
+            f"model.student has {student[0]}x{student[1]} patches ({size} px{_patch(self.student)}) and model.teacher "
+            f"{teacher[0]}x{teacher[1]} ({self.teacher.img_size or size} px{_patch(self.teacher.backbone)}), but "
+            f"objectives {needing} compare patch by patch: {remedy}keep only objectives of the cls token"
+        )
 
     def _check_mask_token(self) -> None:
         token = getattr(self.student, "mask_token", None)
@@ -184,8 +223,13 @@ class Distiller(BaseModel):
             token.requires_grad_(False)
 
 
-def _build(key: str, config: dict[str, Any], **defaults: Any) -> Any:
+def _build(prefix: str, config: dict[str, Any], build: Callable[..., Any] | None = None, **defaults: Any) -> Any:
     try:
-        return MODELS.build(config, default_args=defaults)
+        return build(config) if build else MODELS.build(config, default_args=defaults)
     except CheckpointError as error:
-        raise CheckpointError(f"{key}.checkpoint: {error}") from error
+        raise CheckpointError(f"{prefix}{error}") from error
+
+
+def _patch(backbone: Any) -> str:
+    size = getattr(backbone, "patch_size", None)
+    return f", patch {size}" if size else ""

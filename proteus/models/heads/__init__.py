@@ -1,5 +1,7 @@
-"""Student width -> teacher width."""
+"""Student width -> teacher width, or tokens -> class scores."""
 
+from proteus.models.heads.class_head import ClassHead
 from proteus.models.heads.distill_head import DistillHead
+from proteus.models.heads.linear_classifier import LinearClassifier
 
-__all__ = ["DistillHead"]
+__all__ = ["ClassHead", "DistillHead", "LinearClassifier"]

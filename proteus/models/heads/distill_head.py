@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
+
+_LAYERS = ("norm", "linear", "gelu")
 
 
 @MODELS.register_module()
@@ -14,10 +18,26 @@ class DistillHead(nn.Sequential):
     Args:
         in_dim: Width of the student's tokens; the distiller fills it in.
         out_dim: Width of the teacher's tokens; the distiller fills it in.
+        layers: What it consists of, in order: ``norm``, ``gelu``, and ``linear`` once, which changes the width
+            (table 20 compares ``('linear', 'gelu')`` and ``('gelu', 'linear')`` with the default).
+
+    Raises:
+        ValueError: ``layers`` names another layer, or not exactly one ``linear``.
     """
 
-    def __init__(self, in_dim: int, out_dim: int) -> None:
-        super().__init__(nn.LayerNorm(in_dim), nn.Linear(in_dim, out_dim))
+    def __init__(self, in_dim: int, out_dim: int, layers: Sequence[str] = ("norm", "linear")) -> None:
+        if isinstance(layers, str) or list(layers).count("linear") != 1 or not set(layers) <= set(_LAYERS):
+            raise ValueError(f"DistillHead.layers={layers!r}: write a list of {', '.join(_LAYERS)}, with 'linear' once")
+        super().__init__()
+        width = in_dim
+        for layer in layers:
+            if layer == "norm":
+                self.append(nn.LayerNorm(width))
+            elif layer == "gelu":
+                self.append(nn.GELU())
+            else:
+                self.append(nn.Linear(width, out_dim))
+                width = out_dim
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``(..., in_dim)`` to ``(..., out_dim)``."""

@@ -1,8 +1,17 @@
 """The terms of the loss."""
 
 from proteus.models.objectives.feature import FeatureObjective
+from proteus.models.objectives.logits import LabelObjective, LogitsObjective
 from proteus.models.objectives.objective import Objective, Views
 from proteus.models.objectives.patch import PatchObjective
 from proteus.models.objectives.token import TokenObjective
 
-__all__ = ["FeatureObjective", "Objective", "PatchObjective", "TokenObjective", "Views"]
+__all__ = [
+    "FeatureObjective",
+    "LabelObjective",
+    "LogitsObjective",
+    "Objective",
+    "PatchObjective",
+    "TokenObjective",
+    "Views",
+]

@@ -23,21 +23,29 @@ class Views:
         masked: Student's features of the first ``M`` images with patches masked, ``(M, ...)``, if any objective
             asks for them.
         mask_indices: ``(K,)`` int64, the masked patches as rows of the first ``M`` images' flattened patches.
+        teacher_logits: Class scores of the teacher's classifier, ``(B, C)``, if any objective asks for them.
+        labels: Classes ``(B,)`` int64, or shares of classes ``(B, C)``, where the data set has labels.
     """
 
     teacher: Features
     student: Features
     masked: Features | None = None
     mask_indices: Tensor | None = None
+    teacher_logits: Tensor | None = None
+    labels: Tensor | None = None
 
 
 class Objective(nn.Module):
     """One term of the loss: a head and a loss between some tokens of the student and of the teacher.
 
-    A subclass says which tokens. The distiller asks three things of it:
+    A subclass says which tokens. The distiller asks these things of it:
 
     - ``needs_masks``: it reads ``Views.masked``.
     - ``needs_equal_grids``: it compares patch by patch.
+    - ``needs_teacher``: it reads ``Views.teacher`` or ``Views.teacher_logits``.
+    - ``needs_logits``: it reads ``Views.teacher_logits``.
+    - ``needs_labels``: it reads ``Views.labels``.
+    - ``num_classes``: the length of the class scores that it reads.
     - ``cls_term``: it takes up the term of the objective of this name, and is computed after it.
 
     Args:
@@ -50,6 +58,10 @@ class Objective(nn.Module):
 
     needs_masks: ClassVar[bool] = False
     needs_equal_grids: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
+    needs_logits: ClassVar[bool] = False
+    needs_labels: bool = False
+    num_classes: int | None = None
     cls_term: str | None = None
 
     def __init__(
@@ -81,7 +93,7 @@ class Objective(nn.Module):
         """What this objective's head makes of clean images, in the teacher's width.
 
         Returns:
-            ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)``.
+            ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)``, or ``logits`` ``(B, C)``.
         """
         return {}
 

@@ -1,5 +1,6 @@
 """Frozen backbones with their own input."""
 
+from proteus.models.teachers.no_teacher import NoTeacher
 from proteus.models.teachers.teacher import Teacher
 
-__all__ = ["Teacher"]
+__all__ = ["NoTeacher", "Teacher"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
 from timm.data import IMAGENET_DEFAULT_STD as STD
 from torch import Tensor, nn
 
+from proteus.checkpoints import CheckpointError
+from proteus.models.backbones import build_backbone
 from proteus.registry import MODELS
 from proteus.structures import Features
 
@@ -24,28 +26,32 @@ class Teacher(nn.Module):
     parameters, so that no checkpoint, optimizer, EMA or broadcast between ranks ever sees it.
 
     Args:
-        backbone: Config of the backbone; its ``checkpoint`` names the weights.
+        backbone: Config of the backbone, ours or mmpretrain's; its ``checkpoint`` names the weights.
         mean: Channel means it was trained with, for images in [0, 1].
         std: Channel standard deviations, likewise.
+        classifier: Config of the classifier that belongs to the backbone, where an objective asks for class scores.
         img_size: Side in pixels to which images are resized (bicubic, antialiased) before they enter; their own
             size by default.
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on GPUs that have it, else float32.
-        compile: Compile the backbone with ``torch.compile``.
+        compile: Compile the backbone with ``torch.compile``; a classifier of several blocks does without.
         input_mean: Statistics that the incoming images are normalised with; the distiller fills them in.
         input_std: Likewise.
 
     Raises:
-        ValueError: ``dtype`` is not one of those.
+        ValueError: ``dtype`` is not one of those, or the classifier reads more blocks than the backbone gives.
+        CheckpointError: The weights of the backbone or the classifier cannot be read, or are another model's.
     """
 
     scale: Tensor
     shift: Tensor
+    classifier: Any
 
     def __init__(
         self,
         backbone: dict[str, Any],
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
+        classifier: dict[str, Any] | None = None,
         img_size: int | None = None,
         dtype: str = "auto",
         compile: bool = False,
@@ -55,9 +61,20 @@ class Teacher(nn.Module):
         super().__init__()
         if dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"teacher.dtype={dtype!r}: write 'auto', 'float32', 'bfloat16' or 'float16'")
-        self.backbone = MODELS.build(backbone).requires_grad_(False)
+        with _told_as("backbone.checkpoint"):
+            self.backbone = build_backbone(backbone).requires_grad_(False)
         if compile:
             self.backbone.compile()
+        self.classifier = None
+        if classifier is not None:
+            with _told_as("classifier.checkpoint"):
+                built = MODELS.build(classifier, default_args={"in_dim": self.backbone.embed_dim})
+            self.classifier = built.requires_grad_(False)
+            if built.layers > 1 and not hasattr(self.backbone, "levels"):
+                raise ValueError(
+                    f"teacher.classifier.layers={built.layers}, but {type(self.backbone).__name__} gives its last "
+                    "features only: write layers=1"
+                )
         self.img_size = img_size
         self.dtype = dtype
         # x = (image - input_mean) / input_std  ->  (image - mean) / std is one multiplication and one addition.
@@ -76,7 +93,7 @@ class Teacher(nn.Module):
 
     def grid_for(self, img_size: int) -> tuple[int, int]:
         """``(h, w)`` of the patches it makes of square images of ``img_size`` pixels."""
-        return ((self.img_size or img_size) // self.backbone.patch_size,) * 2
+        return self.backbone.grid_for(self.img_size or img_size)
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in eval mode, whatever ``mode`` is."""
@@ -102,14 +119,45 @@ class Teacher(nn.Module):
         Returns:
             ``Features`` in float32, after the backbone's final LayerNorm, without gradient.
         """
+        return self._levels(images, 1)[-1]
+
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> tuple[Features, Tensor]:
+        """Encode and classify images in one pass.
+
+        Args:
+            images: ``(B, 3, H, W)``.
+
+        Returns:
+            The ``Features`` of :meth:`forward`, and the classifier's logits ``(B, C)`` in float32.
+
+        Raises:
+            ValueError: The teacher has no classifier.
+        """
+        if self.classifier is None:
+            raise ValueError("the teacher has no classifier: set model.teacher.classifier")
+        levels = self._levels(images, self.classifier.layers)
+        with _without_autocast(images.device):
+            return levels[-1], self.classifier(levels)
+
+    def _levels(self, images: Tensor, count: int) -> list[Features]:
+        """The features of the last ``count`` blocks in float32, the last block's last."""
         if not self.same_statistics:
             images = torch.addcmul(self.shift, images, self.scale)
         if self.img_size is not None and images.shape[-2:] != (self.img_size, self.img_size):
             images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
-        weight = next(self.backbone.parameters())
+        images = images.to(next(self.backbone.parameters()).dtype)
         with _without_autocast(images.device):
-            features = self.backbone(images.to(weight.dtype))
-        return Features(features.cls.float(), features.patches.float(), features.grid)
+            levels = [self.backbone(images)] if count == 1 else self.backbone.levels(images, range(-count, 0))
+        return [Features(level.cls.float(), level.patches.float(), level.grid) for level in levels]
+
+
+@contextmanager
+def _told_as(key: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{key}: {error}") from error
 
 
 def _best_dtype(device: torch.device) -> torch.dtype:

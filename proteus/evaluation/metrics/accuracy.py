@@ -1,0 +1,39 @@
+"""How often the right class is scored highest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+
+from proteus.registry import METRICS
+
+
+@METRICS.register_module()
+class Accuracy(BaseMetric):
+    """Top-1 accuracy in per cent of the student's classifier, and of the teacher's where it is asked.
+
+    The teacher's tells at the first validation whether its classifier fits its backbone and the labels' order.
+    """
+
+    default_prefix = "accuracy"
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Compare ``student_logits`` and ``teacher_logits`` ``(C,)`` of each image with its ``label``.
+
+        Raises:
+            ValueError: Images have no labels, or no objective has a classifier.
+        """
+        for sample in data_samples:
+            scores = {who: sample[f"{who}_logits"] for who in ("student", "teacher") if f"{who}_logits" in sample}
+            if "label" not in sample or "student" not in scores:
+                raise ValueError(
+                    "Accuracy needs labels and class scores: use dataset type='LabelledFolder' and an objective that "
+                    "classifies (LogitsObjective, LabelObjective), or val_evaluator=dict(type='TeacherAgreement')"
+                )
+            self.results.append({who: int(logits.argmax()) == sample["label"] for who, logits in scores.items()})
+
+    def compute_metrics(self, results: list[dict[str, bool]]) -> dict[str, float]:
+        """Return ``student``, and ``teacher`` where it classifies, each in [0, 100]."""
+        return {who: 100 * sum(result[who] for result in results) / len(results) for who in results[0]}

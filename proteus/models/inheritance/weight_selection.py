@@ -1,0 +1,117 @@
+"""A small model's first weights out of a larger one's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from proteus.checkpoints import CheckpointError, read_state_dict, to_timm_keys
+from proteus.models.backbones import ViT, interpolate_pos_embed
+from proteus.registry import MODELS
+
+
+@MODELS.register_module()
+class WeightSelection:
+    """Start a ViT from evenly spaced elements of a larger ViT's weights (section A.2; Xu et al., 2023).
+
+    Of each tensor every ``T / S``-th element is taken along each axis, and of the blocks the first ones. What the
+    file has beyond the student's names (further blocks, a classifier) is left.
+
+    Args:
+        student: The backbone that inherits; the distiller fills it in.
+        checkpoint: File with the larger model's weights, in any form that a ``ViT`` loads.
+
+    Raises:
+        ValueError: The student is no ViT.
+        CheckpointError: The file lacks a weight that the student has, or has one that is smaller.
+    """
+
+    def __init__(self, student: ViT, checkpoint: str | Path | None = None) -> None:
+        if not isinstance(student, ViT):
+            raise ValueError(f"model.inherit selects weights for a ViT, and model.student is {type(student).__name__}")
+        self.student = student
+        if checkpoint is not None:
+            self.load(checkpoint)
+
+    def load(self, checkpoint: str | Path) -> None:
+        """Fill the student; one on the meta device is only compared.
+
+        Raises:
+            CheckpointError: See the class.
+        """
+        state = self._at_students_grid(to_timm_keys(read_state_dict(checkpoint)))
+        own = self.student.timm_state()
+        self._check(state, own, checkpoint)
+        chosen = {key: _select(key, state[key], value.shape) for key, value in own.items()}
+        if not any(value.is_meta for value in own.values()):
+            self.student.vit.load_state_dict(chosen)
+
+    def _at_students_grid(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        positions = state.get("pos_embed")
+        if positions is None:
+            return state
+        student = self.student
+        side = math.isqrt(positions.shape[1])
+        resampled = interpolate_pos_embed(
+            positions, (side, side), student.grid, student.interpolate_antialias, student.interpolate_offset
+        )
+        return {**state, "pos_embed": resampled}
+
+    def _check(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path) -> None:
+        missing = [key for key in own if key not in state]
+        if missing:
+            raise CheckpointError(
+                f"{source} lacks {len(missing)} of the student's weights ({', '.join(missing[:3])}, ...): set "
+                "model.student.arch, init_values and reg_tokens as the larger model has them"
+            )
+        for key, value in own.items():
+            given = state[key].shape
+            if len(given) != value.ndim or any(t < s for t, s in zip(given, value.shape, strict=True)):
+                raise CheckpointError(
+                    f"{source}: {key} is {tuple(given)}, and the student's {tuple(value.shape)}; a student can only "
+                    "inherit from a model that is at least as large"
+                )
+        fc1, fc2 = (state[f"blocks.0.mlp.{layer}.weight"].shape for layer in ("fc1", "fc2"))
+        if fc1[0] != fc2[1]:
+            raise CheckpointError(f"{source} has gated MLPs, of whose two halves a plain student cannot inherit one")
+
+
+def _select(key: str, weight: Tensor, shape: torch.Size) -> Tensor:
+    if ".attn.qkv." not in key:
+        return select_evenly(weight, shape)
+    # timm keeps queries, keys and values in one matrix; a selection across their borders would mix them.
+    part = torch.Size((shape[0] // 3, *shape[1:]))
+    return torch.cat([select_evenly(third, part) for third in weight.chunk(3)])
+
+
+def select_evenly(weight: Tensor, shape: torch.Size) -> Tensor:
+    """Take evenly spaced elements along each axis.
+
+    Args:
+        weight: Of any shape.
+        shape: Wanted, along each axis at most that of ``weight``.
+
+    Returns:
+        A tensor of ``shape``.
+    """
+    for axis, size in enumerate(shape):
+        weight = weight.index_select(axis, evenly_spaced(weight.shape[axis], size))
+    return weight
+
+
+def evenly_spaced(larger: int, smaller: int) -> Tensor:
+    """Which of ``larger`` elements ``smaller`` ones are taken from.
+
+    Every ``larger / smaller``-th from the first, where that divides; else evenly from the first to the last,
+    rounded. (Xu et al.'s code spaces the latter to one past the last element, which does not exist.)
+
+    Returns:
+        ``(smaller,)`` int64, ascending.
+    """
+    if larger % smaller == 0:
+        return torch.arange(smaller) * (larger // smaller)
+    return torch.linspace(0, larger - 1, smaller).round().long()

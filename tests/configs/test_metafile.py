@@ -1,0 +1,71 @@
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mmengine.config import Config
+
+from proteus.apis import check, load_config
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "configs/proteus"
+FIGURES = {
+    *("imagenet", "fine_grained", "ade20k", "ade20k_linear", "nyu_rmse", "nyu_rmse_linear"),
+    *("sketch", "a", "r", "c_mce", "gtsrb", "country211"),
+}
+
+
+@cache
+def config(name: str) -> Config:
+    return load_config(FOLDER / name)
+
+
+def entries() -> list[dict[str, Any]]:
+    written = yaml.safe_load((FOLDER / "metafile.yml").read_text(encoding="utf-8"))
+    return [entry for section in written["sections"] for entry in section["configs"]]
+
+
+NAMES = [entry["config"] for entry in entries()]
+
+
+def test_every_config_is_listed_once() -> None:
+    there = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py"))
+    assert sorted(NAMES) == there
+
+
+def test_every_entry_says_what_it_is() -> None:
+    for entry in entries():
+        assert set(entry) - {"note", "command"} == {"config", "student", "teacher", "paper", "targets"}, entry
+        assert set(entry["targets"]) <= FIGURES, entry
+        assert entry["targets"] or entry.get("note"), entry
+
+
+def test_the_readme_is_up_to_date() -> None:
+    script = [sys.executable, str(ROOT / "tools/config_table.py"), "--check"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_is_known(name: str) -> None:
+    cfg = config(name)
+    assert cfg.default_scope == "proteus"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_part_is_built(name: str) -> None:
+    assert "every part was built" in check(config(name))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "quickstart" not in name])
+def test_papers_runs_have_its_schedule(name: str) -> None:
+    """375K iterations of 1024 images, or 300 epochs in batches of 256 for ViT-L, and lr = 5e-4 x batch / 512."""
+    cfg = config(name)
+    total = 8 * cfg.train_dataloader.batch_size
+    assert (total, cfg.train_cfg.max_iters) in {(1024, 375_300), (256, 1_501_200)}
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 * total / 512)
+    assert cfg.auto_scale_lr.base_batch_size == total

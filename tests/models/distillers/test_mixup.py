@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from proteus.models import MixupDataPreprocessor
+from proteus.models.distillers.mixup import random_box
+
+
+def mixer(**options: float) -> MixupDataPreprocessor:
+    return MixupDataPreprocessor(num_classes=3, mean=(0.0,) * 3, std=(1.0,) * 3, **options)
+
+
+def batch() -> dict[str, torch.Tensor]:
+    """Two images, all 1 and all 3, of classes 0 and 2."""
+    return {
+        "images": torch.stack([torch.full((3, 32, 32), 1.0), torch.full((3, 32, 32), 3.0)]),
+        "labels": torch.tensor([0, 2]),
+    }
+
+
+@pytest.mark.parametrize("options", [{"mixup": 0.8, "cutmix": 0.0}, {"mixup": 0.0, "cutmix": 1.0}, {}])
+def test_images_and_labels_have_the_same_shares(options: dict[str, float]) -> None:
+    shares = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        mixed = mixer(**options)(batch(), training=True)
+        first, labels = mixed["images"][0], mixed["labels"]
+        # The mean of the first image tells how much of 1 and of 3 is in it.
+        share = (3 - first.mean().item()) / 2
+        torch.testing.assert_close(labels, torch.tensor([[share, 0, 1 - share], [1 - share, 0, share]]))
+        assert set(first.unique().tolist()) <= {1.0, 3.0} or first.unique().numel() == 1
+        shares.add(round(share, 3))
+    assert len(shares) > 10
+
+
+def test_draws_follow_torchs_seed() -> None:
+    images = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        images.append(mixer()(batch(), training=True)["images"])
+    assert torch.equal(*images)
+
+
+def test_nothing_is_mixed_in_validation() -> None:
+    data = mixer()(batch(), training=False)
+    assert torch.equal(data["images"], batch()["images"])
+    assert data["labels"].tolist() == [0, 2]
+
+
+def test_boxes_lie_within_the_image() -> None:
+    torch.manual_seed(0)
+    for _ in range(100):
+        top, bottom, left, right = random_box(20, 40, 0.5)
+        assert 0 <= top <= bottom <= 20
+        assert 0 <= left <= right <= 40
+        assert bottom - top <= 14  # 20 x sqrt(0.5)
+
+
+def test_what_it_needs() -> None:
+    with pytest.raises(ValueError, match="LabelledFolder"):
+        mixer()({"images": torch.zeros(2, 3, 8, 8)}, training=True)
+    with pytest.raises(ValueError, match="both 0"):
+        mixer(mixup=0.0, cutmix=0.0)
