@@ -18,17 +18,20 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=python
     if [ -x "$root/.venv/bin/python" ]; then PYTHON=$root/.venv/bin/python; fi
 fi
-nnodes=${NNODES:-1}
-port=${PORT:-29500}
-if [ "$nnodes" = 1 ] && [ -z "${PORT:-}" ]; then
-    port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    # torchrun takes a port itself and keeps it; one found here could be gone before it is used.
+    meeting=(--standalone --local-addr=127.0.0.1)
+else
+    meeting=(
+        --nnodes="${NNODES:-1}"
+        --node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}"
+        --master_port="${PORT:-29500}"
+    )
 fi
 
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 exec "$PYTHON" -m torch.distributed.run \
-    --nnodes="$nnodes" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="$port" \
+    "${meeting[@]}" \
     --nproc_per_node="$gpus" \
     "$root/tools/train.py" "$config" --launcher pytorch "$@"
