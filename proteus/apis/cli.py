@@ -41,7 +41,7 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    leave_processes()
+    leave_processes(status or 0)
     sys.exit(status)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
@@ -25,8 +29,14 @@ def prepare_processes(cfg: Config) -> None:
     }
 
 
-def leave_processes() -> None:
-    """Wait for the other processes and leave their group: one that ends while others still talk to it aborts them."""
+def leave_processes(status: int) -> None:
+    """End this process with ``status`` once all others are done; return at once where there are none.
+
+    The group is not torn down: gloo's threads abort a process whose peers close their connections meanwhile.
+    """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
-        dist.destroy_process_group()
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
