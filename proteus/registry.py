@@ -34,6 +34,8 @@ PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "engine"
 
 METRICS = _child("metric", root.METRICS, "evaluation")
 EVALUATOR = _child("evaluator", root.EVALUATOR, "evaluation")
+# MMEngine has no registry for ways of judging a backbone, so this one has no parent.
+PROTOCOLS = Registry("protocol", scope="proteus", locations=["proteus.evaluation.protocols"])
 
 VISUALIZERS = _child("visualizer", root.VISUALIZERS, "visualization")
 VISBACKENDS = _child("visualization backend", root.VISBACKENDS, "visualization")

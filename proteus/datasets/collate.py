@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from proteus.registry import FUNCTIONS
@@ -34,7 +35,7 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
         "metas": [sample["meta"] for sample in samples],
     }
     if "label" in samples[0]["meta"]:
-        batch["labels"] = torch.tensor([sample["meta"]["label"] for sample in samples])
+        batch["labels"] = torch.as_tensor(np.stack([sample["meta"]["label"] for sample in samples]))
     if "mask" in samples[0]:
         masked = int(len(samples) * probability)
         if masked == 0:

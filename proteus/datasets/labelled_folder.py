@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from proteus.datasets.folder import ImageFolder
+from proteus.datasets.folder import EXTENSIONS, ImageFolder
 from proteus.registry import DATASETS
+from proteus.structures import DataError
 
 
 @DATASETS.register_module()
@@ -22,7 +25,8 @@ class LabelledFolder(ImageFolder):
         classes_found: The folders' names, in the order of their numbers.
 
     Raises:
-        ValueError: An image stands in no class's folder, or there are not ``num_classes``.
+        FileNotFoundError: As for :class:`ImageFolder`, or a class's folder has no image.
+        DataError: An image stands in no class's folder, a class has no image, or there are not ``num_classes``.
     """
 
     def __init__(self, num_classes: int | None = None, **folder: Any) -> None:
@@ -37,17 +41,30 @@ class LabelledFolder(ImageFolder):
         for image in images:
             folder, separator, _ = self.name_of(image).replace("\\", "/").partition("/")
             if not separator:
-                raise ValueError(
+                raise DataError(
                     f"dataset.data_root: {image['img_path']} is in no class's folder; LabelledFolder expects "
                     f"{self.data_root}/CLASS/IMAGE, and type='ImageFolder' reads no labels"
                 )
             folders.append(folder)
-        self.classes_found = sorted(set(folders))
+        self.classes_found = sorted(set(folders) | self._other_classes(set(folders)))
         if self.num_classes not in (None, len(self.classes_found)):
-            raise ValueError(
+            raise DataError(
                 f"dataset.num_classes={self.num_classes}, but {self.data_root} has images in "
                 f"{len(self.classes_found)} classes' folders: complete the set, or write that number here and in the "
                 "objectives"
             )
         number = {name: position for position, name in enumerate(self.classes_found)}
         return [{**image, "label": number[folder]} for image, folder in zip(images, folders, strict=True)]
+
+    def _other_classes(self, found: set[str]) -> set[str]:
+        """The classes of which ``split`` has taken no image; they count, so that all splits number classes alike."""
+        root = Path(self.data_root).expanduser()
+        others = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")} - found
+        for name in sorted(others):
+            files = (file for _, _, names in os.walk(root / name, followlinks=True) for file in names)
+            if not any(file.lower().endswith(EXTENSIONS) for file in files):
+                raise FileNotFoundError(
+                    f"dataset.data_root: the class folder {root / name} has no image ({', '.join(EXTENSIONS)} are "
+                    "looked for), and would shift the numbers of the classes after it: complete it, or remove it"
+                )
+        return others

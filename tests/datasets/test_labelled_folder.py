@@ -65,6 +65,21 @@ def test_an_image_without_a_class_is_refused(root: Path) -> None:
         LabelledFolder(data_root=str(root), pipeline=PIPELINE)
 
 
+def test_a_class_without_images_is_refused_rather_than_left_out_of_the_count(root: Path) -> None:
+    (root / "n05/deeper").mkdir(parents=True)
+    (root / "n05/deeper/notes.txt").write_text("no image")
+    (root / ".cache").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"class folder .*n05 has no image.*complete it"):
+        LabelledFolder(data_root=str(root), pipeline=PIPELINE)
+
+
+def test_both_sides_of_a_split_number_classes_alike(root: Path) -> None:
+    sides = [LabelledFolder(data_root=str(root), split=side, held_out=0.5) for side in ("train", "held-out")]
+    assert [side.classes_found for side in sides] == [["n01", "n02", "n10"]] * 2
+    assert sum(map(len, sides)) == 4
+    assert all(len(side) < 4 for side in sides)
+
+
 def test_a_copy_that_lacks_classes_is_refused(root: Path) -> None:
     assert len(LabelledFolder(data_root=str(root), num_classes=3)) == 4
     with pytest.raises(ValueError, match=r"num_classes=1000, but .* has images in 3 classes' folders"):

@@ -8,6 +8,7 @@ from proteus.datasets.transforms.augment import (
     RandomResizedCrop,
     Resize,
 )
+from proteus.datasets.transforms.corruption import Corrupt
 from proteus.datasets.transforms.loading import CorruptImageError, LoadImage
 from proteus.datasets.transforms.masks import BlockMask, UniformMask
 from proteus.datasets.transforms.packing import PackInputs, ToTensor
@@ -15,6 +16,7 @@ from proteus.datasets.transforms.packing import PackInputs, ToTensor
 __all__ = [
     "BlockMask",
     "CenterCrop",
+    "Corrupt",
     "CorruptImageError",
     "LoadImage",
     "PackInputs",

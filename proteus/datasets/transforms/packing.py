@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,11 +23,18 @@ class ToTensor:
 
 @TRANSFORMS.register_module()
 class PackInputs:
-    """Keep the tensor image, its mask and its label if it has them, and where it came from."""
+    """Keep the tensor image, its mask and its label if it has them, and where it came from.
+
+    Args:
+        keys: What else of the data set's entries goes into ``meta``.
+    """
+
+    def __init__(self, keys: Sequence[str] = ()) -> None:
+        self.keys = ("img_path", "label", *keys)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return ``image``, ``meta`` with ``img_path`` and ``label`` where it has one, and ``mask`` likewise."""
-        meta = {key: results[key] for key in ("img_path", "label") if key in results}
+        """Return ``image``, ``meta`` with what there is of ``img_path``, ``label`` and ``keys``, and any ``mask``."""
+        meta = {key: results[key] for key in self.keys if key in results}
         packed = {"image": results["img"], "meta": meta}
         if "mask" in results:
             packed["mask"] = results["mask"]

@@ -22,3 +22,4 @@ def test_only_what_the_batch_needs_is_kept() -> None:
     packed = PackInputs()({**results, "mask": mask, "label": 5})
     assert packed["mask"] is mask
     assert packed["meta"] == {"img_path": "a.jpg", "label": 5}
+    assert PackInputs(keys=("sample_idx", "absent"))(results)["meta"] == {"img_path": "a.jpg", "sample_idx": 7}

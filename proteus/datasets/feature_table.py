@@ -1,0 +1,127 @@
+"""Features that were extracted once, as a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from proteus.datasets.randomness import SampleKey
+from proteus.registry import DATASETS, FUNCTIONS
+from proteus.structures import DataError
+
+
+@DATASETS.register_module()
+class FeatureTable(Dataset[dict[str, Any]]):
+    """Tokens and labels in NumPy files, read row by row: the tokens never have to fit into memory.
+
+    The tokens of an image are what ``LinearProbe.tokens`` makes of it: the cls tokens of the last blocks, first block
+    first, and the mean patch token.
+
+    Args:
+        features: ``.npy`` file ``(N, T, D)``, float16 or float32.
+        labels: ``.npy`` file ``(N,)`` of whole numbers from 0 on.
+        num_classes: How many classes the labels may name; as many as they like by default.
+        width: What ``D`` must be, if that is known: the width of the backbone that a probe is made for.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        DataError: A file is no such array, or they do not fit each other or the arguments.
+    """
+
+    def __init__(self, features: str, labels: str, num_classes: int | None = None, width: int | None = None) -> None:
+        self.features, self.labels = str(features), str(labels)
+        table = self._table = _open("dataset.features", features)
+        self._labels = _open("dataset.labels", labels)
+        if table.ndim != 3 or table.dtype not in (np.float16, np.float32):
+            raise DataError(
+                f"dataset.features: {features} holds {table.dtype} {table.shape}; expected float16 or float32 "
+                "(images, tokens, width)"
+            )
+        if self._labels.ndim != 1 or not np.issubdtype(self._labels.dtype, np.integer):
+            raise DataError(
+                f"dataset.labels: {labels} holds {self._labels.dtype} {self._labels.shape}; expected whole numbers "
+                "(images,)"
+            )
+        if len(table) != len(self._labels) or not len(table):
+            raise DataError(
+                f"dataset.labels: {labels} has {len(self._labels):,} rows, but {features} has {len(table):,}: give the "
+                "files of one extraction, which has at least one image"
+            )
+        if width not in (None, table.shape[2]):
+            raise DataError(
+                f"dataset.features: {features} has tokens of width {table.shape[2]}, but dataset.width={width}: "
+                "extract them with the backbone that is probed, or name that backbone in model.backbone"
+            )
+        self._check_labels(num_classes)
+
+    def _check_labels(self, num_classes: int | None) -> None:
+        most = np.iinfo(np.int64).max if num_classes is None else num_classes
+        wrong = np.flatnonzero((self._labels < 0) | (self._labels >= most))
+        if len(wrong):
+            span = "from 0 on" if num_classes is None else f"from 0 to dataset.num_classes - 1 = {most - 1}"
+            raise DataError(
+                f"dataset.labels: row {wrong[0]} of {self.labels} is {self._labels[wrong[0]]} ({len(wrong):,} rows are "
+                f"wrong); labels must be {span}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
+        """Read ``tokens`` ``(T, D)`` of one image, and ``meta`` with its ``label`` and ``row``.
+
+        Raises:
+            DataError: A value is infinite or no number.
+        """
+        row = key.image if isinstance(key, SampleKey) else int(key)
+        tokens = np.array(self._table[row])
+        if not np.isfinite(tokens).all():
+            raise DataError(
+                f"dataset.features: row {row} of {self.features} has values that are infinite or no numbers; extract "
+                "it again, in bfloat16 or float32 if it was in float16"
+            )
+        return {
+            "tokens": torch.from_numpy(tokens),
+            "meta": {"label": int(self._labels[row]), "row": row, "corrupt": []},
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the arrays: pickled for a worker, they would be read into memory as a whole."""
+        return {**self.__dict__, "_table": None, "_labels": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the files again."""
+        self.__dict__.update(state)
+        self._table = _open("dataset.features", self.features)
+        self._labels = _open("dataset.labels", self.labels)
+
+
+@FUNCTIONS.register_module()
+def table_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stack rows of a :class:`FeatureTable`.
+
+    Returns:
+        ``tokens`` ``(B, T, D)``, ``labels`` ``(B,)`` int64 and ``metas``.
+    """
+    metas = [sample["meta"] for sample in samples]
+    return {
+        "tokens": torch.stack([sample["tokens"] for sample in samples]),
+        "labels": torch.tensor([meta["label"] for meta in metas]),
+        "metas": metas,
+    }
+
+
+def _open(key: str, path: str | Path) -> np.ndarray:
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{key}: there is no file {path}")
+    try:
+        # Mapped, not read; and never unpickled.
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{key}: {path} is no array that numpy.save wrote, or is cut short ({error})") from error

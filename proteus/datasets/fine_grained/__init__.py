@@ -1,0 +1,61 @@
+"""The labelled sets of the fine-grained protocol (protocols C.2 and C.6)."""
+
+from proteus.datasets.fine_grained.aircraft import Aircraft
+from proteus.datasets.fine_grained.base import FineGrainedSet, validation_part
+from proteus.datasets.fine_grained.caltech101 import Caltech101
+from proteus.datasets.fine_grained.cars import Cars
+from proteus.datasets.fine_grained.cifar import CIFAR10, CIFAR100
+from proteus.datasets.fine_grained.country211 import Country211
+from proteus.datasets.fine_grained.cub import CUB
+from proteus.datasets.fine_grained.dtd import DTD
+from proteus.datasets.fine_grained.flowers102 import Flowers102
+from proteus.datasets.fine_grained.folders import ClassFolders, ImageNet1K
+from proteus.datasets.fine_grained.food101 import Food101
+from proteus.datasets.fine_grained.gtsrb import GTSRB
+from proteus.datasets.fine_grained.parquet import ParquetSet
+from proteus.datasets.fine_grained.pets import Pets
+from proteus.datasets.fine_grained.sun397 import SUN397
+from proteus.datasets.fine_grained.voc2007 import VOC2007
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "CUB",
+    "DTD",
+    "GTSRB",
+    "SUN397",
+    "VOC2007",
+    "Aircraft",
+    "Caltech101",
+    "Cars",
+    "ClassFolders",
+    "Country211",
+    "FineGrainedSet",
+    "Flowers102",
+    "Food101",
+    "ImageNet1K",
+    "ParquetSet",
+    "Pets",
+    "fine_grained_sets",
+    "validation_part",
+]
+
+
+def fine_grained_sets() -> dict[str, type[FineGrainedSet]]:
+    """The paper's twelve sets in its order, over which it averages, then its two others."""
+    return {
+        "aircraft": Aircraft,
+        "caltech101": Caltech101,
+        "cars": Cars,
+        "cifar10": CIFAR10,
+        "cifar100": CIFAR100,
+        "dtd": DTD,
+        "flowers": Flowers102,
+        "food101": Food101,
+        "pets": Pets,
+        "sun397": SUN397,
+        "voc2007": VOC2007,
+        "cub": CUB,
+        "gtsrb": GTSRB,
+        "country211": Country211,
+    }

@@ -1,0 +1,17 @@
+"""Sets that show how robust a classifier of ImageNet-1K's classes is (protocols C.5)."""
+
+from proteus.datasets.robustness.corruption_sets import GeneratedImageNetC, ImageNetC
+from proteus.datasets.robustness.generation import generate
+from proteus.datasets.robustness.wnid_folder import VARIANTS, WnidFolder
+from proteus.datasets.robustness.wnids import imagenet_wnids, subset_classes, wnid_numbers
+
+__all__ = [
+    "VARIANTS",
+    "GeneratedImageNetC",
+    "ImageNetC",
+    "WnidFolder",
+    "generate",
+    "imagenet_wnids",
+    "subset_classes",
+    "wnid_numbers",
+]
