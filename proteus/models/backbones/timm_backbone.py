@@ -11,6 +11,7 @@ import timm
 from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.checkpoints.efficientnet import to_timm_efficientnet
 from proteus.checkpoints.keys import take_named_like
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
 from proteus.registry import MODELS
@@ -81,15 +82,15 @@ class TimmBackbone(nn.Module):
         """Nothing to do: the constructor has initialised or loaded. MMEngine would otherwise ask timm to start over."""
 
     def load(self, checkpoint: str | Path) -> None:
-        """Load weights with timm's names.
+        """Load weights with timm's names, or with those of the usual port of EfficientNet to PyTorch.
 
         Raises:
             CheckpointError: The file cannot be read, or holds another model.
         """
-        state = take_named_like(self.model.state_dict(), read_state_dict(checkpoint))
+        own = self.model.state_dict()
+        state = take_named_like(own, to_timm_efficientnet(own, read_state_dict(checkpoint)))
         classifier = self.model.default_cfg.get("classifier") or ()
         prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
-        own = self.model.state_dict()
         state = {key: value for key, value in state.items() if key in own or not key.startswith(prefixes)}
         load_strictly(self.model, state, checkpoint)
 

@@ -1,0 +1,139 @@
+"""From a name to a backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.data import OPENAI_CLIP_MEAN
+
+from proteus.checkpoints import CheckpointError, export_backbone
+from proteus.models.backbones import TimmBackbone, ViT, locate_backbone
+
+SMALL = {"arch": "tiny", "img_size": 56, "embed_dim": 48, "depth": 2, "num_heads": 3}
+
+
+def exported(path: Path, model: ViT | TimmBackbone, **about: object) -> Path:
+    arguments = dict(model.timm_args)
+    description = {"architecture": arguments.pop("model_name"), "arguments": arguments, **about}
+    return export_backbone(model.timm_state(), path, {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), **description})
+
+
+@torch.no_grad()
+def test_an_exported_student_is_built_from_what_it_says_of_itself(tmp_path: Path) -> None:
+    student = ViT(**SMALL, reg_tokens=2).eval()
+    spec = locate_backbone(str(exported(tmp_path / "s.safetensors", student, teacher="T")), img_size=56)
+    images = torch.randn(2, 3, 56, 56)
+    torch.testing.assert_close(spec.build()(images).cls, student(images).cls)
+    assert (spec.mean, spec.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert "distilled from T" in spec.note
+
+
+@torch.no_grad()
+def test_an_exported_cnn_is_built_too(tmp_path: Path) -> None:
+    student = TimmBackbone("test_convnext").eval()
+    spec = locate_backbone(str(exported(tmp_path / "s.safetensors", student)))
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(spec.build()(images).cls, student(images).cls)
+
+
+@torch.no_grad()
+def test_published_weights_are_recognised(tmp_path: Path) -> None:
+    original = ViT("small", img_size=518, depth=2).eval()
+    torch.save(original.timm_state(), tmp_path / "dinov2.pth")
+    spec = locate_backbone(str(tmp_path / "dinov2.pth"))
+    assert (spec.config["arch"], spec.config["depth"]) == ("small", 2)
+    assert "DINOv2 ViT-S/14" in spec.note
+    images = torch.randn(1, 3, 224, 224)
+    torch.testing.assert_close(spec.build()(images).cls, original(images).cls, atol=1e-4, rtol=1e-4)
+
+
+def test_clips_own_statistics_come_with_its_form(tmp_path: Path) -> None:
+    torch.save(ViT("clip-base", patch_size=16).timm_state(), tmp_path / "clip.pth")
+    assert locate_backbone(str(tmp_path / "clip.pth")).mean == OPENAI_CLIP_MEAN
+
+
+def test_a_training_checkpoint_gives_student_or_average(tmp_path: Path) -> None:
+    state = {f"student.{key}": value for key, value in ViT("small", depth=1).state_dict().items()}
+    average = {key: value + 1 for key, value in state.items()}
+    torch.save({"state_dict": state, "model_ema": average}, tmp_path / "iter_2.pth")
+    student, ema = (locate_backbone(f"{tmp_path / 'iter_2.pth'}{part}") for part in ("", "#ema"))
+    assert student.digest != ema.digest
+    torch.testing.assert_close(ema.build().vit.cls_token, student.build().vit.cls_token + 1)
+
+
+def test_a_width_that_does_not_tell_its_heads_is_refused(tmp_path: Path) -> None:
+    torch.save(ViT(**SMALL).timm_state(), tmp_path / "small.pth")
+    with pytest.raises(CheckpointError, match=r"width 48.*--arch"):
+        locate_backbone(str(tmp_path / "small.pth"))
+
+
+def test_the_digest_is_of_weights_and_architecture(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    student = ViT(**SMALL)
+    first, again = (
+        locate_backbone(str(exported(tmp_path / name, student)), img_size=56)
+        for name in ("a.safetensors", "b.safetensors")
+    )
+    assert first.digest == again.digest
+    assert locate_backbone(str(tmp_path / "a.safetensors"), img_size=112).digest != first.digest
+    with torch.no_grad():
+        student.vit.cls_token += 1e-3
+    assert locate_backbone(str(exported(tmp_path / "c.safetensors", student)), img_size=56).digest != first.digest
+
+
+def test_random_weights_are_the_same_each_time_and_leave_the_random_state() -> None:
+    before = torch.get_rng_state()
+    spec = locate_backbone("random:test_vit")
+    first, second = spec.build().state_dict(), spec.build().state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    other = locate_backbone("random:test_vit:1").build().state_dict()
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@torch.no_grad()
+def test_timms_weights_come_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "test_vit.r160_in1k"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match="--download"):
+        locate_backbone(name)
+    model = timm.create_model("test_vit").eval()
+    folder = tmp_path / f"models--timm--{name}"
+    (folder / "snapshots/abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("abc")
+    save_file(model.state_dict(), folder / "snapshots/abc/model.safetensors")
+    spec = locate_backbone(name, img_size=160)
+    images = torch.randn(1, 3, 160, 160)
+    torch.testing.assert_close(spec.build()(images).cls, model.forward_features(images)[:, 0])
+    assert spec.mean == tuple(timm.get_pretrained_cfg(name).mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet5", "no model of timm's; nearest: .*resnet50"),
+        ("random:resnet5", "nearest: .*resnet50"),
+        ("random:tiny:first", "the seed is 'first'"),
+    ],
+)
+def test_a_wrong_name_is_told_with_the_nearest(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        locate_backbone(name)
+
+
+def test_a_missing_file_and_a_file_that_does_not_tell(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="weights not found"):
+        locate_backbone("nowhere/student.safetensors")
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "cnn.pth")
+    with pytest.raises(CheckpointError, match="add --arch"):
+        locate_backbone(str(tmp_path / "cnn.pth"))
+    spec = locate_backbone(str(tmp_path / "cnn.pth"), arch="test_resnet")
+    assert spec.config["type"] == "TimmBackbone"
+    first = next(iter(torch.load(tmp_path / "cnn.pth").values()))
+    assert torch.equal(next(spec.build().parameters()), first)
