@@ -13,6 +13,14 @@ default_hooks = dict(
     # A run in which more than this share of the images cannot be read is stopped.
     corrupt_images=dict(type="CorruptImageHook", max_share=0.01),
     export=dict(type="ExportStudentHook"),
+    # Does it work? Under 1 % of the run (WatchHook says how that was reckoned). Off: default_hooks.watch=None
+    watch=dict(
+        type="WatchHook",
+        interval=2500,
+        images=1024,
+        # data_root: a folder with a folder of images for each class; None: the validation set's, if it is one.
+        knn=dict(data_root=None, classes=100, images_per_class=20, ks=(10, 20)),
+    ),
 )
 log_processor = dict(
     type="LogProcessor",

@@ -1,10 +1,12 @@
-"""Backbones, teachers, heads, losses, objectives and the distiller that owns them."""
+"""Backbones, teachers, heads, losses, objectives, the distiller that owns them, and classifiers."""
 
 from proteus.models.backbones import AdaptedBackbone, DenseViT, TimmBackbone, ViT, build_backbone
+from proteus.models.classifiers import ClassifierDataPreprocessor, LinearProbe, ProbeDataPreprocessor
 from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor
 from proteus.models.heads import ClassHead, DistillHead, LinearClassifier
 from proteus.models.inheritance import WeightSelection
 from proteus.models.losses import CosineLoss, CrossEntropyLoss, HardLogitsLoss, MSELoss, SmoothL1Loss, SoftLogitsLoss
+from proteus.models.necks import TokenPooling
 from proteus.models.objectives import (
     FeatureObjective,
     LabelObjective,
@@ -19,6 +21,7 @@ from proteus.models.teachers import NoTeacher, Teacher
 __all__ = [
     "AdaptedBackbone",
     "ClassHead",
+    "ClassifierDataPreprocessor",
     "CosineLoss",
     "CrossEntropyLoss",
     "DenseViT",
@@ -29,17 +32,20 @@ __all__ = [
     "HardLogitsLoss",
     "LabelObjective",
     "LinearClassifier",
+    "LinearProbe",
     "LogitsObjective",
     "MSELoss",
     "MixupDataPreprocessor",
     "NoTeacher",
     "Objective",
     "PatchObjective",
+    "ProbeDataPreprocessor",
     "SmoothL1Loss",
     "SoftLogitsLoss",
     "Teacher",
     "TimmBackbone",
     "TokenObjective",
+    "TokenPooling",
     "ViT",
     "Views",
     "WeightSelection",

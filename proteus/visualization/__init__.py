@@ -2,5 +2,6 @@
 
 from proteus.visualization.curves import draw_curves
 from proteus.visualization.pca import PCA, draw_pca
+from proteus.visualization.probe_grid import draw_probe_grid
 
-__all__ = ["PCA", "draw_curves", "draw_pca"]
+__all__ = ["PCA", "draw_curves", "draw_pca", "draw_probe_grid"]

@@ -2,6 +2,14 @@
 
 from proteus.engine.optim.autocast import AutocastOptimWrapper
 from proteus.engine.optim.constructor import MergedGroupsConstructor
+from proteus.engine.optim.layer_decay import LayerDecayConstructor
+from proteus.engine.optim.probe_constructor import ProbeConstructor
 from proteus.engine.optim.schedule import DeiTCosineLR
 
-__all__ = ["AutocastOptimWrapper", "DeiTCosineLR", "MergedGroupsConstructor"]
+__all__ = [
+    "AutocastOptimWrapper",
+    "DeiTCosineLR",
+    "LayerDecayConstructor",
+    "MergedGroupsConstructor",
+    "ProbeConstructor",
+]

@@ -1,0 +1,38 @@
+# ImageNet-1K with its labels for DINOv2's linear probe (protocols C.1), in the layout DIR/CLASS/IMAGE.
+train_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="ToTensor"),
+    dict(type="PackInputs"),
+]
+val_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="Resize", size=256, interpolation="bicubic"),
+    dict(type="CenterCrop", size=224),
+    dict(type="ToTensor"),
+    dict(type="PackInputs"),
+]
+
+train_dataloader = dict(
+    # 4 x 128 = 512. With another total the learning rates follow (auto_scale_lr).
+    batch_size=128,
+    num_workers=10,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type="ProxySampler"),
+    collate_fn=dict(type="distill_collate"),
+    dataset=dict(type="LabelledFolder", data_root="data/imagenet/train", num_classes=1000, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=10,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="distill_collate"),
+    dataset=dict(type="LabelledFolder", data_root="data/imagenet/val", num_classes=1000, pipeline=val_pipeline),
+)
+val_evaluator = [dict(type="ProbeAccuracy")]
+test_dataloader = val_dataloader
+# TopOne reads the logits of the head that the checkpoint has chosen; ProbeAccuracy chooses anew.
+test_evaluator = [dict(type="ProbeAccuracy"), dict(type="TopOne")]

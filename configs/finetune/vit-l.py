@@ -1,0 +1,18 @@
+# ViT-L/14 on ImageNet-1K, from the backbone that vit-l_dinov2-g.py distils.
+_base_ = "./vit-b.py"
+
+model = dict(
+    backbone=dict(
+        arch="large",
+        # 0.2: iBOT-L, BEiT-L, MAE-L.
+        drop_path_rate=0.2,
+        checkpoint="work_dirs/vit-l_dinov2-g/student.safetensors",
+    ),
+    head=dict(in_channels=1024),
+)
+# 0.75, 50 epochs, 5 of warm-up: iBOT-L, BEiT-L, MAE-L.
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].end = param_scheduler[1].begin = 5 * 1251
+param_scheduler[1].end = 50 * 1251
+train_cfg = dict(max_iters=50 * 1251)

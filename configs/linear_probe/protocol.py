@@ -1,0 +1,10 @@
+# The probe of protocols C.1 for tools/evaluate.py --protocols linear, which puts its backbone and data in.
+_base_ = ["./vit-s.py", "../_base_/datasets/frozen_features.py"]
+
+protocol = dict(
+    type="LinearProbing",
+    sets=dict(imagenet=dict(type="ImageNet1K")),
+    pipeline=_base_.pipeline,
+    epochs=10,
+    batch_size=512,
+)

@@ -1,0 +1,14 @@
+# What a linear probe of ImageNet-1K keeps on other images (protocols C.5):
+# tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols linear,robustness
+protocol = dict(
+    type="Robustness",
+    tests={
+        "imagenet": "imagenet-val.py",
+        "imagenet-sketch": "imagenet-sketch.py",
+        "imagenet-a": "imagenet-a.py",
+        "imagenet-r": "imagenet-r.py",
+        # Where ImageNet-C is not on disk, it is made of the validation images while they are read.
+        "imagenet-c": ["imagenet-c.py", "imagenet-c_generated.py"],
+    },
+)
+default_scope = "proteus"

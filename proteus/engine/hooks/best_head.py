@@ -1,0 +1,95 @@
+"""The best head of a linear probe, in its checkpoint and in the work directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from proteus.evaluation.metrics import ProbeAccuracy
+from proteus.models.classifiers import LinearProbe
+from proteus.registry import HOOKS
+from proteus.visualization import draw_probe_grid
+
+
+@HOOKS.register_module()
+class BestHeadHook(CheckpointHook):
+    """MMEngine's checkpoint hook, whose checkpoints of a ``LinearProbe`` know which head is the best.
+
+    A checkpoint that is due at an iteration at which the probe is validated is saved after the validation, so that the
+    head which was found is in it: the last one is a classifier. At each validation the table of all heads is written to
+    ``probe_grid.md``, ``probe_grid.json`` and ``probe_grid.png`` in the work directory.
+
+    Args:
+        **checkpoint: As for MMEngine's ``CheckpointHook``.
+
+    Raises:
+        ValueError: ``by_epoch`` is set.
+    """
+
+    def __init__(self, **checkpoint: Any) -> None:
+        super().__init__(**checkpoint)
+        if self.by_epoch:
+            raise ValueError("BestHeadHook.by_epoch: a probe is trained by iterations; write by_epoch=False")
+        self._due = False
+
+    def before_train(self, runner: Runner) -> None:
+        """As MMEngine's, once the model is known to be a probe."""
+        _probe(runner)
+        super().before_train(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Note the best head, write the table, and save the checkpoint that is due."""
+        metrics = metrics or {}
+        if "probe/best_head" in metrics:
+            best = _probe(runner).best_head
+            best.copy_(torch.as_tensor(int(metrics["probe/best_head"])))
+        if is_main_process():
+            for metric in runner.val_evaluator.metrics:
+                if isinstance(metric, ProbeAccuracy) and metric.grid is not None:
+                    metric.grid.write(runner.work_dir, runner.iter)
+                    picture = Path(runner.work_dir) / "probe_grid.png"
+                    draw_probe_grid(metric.grid.columns(), metric.grid.rates, picture)
+        if self._due:
+            self._due = False
+            # The iteration is over by now, and counted.
+            self._save_checkpoint_with_step(runner, runner.iter, meta={"epoch": runner.epoch, "iter": runner.iter})
+        super().after_val_epoch(runner, metrics)
+
+    def before_test(self, runner: Runner) -> None:
+        """Say whose logits will be tested, if no validation has chosen a head."""
+        probe = _probe(runner)
+        if int(probe.best_head) < 0:
+            runner.logger.warning(
+                f"no validation had chosen a head when this checkpoint was saved: its logits are those of the first, "
+                f"{probe.heads_of_grid[0].name}"
+            )
+
+    def _save_checkpoint(self, runner: Runner) -> None:
+        if _is_validated(runner):
+            self._due = True
+        else:
+            super()._save_checkpoint(runner)
+
+
+def _probe(runner: Runner) -> LinearProbe:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if not isinstance(model, LinearProbe):
+        raise ValueError(
+            f"default_hooks.checkpoint.type='BestHeadHook' is for model type='LinearProbe', not {type(model).__name__}"
+            ": write 'CheckpointHook'"
+        )
+    return model
+
+
+def _is_validated(runner: Runner) -> bool:
+    """Whether MMEngine's loop validates after the iteration that is ending."""
+    loop, done = runner.train_loop, runner.iter + 1
+    if runner.val_loop is None or done < loop.val_begin:
+        return False
+    return done % loop.val_interval == 0 or done == loop.max_iters

@@ -1,0 +1,187 @@
+"""Lower learning rates for layers nearer the image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from mmengine.logging import MMLogger
+from mmengine.optim import DefaultOptimWrapperConstructor
+from timm.models import group_parameters
+from torch import nn
+
+from proteus.engine.optim.constructor import merge_groups
+from proteus.models.backbones import TimmBackbone, ViT
+from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+class Layer(NamedTuple):
+    """Where in a backbone a parameter stands.
+
+    Attributes:
+        backbone: The backbone's name within the model; empty if it is the model.
+        number: 0 for what makes tokens of pixels, then the blocks, counted from 1.
+        last: The number of what follows the blocks.
+    """
+
+    backbone: str
+    number: int
+    last: int
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayConstructor(DefaultOptimWrapperConstructor):
+    """Scale the learning rate of a backbone's layer ``i`` by ``rate ** (last - i)``; all else has the full rate.
+
+    Backbones are found wherever they stand in the model: ``backbone`` of mmpretrain's or mmseg's models, ``student`` of
+    a distiller. Layer 0 are the cls, register and mask tokens, the position and patch embeddings and the norm before
+    the blocks; layer ``i + 1`` is block ``i``; ``last`` is the final norm, with necks and heads outside (protocols C.3,
+    as BEiT, MAE and iBOT do it). Models of :class:`~proteus.models.backbones.TimmBackbone` are numbered as timm does.
+
+    ``paramwise_cfg`` takes ``layer_decay_rate`` beside MMEngine's keys, whose multipliers apply as well. Decay of
+    weights is theirs: ``norm_decay_mult=0, bias_decay_mult=0, flat_decay_mult=0`` spares vectors and biases, as
+    released; ``custom_keys`` with ``pos_embed`` and ``cls_token`` spares these too, as DeiT does.
+
+    Groups that agree are merged, and the log shows them as a table.
+
+    Raises:
+        ValueError: The rate is missing or not in (0, 1], the optimizer has no ``lr``, ``num_layers`` is not the
+            model's, or the model has no backbone whose layers are known.
+    """
+
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        rate = (self.paramwise_cfg or {}).get("layer_decay_rate")
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
+            raise ValueError(
+                f"optim_wrapper.paramwise_cfg.layer_decay_rate={rate!r}: write a number above 0 and up to 1, such as "
+                "0.75, or constructor='MergedGroupsConstructor' for one rate everywhere"
+            )
+        if self.base_lr is None:
+            raise ValueError("optim_wrapper.optimizer.lr is missing: layer decay scales it")
+
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any) -> None:
+        """Collect the groups of ``module`` and its children; at the root, scale and merge them.
+
+        Args:
+            params: Groups so far, extended in place.
+            module: Where to look for parameters.
+            prefix: Its name; empty at the root.
+            **options: MMEngine's own.
+        """
+        if prefix:
+            super().add_params(params, module, prefix=prefix, **options)
+            return
+        layers = layers_of(module)
+        depths = sorted({layer.last - 1 for layer in layers.values()})
+        if self.paramwise_cfg.get("num_layers", depths[0]) not in depths:
+            raise ValueError(
+                f"optim_wrapper.paramwise_cfg.num_layers={self.paramwise_cfg['num_layers']}, but the backbone has "
+                f"{depths[0]}: remove the key, they are counted"
+            )
+        with _without_a_line_for_each_parameter():
+            super().add_params(params, module, prefix=prefix, **options)
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        base: Any = self.base_lr  # _validate_cfg has seen to it that there is one
+        rows: dict[tuple[Any, ...], list[int]] = {}
+        for group in params:
+            (parameter,) = group["params"]
+            layer = layers.get(names[id(parameter)])
+            scale = self.scale(layer)
+            group["lr"] = group.get("lr", base) * scale
+            # MMEngine leaves its multipliers in the group, where they would keep equal groups apart.
+            group.pop("lr_mult", None)
+            group.pop("decay_mult", None)
+            where = f"{layer.backbone or 'model'} {layer.number}" if layer else "the rest"
+            row = rows.setdefault((where, scale, group["lr"], group.get("weight_decay", self.base_wd)), [0, 0])
+            row[0] += 1
+            row[1] += parameter.numel()
+        params[:] = merge_groups(params)
+        frozen = sum(not parameter.requires_grad for parameter in module.parameters())
+        MMLogger.get_current_instance().info(_table(rows, self.paramwise_cfg["layer_decay_rate"], frozen))
+
+    def scale(self, layer: Layer | None) -> float:
+        """The factor of a layer's learning rate; None stands for what is in no backbone."""
+        return self.paramwise_cfg["layer_decay_rate"] ** (layer.last - layer.number) if layer else 1.0
+
+
+def layers_of(model: nn.Module) -> dict[str, Layer]:
+    """Number the parameters of every backbone in a model.
+
+    Returns:
+        The layer of each parameter's full name; parameters outside of backbones are left out.
+
+    Raises:
+        ValueError: There is no backbone whose layers are known.
+    """
+    layers: dict[str, Layer] = {}
+    for path, part in model.named_modules():
+        if isinstance(part, ViT):
+            numbers, last = {name: _vit_layer(name, part.depth) for name, _ in part.named_parameters()}, part.depth + 1
+        elif isinstance(part, TimmBackbone):
+            numbers, last = _timm_layers(part)
+        else:
+            continue
+        prefix = f"{path}." if path else ""
+        layers.update({prefix + name: Layer(path, number, last) for name, number in numbers.items()})
+    if not layers:
+        raise ValueError(
+            "optim_wrapper.constructor='LayerDecayConstructor': the model has no backbone whose layers are known (ViT, "
+            "DenseViT, TimmBackbone); write constructor='MergedGroupsConstructor'"
+        )
+    return layers
+
+
+def _vit_layer(name: str, depth: int) -> int:
+    steps = name.removeprefix("vit.").split(".")
+    if steps[0] == "blocks":
+        return int(steps[1]) + 1
+    embedding = ("cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed", "norm_pre")
+    return 0 if steps[0] in embedding else depth + 1
+
+
+def _timm_layers(backbone: TimmBackbone) -> tuple[dict[str, int], int]:
+    if not hasattr(backbone.model, "group_matcher"):
+        raise ValueError(
+            f"timm does not tell the layers of {backbone.timm_args['model_name']}: write "
+            "optim_wrapper.constructor='MergedGroupsConstructor'"
+        )
+    numbers = group_parameters(_WithHead(backbone.model), backbone.model.group_matcher(coarse=False), reverse=True)
+    last = numbers.pop(_WithHead.name)
+    return {f"model.{name}": number for name, number in numbers.items()}, last
+
+
+class _WithHead(nn.Module):
+    """A model as timm sees it when it has its classifier, which is in its last layer; ours stands outside."""
+
+    name = "outside"
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from self.model.named_parameters()
+        yield self.name, nn.Parameter()
+
+
+@contextmanager
+def _without_a_line_for_each_parameter() -> Iterator[None]:
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _table(rows: dict[tuple[Any, ...], list[int]], rate: float, frozen: int) -> str:
+    lines = [f"layer-wise decay of the learning rate, {rate} a layer ({frozen} frozen tensors are left out)"]
+    lines.append(f"  {'layer':<24}{'scale':>10}{'lr':>12}{'weight decay':>14}{'tensors':>9}{'parameters':>13}")
+    for (where, scale, lr, decay), (tensors, count) in rows.items():
+        shown = "none" if decay is None else f"{decay:g}"
+        lines.append(f"  {where:<24}{scale:>10.3g}{lr:>12.3e}{shown:>14}{tensors:>9}{count:>13,}")
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""Top-1 accuracy of one classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from proteus.registry import METRICS
+from proteus.structures import DataError
+
+
+@METRICS.register_module()
+class TopOne(BaseMetric):
+    """Top-1 accuracy in per cent of the scores that a classifier gives.
+
+    Args:
+        classes: Classes among which the answer is sought, in the classifier's numbering, as for ImageNet-A and -R
+            (protocols C.5); all by default. Labels are in the full numbering, too.
+        **metric: As for MMEngine's metrics.
+
+    Raises:
+        ValueError: ``classes`` names a class twice, or none.
+    """
+
+    default_prefix = "accuracy"
+
+    def __init__(self, classes: Sequence[int] | None = None, **metric: Any) -> None:
+        super().__init__(**metric)
+        if classes is not None and (not len(classes) or len(set(classes)) < len(classes) or min(classes) < 0):
+            raise ValueError(f"TopOne.classes={list(classes)}: write each class's number once, from 0 on, or None")
+        self.classes = None if classes is None else torch.tensor(list(classes))
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Compare ``logits`` ``(C,)`` of each image with its ``label``.
+
+        Raises:
+            DataError: An image could not be read, has no label, or one that is not among the classes.
+        """
+        if not data_samples:
+            return
+        check_samples(data_samples, "logits")
+        logits = torch.stack([sample["logits"] for sample in data_samples])
+        allowed = set(range(logits.shape[1]))
+        if self.classes is not None:
+            if self.classes.max() >= logits.shape[1]:
+                raise DataError(
+                    f"TopOne.classes names class {int(self.classes.max())}, but the model has {logits.shape[1]} "
+                    "classes: give the numbers that its classes have"
+                )
+            self.classes = self.classes.to(logits.device)
+            answers = self.classes[logits[:, self.classes].argmax(1)].tolist()
+            allowed = set(self.classes.tolist())
+        else:
+            answers = logits.argmax(1).tolist()
+        for sample, answer in zip(data_samples, answers, strict=True):
+            if sample["label"] not in allowed:
+                raise DataError(
+                    f"{name_of(sample)} has label {sample['label']}, which is none of the {len(allowed)} classes that "
+                    "are told apart: labels must be in the numbering of the model's classes"
+                )
+            self.results.append(answer == sample["label"])
+
+    def compute_metrics(self, results: list[bool]) -> dict[str, float]:
+        """Return ``top1``, in [0, 100]."""
+        return {"top1": 100 * sum(results) / len(results)}
+
+
+def check_samples(samples: Iterable[Mapping[str, Any]], key: str) -> None:
+    """Refuse what would make an accuracy wrong without anybody's noticing.
+
+    Args:
+        samples: What the model said of each image, with the image's meta.
+        key: What it must have said.
+
+    Raises:
+        DataError: An image was replaced by another since it could not be read, has no label, or lacks ``key``.
+    """
+    for sample in samples:
+        if sample.get("corrupt"):
+            raise DataError(
+                f"an image of the validation set cannot be read: {sample['corrupt'][0]}; restore it (an accuracy over "
+                "other images would not be comparable)"
+            )
+        if "label" not in sample:
+            raise DataError(f"{name_of(sample)} has no label: use a data set that has them, such as LabelledFolder")
+        if key not in sample:
+            raise DataError(f"the model gives no '{key}', which this metric reads: use model type='LinearProbe'")
+
+
+def name_of(sample: Mapping[str, Any]) -> str:
+    """What to call an image in a message."""
+    return str(sample.get("img_path") or f"row {sample.get('row', '?')}")

@@ -1,0 +1,122 @@
+"""Which head of a linear probe is the best, and how good all of them are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from torch import Tensor
+
+from proteus.evaluation.metrics.classification import check_samples
+from proteus.models.classifiers import Head
+from proteus.registry import METRICS
+
+
+@dataclass(frozen=True)
+class ProbeGrid:
+    """The accuracy of each head of a grid.
+
+    Attributes:
+        heads: What the heads are.
+        accuracies: Of each, per cent.
+    """
+
+    heads: tuple[Head, ...]
+    accuracies: tuple[float, ...]
+
+    @property
+    def best(self) -> int:
+        """The position of the head of the highest accuracy; of several the first."""
+        return max(range(len(self.heads)), key=self.accuracies.__getitem__)
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rates: the rows of the table."""
+        return list(dict.fromkeys(head.lr for head in self.heads))
+
+    def columns(self) -> dict[str, list[float]]:
+        """By what heads read, the accuracy at each learning rate: the columns of the table."""
+        columns: dict[str, list[float]] = {}
+        for head, accuracy in zip(self.heads, self.accuracies, strict=True):
+            columns.setdefault(head.input_name, []).append(accuracy)
+        return columns
+
+    def table(self) -> str:
+        """The grid in Markdown, the best head bold."""
+        columns, best = self.columns(), self.heads[self.best]
+        lines = [f"| lr at batch 256 | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+        for row, rate in enumerate(self.rates):
+            cells = [
+                f"**{values[row]:.2f}**" if (name, rate) == (best.input_name, best.lr) else f"{values[row]:.2f}"
+                for name, values in columns.items()
+            ]
+            lines.append(f"| {rate:g} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def write(self, folder: str | Path, iteration: int) -> None:
+        """Write ``probe_grid.md`` and ``probe_grid.json``; ``iteration`` is that of the heads."""
+        best = self.heads[self.best]
+        title = f"Top-1 in per cent after {iteration:,} iterations; best: {best.name}, {self.accuracies[self.best]:.2f}"
+        Path(folder, "probe_grid.md").write_text(f"{title}\n\n{self.table()}\n", encoding="utf-8")
+        record = {
+            "iteration": iteration,
+            "best": self.accuracies[self.best],
+            "best_head": best.name,
+            "heads": [
+                {"name": head.name, **head._asdict(), "accuracy": accuracy}
+                for head, accuracy in zip(self.heads, self.accuracies, strict=True)
+            ],
+        }
+        Path(folder, "probe_grid.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+@METRICS.register_module()
+class ProbeAccuracy(BaseMetric):
+    """Top-1 accuracy in per cent of every head of a ``LinearProbe``; the best one's is the result (protocols C.1).
+
+    The table of all heads goes to the log.
+
+    Attributes:
+        grid: The latest table; on the main process alone.
+    """
+
+    default_prefix = "probe"
+
+    def __init__(self, **metric: Any) -> None:
+        super().__init__(**metric)
+        self.grid: ProbeGrid | None = None
+        self._heads: tuple[Head, ...] = ()
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Compare ``head_labels`` ``(H,)`` of each image with its ``label``; ``heads`` says what the heads are.
+
+        Raises:
+            DataError: An image could not be read, or has no label.
+        """
+        if not data_samples:
+            return
+        check_samples(data_samples, "head_labels")
+        self._heads = data_samples[0]["heads"]
+        answers: Tensor = torch.stack([sample["head_labels"] for sample in data_samples]).cpu()
+        labels = torch.tensor([sample["label"] for sample in data_samples])
+        # A bit for each head: this is what ranks send each other, for every image.
+        self.results += list(np.packbits((answers == labels[:, None]).numpy(), axis=1))
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Return ``best``, the accuracy of the best head in [0, 100], and ``best_head``, its position in the grid."""
+        right = np.unpackbits(np.stack(results), axis=1, count=len(self._heads))
+        self.grid = ProbeGrid(self._heads, tuple((100 * right.mean(axis=0)).tolist()))
+        best = self.grid.best
+        print_log(
+            f"top-1 in per cent of {len(results):,} images; the best head is {self._heads[best].name} with "
+            f"{self.grid.accuracies[best]:.2f}\n{self.grid.table()}",
+            logger="current",
+        )
+        return {"best": self.grid.accuracies[best], "best_head": best}

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from proteus.evaluation.metrics import TopOne
+from proteus.structures import DataError
+
+LOGITS = torch.tensor([[5.0, 1.0, 2.0, 0.0], [5.0, 1.0, 0.0, 2.0], [1.0, 4.0, 3.0, 2.0], [0.0, 9.0, 1.0, 2.0]])
+
+
+def samples(*labels: int) -> list[dict]:
+    return [
+        {"label": label, "logits": logits, "img_path": f"{i}.jpg", "corrupt": []}
+        for i, (label, logits) in enumerate(zip(labels, LOGITS, strict=False))
+    ]
+
+
+def test_all_classes() -> None:
+    metric = TopOne()
+    metric.process(None, samples(0, 0, 2, 1))
+    assert metric.evaluate(4) == {"accuracy/top1": 75.0}
+
+
+def test_a_restriction_to_some_classes() -> None:
+    metric = TopOne(classes=[3, 2])
+    # Among 2 and 3 the answers are 2, 3, 2, 3, whatever 0 and 1 score.
+    metric.process(None, samples(2, 3, 3, 3))
+    assert metric.evaluate(4) == {"accuracy/top1": 75.0}
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "words"),
+    [
+        ([2, 3], (2, 0), r"1\.jpg has label 0, which is none of the 2 classes"),
+        (None, (0, 4), r"1\.jpg has label 4, which is none of the 4 classes"),
+        ([2, 7], (2, 2), "names class 7, but the model has 4 classes"),
+    ],
+)
+def test_labels_in_another_numbering(classes: list[int] | None, labels: tuple[int, ...], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        TopOne(classes=classes).process(None, samples(*labels))
+
+
+def test_a_corrupt_image_is_no_right_answer() -> None:
+    sample = {**samples(0)[0], "corrupt": ["val/x.jpg (not an image file)"]}
+    with pytest.raises(DataError, match=r"val/x\.jpg"):
+        TopOne().process(None, [sample])
+
+
+@pytest.mark.parametrize("classes", [[], [1, 1], [-1]])
+def test_classes_that_make_no_sense(classes: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"TopOne\.classes="):
+        TopOne(classes=classes)
