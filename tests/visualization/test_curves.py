@@ -39,3 +39,24 @@ def test_the_picture_is_written(tmp_path) -> None:
 def test_a_run_without_scalars_is_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="LocalVisBackend"):
         draw_curves(tmp_path, tmp_path / "curves.png")
+
+
+def test_what_was_watched_is_drawn_below(tmp_path, monkeypatch) -> None:
+    write_scalars(tmp_path, "a", [{"iter": 1, "step": 1, "loss_token": 3.0}])
+    figures = {"relative_loss_token": 0.9, "effective_rank_cls_student": 8.0, "effective_rank_cls_teacher": 30.0}
+    lines = [
+        {"iteration": 0, **figures, "trained_on/knn_20": 12.0, "seconds": 1.0},
+        {"iteration": 5, **figures, "relative_loss_token": None, "trained_on/knn_20": 50.0, "seconds": 1.0},
+    ]
+    (tmp_path / "watch.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    drawn = {}
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.plot", lambda self, x, y, label, **style: drawn.update({label: (list(x), list(y))})
+    )
+    draw_curves(tmp_path, tmp_path / "curves.png")
+    assert drawn == {
+        "token": ([0], [0.9]),  # of the loss and of its share of the constant's; the second was not a number at 5
+        "cls student": ([0, 5], [8.0, 8.0]),
+        "cls teacher": ([0, 5], [30.0, 30.0]),
+        "k = trained on: 20": ([0, 5], [12.0, 50.0]),
+    }
