@@ -10,12 +10,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from proteus.apis.checks import check_batch, check_sizes, missing_files, paths, pipelines
 from proteus.apis.cli import as_config_error
-from proteus.apis.cost import GIB, StepCost, step_cost
+from proteus.apis.cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
 from proteus.checkpoints import locate
-from proteus.models import Distiller
+from proteus.models import Distiller, LinearProbe
 from proteus.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -51,11 +52,9 @@ def check(cfg: Config) -> str:
         model = build_without_memory(cfg.model)
         _build_training(cfg, model)
         images = {key: _build_loader(cfg[key], {entry.path for entry in missing}) for key in _LOADERS if cfg.get(key)}
-    cost = step_cost(model, cfg)
-    lines = [
-        f"{cfg.filename}: every key is known and every part was built",
-        *_report(cfg, cost),
-    ]
+    lines = [f"{cfg.filename}: every key is known and every part was built", *_describe(cfg, model)]
+    if cfg.get("train_cfg", {}).get("max_iters"):
+        lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
     lines += [_row(key, f"{count:,} images") for key, count in images.items() if count is not None]
     if missing:
         lines.append("missing on this machine, put there or point the key elsewhere with --cfg-options:")
@@ -64,7 +63,7 @@ def check(cfg: Config) -> str:
     return "\n".join(lines)
 
 
-def build_without_memory(config: Mapping[str, Any]) -> Distiller:
+def build_without_memory(config: Mapping[str, Any]) -> Any:
     """Build a model on the meta device; weight files that are there are read and compared, then let go."""
     config = copy.deepcopy(config)
     weights = _pop_checkpoints(config)
@@ -89,7 +88,7 @@ def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tupl
     return found
 
 
-def _build_training(cfg: Config, model: Distiller) -> None:
+def _build_training(cfg: Config, model: nn.Module) -> None:
     for config in [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", [])]:
         if config is not None:
             HOOKS.build(config)
@@ -131,10 +130,18 @@ def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
     return len(built)
 
 
-def _report(cfg: Config, cost: StepCost) -> list[str]:
+def _describe(cfg: Config, model: nn.Module) -> list[str]:
     batch = cfg.train_dataloader.batch_size
+    if isinstance(model, Distiller):
+        return _distiller_rows(step_cost(model, cfg), batch)
+    if isinstance(model, LinearProbe):
+        return _probe_rows(probe_cost(model, cfg))
+    return [_row("model", f"{_millions(sum(parameter.numel() for parameter in model.parameters()))}")]
+
+
+def _distiller_rows(cost: StepCost, batch: int) -> list[str]:
     gibs = [cost.memory(batch, low_precision) / GIB for low_precision in (True, False)]
-    lines = [
+    return [
         _row("teacher", f"{_millions(cost.teacher_parameters)}, {cost.teacher_flops / 1e9:.1f} GFLOPs per image"),
         _row("student", f"{_millions(cost.student_parameters)}, {cost.student_flops / 1e9:.1f} GFLOPs per image"),
         _row("trained", f"{_millions(cost.trained_parameters)}, student and distill heads"),
@@ -144,9 +151,18 @@ def _report(cfg: Config, cost: StepCost) -> list[str]:
             f"about {gibs[0]:.1f} GiB in bfloat16, {gibs[1]:.1f} in float32 (a process with {batch} images)",
         ),
     ]
-    if cfg.get("train_cfg", {}).get("max_iters"):
-        lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
-    return lines
+
+
+def _probe_rows(cost: ProbeCost) -> list[str]:
+    return [
+        _row(
+            "backbone",
+            f"{_millions(cost.backbone_parameters)}, frozen, {cost.backbone_flops / 1e9:.1f} GFLOPs per image",
+        ),
+        _row("trained", f"{_millions(cost.head_parameters)}, {cost.heads} linear heads"),
+        _row("heads", f"{cost.head_flops / 1e9:.2f} GFLOPs per image, forward and backward (2 a multiply-add)"),
+        _row("memory", f"{cost.memory / GIB:.1f} GiB of weights, gradients and momentum in float32"),
+    ]
 
 
 def _row(title: str, text: str) -> str:

@@ -13,7 +13,7 @@ from proteus.datasets.collate import smallest_batch
 
 CROPS = ("RandomResizedCrop", "CenterCrop")
 _MASKS = ("UniformMask", "BlockMask")
-_FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file")
+_FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
 
 
 class Missing(NamedTuple):
@@ -49,12 +49,13 @@ def check_batch(cfg: Config) -> None:
 
 
 def check_sizes(cfg: Config) -> None:
-    """Refuse crops and masks that are made for another student.
+    """Refuse crops and masks that are made for another student, or for another backbone of a classifier.
 
     Raises:
         ConfigError: Names both keys.
     """
-    student = cfg.model.get("student", {})
+    part = "backbone" if "student" not in cfg.model and "backbone" in cfg.model else "student"
+    student = cfg.model.get(part, {})
     guest = "." in str(student.get("type"))  # another toolbox's, which may take images of any size
     size, patch = student.get("img_size", None if guest else 224), student.get("patch_size", 14)
     size = size[0] if isinstance(size, (list, tuple)) else size
@@ -65,10 +66,10 @@ def check_sizes(cfg: Config) -> None:
         for position, step in enumerate(pipeline)
     ]
     for key, step in steps:
-        if size is not None and step["type"] in CROPS and step["size"] != size:
-            problems.append(f"{key}.size = {step['size']} ({step['type']}): model.student.img_size is {size}")
+        if size is not None and step["type"] in CROPS and step.get("size", size) != size:
+            problems.append(f"{key}.size = {step['size']} ({step['type']}): model.{part}.img_size is {size}")
         if step["type"] in _MASKS and step.get("patch_size", 14) != patch:
-            problems.append(f"{key}.patch_size = {step.get('patch_size', 14)}: model.student.patch_size is {patch}")
+            problems.append(f"{key}.patch_size = {step.get('patch_size', 14)}: model.{part}.patch_size is {patch}")
     if problems:
         raise ConfigError(problems, str(cfg.filename))
 

@@ -13,9 +13,10 @@ from proteus.apis.config import ConfigError
 from proteus.checkpoints import CheckpointError
 from proteus.engine.hooks import CorruptProxySetError
 from proteus.engine.runner import leave_processes
+from proteus.structures import DataError
 
 # Mistakes in what the user gave us; anything else is a fault of ours and shows its traceback.
-USER_ERRORS = (ConfigError, CheckpointError, CorruptProxySetError, FileNotFoundError)
+USER_ERRORS = (ConfigError, CheckpointError, CorruptProxySetError, DataError, FileNotFoundError)
 
 
 def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:

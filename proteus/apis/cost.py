@@ -1,4 +1,4 @@
-"""What a distillation step costs, found out without running it."""
+"""What a training step costs, found out without running it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from proteus.apis.checks import CROPS
-from proteus.models import Distiller
+from proteus.models import Distiller, LinearProbe
 
 GIB = 1024**3
 # Bytes that autograd keeps for an image under bfloat16 autocast over those in float32: the residual stream and the
@@ -84,6 +84,47 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
         student_flops=student_flops,
         step_flops=counter.get_total_flops() / count,
         activation_bytes=kept.bytes / count,
+    )
+
+
+@dataclass(frozen=True)
+class ProbeCost:
+    """Sizes of a linear probe and of one training step; FLOPs are per image.
+
+    Attributes:
+        backbone_parameters: Number of the frozen backbone's.
+        head_parameters: Number of all heads'.
+        heads: Number of heads.
+        backbone_flops: One forward pass of the backbone.
+        head_flops: Forward and backward of all heads.
+    """
+
+    backbone_parameters: int
+    head_parameters: int
+    heads: int
+    backbone_flops: float
+    head_flops: float
+
+    @property
+    def memory(self) -> float:
+        """Bytes of weights, and of the heads' gradients and momentum, in float32."""
+        return 4 * self.backbone_parameters + 12 * self.head_parameters
+
+
+def probe_cost(model: LinearProbe, cfg: Config) -> ProbeCost:
+    """Count one step of a linear probe on the meta device."""
+    size = getattr(model.backbone, "img_size", None) or _crop_size(cfg)
+    with FlopCounterMode(display=False) as counter:
+        tokens = model.tokens(torch.empty(1, 3, size, size, device="meta"))
+    backbone_flops = counter.get_total_flops()
+    with FlopCounterMode(display=False) as counter:
+        model.losses(tokens, torch.empty(1, dtype=torch.long, device="meta"))["loss_heads"].backward()
+    return ProbeCost(
+        backbone_parameters=_count(model.backbone),
+        head_parameters=_count(model.heads),
+        heads=len(model.heads_of_grid),
+        backbone_flops=backbone_flops,
+        head_flops=counter.get_total_flops(),
     )
 
 

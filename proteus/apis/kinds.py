@@ -19,6 +19,8 @@ import mmengine.visualization  # noqa: F401
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
+from proteus.registry import PROTOCOLS
+
 PACKAGES = {
     "mmseg": "onedl-mmsegmentation",
     "mmpretrain": "onedl-mmpretrain",
@@ -69,9 +71,12 @@ VIS_BACKEND = _kind("visualization backend", roots.VISBACKENDS, "save_dir")
 LOG_PROCESSOR = _kind("log processor", roots.LOG_PROCESSORS)
 WRAPPER = _kind("model wrapper", roots.MODEL_WRAPPERS, "module device_ids")
 INITIALIZER = _kind("weight initializer", roots.WEIGHT_INITIALIZERS, extra="override")
+PROTOCOL = _kind("protocol", PROTOCOLS)
+# A protocol knows where a labelled set is, which part of it is wanted, and how images are prepared.
+LABELLED_SET = _kind("dataset", roots.DATASETS, "data_root split")
 ALL = (
     MODEL, DATASET, TRANSFORM, SAMPLER, FUNCTION, HOOK, LOOP, OPTIM_WRAPPER, OPTIMIZER, CONSTRUCTOR, SCHEDULER, METRIC,
-    EVALUATOR, VISUALIZER, VIS_BACKEND, LOG_PROCESSOR, WRAPPER, INITIALIZER,
+    EVALUATOR, VISUALIZER, VIS_BACKEND, LOG_PROCESSOR, WRAPPER, INITIALIZER, PROTOCOL,
     _kind("task utility", roots.TASK_UTILS), _kind("inferencer", roots.INFERENCERS), _kind("runner", roots.RUNNERS),
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ from proteus.apis.places import Place, top_place
 from proteus.apis.validation import known_keys, unknown_key
 
 # Runner adds these where default_hooks does not name them; None leaves one out.
-_RUNNER_HOOKS = frozenset({"runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"})
+RUNNER_HOOKS = frozenset({"runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"})
 
 
 def merged(config: Config, overrides: Mapping[str, Any]) -> Config:
@@ -93,7 +93,7 @@ def _new_key(
     if known is not None:
         label, keys, kind = known
         return None if keys.open or key in keys.required else unknown_key(key, label, keys, kind)
-    if place is places.TOP["default_hooks"] and key in _RUNNER_HOOKS and value is None:
+    if place is places.TOP["default_hooks"] and key in RUNNER_HOOKS and value is None:
         return None
     if f"{here}.{key}.type" in overrides or (isinstance(value, Mapping) and "type" in value):
         return None

@@ -165,6 +165,8 @@ OPTIM_WRAPPER = Place(
 )
 SCHEDULER = Place((k.SCHEDULER,), strict=True)
 SCHEDULERS = replace(SCHEDULER, rest=SCHEDULER)  # a list, or one per optimizer under its name
+LABELLED_SET = Place((k.LABELLED_SET,), strict=True)
+PROTOCOL = Place((k.PROTOCOL,), strict=True, inner={"sets": Place(rest=LABELLED_SET), "pipeline": PIPELINE}, rest=PLAIN)
 _METRIC = Place((k.METRIC,), strict=True)
 EVALUATOR = Place((k.METRIC, k.EVALUATOR), strict=True, schema=_evaluator, inner={"metrics": _METRIC})
 _ENV = {
@@ -197,6 +199,7 @@ TOP: dict[str, Place] = {
     "auto_scale_lr": Place(schema=_fixed("auto_scale_lr", "enable base_batch_size")),
     "custom_imports": Place(schema=_call(import_modules_from_strings, label="custom_imports")),
     "tta_pipeline": PIPELINE,
+    "protocol": PROTOCOL,
 }
 # What MMEngine and the toolboxes read of a config beside the parameters of Runner.
 _READ_BESIDE = {

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from proteus.apis.checks import check_batch, check_files, check_sizes
 from proteus.apis.cli import as_config_error
+from proteus.apis.overrides import RUNNER_HOOKS
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
 
@@ -43,6 +44,7 @@ def test(cfg: Config, checkpoint: str | Path) -> dict[str, float]:
         CheckpointError: The checkpoint does not fit the config's model.
     """
     cfg.load_from, cfg.resume = str(checkpoint), False
+    _forget_first_weights(cfg)
     check_files(cfg, ("load_from", "model", "test_dataloader"))
     return build_runner(cfg).test()
 
@@ -52,6 +54,7 @@ def build_runner(cfg: Config) -> Runner:
     use_safe_checkpoints()
     prepare_processes(cfg)
     _scope_collate_functions(cfg)
+    _drop_hooks(cfg)
     with as_config_error(str(cfg.filename)):
         return Runner.from_cfg(cfg)
 
@@ -67,6 +70,20 @@ def use_bfloat16(cfg: Config) -> None:
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
     """Take the command line's folder, else the config's, else ``work_dirs/<config's name>``."""
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(cfg.filename).stem)
+
+
+def _forget_first_weights(cfg: Config) -> None:
+    # A classifier's checkpoint holds its backbone; the file that training started from need not be there any more.
+    backbone = cfg.model.get("backbone") or {}
+    if backbone.get("checkpoint"):
+        backbone["checkpoint"] = None
+
+
+def _drop_hooks(cfg: Config) -> None:
+    # Of its own hooks MMEngine drops those that are None; at another one it stops with an assertion.
+    for name in [name for name, hook in (cfg.get("default_hooks") or {}).items() if hook is None]:
+        if name not in RUNNER_HOOKS:
+            del cfg.default_hooks[name]
 
 
 def _scope_collate_functions(cfg: Config) -> None:

@@ -42,6 +42,22 @@ def test_crop_and_patches_are_the_students(cfg: Config) -> None:
     assert "pipeline[6].patch_size = 14: model.student.patch_size is 16" in message
 
 
+def test_the_crop_is_that_of_a_classifiers_backbone() -> None:
+    cfg = load_config("configs/linear_probe/vit-s.py")
+    check_sizes(cfg)
+    cfg.model.backbone.img_size = 448
+    with pytest.raises(ConfigError, match=r"size = 224 \(RandomResizedCrop\): model\.backbone\.img_size is 448"):
+        check_sizes(cfg)
+
+
+def test_feature_tables_are_files() -> None:
+    table = {"type": "FeatureTable", "features": "x.npy", "labels": "y.npy"}
+    assert [entry.path for entry in missing_files(Config({"train_dataloader": {"dataset": table}}))] == [
+        "x.npy",
+        "y.npy",
+    ]
+
+
 def test_missing_files_are_named_by_their_keys(cfg: Config, tmp_path: Path) -> None:
     names = {entry.key: entry.path for entry in missing_files(cfg)}
     assert names == {

@@ -5,8 +5,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from proteus.apis.cost import BFLOAT16_SHARE, StepCost, step_cost
-from proteus.models import Distiller
+from proteus.apis.cost import BFLOAT16_SHARE, ProbeCost, StepCost, probe_cost, step_cost
+from proteus.models import Distiller, LinearProbe
 
 SIZES = {"type": "ViT", "arch": "tiny", "img_size": 112, "depth": 3}
 MODEL = {
@@ -96,3 +96,15 @@ def test_no_masked_image() -> None:
         model = Distiller(**{**copy.deepcopy(MODEL), "objectives": {"token": {"type": "TokenObjective"}}})
     bare = step_cost(model, Config({"train_dataloader": {"batch_size": 4, "collate_fn": {"probability": 0.0}}}))
     assert bare.step_flops < bare.teacher_flops + 3.2 * bare.student_flops
+
+
+def test_a_linear_probe_by_hand() -> None:
+    with torch.device("meta"):
+        probe = LinearProbe({**SIZES, "embed_dim": 96, "num_heads": 3}, 10, layers=(1, 3), learning_rates=(0.1, 0.2))
+    cost = probe_cost(probe, Config({"train_dataloader": {"dataset": {}}}))
+    # Two heads of each input: one and three cls tokens, without and with the mean patch token.
+    weights = 2 * 10 * 96 * (1 + 2 + 3 + 4)
+    parameters = sum(parameter.numel() for parameter in probe.backbone.parameters())
+    assert cost == ProbeCost(parameters, weights + 8 * 10, 8, cost.backbone_flops, 2 * 2 * weights)
+    assert cost.backbone_flops == pytest.approx(vit_flops(96, 3, 64), rel=1e-3)
+    assert cost.memory == 4 * parameters + 12 * (weights + 80)

@@ -1,0 +1,36 @@
+# Logistic regression on frozen features (protocols C.2, C.6) on every set that is on disk:
+# tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols fine-grained
+protocol = dict(
+    type="FineGrained",
+    # Paper: 45 L2 constants in 1e-6...1e3, 500 iterations. Released: up to 1e5, 1000 iterations (recipe="code").
+    recipe="paper",
+    sets=dict(
+        aircraft=dict(type="Aircraft"),
+        caltech101=dict(type="Caltech101"),
+        cars=dict(type="Cars"),
+        cifar10=dict(type="CIFAR10"),
+        cifar100=dict(type="CIFAR100"),
+        dtd=dict(type="DTD"),
+        flowers=dict(type="Flowers102"),
+        food101=dict(type="Food101"),
+        pets=dict(type="Pets"),
+        sun397=dict(type="SUN397"),
+        voc2007=dict(type="VOC2007"),
+        cub=dict(type="CUB"),
+        # Not in the paper's average (table 17).
+        gtsrb=dict(type="GTSRB"),
+        country211=dict(type="Country211"),
+    ),
+    pipeline=[
+        dict(type="LoadImage"),
+        dict(type="Resize", size=224, interpolation="bicubic"),
+        dict(type="CenterCrop", size=224),
+        dict(type="ToTensor"),
+        dict(type="PackInputs"),
+    ],
+    # Released: CLIP's statistics for every backbone, though it was trained with ImageNet's. For a backbone with
+    # statistics of its own: --cfg-options protocol.mean=None protocol.std=None
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+default_scope = "proteus"

@@ -1,0 +1,174 @@
+"""Judge one backbone by several protocols and write a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from proteus.apis.config import ConfigError, load_config
+from proteus.apis.train import test, train
+from proteus.evaluation.feature_store import FeatureStore
+from proteus.evaluation.protocols import Bench, Outcome
+from proteus.evaluation.report import main_figure, write_report
+from proteus.models.backbones import BackboneSpec
+from proteus.models.backbones.features import probe
+from proteus.registry import PROTOCOLS
+
+CONFIGS = {
+    "knn": "knn/imagenet.py",
+    "linear": "linear_probe/protocol.py",
+    "linear-cached": "linear_probe/protocol_cached.py",
+    "fine-grained": "fine_grained/all.py",
+    "robustness": "robustness/all.py",
+}
+"""The config, below ``configs``, that each protocol's name stands for."""
+
+
+def protocol_configs(
+    names: Sequence[str],
+    configs: Path,
+    overrides: Mapping[str, Any] | None = None,
+    img_size: int = 224,
+    sets: Sequence[str] = (),
+) -> dict[str, Config]:
+    """Load the configs of protocols.
+
+    Args:
+        names: Names of :data:`CONFIGS`, or config files of one's own.
+        configs: The folder ``configs``.
+        overrides: Dotted keys and values, where there is one protocol.
+        img_size: Side of the images in pixels; what is resized before it is cropped keeps its proportion to the crop.
+        sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``) that take the place of the configs' sets.
+
+    Returns:
+        Configs by protocol.
+
+    Raises:
+        ConfigError: There is no such protocol, or a config or an override is wrong.
+    """
+    if overrides and len(names) > 1:
+        raise ConfigError(["they are of one config: name one protocol alone, with --protocols"], "--cfg-options")
+    own = {Path(folder).name: {"type": "ClassFolders", "data_root": str(Path(folder).resolve())} for folder in sets}
+    if len(own) < len(sets):
+        raise ConfigError([f"two of these folders have one name, which is a set's: {', '.join(sets)}"], "--sets")
+    loaded = {}
+    for name in names:
+        if name not in CONFIGS and not name.endswith(".py"):
+            raise ConfigError(
+                [f"{name!r} is none: write some of {', '.join(CONFIGS)}, or a config file"], "--protocols"
+            )
+        path = configs / CONFIGS[name] if name in CONFIGS else Path(name)
+        cfg = _load(path, img_size, overrides)
+        if "protocol" not in cfg:
+            raise ConfigError(["has no key 'protocol': it is no way of judging a backbone"], str(path))
+        if own and "sets" in cfg.protocol:
+            cfg.protocol.sets = own
+        loaded[name if name in CONFIGS else path.stem] = cfg
+    return loaded
+
+
+def evaluate(
+    spec: BackboneSpec,
+    configs: Mapping[str, Config],
+    data_root: Path,
+    out: Path,
+    img_size: int = 224,
+    cache: Path | None = None,
+    device: str | None = None,
+    batch_size: int = 64,
+    num_workers: int | None = None,
+) -> dict[str, Outcome]:
+    """Judge a backbone and write ``report.json``, ``report.md`` and ``report.png``.
+
+    What was found out already (in an earlier call with the same ``out``) is not worked out again, and the report is
+    the same as of an evaluation that was never interrupted.
+
+    Args:
+        spec: The backbone.
+        configs: From :func:`protocol_configs`.
+        data_root: Folder of the data sets.
+        out: Folder of the report.
+        img_size: As for :func:`protocol_configs`.
+        cache: Folder of features, which evaluations may share; ``out/features`` by default.
+        device: Where to compute; a GPU if there is one.
+        batch_size: Images encoded at once.
+        num_workers: Processes that read images.
+
+    Returns:
+        What each protocol found out.
+
+    Raises:
+        FileNotFoundError: There is no folder ``data_root``.
+    """
+    if not data_root.is_dir():
+        raise FileNotFoundError(f"--data-root {data_root}: no such folder")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    store = FeatureStore(cache or out / "features", spec, device, batch_size, num_workers)
+    about = describe(spec, device)
+    outcomes: dict[str, Outcome] = {}
+    for name, cfg in configs.items():
+        print(f"\n== {name}: {cfg.filename}", flush=True)
+        init_default_scope(cfg.get("default_scope", "proteus"))
+        bench = Bench(spec, store, data_root.resolve(), out, cfg, partial(_load, img_size=img_size), train, test)
+        outcomes[name] = PROTOCOLS.build(cfg.protocol).run(bench)
+        print("\n".join(lines(outcomes[name])), flush=True)
+        # After each one, so that what is known can be read while the others run.
+        write_report(out, spec, about, outcomes)
+    return outcomes
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """What a protocol found out, for the terminal."""
+    told = []
+    for title, row in outcome.rows.items():
+        figures = ", ".join(
+            f"{key} {value:.2f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+        )
+        told.append(
+            f"  {title:<16} {figures}" if main_figure(row) is not None else f"  {title:<16} {figures or 'done'}"
+        )
+    told += [f"  {title:<16} {value:.2f}" for title, value in outcome.summary.items()]
+    told += [f"  note: {note}" for note in outcome.notes]
+    told += [f"  {title:<16} FAILED: {reason}" for title, reason in outcome.failed.items()]
+    told += [f"  {title:<16} not on disk: {where}" for title, where in outcome.missing.items()]
+    return told
+
+
+def describe(spec: BackboneSpec, device: str) -> dict[str, Any]:
+    """What a report says of the backbone beside its name."""
+    with torch.device("meta"):
+        config = {key: value for key, value in spec.config.items() if key not in ("checkpoint", "init_cfg")}
+        model = BackboneSpec(spec.name, config, spec.mean, spec.std, spec.digest).build()
+    size = spec.config.get("img_size", 224)
+    return {
+        "width": probe(model, size).cls.shape[-1],
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "img_size": size,
+        "precision": "float16" if device.startswith("cuda") else "float32",
+    }
+
+
+def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None) -> Config:
+    cfg = load_config(path, dict(overrides or {}))
+    if img_size != 224:
+        cfg = Config(cfg.to_dict(), filename=cfg.filename)  # where a base's steps are used twice, they are two now
+        _resize(cfg._cfg_dict, img_size)
+    return cfg
+
+
+def _resize(value: Any, img_size: int) -> None:
+    """Fit what resizes and crops to another size of images than the protocols' 224 pixels."""
+    if isinstance(value, dict):
+        if value.get("type") in ("Resize", "CenterCrop", "RandomResizedCrop"):
+            value["size"] = round(value["size"] * img_size / 224)
+        for item in value.values():
+            _resize(item, img_size)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _resize(item, img_size)

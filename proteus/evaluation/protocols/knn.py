@@ -1,0 +1,56 @@
+"""k nearest neighbours on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proteus.evaluation.knn import knn_predict
+from proteus.evaluation.protocols.protocol import Bench, SetProtocol
+from proteus.evaluation.scores import mean_per_class, top1
+from proteus.registry import PROTOCOLS
+
+
+@PROTOCOLS.register_module()
+class KNN(SetProtocol):
+    """DINO's weighted k-NN: cosine similarity, votes weighted by ``exp(similarity / temperature)``.
+
+    Training and validation images vote on the test images.
+
+    Args:
+        ks: Numbers of neighbours, all from one search.
+        temperature: Of the votes' weights.
+        **judged: ``sets``, ``pipeline``, ``mean``, ``std``, as for :class:`SetProtocol`.
+    """
+
+    name = "knn"
+    title = "k-NN"
+    unit = "accuracy, %"
+
+    def __init__(self, ks: Sequence[int] = (10, 20), temperature: float = 0.07, **judged: Any) -> None:
+        super().__init__(**judged)
+        self.ks = tuple(ks)
+        self.temperature = temperature
+
+    def settings(self, bench: Bench) -> dict[str, Any]:
+        """Neighbours and temperature."""
+        return {"ks": self.ks, "temperature": self.temperature}
+
+    def judge(self, name: str, config: dict[str, Any], bench: Bench) -> dict[str, Any]:
+        """Judge one data set.
+
+        Raises:
+            ValueError: Its images have several labels each, or there are fewer of them than neighbours.
+        """
+        dataset = bench.split(config, "trainval").dataset
+        if dataset.metric == "map11":
+            raise ValueError(f"{dataset.title}: k-NN needs one label an image; take the set out of protocol.sets")
+        train, test = (self.table(name, config, part, bench) for part in ("trainval", "test"))
+        predicted = knn_predict(
+            train.cls, train.labels, test.cls, self.ks, self.temperature, dataset.num_classes, device=bench.store.device
+        )
+        if dataset.metric == "top1":
+            figures = {f"k = {k}": top1(predicted[k], test.labels) for k in self.ks}
+        else:
+            figures = {f"k = {k}": mean_per_class(predicted[k], test.labels, dataset.num_classes) for k in self.ks}
+        return {**figures, "metric": dataset.metric, "train": len(train.labels), "test": len(test.labels)}

@@ -1,0 +1,85 @@
+"""What a report says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from proteus.evaluation.protocols import Outcome
+from proteus.evaluation.report import targets, write_report
+from proteus.models.backbones import locate_backbone
+
+ABOUT = {"width": 384, "parameters": 22_000_000, "img_size": 224, "precision": "float32"}
+
+
+def outcomes() -> dict[str, Outcome]:
+    fine = Outcome(
+        "Logistic regression", "%", rows={"cub": {"test": 80.125, "metric": "top1"}}, summary={"average": 79.0}
+    )
+    fine.missing["dtd"] = "data/dtd should hold\nlabels/train1.txt"
+    fine.failed["cars"] = "cars_train_annos.mat is missing"
+    return {"fine-grained": fine, "knn": Outcome("k-NN", "accuracy, %")}
+
+
+def test_the_papers_figures_stand_beside_those_of_the_same_set(tmp_path: Path) -> None:
+    text = write_report(tmp_path, locate_backbone("random:tiny"), ABOUT, outcomes()).read_text()
+    head, cub, average = (
+        next(line for line in text.splitlines() if line.startswith(start))
+        for start in ("|  | test", "| cub", "| **average**")
+    )
+    columns = [cell.strip() for cell in head.split("|")]
+    dinov2, proteus = (columns.index(f"{method} ViT-S/14 (paper)") for method in ("DINOv2", "Proteus"))
+    assert [cell.strip() for cell in cub.split("|")][dinov2] == "87.50"
+    assert [cell.strip() for cell in average.split("|")][proteus] == "85.80"
+    assert "80.12" in cub
+    assert "- not on disk: dtd: data/dtd should hold labels/train1.txt" in text
+    assert "- failed: cars: cars_train_annos.mat is missing" in text
+
+
+def test_the_same_outcomes_give_the_same_files(tmp_path: Path) -> None:
+    spec = locate_backbone("random:tiny")
+    for name in ("a", "b"):
+        write_report(tmp_path / name, spec, ABOUT, outcomes())
+    for file in ("report.json", "report.md"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    content = json.loads((tmp_path / "a/report.json").read_text())
+    assert list(content["protocols"]) == ["fine-grained", "knn"]
+    assert content["protocols"]["fine-grained"]["rows"]["cub"]["test"] == 80.125
+    assert content["backbone"]["digest"] == spec.digest
+
+
+def test_the_picture_has_every_protocol_with_figures(tmp_path: Path) -> None:
+    spec = locate_backbone("random:tiny")
+    write_report(tmp_path, spec, ABOUT, outcomes())
+    one = Image.open(tmp_path / "report.png").size
+    more = outcomes()
+    more["knn"].rows["imagenet"] = {"k = 10": 70.0}
+    write_report(tmp_path, spec, ABOUT, more)
+    assert Image.open(tmp_path / "report.png").size[0] > one[0]
+
+
+def test_nothing_found_draws_nothing(tmp_path: Path) -> None:
+    text = write_report(tmp_path, locate_backbone("random:tiny"), ABOUT, {"knn": Outcome("k-NN", "%")}).read_text()
+    assert not (tmp_path / "report.png").exists()
+    assert "report.png" not in text
+
+
+def test_targets_are_the_papers() -> None:
+    """Tables 4 and 14 of the paper, by hand."""
+    small = {row["method"]: row for row in targets(384)}
+    assert small["Proteus"]["linear"] == {"imagenet": 81.8}
+    assert small["DINOv2"]["robustness"]["imagenet-c"] == 54.3
+    sets = {key: value for key, value in small["DINOv2"]["fine-grained"].items() if key != "average"}
+    assert len(sets) == 12
+    assert abs(sum(sets.values()) / 12 - small["DINOv2"]["fine-grained"]["average"]) < 0.06
+    assert {row["width"] for row in targets(100)} == {192, 384, 768, 1024}
+
+
+def test_each_average_is_that_of_its_sets() -> None:
+    for row in targets(0):
+        figures = dict(row["fine-grained"])
+        average = figures.pop("average")
+        sets = [value for name, value in figures.items() if name not in ("gtsrb", "country211")]
+        assert not sets or abs(sum(sets) / len(sets) - average) < 0.1, row

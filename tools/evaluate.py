@@ -1,0 +1,58 @@
+#!/usr/bin/env python
+"""Judge one backbone: k-NN, linear probe, fine-grained classification, robustness; a report at the end."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from proteus.apis.cli import run
+from proteus.apis.evaluate import CONFIGS, evaluate, protocol_configs
+from proteus.models.backbones import locate_backbone
+
+ROOT = Path(__file__).parents[1]
+
+
+def parse_args() -> Namespace:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--backbone",
+        required=True,
+        help="a weight file (student.safetensors, iter_375300.pth, dinov2_vits14_pretrain.pth, file.pth#ema), a model "
+        "of timm's (vit_small_patch14_dinov2.lvd142m), or random:NAME",
+    )
+    parser.add_argument("--arch", help="its name in timm, for a weight file that does not tell (CNNs)")
+    parser.add_argument("--download", action="store_true", help="fetch timm's weights if they are not on this machine")
+    parser.add_argument("--data-root", default="data", type=Path, help="folder of the data sets (default: data)")
+    parser.add_argument(
+        "--protocols",
+        default="knn,linear,fine-grained,robustness",
+        help=f"some of {', '.join(CONFIGS)}, or config files, with commas between (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sets", nargs="+", default=[], metavar="DIR", help="judge on these folders (DIR/train/CLASS, DIR/test/CLASS)"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
+    parser.add_argument("--cache", type=Path, help="folder of extracted features (default: <out>/features)")
+    parser.add_argument("--img-size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="images encoded at once (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="processes that read images")
+    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override config keys")
+    return parser.parse_args()
+
+
+def main(args: Namespace) -> int:
+    out = args.out or Path("work_dirs/evaluate") / args.backbone.replace("/", "-").replace(":", "-")
+    names = [name.strip() for name in args.protocols.split(",") if name.strip()]
+    configs = protocol_configs(names, ROOT / "configs", args.cfg_options, args.img_size, args.sets)
+    spec = locate_backbone(args.backbone, args.arch, args.img_size, args.download)
+    outcomes = evaluate(
+        spec, configs, args.data_root, out, args.img_size, args.cache, args.device, args.batch_size, args.workers
+    )
+    print(f"\n{out / 'report.md'}, report.json, report.png")
+    return 1 if any(outcome.failed for outcome in outcomes.values()) else 0
+
+
+if __name__ == "__main__":
+    run(main, parse_args())
