@@ -1,0 +1,70 @@
+"""Which protocols, on which sets, at which size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proteus.apis import ConfigError
+from proteus.apis.evaluate import CONFIGS, describe, protocol_configs
+from proteus.models.backbones import locate_backbone
+
+FOLDER = Path(__file__).parents[2] / "configs"
+
+
+def sizes(value: Any) -> list[int]:
+    if isinstance(value, dict):
+        own = [value["size"]] if value.get("type") in ("Resize", "CenterCrop", "RandomResizedCrop") else []
+        return own + [size for item in value.values() for size in sizes(item)]
+    return [size for item in value for size in sizes(item)] if isinstance(value, list) else []
+
+
+def test_another_size_of_images_reaches_every_transform_once() -> None:
+    cfg = protocol_configs(["linear"], FOLDER, img_size=112)["linear"].to_dict()
+    assert sizes(cfg["protocol"]) == [128, 112]
+    assert sizes(cfg["train_dataloader"]) == [112]
+    assert sizes(cfg["val_dataloader"]) == sizes(cfg["test_dataloader"]) == [128, 112]
+
+
+def test_folders_of_ones_own_take_the_place_of_the_configs_sets(tmp_path: Path) -> None:
+    loaded = protocol_configs(list(CONFIGS), FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "b")])
+    for name in ("knn", "linear", "linear-cached", "fine-grained"):
+        assert loaded[name].protocol.sets.to_dict() == {
+            key: {"type": "ClassFolders", "data_root": str(tmp_path / key)} for key in ("a", "b")
+        }
+    assert "sets" not in loaded["robustness"].protocol
+    with pytest.raises(ConfigError, match="one name"):
+        protocol_configs(["knn"], FOLDER, sets=["x/a", "y/a"])
+
+
+def test_a_config_of_ones_own_is_a_protocol_too(tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(f'_base_ = "{FOLDER / "knn/imagenet.py"}"\nprotocol = dict(ks=(5,))\n')
+    assert protocol_configs([str(own)], FOLDER)["mine"].protocol.ks == (5,)
+    with pytest.raises(ConfigError, match="no key 'protocol'"):
+        protocol_configs([str(FOLDER / "proteus/vit-s_dinov2-b.py")], FOLDER)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"protocol.temprature": 3}, "unknown key of KNN; did you mean 'temperature'"),
+        ({"protocol.sets.imagenet.type": "ImageNet1k"}, "did you mean 'ImageNet1K'"),
+        ({"protocol.pipeline.1.syze": 3}, "did you mean 'size'"),
+        ({"protocol.type": "KN"}, "no protocol 'KN'"),
+    ],
+)
+def test_a_wrong_key_is_told_with_the_nearest(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        protocol_configs(["knn"], FOLDER, change)
+
+
+def test_what_is_said_of_a_backbone_is_counted() -> None:
+    """ViT-Ti/16 at 224 px: 5.52 M parameters without its classifier (timm)."""
+    about = describe(locate_backbone("random:vit_tiny_patch16_224"), "cpu")
+    assert about["width"] == 192
+    assert round(about["parameters"] / 1e6, 2) == 5.52
+    assert about["precision"] == "float32"
+    assert describe(locate_backbone("random:resnet18"), "cuda")["width"] == 512
