@@ -111,7 +111,8 @@ def number_in(dataset: Any, paths: Sequence[str]) -> int:
     """
     if isinstance(dataset, Merge):
         return sum(number_in(member, paths) for member in dataset.members.values())
-    if not isinstance(dataset, ProxySet) or not len(dataset):
+    # One that makes its images (Single) or finds them in archives has no list of files.
+    if not isinstance(dataset, ProxySet) or not hasattr(dataset, "data_address"):
         return 0
     root = os.path.abspath(os.path.expanduser(dataset.data_root)) if dataset.data_root else ""
     # A set of a million files need not be gone through for files that lie elsewhere.
