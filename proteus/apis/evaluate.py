@@ -15,7 +15,7 @@ from proteus.apis.config import ConfigError, load_config
 from proteus.apis.train import test, train
 from proteus.evaluation.feature_store import FeatureStore
 from proteus.evaluation.protocols import Bench, Outcome
-from proteus.evaluation.report import main_figure, write_report
+from proteus.evaluation.report import main_figure, read_outcomes, write_report
 from proteus.models.backbones import BackboneSpec
 from proteus.models.backbones.features import probe
 from proteus.registry import PROTOCOLS
@@ -87,7 +87,8 @@ def evaluate(
     """Judge a backbone and write ``report.json``, ``report.md`` and ``report.png``.
 
     What was found out already (in an earlier call with the same ``out``) is not worked out again, and the report is
-    the same as of an evaluation that was never interrupted.
+    the same as of an evaluation that was never interrupted. Protocols of earlier calls that are not asked for now stay
+    in the report as they are, where they are of the same backbone.
 
     Args:
         spec: The backbone.
@@ -111,6 +112,7 @@ def evaluate(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     store = FeatureStore(cache or out / "features", spec, device, batch_size, num_workers)
     about = describe(spec, device)
+    earlier = read_outcomes(out, spec, about)
     outcomes: dict[str, Outcome] = {}
     for name, cfg in configs.items():
         print(f"\n== {name}: {cfg.filename}", flush=True)
@@ -119,7 +121,7 @@ def evaluate(
         outcomes[name] = PROTOCOLS.build(cfg.protocol).run(bench)
         print("\n".join(lines(outcomes[name])), flush=True)
         # After each one, so that what is known can be read while the others run.
-        write_report(out, spec, about, outcomes)
+        write_report(out, spec, about, {**earlier, **outcomes})
     return outcomes
 
 

@@ -43,6 +43,7 @@ def write_report(out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcom
     near = targets(int(about["width"]))
     backbone = {"name": spec.name, "digest": spec.digest, "note": spec.note, "mean": spec.mean, "std": spec.std}
     drawn = draw_report(spec.name, outcomes, near, out / "report.png")
+    outcomes = dict(sorted(outcomes.items()))
     content = {
         "backbone": {**backbone, "config": spec.config, **about},
         "protocols": {name: outcome.as_dict() for name, outcome in outcomes.items()},
@@ -56,6 +57,17 @@ def write_report(out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcom
         lines += ["![Each data set's figure, and the paper's for backbones of this width](report.png)", ""]
     _write(out / "report.md", "\n".join(lines))
     return out / "report.md"
+
+
+def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, Outcome]:
+    """What an earlier report in the same folder says of the same backbone at the same size."""
+    path = out / "report.json"
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if [content["backbone"].get(key) for key in ("digest", "img_size")] != [spec.digest, about["img_size"]]:
+        return {}
+    return {name: Outcome(**outcome) for name, outcome in content["protocols"].items()}
 
 
 def main_figure(row: Mapping[str, Any]) -> float | None:

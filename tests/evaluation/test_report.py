@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from proteus.evaluation.protocols import Outcome
-from proteus.evaluation.report import targets, write_report
+from proteus.evaluation.report import read_outcomes, targets, write_report
 from proteus.models.backbones import locate_backbone
 
 ABOUT = {"width": 384, "parameters": 22_000_000, "img_size": 224, "precision": "float32"}
@@ -64,6 +64,15 @@ def test_nothing_found_draws_nothing(tmp_path: Path) -> None:
     text = write_report(tmp_path, locate_backbone("random:tiny"), ABOUT, {"knn": Outcome("k-NN", "%")}).read_text()
     assert not (tmp_path / "report.png").exists()
     assert "report.png" not in text
+
+
+def test_an_earlier_report_is_read_again_if_it_is_of_the_same_backbone(tmp_path: Path) -> None:
+    spec = locate_backbone("random:tiny")
+    write_report(tmp_path, spec, ABOUT, outcomes())
+    assert read_outcomes(tmp_path, spec, ABOUT) == outcomes()
+    assert read_outcomes(tmp_path, locate_backbone("random:tiny:1"), ABOUT) == {}
+    assert read_outcomes(tmp_path, spec, {**ABOUT, "img_size": 112}) == {}
+    assert read_outcomes(tmp_path / "nowhere", spec, ABOUT) == {}
 
 
 def test_targets_are_the_papers() -> None:
