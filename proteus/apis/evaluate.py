@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 from proteus.apis.config import ConfigError, load_config
 from proteus.apis.train import test, train
-from proteus.evaluation.feature_store import FeatureStore
+from proteus.evaluation.frozen.feature_store import FeatureStore
 from proteus.evaluation.protocols import Bench, Outcome
 from proteus.evaluation.report import main_figure, read_outcomes, write_report
 from proteus.models.backbones import BackboneSpec

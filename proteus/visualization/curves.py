@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from proteus.evaluation.journal import read_journal
+from proteus.evaluation.watch.journal import read_journal
 
 
 def draw_curves(work_dir: str | Path, path: str | Path) -> Path:

@@ -18,11 +18,11 @@ from mmengine.runner import Runner
 
 from proteus.datasets import BlockMask, CorruptImageError, ProxySet, UniformMask
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
-from proteus.evaluation.during_distillation import compare_with_teacher, left_out, nearest_neighbour_accuracy
-from proteus.evaluation.journal import Journal
-from proteus.evaluation.kept_images import KeptImages, keep_images, number_in, spread
-from proteus.evaluation.labelled_images import LabelledImages
-from proteus.evaluation.undisturbed import undisturbed
+from proteus.evaluation.watch.during_distillation import compare_with_teacher, left_out, nearest_neighbour_accuracy
+from proteus.evaluation.watch.journal import Journal
+from proteus.evaluation.watch.kept_images import KeptImages, keep_images, number_in, spread
+from proteus.evaluation.watch.labelled_images import LabelledImages
+from proteus.evaluation.watch.undisturbed import undisturbed
 from proteus.models import Distiller
 from proteus.registry import HOOKS
 
@@ -54,7 +54,7 @@ class WatchHook(Hook):
     Args:
         interval: Iterations from one time to the next.
         images: Images at most that agreement, ranks and relative losses are of, at even distances in the set.
-        knn: Keys of :class:`~proteus.evaluation.labelled_images.LabelledImages`; None leaves k-NN out.
+        knn: Keys of :class:`~proteus.evaluation.watch.labelled_images.LabelledImages`; None leaves k-NN out.
         patches_per_image: Patches of each image that count for agreement and rank.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from proteus.datasets.fine_grained import fine_grained_sets
-from proteus.evaluation.logistic_regression import logistic_regression
+from proteus.evaluation.frozen.logistic_regression import logistic_regression
 from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
 

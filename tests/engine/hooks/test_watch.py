@@ -15,7 +15,7 @@ from runs import write_images
 from torch import nn
 
 from proteus.engine.hooks import CorruptProxySetError, WatchHook
-from proteus.evaluation.journal import read_journal
+from proteus.evaluation.watch.journal import read_journal
 
 Make = Callable[..., Runner]
 EMA = [{"type": "EMAHook", "momentum": 0.1}]

@@ -14,8 +14,8 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from proteus.evaluation.feature_store import FeatureStore
-from proteus.evaluation.logistic_regression import RECIPES
+from proteus.evaluation.frozen.feature_store import FeatureStore
+from proteus.evaluation.frozen.logistic_regression import RECIPES
 from proteus.evaluation.protocols import KNN, Bench, FineGrained, Outcome
 from proteus.models.backbones import locate_backbone
 

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 
 from proteus.evaluation.arrays import Array
-from proteus.evaluation.logistic_model import LogisticModel, check_engine, checked_split, constant_dimensions, fit_grid
+from proteus.evaluation.frozen.logistic_model import (
+    LogisticModel,
+    check_engine,
+    checked_split,
+    constant_dimensions,
+    fit_grid,
+)
 from proteus.evaluation.scores import map11, mean_per_class, top1
 
 Split: TypeAlias = tuple[Array, Array]

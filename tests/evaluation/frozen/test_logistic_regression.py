@@ -9,8 +9,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from proteus.evaluation.logistic_model import fit
-from proteus.evaluation.logistic_regression import RECIPES, LogisticResult, Recipe, Split, logistic_regression
+from proteus.evaluation.frozen.logistic_model import fit
+from proteus.evaluation.frozen.logistic_regression import RECIPES, LogisticResult, Recipe, Split, logistic_regression
 from proteus.evaluation.scores import map11, mean_per_class
 
 CLASSES, WIDTH = 4, 12

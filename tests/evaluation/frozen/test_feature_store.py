@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from proteus.datasets.transforms import CorruptImageError
-from proteus.evaluation.feature_store import FeatureStore, Split, open_split
+from proteus.evaluation.frozen.feature_store import FeatureStore, Split, open_split
 from proteus.models.backbones import BackboneSpec, locate_backbone
 
 PIPELINE = [
@@ -93,7 +93,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
 ) -> None:
     folder = classes()
     whole = np.array(store_of(tmp_path / "whole").table(split_of(folder), "s").features)
-    monkeypatch.setattr("proteus.evaluation.feature_store._SECONDS_BETWEEN_MARKS", 0.0)
+    monkeypatch.setattr("proteus.evaluation.frozen.feature_store._SECONDS_BETWEEN_MARKS", 0.0)
     damaged = folder / "train/class1/05.png"
     content = damaged.read_bytes()
     damaged.write_bytes(content[:50])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from proteus.evaluation.undisturbed import undisturbed
+from proteus.evaluation.watch.undisturbed import undisturbed
 
 
 def states() -> tuple[object, ...]:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proteus.evaluation.constant_predictor import RelativeLoss
-from proteus.evaluation.effective_rank import effective_rank
-from proteus.evaluation.kept_images import KeptImages, spread
-from proteus.evaluation.knn import knn_predict
+from proteus.evaluation.frozen.knn import knn_predict
 from proteus.evaluation.metrics import centred_cosine
 from proteus.evaluation.scores import top1
+from proteus.evaluation.watch.constant_predictor import RelativeLoss
+from proteus.evaluation.watch.effective_rank import effective_rank
+from proteus.evaluation.watch.kept_images import KeptImages, spread
 from proteus.models import Distiller
 from proteus.models.objectives import Views
 from proteus.structures import Features

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from proteus.evaluation.constant_predictor import RelativeLoss, compared_tokens
+from proteus.evaluation.watch.constant_predictor import RelativeLoss, compared_tokens
 from proteus.models import Objective, Views
 from proteus.models.objectives import FeatureObjective, LabelObjective, PatchObjective, TokenObjective
 from proteus.structures import Features

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from proteus.evaluation.journal import Journal, read_journal
+from proteus.evaluation.watch.journal import Journal, read_journal
 
 
 def test_a_resumed_run_goes_on_without_doubled_lines(tmp_path: Path) -> None:

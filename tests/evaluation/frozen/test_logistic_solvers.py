@@ -6,8 +6,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.func import grad
 
-from proteus.evaluation import logistic_solvers
-from proteus.evaluation.logistic_solvers import OnFit, Solution, _CrossEntropy, solve_with_sklearn, solve_with_torch
+from proteus.evaluation.frozen import logistic_solvers
+from proteus.evaluation.frozen.logistic_solvers import (
+    OnFit,
+    Solution,
+    _CrossEntropy,
+    solve_with_sklearn,
+    solve_with_torch,
+)
 
 CONSTANTS = (1e-4, 1e-2, 1.0, 1e2, 1e4)
 IMAGES, WIDTH, CLASSES = 300, 20, 5

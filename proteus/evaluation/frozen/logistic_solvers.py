@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from proteus.evaluation.batched_lbfgs import minimise
+from proteus.evaluation.frozen.batched_lbfgs import minimise
 
 OnFit = Callable[[int], None]  # called with the number of fits finished
 # Elements of one block of logits: on a CPU small enough to stay in its cache, on a GPU large enough to fill it.

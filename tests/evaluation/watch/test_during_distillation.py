@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from proteus.evaluation.during_distillation import compare_with_teacher, left_out, nearest_neighbour_accuracy
-from proteus.evaluation.effective_rank import effective_rank
-from proteus.evaluation.kept_images import KeptImages
 from proteus.evaluation.metrics import TeacherAgreement
+from proteus.evaluation.watch.during_distillation import compare_with_teacher, left_out, nearest_neighbour_accuracy
+from proteus.evaluation.watch.effective_rank import effective_rank
+from proteus.evaluation.watch.kept_images import KeptImages
 from proteus.models import Distiller
 
 SIZE = {"type": "ViT", "arch": "tiny", "img_size": 56, "patch_size": 14, "depth": 2, "interpolate_offset": 0.0}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from proteus.evaluation.arrays import Array, checked_features, checked_labels, checked_marks, to_numpy
-from proteus.evaluation.logistic_solvers import OnFit, Solution, solve_with_sklearn, solve_with_torch
+from proteus.evaluation.frozen.logistic_solvers import OnFit, Solution, solve_with_sklearn, solve_with_torch
 
 ENGINES = ("auto", "torch", "sklearn")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}

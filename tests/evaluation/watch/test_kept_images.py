@@ -8,7 +8,7 @@ from PIL import Image
 from runs import write_images
 
 from proteus.datasets import CorruptImageError, ImageFolder, Merge, UniformMask
-from proteus.evaluation.kept_images import keep_images, number_in, spread
+from proteus.evaluation.watch.kept_images import keep_images, number_in, spread
 
 STEPS = [
     {"type": "proteus.LoadImage"},

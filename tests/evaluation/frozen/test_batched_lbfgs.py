@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from proteus.evaluation.batched_lbfgs import minimise
+from proteus.evaluation.frozen.batched_lbfgs import minimise
 
 
 class Valleys:

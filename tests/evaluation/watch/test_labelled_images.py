@@ -7,7 +7,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from proteus.datasets import ImageFolder, LabelledFolder
-from proteus.evaluation.labelled_images import LabelledImages
+from proteus.evaluation.watch.labelled_images import LabelledImages
 
 PIPELINE = Compose([{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")])
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from proteus.evaluation.knn import knn_predict
+from proteus.evaluation.frozen.knn import knn_predict
 
 CLASSES = 6
 
@@ -122,7 +122,7 @@ def test_features_that_do_not_fit_in_memory(tmp_path: Path) -> None:
     program = """
 import resource, sys
 import numpy as np, torch
-from proteus.evaluation.knn import knn_predict
+from proteus.evaluation.frozen.knn import knn_predict
 train = np.load(sys.argv[1], mmap_mode="r")
 knn_predict(train[:999], np.arange(999), train[:9])
 taken = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024

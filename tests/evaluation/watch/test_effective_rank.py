@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from proteus.evaluation.effective_rank import effective_rank
+from proteus.evaluation.watch.effective_rank import effective_rank
 
 
 def test_an_even_spread_over_r_directions_is_r() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.dataset import Compose
 
 from proteus.datasets import ImageFolder, LabelledFolder, ProxySet
-from proteus.evaluation.kept_images import KeptImages, keep_images, spread
+from proteus.evaluation.watch.kept_images import KeptImages, keep_images, spread
 
 # WordNet ids, which ImageNet's folders are called by.
 _WORDNET = re.compile(r"n\d{8}$")
