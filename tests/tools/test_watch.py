@@ -8,7 +8,7 @@ import pytest
 import torch
 from runs import options, tool, trained, weights
 
-from proteus.evaluation.journal import read_journal
+from proteus.evaluation.watch.journal import read_journal
 
 pytestmark = pytest.mark.slow
 
