@@ -10,6 +10,10 @@ from proteus.apis.cli import add_config_arguments, run
 def parse_args() -> Namespace:
     parser = add_config_arguments(ArgumentParser(description=__doc__))
     parser.add_argument("checkpoint", help="training checkpoint, such as work_dirs/<config>/iter_10000.pth")
+    parser.add_argument(
+        "--show-dir", metavar="DIR", help="write a picture of each prediction beside the ground truth (dense configs)"
+    )
+    parser.add_argument("--tta", action="store_true", help="average over the views of the config's tta_pipeline")
     return parser.parse_args()
 
 
@@ -17,7 +21,7 @@ def main(args: Namespace) -> int:
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.work_dir)
     cfg.launcher = args.launcher
-    test(cfg, args.checkpoint)
+    test(cfg, args.checkpoint, show_dir=args.show_dir, tta=args.tta)
     return 0
 
 

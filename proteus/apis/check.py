@@ -15,7 +15,9 @@ from torch import nn
 from proteus.apis.checks import check_batch, check_sizes, missing_files, paths, pipelines
 from proteus.apis.cli import as_config_error
 from proteus.apis.cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
+from proteus.apis.dense import check_dense
 from proteus.checkpoints import locate
+from proteus.engine.hooks import check_widths
 from proteus.models import Distiller, LinearProbe
 from proteus.registry import (
     DATA_SAMPLERS,
@@ -47,9 +49,11 @@ def check(cfg: Config) -> str:
     init_default_scope(cfg.get("default_scope", "proteus"))
     check_batch(cfg)
     check_sizes(cfg)
+    check_dense(cfg)
     missing = missing_files(cfg)
     with as_config_error(str(cfg.filename)):
         model = build_without_memory(cfg.model)
+        check_widths(model)
         _build_training(cfg, model)
         images = {key: _build_loader(cfg[key], {entry.path for entry in missing}) for key in _LOADERS if cfg.get(key)}
     lines = [f"{cfg.filename}: every key is known and every part was built", *_describe(cfg, model)]
@@ -92,6 +96,8 @@ def _build_training(cfg: Config, model: nn.Module) -> None:
     for config in [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", [])]:
         if config is not None:
             HOOKS.build(config)
+    if cfg.get("show_hook"):
+        HOOKS.build({**cfg.show_hook, "out_dir": "shown"})
     if cfg.get("log_processor"):
         LOG_PROCESSORS.build({"type": "LogProcessor", **cfg.log_processor})
     for evaluator in (cfg.get("val_evaluator"), cfg.get("test_evaluator")):
@@ -136,7 +142,10 @@ def _describe(cfg: Config, model: nn.Module) -> list[str]:
         return _distiller_rows(step_cost(model, cfg), batch)
     if isinstance(model, LinearProbe):
         return _probe_rows(probe_cost(model, cfg))
-    return [_row("model", f"{_millions(sum(parameter.numel() for parameter in model.parameters()))}")]
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    rows = [_row("model", _millions(sum(count for count, _ in counts)))]
+    trained = sum(count for count, train in counts if train)
+    return rows if all(train for _, train in counts) else [*rows, _row("trained", _millions(trained))]
 
 
 def _distiller_rows(cost: StepCost, batch: int) -> list[str]:

@@ -96,9 +96,11 @@ def missing_files(cfg: Config) -> list[Missing]:
 
 
 def pipelines(dataset: Mapping[str, Any], key: str = "dataset") -> Iterator[tuple[str, Sequence[Any]]]:
-    """Yield the key and the steps of each pipeline of a dataset's config, and of the sets that it is merged from."""
+    """Yield the key and the steps of each pipeline of a dataset's config, and of the sets that it holds."""
     if dataset.get("pipeline"):
         yield f"{key}.pipeline", dataset["pipeline"]
+    if isinstance(dataset.get("dataset"), Mapping):  # a set around another toolbox's
+        yield from pipelines(dataset["dataset"], f"{key}.dataset")
     inner = dataset.get("datasets")
     for name, member in inner.items() if isinstance(inner, Mapping) else ():
         if member is not None:

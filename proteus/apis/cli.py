@@ -40,10 +40,16 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
     try:
         status = main(arguments)
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
     leave_processes(status or 0)
     sys.exit(status)
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, without the traceback that torch puts before it if it was raised in a loader's worker."""
+    text = str(error)
+    return text.rpartition(f"{type(error).__name__}: ")[2].strip() if text.startswith("Caught ") else text
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from mmengine.registry import Registry
 from proteus.registry import PROTOCOLS
 
 PACKAGES = {
-    "mmseg": "onedl-mmsegmentation",
+    "mmseg": "--no-deps onedl-mmcv onedl-mmsegmentation` and `pip install ftfy regex prettytable",
     "mmpretrain": "onedl-mmpretrain",
     "mmcv": "onedl-mmcv",
     "mmengine": "onedl-mmengine",
@@ -57,6 +57,7 @@ SAMPLER = _kind("data sampler", roots.DATA_SAMPLERS, "dataset seed")
 BATCH_SAMPLER = _kind("batch sampler", roots.DATA_SAMPLERS, "sampler batch_size")
 FUNCTION = _kind("function", roots.FUNCTIONS)
 HOOK = _kind("hook", roots.HOOKS, extra="priority")
+SHOW_HOOK = _kind("hook", roots.HOOKS, "out_dir", "priority")  # the folder is tools/test.py's --show-dir
 LOOP = _kind("loop", roots.LOOPS, "runner dataloader evaluator")
 OPTIM_WRAPPER = _kind("optimizer wrapper", roots.OPTIM_WRAPPERS, extra="constructor paramwise_cfg")
 OPTIMIZER = _kind("optimizer", roots.OPTIMIZERS, "params model_params")

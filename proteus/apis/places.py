@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from proteus.apis import kinds as k
 from proteus.apis.signatures import Keys, keys_of
 
+_LAYER_KEY = re.compile(r"(^|_)(norm|act|conv|padding|upsample|dcn|plugin)_cfg$")
 Schema = Callable[[Mapping[str, Any]], tuple[str, Keys] | None]
 
 
@@ -71,7 +72,7 @@ class Place:
             return PLAIN
         if key.endswith("dataloader") and isinstance(value, Mapping) and "dataset" in value and "type" not in value:
             return DATALOADER
-        if re.search(r"(^|_)(norm|act|conv|padding|upsample|dcn|plugin)_cfg$", key):
+        if _LAYER_KEY.search(key):
             return LAYER
         return self if self.keep else self.rest or PART
 
@@ -190,6 +191,7 @@ TOP: dict[str, Place] = {
     "test_evaluator": EVALUATOR,
     "default_hooks": Place(rest=HOOK),
     "custom_hooks": HOOK,
+    "show_hook": Place((k.SHOW_HOOK,), strict=True),
     "visualizer": Place((k.VISUALIZER,), strict=True),
     "vis_backends": VIS_BACKEND,
     "log_processor": Place((k.LOG_PROCESSOR,), schema=_call(LogProcessor)),
@@ -215,4 +217,6 @@ def top_place(key: str) -> Place:
         return TOP[key]
     if key.endswith("pipeline"):
         return TRANSFORM
+    if _LAYER_KEY.search(key):  # a variable of mmseg's configs, used further down
+        return LAYER
     return PLAIN if key in KNOWN else PART

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from proteus.apis.checks import check_batch, check_files, check_sizes
 from proteus.apis.cli import as_config_error
+from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.apis.overrides import RUNNER_HOOKS
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
@@ -24,28 +25,47 @@ def train(cfg: Config) -> Runner:
         CheckpointError: Weights are unsafe, or made for another model.
         FileNotFoundError: A proxy set is empty.
         CorruptProxySetError: Too many images could not be read.
+        DataError: Images and annotations do not fit.
     """
     check_batch(cfg)
     check_sizes(cfg)
+    check_dense(cfg)
     check_files(cfg, ("model", "train_dataloader", "val_dataloader"))
     runner = build_runner(cfg)
     runner.train()
     return runner
 
 
-def test(cfg: Config, checkpoint: str | Path) -> dict[str, float]:
+def test(
+    cfg: Config,
+    checkpoint: str | Path,
+    show_dir: str | Path | None = None,  # noqa: PT028 (it is no test of pytest's)
+    tta: bool = False,  # noqa: PT028
+) -> dict[str, float]:
     """Compute a config's test metrics for a checkpoint.
+
+    Args:
+        cfg: The config.
+        checkpoint: A training checkpoint.
+        show_dir: Folder for a picture of each image, drawn by the config's ``show_hook``.
+        tta: Average over the views of the config's ``tta_pipeline``, with its ``tta_model``.
 
     Returns:
         The metrics by name.
 
     Raises:
-        ConfigError: A file is missing.
+        ConfigError: A file is missing, or the config does not know pictures or views.
         CheckpointError: The checkpoint does not fit the config's model.
+        DataError: Images and annotations do not fit.
     """
     cfg.load_from, cfg.resume = str(checkpoint), False
     _forget_first_weights(cfg)
+    check_dense(cfg)
     check_files(cfg, ("load_from", "model", "test_dataloader"))
+    if tta:
+        use_tta(cfg)
+    if show_dir is not None:
+        show_in(cfg, show_dir)
     return build_runner(cfg).test()
 
 
@@ -53,6 +73,7 @@ def build_runner(cfg: Config) -> Runner:
     """Build MMEngine's runner for this process, on any number of processes, with or without GPUs."""
     use_safe_checkpoints()
     prepare_processes(cfg)
+    batch_norm_for_cpus(cfg)
     _scope_collate_functions(cfg)
     _drop_hooks(cfg)
     with as_config_error(str(cfg.filename)):
@@ -62,7 +83,7 @@ def build_runner(cfg: Config) -> Runner:
 def use_bfloat16(cfg: Config) -> None:
     """Autocast to bfloat16, whatever the device and whatever the config says."""
     wrapper = cfg.optim_wrapper
-    wrapper.type = "AutocastOptimWrapper"
+    wrapper.type = "proteus.AutocastOptimWrapper"
     wrapper.dtype = "bfloat16"
     wrapper.pop("loss_scale", None)
 

@@ -13,6 +13,7 @@ from proteus.engine.optim import (
     DeiTCosineLR,
     LayerDecayConstructor,
     MergedGroupsConstructor,
+    OneCycleLR,
     ProbeConstructor,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "ExportStudentHook",
     "LayerDecayConstructor",
     "MergedGroupsConstructor",
+    "OneCycleLR",
     "ProbeConstructor",
     "SeedEachStepHook",
     "StrictCheckpointHook",

@@ -1,7 +1,24 @@
 """Backbones, teachers, heads, losses, objectives, the distiller that owns them, and classifiers."""
 
-from proteus.models.backbones import AdaptedBackbone, DenseViT, TimmBackbone, ViT, build_backbone
+from proteus.models.backbones import (
+    AdaptedBackbone,
+    DenseTimm,
+    DenseViT,
+    ReleasedDenseViT,
+    TimmBackbone,
+    ViT,
+    build_backbone,
+)
 from proteus.models.classifiers import ClassifierDataPreprocessor, LinearProbe, ProbeDataPreprocessor
+from proteus.models.depth import (
+    DepthDataPreprocessor,
+    DepthEstimator,
+    DepthFlipTTA,
+    DPTDepthHead,
+    GradientLoss,
+    SigLoss,
+    SiLogLoss,
+)
 from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor
 from proteus.models.heads import ClassHead, DistillHead, LinearClassifier
 from proteus.models.inheritance import WeightSelection
@@ -24,11 +41,17 @@ __all__ = [
     "ClassifierDataPreprocessor",
     "CosineLoss",
     "CrossEntropyLoss",
+    "DPTDepthHead",
+    "DenseTimm",
     "DenseViT",
+    "DepthDataPreprocessor",
+    "DepthEstimator",
+    "DepthFlipTTA",
     "DistillDataPreprocessor",
     "DistillHead",
     "Distiller",
     "FeatureObjective",
+    "GradientLoss",
     "HardLogitsLoss",
     "LabelObjective",
     "LinearClassifier",
@@ -40,6 +63,9 @@ __all__ = [
     "Objective",
     "PatchObjective",
     "ProbeDataPreprocessor",
+    "ReleasedDenseViT",
+    "SiLogLoss",
+    "SigLoss",
     "SmoothL1Loss",
     "SoftLogitsLoss",
     "Teacher",

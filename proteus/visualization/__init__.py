@@ -1,7 +1,9 @@
 """Pictures: what the teacher sees, what the student sees, and how the run went."""
 
 from proteus.visualization.curves import draw_curves
+from proteus.visualization.depth_map import draw_depth_map
 from proteus.visualization.pca import PCA, draw_pca
 from proteus.visualization.probe_grid import draw_probe_grid
+from proteus.visualization.segmentation import draw_segmentation
 
-__all__ = ["PCA", "draw_curves", "draw_pca", "draw_probe_grid"]
+__all__ = ["PCA", "draw_curves", "draw_depth_map", "draw_pca", "draw_probe_grid", "draw_segmentation"]

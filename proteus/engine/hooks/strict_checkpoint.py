@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.checkpoints import check_fit
@@ -25,5 +25,7 @@ class StrictCheckpointHook(Hook):
         Raises:
             CheckpointError: Something is missing, left over, or of another shape.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model: Any = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         check_fit(model.state_dict(), checkpoint.get("state_dict", checkpoint), runner._load_from or "the checkpoint")

@@ -29,7 +29,9 @@ class ThroughputHook(Hook):
         """Record this iteration's figures; the log processor averages them."""
         hub = runner.message_hub
         seconds = max(hub.get_scalar("train/time").current(), 1e-9)
-        images = len(data_batch["metas"]) * get_world_size()
+        # mmseg's batches have no "metas".
+        images = len(next(data_batch[key] for key in ("metas", "inputs", "images") if key in data_batch))
+        images *= get_world_size()
         hub.update_scalar("train/images_per_s", images / seconds)
         hub.update_scalar("train/data_wait", hub.get_scalar("train/data_time").current() / seconds)
         if not torch.cuda.is_available():

@@ -1,7 +1,9 @@
 """Image -> ``Features``."""
 
 from proteus.models.backbones.adapter import AdaptedBackbone, build_backbone
+from proteus.models.backbones.dense_timm import DenseTimm
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
+from proteus.models.backbones.released_vit import ReleasedDenseViT
 from proteus.models.backbones.spec import BackboneSpec, locate_backbone
 from proteus.models.backbones.timm_backbone import TimmBackbone
 from proteus.models.backbones.vit import DenseViT, ViT
@@ -9,7 +11,9 @@ from proteus.models.backbones.vit import DenseViT, ViT
 __all__ = [
     "AdaptedBackbone",
     "BackboneSpec",
+    "DenseTimm",
     "DenseViT",
+    "ReleasedDenseViT",
     "TimmBackbone",
     "ViT",
     "build_backbone",

@@ -48,7 +48,7 @@ def settings(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, tu
 
 
 def test_every_parameter_by_hand() -> None:
-    model = Classifier(DenseViT(out_indices=(0, 2), mask_token=True, reg_tokens=2, **SIZE))
+    model = Classifier(DenseViT(out_indices=(0, 2), final_norm=True, mask_token=True, reg_tokens=2, **SIZE))
     found = settings(model, build(model, **RELEASED))
     assert found.keys() == dict(model.named_parameters()).keys()
     # Three blocks: layers 0 to 4, so that the embedding has 0.5 ** 4.

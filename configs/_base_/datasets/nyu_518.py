@@ -1,0 +1,53 @@
+# NYU-Depth V2 at 518 px as the released code prepares it (protocols C.4): 24,231 pairs to train on, 654 to test.
+train_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="LoadDepth"),
+    # Released: 16-bit millimetres are written into the 8-bit image and wrap around. wrap=False paints depth as grey.
+    dict(type="CutDepth", prob=0.25, wrap=True),
+    dict(type="DepthRandomFlip", prob=0.5),
+    dict(type="DepthRandomResize", scale=(770, 512), ratio_range=(0.8, 1.5)),
+    dict(type="DepthRandomCrop", size=518),
+    dict(type="RandomBrightnessContrast", prob=0.5),
+    dict(type="RandomGamma", prob=0.5),
+    dict(type="HueSaturationValue", prob=0.5),
+    dict(type="ToTensor"),
+    # With 0 after normalisation; the depth there is 0, which never counts.
+    dict(type="DepthPad", size=518, fill=0.5),
+    dict(type="PackDepth"),
+]
+test_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="LoadDepth"),
+    # The image alone: the ground truth stays 480x640.
+    dict(type="ResizeImage", scale=(2044, 518)),
+    dict(type="ToTensor"),
+    dict(type="PackDepth"),
+]
+
+train_dataloader = dict(
+    # 4 x 4 = 16.
+    batch_size=4,
+    num_workers=4,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type="ProxySampler"),
+    collate_fn=dict(type="depth_collate"),
+    dataset=dict(type="NYUDepth", data_root="data/nyu", split="train", depth_scale=1000, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="depth_collate"),
+    dataset=dict(type="NYUDepth", data_root="data/nyu", split="test", depth_scale=1000, pipeline=test_pipeline),
+)
+# silog as mmseg computes it; predictions are not clamped.
+val_evaluator = dict(
+    type="DepthMetric", min_depth=1e-3, max_depth=10.0, crop="eigen", clamp=False, silog_lambda=0.5, silog_scale=1.0
+)
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+# tools/test.py --tta: the mirror image counts as well, which test_cfg.mode has already seen to here.
+tta_model = dict(type="DepthFlipTTA")
+tta_pipeline = test_pipeline

@@ -1,0 +1,34 @@
+# A ViT at 518 px under DPT's head, as the released code has it (protocols C.4).
+model = dict(
+    type="DepthEstimator",
+    # (x - 127.5) / 127.5, whatever the backbone was distilled with (ImageNet's mean and std).
+    data_preprocessor=dict(type="DepthDataPreprocessor", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    backbone=dict(
+        type="DenseViT",
+        patch_size=14,
+        # The positions of 224 px are interpolated once, when the weights are loaded.
+        img_size=518,
+        init_values=1.0,
+        drop_path_rate=0.1,
+        out_indices=(3, 5, 7, 11),
+        final_norm=False,
+    ),
+    decode_head=dict(
+        type="DPTDepthHead",
+        channels=256,
+        readout_type="project",
+        norm="SyncBN",
+        output="linear",
+        dropout_ratio=0.1,
+        # Released: training starts from depths around 0. For short runs: a typical depth, 2.5.
+        initial_depth=0.0,
+        # Released: predictions are not clamped.
+        max_depth=None,
+        # Released: truth of any depth counts, and there is no gradient loss. To add one:
+        # loss_decode=[dict(type="SiLogLoss"), dict(type="GradientLoss", loss_weight=0.5)]
+        loss_decode=dict(type="SiLogLoss", variance_focus=0.5, eps=1e-6),
+    ),
+    freeze_backbone=False,
+    # 480x640 becomes 518x691: three windows, each also mirrored.
+    test_cfg=dict(mode="slide_flip", crop_size=518, stride=129),
+)

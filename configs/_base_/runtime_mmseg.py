@@ -1,0 +1,19 @@
+# The run of a segmentation model: names without a prefix are mmseg's and MMEngine's, ours are proteus.NAME. There is no
+# student to watch and export; backbone, heads and data are compared at start.
+_base_ = "./runtime.py"
+
+default_scope = "mmseg"
+default_hooks = dict(
+    throughput=dict(type="proteus.ThroughputHook"),
+    checkpoint=dict(interval=2000, max_keep_ckpts=2),
+    strict_checkpoint=dict(type="proteus.StrictCheckpointHook"),
+    seed=dict(type="proteus.SeedEachStepHook"),
+    segmentor_check=dict(type="proteus.SegmentorCheckHook"),
+    proxy_set=None,
+    corrupt_images=None,
+    export=None,
+    watch=None,
+)
+log_processor = dict(mean_pattern=r".*(loss|acc_seg|time|data_time|images_per_s|data_wait).*")
+# What tools/test.py --show-dir writes for each image.
+show_hook = dict(type="proteus.ShowSegmentationHook")

@@ -1,0 +1,15 @@
+# 60,000 iterations of 32 images; AdamW 1e-4 with the learning rate decayed by 0.65 a layer.
+_base_ = "./ade20k_linear_60k.py"
+
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-4),
+    constructor="proteus.LayerDecayConstructor",
+    paramwise_cfg=dict(
+        layer_decay_rate=0.65,
+        # No weight decay for vectors: norms, biases, LayerScale. Position embedding and cls token are decayed, as
+        # released (where their names did not match); spare them with custom_keys=dict(pos_embed=dict(decay_mult=0.0)).
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+    ),
+)

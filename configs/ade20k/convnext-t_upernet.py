@@ -1,0 +1,23 @@
+# Any model of timm's takes the ViT's place: ConvNeXt-T at 512 px, whose maps of four sizes need no neck. The recipe is
+# ViT-S's, not one that was tuned for ConvNeXt. Weights: a file with timm's names.
+_base_ = [
+    "../_base_/models/segmentor_upernet.py",
+    "../_base_/datasets/ade20k_512.py",
+    "../_base_/schedules/ade20k_upernet_60k.py",
+    "../_base_/runtime_mmseg.py",
+]
+
+model = dict(
+    data_preprocessor=dict(size=(512, 512), test_cfg=dict(size=(512, 512))),
+    backbone=dict(
+        _delete_=True,
+        type="proteus.DenseTimm",
+        arch="convnext_tiny",
+        img_size=512,
+        drop_path_rate=0.1,
+        checkpoint="checkpoints/convnext_tiny.pth",
+    ),
+    neck=None,
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
+    test_cfg=dict(crop_size=(512, 512), stride=(341, 341)),
+)

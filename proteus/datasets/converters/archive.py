@@ -1,0 +1,175 @@
+"""Zip archives from outside, unpacked so that nothing lands elsewhere and an interrupted run can go on."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from tqdm import tqdm
+
+from proteus.structures import DataError
+
+# What zipfile raises for content that is not what the archive says, or that it cannot decode.
+_DAMAGE = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_PIECE = 1 << 20
+
+
+class Wanted(NamedTuple):
+    """A file of an archive, and where it goes."""
+
+    member: ZipInfo
+    target: Path
+
+
+class Done(NamedTuple):
+    """What unpacking did: files written, and files that were there."""
+
+    written: int
+    kept: int
+
+    def __add__(self, other: object) -> Done:
+        if not isinstance(other, Done):
+            return NotImplemented
+        return Done(self.written + other.written, self.kept + other.kept)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ZipFile]:
+    """Open a zip archive.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        DataError: It is no zip archive, or its end is missing.
+    """
+    try:
+        archive = ZipFile(path)
+    except _DAMAGE as error:
+        raise DataError(f"{path} is no zip archive, or its end is missing ({error}): get it again") from error
+    with archive:
+        yield archive
+
+
+def files_of(archive: ZipFile) -> list[ZipInfo]:
+    """The files of an archive, without what macOS adds.
+
+    Raises:
+        DataError: One has a name that leads out of the folder it is unpacked to, or is a link.
+    """
+    files = []
+    for member in archive.infolist():
+        name = member.filename.replace("\\", "/")
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or (parts and parts[0].endswith(":")):
+            raise DataError(f"{archive.filename}: {member.filename!r} would land outside; nothing was unpacked")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise DataError(f"{archive.filename}: {member.filename!r} is a link; nothing was unpacked")
+        if not member.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith("."):
+            files.append(member)
+    return files
+
+
+def unpack(archive: ZipFile, wanted: Sequence[Wanted], title: str) -> Done:
+    """Unpack what is not there in its full size; a file is never seen half-written under its name.
+
+    Args:
+        archive: Where from.
+        wanted: What, and where to.
+        title: What to call it beside the progress bar.
+
+    Raises:
+        DataError: A file in the archive is damaged, or the disk has not enough room.
+    """
+    missing = [one for one in wanted if not _is_there(one)]
+    _check_room(missing)
+    with _bar(sum(one.member.file_size for one in missing), title) as bar:
+        for one in missing:
+            one.target.parent.mkdir(parents=True, exist_ok=True)
+            part = one.target.with_name(f"{one.target.name}.part")
+            try:
+                with part.open("wb") as sink:
+                    for piece in _pieces(archive, one.member):
+                        sink.write(piece)
+                        bar.update(len(piece))
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+            part.replace(one.target)
+    return Done(len(missing), len(wanted) - len(missing))
+
+
+def differences(archive: ZipFile, wanted: Sequence[Wanted], title: str) -> list[str]:
+    """Compare files with the archive by their checksums; writes nothing.
+
+    Returns:
+        A line about each that is missing or differs.
+    """
+    told = []
+    with _bar(sum(one.member.file_size for one in wanted), title) as bar:
+        for one in wanted:
+            if not one.target.is_file():
+                told.append(f"{one.target} is missing")
+            elif not _is_there(one) or _checksum(one.target) != one.member.CRC:
+                told.append(f"{one.target} is not what {archive.filename} has as {one.member.filename}")
+            bar.update(one.member.file_size)
+    return told
+
+
+def read_text(archive: ZipFile, member: ZipInfo) -> str:
+    """Read a text file of an archive.
+
+    Raises:
+        DataError: It is damaged, or no text.
+    """
+    try:
+        return b"".join(_pieces(archive, member)).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{archive.filename}: {member.filename} is not a text file ({error})") from error
+
+
+def progress(total: int, title: str, unit: str) -> tqdm:
+    """A progress bar, which writes a line now and then where nobody watches."""
+    quiet = 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, desc=title, unit=unit, mininterval=quiet, unit_scale=unit == "B")
+
+
+def _bar(total: int, title: str) -> tqdm:
+    return progress(total, title, "B")
+
+
+def _pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
+    try:
+        with archive.open(member) as source:
+            while piece := source.read(_PIECE):
+                yield piece
+    except _DAMAGE as error:
+        raise DataError(
+            f"{archive.filename}: {member.filename} is damaged ({error}); get it again, what was unpacked is kept"
+        ) from error
+
+
+def _is_there(one: Wanted) -> bool:
+    return one.target.is_file() and one.target.stat().st_size == one.member.file_size
+
+
+def _check_room(missing: Sequence[Wanted]) -> None:
+    if not missing:
+        return
+    folder = next(parent for parent in missing[0].target.absolute().parents if parent.exists())
+    needed, free = sum(one.member.file_size for one in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are to be unpacked")
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            value = zlib.crc32(piece, value)
+    return value

@@ -1,0 +1,200 @@
+"""NYU Depth V2's labelled frames, from the official MATLAB files to the toolbox's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from proteus.datasets.converters.archive import Done, progress
+from proteus.datasets.converters.nyu_split import Converted, Frame, Split, list_problems, write_list
+from proteus.datasets.fine_grained.listing import read_mat
+from proteus.structures import DataError
+
+Depths = Literal["raw", "filled"]
+MILLIMETRES = 1000.0
+_VARIABLES: dict[str, str] = {"raw": "rawDepths", "filled": "depths"}
+_INDICES = {"train": "trainNdxs", "test": "testNdxs"}
+# What the camera did not see of a frame of 480 x 640; BTS blackens it before it saves the image.
+_SEEN = slice(7, 474), slice(7, 632)
+_QUALITY = 95
+
+
+def convert_labelled(
+    labelled: Path,
+    splits: Path,
+    split: Split,
+    target: Path,
+    depths: Depths = "raw",
+    black_border: bool = True,
+    check: bool = False,
+) -> Converted:
+    """Write the frames of a split, 795 for training and 654 for testing officially, called as BTS calls them.
+
+    ``SCENETYPE/rgb_NUMBER.jpg`` (quality 95) and ``SCENETYPE/sync_depth_NUMBER.png`` (millimetres), where the number
+    counts all labelled frames from 0. Interrupted and called again, this writes what is missing or different;
+    the list is written last.
+
+    Args:
+        labelled: ``nyu_depth_v2_labeled.mat``.
+        splits: ``splits.mat``.
+        split: Which split to take.
+        target: The data set's folder.
+        depths: ``raw``, 0 where nothing was measured, as BTS and those who compare with it test; or ``filled`` in by
+            the data set's authors.
+        black_border: Blacken the white frame round the images, as BTS does.
+        check: Compare ``target`` with what would be written (of images the size alone), and write nothing.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ModuleNotFoundError: h5py or scipy is not installed.
+        DataError: A file is damaged, or is another one.
+        ValueError: There are no such depths.
+    """
+    if depths not in get_args(Depths):
+        raise ValueError(f"depths={depths!r}: write 'raw' or 'filled'")
+    target = target.expanduser()
+    written, frames, problems = 0, [], []
+    numbers = _numbers(splits.expanduser(), split)
+    with _opened(labelled.expanduser(), (_VARIABLES[depths], "images", "sceneTypes")) as content:
+        _check_count(labelled, content, numbers)
+        with progress(len(numbers), f"NYU Depth V2 ({split}{', check' if check else ''})", "img") as bar:
+            for number in numbers:
+                read = partial(_read, content, labelled, number)
+                frame = _frame(_scene(content, labelled, number), number)
+                frames.append(frame)
+                if check:
+                    problems += _wrong(target, frame, read(_VARIABLES[depths]), read("images"))
+                else:
+                    written += _put(target / frame.depth, _encoded_depth(read(_VARIABLES[depths])))
+                    written += _put(target / frame.image, _encoded_image(read("images"), black_border))
+                bar.update()
+    if check:
+        return Converted(Done(0, 0), len(frames), problems + list_problems(target, split, frames))
+    write_list(target, split, frames)
+    return Converted(Done(written, 2 * len(frames) - written), len(frames), [])
+
+
+def _numbers(splits: Path, split: Split) -> list[int]:
+    """The split's frames, counted from 0."""
+    if not splits.is_file():
+        raise FileNotFoundError(f"{splits} does not exist; it is on the page of nyu_depth_v2_labeled.mat")
+    try:
+        (numbers,) = read_mat(splits, [_INDICES[split]])
+        return sorted(int(number) - 1 for number in numbers)
+    except ValueError as error:
+        raise DataError(f"{error}: what is needed is splits.mat") from error
+
+
+@contextmanager
+def _opened(path: Path, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"reading {path} needs h5py: pip install -e '.[eval]'") from error
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        content = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path} is no MATLAB 7.3 file, or its end is missing ({error}): get it again") from error
+    with content:
+        missing = [name for name in names if name not in content]
+        if missing:
+            raise DataError(f"{path} lacks {missing[0]}; what is needed is nyu_depth_v2_labeled.mat")
+        yield content
+
+
+def _check_count(path: Path, content: Mapping[str, Any], numbers: Sequence[int]) -> None:
+    count = len(content["images"])
+    wrong = [number for number in numbers if not 0 <= number < count]
+    if wrong or not numbers:
+        what = f"frame {wrong[0] + 1}" if wrong else "no frame"
+        raise DataError(f"splits.mat names {what}, and {path} has frames 1 to {count}: they do not belong together")
+
+
+def _read(content: Mapping[str, Any], path: Path, number: int, name: str) -> np.ndarray:
+    """A frame as rows and columns; MATLAB's arrays come with their axes reversed."""
+    try:
+        return np.asarray(content[name][number]).T
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: {name} of frame {number + 1} is damaged ({error}): get the file again") from error
+
+
+def _scene(content: Mapping[str, Any], path: Path, number: int) -> str:
+    try:
+        text = content[content["sceneTypes"][0][number]]
+        name = "".join(chr(code) for code in np.asarray(text).ravel())
+    except (OSError, RuntimeError, ValueError, IndexError) as error:
+        raise DataError(f"{path}: sceneTypes of frame {number + 1} is damaged ({error}): get the file again") from error
+    if not name.replace("_", "").isalnum():
+        raise DataError(f"{path}: frame {number + 1} has the scene type {name!r}, which cannot be a folder's name")
+    return name
+
+
+def _frame(scene: str, number: int) -> Frame:
+    return Frame(f"{scene}/rgb_{number:05}.jpg", f"{scene}/sync_depth_{number:05}.png")
+
+
+def _stored(metres: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(np.nan_to_num(metres) * MILLIMETRES, 0, 65535)).astype(np.uint16)
+
+
+def _encoded_depth(metres: np.ndarray) -> bytes:
+    content = BytesIO()
+    Image.fromarray(_stored(metres)).save(content, "PNG")
+    return content.getvalue()
+
+
+def _encoded_image(pixels: np.ndarray, black_border: bool) -> bytes:
+    if black_border:
+        seen = np.zeros_like(pixels)
+        seen[_SEEN] = pixels[_SEEN]
+        pixels = seen
+    content = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "JPEG", quality=_QUALITY)
+    return content.getvalue()
+
+
+def _put(path: Path, content: bytes) -> bool:
+    """Write a file unless it has this content; says whether it was written."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+    return True
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _wrong(target: Path, frame: Frame, metres: np.ndarray, pixels: np.ndarray) -> list[str]:
+    told = []
+    for name in frame[:2]:
+        if not (target / name).is_file():
+            told.append(f"{target / name} is missing")
+        elif not _can_be_read(target / name):
+            told.append(f"{target / name} cannot be read")
+    if told:
+        return told
+    with Image.open(target / frame.image) as image:
+        if image.size != (pixels.shape[1], pixels.shape[0]):
+            told.append(f"{target / frame.image} has not the frame's size")
+    with Image.open(target / frame.depth) as depth:
+        if not np.array_equal(np.asarray(depth), _stored(metres)):
+            told.append(f"{target / frame.depth} has other depths than the frame")
+    return told

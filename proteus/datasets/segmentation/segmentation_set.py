@@ -1,0 +1,77 @@
+"""mmseg's data sets as a run of ours wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from proteus.datasets.randomness import SampleKey, seeded
+from proteus.datasets.segmentation.pairs import check_folders, check_pairs, check_some_labels, readable
+from proteus.registry import DATASETS
+from proteus.structures import DataError
+
+
+@DATASETS.register_module()
+class SegmentationSet(Dataset):
+    """A data set of mmseg's: checked before training, and with every random choice a function of the sample's key.
+
+    mmseg's transforms draw from the process' own generators, so that what an image looks like depends on the worker
+    and on all that came before; here they are seeded for each sample (``ProxySampler`` gives the key), and a resumed
+    run sees what the unbroken one would have.
+
+    Args:
+        dataset: Config of a ``BaseSegDataset`` of mmseg's, such as ``ADE20KDataset``.
+        read_masks: How many masks to read at the start; every mask is checked when it is loaded
+            (:class:`~proteus.datasets.segmentation.CheckLabels`).
+
+    Attributes:
+        inner: mmseg's data set.
+
+    Raises:
+        DataError: A folder is missing, an image lacks its mask or a mask its image, a mask has another size than its
+            image, or a label that is no class. From ``[]``: a file cannot be read.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any], read_masks: int = 32) -> None:
+        self.inner: Any = DATASETS.build({**dataset, "lazy_init": True})
+        prefix = {key: str(Path(self.inner.data_prefix[key])) for key in ("img_path", "seg_map_path")}
+        suffixes = {"img_path": self.inner.img_suffix, "seg_map_path": self.inner.seg_map_suffix}
+        check_folders(prefix, suffixes, self.inner.data_root)
+        self.inner.full_init()
+        pairs = [(info["img_path"], info["seg_map_path"]) for info in map(self.inner.get_data_info, range(len(self)))]
+        whole = not self.inner.ann_file and self.inner._indices is None  # else masks may be left over on purpose
+        there = Path(prefix["seg_map_path"]).rglob(f"*{self.inner.seg_map_suffix}")
+        masks = [str(path) for path in there] if whole else [mask for _, mask in pairs if Path(mask).is_file()]
+        check_pairs(pairs, masks)
+        if self.inner.label_map is None:
+            shift = int(self.inner.reduce_zero_label)
+            check_some_labels([mask for _, mask in pairs], read_masks, len(self.metainfo["classes"]), shift)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Names and colours of the classes."""
+        return self.inner.metainfo
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, key: SampleKey | int) -> Any:
+        if not isinstance(key, SampleKey):
+            return self._load(key)
+        with seeded(*key):
+            return self._load(key.image)
+
+    def _load(self, index: int) -> Any:
+        try:
+            return self.inner[index]
+        except DataError:
+            raise
+        except Exception as error:  # each of mmcv's decoders raises its own; a fault that is not a file's goes on
+            info = self.inner.get_data_info(index)
+            wrong = [readable(info[key]) for key in ("img_path", "seg_map_path")]
+            if any(wrong):
+                raise DataError("; ".join(filter(None, wrong))) from error
+            raise

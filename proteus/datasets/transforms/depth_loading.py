@@ -1,0 +1,117 @@
+"""Depth maps: from a 16-bit PNG to metres, and from a sample to what the collate function takes.
+
+Within a pipeline ``results['depth']`` is a torchvision ``Mask``, ``(H, W)`` float32 in metres, 0 where nothing was
+measured; torchvision then moves it with the image, by nearest neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.tv_tensors import Mask
+
+from proteus.datasets.transforms.loading import CorruptImageError
+from proteus.registry import TRANSFORMS
+from proteus.structures import DataError
+
+# How Pillow calls a PNG of one 16-bit channel; releases before 10.3 call it I.
+_SIXTEEN_BIT = ("I;16", "I;16B", "I")
+
+
+def read_depth(path: str) -> np.ndarray:
+    """Read a depth map as it is stored.
+
+    Args:
+        path: A PNG of one 16-bit channel.
+
+    Returns:
+        ``(H, W)`` uint16, 0 where nothing was measured.
+
+    Raises:
+        CorruptImageError: It is missing, no image, or cut short.
+        DataError: It has another kind of pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            check_depth_mode(path, image.mode)
+            return np.asarray(image).astype(np.uint16)
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
+        reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
+        raise CorruptImageError(f"{path} ({type(error).__name__}: {reason})") from error
+
+
+def check_depth_mode(path: str, mode: str) -> None:
+    """Refuse pixels that cannot be a depth map's.
+
+    Args:
+        path: The file, for the message.
+        mode: What Pillow calls its kind of pixels.
+
+    Raises:
+        DataError: They are not single 16-bit numbers.
+    """
+    if mode not in _SIXTEEN_BIT:
+        raise DataError(
+            f"{path}: a depth map is a PNG of one 16-bit channel, and this one has pixels of Pillow's kind {mode!r} "
+            "(8 bits or colours, as pictures made to be looked at have): give the map that was measured"
+        )
+
+
+@TRANSFORMS.register_module()
+class LoadDepth:
+    """Read ``depth_path`` into ``depth``, in metres by the set's ``depth_scale``; it comes after ``LoadImage``."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``depth`` and ``ori_shape``, its ``(H, W)``.
+
+        Raises:
+            CorruptImageError: The file is missing, no image, or cut short.
+            DataError: It is no depth map, has another size than the image, or no valid depth at all.
+        """
+        path = results["depth_path"]
+        stored = read_depth(path)
+        width, height = results["img"].size
+        if stored.shape != (height, width):
+            raise DataError(
+                f"{path} has {stored.shape[1]} x {stored.shape[0]} pixels, its image {results['img_path']} "
+                f"{width} x {height}: they must show the same"
+            )
+        if not stored.any():
+            raise DataError(f"{path} has no valid depth: every pixel is 0; remove the pair")
+        depth = stored.astype(np.float32) / np.float32(results["depth_scale"])
+        results["depth"] = Mask(torch.from_numpy(depth))
+        results["ori_shape"] = stored.shape
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackDepth:
+    """Keep the tensor image, its depth map, and where they came from.
+
+    Args:
+        keys: What else of the data set's entries goes into ``meta``.
+    """
+
+    def __init__(self, keys: Sequence[str] = ()) -> None:
+        self.keys = ("img_path", "depth_path", "ori_shape", *keys)
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Return ``image``, ``(3, H, W)`` float; ``depth``, ``(H, W)`` float32 in metres, 0 invalid; and ``meta``.
+
+        Raises:
+            TypeError: The image is not a tensor yet.
+        """
+        if not isinstance(results["img"], Tensor):
+            raise TypeError("PackDepth takes a tensor: put dict(type='ToTensor') before it in the pipeline")
+        return {
+            "image": results["img"],
+            "depth": results["depth"].as_subclass(Tensor).contiguous(),
+            "meta": {key: results[key] for key in self.keys if key in results},
+        }

@@ -1,0 +1,53 @@
+"""Overlays of a tested segmentation model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from PIL import Image, ImageOps
+
+from proteus.registry import HOOKS
+from proteus.visualization import draw_segmentation
+
+
+@HOOKS.register_module()
+class ShowSegmentationHook(Hook):
+    """Write image, prediction and ground truth of every tested image side by side: ``tools/test.py --show-dir DIR``.
+
+    Args:
+        out_dir: Folder of the pictures, which have the images' names.
+        alpha: Weight of the classes' colours over the image.
+    """
+
+    def __init__(self, out_dir: str | Path, alpha: float = 0.6) -> None:
+        self.out_dir = Path(out_dir)
+        self.alpha = alpha
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        """Draw this batch."""
+        meta = runner.test_loop.dataloader.dataset.metainfo
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        for sample in outputs or ():
+            with Image.open(sample.img_path) as file:
+                image = np.asarray((ImageOps.exif_transpose(file) or file).convert("RGB"))
+            prediction = _labels(sample.pred_sem_seg)
+            truth = _labels(sample.gt_sem_seg) if "gt_sem_seg" in sample else None
+            sheet = draw_segmentation(image, prediction, truth, meta["classes"], meta["palette"], self.alpha)
+            sheet.save(self.out_dir / f"{Path(sample.img_path).stem}.png")
+
+    def after_test(self, runner: Runner) -> None:
+        """Say where they are."""
+        print_log(f"overlays (image, prediction, ground truth) are in {self.out_dir}", "current")
+
+
+def _labels(part: Any) -> np.ndarray:
+    labels = part.data.cpu().numpy()
+    return labels.reshape(labels.shape[-2:])

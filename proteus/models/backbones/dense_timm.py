@@ -1,0 +1,90 @@
+"""Any model of timm's as the backbone of a dense head."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from proteus.models.backbones.frozen import Freezable
+from proteus.models.backbones.timm_backbone import TimmBackbone
+from proteus.registry import MODELS
+
+
+@MODELS.register_module()
+class DenseTimm(Freezable, TimmBackbone):
+    """A model of timm's that returns feature maps of several stages or blocks, the nearest to the image first.
+
+    A CNN's and a hierarchical transformer's maps shrink from stage to stage, and need no ``Feature2Pyramid``; a ViT's
+    are all of one size. What no returned map depends on is never trained.
+
+    Args:
+        arch: Name of the model in timm.
+        out_indices: Stages or blocks as timm numbers them; the last four by default.
+        final_norm: Let timm apply its final norm to each map, where the model has one.
+        frozen: Train nothing of it and keep it in eval mode, statistics of batch norm included.
+        img_size: Side in pixels of the images; a model of fixed size is built for it.
+        checkpoint: File with the state dict of this model of timm's; a classifier in it is left.
+        **options: What else ``timm.create_model`` takes.
+
+    Raises:
+        ValueError: ``arch`` is unknown or gives no intermediate maps, or a stage does not exist.
+        CheckpointError: ``checkpoint`` cannot be read or holds another model.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        out_indices: Sequence[int] | None = None,
+        final_norm: bool = False,
+        frozen: bool = False,
+        img_size: int = 224,
+        checkpoint: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(arch, img_size=img_size, checkpoint=checkpoint, **options)
+        if not hasattr(self.model, "forward_intermediates"):
+            raise ValueError(
+                f"arch={arch!r}: timm gives no intermediate maps of a {type(self.model).__name__}; most of its CNNs "
+                "and ViTs have them: convnext_tiny, resnet50, swin_tiny_patch4_window7_224"
+            )
+        self.levels_there = [stage["num_chs"] for stage in self.model.feature_info]
+        count = len(self.levels_there)
+        wanted = range(max(0, count - 4), count) if out_indices is None else out_indices
+        if not wanted or any(not -count <= index < count for index in wanted):
+            raise ValueError(f"out_indices={list(wanted)} of {arch}, which has {count} levels (0 to {count - 1})")
+        self.out_indices = tuple(sorted({index % count for index in wanted}))
+        self.final_norm = final_norm
+        self._freeze_what_is_unused()
+        if frozen:
+            self.freeze()
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Width of each map that is returned."""
+        return tuple(self.levels_there[index] for index in self.out_indices)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Return one map ``(B, D_i, h_i, w_i)`` for each of ``out_indices``; ``images`` are ``(B, 3, H, W)``."""
+        maps = self.model.forward_intermediates(
+            images,
+            indices=list(self.out_indices),
+            norm=self.final_norm,
+            stop_early=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        return tuple(maps)
+
+    def _freeze_what_is_unused(self) -> None:
+        # timm knows what it would cut off; cutting would change the names that checkpoints have.
+        if not hasattr(self.model, "prune_intermediate_layers"):
+            return
+        pruned = copy.deepcopy(self.model)
+        pruned.prune_intermediate_layers(list(self.out_indices), prune_norm=not self.final_norm, prune_head=True)
+        used = {name for name, _ in pruned.named_parameters()}
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in used)

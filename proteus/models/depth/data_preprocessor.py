@@ -1,0 +1,32 @@
+"""Batches of images with depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from proteus.models.distillers import DistillDataPreprocessor
+from proteus.registry import MODELS
+
+
+@MODELS.register_module()
+class DepthDataPreprocessor(DistillDataPreprocessor):
+    """Move a batch to the model's device and normalise its images, which may be of several sizes.
+
+    Args:
+        mean: Channel means for images in [0, 1]. The released depth recipe has 0.5 (127.5 of 255) whatever the
+            backbone was trained with (protocols C.4).
+        std: Channel standard deviations, likewise.
+    """
+
+    def __init__(self, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3) -> None:
+        super().__init__(mean, std)
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Normalise ``data['images']``, ``(B, 3, H, W)`` or a list of ``(3, H, W)``, float in [0, 1]."""
+        if isinstance(data["images"], Tensor):
+            return super().forward(data, training)
+        data = self.cast_data(data)
+        return {**data, "images": [(image - self.mean) / self.std for image in data["images"]]}

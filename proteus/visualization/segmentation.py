@@ -1,0 +1,68 @@
+"""What a segmentation model says, beside what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_GAP, _ROW = 8, 18
+_LEGEND = 24
+
+
+def draw_segmentation(
+    image: np.ndarray,
+    prediction: np.ndarray,
+    truth: np.ndarray | None,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    alpha: float = 0.6,
+) -> Image.Image:
+    """Draw image, prediction and ground truth side by side, with the names of the largest 24 classes below.
+
+    Pixels that are no class (ignored ones of the ground truth) keep the image, darkened.
+
+    Args:
+        image: ``(H, W, 3)`` uint8, RGB.
+        prediction: ``(H, W)`` classes.
+        truth: ``(H, W)`` classes; None leaves its panel out.
+        classes: Their names.
+        palette: Their colours, RGB of 0 to 255.
+        alpha: Weight of the colours over the image.
+    """
+    colours = np.asarray(palette, dtype=np.float32)
+    panels = [("image", image), ("prediction", _overlay(image, prediction, colours, alpha))]
+    maps = [prediction]
+    if truth is not None:
+        panels.append(("ground truth", _overlay(image, truth, colours, alpha)))
+        maps.append(truth)
+    height, width = image.shape[:2]
+    shown = _by_area(np.stack(maps), len(classes))[:_LEGEND]
+    across = (width + _GAP) * len(panels) - _GAP
+    columns = max(1, across // 160)
+    rows = -(-len(shown) // columns)
+    sheet = Image.new("RGB", (across, _ROW + height + _GAP + rows * _ROW), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for number, (title, pixels) in enumerate(panels):
+        left = number * (width + _GAP)
+        draw.text((left + 2, 2), title, fill="black", font=font)
+        sheet.paste(Image.fromarray(pixels), (left, _ROW))
+    for number, index in enumerate(shown):
+        left, top = number % columns * 160, _ROW + height + _GAP + number // columns * _ROW
+        colour = tuple(int(value) for value in palette[index])
+        draw.rectangle((left, top + 2, left + 12, top + 14), fill=colour, outline="black")
+        draw.text((left + 18, top + 1), classes[index][:20], fill="black", font=font)
+    return sheet
+
+
+def _overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: float) -> np.ndarray:
+    known = (labels >= 0) & (labels < len(colours))
+    blended = image * 0.35
+    blended[known] = image[known] * (1 - alpha) + colours[labels[known]] * alpha
+    return blended.round().astype(np.uint8)
+
+
+def _by_area(maps: np.ndarray, count: int) -> list[int]:
+    areas = np.bincount(maps[(maps >= 0) & (maps < count)].ravel(), minlength=count)
+    return [int(index) for index in np.argsort(-areas, kind="stable") if areas[index]]

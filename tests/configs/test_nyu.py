@@ -1,0 +1,190 @@
+"""The depth configs against protocols C.4, number by number."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from proteus.apis import check, load_config
+from proteus.apis.check import build_without_memory
+from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
+
+FOLDER = Path(__file__).parents[2] / "configs/nyu"
+# Width, blocks that are read, learning rate of fine-tuning.
+SIZES = {
+    "vit-ti": (192, (3, 5, 7, 11), 4e-4),
+    "vit-s": (384, (3, 5, 7, 11), 4e-4),
+    "vit-b": (768, (3, 5, 7, 11), 1e-4),
+    "vit-l": (1024, (7, 11, 15, 23), 1e-4),
+}
+
+
+def test_every_config_is_known_here() -> None:
+    names = {f"{size}_{kind}" for size in SIZES for kind in ("linear", "dpt")} | {"vit-b_dpt-toolbox"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == names
+
+
+@pytest.mark.parametrize("kind", ["linear", "dpt"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_part_is_built_without_the_data(size: str, kind: str) -> None:
+    cfg = load_config(FOLDER / f"{size}_{kind}.py")
+    width, blocks, rate = SIZES[size]
+    text = check(cfg)
+    assert f"work_dirs/{size}_dinov2-" in text
+    assert "data/nyu" in text
+    everything, trained = (float(found) for found in re.findall(r"(?:model|trained) +([\d.]+) M parameters", text))
+    head = sum(p.numel() for p in build_without_memory(cfg.model).decode_head.parameters()) / 1e6
+    # Of a fine-tuned model all but the backbone's last norm, which the head does not read.
+    assert trained == pytest.approx(head if kind == "linear" else everything, abs=0.0101)
+    assert cfg.model.backbone.out_indices == blocks
+    assert cfg.model.decode_head.embed_dims == width
+    assert cfg.model.decode_head.post_process_channels == (width // 8, width // 4, width // 2, width)
+    assert cfg.optim_wrapper.optimizer.lr == (4e-4 if kind == "linear" else rate)
+    assert cfg.model.freeze_backbone == (kind == "linear")
+
+
+def test_the_released_protocol() -> None:
+    cfg = load_config(FOLDER / "vit-b_dpt.py")
+    steps = {step.type: step for step in cfg.train_pipeline}
+    assert list(steps) == [
+        *("LoadImage", "LoadDepth", "CutDepth", "DepthRandomFlip", "DepthRandomResize", "DepthRandomCrop"),
+        *("RandomBrightnessContrast", "RandomGamma", "HueSaturationValue", "ToTensor", "DepthPad", "PackDepth"),
+    ]
+    assert (steps["CutDepth"].prob, steps["CutDepth"].wrap, steps["DepthRandomFlip"].prob) == (0.25, True, 0.5)
+    assert steps["DepthRandomResize"].scale == (770, 512)
+    assert steps["DepthRandomResize"].ratio_range == (0.8, 1.5)
+    assert steps["DepthRandomCrop"].size == steps["DepthPad"].size == 518
+    assert {steps[name].prob for name in ("RandomBrightnessContrast", "RandomGamma", "HueSaturationValue")} == {0.5}
+    assert cfg.test_pipeline[2].scale == (2044, 518)
+    assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 16
+    assert dict(cfg.model.test_cfg) == {"mode": "slide_flip", "crop_size": 518, "stride": 129}
+    assert cfg.model.data_preprocessor.mean == cfg.model.data_preprocessor.std == (0.5, 0.5, 0.5)
+    head = cfg.model.decode_head
+    assert (head.channels, head.readout_type, head.norm, head.output) == (256, "project", "SyncBN", "linear")
+    assert (head.dropout_ratio, head.max_depth) == (0.1, None)
+    assert dict(head.loss_decode) == {"type": "SiLogLoss", "variance_focus": 0.5, "eps": 1e-6}
+    assert (cfg.model.backbone.drop_path_rate, cfg.model.backbone.final_norm) == (0.1, False)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.betas, optimizer.weight_decay) == ("AdamW", (0.9, 0.999), 0.01)
+    assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (25000, 1000)
+    checkpoint = cfg.default_hooks.checkpoint
+    assert (checkpoint.save_best, checkpoint.rule, checkpoint.interval) == ("depth/rmse", "less", 1000)
+    metric = cfg.test_evaluator
+    assert (metric.min_depth, metric.max_depth, metric.crop, metric.clamp) == (1e-3, 10.0, "eigen", False)
+    assert (metric.silog_lambda, metric.silog_scale) == (0.5, 1.0)
+
+
+class Named(nn.Module):
+    """Parameters with the names that the depth model's have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.vit = nn.Module()
+        self.backbone.vit.pos_embed = nn.Parameter(torch.zeros(1))
+        self.backbone.vit.cls_token = nn.Parameter(torch.zeros(1))
+        self.backbone.vit.norm1 = nn.LayerNorm(1)
+        self.decode_head = nn.Module()
+        self.decode_head.norm1 = nn.BatchNorm2d(1)
+
+
+def build_optimizer(cfg: Any) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """The optimizer of a config, and the group of each parameter by its name."""
+    init_default_scope("proteus")
+    model = Named()
+    settings = dict(cfg.optim_wrapper)
+    constructor = {"type": settings.pop("constructor"), "paramwise_cfg": settings.pop("paramwise_cfg")}
+    wrapper = OPTIM_WRAPPER_CONSTRUCTORS.build({**constructor, "optim_wrapper_cfg": settings})(model)
+    groups = wrapper.optimizer.param_groups
+    found = {
+        name: next(g for g in groups if any(p is one for one in g["params"])) for name, p in model.named_parameters()
+    }
+    return wrapper, found
+
+
+def test_learning_rates_are_as_released_with_their_quirk() -> None:
+    """Positions and cls token: no decay, full rate. Norms of the backbone: decayed, a tenth. The head: decayed."""
+    _, groups = build_optimizer(load_config(FOLDER / "vit-b_dpt.py"))
+    rates = {name: (group["lr"], group["weight_decay"]) for name, group in groups.items()}
+    assert rates["backbone.vit.pos_embed"] == rates["backbone.vit.cls_token"] == (1e-4, 0.0)
+    assert rates["backbone.vit.norm1.weight"] == rates["backbone.vit.norm1.bias"] == (pytest.approx(1e-5), 0.01)
+    assert rates["decode_head.norm1.weight"] == rates["decode_head.norm1.bias"] == (1e-4, 0.01)
+
+
+def scheduled(cfg: Any, wrapper: Any, steps: int) -> list[tuple[list[float], float]]:
+    """Rate of each group and momentum of the first at each iteration."""
+    schedulers = [PARAM_SCHEDULERS.build(dict(one), default_args={"optimizer": wrapper}) for one in cfg.param_scheduler]
+    seen = []
+    for _ in range(steps):
+        groups = wrapper.optimizer.param_groups
+        seen.append(([group["lr"] for group in groups], groups[0]["betas"][0]))
+        wrapper.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return seen
+
+
+def test_the_released_schedule() -> None:
+    cfg = load_config(FOLDER / "vit-b_dpt.py")
+    wrapper, groups = build_optimizer(cfg)
+    place = wrapper.optimizer.param_groups.index(groups["decode_head.norm1.weight"])
+    rates = [one[place] for one, _ in scheduled(cfg, wrapper, 25000)]
+    assert rates[0] == pytest.approx(1e-10)
+    assert max(rates) == pytest.approx(1e-4, rel=1e-3)
+    assert rates.index(max(rates)) in (1499, 1500)
+    assert rates[13250] == pytest.approx(0.5e-4, rel=1e-2)
+    assert 0 <= rates[-1] < 1e-8
+
+
+@pytest.mark.slow
+def test_the_toolbox_cycle_equals_torchs() -> None:
+    cfg = load_config(FOLDER / "vit-b_dpt-toolbox.py")
+    wrapper, _ = build_optimizer(cfg)
+    total = cfg.train_cfg.max_iters
+    assert total == 24 * (24231 // 16)
+    other = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=1.0)
+    torchs = torch.optim.lr_scheduler.OneCycleLR(
+        other, max_lr=1e-4, total_steps=total, pct_start=0.3, div_factor=25, final_div_factor=100
+    )
+    for number, (rates, momentum) in enumerate(scheduled(cfg, wrapper, total - 1)):
+        # One peak for all groups: the backbone's tenth has no effect.
+        assert rates == pytest.approx([other.param_groups[0]["lr"]] * len(rates), rel=1e-6)
+        assert momentum == pytest.approx(other.param_groups[0]["betas"][0], abs=1e-4), number
+        other.step()
+        torchs.step()
+
+
+def test_the_toolbox_recipe() -> None:
+    cfg = load_config(FOLDER / "vit-b_dpt-toolbox.py")
+    text = check(cfg)
+    assert "jx_vit_base_p16_224" in text
+    head = cfg.model.decode_head
+    assert (head.norm, head.output, head.min_depth, head.max_depth) == (None, "conv", 1e-3, 10.0)
+    loss = {key: value for key, value in head.loss_decode.items() if key != "_scope_"}
+    assert loss == {"type": "SigLoss", "warm_up": True, "warm_iter": 100, "loss_weight": 1.0}
+    assert cfg.model.backbone.out_indices == (2, 5, 8, 11)
+    assert cfg.model.test_cfg.mode == "whole_flip"
+    steps = {step.type: step for step in cfg.train_pipeline}
+    assert list(steps) == [
+        *("LoadImage", "LoadDepth", "NYUCrop", "DepthRandomRotate", "DepthRandomFlip", "DepthRandomCrop"),
+        *("ToTensor", "ColorAug", "PackDepth"),
+    ]
+    assert (steps["DepthRandomRotate"].prob, steps["DepthRandomRotate"].degree) == (0.5, 2.5)
+    assert steps["DepthRandomCrop"].size == (416, 544)
+    assert steps["ColorAug"].brightness_range == (0.75, 1.25)
+    assert 8 * cfg.train_dataloader.batch_size == 16
+    assert dict(cfg.optim_wrapper.clip_grad) == {"max_norm": 35, "norm_type": 2}
+    assert (cfg.test_evaluator.silog_lambda, cfg.test_evaluator.silog_scale) == (1.0, 100.0)
+
+
+def test_the_porting_table_names_what_there_is() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for size in SIZES:
+        assert f"[{size}_dpt]({size}_dpt.py)" in text
+        assert f"[{size}_linear]({size}_linear.py)" in text
