@@ -1,0 +1,198 @@
+"""``tools/infer.py``: predictions for images and videos that have no ground truth."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from proteus.apis.predictors import Classifier, DepthPredictor, Segmenter, build_predictor
+from proteus.datasets import CorruptImageError, LoadImage
+from proteus.datasets.folder import EXTENSIONS
+from proteus.structures import DataError
+
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+_TABLE = "predictions.csv"
+
+
+def infer(
+    cfg: Config,
+    checkpoint: str | Path,
+    source: str | Path,
+    out: str | Path,
+    raw: bool = False,
+    device: str | None = None,
+    classes: str | Path | None = None,
+    max_depth: float | None = None,
+) -> list[str]:
+    """Predict for an image, for all images below a folder, or for a video.
+
+    A segmentor leaves overlays, a depth estimator depth maps with a colour bar: one picture an image, below ``out`` at
+    the image's place below the folder, or one video. A classifier leaves ``predictions.csv`` with the five most
+    probable classes of each image or frame.
+
+    Args:
+        cfg: A loaded config.
+        checkpoint: Its training checkpoint.
+        source: The image, folder or video. Images are turned as their camera says.
+        out: Folder to write to.
+        raw: Also write what was predicted, below ``out/raw``: PNGs of class numbers, NPYs of metres (float32), or of
+            the classes' probabilities.
+        device: Where to compute; a GPU if there is one.
+        classes: File with a class name a line, for classifiers.
+        max_depth: Metres at the upper end of the colours of depth maps.
+
+    Returns:
+        What could not be read, file by file with the reason; the rest was done.
+
+    Raises:
+        ConfigError: The config does not fit.
+        CheckpointError: The checkpoint does not fit the config.
+        DataError: ``source`` is neither an image, a folder of some nor a video, or ``classes`` do not fit.
+        FileNotFoundError: ``source`` or ``classes`` is not there.
+    """
+    source, out = Path(source), Path(out)
+    images = _images(source, out)
+    names = None if classes is None else _lines(Path(classes))
+    predictor = build_predictor(cfg, checkpoint, device, names, max_depth)
+    out.mkdir(parents=True, exist_ok=True)
+    if isinstance(predictor, Classifier):
+        with (out / _TABLE).open("w", newline="", encoding="utf-8") as file:
+            run = _Run(predictor, out, raw, csv.writer(file))
+            return run.images(source, images) if images is not None else run.video(source)
+    run = _Run(predictor, out, raw)
+    return run.images(source, images) if images is not None else run.video(source)
+
+
+class _Run:
+    """One predictor over one source."""
+
+    def __init__(
+        self, predictor: Segmenter | DepthPredictor | Classifier, out: Path, raw: bool, table: Any = None
+    ) -> None:
+        self.predictor, self.out, self.raw, self.table = predictor, out, raw, table
+        self.rows = 0
+
+    def images(self, source: Path, images: list[Path]) -> list[str]:
+        """Do images one by one; one that cannot be read is told at once, and the others go on."""
+        failed = []
+        root = source if source.is_dir() else source.parent
+        twice = Counter(path.with_suffix("") for path in images)
+        for path in tqdm(images, "predicting", unit="image", disable=len(images) < 2):
+            try:
+                image = _read(path)
+            except CorruptImageError as error:
+                failed.append(str(error))
+                tqdm.write(f"error: {error}", file=sys.stderr)
+                continue
+            # a.jpg and a.png stand side by side in some folders.
+            name = path.relative_to(root)
+            name = name if twice[path.with_suffix("")] > 1 else name.with_suffix("")
+            prediction = self._predict(image, str(path), name)
+            if not isinstance(self.predictor, Classifier):
+                picture = _below(self.out, name, ".png")
+                self.predictor.draw(image, prediction).save(picture)
+        return failed
+
+    def video(self, source: Path) -> list[str]:
+        """Do a video frame by frame, in constant memory."""
+        capture = cv2.VideoCapture(str(source))
+        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        writer, done = None, 0
+        for image in tqdm(_frames(capture), "predicting", announced if announced > 0 else None, unit="frame"):
+            prediction = self._predict(image, f"{source}#{done:06}", Path(source.stem, f"{done:06}"))
+            if not isinstance(self.predictor, Classifier):
+                frame = np.asarray(self.predictor.frame(image, prediction))[..., ::-1]
+                frame = frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]  # codecs want even sides
+                writer = writer or _writer(self.out / f"{source.stem}.mp4", rate, frame.shape)
+                writer.write(np.ascontiguousarray(frame))
+            done += 1
+        capture.release()
+        if writer is not None:
+            writer.release()
+        if not done:
+            raise DataError(f"{source} cannot be read as a video: OpenCV found no frame in it")
+        return [f"{source}: {done} of the {announced} frames that it announces can be read"] if done < announced else []
+
+    def _predict(self, image: Image.Image, path: str, name: Path) -> np.ndarray:
+        prediction = self.predictor.predict(image, path)
+        if isinstance(self.predictor, Classifier):
+            best = self.predictor.best(prediction)
+            if not self.rows:
+                columns = [f"{column}_{rank}" for rank in range(1, len(best) + 1) for column in ("class", "score")]
+                self.table.writerow(["file", *columns])
+            self.table.writerow([path, *(cell for label, score in best for cell in (label, f"{score:.6f}"))])
+        if self.raw and isinstance(self.predictor, Segmenter):
+            Image.fromarray(prediction).save(_below(self.out / "raw", name, ".png"))
+        elif self.raw:
+            np.save(_below(self.out / "raw", name, ".npy"), prediction)
+        self.rows += 1
+        return prediction
+
+
+def _images(source: Path, out: Path) -> list[Path] | None:
+    """The images that a source stands for; None for a video."""
+    if source.is_file():
+        if source.suffix.lower() in VIDEOS:
+            return None
+        if source.suffix.lower() in EXTENSIONS:
+            return [source]
+        raise DataError(
+            f"{source} ends like neither an image ({' '.join(EXTENSIONS)}) nor a video ({' '.join(VIDEOS)})"
+        )
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such image, folder or video")
+    found, videos, own = [], 0, out.resolve()
+    for folder, names, files in os.walk(source, followlinks=True):
+        # Pictures of an earlier call are no input.
+        names[:] = sorted(name for name in names if Path(folder, name).resolve() != own)
+        found += [Path(folder, file) for file in sorted(files) if file.lower().endswith(EXTENSIONS)]
+        videos += sum(file.lower().endswith(VIDEOS) for file in files)
+    if videos:
+        tqdm.write(f"{source} also holds {videos} videos, which are left: give each by itself", file=sys.stderr)
+    if not found:
+        raise DataError(f"{source} holds no image ({' '.join(EXTENSIONS)})")
+    return found
+
+
+def _read(path: Path) -> Image.Image:
+    image: Image.Image = LoadImage()({"img_path": str(path)})["img"]
+    return ImageOps.exif_transpose(image) or image
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"--classes {path}: no such file")
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _below(folder: Path, name: Path, suffix: str) -> Path:
+    path = folder / name.parent / f"{name.name}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _frames(capture: Any) -> Iterator[Image.Image]:
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return
+        yield Image.fromarray(np.ascontiguousarray(frame[..., ::-1]))
+
+
+def _writer(path: Path, rate: float, shape: tuple[int, ...]) -> Any:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (shape[1], shape[0]))
+    if not writer.isOpened():
+        raise DataError(f"{path} cannot be written: this OpenCV has no encoder for mp4v")
+    return writer

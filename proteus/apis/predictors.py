@@ -1,0 +1,235 @@
+"""A config's model with trained weights, for single images that need no ground truth."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import init_default_scope
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.tv_tensors import Mask
+
+from proteus.apis.cli import as_config_error
+from proteus.apis.config import ConfigError
+from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.models import DepthEstimator, LinearProbe
+from proteus.registry import DATASETS
+from proteus.structures import DataError
+from proteus.visualization.depth_panel import draw_depth_panel
+from proteus.visualization.segmentation import draw_segmentation
+
+_ALPHA = 0.6
+_TOP = 5
+
+
+class Predictor:
+    """A model in evaluation mode, and its test pipeline behind the loading of files.
+
+    Args:
+        cfg: The config.
+        model: Its model.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: The config's test data have no pipeline for images.
+    """
+
+    def __init__(self, cfg: Config, model: nn.Module, device: str) -> None:
+        self.model: Any = model.to(device).eval()
+        self.dataset = _innermost(cfg)
+        steps = [step for step in self.dataset.pipeline if not _reads_files(step["type"])]
+        with as_config_error(str(cfg.filename)):
+            self.pipeline = Compose(steps)
+
+    def predict(self, image: Image.Image, name: str) -> np.ndarray:
+        """Predict for one RGB image; ``name`` stands for its file."""
+        raise NotImplementedError
+
+    def sample(self, image: Image.Image, name: str) -> Any:
+        """What the test pipeline makes of an image."""
+        return self.pipeline({"img": image, "img_path": name, **_sizes(image)})
+
+
+class Segmenter(Predictor):
+    """A segmentor of mmseg's.
+
+    Attributes:
+        classes: Names of the classes.
+        palette: Their colours, RGB of 0 to 255.
+    """
+
+    def __init__(self, cfg: Config, model: nn.Module, device: str) -> None:
+        super().__init__(cfg, model, device)
+        self.classes, self.palette = _classes(self.dataset, self.model.decode_head.num_classes)
+
+    def sample(self, image: Image.Image, name: str) -> Any:
+        """As for any predictor; mmseg's transforms take BGR arrays."""
+        array = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+        return self.pipeline({"img": array, "img_path": name, "seg_fields": [], **_sizes(image)})
+
+    @torch.inference_mode()
+    def predict(self, image: Image.Image, name: str) -> np.ndarray:
+        """Return the class of each pixel, ``(H, W)``, in the smallest unsigned integers that hold all."""
+        packed = self.sample(image, name)
+        batch = {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
+        labels = self.model.test_step(batch)[0].pred_sem_seg.data[0]
+        return labels.cpu().numpy().astype(np.uint8 if len(self.classes) < 256 else np.uint16)
+
+    def draw(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
+        """The image beside its overlay, and the names of the classes below."""
+        return draw_segmentation(np.asarray(image), prediction, None, self.classes, self.palette, _ALPHA)
+
+    def frame(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
+        """The overlay alone: a video's frames have one size, and legends differ."""
+        colours = np.asarray(self.palette, dtype=np.float32)[prediction]
+        return Image.fromarray((np.asarray(image) * (1 - _ALPHA) + colours * _ALPHA).round().astype(np.uint8))
+
+
+class DepthPredictor(Predictor):
+    """A depth estimator.
+
+    Args:
+        max_depth: Metres at the upper end of the colours; by default each picture's own largest depth, and in a video
+            the depth up to which the config evaluates.
+    """
+
+    def __init__(self, cfg: Config, model: nn.Module, device: str, max_depth: float | None = None) -> None:
+        super().__init__(cfg, model, device)
+        evaluator = cfg.get("test_evaluator") or {}
+        self.max_depth = max_depth
+        self.evaluated = float(evaluator.get("max_depth", 10.0)) if isinstance(evaluator, Mapping) else 10.0
+
+    def sample(self, image: Image.Image, name: str) -> Any:
+        """As for any predictor; pipelines that pack a depth map get one that is known nowhere."""
+        unknown = Mask(torch.zeros(image.height, image.width))
+        return self.pipeline({"img": image, "img_path": name, "depth": unknown, "depth_path": "", **_sizes(image)})
+
+    @torch.inference_mode()
+    def predict(self, image: Image.Image, name: str) -> np.ndarray:
+        """Return the depth in metres, ``(H, W)`` float32."""
+        pixels = self.sample(image, name)["image"]
+        meta = {"img_path": name, "ori_shape": (image.height, image.width)}
+        depth: Tensor = self.model.test_step({"images": pixels[None], "metas": [meta]})[0]["depth"]
+        return depth.float().cpu().numpy()
+
+    def draw(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
+        """The image beside its depth, and a colour bar."""
+        return draw_depth_panel(np.asarray(image), prediction, self.max_depth or max(float(prediction.max()), 1e-6))
+
+    def frame(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
+        """The same with one scale for a whole video."""
+        return draw_depth_panel(np.asarray(image), prediction, self.max_depth or self.evaluated)
+
+
+class Classifier(Predictor):
+    """A linear probe, or a classifier of mmpretrain's.
+
+    Args:
+        classes: Names of the classes in their order; by default their numbers.
+
+    Raises:
+        DataError: There are more or fewer names than classes; from :meth:`predict`, since some models tell late.
+    """
+
+    def __init__(self, cfg: Config, model: nn.Module, device: str, classes: Sequence[str] | None = None) -> None:
+        super().__init__(cfg, model, device)
+        self.classes = classes
+
+    @torch.inference_mode()
+    def predict(self, image: Image.Image, name: str) -> np.ndarray:
+        """Return the probability of each class, ``(C,)`` float32."""
+        pixels = self.sample(image, name)["image"]
+        # mmpretrain's preprocessor of ours wants a label, which prediction does not look at.
+        batch = {"images": pixels[None], "labels": torch.zeros(1, dtype=torch.int64), "metas": [{"img_path": name}]}
+        result = self.model.test_step(batch)[0]
+        scores: Tensor = result["logits"].softmax(-1) if isinstance(result, dict) else result.pred_score
+        if self.classes is not None and len(self.classes) != len(scores):
+            raise DataError(f"--classes names {len(self.classes)} classes, and the model has {len(scores)}")
+        return scores.float().cpu().numpy()
+
+    def best(self, prediction: np.ndarray) -> list[tuple[str, float]]:
+        """The five most probable classes with their probabilities, the most probable first."""
+        order = np.argsort(-prediction, kind="stable")[:_TOP]
+        return [(self.classes[index] if self.classes else str(index), float(prediction[index])) for index in order]
+
+
+def build_predictor(
+    cfg: Config,
+    checkpoint: str | Path,
+    device: str | None = None,
+    classes: Sequence[str] | None = None,
+    max_depth: float | None = None,
+) -> Segmenter | DepthPredictor | Classifier:
+    """Build a config's model, load a training checkpoint into it, and find out what it predicts.
+
+    Args:
+        cfg: A loaded config.
+        checkpoint: The model's weights; every name and shape must fit.
+        device: Where to compute; a GPU if there is one.
+        classes: As for :class:`Classifier`.
+        max_depth: As for :class:`DepthPredictor`.
+
+    Raises:
+        ConfigError: The config's model predicts nothing for an image, or its parts do not fit.
+        CheckpointError: The checkpoint cannot be read or holds another model.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    config = copy.deepcopy(cfg.model)
+    if (config.get("backbone") or {}).get("checkpoint"):
+        config.backbone.checkpoint = None  # the checkpoint holds the backbone
+    state = read_state_dict(checkpoint)
+    with as_config_error(str(cfg.filename)):
+        # SyncBN needs GPUs, and in evaluation is BN.
+        model = revert_sync_batchnorm(ROOT_MODELS.build(config))
+    guest = type(model).__module__.partition(".")[0]
+    kind = type(model).__name__
+    if not (isinstance(model, (DepthEstimator, LinearProbe)) or guest in ("mmseg", "mmpretrain")):
+        raise ConfigError(
+            [f"model.type={kind}: write a config of a segmentor, a DepthEstimator or a classifier (LinearProbe)"],
+            str(cfg.filename),
+        )
+    load_strictly(model, state, checkpoint)
+    if isinstance(model, DepthEstimator):
+        return DepthPredictor(cfg, model, device, max_depth)
+    if guest == "mmseg":
+        return Segmenter(cfg, model, device)
+    return Classifier(cfg, model, device, classes)
+
+
+def _innermost(cfg: Config) -> Any:
+    loader = cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}
+    dataset = loader.get("dataset") or {}
+    while "pipeline" not in dataset and isinstance(dataset.get("dataset"), Mapping):
+        dataset = dataset["dataset"]
+    if "pipeline" not in dataset:
+        raise ConfigError(["test_dataloader.dataset has no pipeline that prepares images"], str(cfg.filename))
+    return dataset
+
+
+def _reads_files(kind: str) -> bool:
+    name = str(kind).rpartition(".")[2]
+    return name.startswith("Load") or name == "CheckLabels"
+
+
+def _sizes(image: Image.Image) -> dict[str, tuple[int, int]]:
+    size = (image.height, image.width)
+    return {"ori_shape": size, "img_shape": size}
+
+
+def _classes(dataset: Mapping[str, Any], count: int) -> tuple[Sequence[str], Sequence[Sequence[int]]]:
+    """Names and colours of the classes, as the data set's kind and config have them; made up where they have none."""
+    known = getattr(DATASETS.get(dataset["type"]), "METAINFO", {})
+    meta = {**known, **(dataset.get("metainfo") or {})}
+    names = meta.get("classes") or [str(index) for index in range(count)]
+    palette = meta.get("palette") or np.random.default_rng(0).integers(40, 256, (len(names), 3)).tolist()
+    return names, palette
