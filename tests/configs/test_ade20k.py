@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from proteus.apis import check, load_config
 from proteus.registry import MODELS
@@ -69,7 +70,7 @@ def test_upernet(size: str) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_linear(size: str) -> None:
     cfg = load_config(FOLDER / f"vit-{size}_linear.py")
-    with torch.device("meta"):
+    with torch.device("meta"), DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build({**cfg.model, "backbone": {**cfg.model.backbone, "checkpoint": None}})
     trained = {name: tuple(parameter.shape) for name, parameter in model.named_parameters() if parameter.requires_grad}
     shape = (150, 4 * SIZES[size][0], 1, 1)
