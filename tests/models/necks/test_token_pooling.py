@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from proteus.models import TimmBackbone, TokenPooling, ViT
 from proteus.structures import Features
@@ -27,7 +28,10 @@ def test_mmpretrains_heads_take_what_it_gives() -> None:
     from mmpretrain.models import LinearClsHead, VisionTransformerClsHead
 
     feats = (torch.randn(2, 24),)
-    for head in (LinearClsHead(5, 24), VisionTransformerClsHead(5, 24)):
+    # In another scope its loss would be ours of the same name.
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        heads = LinearClsHead(5, 24), VisionTransformerClsHead(5, 24)
+    for head in heads:
         assert head(feats).shape == (2, 5)
 
 
