@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ _ALPHA = 0.6
 _TOP = 5
 
 
-class Predictor:
+class Predictor(ABC):
     """A model in evaluation mode, and its test pipeline behind the loading of files.
 
     Args:
@@ -50,9 +51,9 @@ class Predictor:
         with as_config_error(str(cfg.filename)):
             self.pipeline = Compose(steps)
 
+    @abstractmethod
     def predict(self, image: Image.Image, name: str) -> np.ndarray:
         """Predict for one RGB image; ``name`` stands for its file."""
-        raise NotImplementedError
 
     def sample(self, image: Image.Image, name: str) -> Any:
         """What the test pipeline makes of an image."""
