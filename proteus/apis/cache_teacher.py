@@ -1,0 +1,350 @@
+"""Run a teacher once over fixed views, and keep what it says."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, get_dist_info, init_dist
+from mmengine.registry import init_default_scope
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from proteus.apis.checks import check_batch, check_files, check_sizes
+from proteus.apis.cli import as_config_error
+from proteus.apis.config import ConfigError
+from proteus.datasets import FixedViews, distill_collate
+from proteus.datasets.teacher_cache import (
+    CacheIndex,
+    Encoding,
+    FullDiskError,
+    Int8PCA,
+    Shard,
+    ShardBuilder,
+    StaleCacheError,
+    full_disk_told,
+    is_whole,
+    load_encoding,
+    pixels_of,
+    read_index,
+    write_index,
+)
+from proteus.datasets.teacher_cache.encodings import PCA_FILE
+from proteus.datasets.teacher_cache.shards import errors_of
+from proteus.engine.hooks.teacher_cache import cache_identity, check_usable, stale
+from proteus.engine.runner import prepare_processes
+from proteus.registry import DATASETS, MODELS
+from proteus.structures import Features
+from proteus.version import __version__
+
+_GB = 1e9
+_COMPONENTS = 128
+# Of which the principal components are computed.
+_SAMPLE_VIEWS = 1024
+_SAMPLE_TOKENS = 65536
+
+
+@dataclass
+class Job:
+    """A cache that is to be built.
+
+    Attributes:
+        folder: Where.
+        index: What it will be.
+        dataset: The views.
+        model: The distiller on its device, whose teacher is asked.
+        batch_size: Images encoded at once.
+        num_workers: Processes that read images.
+    """
+
+    folder: Path
+    index: CacheIndex
+    dataset: FixedViews
+    model: Any
+    batch_size: int
+    num_workers: int
+
+    def missing(self) -> list[Shard]:
+        """The shards that are not there, or not as long as they should be."""
+        return [shard for shard in self.index.shards() if not is_whole(self.folder / shard.name, self.index, shard)]
+
+    @torch.inference_mode()
+    def encode(self, batch: dict[str, Any]) -> Features:
+        """The teacher's features of a collated batch, as a training step would compute them."""
+        images = self.model.data_preprocessor(batch, training=True)["images"]
+        features: Features = self.model.teacher(images)
+        return features
+
+
+def prepare(
+    cfg: Config,
+    out: str | Path | None = None,
+    patches: str | None = None,
+    components: int | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    shard_bytes: float = 256e6,
+) -> Job:
+    """Find out what a config's teacher cache will be; nothing is written.
+
+    Args:
+        cfg: A distillation config whose training set is a ``FixedViews``.
+        out: Folder of the cache; by default the one that the config reads it from.
+        patches: ``float16`` or ``int8-pca``; by default as in what is there, else ``float16``.
+        components: For ``int8-pca``, by default 128.
+        device: By default this process's GPU, or the CPU where there is none.
+        batch_size: By default that of the training.
+        num_workers: By default that of the training.
+        shard_bytes: Size of a file, about: what an interruption may cost, and what each process keeps in memory.
+
+    Raises:
+        ConfigError: The config has no fixed views, its parts do not fit, or a file is missing.
+        StaleCacheError: The folder holds a cache of something else, or the model cannot use one.
+        CheckpointError: The teacher's weights cannot be read.
+    """
+    loader = cfg.train_dataloader
+    config = dict(loader.dataset)
+    if str(config["type"]).rpartition(".")[2] != "FixedViews":
+        text = (
+            f"train_dataloader.dataset is {config['type']}, of whose views no two are alike: write "
+            "dict(type='FixedViews', views=4, cache='work_dirs/cache/NAME', dataset=dict(...what is there now...))"
+        )
+        raise ConfigError([text], str(cfg.filename))
+    folder = out or config.pop("cache", None)
+    if folder is None:
+        raise ConfigError(["train_dataloader.dataset.cache is not set: set it, or give --out"], str(cfg.filename))
+    _join(cfg)
+    if (cfg.model.get("teacher") or {}).get("shard") and get_dist_info()[1] > 1:
+        text = (
+            "model.teacher.shard: every rank writes files of its own here, and must hold the whole teacher: write False"
+        )
+        raise ConfigError([text], str(cfg.filename))
+    check_batch(cfg)
+    check_sizes(cfg)
+    check_files(cfg, ("model", "train_dataloader"))
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    with as_config_error(str(cfg.filename)):
+        dataset = DATASETS.build({**config, "cache": None})
+        model = MODELS.build(cfg.model)
+    check_usable(model)
+    model = model.to(device or _device()).eval()
+    job = Job(
+        Path(folder).expanduser(),
+        CacheIndex({}, len(dataset), dataset.views, 0, (0, 0), 0, {}),
+        dataset,
+        model,
+        batch_size or loader.batch_size,
+        loader.get("num_workers", 0) if num_workers is None else num_workers,
+    )
+    job.index = _index(job, cfg, patches, components, shard_bytes)
+    return job
+
+
+def describe(job: Job) -> str:
+    """What will be written, for the terminal, before a byte is."""
+    index, missing = job.index, job.missing()
+    count, width = index.patch_shape
+    left = sum(len(shard) for shard in missing) * index.bytes_per_view
+    per_token = "" if width == index.cls_dim else f", of {index.cls_dim} numbers each"
+    lines = [
+        f"{index.images:,} images x {index.views} views x {index.bytes_per_view:,} bytes = {index.bytes / _GB:,.3f} GB",
+        f"  cls       {index.cls_dim} float32, as the teacher gives it",
+        f"  patches   {count} x {width} {index.patch_dtype} ({index.patches['type']}){per_token}",
+        f"  files     {sum(1 for _ in index.shards()):,} of up to "
+        f"{index.images_per_shard * index.bytes_per_view / 1e6:,.0f} MB in {job.folder}",
+        f"  missing   {left / _GB:,.3f} GB in {len(missing):,} files",
+        f"  free      {_free(job.folder) / _GB:,.3f} GB",
+    ]
+    return "\n".join(lines)
+
+
+def build(job: Job) -> CacheIndex:
+    """Write what is missing of a cache.
+
+    Each file is there as a whole or not at all, so that a build that was interrupted at any moment loses at most the
+    file under way. On several ranks each writes whole files.
+
+    Raises:
+        FullDiskError: There is not enough room; nothing was written, or what was finished is kept.
+        CacheError: Tokens are not finite.
+    """
+    index, missing = job.index, job.missing()
+    rank, world = get_dist_info()
+    _check_room(job, missing)
+    barrier()
+    if rank == 0:
+        with full_disk_told(job.folder):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            index.complete = index.complete and not missing
+            write_index(job.folder, index)
+            if index.patches["type"] == "int8-pca" and not (job.folder / PCA_FILE).is_file():
+                _fit(job).save(job.folder)
+    barrier()
+    encoding = load_encoding(index.patches, job.folder)
+    with tqdm(
+        total=sum(len(shard) for shard in missing[rank::world]),
+        desc="teacher cache" if world == 1 else f"teacher cache, rank 0 of {world}",
+        unit="view",
+        disable=rank != 0,
+        # A bar that is not looked at on a terminal would fill a log.
+        mininterval=0.5 if sys.stderr.isatty() else 30.0,
+    ) as bar:
+        for count in _write(job, missing[rank::world], encoding):
+            bar.update(count)
+    barrier()
+    if rank == 0:
+        _finish(job)
+    barrier()
+    return index
+
+
+def _write(job: Job, shards: list[Shard], encoding: Encoding) -> Iterator[int]:
+    batches = [
+        [(image, shard.view) for image in range(start, min(start + job.batch_size, shard.stop))]
+        for shard in shards
+        for start in range(shard.start, shard.stop, job.batch_size)
+    ]
+    loader = _loader(job, batches)
+    told: set[str] = set()
+    for shard in shards:
+        builder = ShardBuilder(job.index, shard, encoding)
+        while not builder.full:
+            batch = next(loader)
+            features = job.encode(batch)
+            metas = batch["metas"]
+            corrupt, pixels = ([meta[key] for meta in metas] for key in ("corrupt", "pixels"))
+            for name in sorted({name for names in corrupt for name in names} - told):
+                told.add(name)
+                tqdm.write(f"corrupt image, replaced by another: {name}", file=sys.stderr)
+            builder.add(features.cls, features.patches, [len(names) for names in corrupt], pixels)
+            yield len(metas)
+        builder.write(job.folder)
+
+
+def _fit(job: Job) -> Int8PCA:
+    """Principal components of tokens of views at even distances."""
+    count = min(_SAMPLE_VIEWS, job.index.images)
+    rows = [(number * job.index.images // count, number % job.index.views) for number in range(count)]
+    batches = [rows[start : start + job.batch_size] for start in range(0, count, job.batch_size)]
+    per_view = max(_SAMPLE_TOKENS // count, 1)
+    generator = torch.Generator().manual_seed(0)
+    sample: list[Tensor] = []
+    for batch in tqdm(_loader(job, batches), total=len(batches), desc="principal components", unit="batch"):
+        for patches in job.encode(batch).patches:
+            chosen = torch.randperm(len(patches), generator=generator)[:per_view]
+            sample.append(patches[chosen.to(patches.device)])
+    with as_config_error("--components"):
+        return Int8PCA.fit(torch.cat(sample), job.index.patches["components"])
+
+
+def _finish(job: Job) -> None:
+    errors = [errors_of(job.folder / shard.name) for shard in job.index.shards()]
+    squared, variance = (sum(column) for column in list(zip(*errors, strict=True))[:2])
+    job.index.patch_error = squared / max(variance, sys.float_info.min)
+    job.index.replaced = sum(replaced for _, _, replaced in errors)
+    job.index.complete = True
+    write_index(job.folder, job.index)
+
+
+def _index(job: Job, cfg: Config, patches: str | None, components: int | None, shard_bytes: float) -> CacheIndex:
+    wanted = cache_identity(job.model, cfg.model, job.dataset)
+    there = read_index(job.folder)
+    if there is None:
+        first = job.encode(distill_collate([_Views(job.dataset)[0, 0]]))
+        kept: dict[str, Any] = {"type": patches or "float16"}
+        if kept["type"] == "int8-pca":
+            kept["components"] = components or min(_COMPONENTS, first.cls.shape[1])
+        index = CacheIndex(
+            wanted, len(job.dataset), job.dataset.views, first.cls.shape[1], first.grid, 1, kept, _versions()
+        )
+        rows = max(int(shard_bytes // index.bytes_per_view), 1)
+        index.images_per_shard = rows // job.batch_size * job.batch_size or rows
+        return index
+    different = stale(there, wanted, 0)
+    if patches is not None and patches != there.patches["type"]:
+        different.append(f"patches: the cache has {there.patches['type']}, --patches says {patches}")
+    if components is not None and components != there.patches.get("components"):
+        different.append(f"components: the cache has {there.patches.get('components')}, --components says {components}")
+    if different:
+        raise StaleCacheError(
+            "\n  ".join(
+                [
+                    f"{job.folder} holds a teacher cache of something else:",
+                    *different,
+                    "give another folder with --out, or remove this one",
+                ]
+            )
+        )
+    there.views = max(there.views, job.dataset.views)
+    return there
+
+
+def _check_room(job: Job, missing: list[Shard]) -> None:
+    needed, free = sum(len(shard) for shard in missing) * job.index.bytes_per_view, _free(job.folder)
+    if needed > free:
+        raise FullDiskError(
+            f"{job.folder}: {needed / _GB:,.3f} GB are still to be written, and {free / _GB:,.3f} GB are free: make "
+            "room, give another --out, fewer views, or --patches int8-pca with fewer --components"
+        )
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.absolute().parent
+    return shutil.disk_usage(folder).free
+
+
+def _join(cfg: Config) -> None:
+    if cfg.get("launcher", "none") == "none":
+        return
+    prepare_processes(cfg)
+    if not torch.distributed.is_initialized():
+        init_dist(cfg.launcher, **(cfg.get("env_cfg") or {}).get("dist_cfg", {}))
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _versions() -> dict[str, str]:
+    found = {"proteus": __version__}
+    for name in ("torch", "torchvision", "timm", "pillow", "numpy", "opencv-python-headless"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class _Views(Dataset[dict[str, Any]]):
+    """Fixed views by image and view, without masks, and with a checksum of the pixels."""
+
+    def __init__(self, dataset: FixedViews) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        sample = self.dataset.view(*key)
+        sample.pop("mask", None)
+        sample["meta"]["pixels"] = pixels_of(sample)
+        return sample
+
+
+def _loader(job: Job, batches: list[list[tuple[int, int]]]) -> Iterator[dict[str, Any]]:
+    return iter(
+        DataLoader(
+            _Views(job.dataset),
+            batch_sampler=batches,
+            num_workers=job.num_workers,
+            collate_fn=distill_collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+    )

@@ -1,0 +1,30 @@
+"""What a teacher makes of fixed views, on disk; the files know nothing of models."""
+
+from proteus.datasets.teacher_cache.encodings import Encoding, Float16, Int8PCA, load_encoding
+from proteus.datasets.teacher_cache.identity import StaleCacheError, differences, plain, set_identity
+from proteus.datasets.teacher_cache.index import CacheError, CacheIndex, Shard, read_index, write_index
+from proteus.datasets.teacher_cache.reader import TeacherCache, Tokens
+from proteus.datasets.teacher_cache.shards import FullDiskError, ShardBuilder, full_disk_told, is_whole, pixels_of
+
+__all__ = [
+    "CacheError",
+    "CacheIndex",
+    "Encoding",
+    "Float16",
+    "FullDiskError",
+    "Int8PCA",
+    "Shard",
+    "ShardBuilder",
+    "StaleCacheError",
+    "TeacherCache",
+    "Tokens",
+    "differences",
+    "full_disk_told",
+    "is_whole",
+    "load_encoding",
+    "pixels_of",
+    "plain",
+    "read_index",
+    "set_identity",
+    "write_index",
+]

@@ -1,0 +1,158 @@
+"""How patch tokens are kept on disk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from torch import Tensor
+
+from proteus.datasets.teacher_cache.index import CacheError
+
+PCA_FILE = "pca.safetensors"
+
+
+class Encoding(ABC):
+    """Patch tokens to what is stored, and back."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Type and parameters, for the index."""
+
+    @abstractmethod
+    def encode(self, patches: Tensor) -> Tensor:
+        """Turn ``(B, N, D)`` into what is stored, on the tokens' device."""
+
+    @abstractmethod
+    def restore(self, stored: Tensor) -> Tensor:
+        """Turn what is stored back into tokens ``(B, N, D)`` in float32, on its device."""
+
+    @abstractmethod
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        """Turn one image's stored tokens back into ``(N, D)`` float16."""
+
+
+class Float16(Encoding):
+    """Every number rounded to half precision: 11 significant bits, two bytes each."""
+
+    def description(self) -> dict[str, Any]:
+        """Type alone."""
+        return {"type": "float16"}
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """Round ``(B, N, D)``."""
+        return patches.half()
+
+    def restore(self, stored: Tensor) -> Tensor:
+        """Turn ``(B, N, D)`` to float32."""
+        return stored.float()
+
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        """Return it as it is."""
+        return stored
+
+
+class Int8PCA(Encoding):
+    """The first principal components of the tokens, each rounded to 255 steps of its own size.
+
+    Args:
+        mean: Mean token, ``(D,)`` float32.
+        basis: Directions of unit length as rows, ``(r, D)`` float32, that of the largest variance first.
+        scale: Step of each component, ``(r,)`` float32.
+    """
+
+    def __init__(self, mean: np.ndarray, basis: np.ndarray, scale: np.ndarray) -> None:
+        self.mean, self.basis, self.scale = mean, basis, scale
+        self._scaled = scale[:, None] * basis
+        self._tensors: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    @classmethod
+    def fit(cls, tokens: Tensor, components: int) -> Int8PCA:
+        """Find the components of a sample of tokens.
+
+        Args:
+            tokens: ``(M, D)``.
+            components: How many to keep. The step of each lets the sample's largest value reach the last step.
+
+        Raises:
+            ValueError: There are not so many.
+        """
+        count, width = tokens.shape
+        if not 0 < components <= min(width, count - 1):
+            raise ValueError(
+                f"components={components}: write a number from 1 to {min(width, count - 1)} (tokens have {width} "
+                f"numbers, and the sample {count} tokens)"
+            )
+        mean = tokens.double().mean(0)
+        # In pieces, as the sample in double precision would take twice its memory again.
+        covariance = sum((piece.double() - mean).T @ (piece.double() - mean) for piece in tokens.split(8192))
+        vectors = torch.linalg.eigh(covariance)[1].flip(1)[:, :components]
+        # An eigenvector's sign is arbitrary; this makes it the same everywhere.
+        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        basis = (vectors * largest.sign()).T.float()
+        most = torch.stack([((piece - mean.float()) @ basis.T).abs().amax(0) for piece in tokens.split(8192)]).amax(0)
+        scale = (most / 127).clamp_min(torch.finfo(torch.float32).tiny)
+        return cls(*(value.cpu().numpy() for value in (mean.float(), basis, scale)))
+
+    @classmethod
+    def load(cls, folder: Path) -> Int8PCA:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            CacheError: It is missing or damaged.
+        """
+        path = folder / PCA_FILE
+        try:
+            content = load_file(path)
+            return cls(content["mean"], content["basis"], content["scale"])
+        except (OSError, KeyError, SafetensorError) as error:
+            raise CacheError(f"{path} is missing or damaged ({error}): build the cache anew") from error
+
+    def save(self, folder: Path) -> None:
+        """Write ``pca.safetensors`` so that nobody ever sees half of it."""
+        part = folder / f"{PCA_FILE}.part"
+        part.write_bytes(save({"mean": self.mean, "basis": self.basis, "scale": self.scale}))
+        part.replace(folder / PCA_FILE)
+
+    def description(self) -> dict[str, Any]:
+        """Type and number of components."""
+        return {"type": "int8-pca", "components": len(self.basis)}
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """Turn ``(B, N, D)`` into ``(B, N, r)`` int8."""
+        mean, basis, scale = self._on(patches.device)
+        steps = (patches.float() - mean) @ basis.T / scale
+        return steps.round().clamp(-127, 127).to(torch.int8)
+
+    def restore(self, stored: Tensor) -> Tensor:
+        """Turn ``(B, N, r)`` int8 into ``(B, N, D)`` float32."""
+        mean, basis, scale = self._on(stored.device)
+        return (stored.float() * scale) @ basis + mean
+
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        """Turn ``(N, r)`` int8 into ``(N, D)`` float16."""
+        return (stored.astype(np.float32) @ self._scaled + self.mean).astype(np.float16)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        if device not in self._tensors:
+            mean, basis, scale = (torch.from_numpy(value).to(device) for value in (self.mean, self.basis, self.scale))
+            self._tensors[device] = (mean, basis, scale)
+        return self._tensors[device]
+
+
+def load_encoding(description: dict[str, Any], folder: Path) -> Encoding:
+    """Make what an index describes.
+
+    Raises:
+        CacheError: It is not known, or its parameters are missing or damaged.
+    """
+    if description["type"] == "float16":
+        return Float16()
+    if description["type"] == "int8-pca":
+        return Int8PCA.load(folder)
+    raise CacheError(f"{folder}: patches are kept as {description['type']!r}, which this version does not know")

@@ -1,0 +1,133 @@
+"""What is in a teacher cache, and where: ``index.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from proteus.structures import DataError
+
+FORMAT = 1
+INDEX = "index.json"
+
+
+class CacheError(DataError):
+    """A teacher cache that is missing, unfinished or damaged."""
+
+
+class Shard(NamedTuple):
+    """A file of the cache: consecutive images of one view.
+
+    Attributes:
+        name: Of the file.
+        view: Which view.
+        start: The first image.
+        stop: Behind the last image.
+    """
+
+    name: str
+    view: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass
+class CacheIndex:
+    """The description of a teacher cache.
+
+    Views do not share shards, so that a cache grows by views without a file being written anew.
+
+    Attributes:
+        identity: Of the teacher, the views and the images: what must be the same in a run that reads the cache.
+        images: Number of images.
+        views: Number of views of each.
+        cls_dim: Width of the cls token.
+        grid: ``(h, w)`` of the patches.
+        images_per_shard: Images in a shard; the last one of a view has what is left.
+        patches: How the patch tokens are kept: ``type``, and the parameters of that type.
+        built_with: Versions of what made the views and the tokens.
+        complete: Whether all shards have been written.
+        patch_error: Squared error of the patch tokens that are read back, over their variance.
+        replaced: Number of views that show another image, as their own could not be read.
+    """
+
+    identity: dict[str, Any]
+    images: int
+    views: int
+    cls_dim: int
+    grid: tuple[int, int]
+    images_per_shard: int
+    patches: dict[str, Any]
+    built_with: dict[str, str] = field(default_factory=dict)
+    complete: bool = False
+    patch_error: float | None = None
+    replaced: int = 0
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Of an image's stored patch tokens: ``(N, D)``, or ``(N, r)`` where components are kept."""
+        return self.grid[0] * self.grid[1], int(self.patches.get("components", self.cls_dim))
+
+    @property
+    def patch_dtype(self) -> str:
+        """NumPy's name of the dtype of the stored patch tokens."""
+        return "int8" if self.patches["type"] == "int8-pca" else "float16"
+
+    @property
+    def bytes_per_view(self) -> int:
+        """What one view of one image takes on disk, without the shard's header."""
+        count, width = self.patch_shape
+        return 4 * self.cls_dim + count * width * (1 if self.patch_dtype == "int8" else 2) + 12
+
+    @property
+    def bytes(self) -> int:
+        """What all views of all images take on disk."""
+        return self.images * self.views * self.bytes_per_view
+
+    def shards(self) -> Iterator[Shard]:
+        """All files, view by view."""
+        for view in range(self.views):
+            for number, start in enumerate(range(0, self.images, self.images_per_shard)):
+                stop = min(start + self.images_per_shard, self.images)
+                yield Shard(f"view-{view:03}-{number:05}.safetensors", view, start, stop)
+
+    def find(self, image: int, view: int) -> tuple[str, int]:
+        """Name of the shard of an image's view, and the row in it."""
+        number, row = divmod(image, self.images_per_shard)
+        return f"view-{view:03}-{number:05}.safetensors", row
+
+
+def read_index(folder: str | Path) -> CacheIndex | None:
+    """Read the description of a cache; None where there is none.
+
+    Raises:
+        CacheError: It is damaged, or of another version of the format.
+    """
+    path = Path(folder).expanduser() / INDEX
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("format")
+        if version != FORMAT:
+            raise CacheError(
+                f"{path} is of format {version}, and this version of Proteus reads {FORMAT}: build the cache anew"
+            )
+        return CacheIndex(**{**content, "grid": tuple(content["grid"])})
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise CacheError(f"{path} is damaged ({type(error).__name__}: {error}): build the cache anew") from error
+
+
+def write_index(folder: str | Path, index: CacheIndex) -> None:
+    """Write the description so that nobody ever sees half of it."""
+    path = Path(folder) / INDEX
+    part = path.with_name(f"{INDEX}.part")
+    part.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(index)}, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,161 @@
+"""Writing the files of a teacher cache."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor
+
+from proteus.datasets.teacher_cache.encodings import Encoding
+from proteus.datasets.teacher_cache.index import CacheError, CacheIndex, Shard
+
+
+class FullDiskError(CacheError):
+    """The disk has no room for what is still to be written."""
+
+
+class ShardBuilder:
+    """Collects the rows of one shard and writes it in one go.
+
+    A shard has, row by row: ``cls`` ``(R, D)`` float32; ``patches`` ``(R, N, D)`` float16 or ``(R, N, r)`` int8;
+    ``corrupt`` ``(R,)`` uint32, how many images could not be read before the one that is shown; ``pixels`` ``(R,)``
+    uint32, a checksum of the view; ``checksum`` ``(R,)`` uint32, of the tokens as they are stored.
+
+    Args:
+        index: Of the cache.
+        shard: What it holds.
+        encoding: Of the patch tokens.
+    """
+
+    def __init__(self, index: CacheIndex, shard: Shard, encoding: Encoding) -> None:
+        rows = len(shard)
+        self.shard = shard
+        self.encoding = encoding
+        self.rows = 0
+        self.content = {
+            "cls": np.zeros((rows, index.cls_dim), np.float32),
+            "patches": np.zeros((rows, *index.patch_shape), index.patch_dtype),
+            **{name: np.zeros(rows, np.uint32) for name in ("corrupt", "pixels", "checksum")},
+        }
+        self.squared_error = 0.0
+        self._sum = np.zeros(index.cls_dim)
+        self._sum_of_squares = 0.0
+        self._tokens = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether all rows are there."""
+        return self.rows == len(self.shard)
+
+    def add(self, cls: Tensor, patches: Tensor, corrupt: list[int], pixels: list[int]) -> None:
+        """Add rows.
+
+        Args:
+            cls: ``(B, D)`` float32.
+            patches: ``(B, N, D)`` float32.
+            corrupt: For each image, how many could not be read before it.
+            pixels: For each image, :func:`pixels_of` its view.
+
+        Raises:
+            CacheError: Tokens are not finite, or too large for half precision.
+        """
+        stored = self.encoding.encode(patches)
+        restored = self.encoding.restore(stored)
+        if not bool(cls.isfinite().all() & patches.isfinite().all() & restored.isfinite().all()):
+            first = self.shard.start + self.rows
+            raise CacheError(
+                f"images {first:,} to {first + len(cls) - 1:,}, view {self.shard.view}: the teacher's tokens are not "
+                "finite, or beyond float16 (65504): try --patches int8-pca, or model.teacher.dtype=float32"
+            )
+        self.squared_error += float((restored - patches).double().square().sum())
+        tokens = patches.flatten(0, 1).double()
+        self._sum = self._sum + tokens.sum(0).cpu().numpy()
+        self._sum_of_squares += float(tokens.square().sum())
+        self._tokens += len(tokens)
+        here = slice(self.rows, self.rows + len(cls))
+        self.content["cls"][here] = cls.float().cpu().numpy()
+        self.content["patches"][here] = stored.cpu().numpy()
+        self.content["corrupt"][here] = corrupt
+        self.content["pixels"][here] = pixels
+        for row in range(here.start, here.stop):
+            self.content["checksum"][row] = checksum(self.content["cls"][row], self.content["patches"][row])
+        self.rows = here.stop
+
+    def write(self, folder: Path) -> None:
+        """Write the shard so that it is there as a whole, or not at all.
+
+        Raises:
+            FullDiskError: The disk is full; what was written of this shard is removed.
+        """
+        variance = float(self._sum_of_squares - np.square(self._sum).sum() / max(self._tokens, 1))
+        # One entry, since the library does not keep the order of several.
+        about = {"about": json.dumps({"squared_error": self.squared_error, "variance": variance}, sort_keys=True)}
+        path = folder / self.shard.name
+        part = path.with_name(f"{path.name}.part")
+        with full_disk_told(folder):
+            try:
+                with part.open("wb") as file:
+                    file.write(save(self.content, about))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
+        part.replace(path)
+
+
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Say what is kept, and how to go on, where the disk of ``folder`` is full.
+
+    Raises:
+        FullDiskError: It is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise FullDiskError(
+            f"{folder}: the disk is full ({error.strerror}). The files that were finished are kept: make room and give "
+            "the same command again, and it goes on with the one that was under way"
+        ) from error
+
+
+def is_whole(path: Path, index: CacheIndex, shard: Shard) -> bool:
+    """Whether a shard is there in the shapes that the index asks for; its numbers are not looked at."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return tuple(file.get_slice("patches").get_shape()) == (len(shard), *index.patch_shape) and (
+                tuple(file.get_slice("cls").get_shape()) == (len(shard), index.cls_dim)
+            )
+    except (OSError, SafetensorError):
+        return False
+
+
+def errors_of(path: Path) -> tuple[float, float, int]:
+    """Squared error and variance of a shard's patch tokens, and how many of its views show a replacement."""
+    with safe_open(path, "numpy") as file:
+        about = json.loads(file.metadata()["about"])
+        return about["squared_error"], about["variance"], int((file.get_tensor("corrupt") > 0).sum())
+
+
+def checksum(cls: np.ndarray, patches: np.ndarray) -> int:
+    """CRC-32 of one row's stored tokens."""
+    return zlib.crc32(np.ascontiguousarray(patches).data, zlib.crc32(np.ascontiguousarray(cls).data))
+
+
+def pixels_of(sample: Mapping[str, Any]) -> int:
+    """CRC-32 of a view's pixels, and of what is left for the device to change in them."""
+    pixels = zlib.crc32(memoryview(sample["image"].contiguous().numpy()))
+    return zlib.crc32(repr([sample.get(key) for key in ("augment", "erase")]).encode(), pixels)

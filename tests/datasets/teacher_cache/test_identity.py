@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import write_images
+
+from proteus.datasets import Merge
+from proteus.datasets.teacher_cache import differences, plain, set_identity
+from proteus.registry import DATASETS
+
+STEPS = [
+    {"type": "LoadImage"},
+    {"type": "RandomResizedCrop", "size": 56, "scale": (0.08, 1.0)},
+    {"type": "ToTensor"},
+    {"type": "UniformMask", "ratio": 0.5},
+    {"type": "PackInputs"},
+]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("set"), 12)
+
+
+def folder(images: Path, **more: Any) -> dict[str, Any]:
+    steps = [{**step, "type": f"proteus.{step['type']}"} for step in more.pop("pipeline", STEPS)]
+    return {"type": "proteus.ImageFolder", "data_root": str(images), "pipeline": steps, **more}
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    return set_identity(config, DATASETS.build(config))
+
+
+def changed(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return [line.split(":")[0] for line in differences(identity(config), identity(other))]
+
+
+def steps(position: int, **more: Any) -> list[dict[str, Any]]:
+    return [{**step, **more} if number == position else step for number, step in enumerate(STEPS)]
+
+
+def test_what_changes_no_view_does_not_count(images: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(images, moved)
+    first = folder(images)
+    assert changed(first, folder(moved)) == []
+    assert changed(first, folder(images, split="all", indices=12)) == []
+    assert changed(first, folder(images, pipeline=steps(0, keep=True))) == []
+    assert changed(first, folder(images, pipeline=steps(3, ratio=0.7))) == []
+    assert changed(first, folder(images, pipeline=[*STEPS[:3], {"type": "BlockMask"}, STEPS[4]])) == []
+
+
+def test_what_does_is_named(images: Path, tmp_path: Path) -> None:
+    first = folder(images)
+    assert changed(first, folder(images, pipeline=steps(1, size=70))) == ["transform[1].size"]
+    assert changed(first, folder(images, pipeline=steps(1, scale=(0.5, 1.0)))) == ["transform[1].scale"]
+    longer = [STEPS[0], {"type": "RandomFlip"}, *STEPS[1:]]
+    (line,) = differences(identity(first), identity(folder(images, pipeline=longer)))
+    assert line == (
+        "transform: the cache was built with LoadImage > RandomResizedCrop > ToTensor, this run has "
+        "LoadImage > RandomFlip > RandomResizedCrop > ToTensor"
+    )
+    assert changed(first, folder(images, indices=11)) == ["images.count", "images.names"]
+    renamed = tmp_path / "renamed"
+    shutil.copytree(images, renamed)
+    (renamed / "c/000.png").rename(renamed / "c/0000.png")
+    assert changed(first, folder(renamed)) == ["images.names"]
+
+
+def test_merged_sets(images: Path) -> None:
+    def merged(**more: Any) -> dict[str, Any]:
+        sets = {"a": folder(images), "b": folder(images, indices=4), **more.pop("sets", {})}
+        return {"type": "proteus.Merge", "datasets": sets, **more}
+
+    assert isinstance(DATASETS.build(merged()), Merge)
+    assert changed(merged(), merged()) == []
+    assert "images.names" in changed(merged(), merged(repeats={"b": 0.5}))
+    assert "images.names" in changed(merged(), merged(sets={"b": folder(images, indices=[0, 1, 2, 5])}))
+    other = folder(images, indices=4, pipeline=steps(1, size=70))
+    assert changed(merged(), merged(sets={"b": other})) == ["transform.b[1].size"]
+
+
+def test_differences_in_words() -> None:
+    assert differences({"a": [1, 2]}, {"a": [1, 2]}) == []
+    assert differences({"teacher": {"mean": [0.5, 0.5]}}, {"teacher": {"mean": [0.4, 0.5]}}) == [
+        "teacher.mean: the cache was built with [0.5, 0.5], this run has [0.4, 0.5]"
+    ]
+    assert differences({}, {"seed": 3}) == ["seed: the cache was built with nothing, this run has 3"]
+    assert differences({"w": "ab" * 32}, {"w": "cd" * 32}) == [
+        "w: the cache was built with abababababab, this run has cdcdcdcdcdcd"
+    ]
+
+
+def test_plain_values() -> None:
+    assert plain({"type": "proteus.Resize", "size": (1, 2), "_scope_": "proteus"}) == {"type": "Resize", "size": [1, 2]}

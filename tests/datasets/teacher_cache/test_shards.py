@@ -1,0 +1,150 @@
+"""Writing files, reading them, and what is told of damage."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from proteus.datasets.teacher_cache import (
+    CacheError,
+    CacheIndex,
+    Float16,
+    FullDiskError,
+    ShardBuilder,
+    TeacherCache,
+    pixels_of,
+    read_index,
+    write_index,
+)
+from proteus.datasets.teacher_cache.shards import errors_of
+
+
+def index_of(**more: object) -> CacheIndex:
+    values = dict(identity={}, images=5, views=2, cls_dim=4, grid=(2, 3), images_per_shard=3, complete=True)
+    return CacheIndex(**{**values, "patches": {"type": "float16"}, **more})
+
+
+def tokens(image: int, view: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(10 * image + view)
+    return torch.randn(4, generator=generator), torch.randn(6, 4, generator=generator)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    index = index_of()
+    for shard in index.shards():
+        builder = ShardBuilder(index, shard, Float16())
+        for image in range(shard.start, shard.stop):
+            cls, patches = tokens(image, shard.view)
+            builder.add(cls[None], patches[None], [image % 2], [1000 + image])
+        assert builder.full
+        builder.write(tmp_path)
+    write_index(tmp_path, index)
+    return tmp_path
+
+
+def test_every_view_reads_back(cache: Path) -> None:
+    reader = TeacherCache(cache)
+    reader.check_files()
+    for image in (4, 0, 2, 3, 1):
+        for view in (1, 0):
+            found, (cls, patches) = reader.read(image, view), tokens(image, view)
+            assert found.cls.dtype == np.float32
+            assert torch.equal(torch.from_numpy(found.cls), cls)
+            assert torch.equal(torch.from_numpy(found.patches), patches.half())
+            assert (found.corrupt, found.pixels) == (image % 2, 1000 + image)
+
+
+def test_files_and_bytes(cache: Path) -> None:
+    index = read_index(cache)
+    assert index == index_of()
+    assert [shard.name for shard in index.shards()] == sorted(path.name for path in cache.glob("view*"))
+    assert [len(shard) for shard in index.shards()] == [3, 2, 3, 2]
+    assert index.bytes_per_view == 4 * 4 + 6 * 4 * 2 + 12
+    sizes = sum(path.stat().st_size for path in cache.glob("view*"))
+    assert index.bytes < sizes < index.bytes + 4 * 1024
+
+
+def test_the_error_is_of_the_tokens_that_are_read_back(cache: Path) -> None:
+    squared, variance, replaced = errors_of(cache / "view-001-00000.safetensors")
+    patches = torch.cat([tokens(image, 1)[1] for image in range(3)]).double()
+    assert squared == pytest.approx(float((patches.half().double() - patches).square().sum()), rel=1e-6)
+    assert variance == pytest.approx(float((patches - patches.mean(0)).square().sum()))
+    assert replaced == 1
+
+
+def test_a_reader_is_sent_to_workers_without_its_files(cache: Path) -> None:
+    reader = TeacherCache(cache)
+    reader.read(0, 0)
+    again = pickle.loads(pickle.dumps(reader))
+    assert again.read(4, 1).pixels == 1004
+
+
+def test_a_file_that_is_cut_short_missing_or_changed_is_refused(cache: Path) -> None:
+    path = cache / "view-001-00001.safetensors"
+    whole = path.read_bytes()
+    for damaged in (whole[:-3], whole[:5], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(CacheError, match=r"1 files .* missing or damaged: view-001-00001\.safetensors"):
+            TeacherCache(cache).check_files()
+        with pytest.raises(CacheError, match=r"view-001-00001\.safetensors is missing or damaged"):
+            TeacherCache(cache).read(4, 1)
+    changed = bytearray(whole)
+    changed[whole.index(tokens(4, 1)[0].numpy().tobytes())] ^= 1
+    path.write_bytes(changed)
+    assert TeacherCache(cache).read(3, 1).pixels == 1003
+    with pytest.raises(CacheError, match=r"view-001-00001\.safetensors is damaged \(row 1\): remove it"):
+        TeacherCache(cache).read(4, 1)
+    path.unlink()
+    with pytest.raises(CacheError, match="missing or damaged"):
+        TeacherCache(cache).check_files()
+
+
+def test_no_index_an_unfinished_one_and_one_of_another_format(cache: Path) -> None:
+    with pytest.raises(CacheError, match="there is no teacher cache in"):
+        TeacherCache(cache / "elsewhere").index.images  # noqa: B018
+    write_index(cache, index_of(complete=False))
+    with pytest.raises(CacheError, match="was not finished"):
+        TeacherCache(cache).index.images  # noqa: B018
+    content = json.loads((cache / "index.json").read_text())
+    (cache / "index.json").write_text(json.dumps({**content, "format": 9}))
+    with pytest.raises(CacheError, match="is of format 9"):
+        read_index(cache)
+    for damaged in ("{", "[]", '{"format": 1, "images": 3}'):
+        (cache / "index.json").write_text(damaged)
+        with pytest.raises(CacheError, match=r"index\.json is damaged"):
+            read_index(cache)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device without room")
+def test_a_full_disk(tmp_path: Path) -> None:
+    index = index_of()
+    shard = next(index.shards())
+    builder = ShardBuilder(index, shard, Float16())
+    (tmp_path / f"{shard.name}.part").symlink_to("/dev/full")
+    with pytest.raises(FullDiskError, match=r"the disk is full .* are kept: make room and give the same command again"):
+        builder.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
+def test_tokens_that_cannot_be_kept(value: float) -> None:
+    index = index_of()
+    builder = ShardBuilder(index, list(index.shards())[1], Float16())
+    patches = torch.zeros(2, 6, 4)
+    patches[1, 2, 3] = value
+    with pytest.raises(CacheError, match=r"images 3 to 4, view 0: .* not finite, or beyond float16"):
+        builder.add(torch.zeros(2, 4), patches, [0, 0], [0, 0])
+
+
+def test_pixels_and_what_the_device_will_do_to_them() -> None:
+    image = torch.arange(12, dtype=torch.uint8).view(3, 2, 2)
+    plain = pixels_of({"image": image})
+    assert plain == pixels_of({"image": image.clone(), "mask": torch.ones(4)})
+    assert plain != pixels_of({"image": image + 1})
+    assert plain != pixels_of({"image": image, "erase": (0, 0, 1, 1, 5)})

@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+"""Run a config's teacher once over its fixed views and keep the tokens on disk; call it again to go on.
+
+On several GPUs: torchrun --nproc_per_node=8 tools/cache_teacher.py CONFIG --launcher pytorch
+"""
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+
+from mmengine.dist import is_main_process
+
+from proteus.apis import load_config
+from proteus.apis.cache_teacher import build, describe, prepare
+from proteus.apis.cli import add_config_arguments, run
+
+
+def parse_args() -> Namespace:
+    parser = add_config_arguments(ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter))
+    parser.add_argument("--out", metavar="DIR", help="folder of the cache (default: train_dataloader.dataset.cache)")
+    parser.add_argument(
+        "--patches", choices=["float16", "int8-pca"], help="how patch tokens are kept (default: float16)"
+    )
+    parser.add_argument(
+        "--components", type=int, metavar="R", help="numbers a patch token keeps with int8-pca (default: 128)"
+    )
+    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images at once (default: the training's)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that read images (default: the training's)")
+    parser.add_argument(
+        "--shard-mb", type=float, default=256, metavar="MB", help="size of a file, about (default: 256)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
+    return parser.parse_args()
+
+
+def main(args: Namespace) -> int:
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    job = prepare(
+        cfg,
+        args.out,
+        args.patches,
+        args.components,
+        args.device,
+        args.batch_size,
+        args.workers,
+        shard_bytes=args.shard_mb * 1e6,
+    )
+    if is_main_process():
+        print(describe(job), flush=True)
+    if args.dry_run:
+        return 0
+    index = build(job)
+    if is_main_process():
+        print(f"the teacher cache is in {job.folder}; patch error {index.patch_error:.3g} of the tokens' variance")
+        if index.replaced:
+            print(f"{index.replaced:,} views show another image, since their own could not be read")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, parse_args())
