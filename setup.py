@@ -37,7 +37,8 @@ setup(
     package_data={"proteus": ["**/*.txt", "**/*.json", "**/*.tsv", "py.typed"]},
     install_requires=requirements("runtime"),
     extras_require={
-        name: requirements(name) for name in ("quickstart", "dense", "eval", "export", "shards", "tests", "docs")
+        name: requirements(name)
+        for name in ("quickstart", "dense", "eval", "export", "fast", "shards", "tests", "docs")
     },
     classifiers=[
         "Programming Language :: Python :: 3",

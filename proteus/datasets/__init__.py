@@ -22,6 +22,7 @@ from proteus.datasets.fine_grained import (
     Pets,
     fine_grained_sets,
 )
+from proteus.datasets.fixed_views import FixedViews
 from proteus.datasets.folder import ImageFolder
 from proteus.datasets.labelled_folder import LabelledFolder
 from proteus.datasets.merge import Merge
@@ -45,9 +46,11 @@ from proteus.datasets.transforms import (
     DepthRandomFlip,
     DepthRandomResize,
     DepthRandomRotate,
+    DeviceRandAugment,
     HueSaturationValue,
     LoadDepth,
     LoadImage,
+    LoadRandomResizedCrop,
     NYUCrop,
     PackDepth,
     PackInputs,
@@ -88,8 +91,10 @@ __all__ = [
     "DepthRandomFlip",
     "DepthRandomResize",
     "DepthRandomRotate",
+    "DeviceRandAugment",
     "FeatureTable",
     "FineGrainedSet",
+    "FixedViews",
     "Flowers102",
     "Food101",
     "GeneratedImageNetC",
@@ -99,6 +104,7 @@ __all__ = [
     "LabelledFolder",
     "LoadDepth",
     "LoadImage",
+    "LoadRandomResizedCrop",
     "Merge",
     "NYUCrop",
     "NYUDepth",

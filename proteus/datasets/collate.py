@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
 
+from proteus.datasets.transforms.randaugment_draw import group_operations
 from proteus.registry import FUNCTIONS
 
 
@@ -19,23 +22,37 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
     other half are left out here, so that the student never encodes an image whose masked view counts for nothing.
 
     Args:
-        samples: Packed samples; their ``mask`` ``(N,)`` is optional.
+        samples: Packed samples; their ``mask`` ``(N,)`` is optional, and so are ``augment``, ``erase``, ``teacher_cls``
+            ``(D,)`` and ``teacher_patches`` ``(N, D)``.
         probability: Share of the batch that gets a masked view.
 
     Returns:
         ``images`` ``(B, 3, H, W)``, ``metas``, where images have labels ``labels`` ``(B,)`` int64, and where samples
         have masks ``masks`` ``(M, N)`` bool and
-        ``mask_indices`` ``(K,)`` int64, which saves the step from counting masked patches on the device.
+        ``mask_indices`` ``(K,)`` int64, which saves the step from counting masked patches on the device. Where every
+        sample has the teacher's outputs, ``teacher_cls`` ``(B, D)`` and ``teacher_patches`` ``(B, N, D)``. Where any
+        is left for the device to do, ``augment``
+        (:func:`~proteus.datasets.transforms.randaugment_draw.group_operations`) and ``erase``, for each rectangle
+        its image's position and the :class:`~proteus.datasets.transforms.erasing.Erase`.
 
     Raises:
         ValueError: The batch is too small for one masked image.
     """
     batch: dict[str, Any] = {
-        "images": torch.stack([sample["image"] for sample in samples]),
+        "images": stack_images([sample["image"] for sample in samples]),
         "metas": [sample["meta"] for sample in samples],
     }
     if "label" in samples[0]["meta"]:
         batch["labels"] = torch.as_tensor(np.stack([sample["meta"]["label"] for sample in samples]))
+    for key in ("teacher_cls", "teacher_patches"):
+        if all(key in sample for sample in samples):
+            batch[key] = torch.stack([torch.as_tensor(sample[key]) for sample in samples])
+    augment = group_operations([sample.get("augment", ()) for sample in samples])
+    if augment:
+        batch["augment"] = augment
+    erase = [(position, *sample["erase"]) for position, sample in enumerate(samples) if "erase" in sample]
+    if erase:
+        batch["erase"] = erase
     if "mask" in samples[0]:
         masked = int(len(samples) * probability)
         if masked == 0:
@@ -46,6 +63,13 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
         batch["masks"] = torch.stack([sample["mask"] for sample in samples[:masked]])
         batch["mask_indices"] = batch["masks"].flatten().nonzero().squeeze(1)
     return batch
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """Stack images ``(3, H, W)``; where some are bytes and others floats in [0, 1], all as floats."""
+    if len({image.dtype for image in images}) > 1:
+        images = [functional.to_dtype(image, torch.float32, scale=True) for image in images]
+    return torch.stack(list(images))
 
 
 def smallest_batch(probability: float) -> int:

@@ -8,6 +8,8 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, Literal
 
+from proteus.datasets.folder_index import cache_folder, image_names
+from proteus.datasets.image_list import ImageList
 from proteus.datasets.subset import NamedImages
 from proteus.registry import DATASETS
 
@@ -18,12 +20,18 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 class ImageFolder(NamedImages):
     """All images below a folder, however nested; labels and file names mean nothing, unless a part is asked for.
 
+    Where listing takes a second or more, the list is kept, and later starts take it from there unless a folder's time
+    of last change differs (:func:`~proteus.datasets.folder_index.image_names`). Nothing is written beside the images.
+
     Args:
         data_root: The folder, for instance ``data/imagenet/train``.
         pipeline: As for :class:`ProxySet`.
         indices: As for :class:`ProxySet`.
         split: ``all``, or one side of a division in two that depends only on each file's path below the folder.
         held_out: Share of the images on the ``held-out`` side of that division.
+        index_cache: Where the list is kept: True for the folder of the environment variable ``PROTEUS_CACHE``
+            (default ``~/.cache/proteus``), another folder, or False to list at every start, as on file systems that
+            do not keep their folders' times.
         **subset: ``images_per_class``, ``classes``, ``subset_seed`` and ``list_file``, as for
             :class:`~proteus.datasets.subset.NamedImages`: a part of what ``split`` leaves.
 
@@ -39,17 +47,19 @@ class ImageFolder(NamedImages):
         indices: int | Sequence[int] | None = None,
         split: Literal["all", "train", "held-out"] = "all",
         held_out: float = 0.2,
+        index_cache: bool | str = True,
         **subset: Any,
     ) -> None:
         if split not in ("all", "train", "held-out"):
             raise ValueError(f"dataset.split={split!r}: write 'all', 'train' or 'held-out'")
         self.split = split
         self.held_out = held_out
+        self.index_cache = index_cache
         # What stands before the names in the paths.
         self._prefix = len(str(Path(data_root).expanduser())) + 1
         super().__init__(data_root, pipeline, indices, **subset)
 
-    def load_data_list(self) -> list[dict[str, str]]:
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
         """List the images, sorted by path."""
         root = Path(self.data_root).expanduser()
         if not root.is_dir():
@@ -57,24 +67,25 @@ class ImageFolder(NamedImages):
                 f"dataset.data_root: there is no folder {root}; put the images there, or give their folder with "
                 "--cfg-options train_dataloader.dataset.data_root=DIR"
             )
-        paths = [
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(root, followlinks=True)
-            for name in names
-            if name.lower().endswith(EXTENSIONS)
-        ]
-        chosen = sorted(path for path in paths if self._is_chosen(path[self._prefix :]))
-        if not chosen:
-            found = f"{len(paths)} images, none of them in split={self.split!r}" if paths else "no image"
-            raise FileNotFoundError(f"dataset.data_root: {found} in {root} ({', '.join(EXTENSIONS)} are looked for)")
-        return [{"img_path": path} for path in chosen]
+        images = ImageList(os.path.join(root, ""), image_names(root, EXTENSIONS, self._keep_in()))
+        found = len(images)
+        if self.split != "all":
+            names = images.names()
+            images = images.take([position for position, name in enumerate(names) if self._is_chosen(name)])
+        if not images:
+            told = f"{found} images, none of them in split={self.split!r}" if found else "no image"
+            raise FileNotFoundError(f"dataset.data_root: {told} in {root} ({', '.join(EXTENSIONS)} are looked for)")
+        return images
 
     def name_of(self, info: dict[str, Any]) -> str:
         """The path below the folder."""
         return str(info["img_path"])[self._prefix :]
 
+    def _keep_in(self) -> Path | None:
+        if isinstance(self.index_cache, str):
+            return Path(self.index_cache).expanduser()
+        return cache_folder() if self.index_cache else None
+
     def _is_chosen(self, relative: str) -> bool:
-        if self.split == "all":
-            return True
         share = int.from_bytes(sha1(Path(relative).as_posix().encode()).digest()[:8], "big") / 2**64
         return (share < self.held_out) == (self.split == "held-out")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from proteus.datasets.folder import EXTENSIONS, ImageFolder
+from proteus.datasets.image_list import ImageList
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 
@@ -34,15 +36,16 @@ class LabelledFolder(ImageFolder):
         self.classes_found: list[str] = []
         super().__init__(**folder)
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
         """List the images, sorted by path, with their labels."""
         images = super().load_data_list()
+        assert isinstance(images, ImageList)
         folders = []
-        for image in images:
-            folder, separator, _ = self.name_of(image).replace("\\", "/").partition("/")
+        for name in images.names():
+            folder, separator, _ = name.partition("/")
             if not separator:
                 raise DataError(
-                    f"dataset.data_root: {image['img_path']} is in no class's folder; LabelledFolder expects "
+                    f"dataset.data_root: {images.root}{name} is in no class's folder; LabelledFolder expects "
                     f"{self.data_root}/CLASS/IMAGE, and type='ImageFolder' reads no labels"
                 )
             folders.append(folder)
@@ -54,7 +57,7 @@ class LabelledFolder(ImageFolder):
                 "objectives"
             )
         number = {name: position for position, name in enumerate(self.classes_found)}
-        return [{**image, "label": number[folder]} for image, folder in zip(images, folders, strict=True)]
+        return images.labelled([number[folder] for folder in folders])
 
     def _other_classes(self, found: set[str]) -> set[str]:
         """The classes of which ``split`` has taken no image; they count, so that all splits number classes alike."""

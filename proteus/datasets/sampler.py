@@ -28,18 +28,38 @@ class ProxySampler(Sampler[SampleKey]):
         repeats: Views of each image within one epoch. As in DeiT's repeated augmentation, an epoch then draws
             ``n // 256 * 256`` views, of the first ``1 / repeats`` of the shuffled images (protocols A.3), and the
             views of an image fall on different ranks.
+        together: Deal the images instead of the views: all views of an image fall on one rank, one after another, so
+            that a worker can decode it once (``LoadRandomResizedCrop(remember=True)``). This is not as released: with
+            several ranks, a rank's batch shows each of its images ``repeats`` times instead of mostly once, and the
+            masked half of it (``distill_collate``) has all views of an image, or none. An epoch leaves out the last
+            image where it would not be shown ``repeats`` times. The ranks together see in each step what one process
+            sees where a rank's batch is a multiple of ``repeats``, and else all but the images at its ends.
 
     Raises:
-        ValueError: The set is empty, or ``repeats`` is below 1.
+        ValueError: The set is empty, ``repeats`` is below 1, or there is nothing to keep ``together``.
     """
 
-    def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True, repeats: int = 1) -> None:
+    def __init__(
+        self,
+        dataset: Sized,
+        seed: int | None = None,
+        shuffle: bool = True,
+        repeats: int = 1,
+        together: bool = False,
+    ) -> None:
         if repeats < 1:
             raise ValueError(f"sampler.repeats={repeats}: write 1 for no repetition, or 3 as in DeiT")
+        if together and repeats == 1:
+            raise ValueError(
+                "sampler.together=True: with repeats=1 an image has one view; write repeats=3, or remove it"
+            )
         if len(dataset) == 0:
             raise ValueError("the proxy set is empty")
         self.size = len(dataset)
         self.epoch_length = self.size if repeats == 1 else max(self.size // 256 * 256, min(self.size, 256))
+        # So many positions in a row go to one rank.
+        self.dealt = repeats if together else 1
+        self.epoch_length = max(self.epoch_length // self.dealt, 1) * self.dealt
         self.seed = sync_random_seed() if seed is None else seed
         self.shuffle = shuffle
         self.repeats = repeats
@@ -52,7 +72,9 @@ class ProxySampler(Sampler[SampleKey]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         epoch, order = -1, torch.empty(0)
-        for position in count(self.start * self.world + self.rank, self.world):
+        for sample in count(self.start):
+            turn, within = divmod(sample, self.dealt)
+            position = (turn * self.world + self.rank) * self.dealt + within
             if position // self.epoch_length != epoch:
                 epoch = position // self.epoch_length
                 order = self._order(epoch)

@@ -11,6 +11,9 @@ from os.path import splitext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from proteus.datasets.image_list import ImageList
 from proteus.datasets.proxy_set import ProxySet
 
 Amount = int | float | None
@@ -65,7 +68,7 @@ class NamedImages(ProxySet):
         """The part of a name that begins with the class."""
         return name
 
-    def filter_data(self) -> list[dict[str, Any]]:
+    def filter_data(self) -> Sequence[dict[str, Any]]:
         """Take the part that was asked for; BaseDataset calls this once everything is listed."""
         self.whole = len(self.data_list)
         if self.list_file is not None:
@@ -75,7 +78,16 @@ class NamedImages(ProxySet):
             positions = choose(paths, self.images_per_class, self.classes, self.subset_seed)
         else:
             return self.data_list
-        return [self.data_list[position] for position in positions]
+        listed: Sequence[dict[str, Any]] = self.data_list
+        return listed.take(positions) if isinstance(listed, ImageList) else [listed[position] for position in positions]
+
+    def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(self.data_list, ImageList):
+            # It is as small as can be, and shared between workers as it is.
+            self.serialize_data = False
+            return np.empty(0, np.uint8), np.empty(0, np.int64)
+        packed: tuple[np.ndarray, np.ndarray] = super()._serialize_data()
+        return packed
 
     def describe(self) -> str:
         """As for :class:`ProxySet`, and of how many the images were chosen in which way."""

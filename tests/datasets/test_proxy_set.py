@@ -20,9 +20,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe() -> list:
     """The paper's pipeline at a small size, with every random step that it has, and the other mask."""
     pipeline = load_config("configs/proteus/vit-ti_dinov2-s.py").train_pipeline
-    pipeline[1].size = 56
-    pipeline[5].prob = 1.0
-    pipeline[6] = dict(type="BlockMask", ratio=(0.1, 0.5))
+    pipeline[0].size = 56
+    pipeline[4].prob = 1.0
+    pipeline[5] = dict(type="BlockMask", ratio=(0.1, 0.5))
     return [{**step, "type": f"proteus.{step['type']}"} for step in pipeline]
 
 

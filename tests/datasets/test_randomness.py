@@ -66,3 +66,30 @@ def test_first_draws_of_neighbouring_keys_are_uniform_and_unrelated() -> None:
     for column in values.T:
         assert abs(np.corrcoef(column[:-1], column[1:])[0, 1]) < 0.08
     assert abs(np.corrcoef(values[:, 0], values[:, 2])[0, 1]) < 0.08
+
+
+def test_blocks_within_blocks() -> None:
+    np.random.seed(1)
+    undisturbed = np.random.rand(3).tolist()
+    with seeded(5):
+        alone = [draw(), draw()]
+    np.random.seed(1)
+    before = float(np.random.rand())
+    with seeded(5):
+        found = [draw()]
+        with seeded(6):
+            draw()
+            with seeded(5):
+                assert draw() == alone[0]
+        found.append(draw())
+    assert found == alone
+    assert [before, *np.random.rand(2)] == undisturbed
+
+
+def test_numpy_draws_as_if_it_had_been_seeded() -> None:
+    high = int(np.random.SeedSequence((1, 2)).generate_state(2)[1])
+    np.random.seed(high)
+    wanted = np.random.randint(0, 15, 3).tolist(), np.random.randn(3).tolist()
+    for _ in range(2):
+        with seeded(1, 2):
+            assert (np.random.randint(0, 15, 3).tolist(), np.random.randn(3).tolist()) == wanted

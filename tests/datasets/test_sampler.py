@@ -91,3 +91,46 @@ def test_what_is_refused() -> None:
         ProxySampler(range(3), repeats=0)
     with pytest.raises(ValueError, match="empty"):
         ProxySampler([])
+
+
+def together(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0) -> list[SampleKey]:
+    return stream(size, count, rank, world, skip, repeats=3, together=True)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_views_that_stay_together(world: int) -> None:
+    ranks = [together(30, 30, rank, world) for rank in range(world)]
+    for keys in ranks:
+        for start in range(0, 30, 3):
+            views = keys[start : start + 3]
+            assert [key.view for key in views] == [0, 1, 2]
+            assert len({key[:3] for key in views}) == 1
+    # Each turn of three samples a rank is what one process sees in as many samples.
+    dealt_out = [key for turn in range(10) for keys in ranks for key in keys[3 * turn : 3 * turn + 3]]
+    assert dealt_out == together(30, 30 * world)
+
+
+def test_views_together_are_those_of_the_stream_as_released() -> None:
+    """In one process only the end of an epoch differs, where an image would not be shown three times."""
+    released, kept = stream(600, 512, repeats=3), together(600, 510)
+    assert kept == released[:510]
+    sampler = ProxySampler(range(600), seed=0, repeats=3, together=True)
+    assert sampler.epoch_length == 510
+    assert [key.epoch for key in together(600, 1020)] == [0] * 510 + [1] * 510
+
+
+@pytest.mark.parametrize("skipped", [0, 1, 17, 30])
+def test_views_together_resume_also_between_two_views(skipped: int) -> None:
+    for rank in (0, 1):
+        assert together(10, 40, rank, 2)[skipped:] == together(10, 40 - skipped, rank, 2, skip=skipped)
+
+
+def test_views_together_of_two_images() -> None:
+    keys = together(2, 9)
+    assert [key.view for key in keys] == [0, 1, 2] * 3
+    assert [key.epoch for key in keys] == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_nothing_to_keep_together() -> None:
+    with pytest.raises(ValueError, match=r"sampler\.together=True"):
+        ProxySampler(range(3), together=True)

@@ -1,11 +1,15 @@
 # ImageNet-1K as proxy set: labels are not read. Augmentation as released, which is DeiT's without mixup.
 train_pipeline = [
-    dict(type="LoadImage"),
-    dict(type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
+    # The crop is drawn first, and no more is decoded than it needs. With remember=True, and together=True in the
+    # sampler, the three views of an image share one decoding, in one batch (released: on three ranks).
+    dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
+    # Where cores are short: type="DeviceRandAugment", the same draws applied on the device.
     dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
-    dict(type="ToTensor"),
-    dict(type="RandomErasing", prob=0.25),
+    # Bytes, which the device normalises.
+    dict(type="ToTensor", dtype="uint8"),
+    # Drawn here; the device writes the noise after it has normalised.
+    dict(type="RandomErasing", prob=0.25, on_device=True),
     # Paper: "the masking strategy in iBOT", which is dict(type='BlockMask', ratio=(0.1, 0.5)).
     # Released: half of the patches, anywhere.
     dict(type="UniformMask", ratio=0.5, patch_size=14),
@@ -35,6 +39,7 @@ val_dataloader = dict(
     batch_size=64,
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="distill_collate"),
     # Every 25th image: 2,000 of the 50,000, two of each class.

@@ -28,6 +28,7 @@ val_dataloader = dict(
     batch_size=128,
     num_workers=10,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="distill_collate"),
     dataset=dict(type="LabelledFolder", data_root="data/imagenet/val", num_classes=1000, pipeline=val_pipeline),

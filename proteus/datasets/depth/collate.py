@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from proteus.datasets.collate import stack_images
 from proteus.registry import FUNCTIONS
 
 
@@ -30,4 +30,4 @@ def depth_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _stacked(tensors: list[Tensor]) -> Tensor | list[Tensor]:
-    return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
+    return stack_images(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from logging import WARNING
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -66,7 +67,7 @@ class WnidFolder(ImageFolder):
         self.variant = None if variant is None else VARIANTS[variant]
         super().__init__(**folder)
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
         """List the images, sorted by path, with their labels."""
         images = super().load_data_list()
         root = Path(self.data_root).expanduser()

@@ -1,13 +1,6 @@
 """From a path to a packed sample, one dict in and one dict out at each step."""
 
-from proteus.datasets.transforms.augment import (
-    CenterCrop,
-    RandAugment,
-    RandomErasing,
-    RandomFlip,
-    RandomResizedCrop,
-    Resize,
-)
+from proteus.datasets.transforms.augment import CenterCrop, RandomFlip, RandomResizedCrop, Resize
 from proteus.datasets.transforms.corruption import Corrupt
 from proteus.datasets.transforms.depth_colour import (
     ColorAug,
@@ -26,9 +19,13 @@ from proteus.datasets.transforms.depth_geometry import (
     ResizeImage,
 )
 from proteus.datasets.transforms.depth_loading import LoadDepth, PackDepth
+from proteus.datasets.transforms.erasing import RandomErasing
+from proteus.datasets.transforms.fast_loading import LoadRandomResizedCrop
 from proteus.datasets.transforms.loading import CorruptImageError, LoadImage
 from proteus.datasets.transforms.masks import BlockMask, UniformMask
 from proteus.datasets.transforms.packing import PackInputs, ToTensor
+from proteus.datasets.transforms.rand_augment import RandAugment
+from proteus.datasets.transforms.randaugment_draw import DeviceRandAugment
 
 __all__ = [
     "BlockMask",
@@ -42,9 +39,11 @@ __all__ = [
     "DepthRandomFlip",
     "DepthRandomResize",
     "DepthRandomRotate",
+    "DeviceRandAugment",
     "HueSaturationValue",
     "LoadDepth",
     "LoadImage",
+    "LoadRandomResizedCrop",
     "NYUCrop",
     "PackDepth",
     "PackInputs",

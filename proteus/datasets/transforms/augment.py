@@ -1,6 +1,6 @@
-"""Geometric and photometric changes, by torchvision and timm; sizes in pixels.
+"""Geometric and photometric changes, by torchvision; sizes in pixels.
 
-Each works on ``results['img']``: a PIL image, except where a tensor is asked for.
+Each works on ``results['img']``, a PIL image; the random ones also on an ``(H, W, 3)`` uint8 array.
 """
 
 from __future__ import annotations
@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
-from timm.data import IMAGENET_DEFAULT_STD as STD
-from timm.data.auto_augment import rand_augment_transform
-from timm.data.random_erasing import RandomErasing as TimmRandomErasing
+from PIL import Image
 from torchvision.transforms import v2
 
-from proteus.compat import mend_posterize
+from proteus.datasets.transforms.crops import INTERPOLATIONS, Box, check_interpolation, crop_and_resize
 from proteus.registry import TRANSFORMS
-
-mend_posterize()
 
 
 class _OnImage:
@@ -32,14 +29,20 @@ class _OnImage:
 
 
 @TRANSFORMS.register_module()
-class RandomResizedCrop(_OnImage):
+class RandomResizedCrop:
     """Crop a random part of the image and resize it to a square (protocols A.3).
+
+    The box is drawn and a PIL image is cut and resized exactly as torchvision does it; an array stays an array
+    (:func:`~proteus.datasets.transforms.crops.crop_and_resize`).
 
     Args:
         size: Side of the result.
         scale: Range of the crop's area as a share of the image's.
         ratio: Range of the crop's width over its height.
         interpolation: A name of torchvision's ``InterpolationMode``.
+
+    Raises:
+        ValueError: There is no such interpolation.
     """
 
     def __init__(
@@ -49,19 +52,44 @@ class RandomResizedCrop(_OnImage):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
     ) -> None:
-        self.transform = v2.RandomResizedCrop(size, scale, ratio, v2.InterpolationMode(interpolation))
+        check_interpolation(type(self).__name__, interpolation)
+        self.size = size
+        self.box = Box(size, scale, ratio)
+        self.interpolation = interpolation
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Draw a box and put what is in it, ``size`` pixels a side, in ``img``."""
+        image = results["img"]
+        if isinstance(image, np.ndarray):
+            box = self.box.draw(*image.shape[:2])
+            results["img"] = crop_and_resize(image, box, self.size, self.interpolation)
+        else:
+            box = self.box.draw(image.height, image.width)
+            results["img"] = image.crop(box).resize((self.size, self.size), INTERPOLATIONS[self.interpolation])
+        return results
 
 
 @TRANSFORMS.register_module()
-class RandomFlip(_OnImage):
-    """Mirror the image left to right.
+class RandomFlip:
+    """Mirror the image, PIL or array, left to right.
 
     Args:
         prob: How often.
     """
 
     def __init__(self, prob: float = 0.5) -> None:
-        self.transform = v2.RandomHorizontalFlip(prob)
+        self.prob = prob
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Mirror ``img``, or not; drawn as torchvision draws it."""
+        if torch.rand(1) >= self.prob:
+            return results
+        image = results["img"]
+        if isinstance(image, np.ndarray):
+            results["img"] = cv2.flip(image, 1)
+        else:
+            results["img"] = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return results
 
 
 @TRANSFORMS.register_module()
@@ -87,64 +115,3 @@ class CenterCrop(_OnImage):
 
     def __init__(self, size: int) -> None:
         self.transform = v2.CenterCrop(size)
-
-
-@TRANSFORMS.register_module()
-class RandAugment:
-    """timm's RandAugment, as DeiT and the released code use it (protocols A.3).
-
-    Args:
-        policy: timm's description: magnitude, its standard deviation, and the set of operations.
-        mean: Channel means in [0, 1]; what a geometric operation uncovers is painted with them.
-
-    Raises:
-        ValueError: timm does not understand ``policy``.
-    """
-
-    def __init__(self, policy: str = "rand-m9-mstd0.5-inc1", mean: Sequence[float] = MEAN) -> None:
-        try:
-            rand_augment_transform(policy, {})
-        except (AssertionError, ValueError) as error:
-            raise ValueError(
-                f"RandAugment.policy={policy!r} is no RandAugment of timm's; write one such as 'rand-m9-mstd0.5-inc1'"
-            ) from error
-        self.policy = policy
-        self.fill = tuple(min(255, round(255 * channel)) for channel in mean)
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Apply two random operations; they shift by at most 45 % of the image's shorter side."""
-        image = results["img"]
-        options = {"translate_const": int(min(image.size) * 0.45), "img_mean": self.fill}
-        results["img"] = rand_augment_transform(self.policy, options)(image)
-        return results
-
-
-@TRANSFORMS.register_module()
-class RandomErasing:
-    """Replace a random rectangle of a tensor image by noise, with timm's RandomErasing (protocols A.3).
-
-    The noise is standard normal *after* normalisation. Images are normalised later, on the device, so it is written
-    here as the pixel values that normalise to it.
-
-    Args:
-        prob: How often.
-        mean: Channel means that the image will be normalised with.
-        std: Channel standard deviations, likewise.
-    """
-
-    def __init__(
-        self,
-        prob: float = 0.25,
-        mean: Sequence[float] = MEAN,
-        std: Sequence[float] = STD,
-    ) -> None:
-        self.eraser = TimmRandomErasing(probability=prob, mode="pixel", max_count=1, device="cpu")
-        self.mean = torch.tensor(mean).view(-1, 1, 1)
-        self.std = torch.tensor(std).view(-1, 1, 1)
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Erase in ``results['img']``, ``(3, H, W)`` float in [0, 1]."""
-        image = results["img"]
-        noise = self.eraser(torch.zeros_like(image))
-        results["img"] = torch.where(noise == 0, image, noise * self.std + self.mean)
-        return results

@@ -126,7 +126,7 @@ class HueSaturationValue:
 class ColorAug:
     """Gamma, brightness and the balance of colours, as BTS and the Monocular-Depth-Estimation-Toolbox change them.
 
-    It comes after ``ToTensor``.
+    It comes after ``ToTensor`` and gives floats, since the result is no bytes.
 
     Args:
         prob: How often.
@@ -150,13 +150,14 @@ class ColorAug:
         self.full = 255.0 if raw_gamma else 1.0
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change ``results['img']``, ``(3, H, W)`` float in [0, 1].
+        """Change ``results['img']``, ``(3, H, W)`` uint8, or float in [0, 1].
 
         Raises:
             TypeError: The image is not a tensor yet.
         """
         if not isinstance(results["img"], Tensor):
             raise TypeError("ColorAug takes a tensor: put dict(type='ToTensor') before it in the pipeline")
+        results["img"] = functional.to_dtype(results["img"], torch.float32, scale=True)
         if random.random() < self.prob:
             power, brightness = random.uniform(*self.gamma_range), random.uniform(*self.brightness_range)
             colours = torch.tensor([random.uniform(*self.color_range) for _ in range(3)]).view(3, 1, 1)

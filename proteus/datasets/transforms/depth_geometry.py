@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
@@ -117,6 +118,8 @@ class DepthRandomCrop:
 class DepthPad:
     """Pad at the right and at the bottom up to a size, after ``ToTensor``; padded depth is 0, invalid.
 
+    The image comes out as floats, padded or not: ``fill`` need not be a byte's.
+
     Args:
         size: Least height and width; a number for a square.
         fill: Value of the image there, in [0, 1]. The released code pads after normalisation with mean 0.5 (protocols
@@ -135,6 +138,7 @@ class DepthPad:
         """
         if not isinstance(results["img"], Tensor):
             raise TypeError("DepthPad takes a tensor: put dict(type='ToTensor') before it in the pipeline")
+        results["img"] = functional.to_dtype(results["img"], torch.float32, scale=True)
         height, width = _size(results["img"])
         missing = [0, 0, max(self.width - width, 0), max(self.height - height, 0)]
         if any(missing):

@@ -103,7 +103,7 @@ class PackDepth:
         self.keys = ("img_path", "depth_path", "ori_shape", *keys)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return ``image``, ``(3, H, W)`` float; ``depth``, ``(H, W)`` float32 in metres, 0 invalid; and ``meta``.
+        """Return ``image``, ``(3, H, W)``; ``depth``, ``(H, W)`` float32 in metres, 0 invalid; and ``meta``.
 
         Raises:
             TypeError: The image is not a tensor yet.

@@ -9,9 +9,19 @@ from PIL import Image, UnidentifiedImageError
 
 from proteus.registry import TRANSFORMS
 
+# What PIL's decoders raise.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
 
 class CorruptImageError(ValueError):
     """An image file that cannot be read to its end."""
+
+
+def as_corrupt(path: str, error: Exception) -> CorruptImageError:
+    """Say of which file an error is; ``path (type: reason)``."""
+    # PIL names what it was given: for bytes an address, which would make each failure another one.
+    reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
+    return CorruptImageError(f"{path} ({type(error).__name__}: {reason})")
 
 
 @TRANSFORMS.register_module()
@@ -43,10 +53,8 @@ class LoadImage:
         try:
             with Image.open(path if content is None else BytesIO(content)) as image:
                 results["img"] = self._reduced(image).convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
-            # PIL names what it was given: for bytes an address, which would make each failure another one.
-            reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
-            raise CorruptImageError(f"{path} ({type(error).__name__}: {reason})") from error
+        except UNREADABLE as error:
+            raise as_corrupt(path, error) from error
         if self.kept is not None:
             self.kept[path] = results["img"].copy()
         return results

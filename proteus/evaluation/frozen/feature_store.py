@@ -24,6 +24,7 @@ from proteus.datasets import ProxySet, distill_collate
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.transforms import CorruptImageError
 from proteus.models.backbones import BackboneSpec
+from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.registry import DATASETS
 
 Tokens = Literal["cls", "probe"]
@@ -171,7 +172,7 @@ class FeatureStore:
         with tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=quiet) as bar:
             for batch in loader:
                 _refuse_corrupt(batch["metas"], title)
-                images = (batch["images"].to(self.device, non_blocking=True) - mean) / std
+                images = (as_floats(batch["images"].to(self.device, non_blocking=True)) - mean) / std
                 features = self._encode(images, tokens).cpu()
                 _refuse_nan(features, batch["metas"], self.spec.name, title)
                 if out is None:

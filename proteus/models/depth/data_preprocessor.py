@@ -25,8 +25,8 @@ class DepthDataPreprocessor(DistillDataPreprocessor):
         super().__init__(mean, std)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``data['images']``, ``(B, 3, H, W)`` or a list of ``(3, H, W)``, float in [0, 1]."""
+        """Normalise ``data['images']``, ``(B, 3, H, W)`` or a list of ``(3, H, W)``, uint8, or float in [0, 1]."""
         if isinstance(data["images"], Tensor):
             return super().forward(data, training)
         data = self.cast_data(data)
-        return {**data, "images": [(image - self.mean) / self.std for image in data["images"]]}
+        return {**data, "images": [self.normalised(image) for image in data["images"]]}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
 from timm.data import IMAGENET_DEFAULT_STD as STD
+from torch import Tensor
+from torchvision.transforms.v2 import functional
 
+from proteus.models.distillers.randaugment import apply_augment
 from proteus.registry import MODELS
 
 
 @MODELS.register_module()
 class DistillDataPreprocessor(BaseDataPreprocessor):
-    """Move a batch to the model's device and normalise its images for the student.
+    """Move a batch to the model's device, augment it there if the workers left that to it, and normalise its images
+    for the student.
 
     The teacher re-normalises them only if its own statistics differ.
 
@@ -35,6 +39,56 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``data['images']`` ``(B, 3, H, W)``, float in [0, 1]; the rest moves as it is."""
+        """Prepare a batch of :func:`~proteus.datasets.distill_collate`.
+
+        Args:
+            data: ``images`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; ``augment`` and ``erase``, what is still to
+                be done to them, before and after they are normalised. The rest moves as it is.
+            training: Nothing depends on it here.
+        """
         data = self.cast_data(data)
-        return {**data, "images": (data["images"] - self.mean) / self.std}
+        images, augment, erase = data["images"], data.pop("augment", ()), data.pop("erase", ())
+        if augment:
+            images = apply_augment(images, augment)
+        return {**data, "images": fill_with_noise(self.normalised(images), erase)}
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Normalise images ``(..., 3, H, W)``, uint8, or float in [0, 1]."""
+        return (as_floats(images) - self.mean) / self.std
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Turn bytes into floats in [0, 1], with the result that ``ToTensor('float32')`` has; floats stay as they are.
+
+    Raises:
+        TypeError: They are neither.
+    """
+    if images.is_floating_point():
+        return images
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images should be uint8, or float in [0, 1]; found {images.dtype}")
+    floats: Tensor = functional.to_dtype(images, torch.float32, scale=True)
+    return floats
+
+
+def fill_with_noise(images: Tensor, erase: Iterable[tuple[int, int, int, int, int, int]]) -> Tensor:
+    """Fill rectangles of normalised images with standard normal noise, in place.
+
+    The noise is a function of its seed (and of the kind of device), not of the batch or of any generator's state.
+    Nothing waits for the device.
+
+    Args:
+        images: ``(B, 3, H, W)``.
+        erase: Position in the batch, top, left, height, width and seed of each rectangle.
+
+    Returns:
+        The images.
+    """
+    generator: torch.Generator | None = None
+    for position, top, left, height, width, seed in erase:
+        generator = generator or torch.Generator(images.device)
+        generator.manual_seed(seed)
+        # Into memory of its own: what a generator writes into a part of an image may depend on how that lies there.
+        noise = torch.empty(images.shape[1], height, width, dtype=images.dtype, device=images.device)
+        images[position, :, top : top + height, left : left + width] = noise.normal_(generator=generator)
+    return images

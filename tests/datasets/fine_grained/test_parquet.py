@@ -55,7 +55,7 @@ def write(
 
 
 def pixels(sample: dict) -> np.ndarray:
-    return (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    return sample["image"].permute(1, 2, 0).numpy()
 
 
 @pytest.fixture

@@ -1,18 +1,12 @@
 import numpy as np
-import pytest
-import torch
 from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from proteus.datasets import (
     CenterCrop,
-    PackInputs,
     RandAugment,
-    RandomErasing,
     RandomFlip,
     RandomResizedCrop,
     Resize,
-    ToTensor,
     seeded,
 )
 
@@ -64,46 +58,3 @@ def test_a_function_of_the_seed() -> None:
                 views.append(np.asarray(transform({"img": image})["img"]).tobytes())
         assert views[0] == views[1]
         assert len(set(views)) > 1
-
-
-def test_erasing_is_noise_after_normalisation_and_touches_nothing_else() -> None:
-    mean, std = (torch.tensor(s).view(3, 1, 1) for s in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-    transform = RandomErasing(prob=1.0)
-    erased = []
-    for number in range(60):
-        with seeded(number):
-            image = torch.rand(3, 56, 56)
-            found = transform({"img": image.clone()})["img"]
-        touched = (found != image).any(0)
-        rows, columns = touched.any(1).nonzero(), touched.any(0).nonzero()
-        block = touched[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        assert block.all()  # one rectangle
-        assert 0.015 < block.numel() / 56**2 < 0.35
-        erased.append(((found - mean) / std)[:, touched].flatten())
-    values = torch.cat(erased)
-    assert abs(values.mean()) < 0.02
-    assert abs(values.std() - 1) < 0.02
-    assert abs((values.abs() < 1).float().mean() - 0.6827) < 0.01
-
-
-def test_erasing_now_and_then() -> None:
-    image = torch.rand(3, 28, 28)
-    touched = 0
-    for number in range(400):
-        with seeded(number):
-            touched += not torch.equal(RandomErasing(prob=0.25)({"img": image.clone()})["img"], image)
-    assert 0.17 < touched / 400 < 0.33
-    assert torch.equal(RandomErasing(prob=0.0)({"img": image.clone()})["img"], image)
-
-
-def test_to_tensor_and_packing() -> None:
-    image = np.zeros((4, 6, 3), np.uint8)
-    image[1, 2] = (255, 51, 0)
-    results = ToTensor()({"img": Image.fromarray(image), "img_path": "x.png"})
-    assert results["img"].shape == (3, 4, 6)
-    assert results["img"][:, 1, 2].tolist() == pytest.approx([1.0, 0.2, 0.0])
-    packed = PackInputs()(results)
-    assert set(packed) == {"image", "meta"}
-    assert packed["meta"] == {"img_path": "x.png"}
-    results["mask"] = torch.ones(4, dtype=torch.bool)
-    assert PackInputs()(results)["mask"].all()

@@ -120,7 +120,7 @@ def test_hue_saturation_value_by_hand() -> None:
 def test_nothing_at_probability_0() -> None:
     for change in (RandomBrightnessContrast(0), RandomGamma(0), HueSaturationValue(0), ColorAug(0), CutDepth(0)):
         results = framed(torch.ones(2, 2))
-        before = ToTensor()(results)["img"] if isinstance(change, ColorAug) else results["img"]
+        before = ToTensor("float32")(results)["img"] if isinstance(change, ColorAug) else results["img"]
         assert change(results)["img"] is before
 
 
@@ -144,6 +144,16 @@ def test_the_toolboxs_gamma_darkens_white() -> None:
     assert raw[0].item() == pytest.approx(146.5, abs=0.1)
     saturated = ColorAug(1.0, (1.1, 1.1), *rest, raw_gamma=True)({"img": white * 155 / 255})["img"]
     assert (saturated == 1).all()
+
+
+def test_color_aug_makes_of_bytes_what_it_makes_of_floats() -> None:
+    found = []
+    for dtype in ("uint8", "float32"):
+        for prob in (0.0, 1.0):
+            with seeded(4):
+                found.append(ColorAug(prob)(ToTensor(dtype)(framed(torch.ones(2, 2))))["img"])
+    assert {image.dtype for image in found} == {torch.float32}
+    assert torch.equal(torch.stack(found[:2]), torch.stack(found[2:]))
 
 
 def test_color_aug_asks_for_a_tensor() -> None:

@@ -1,25 +1,51 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from proteus.datasets.transforms import PackInputs, ToTensor
+from proteus.datasets.transforms.erasing import Erase
 
 
-def test_bytes_become_shares_of_one_channel_first() -> None:
+def coloured() -> np.ndarray:
     pixels = np.zeros((2, 3, 3), dtype=np.uint8)
     pixels[1, 2] = (255, 51, 0)
-    image = ToTensor()({"img": Image.fromarray(pixels)})["img"]
-    assert image.shape == (3, 2, 3)
-    assert image.dtype == torch.float32
-    torch.testing.assert_close(image[:, 1, 2], torch.tensor([1.0, 0.2, 0.0]))
-    assert image.sum() == image[:, 1, 2].sum()
+    return pixels
+
+
+def test_bytes_stay_bytes_channel_first() -> None:
+    for image in (Image.fromarray(coloured()), coloured(), coloured()[:, ::-1][:, ::-1]):
+        tensor = ToTensor()({"img": image})["img"]
+        assert (tensor.shape, tensor.dtype) == ((3, 2, 3), torch.uint8)
+        assert tensor[:, 1, 2].tolist() == [255, 51, 0]
+        assert tensor.sum() == 306
+
+
+def test_bytes_become_shares_of_one() -> None:
+    for image in (Image.fromarray(coloured()), coloured()):
+        tensor = ToTensor("float32")({"img": image})["img"]
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor[:, 1, 2], torch.tensor([1.0, 0.2, 0.0]))
+        assert tensor.sum() == tensor[:, 1, 2].sum()
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ToTensor\.dtype='half': write 'uint8' or 'float32'"):
+        ToTensor("half")
+    with pytest.raises(TypeError, match=r"uint8 array \(H, W, 3\); found float32 \(4, 4, 3\)"):
+        ToTensor()({"img": np.zeros((4, 4, 3), np.float32)})
+    with pytest.raises(TypeError, match="found Tensor"):
+        ToTensor()({"img": torch.zeros(3, 4, 4)})
 
 
 def test_only_what_the_batch_needs_is_kept() -> None:
     image, mask = torch.zeros(3, 2, 2), torch.ones(4, dtype=torch.bool)
     results = {"img": image, "img_path": "a.jpg", "img_bytes": b"jpeg", "sample_idx": 7}
     assert PackInputs()(results) == {"image": image, "meta": {"img_path": "a.jpg"}}
-    packed = PackInputs()({**results, "mask": mask, "label": 5})
+    erase = Erase(0, 0, 1, 1, 5)
+    packed = PackInputs()({**results, "mask": mask, "label": 5, "erase": erase, "augment": []})
     assert packed["mask"] is mask
+    assert packed["erase"] is erase
+    assert packed["augment"] == []
     assert packed["meta"] == {"img_path": "a.jpg", "label": 5}
     assert PackInputs(keys=("sample_idx", "absent"))(results)["meta"] == {"img_path": "a.jpg", "sample_idx": 7}

@@ -1,6 +1,14 @@
+import pytest
 import torch
+from torchvision.transforms.functional import to_pil_image
 
-from proteus.models import DistillDataPreprocessor
+from proteus.datasets import ToTensor
+from proteus.models import (
+    DepthDataPreprocessor,
+    DistillDataPreprocessor,
+    MixupDataPreprocessor,
+    ProbeDataPreprocessor,
+)
 
 
 def test_images_are_normalised_and_the_rest_moves_as_it_is() -> None:
@@ -22,3 +30,41 @@ def test_the_defaults_are_imagenets_statistics_and_no_state() -> None:
     assert preprocessor.channel_mean == (0.485, 0.456, 0.406)
     assert preprocessor.channel_std == (0.229, 0.224, 0.225)
     assert not preprocessor.state_dict()
+
+
+def test_bytes_give_what_floats_give_bit_for_bit() -> None:
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    floats = torch.stack([ToTensor("float32")({"img": to_pil_image(image)})["img"] for image in every])
+    for preprocessor in (DistillDataPreprocessor(), DepthDataPreprocessor(), ProbeDataPreprocessor()):
+        found = preprocessor({"images": every}, training=True)["images"]
+        assert found.dtype == torch.float32
+        assert torch.equal(found, preprocessor({"images": floats}, training=True)["images"])
+    found = DepthDataPreprocessor()({"images": [every[0], every[1, :, :8]]})["images"]
+    wanted = DepthDataPreprocessor()({"images": [floats[0], floats[1, :, :8]]})["images"]
+    assert all(map(torch.equal, found, wanted))
+    labels = torch.tensor([0, 1])
+    mixed = []
+    for images in (every, floats):
+        torch.manual_seed(3)
+        mixed.append(MixupDataPreprocessor(num_classes=2)({"images": images, "labels": labels}, training=True))
+    assert torch.equal(mixed[0]["images"], mixed[1]["images"])
+
+
+def test_pixels_of_another_kind_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"uint8, or float in \[0, 1\]; found torch.int64"):
+        DistillDataPreprocessor()({"images": torch.ones(1, 3, 2, 2, dtype=torch.int64)})
+
+
+def test_noise_fills_the_rectangle_and_leaves_the_batch_that_was_given() -> None:
+    data = {"images": torch.full((2, 3, 8, 8), 128, dtype=torch.uint8), "erase": [(1, 2, 3, 4, 5, 2**63 - 1)]}
+    found = DistillDataPreprocessor()(data, training=True)
+    assert set(found) == {"images"}
+    clean = DistillDataPreprocessor()({"images": data["images"]})["images"]
+    touched = (found["images"] != clean).any(1)
+    assert not touched[0].any()
+    assert touched[1].sum() == 20
+    assert touched[1, 2:6, 3:8].all()
+    noise = torch.empty(3, 4, 5).normal_(generator=torch.Generator().manual_seed(2**63 - 1))
+    assert torch.equal(found["images"][1, :, 2:6, 3:8], noise)
+    assert (data["images"] == 128).all()
+    assert len(data["erase"]) == 1
