@@ -14,7 +14,7 @@ def _child(name: str, parent: Registry, package: str) -> Registry:
 
 
 MODELS = _child("model", root.MODELS, "models")
-MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS, "models")
+MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS, "engine")
 WEIGHT_INITIALIZERS = _child("weight initializer", root.WEIGHT_INITIALIZERS, "models")
 TASK_UTILS = _child("task util", root.TASK_UTILS, "models")
 

@@ -46,6 +46,7 @@ val_dataloader = dict(
     batch_size=20,
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,
     dataset=dict(_delete_=True, type="PackagedPhotographs", split="held-out", pipeline=val_pipeline),
 )
 val_evaluator = dict(patches_per_image=None)

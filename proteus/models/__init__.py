@@ -19,7 +19,8 @@ from proteus.models.depth import (
     SigLoss,
     SiLogLoss,
 )
-from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor
+from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor, SeveralStudents
+from proteus.models.foreach_ema import ForeachEMA
 from proteus.models.heads import ClassHead, DistillHead, LinearClassifier
 from proteus.models.inheritance import WeightSelection
 from proteus.models.losses import CosineLoss, CrossEntropyLoss, HardLogitsLoss, MSELoss, SmoothL1Loss, SoftLogitsLoss
@@ -51,6 +52,7 @@ __all__ = [
     "DistillHead",
     "Distiller",
     "FeatureObjective",
+    "ForeachEMA",
     "GradientLoss",
     "HardLogitsLoss",
     "LabelObjective",
@@ -64,6 +66,7 @@ __all__ = [
     "PatchObjective",
     "ProbeDataPreprocessor",
     "ReleasedDenseViT",
+    "SeveralStudents",
     "SiLogLoss",
     "SigLoss",
     "SmoothL1Loss",

@@ -4,7 +4,7 @@ optim_wrapper = dict(
     type="AutocastOptimWrapper",
     dtype="auto",
     # lr = 5e-4 x batch / 512; the released script's batch of 512 gives 5e-4.
-    optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor="MergedGroupsConstructor",
     # Paper: as DeiT, which also spares pos_embed and cls_token: custom_keys=dict(pos_embed=dict(decay_mult=0.0),
     # cls_token=dict(decay_mult=0.0)). Released: only vectors (norms, biases, LayerScale) are spared.
@@ -20,4 +20,4 @@ train_cfg = dict(type="IterBasedTrainLoop", max_iters=375300, val_interval=12510
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 # Released: an EMA of decay 0.99996 is kept beside the student and used for nothing downstream. To keep one:
-# custom_hooks = [dict(type="EMAHook", momentum=4e-5)]
+# custom_hooks = [dict(type="EMAHook", ema_type="ForeachEMA", momentum=4e-5)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
-from torch import nn
+from torch import Tensor, nn
 
 from proteus.registry import OPTIM_WRAPPERS
 
@@ -36,6 +36,18 @@ class AutocastOptimWrapper(OptimWrapper):
             )
         super().__init__(**optim_wrapper)
         self.dtype = dtype
+        # Where a hook has put a dict here, it is given the norm of clipped gradients, unread.
+        self.norms: dict[str, Tensor] | None = None
+
+    def _clip_grad(self) -> None:
+        if self.norms is None:
+            super()._clip_grad()
+            return
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        parameters = [each for each in parameters if each.requires_grad and each.grad is not None]
+        norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
+        if norm is not None:  # clipping by value has none
+            self.norms[self.grad_name] = norm
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -12,21 +12,19 @@ from mmengine.config import Config
 
 
 def prepare_processes(cfg: Config) -> None:
-    """Let ``launcher='pytorch'`` work where there is no GPU.
+    """Let ``launcher='pytorch'`` work where there is no GPU, and models split their batches.
 
     MMEngine asks for a CUDA device for every rank. On a machine without one, join the gloo group that torchrun's
-    environment describes before the runner looks, and wrap the model without a device.
+    environment describes before the runner looks. The model is wrapped by :class:`DataParallel` unless the config names
+    another wrapper.
     """
-    if cfg.get("launcher", "none") == "none" or torch.cuda.is_available():
+    if cfg.get("launcher", "none") == "none":
         return
-    if not dist.is_initialized():
+    if not torch.cuda.is_available() and not dist.is_initialized():
         dist.init_process_group("gloo")
-    cfg.model_wrapper_cfg = {
-        "type": "MMDistributedDataParallel",
-        "device_ids": None,
-        "broadcast_buffers": False,
-        "find_unused_parameters": cfg.get("find_unused_parameters", False),
-    }
+    wrapper = {"type": "proteus.DataParallel", **(cfg.get("model_wrapper_cfg") or {})}
+    wrapper.setdefault("find_unused_parameters", cfg.get("find_unused_parameters", False))
+    cfg.model_wrapper_cfg = wrapper
 
 
 def leave_processes(status: int) -> None:

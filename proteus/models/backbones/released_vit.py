@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proteus.models.backbones.vit import DenseViT
+from proteus.models.backbones.dense_vit import DenseViT
 from proteus.registry import MODELS
 
 

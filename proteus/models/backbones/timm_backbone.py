@@ -33,19 +33,29 @@ class TimmBackbone(nn.Module):
         arch: Name of the model in timm.
         img_size: Side in pixels of the images; a model of fixed size is built for it.
         checkpoint: File with the state dict of this model of timm's; a classifier in it is left.
+        grad_checkpointing: Compute activations again in the backward pass instead of keeping them, as timm's model does
+            it. Batch norm then averages its statistics twice a step.
         **options: What else ``timm.create_model`` takes: ``drop_path_rate``, ``dynamic_img_size``...
 
     Attributes:
         timm_args: What ``timm.create_model`` takes to build the same architecture.
 
     Raises:
-        ValueError: ``arch`` is unknown, or what it returns is neither a map nor tokens.
+        ValueError: ``arch`` is unknown or cannot checkpoint its activations, or what it returns is neither a map nor
+            tokens.
         CheckpointError: ``checkpoint`` cannot be read or holds another model.
     """
 
     model: Any
 
-    def __init__(self, arch: str, img_size: int = 224, checkpoint: str | Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        arch: str,
+        img_size: int = 224,
+        checkpoint: str | Path | None = None,
+        grad_checkpointing: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__()
         if not timm.is_model(arch):
             raise ValueError(
@@ -57,6 +67,8 @@ class TimmBackbone(nn.Module):
         except TypeError as error:
             raise ValueError(f"arch={arch!r} does not take these options: {error}") from error
         self.img_size = img_size
+        if grad_checkpointing:
+            _checkpoint_activations(self.model, arch)
         if checkpoint is not None:
             self.load(checkpoint)
 
@@ -121,3 +133,13 @@ def _create(options: dict[str, Any]) -> nn.Module:
             raise
     del options["img_size"]  # most CNNs take images of any size, and no such argument
     return timm.create_model(num_classes=0, **options)
+
+
+def _checkpoint_activations(model: Any, arch: str) -> None:
+    try:
+        model.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(
+            f"timm's {arch} cannot checkpoint its activations ({error}): write grad_checkpointing=False, and for less "
+            "memory model.micro_batches=2"
+        ) from error

@@ -10,13 +10,12 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
 
 from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
 from proteus.checkpoints.keys import CLASSIFIER
-from proteus.models.backbones.frozen import Freezable
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.registry import MODELS
 from proteus.structures import Features
@@ -55,6 +54,8 @@ class ViT(nn.Module):
         reg_tokens: Register tokens, which ``Features`` leaves out.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0.
         mask_token: Whether the model can replace patches by a learnt token (needed by a masked objective).
+        grad_checkpointing: In training keep each block's input alone and compute the rest again in the backward pass,
+            with the same drop path: the same gradients, a fraction of the memory, a third more time.
         interpolate_antialias: See :func:`interpolate_pos_embed`.
         interpolate_offset: See :func:`interpolate_pos_embed`.
         checkpoint: File with the weights, in any form that :func:`proteus.checkpoints.to_timm_keys` knows.
@@ -79,6 +80,7 @@ class ViT(nn.Module):
         reg_tokens: int = 0,
         drop_path_rate: float = 0.0,
         mask_token: bool = False,
+        grad_checkpointing: bool = False,
         interpolate_antialias: bool = False,
         interpolate_offset: float = 0.1,
         checkpoint: str | Path | None = None,
@@ -105,6 +107,7 @@ class ViT(nn.Module):
         self.img_size = img_size
         self.patch_size = patch_size
         self.embed_dim: int = self.vit.embed_dim
+        self.grad_checkpointing = grad_checkpointing
         self.interpolate_antialias = interpolate_antialias
         self.interpolate_offset = interpolate_offset
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
@@ -175,7 +178,24 @@ class ViT(nn.Module):
             ``Features`` of width ``embed_dim``.
         """
         tokens, grid = self._embed(images, masks)
-        return self._features(self.vit.norm(self.vit.blocks(tokens)), grid)
+        return self._features(self._encode(tokens), grid)
+
+    def clean_and_masked(self, images: Tensor, masks: Tensor) -> tuple[Features, Features]:
+        """Encode images, and the first of them a second time with patches masked, in one pass.
+
+        It equals two calls of :meth:`forward`, and embeds the pixels once.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            masks: ``(M, h * w)`` bool, for the first ``M`` images; as for :meth:`forward`.
+
+        Returns:
+            Features of the ``B`` clean images and of the ``M`` masked ones.
+        """
+        patches, grid = self._patches(images)
+        both = torch.cat([patches, self._mask(patches[: len(masks)], masks)])
+        clean, masked = self._encode(self._add_positions(both, grid)).split([len(images), len(masks)])
+        return self._features(clean, grid), self._features(masked, grid)
 
     def levels(self, images: Tensor, indices: Sequence[int], norm: bool = True) -> tuple[Features, ...]:
         """The outputs of several blocks, in ascending order of block.
@@ -192,7 +212,7 @@ class ViT(nn.Module):
         tokens, grid = self._embed(images, None)
         outputs = []
         for index, block in enumerate(self.vit.blocks[: max(wanted) + 1]):
-            tokens = block(tokens)
+            tokens = self._run(block, tokens)
             if index in wanted:
                 outputs.append(self._features(self.vit.norm(tokens) if norm else tokens, grid))
         return tuple(outputs)
@@ -204,17 +224,30 @@ class ViT(nn.Module):
         return {index % self.depth for index in indices}
 
     def _embed(self, images: Tensor, masks: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
+        patches, grid = self._patches(images)
+        return self._add_positions(patches if masks is None else self._mask(patches, masks), grid), grid
+
+    def _patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         height, width = images.shape[-2:]
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(f"images of {height}x{width} px do not divide into patches of {self.patch_size} px")
         patches = self.vit.patch_embed(images)
-        grid = (patches.shape[1], patches.shape[2])
-        patches = patches.flatten(1, 2)
-        if masks is not None:
-            if self.mask_token is None:
-                raise ValueError("masks were given to a ViT built with mask_token=False: set mask_token=True")
-            patches = torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
-        return self.vit.norm_pre(self._add_positions(patches, grid)), grid
+        return patches.flatten(1, 2), (patches.shape[1], patches.shape[2])
+
+    def _mask(self, patches: Tensor, masks: Tensor) -> Tensor:
+        if self.mask_token is None:
+            raise ValueError("masks were given to a ViT built with mask_token=False: set mask_token=True")
+        return torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
+
+    def _encode(self, tokens: Tensor) -> Tensor:
+        for block in self.vit.blocks:
+            tokens = self._run(block, tokens)
+        return self.vit.norm(tokens)
+
+    def _run(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return recompute(block, tokens, use_reentrant=False)
+        return block(tokens)
 
     def _add_positions(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         vit = self.vit
@@ -224,60 +257,16 @@ class ViT(nn.Module):
         prefix = [vit.cls_token] if vit.reg_token is None else [vit.cls_token, vit.reg_token]
         prefix = [token.expand(len(patches), -1, -1) for token in prefix]
         if vit.no_embed_class:
-            return torch.cat([*prefix, patches + positions], dim=1)
-        return torch.cat([*prefix, patches], dim=1) + positions
+            tokens = torch.cat([*prefix, patches + positions], dim=1)
+        else:
+            tokens = torch.cat([*prefix, patches], dim=1) + positions
+        return vit.norm_pre(tokens)
 
     def _features(self, tokens: Tensor, grid: tuple[int, int]) -> Features:
-        return Features(tokens[:, 0], tokens[:, self.vit.num_prefix_tokens :], grid)
-
-
-@MODELS.register_module()
-class DenseViT(Freezable, ViT):
-    """A ViT that returns feature maps of several blocks: the backbone that mmseg's and other dense heads expect.
-
-    What follows the last of ``out_indices`` (blocks, and the final norm unless ``final_norm``) is never trained.
-
-    Args:
-        out_indices: Blocks whose outputs are returned.
-        final_norm: Pass each through the final LayerNorm.
-        frozen: Train nothing of it and keep it in eval mode (*linear* protocols).
-        center_padding: Pad images to multiples of the patch size with zeros, evenly on both sides, as DINOv2's
-            evaluation does; otherwise other sizes are refused.
-        **vit: As for :class:`ViT`.
-    """
-
-    def __init__(
-        self,
-        out_indices: Sequence[int] = (3, 5, 7, 11),
-        final_norm: bool = False,
-        frozen: bool = False,
-        center_padding: bool = False,
-        **vit: Any,
-    ) -> None:
-        super().__init__(**vit)
-        last = max(self._blocks(out_indices))
-        self.out_indices = tuple(out_indices)
-        self.final_norm = final_norm
-        self.center_padding = center_padding
-        # Several processes would otherwise wait for gradients that never come.
-        for unused in [*self.vit.blocks[last + 1 :], *([] if final_norm else [self.vit.norm])]:
-            unused.requires_grad_(False)
-        if frozen:
-            self.freeze()
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Width of each map that is returned."""
-        return (self.embed_dim,) * len(self.out_indices)
-
-    def forward(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, ...]:  # type: ignore[override]
-        """Return one ``(B, D, h, w)`` map for each of ``out_indices``; dense models take no masks."""
-        if masks is not None:
-            raise ValueError("DenseViT takes no masks: use ViT")
-        if self.center_padding:
-            missing = [-side % self.patch_size for side in (images.shape[-1], images.shape[-2])]
-            images = F.pad(images, [part for side in missing for part in (side // 2, side - side // 2)])
-        return tuple(level.maps for level in self.levels(images, self.out_indices, norm=self.final_norm))
+        prefix = self.vit.num_prefix_tokens
+        # Not two slices: their gradients would each be filled up with zeros, and the two added.
+        first, patches = tokens.split([prefix, tokens.shape[1] - prefix], dim=1)
+        return Features(first[:, 0], patches, grid)
 
 
 def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:

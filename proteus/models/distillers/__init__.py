@@ -1,7 +1,8 @@
-"""The model that MMEngine's runner trains."""
+"""The models that MMEngine's runner trains."""
 
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.distiller import Distiller
 from proteus.models.distillers.mixup import MixupDataPreprocessor
+from proteus.models.distillers.several import SeveralStudents
 
-__all__ = ["DistillDataPreprocessor", "Distiller", "MixupDataPreprocessor"]
+__all__ = ["DistillDataPreprocessor", "Distiller", "MixupDataPreprocessor", "SeveralStudents"]

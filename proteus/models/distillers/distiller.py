@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models.backbones import build_backbone
+from proteus.models.compiling import compiled
+from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.objectives import Objective, Views
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
@@ -18,7 +19,7 @@ from proteus.structures import Features
 
 
 @MODELS.register_module()
-class Distiller(BaseModel):
+class Distiller(MicroBatchedModel):
     """Distil a teacher into a student under one or several objectives (eq. 8).
 
     The student sees clean and masked images in one batch, and only those images are masked whose masks count
@@ -30,6 +31,9 @@ class Distiller(BaseModel):
         objectives: Configs of the objectives by name; ``None`` drops one that a base config has.
         data_preprocessor: Config of the data preprocessor.
         inherit: Config of where the student's first weights come from, if they are not random (section A.2).
+        micro_batches: See :class:`MicroBatchedModel`.
+        compile_student: Compile the student's part of the training step: False, True, or a dict of ``torch.compile``'s
+            options (``dict(mode="max-autotune-no-cudagraphs")``). All steps have one size, so it is done once.
 
     Raises:
         ValueError: Objectives, student and teacher do not fit each other; the message names the keys.
@@ -45,9 +49,12 @@ class Distiller(BaseModel):
         objectives: Mapping[str, dict[str, Any] | None],
         data_preprocessor: dict[str, Any] | None = None,
         inherit: dict[str, Any] | None = None,
+        micro_batches: int = 1,
+        compile_student: bool | dict[str, Any] = False,
     ) -> None:
         # Built here: MMEngine would look the name up in its own registry where no default scope is set.
-        super().__init__(data_preprocessor=MODELS.build(data_preprocessor or {"type": "DistillDataPreprocessor"}))
+        preprocessor = MODELS.build(data_preprocessor or {"type": "DistillDataPreprocessor"})
+        super().__init__(data_preprocessor=preprocessor, micro_batches=micro_batches)
         statistics = {
             "input_mean": self.data_preprocessor.channel_mean,
             "input_std": self.data_preprocessor.channel_std,
@@ -55,6 +62,10 @@ class Distiller(BaseModel):
         # Not a submodule: what is no submodule cannot be saved, optimised, averaged or broadcast.
         self.__dict__["teacher"] = _build("model.teacher.", teacher, **statistics)
         self.student = _build("model.student.checkpoint: ", student, build=build_backbone)
+        self._check_graphs(compile_student)
+        # A function of the student and no module: checkpoints keep their keys, an average is one of the plain student,
+        # and what else is asked of it (validation, exports, other sizes) is not compiled anew.
+        self._encoder = compiled("model.compile_student", _clean_and_masked, compile_student)
         self.inherit = _build("model.inherit.checkpoint: ", inherit, student=self.student) if inherit else None
         widths = {"student_dim": self.student.embed_dim, "teacher_dim": self.teacher.embed_dim}
         self.objectives = nn.ModuleDict(
@@ -82,6 +93,9 @@ class Distiller(BaseModel):
         mask_indices: Tensor | None = None,
         metas: list[dict[str, Any]] | None = None,
         labels: Tensor | None = None,
+        teacher_cls: Tensor | None = None,
+        teacher_patches: Tensor | None = None,
+        mask_share: float | Tensor = 1.0,
         mode: str = "tensor",
     ) -> Any:
         """Run one batch, as MMEngine's runner does.
@@ -92,6 +106,11 @@ class Distiller(BaseModel):
             mask_indices: ``(K,)`` int64, where ``masks.flatten()`` is True.
             metas: For each image, where it comes from.
             labels: Classes ``(B,)`` int64, or shares of classes ``(B, C)``, where the data set has labels.
+            teacher_cls: ``(B, Dt)``, what the teacher makes of these images, of any float dtype; a step that is given
+                it with ``teacher_patches`` does not run the teacher.
+            teacher_patches: ``(B, N, Dt)``, likewise.
+            mask_share: Weight of this batch's masked patches, where it is a part of a larger one: 1 if all parts have
+                equally many (see :class:`Views`).
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -99,35 +118,74 @@ class Distiller(BaseModel):
             teacher and student in the teacher's width, and their class scores. ``tensor``: the student's ``Features``.
         """
         if mode == "loss":
-            return self.losses(images, masks, mask_indices, labels)
+            taught = None
+            if teacher_cls is not None and teacher_patches is not None:
+                taught = self._as_taught(images, teacher_cls, teacher_patches)
+            return self.losses(images, masks, mask_indices, labels, taught, mask_share)
         if mode == "predict":
             return self.agreement(images, metas or [{} for _ in images])
         return self.student(images)
 
     def losses(
-        self, images: Tensor, masks: Tensor | None, mask_indices: Tensor | None, labels: Tensor | None = None
+        self,
+        images: Tensor,
+        masks: Tensor | None,
+        mask_indices: Tensor | None,
+        labels: Tensor | None = None,
+        taught: tuple[Features, Tensor | None] | None = None,
+        mask_share: float | Tensor = 1.0,
     ) -> dict[str, Tensor]:
-        """One step's weighted terms (shapes as in :meth:`forward`)."""
-        views = self._views(images, masks, mask_indices, labels)
+        """One step's weighted terms (shapes as in :meth:`forward`).
+
+        Args:
+            images: As for :meth:`forward`.
+            masks: Likewise.
+            mask_indices: Likewise.
+            labels: Likewise.
+            taught: What :meth:`teach` returns for these images, where the teacher has seen them already.
+            mask_share: As for :meth:`forward`.
+
+        Returns:
+            The terms as ``loss_<name>``, scalars in float32.
+        """
+        teacher, logits = self.teach(images) if taught is None else taught
+        student, masked = self._encode(images, masks, teacher.grid)
+        views = Views(teacher, student, masked, mask_indices, logits, labels, mask_share)
         terms: dict[str, Tensor] = {}
         # Those that take up another's term come last, wherever they stand: MMEngine sorts the configs that it writes.
         for name, objective in sorted(self._objectives.items(), key=lambda item: item[1].cls_term is not None):
             terms[name] = objective(views, terms)
         return {f"loss_{name}": objective.weight * terms[name] for name, objective in self._objectives.items()}
 
-    def _views(self, images: Tensor, masks: Tensor | None, mask_indices: Tensor | None, labels: Tensor | None) -> Views:
-        teacher, logits = self._teach(images)
-        if not self.needs_masks or masks is None:
-            student = self.student(images)
-            self._match_grids(images.shape[-1], student.grid, teacher.grid)
-            return Views(teacher, student, teacher_logits=logits, labels=labels)
-        batch, masked = len(images), len(masks)
-        clean = masks.new_zeros(batch, masks.shape[1])
-        both = self.student(torch.cat([images, images[:masked]]), torch.cat([clean, masks]))
-        return Views(teacher, both[:batch], both[batch:], mask_indices, logits, labels)
+    def teach(self, images: Tensor) -> tuple[Features, Tensor | None]:
+        """Run the teacher.
 
-    def _teach(self, images: Tensor) -> tuple[Features, Tensor | None]:
+        Args:
+            images: ``(B, 3, H, W)``, normalised for the student.
+
+        Returns:
+            Its features of the images, and its classifier's logits ``(B, C)`` where an objective asks for them.
+        """
         return self.teacher.classify(images) if self.needs_logits else (self.teacher(images), None)
+
+    def _encode(
+        self, images: Tensor, masks: Tensor | None, teacher_grid: tuple[int, int]
+    ) -> tuple[Features, Features | None]:
+        # The meta device, on which a config is checked, has nothing to compile for.
+        encode = _clean_and_masked if images.is_meta else self._encoder
+        clean, masked = encode(self.student, images, masks if self.needs_masks else None)
+        if masked is None:
+            self._match_grids(images.shape[-1], clean.grid, teacher_grid)
+        return clean, masked
+
+    def _as_taught(self, images: Tensor, cls: Tensor, patches: Tensor) -> tuple[Features, None]:
+        if self.needs_logits:
+            needing = [name for name, objective in self._objectives.items() if objective.needs_logits]
+            raise ValueError(
+                f"objectives {needing} read the teacher's logits, and the batch brings its tokens alone: remove these "
+                "objectives, or train without the teacher's cached tokens"
+            )
+        return Features(cls.float(), patches.float(), self.teacher.grid_for(images.shape[-1])), None
 
     def agreement(self, images: Tensor, metas: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Tokens of teacher and student, image by image.
@@ -137,7 +195,7 @@ class Distiller(BaseModel):
             ``student_patches`` ``(N, Dt)``, ``teacher_logits`` and ``student_logits`` ``(C,)``; the student's, and
             any logits, only where an objective has a head for them.
         """
-        (teacher, logits), student = self._teach(images), self.student(images)
+        (teacher, logits), student = self.teach(images), self.student(images)
         tokens = {"teacher_cls": teacher.cls, "teacher_patches": teacher.patches}
         tokens |= {} if logits is None else {"teacher_logits": logits}
         tokens |= {f"student_{kind}": value for kind, value in self.predict_tokens(student).items()}
@@ -162,6 +220,15 @@ class Distiller(BaseModel):
         if device != self.teacher.scale.device:
             self.teacher.to_device(device)
         return self
+
+    def _check_graphs(self, compile_student: bool | Mapping[str, Any]) -> None:
+        mode = compile_student.get("mode") if isinstance(compile_student, Mapping) else None
+        if self.micro_batches > 1 and mode in ("reduce-overhead", "max-autotune"):
+            raise ValueError(
+                f"model.compile_student.mode={mode!r} makes CUDA graphs, whose memory the next of model.micro_batches="
+                f"{self.micro_batches} would overwrite while its gradients are still needed: write "
+                "mode='max-autotune-no-cudagraphs', or micro_batches=1"
+            )
 
     def _check_objectives(self) -> None:
         names = list(self.objectives)
@@ -221,6 +288,17 @@ class Distiller(BaseModel):
         if token is not None and not self.needs_masks:
             # DistributedDataParallel waits for the gradient of every parameter that asks for one.
             token.requires_grad_(False)
+
+
+def _clean_and_masked(student: Any, images: Tensor, masks: Tensor | None) -> tuple[Features, Features | None]:
+    if masks is None:
+        return student(images), None
+    if hasattr(student, "clean_and_masked"):
+        return student.clean_and_masked(images, masks)
+    batch, masked = len(images), len(masks)
+    clean = masks.new_zeros(batch, masks.shape[1])
+    both = student(torch.cat([images, images[:masked]]), torch.cat([clean, masks]))
+    return both[:batch], both[batch:]
 
 
 def _build(prefix: str, config: dict[str, Any], build: Callable[..., Any] | None = None, **defaults: Any) -> Any:

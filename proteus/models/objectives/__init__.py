@@ -3,7 +3,7 @@
 from proteus.models.objectives.feature import FeatureObjective
 from proteus.models.objectives.logits import LabelObjective, LogitsObjective
 from proteus.models.objectives.objective import Objective, Views
-from proteus.models.objectives.patch import PatchObjective
+from proteus.models.objectives.patch import PatchObjective, shares_of_parts
 from proteus.models.objectives.token import TokenObjective
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "PatchObjective",
     "TokenObjective",
     "Views",
+    "shares_of_parts",
 ]

@@ -25,6 +25,8 @@ class Views:
         mask_indices: ``(K,)`` int64, the masked patches as rows of the first ``M`` images' flattened patches.
         teacher_logits: Class scores of the teacher's classifier, ``(B, C)``, if any objective asks for them.
         labels: Classes ``(B,)`` int64, or shares of classes ``(B, C)``, where the data set has labels.
+        mask_share: Weight of a mean over this batch's masked patches, where the batch is one of several parts whose
+            terms are averaged: its number of masked patches over the parts' mean number. A part that is all has 1.
     """
 
     teacher: Features
@@ -33,6 +35,7 @@ class Views:
     mask_indices: Tensor | None = None
     teacher_logits: Tensor | None = None
     labels: Tensor | None = None
+    mask_share: float | Tensor = 1.0
 
 
 class Objective(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models.backbones import build_backbone
+from proteus.models.compiling import compiled
+from proteus.models.teachers.sharding import blocks_of, shard_blocks, shards_wanted
 from proteus.registry import MODELS
 from proteus.structures import Features
 
@@ -33,18 +35,26 @@ class Teacher(nn.Module):
         img_size: Side in pixels to which images are resized (bicubic, antialiased) before they enter; their own
             size by default.
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on GPUs that have it, else float32.
-        compile: Compile the backbone with ``torch.compile``; a classifier of several blocks does without.
+        compile: Compile the backbone with ``torch.compile``: False, True, or its options, for instance
+            ``dict(mode='reduce-overhead')`` for CUDA graphs.
+        shard: For a teacher that does not fit on one device: spread the backbone's weights over all ranks (FSDP2). Each
+            rank must then run it equally often. One process goes without.
         input_mean: Statistics that the incoming images are normalised with; the distiller fills them in.
         input_std: Likewise.
 
+    Attributes:
+        sharded: Whether several ranks share one backbone; what one rank asks of it, all must ask.
+
     Raises:
-        ValueError: ``dtype`` is not one of those, or the classifier reads more blocks than the backbone gives.
+        ValueError: ``dtype`` is not one of those, ``torch.compile`` does not take an option, the backbone cannot be
+            sharded, or the classifier reads more blocks than the backbone gives.
         CheckpointError: The weights of the backbone or the classifier cannot be read, or are another model's.
     """
 
     scale: Tensor
     shift: Tensor
     classifier: Any
+    sharded: bool = False
 
     def __init__(
         self,
@@ -54,7 +64,8 @@ class Teacher(nn.Module):
         classifier: dict[str, Any] | None = None,
         img_size: int | None = None,
         dtype: str = "auto",
-        compile: bool = False,
+        compile: bool | Mapping[str, Any] = False,
+        shard: bool = False,
         input_mean: Sequence[float] | None = None,
         input_std: Sequence[float] | None = None,
     ) -> None:
@@ -63,8 +74,15 @@ class Teacher(nn.Module):
             raise ValueError(f"teacher.dtype={dtype!r}: write 'auto', 'float32', 'bfloat16' or 'float16'")
         with _told_as("backbone.checkpoint"):
             self.backbone = build_backbone(backbone).requires_grad_(False)
-        if compile:
-            self.backbone.compile()
+        if shard and compile is not False:
+            raise ValueError(
+                "teacher.shard=True gathers weights between blocks, which is not compiled: write compile=False"
+            )
+        self._compiled = compiled("teacher.compile", self._encode, compile)
+        if shard:
+            blocks_of(self.backbone)
+        self.sharded = shards_wanted(shard)
+        self._split = False
         self.classifier = None
         if classifier is not None:
             with _told_as("classifier.checkpoint"):
@@ -104,12 +122,25 @@ class Teacher(nn.Module):
         return self
 
     def to_device(self, device: torch.device) -> None:
-        """Move the weights to ``device`` in the dtype that is right there."""
+        """Move the weights to ``device`` in the dtype that is right there.
+
+        A sharded backbone waits where it was loaded, and its parts go where its first images are.
+
+        Raises:
+            RuntimeError: It has been sharded on another device.
+        """
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else _best_dtype(device)
-        self.to(device)
+        if not self.sharded or device.type == "meta":
+            self.to(device)
+            self.backbone.to(dtype)
+            return
+        if self._split:
+            raise RuntimeError(f"the teacher was sharded on {self.scale.device} and cannot be moved to {device}")
+        self.scale, self.shift = self.scale.to(device), self.shift.to(device)
+        if self.classifier is not None:
+            self.classifier.to(device)
         self.backbone.to(dtype)
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Features:
         """Encode images that are normalised with ``input_mean`` and ``input_std``.
 
@@ -142,14 +173,34 @@ class Teacher(nn.Module):
 
     def _levels(self, images: Tensor, count: int) -> list[Features]:
         """The features of the last ``count`` blocks in float32, the last block's last."""
+        if self.sharded and not self._split and not images.is_meta:
+            shard_blocks(self.backbone, images.device)
+            self._split = True
+        # FSDP2 keeps what it gathers from one pass to the next, and a tensor made in inference mode could not be
+        # written again outside of it; nor can a step that is compiled as a whole save one for its backward pass.
+        quick = not self.sharded and not torch.compiler.is_compiling()
+        # The meta device, on which a config is checked, has nothing to compile for.
+        encode = self._encode if images.is_meta else self._compiled
+        with torch.inference_mode() if quick else torch.no_grad(), _without_autocast(images.device):
+            levels = encode(self._prepared(images), count)
+        # Copies made out here: losses save the targets for their backward pass, which inference tensors forbid, and
+        # what a CUDA graph returns is overwritten when it is run again.
+        with torch.no_grad():
+            return [Features(_copied(level.cls), _copied(level.patches), level.grid) for level in levels]
+
+    def _prepared(self, images: Tensor) -> Tensor:
         if not self.same_statistics:
             images = torch.addcmul(self.shift, images, self.scale)
         if self.img_size is not None and images.shape[-2:] != (self.img_size, self.img_size):
             images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
-        images = images.to(next(self.backbone.parameters()).dtype)
-        with _without_autocast(images.device):
-            levels = [self.backbone(images)] if count == 1 else self.backbone.levels(images, range(-count, 0))
-        return [Features(level.cls.float(), level.patches.float(), level.grid) for level in levels]
+        return images.to(next(self.backbone.parameters()).dtype)
+
+    def _encode(self, images: Tensor, count: int) -> list[Features]:
+        return [self.backbone(images)] if count == 1 else [*self.backbone.levels(images, range(-count, 0))]
+
+
+def _copied(tokens: Tensor) -> Tensor:
+    return tokens.to(torch.float32, copy=True)
 
 
 @contextmanager

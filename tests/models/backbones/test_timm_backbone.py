@@ -96,6 +96,28 @@ def test_channels_last_maps_are_turned() -> None:
     torch.testing.assert_close(model(pixels).maps, model.model.forward_features(pixels).permute(0, 3, 1, 2))
 
 
+@pytest.mark.parametrize("options", [SIGLIP, DINOV3, CONVNEXT], ids=["siglip", "dinov3", "convnext"])
+def test_checkpointed_activations_give_the_same_gradients(options: dict[str, Any]) -> None:
+    found = []
+    for checkpointing in (False, True):
+        model = made({**options, "grad_checkpointing": checkpointing}).train()
+        calls: list[int] = []
+        linear = next(module for module in model.modules() if isinstance(module, nn.Linear))
+        linear.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        model(images(model.img_size)).patches.square().mean().backward()
+        assert len(calls) == (2 if checkpointing else 1)
+        assert "grad_checkpointing" not in model.timm_args
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient)
+
+
+def test_a_model_that_cannot_checkpoint_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"timm's darknet17 cannot checkpoint .*micro_batches=2"):
+        made({"arch": "darknet17", "grad_checkpointing": True})
+
+
 def test_asking_for_the_grid_changes_nothing() -> None:
     model = made({"arch": "test_resnet"}).train()
     model.model.layer1.eval()

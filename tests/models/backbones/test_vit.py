@@ -105,6 +105,70 @@ def test_the_mask_token_replaces_patches_before_positions_are_added() -> None:
         assert not torch.allclose(found.patches, clean.patches)
 
 
+@pytest.mark.parametrize("options", [{}, {"reg_tokens": 2}], ids=["plain", "registers"])
+def test_clean_and_masked_in_one_pass_are_two_passes(options: dict[str, Any]) -> None:
+    model = tiny(mask_token=True, **options)
+    model.mask_token.data.normal_()
+    pixels, masks = images(56, 56), torch.rand(1, 16, generator=torch.Generator().manual_seed(2)) < 0.4
+    gradients = []
+    for found in (model.clean_and_masked(pixels, masks), (model(pixels), model(pixels[:1], masks))):
+        model.zero_grad()
+        sum(part.square().sum() for view in found for part in (view.cls, view.patches)).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()} | {"cls": found[1].cls.detach()})
+        assert [view.patches.shape for view in found] == [(2, 16, 24), (1, 16, 24)]
+        assert [view.grid for view in found] == [(4, 4), (4, 4)]
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, atol=1e-4, rtol=1e-4, msg=lambda m, n=name: n + m)
+
+
+def saved_bytes(model: ViT, pixels: Tensor) -> tuple[int, dict[str, Tensor]]:
+    """What a training step keeps for its backward pass beside pixels and weights, and the gradients."""
+    kept: dict[int, int] = {}
+    given = {value.untyped_storage().data_ptr() for value in (pixels, *model.parameters())}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in given:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    model.zero_grad()
+    torch.manual_seed(3)  # drop path
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        loss = model(pixels).patches.square().mean()
+    loss.backward()
+    return sum(kept.values()), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_checkpointed_activations_give_the_same_gradients_from_less_memory() -> None:
+    pixels = images(56, 56)
+    plain, spared = (
+        tiny(drop_path_rate=0.5, grad_checkpointing=checkpointing).train() for checkpointing in (False, True)
+    )
+    bytes_plain, expected = saved_bytes(plain, pixels)
+    bytes_spared, found = saved_bytes(spared, pixels)
+    # Each block keeps its input, of about twenty tensors of that size.
+    inputs = 3 * 2 * 17 * 24 * 4
+    assert bytes_spared + inputs < bytes_plain / 4
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert torch.equal(found[name], gradient), name
+
+
+def test_nothing_is_computed_twice_in_eval_mode_or_without_gradient() -> None:
+    model = tiny(grad_checkpointing=True)
+    calls: list[int] = []
+    model.vit.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    model(images(56, 56)).cls.sum().backward()
+    assert len(calls) == 1
+    model.train()
+    model(images(56, 56)).cls.sum().backward()
+    assert len(calls) == 3
+    with torch.no_grad():
+        model(images(56, 56))
+    assert len(calls) == 4
+
+
 def test_masks_need_a_mask_token() -> None:
     with pytest.raises(ValueError, match="set mask_token=True"):
         tiny()(images(56, 56), torch.zeros(2, 16, dtype=torch.bool))

@@ -39,3 +39,16 @@ def distiller() -> BuildDistiller:
         )
 
     return build
+
+
+@pytest.fixture
+def batch() -> dict[str, Any]:
+    """Four images as the collate function packs them; half of the 16 patches of the first two are masked."""
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.rand(2, 16, generator=generator).argsort(1) < 8
+    return {
+        "images": torch.rand(4, 3, 56, 56, generator=generator),
+        "masks": masks,
+        "mask_indices": masks.flatten().nonzero().squeeze(1),
+        "metas": [{"img_path": f"{i}.jpg"} for i in range(4)],
+    }

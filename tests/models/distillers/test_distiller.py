@@ -69,10 +69,13 @@ def test_losses_and_gradients_equal_the_papers_naive_form(
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)  # also the mask token, which starts at zero
     data = step(batch, len(per_image), per_image)
     sizes: list[int] = []
-    hook = model.student.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    parts = (model.student.vit.patch_embed, model.student.vit.blocks[0])
+    hooks = [part.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0]))) for part in parts]
     found = losses(model, data)
-    hook.remove()
-    assert sizes == [batch + len(per_image)]  # one pass, and only the masked images a second time
+    for hook in hooks:
+        hook.remove()
+    # One pass; pixels are embedded once, and only the masked images are encoded a second time.
+    assert sizes == [batch, batch + len(per_image)]
     expected = naive_losses(model, data)
     assert found.keys() == expected.keys()
     for name, term in expected.items():
@@ -84,6 +87,42 @@ def test_losses_and_gradients_equal_the_papers_naive_form(
         torch.testing.assert_close(
             found_gradients[name], gradient, atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def test_a_batch_with_the_teachers_tokens_does_not_run_the_teacher(distiller: Build) -> None:
+    model = distiller()
+    data = model.data_preprocessor(step(), True)
+    expected = model(**data, mode="loss")
+    taught, logits = model.teach(data["images"])
+    assert logits is None
+    model.teacher.backbone.register_forward_pre_hook(lambda *_: pytest.fail("the teacher has run"))
+    given = {"teacher_cls": taught.cls, "teacher_patches": taught.patches}
+    shared = model.losses(data["images"], data["masks"], data["mask_indices"], taught=(taught, None))
+    for found in (model(**data, **given, mode="loss"), shared):
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], term) for name, term in expected.items())
+    half = model(**data, **{key: value.half() for key, value in given.items()}, mode="loss")
+    for name, term in expected.items():
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], term, rtol=1e-3, atol=1e-3)
+
+
+def test_a_student_of_another_toolbox_sees_clean_and_masked_images_in_one_batch(distiller: Build) -> None:
+    model = distiller()
+    expected = losses(model, step())
+    plain = model.student.forward
+    model.student = nn.Identity()  # keeps nothing but what any backbone must have
+    sizes: list[int] = []
+
+    def forward(images: Tensor, masks: Tensor | None = None) -> Any:
+        sizes.append(len(images))
+        return plain(images, masks)
+
+    model.student.forward = forward
+    found = losses(model, step())
+    assert sizes == [6]
+    for name, term in expected.items():
+        torch.testing.assert_close(found[name], term, atol=1e-6, rtol=0)
 
 
 def test_each_term_carries_its_weight(distiller: Build) -> None:

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -108,3 +109,100 @@ def test_on_the_meta_device_it_gives_shapes() -> None:
     assert isinstance(frozen.backbone, ViT)
     assert features.patches.is_meta
     assert features.patches.shape == (2, 36, 24)
+
+
+def test_the_pass_is_in_inference_mode_and_its_outputs_are_not() -> None:
+    frozen = teacher(classifier=dict(type="LinearClassifier", num_classes=3, layers=2))
+    modes: list[bool] = []
+    for block in frozen.backbone.vit.blocks:
+        block.register_forward_hook(lambda *_: modes.append(torch.is_inference_mode_enabled()))
+    features = frozen(pixels())
+    again, logits = frozen.classify(pixels())
+    assert modes == [True] * 4
+    assert not any(tensor.is_inference() for tensor in (features.cls, features.patches, again.patches, logits))
+    # A squared error saves its target for the backward pass.
+    guess = torch.zeros_like(features.patches, requires_grad=True)
+    functional.mse_loss(guess, features.patches).backward()
+    torch.testing.assert_close(guess.grad, -2 * features.patches / features.patches.numel())
+
+
+def test_its_outputs_are_its_own() -> None:
+    frozen = teacher()
+    kept = []
+    frozen.backbone.register_forward_hook(lambda module, args, output: kept.append(output.patches))
+    features = frozen(pixels())
+    # What a CUDA graph returned is overwritten by the next pass.
+    with torch.inference_mode():
+        kept[0].zero_()
+    assert features.patches.abs().max() > 0.1
+
+
+def test_not_a_number_passes_through() -> None:
+    images = pixels()
+    images[1] = torch.nan
+    features = teacher()(images)
+    assert features.patches[0].isfinite().all()
+    assert features.patches[1].isnan().all()
+
+
+def counting(graphs: list[int]) -> Callable[..., Any]:
+    """A compiler that changes nothing, and notes the batch size that it compiles for."""
+
+    def backend(graph: Any, inputs: list[Any]) -> Any:
+        graphs.append(next(value.shape[0] for value in inputs if isinstance(value, Tensor) and value.ndim == 4))
+        return graph.forward
+
+    return backend
+
+
+def test_each_batch_size_is_compiled_once_and_apart() -> None:
+    torch._dynamo.reset()
+    graphs: list[int] = []
+    plain, quick = teacher(), teacher(compile=dict(backend=counting(graphs)))
+    for count in (4, 3, 4, 3, 4):
+        images = torch.cat([pixels(), pixels()])[:count]
+        assert torch.equal(quick(images).patches, plain(images).patches)
+    assert graphs == [4, 3]
+
+
+def test_several_blocks_are_compiled_too_and_shapes_alone_are_not() -> None:
+    torch._dynamo.reset()
+    graphs: list[int] = []
+    classifier = dict(type="LinearClassifier", num_classes=3, layers=2)
+    plain = teacher(classifier=classifier)
+    quick = teacher(classifier=classifier, compile=dict(backend=counting(graphs)))
+    torch.testing.assert_close(quick.classify(pixels())[1], plain.classify(pixels())[1])
+    assert graphs == [2]
+    with torch.device("meta"):
+        shapes = Teacher(backbone={**TINY}, compile=dict(backend=counting(graphs)))(torch.empty(2, 3, 56, 56))
+    assert shapes.patches.shape == (2, 16, 24)
+    assert graphs == [2]
+
+
+def test_a_step_that_is_compiled_as_a_whole_takes_it_along() -> None:
+    torch._dynamo.reset()
+    frozen = teacher()
+    weight = torch.ones(24, requires_grad=True)
+
+    def step(images: Tensor) -> Tensor:
+        return functional.mse_loss(weight.expand(2, 16, 24), frozen(images).patches)
+
+    loss = torch.compile(step, backend="aot_eager")(pixels())
+    torch.testing.assert_close(loss, step(pixels()))
+    loss.backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [True, dict(mode="max-autotune-no-cudagraphs")])
+def test_compiled_for_real_it_says_the_same(wanted: Any) -> None:
+    torch._dynamo.reset()
+    plain, quick = teacher(), teacher(compile=wanted)
+    torch.testing.assert_close(quick(pixels()).patches, plain(pixels()).patches, atol=1e-5, rtol=0)
+    assert not quick(pixels()[:1]).cls.is_inference()
+
+
+@pytest.mark.parametrize("wanted", [dict(fullgraf=True), "yes", 1])
+def test_what_torch_compile_does_not_take_is_refused(wanted: Any) -> None:
+    with pytest.raises(ValueError, match=r"teacher\.compile"):
+        teacher(compile=wanted)

@@ -1,0 +1,102 @@
+"""One optimizer step from several passes over parts of a batch."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+
+from proteus.models.objectives import shares_of_parts
+
+
+class MicroBatchedModel(BaseModel):
+    """A model whose step may run its batch in parts, one after the other, and then updates the weights once.
+
+    The memory of a step is that of a part; gradients, logged losses, schedule, average of weights and masks are those
+    of the whole batch. MMEngine's ``accumulative_counts`` is another thing: there each iteration loads a batch, and
+    only some of them update, so that everything that counts iterations (schedule, average, validation) would count
+    parts. The two are not used together.
+
+    The parts are interleaved (image ``i`` goes to part ``i % n``), for the masked images are the first of the batch,
+    and every part gets as many. What draws random numbers in the model (drop path) draws others than for the whole
+    batch; batch norm sees one part at a time.
+
+    Args:
+        micro_batches: Number of parts; it divides the batch and its masked images.
+        **model: As for MMEngine's ``BaseModel``.
+
+    Raises:
+        ValueError: ``micro_batches`` is not a whole number above 0.
+    """
+
+    def __init__(self, micro_batches: int = 1, **model: Any) -> None:
+        if isinstance(micro_batches, bool) or not isinstance(micro_batches, int) or micro_batches < 1:
+            raise ValueError(f"model.micro_batches={micro_batches!r}: write a whole number, 1 for the batch as it is")
+        super().__init__(**model)
+        self.micro_batches = micro_batches
+
+    def train_step(self, data: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Make one optimizer step of a batch.
+
+        Args:
+            data: The collated batch.
+            optim_wrapper: MMEngine's, around the optimizer.
+
+        Returns:
+            The batch's losses, to be logged.
+        """
+        if self.micro_batches == 1:
+            return super().train_step(data, optim_wrapper)
+        return self.train_step_in_parts(self, data, optim_wrapper)
+
+    def train_step_in_parts(self, wrapped: Any, data: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """The same with the model as other processes share it; they exchange gradients in the last part alone.
+
+        Args:
+            wrapped: This model, or its data-parallel wrapper.
+            data: As for :meth:`train_step`.
+            optim_wrapper: Likewise.
+
+        Returns:
+            Likewise.
+
+        Raises:
+            ValueError: The batch or its masked images cannot be divided.
+        """
+        logs: list[dict[str, Tensor]] = []
+        with optim_wrapper.optim_context(self):
+            parts = self._parts(data)
+        for number, part in enumerate(parts, 1):
+            with ExitStack() as stack:
+                if number < len(parts) and hasattr(wrapped, "no_sync"):
+                    stack.enter_context(wrapped.no_sync())
+                with optim_wrapper.optim_context(wrapped):
+                    losses = wrapped._run_forward(part, mode="loss")
+                loss, log = self.parse_losses(losses)
+                logs.append({name: value.detach() / len(parts) for name, value in log.items()})
+                if number < len(parts):
+                    optim_wrapper.backward(loss / len(parts))
+                else:
+                    optim_wrapper.update_params(loss / len(parts))
+        return {name: sum(log[name] for log in logs) for name in logs[0]}  # type: ignore[misc]
+
+    def _parts(self, data: dict[str, Any]) -> list[dict[str, Any]]:
+        count, masks = self.micro_batches, data.get("masks")
+        for name, size in (("images", len(data["images"])), ("masked images", 0 if masks is None else len(masks))):
+            if size % count:
+                raise ValueError(f"model.micro_batches={count} does not divide the {size} {name} of a batch")
+        if masks is not None:
+            # Before the batch is moved: how many patches a part masks is read here, and would be waited for there.
+            indices = [masks[part::count].flatten().nonzero().squeeze(1) for part in range(count)]
+            data = {**data, "mask_indices": [i.pin_memory() if masks.is_pinned() else i for i in indices]}
+        data = self.data_preprocessor(data, True)
+        of_images = {key: value for key, value in data.items() if key != "mask_indices" and value is not None}
+        parts = [{key: value[part::count] for key, value in of_images.items()} for part in range(count)]
+        if masks is not None:
+            shares = shares_of_parts([len(indices) for indices in data["mask_indices"]])
+            for part, own, share in zip(parts, data["mask_indices"], shares, strict=True):
+                part.update(mask_indices=own, mask_share=share)
+        return parts

@@ -1,0 +1,71 @@
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from proteus.models import Distiller
+
+Build = Callable[..., Distiller]
+
+
+def config(model: Distiller, **options: Any) -> Distiller:
+    """The same model from a config with further keys."""
+    vit = dict(type="ViT", arch="tiny", img_size=56, depth=2, interpolate_offset=0.0)
+    made = Distiller(
+        teacher=dict(type="Teacher", backbone={**vit, "embed_dim": 32, "num_heads": 4}),
+        student={**vit, "embed_dim": 24, "num_heads": 3, "mask_token": True},
+        objectives={
+            "token": dict(type="TokenObjective"),
+            "feature": dict(type="FeatureObjective", cls_term="token"),
+            "patch": dict(type="PatchObjective"),
+        },
+        **options,
+    )
+    made.load_state_dict(model.state_dict())
+    made.teacher.load_state_dict(model.teacher.state_dict())
+    return made
+
+
+def test_the_step_is_compiled_once_and_nothing_else(distiller: Build, batch: dict[str, Any]) -> None:
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    plain = distiller()
+    model = config(plain, compile_student={"backend": backend, "fullgraph": True})
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    data = model.data_preprocessor(batch, True)
+    average = copy.deepcopy(model)
+    for _ in range(2):
+        expected, found = plain(**data, mode="loss"), model(**data, mode="loss")
+        for name, term in expected.items():
+            torch.testing.assert_close(found[name], term)
+    assert len(graphs) == 1
+    # Other sizes, without gradient, and of an average: validation, the watch, an export.
+    for other in (model, average):
+        with torch.no_grad():
+            other.eval()(data["images"][:3], metas=[{}] * 3, mode="predict")
+            other(torch.randn(1, 3, 84, 84))
+    assert len(graphs) == 1
+
+
+def test_graphs_and_accumulated_gradients_do_not_share_memory(distiller: Build) -> None:
+    with pytest.raises(ValueError, match=r"compile_student\.mode='reduce-overhead' .*max-autotune-no-cudagraphs"):
+        config(distiller(), compile_student={"mode": "reduce-overhead"}, micro_batches=2)
+
+
+@pytest.mark.slow
+def test_inductors_gradients_are_the_plain_ones(distiller: Build, batch: dict[str, Any]) -> None:
+    plain = distiller()
+    model = config(plain, compile_student=True)
+    found = {}
+    for name, one in (("plain", plain), ("compiled", model)):
+        sum(one(**one.data_preprocessor(batch, True), mode="loss").values()).backward()
+        found[name] = {key: p.grad for key, p in one.named_parameters()}
+    assert found["plain"].keys() == found["compiled"].keys()
+    for key, gradient in found["plain"].items():
+        torch.testing.assert_close(found["compiled"][key], gradient, atol=1e-5, rtol=1e-4)
