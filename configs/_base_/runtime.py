@@ -1,6 +1,8 @@
 default_scope = "proteus"
 
 default_hooks = dict(
+    # MMEngine's own, RuntimeInfoHook, waits for the device at each step to read the losses.
+    runtime_info=dict(type="LazyRuntimeInfoHook"),
     timer=dict(type="IterTimerHook"),
     throughput=dict(type="ThroughputHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
@@ -26,7 +28,7 @@ log_processor = dict(
     type="LogProcessor",
     by_epoch=False,
     window_size=50,
-    mean_pattern=r".*(loss|time|data_time|images_per_s|data_wait).*",
+    mean_pattern=r".*(loss|time|data_time).*",
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
 

@@ -4,6 +4,7 @@ _base_ = "./runtime.py"
 
 default_scope = "mmseg"
 default_hooks = dict(
+    runtime_info=dict(type="proteus.LazyRuntimeInfoHook"),
     throughput=dict(type="proteus.ThroughputHook"),
     checkpoint=dict(interval=2000, max_keep_ckpts=2),
     strict_checkpoint=dict(type="proteus.StrictCheckpointHook"),
@@ -14,6 +15,6 @@ default_hooks = dict(
     export=None,
     watch=None,
 )
-log_processor = dict(mean_pattern=r".*(loss|acc_seg|time|data_time|images_per_s|data_wait).*")
+log_processor = dict(mean_pattern=r".*(loss|acc_seg|time|data_time).*")
 # What tools/test.py --show-dir writes for each image.
 show_hook = dict(type="proteus.ShowSegmentationHook")

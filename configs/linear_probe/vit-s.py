@@ -32,4 +32,4 @@ default_hooks = dict(
     watch=None,
     proxy_set=None,
 )
-log_processor = dict(mean_pattern=r".*(loss|cross_entropy|time|data_time|images_per_s|data_wait).*")
+log_processor = dict(mean_pattern=r".*(loss|cross_entropy|time|data_time).*")

@@ -16,11 +16,13 @@ from proteus.engine.optim import (
     OneCycleLR,
     ProbeConstructor,
 )
+from proteus.engine.runner import DataParallel
 
 __all__ = [
     "AutocastOptimWrapper",
     "BestHeadHook",
     "CorruptImageHook",
+    "DataParallel",
     "DeiTCosineLR",
     "ExportStudentHook",
     "LayerDecayConstructor",

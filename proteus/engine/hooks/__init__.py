@@ -5,11 +5,13 @@ from proteus.engine.hooks.classifier_check import ClassifierCheckHook
 from proteus.engine.hooks.corrupt_images import CorruptImageHook, CorruptProxySetError
 from proteus.engine.hooks.depth_pictures import DepthVisualizationHook
 from proteus.engine.hooks.export import ExportStudentHook
+from proteus.engine.hooks.lazy_info import LazyRuntimeInfoHook
 from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.seed import SeedEachStepHook
 from proteus.engine.hooks.segmentor_check import SegmentorCheckHook, check_widths
 from proteus.engine.hooks.show_segmentation import ShowSegmentationHook
 from proteus.engine.hooks.strict_checkpoint import StrictCheckpointHook
+from proteus.engine.hooks.teacher_cache import TeacherCacheHook
 from proteus.engine.hooks.throughput import ThroughputHook
 from proteus.engine.hooks.watch import WatchHook
 
@@ -20,11 +22,13 @@ __all__ = [
     "CorruptProxySetError",
     "DepthVisualizationHook",
     "ExportStudentHook",
+    "LazyRuntimeInfoHook",
     "ProxySetHook",
     "SeedEachStepHook",
     "SegmentorCheckHook",
     "ShowSegmentationHook",
     "StrictCheckpointHook",
+    "TeacherCacheHook",
     "ThroughputHook",
     "WatchHook",
     "check_widths",

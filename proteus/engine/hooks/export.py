@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.checkpoints import export_backbone
-from proteus.models import AdaptedBackbone
+from proteus.models import AdaptedBackbone, Distiller, SeveralStudents
 from proteus.registry import HOOKS
 
 
@@ -21,7 +21,8 @@ class ExportStudentHook(Hook):
     or, if it is another toolbox's, under its own.
 
     The weights are those that were trained, as in the paper; where an EMA runs beside them (the released code keeps
-    one and uses it for nothing), its student goes to ``student_ema.safetensors``.
+    one and uses it for nothing), its student goes to ``student_ema.safetensors``. Of several students each has files of
+    its own: ``student_<name>.safetensors`` and ``student_<name>_ema.safetensors``.
 
     Args:
         teacher: How the teacher is called in the file's description: name, licence, doubts.
@@ -33,15 +34,12 @@ class ExportStudentHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Write the files."""
-        self._export(_unwrapped(runner.model), runner, "student.safetensors")
-        for hook in runner.hooks:
-            if isinstance(hook, EMAHook):
-                average = hook.ema_model.module
-                self._export(
-                    average.module if is_model_wrapper(average) else average, runner, "student_ema.safetensors"
-                )
+        averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+        for model, ending in [(runner.model, ""), *((average, "_ema") for average in averages)]:
+            for name, distiller in _distillers(_unwrapped(model)).items():
+                self._export(distiller, runner, f"student{name}{ending}.safetensors")
 
-    def _export(self, model: Any, runner: Runner, name: str) -> None:
+    def _export(self, model: Distiller, runner: Runner, name: str) -> None:
         student = model.student
         if isinstance(student, AdaptedBackbone):  # another toolbox's: its own type and names
             arguments, state = dict(student.config), student.guest.state_dict()
@@ -61,6 +59,12 @@ class ExportStudentHook(Hook):
         }
         path = export_backbone(state, Path(runner.work_dir) / name, description)
         runner.logger.info(f"the student's backbone, for {reader}: {path}")
+
+
+def _distillers(model: Any) -> dict[str, Distiller]:
+    if isinstance(model, SeveralStudents):
+        return {f"_{name}": distiller for name, distiller in model.distillers.items()}
+    return {"": model}
 
 
 def _unwrapped(model: Any) -> Any:

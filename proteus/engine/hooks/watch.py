@@ -23,7 +23,7 @@ from proteus.evaluation.watch.journal import Journal
 from proteus.evaluation.watch.kept_images import KeptImages, keep_images, number_in, spread
 from proteus.evaluation.watch.labelled_images import LabelledImages
 from proteus.evaluation.watch.undisturbed import undisturbed
-from proteus.models import Distiller
+from proteus.models import Distiller, SeveralStudents
 from proteus.registry import HOOKS
 
 
@@ -38,13 +38,15 @@ class WatchHook(Hook):
     (``knn_*``, per cent). What a model or a config does not have is left out, and the log says so once.
 
     Each time adds a line to ``watch.jsonl`` in the work directory, which a resumed run goes on with, and scalars
-    ``watch/*`` to the visualizer. The student is looked at as it is, not its EMA, in float32 and evaluation mode.
+    ``watch/*`` to the visualizer. The student is looked at as it is, not its EMA, in float32 and evaluation mode. Of
+    several students each is looked at in turn, and its name stands before those of its figures.
 
     The images are of the validation set. If it holds images that are trained on, or there is none and views of the
     training set are taken, the figures' names begin with ``trained_on/``.
 
     The images are read once and kept, as bytes, by rank 0, which computes everything while the others wait: no rank
-    takes part in anything that another one could miss. What that costs, in the paper's recipe (ViT-S under DINOv2-B,
+    takes part in anything that another one could miss. Only where a teacher is sharded over the ranks must all of them
+    do the same, and rank 0 alone writes. What that costs, in the paper's recipe (ViT-S under DINOv2-B,
     1024 images a step, 445 images/s on each of 8 GPUs): 2,500 iterations take 2500 x 1024 / (8 x 445) = 719 s. With a
     teacher's forward pass as 4 units and a student's as 1, an image trained on takes 4 + 1.5 x 3 = 8.5 units; the 1,024
     images take 4 + 2 units each and the 2,000 labelled ones 1, which is (6 x 1024 + 2000) / 8.5 = 958 images' training.
@@ -97,20 +99,23 @@ class WatchHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Read the images, and look at the student for the first time unless the run is resumed."""
-        self.idle = not isinstance(_model_of(runner), Distiller)
-        if self.idle:
-            runner.logger.warning(f"watch: {type(_model_of(runner)).__name__} is no Distiller, and is not watched")
+        model = _model_of(runner)
+        if not isinstance(model, (Distiller, SeveralStudents)):
+            self.idle = True
+            runner.logger.warning(f"watch: {type(model).__name__} is no Distiller, and is not watched")
             return
+        self.idle = not (is_main_process() or model.teacher.sharded)
         validation = runner.val_dataloader.dataset if runner.val_loop is not None else None
         folder = self.labelled.folder(validation) if self.labelled else None
-        if not is_main_process():
+        if self.idle:
             return
         self.began = time.perf_counter()
-        with undisturbed(_model_of(runner)):
+        with undisturbed(model):
             self._read(runner, validation)
             if folder is not None:
                 self._read_labelled(runner, validation, folder)
-        self.journal = Journal(Path(runner.work_dir) / "watch.jsonl", runner.iter)
+        if is_main_process():
+            self.journal = Journal(Path(runner.work_dir) / "watch.jsonl", runner.iter)
         if runner.iter == 0:
             self._look(runner, 0)
 
@@ -119,7 +124,7 @@ class WatchHook(Hook):
     ) -> None:
         """Look at the student, if it is time."""
         due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
-        if due and is_main_process() and not self.idle:
+        if due and not self.idle:
             self._look(runner, runner.iter + 1)
             for hook in runner.hooks:
                 if isinstance(hook, IterTimerHook):
@@ -128,18 +133,22 @@ class WatchHook(Hook):
 
     def _look(self, runner: Runner, iteration: int) -> None:
         start = time.perf_counter()
-        model, batch_size = _model_of(runner), runner.train_dataloader.batch_size or 64
         figures: dict[str, float] = {}
-        with undisturbed(model):
-            if self.images is not None:
-                found = compare_with_teacher(model, self.images, batch_size, self.patches_per_image)
-                figures |= {self.prefixes[""] + name: value for name, value in found.items()}
-            if self.knn_images is not None:
-                figures |= {self.prefixes["knn"] + name: value for name, value in self._knn(model, batch_size).items()}
+        reasons: dict[str, list[str]] = {}
+        with undisturbed(_model_of(runner)):
+            students = _distillers(runner)
+            for student, model in students.items():
+                found = self._figures(model, runner.train_dataloader.batch_size or 64)
+                figures |= {_named(student, name): value for name, value in found.items()}
+                for line in left_out(model, found):
+                    reasons.setdefault(line, []).append(student)
+        if not is_main_process():
+            return
         if not self.said:
             self.said = True
-            for line in left_out(model, figures):
-                runner.logger.info(f"watch leaves out {line}")
+            for line, of in reasons.items():
+                whose = "" if len(of) == len(students) else f" ({', '.join(of)})"
+                runner.logger.info(f"watch leaves out {line}{whose}")
         seconds = time.perf_counter() - start
         self.seconds += seconds
         share = self.seconds / max(time.perf_counter() - self.began, 1e-9)
@@ -152,6 +161,15 @@ class WatchHook(Hook):
         scalars = {f"watch/{name}": value for name, value in figures.items() if name not in lost}
         if scalars:
             runner.visualizer.add_scalars(scalars, step=iteration)
+
+    def _figures(self, model: Distiller, batch_size: int) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        if self.images is not None:
+            found = compare_with_teacher(model, self.images, batch_size, self.patches_per_image)
+            figures |= {self.prefixes[""] + name: value for name, value in found.items()}
+        if self.knn_images is not None:
+            figures |= {self.prefixes["knn"] + name: value for name, value in self._knn(model, batch_size).items()}
+        return figures
 
     def _knn(self, model: Distiller, batch_size: int) -> dict[str, float]:
         assert self.knn_images is not None
@@ -208,13 +226,24 @@ class WatchHook(Hook):
         )
 
 
-def _model_of(runner: Runner) -> Distiller:
-    model: Distiller = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model
+def _model_of(runner: Runner) -> Any:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _distillers(runner: Runner) -> dict[str, Distiller]:
+    """Each student's model by the student's name; one alone has none."""
+    model = _model_of(runner)
+    return model.distillers if isinstance(model, SeveralStudents) else {"": model}
+
+
+def _named(student: str, figure: str) -> str:
+    folder, slash, name = figure.rpartition("/")
+    return f"{folder}{slash}{student}.{name}" if student else figure
 
 
 def _plain_pipeline(runner: Runner) -> Compose:
-    size = getattr(_model_of(runner).student, "img_size", None) or 224
+    first = next(iter(_distillers(runner).values()))
+    size = getattr(first.student, "img_size", None) or 224
     return Compose(
         [
             {"type": "proteus.LoadImage"},

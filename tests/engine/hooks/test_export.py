@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.runner import Runner
@@ -32,3 +33,19 @@ def test_without_an_average_there_is_no_file_of_one(make_runner: Callable[..., R
     assert description["mean"] == [0.485, 0.456, 0.406]
     assert description["architecture"] == "vit_tiny_patch16_224"
     assert description["arguments"]["embed_dim"] == 48
+
+
+def test_several_students_have_files_of_their_own(
+    make_runner: Callable[..., Runner], several_students: dict[str, Any]
+) -> None:
+    runner = make_runner(hooks=[dict(type="EMAHook", momentum=0.2)], train_cfg__max_iters=2, model=several_students)
+    runner.train()
+    folder = Path(runner.work_dir)
+    names = {f"student_{name}{ending}" for name in ("tiny", "small") for ending in ("", "_ema")}
+    assert {path.stem for path in folder.glob("*.safetensors")} == names
+    for name, width in (("tiny", 24), ("small", 48)):
+        state = load_file(folder / f"student_{name}.safetensors")
+        for key, value in runner.model.students[name].student.timm_state().items():
+            assert torch.equal(state[key], value), key
+        assert state["cls_token"].shape[-1] == width
+        assert not torch.equal(load_file(folder / f"student_{name}_ema.safetensors")["cls_token"], state["cls_token"])

@@ -195,7 +195,7 @@ def test_a_model_that_distils_nothing_is_left_alone(make_runner: Make) -> None:
             self.layer = nn.Linear(3, 1)
 
         def forward(self, images: torch.Tensor, mode: str = "loss", **_: Any) -> dict[str, torch.Tensor]:
-            return {"loss": self.layer(images.mean((2, 3))).square().mean()}
+            return {"loss": self.layer(images.float().mean((2, 3))).square().mean()}
 
     hooks = {"default_hooks__strict_checkpoint": None, "default_hooks__export": None}
     none = {"val_dataloader": None, "val_cfg": None, "val_evaluator": None}
@@ -216,3 +216,21 @@ def test_a_model_that_distils_nothing_is_left_alone(make_runner: Make) -> None:
 def test_bad_options(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WatchHook(**option)
+
+
+def test_several_students_are_watched_one_by_one(make_runner: Make, several_students: dict[str, Any]) -> None:
+    values = {"train_cfg__max_iters": 1, f"{WATCH}__knn": dict(data_root=None)}
+    together = trained(make_runner("together", model=several_students, **values))
+    alone = trained(make_runner("alone", **values))
+    found, wanted = journal(together)[0], journal(alone)[0]
+    assert set(found) == {"iteration", "seconds"} | {
+        f"trained_on/{name}.{figure.removeprefix('trained_on/')}"
+        for name in ("tiny", "small")
+        for figure in wanted
+        if figure not in ("iteration", "seconds")
+    }
+    # The small one is the small recipe's own student, before a first step in which both do as they did alone.
+    for figure, value in wanted.items():
+        if figure not in ("iteration", "seconds"):
+            assert found[figure.replace("trained_on/", "trained_on/small.")] == pytest.approx(value, rel=1e-5), figure
+    assert said(together).count("watch leaves out") == said(alone).count("watch leaves out") == 1
