@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from proteus.apis.cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
 from proteus.apis.dense import check_dense
 from proteus.checkpoints import locate
 from proteus.engine.hooks import check_widths
-from proteus.models import Distiller, LinearProbe
+from proteus.models import Distiller, LinearProbe, SeveralStudents
 from proteus.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -139,7 +140,10 @@ def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
 def _describe(cfg: Config, model: nn.Module) -> list[str]:
     batch = cfg.train_dataloader.batch_size
     if isinstance(model, Distiller):
-        return _distiller_rows(step_cost(model, cfg), batch)
+        return _distiller_rows(_as_cached(step_cost(model, cfg), cfg), batch, cached=_cache(cfg))
+    if isinstance(model, SeveralStudents):
+        costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
+        return _several_rows(costs, batch, _cache(cfg))
     if isinstance(model, LinearProbe):
         return _probe_rows(probe_cost(model, cfg))
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
@@ -148,12 +152,48 @@ def _describe(cfg: Config, model: nn.Module) -> list[str]:
     return rows if all(train for _, train in counts) else [*rows, _row("trained", _millions(trained))]
 
 
-def _distiller_rows(cost: StepCost, batch: int) -> list[str]:
+def _cache(cfg: Config) -> str | None:
+    """Where the run finds the teacher's tokens, if it does not run the teacher."""
+    found: str | None = cfg.train_dataloader.dataset.get("cache")
+    return found
+
+
+def _as_cached(cost: StepCost, cfg: Config) -> StepCost:
+    return replace(cost, step_flops=cost.step_flops - cost.teacher_flops) if _cache(cfg) else cost
+
+
+def _several_rows(costs: Mapping[str, StepCost], batch: int, cached: str | None) -> list[str]:
+    """The rows of a run in which all students share a pass of the teacher."""
+    first, *others = costs.values()
+    shared = replace(
+        first,
+        trained_parameters=sum(cost.trained_parameters for cost in costs.values()),
+        copied_parameters=sum(cost.copied_parameters for cost in costs.values()),
+        step_flops=first.step_flops + sum(c.step_flops - (0 if cached else c.teacher_flops) for c in others),
+        activation_bytes=sum(cost.activation_bytes for cost in costs.values()),
+    )
+    return _distiller_rows(shared, batch, costs, cached)
+
+
+def _distiller_rows(
+    cost: StepCost, batch: int, students: Mapping[str, StepCost] | None = None, cached: str | None = None
+) -> list[str]:
     gibs = [cost.memory(batch, low_precision) / GIB for low_precision in (True, False)]
+    named = {f"student {name}": each for name, each in students.items()} if students else {"student": cost}
     return [
-        _row("teacher", f"{_millions(cost.teacher_parameters)}, {cost.teacher_flops / 1e9:.1f} GFLOPs per image"),
-        _row("student", f"{_millions(cost.student_parameters)}, {cost.student_flops / 1e9:.1f} GFLOPs per image"),
-        _row("trained", f"{_millions(cost.trained_parameters)}, student and distill heads"),
+        _row(
+            "teacher",
+            f"{_millions(cost.teacher_parameters)}, {cost.teacher_flops / 1e9:.1f} GFLOPs per image"
+            + (f", not run: its tokens are in {cached}" if cached else ""),
+        ),
+        *(
+            _row(name, f"{_millions(each.student_parameters)}, {each.student_flops / 1e9:.1f} GFLOPs per image")
+            for name, each in named.items()
+        ),
+        _row(
+            "trained",
+            f"{_millions(cost.trained_parameters)}, {'students' if students else 'student'} and distill heads",
+        ),
         _row("step", f"{cost.step_flops / 1e9:.1f} GFLOPs per image, forward and backward (2 a multiply-add)"),
         _row(
             "memory",

@@ -11,7 +11,7 @@ from proteus.apis.config import ConfigError
 from proteus.checkpoints import locate
 from proteus.datasets.collate import smallest_batch
 
-CROPS = ("RandomResizedCrop", "CenterCrop")
+CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
 _MASKS = ("UniformMask", "BlockMask")
 _FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
 
@@ -27,25 +27,45 @@ class Missing(NamedTuple):
 
 
 def check_batch(cfg: Config) -> None:
-    """Refuse a batch in which no image would be masked although a mask transform asks for it.
+    """Refuse a batch in which no image would be masked although a mask transform asks for it, or that cannot be split.
 
     Raises:
-        ConfigError: Names the batch size that would do.
+        ConfigError: Names the batch size that would do, or the number of micro-batches.
     """
     loader = cfg.train_dataloader
     collate = loader.get("collate_fn", {})
     masks = any(step["type"] in _MASKS for _, pipeline in pipelines(loader.dataset) for step in pipeline)
-    if not masks or collate.get("type") != "distill_collate":
-        return
     probability = collate.get("probability", 0.5)
-    if int(loader.batch_size * probability) == 0:
-        raise ConfigError(
-            [
-                f"train_dataloader.batch_size = {loader.batch_size}: at train_dataloader.collate_fn.probability = "
-                f"{probability} no image of it is masked; write at least {smallest_batch(probability)}"
-            ],
-            str(cfg.filename),
+    masked = int(loader.batch_size * probability) if masks and collate.get("type") == "distill_collate" else None
+    problems = _unsplit(cfg, masked)
+    if masked == 0:
+        problems = [
+            f"train_dataloader.batch_size = {loader.batch_size}: at train_dataloader.collate_fn.probability = "
+            f"{probability} no image of it is masked; write at least {smallest_batch(probability)}"
+        ]
+    if problems:
+        raise ConfigError(problems, str(cfg.filename))
+
+
+def _unsplit(cfg: Config, masked: int | None) -> list[str]:
+    parts, batch = (cfg.get("model") or {}).get("micro_batches"), cfg.train_dataloader.batch_size
+    problems = []
+    if isinstance(parts, int) and parts > 0 and (batch % parts or (masked or 0) % parts):
+        what = f"{batch} images" + (f", {masked} of them masked" if masked is not None else "")
+        fitting = [n for n in range(1, batch + 1) if not batch % n and not (masked or 0) % n]
+        problems.append(
+            f"model.micro_batches = {parts} does not divide train_dataloader.batch_size ({what}); write one of "
+            f"{', '.join(map(str, fitting))}"
         )
+    distils = "student" in (cfg.get("model") or {}) or "students" in (cfg.get("model") or {})
+    accumulated = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    if distils and accumulated != 1:
+        problems.append(
+            f"optim_wrapper.accumulative_counts = {accumulated}: each of its iterations loads a batch and counts in "
+            f"the schedule, though only one in {accumulated} updates; write model.micro_batches = {accumulated} with "
+            f"train_dataloader.batch_size = {batch * accumulated}"
+        )
+    return problems
 
 
 def check_sizes(cfg: Config) -> None:
@@ -54,24 +74,36 @@ def check_sizes(cfg: Config) -> None:
     Raises:
         ConfigError: Names both keys.
     """
-    part = "backbone" if "student" not in cfg.model and "backbone" in cfg.model else "student"
-    student = cfg.model.get(part, {})
-    guest = "." in str(student.get("type"))  # another toolbox's, which may take images of any size
-    size, patch = student.get("img_size", None if guest else 224), student.get("patch_size", 14)
-    size = size[0] if isinstance(size, (list, tuple)) else size
     problems = []
     steps = [
         (f"{key}[{position}]", step)
         for key, pipeline in pipelines(cfg.train_dataloader.dataset, "train_dataloader.dataset")
         for position, step in enumerate(pipeline)
     ]
-    for key, step in steps:
-        if size is not None and step["type"] in CROPS and step.get("size", size) != size:
-            problems.append(f"{key}.size = {step['size']} ({step['type']}): model.{part}.img_size is {size}")
-        if step["type"] in _MASKS and step.get("patch_size", 14) != patch:
-            problems.append(f"{key}.patch_size = {step.get('patch_size', 14)}: model.{part}.patch_size is {patch}")
+    for part, student in _encoders(cfg.model).items():
+        guest = "." in str(student.get("type"))  # another toolbox's, which may take images of any size
+        size, patch = student.get("img_size", None if guest else 224), student.get("patch_size", 14)
+        size = size[0] if isinstance(size, (list, tuple)) else size
+        for key, step in steps:
+            if size is not None and step["type"] in CROPS and step.get("size", size) != size:
+                problems.append(f"{key}.size = {step['size']} ({step['type']}): {part}.img_size is {size}")
+            if step["type"] in _MASKS and step.get("patch_size", 14) != patch:
+                problems.append(f"{key}.patch_size = {step.get('patch_size', 14)}: {part}.patch_size is {patch}")
     if problems:
         raise ConfigError(problems, str(cfg.filename))
+
+
+def _encoders(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What is trained on the images, or stands under what is, by its key."""
+    students = model.get("students")
+    if isinstance(students, Mapping):
+        return {
+            f"model.students.{name}.student": config["student"]
+            for name, config in students.items()
+            if isinstance(config, Mapping) and isinstance(config.get("student"), Mapping)
+        }
+    part = "backbone" if "student" not in model and "backbone" in model else "student"
+    return {f"model.{part}": model.get(part, {})}
 
 
 def check_files(cfg: Config, sections: Sequence[str]) -> None:

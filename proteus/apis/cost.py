@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from proteus.apis.checks import CROPS
@@ -16,7 +16,7 @@ from proteus.models import Distiller, LinearProbe
 GIB = 1024**3
 # Bytes that autograd keeps for an image under bfloat16 autocast over those in float32: the residual stream and the
 # inputs of the norms stay float32. Measured with saved_tensors_hooks on a CPU, ViT-S/14 student at 224 px with fused
-# attention, heads and losses included: 71.7 of 126.6 MiB (tests/apis/test_cost.py repeats it on a small one).
+# attention, heads and losses included: 71.6 of 125.7 MiB (tests/apis/test_cost.py repeats it on a small one).
 BFLOAT16_SHARE = 0.57
 
 
@@ -28,6 +28,8 @@ class StepCost:
         teacher_parameters: Number of the teacher's.
         student_parameters: Number of the student backbone's.
         trained_parameters: Number of all that get a gradient: student and heads.
+        copied_parameters: Of these, those of which autocast keeps a copy in low precision until the backward pass: the
+            weights of linear layers and convolutions (tests/apis/test_cost.py measures it on a CPU, to the byte).
         teacher_flops: One forward pass of the teacher.
         student_flops: One forward pass of the student.
         step_flops: The whole step: teacher, clean and masked student, heads, backward.
@@ -37,6 +39,7 @@ class StepCost:
     teacher_parameters: int
     student_parameters: int
     trained_parameters: int
+    copied_parameters: int
     teacher_flops: float
     student_flops: float
     step_flops: float
@@ -44,7 +47,7 @@ class StepCost:
 
     def memory(self, batch: int, low_precision: bool) -> float:
         """Bytes of one process at its peak: weights, gradients, AdamW's two moments, teacher, activations."""
-        trained = 16 * self.trained_parameters
+        trained = 16 * self.trained_parameters + (2 * self.copied_parameters if low_precision else 0)
         teacher = (2 if low_precision else 4) * self.teacher_parameters
         activations = batch * self.activation_bytes * (BFLOAT16_SHARE if low_precision else 1.0)
         return trained + teacher + activations
@@ -80,6 +83,7 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
         teacher_parameters=_count(model.teacher),
         student_parameters=_count(student),
         trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        copied_parameters=_copied(model),
         teacher_flops=teacher_flops,
         student_flops=student_flops,
         step_flops=counter.get_total_flops() / count,
@@ -144,6 +148,11 @@ def _half_masked(images: int, grid: tuple[int, int]) -> tuple[Tensor | None, Ten
 
 def _count(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _copied(model: nn.Module) -> int:
+    layers = (module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+    return sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
 
 
 class _Kept:

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from proteus.apis.checks import CROPS
 from proteus.apis.config import ConfigError, load_config
 from proteus.apis.train import test, train
 from proteus.evaluation.frozen.feature_store import FeatureStore
@@ -167,7 +168,7 @@ def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None)
 def _resize(value: Any, img_size: int) -> None:
     """Fit what resizes and crops to another size of images than the protocols' 224 pixels."""
     if isinstance(value, dict):
-        if value.get("type") in ("Resize", "CenterCrop", "RandomResizedCrop"):
+        if value.get("type") in ("Resize", *CROPS):
             value["size"] = round(value["size"] * img_size / 224)
         for item in value.values():
             _resize(item, img_size)

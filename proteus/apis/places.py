@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from proteus.apis import kinds as k
 from proteus.apis.signatures import Keys, keys_of
+from proteus.models import Distiller
 
 _LAYER_KEY = re.compile(r"(^|_)(norm|act|conv|padding|upsample|dcn|plugin)_cfg$")
 Schema = Callable[[Mapping[str, Any]], tuple[str, Keys] | None]
@@ -117,6 +118,12 @@ def _dist_cfg(value: Mapping[str, Any]) -> tuple[str, Keys]:
     return "dist_cfg", Keys({**torchs.required, **ours.required, "device_ids": False})
 
 
+def _student(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
+    # What another model calls its students may be anything.
+    shared = "teacher data_preprocessor micro_batches"
+    return _call(Distiller, shared, label="a student")(value) if "student" in value else None
+
+
 def _evaluator(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
     return _call(Evaluator)(value) if "metrics" in value else None
 
@@ -134,6 +141,7 @@ INITIALIZER = Place((k.INITIALIZER,), strict=True, inner={"override": Place((k.I
 VIS_BACKEND = Place((k.VIS_BACKEND,), strict=True)
 HOOK = Place((k.HOOK,), strict=True)
 MODEL_PART = Place((k.MODEL, *k.ALL), keep=True)
+STUDENTS = Place(rest=Place(schema=_student, rest=MODEL_PART))
 _LOADER_EXTRA = "num_batch_per_epoch disable_subprocess_warning"
 DATALOADER = Place(
     schema=lambda value: (
@@ -176,7 +184,7 @@ _ENV = {
 }
 
 TOP: dict[str, Place] = {
-    "model": Place((k.MODEL,), strict=True, rest=MODEL_PART),
+    "model": Place((k.MODEL,), strict=True, inner={"students": STUDENTS}, rest=MODEL_PART),
     "tta_model": Place((k.MODEL,), strict=True, rest=MODEL_PART),
     "data_preprocessor": MODEL_PART,
     "train_dataloader": DATALOADER,

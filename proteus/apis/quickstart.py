@@ -112,7 +112,7 @@ def load_photographs(cfg: Config) -> Tensor:
         {"type": "LoadImage", "short_side": _SIDE},
         {"type": "Resize", "size": _SIDE},
         {"type": "CenterCrop", "size": _SIDE},
-        {"type": "ToTensor"},
+        {"type": "ToTensor", "dtype": "float32"},
         {"type": "PackInputs"},
     ]
     dataset = DATASETS.build(config)

@@ -76,6 +76,7 @@ def build_runner(cfg: Config) -> Runner:
     batch_norm_for_cpus(cfg)
     _scope_collate_functions(cfg)
     _drop_hooks(cfg)
+    _check_teacher_cache(cfg)
     with as_config_error(str(cfg.filename)):
         return Runner.from_cfg(cfg)
 
@@ -105,6 +106,15 @@ def _drop_hooks(cfg: Config) -> None:
     for name in [name for name, hook in (cfg.get("default_hooks") or {}).items() if hook is None]:
         if name not in RUNNER_HOOKS:
             del cfg.default_hooks[name]
+
+
+def _check_teacher_cache(cfg: Config) -> None:
+    # Tokens of another teacher or of other views would train a student without a word.
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+    hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
+    names = {str(hook["type"]).rpartition(".")[2] for hook in hooks if hook is not None}
+    if dataset.get("cache") and str(dataset.get("type")).endswith("FixedViews") and "TeacherCacheHook" not in names:
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "proteus.TeacherCacheHook"}]
 
 
 def _scope_collate_functions(cfg: Config) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from proteus.checkpoints import tables
+from proteus.checkpoints.read import CheckpointError
 from proteus.checkpoints.renaming import Row, to_ours
 
 
@@ -87,6 +88,9 @@ def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
 
     Returns:
         How it is named, and what stands before its names; None where there is no ViT.
+
+    Raises:
+        CheckpointError: There are several students, none of which comes before the others.
     """
     keys, taken = list(state), set()
     candidates = []
@@ -95,6 +99,7 @@ def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
             if key not in taken and (key == form.mark or key.endswith(f".{form.mark}")):
                 taken.add(key)
                 candidates.append((form, key.removesuffix(form.mark)))
+    _refuse_several(prefix for _, prefix in candidates)
     return min(candidates, key=lambda candidate: _rank(candidate[1]), default=None)
 
 
@@ -102,8 +107,19 @@ def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str
     """Take the part of ``state`` that has the names ``own`` behind some prefix; all of it where no part has."""
     first = next(iter(own))
     prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
+    _refuse_several(prefixes)
     prefix = min(prefixes, key=_rank, default="")
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _refuse_several(prefixes: Iterable[str]) -> None:
+    names = {prefix.rpartition("students.")[2].split(".")[0] for prefix in prefixes if "students." in prefix}
+    if len(names) > 1:
+        listed = ", ".join(sorted(names))
+        raise CheckpointError(
+            f"the checkpoint holds several students ({listed}): give the file that the run wrote for one of them, "
+            f"student_{min(names)}.safetensors"
+        )
 
 
 def _rank(prefix: str) -> tuple[bool, bool, int]:

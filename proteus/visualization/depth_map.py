@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.transforms.v2 import functional
 
 from proteus.models.depth.losses import known
 
@@ -20,7 +22,7 @@ def draw_depth_map(
     Prediction and ground truth share one scale in metres; pixels without ground truth are grey.
 
     Args:
-        image: ``(3, H, W)``, in [0, 1].
+        image: ``(3, H, W)``, uint8, or float in [0, 1].
         depth: ``(h, w)``, metres.
         path: File to write.
         truth: ``(h, w)``, metres; 0 where it is not known.
@@ -37,7 +39,8 @@ def draw_depth_map(
     height, width = predicted.shape
     figure = Figure(figsize=(3.4 * count + 1.2, 3.4 * height / width + 1.0), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, count))
-    axes[0].imshow(image.detach().float().cpu().clamp(0, 1).permute(1, 2, 0).numpy())
+    pixels = functional.to_dtype(image.detach().cpu(), torch.float32, scale=True).clamp(0, 1)
+    axes[0].imshow(pixels.permute(1, 2, 0).numpy())
     axes[0].set_title("image")
     colours = colormaps["turbo"].with_extremes(bad="0.6")
     shown = []

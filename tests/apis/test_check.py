@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,10 @@ def test_weights_that_are_there_are_compared(small: Path) -> None:
     ("override", "words"),
     [
         ({"model.teacher.img_size": 70}, "model.student has 4x4 patches"),
-        ({"train_dataloader.dataset.pipeline.3.policy": "no-such"}, "no-such"),
+        ({"train_dataloader.dataset.pipeline.2.policy": "no-such"}, "no-such"),
         ({"optim_wrapper.dtype": "float16"}, r"optim_wrapper\.dtype='float16'"),
         ({"train_dataloader.sampler.repeats": 0}, r"sampler\.repeats=0"),
-        ({"train_dataloader.dataset.pipeline.6.ratio": 50}, r"UniformMask\.ratio=50"),
+        ({"train_dataloader.dataset.pipeline.5.ratio": 50}, r"UniformMask\.ratio=50"),
         ({"train_dataloader.dataset.split": "test"}, "'held-out'"),
     ],
     ids=["grids", "policy", "dtype", "repeats", "ratio", "split"],
@@ -67,3 +68,15 @@ def test_a_check_leaves_the_config_as_it_was(small: Path) -> None:
     check(cfg)
     assert cfg.to_dict() == before
     assert torch.empty(1).device.type == "cpu"
+
+
+def test_several_students_share_the_teachers_pass() -> None:
+    lines = check(load_config("configs/proteus/vit-ti-and-s_dinov2-b.py")).splitlines()
+    rows = {line[2:20].strip(): line[20:] for line in lines if line.startswith("  ")}
+    assert rows["student tiny"].startswith("5.51 M parameters, ")
+    assert rows["student small"].startswith("21.63 M parameters, ")
+    alone = check(load_config("configs/proteus/vit-s_dinov2-b.py"))
+    of_small = float(re.search(r"step +([\d.]+) GFLOPs", alone)[1])  # type: ignore[index]
+    teacher = float(re.search(r"([\d.]+) GFLOPs", rows["teacher"])[1])  # type: ignore[index]
+    step = float(re.search(r"([\d.]+) GFLOPs", rows["step"])[1])  # type: ignore[index]
+    assert of_small < step < 2 * of_small - teacher

@@ -27,9 +27,28 @@ def test_a_batch_without_masked_images(cfg: Config, probability: float, batch: i
     check_batch(cfg)
 
 
+def test_micro_batches_divide_the_batch_and_its_masked_images(cfg: Config) -> None:
+    cfg.train_dataloader.batch_size = 12
+    cfg.model.micro_batches = 2
+    check_batch(cfg)
+    for parts in (5, 4):  # 4 divides 12 images, but not the 6 that are masked
+        cfg.model.micro_batches = parts
+        with pytest.raises(ConfigError, match=rf"model\.micro_batches = {parts} .*12 images, 6 .*one of 1, 2, 3, 6"):
+            check_batch(cfg)
+    cfg.train_dataloader.dataset.pipeline.pop(5)
+    cfg.model.micro_batches = 4
+    check_batch(cfg)
+
+
+def test_mmengines_accumulation_is_refused_with_what_to_write_instead(cfg: Config) -> None:
+    cfg.optim_wrapper.accumulative_counts = 2
+    with pytest.raises(ConfigError, match=r"accumulative_counts = 2: .*micro_batches = 2 .*batch_size = 256"):
+        check_batch(cfg)
+
+
 def test_one_image_is_enough_where_nothing_is_masked(cfg: Config) -> None:
     cfg.train_dataloader.batch_size = 1
-    cfg.train_dataloader.dataset.pipeline.pop(6)
+    cfg.train_dataloader.dataset.pipeline.pop(5)
     check_batch(cfg)
 
 
@@ -38,8 +57,8 @@ def test_crop_and_patches_are_the_students(cfg: Config) -> None:
     with pytest.raises(ConfigError) as caught:
         check_sizes(cfg)
     message = str(caught.value)
-    assert "pipeline[1].size = 224 (RandomResizedCrop): model.student.img_size is 256" in message
-    assert "pipeline[6].patch_size = 14: model.student.patch_size is 16" in message
+    assert "pipeline[0].size = 224 (LoadRandomResizedCrop): model.student.img_size is 256" in message
+    assert "pipeline[5].patch_size = 14: model.student.patch_size is 16" in message
 
 
 def test_the_crop_is_that_of_a_classifiers_backbone() -> None:
@@ -78,3 +97,13 @@ def test_places_inside_lists_are_found() -> None:
     cfg = Config({"train_dataloader": {"dataset": {"datasets": [{"data_root": "no/where"}, {"data_root": ""}]}}})
     (entry,) = missing_files(cfg)
     assert str(entry) == "train_dataloader.dataset.datasets[0].data_root = 'no/where'"
+
+
+def test_crop_and_patches_are_those_of_each_of_several_students() -> None:
+    cfg = load_config("configs/proteus/vit-ti-and-s_dinov2-b.py")
+    check_sizes(cfg)
+    cfg.model.students.small.student.img_size = 448
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(cfg)
+    (problem,) = caught.value.problems
+    assert problem.endswith("size = 224 (LoadRandomResizedCrop): model.students.small.student.img_size is 448")

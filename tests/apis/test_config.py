@@ -120,5 +120,5 @@ def test_lazy_config_with_classes(good: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_the_configs_of_the_repository(path: Path) -> None:
     load_config(path)
-    with pytest.raises(ConfigError, match=r"override model\.objectivs\.token\.weight: .*'objectives'"):
-        load_config(path, {"model.objectivs.token.weight": 1})
+    with pytest.raises(ConfigError, match=r"override model\.teachr\.img_size: .*'teacher'"):
+        load_config(path, {"model.teachr.img_size": 1})

@@ -81,7 +81,16 @@ def test_activations_against_what_autograd_keeps(cost: StepCost) -> None:
     # The difference of two batches has none of what does not grow with the batch, such as the weights in bfloat16.
     full, low = ((kept_bytes(model, 8, low) - kept_bytes(model, 4, low)) / 4 for low in (False, True))
     assert cost.activation_bytes == pytest.approx(full, rel=0.1)
-    assert low / full == pytest.approx(BFLOAT16_SHARE, rel=0.1)
+    # The constant is a ViT-S's; in narrow models the parts that stay float32 weigh a little more.
+    assert low / full == pytest.approx(BFLOAT16_SHARE, rel=0.15)
+
+
+def test_copies_of_weights_under_autocast(cost: StepCost) -> None:
+    model = Distiller(**copy.deepcopy(MODEL))
+    # What does not grow with the batch.
+    fixed = 2 * kept_bytes(model, 4, bfloat16=True) - kept_bytes(model, 8, bfloat16=True)
+    assert fixed == 2 * cost.copied_parameters
+    assert 2 * kept_bytes(model, 4, bfloat16=False) == kept_bytes(model, 8, bfloat16=False)
 
 
 def test_memory(cost: StepCost) -> None:

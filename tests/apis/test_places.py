@@ -51,3 +51,13 @@ def test_clipping_by_value_takes_other_keys() -> None:
     assert by_value is not None
     assert "max_norm" in by_norm[1].required
     assert "clip_value" in by_value[1].required
+
+
+def test_a_student_of_several_takes_what_a_distiller_takes_for_one() -> None:
+    student = places.top_place("model").into("students", {}).into("tiny", {})
+    assert student.schema is not None
+    known = student.schema({"student": {}})
+    assert known is not None
+    assert {"student", "objectives", "inherit"} <= known[1].required.keys()
+    assert not {"teacher", "data_preprocessor"} & known[1].required.keys()
+    assert student.schema({"width": 3}) is None  # of another model, which may mean something else

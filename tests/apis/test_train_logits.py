@@ -25,7 +25,7 @@ model = dict(
     objectives=dict(logits=dict(num_classes=2)),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[1].size = 56
+train_pipeline[0].size = 56
 val_pipeline = _base_.val_pipeline
 val_pipeline[1].size, val_pipeline[2].size = 64, 56
 loader = dict(batch_size=8, num_workers=0, persistent_workers=False)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from proteus.checkpoints import to_timm_keys
-from proteus.models import Distiller, ViT
+from proteus.checkpoints import CheckpointError, to_timm_keys
+from proteus.models import Distiller, SeveralStudents, ViT
 
 NARROW: dict[str, Any] = {"img_size": 56, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
@@ -85,3 +85,13 @@ def test_names_that_nobody_knows_pass_so_that_they_can_be_told() -> None:
         "cls_token",
         "encoder.layer.0.attention.attention.query.weight",
     }
+
+
+def test_of_several_students_none_is_guessed() -> None:
+    size = dict(type="ViT", arch="tiny", img_size=28, embed_dim=24, depth=1, num_heads=3)
+    one = dict(student=size, objectives=dict(token=dict(type="TokenObjective")))
+    state = SeveralStudents(dict(type="Teacher", backbone=size), dict(tiny=one, small=one)).state_dict()
+    with pytest.raises(CheckpointError, match=r"several students \(small, tiny\): give .* student_small\.safetensors"):
+        to_timm_keys(state)
+    own = {key: value for key, value in state.items() if key.startswith("students.tiny.")}
+    assert torch.equal(to_timm_keys(own)["cls_token"], state["students.tiny.student.vit.cls_token"])

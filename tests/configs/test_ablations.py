@@ -74,7 +74,7 @@ def test_logits(name: str, loss: str, alpha: float) -> None:
         ("vit-s_dinov2-g", {"model.teacher.backbone.arch", "model.teacher.backbone.checkpoint"}),
         (
             "vit-s_dinov2-b_block-mask",
-            {f"train_dataloader.dataset.pipeline.6.{key}" for key in ("type", "ratio")},
+            {f"train_dataloader.dataset.pipeline.5.{key}" for key in ("type", "ratio")},
         ),
     ],
 )

@@ -43,8 +43,8 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("train_dataloader.batch_size = 1", "probability", "at least 2"),
     ),
     "crop of another size": (
-        {"train_dataloader.dataset.pipeline.1.size": 70},
-        ("pipeline[1].size = 70", "RandomResizedCrop", "model.student.img_size is 56"),
+        {"train_dataloader.dataset.pipeline.0.size": 70},
+        ("pipeline[0].size = 70", "LoadRandomResizedCrop", "model.student.img_size is 56"),
     ),
 }
 

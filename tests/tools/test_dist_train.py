@@ -13,8 +13,8 @@ MASKS: dict[str, dict[str, Any]] = {
     "uniform": {},
     # Ranks then mask different numbers of patches.
     "block": {
-        "train_dataloader.dataset.pipeline.6.type": "BlockMask",
-        "train_dataloader.dataset.pipeline.6.ratio": "(0.1,0.5)",
+        "train_dataloader.dataset.pipeline.5.type": "BlockMask",
+        "train_dataloader.dataset.pipeline.5.ratio": "(0.1,0.5)",
     },
 }
 

@@ -39,7 +39,7 @@ class Checkerboard:
 CONFIG = """
 custom_imports = dict(imports=["their_method.parts"])
 model["objectives"] = dict(patch=dict(weight=1000.0, loss=dict(_delete_=True, type="LogCosh", scale=2.0)))
-train_pipeline[6] = dict(type="Checkerboard", patch_size=14)
+train_pipeline[5] = dict(type="Checkerboard", patch_size=14)
 train_cfg.update(max_iters=4)
 """
 

@@ -26,7 +26,7 @@ model = dict(
     head=dict(in_channels=48, num_classes=3, loss=dict(num_classes=3)),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[1].size = 56
+train_pipeline[0].size = 56
 val_pipeline = _base_.val_pipeline
 val_pipeline[1].size, val_pipeline[2].size = 64, 56
 train_dataloader = dict(

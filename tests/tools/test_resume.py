@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 MORE = """
 train_dataloader.update(num_workers=2)
 model["student"].update(drop_path_rate=0.1)
-custom_hooks = [dict(type="EMAHook", momentum=0.1)]
+custom_hooks = [dict(type="EMAHook", ema_type="ForeachEMA", momentum=0.1)]
 train_cfg.update(max_iters=8)
 default_hooks["checkpoint"].update(interval=3)
 """

@@ -20,8 +20,8 @@ def test_two_ranks_wait_for_the_one_that_looks(config: Path, place: Path, tmp_pa
         "default_hooks.watch.knn.data_root": place / "images",
         "default_hooks.watch.knn.ks": "(3,)",
         "train_dataloader.batch_size": 4,
-        "train_dataloader.dataset.pipeline.6.type": "BlockMask",
-        "train_dataloader.dataset.pipeline.6.ratio": "(0.1,0.5)",
+        "train_dataloader.dataset.pipeline.5.type": "BlockMask",
+        "train_dataloader.dataset.pipeline.5.ratio": "(0.1,0.5)",
     }
     output = trained("dist_train.sh", config, 2, "--work-dir", tmp_path / "watched", *options(watch))
     lines = read_journal(tmp_path / "watched/watch.jsonl")

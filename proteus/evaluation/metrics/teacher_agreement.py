@@ -17,6 +17,8 @@ from proteus.registry import METRICS
 class TeacherAgreement(BaseMetric):
     """Centred cosine between the teacher's tokens and the student's, mapped by its heads, on images not trained on.
 
+    Of several students each has its own, under its name.
+
     Teachers' tokens share a large mean, so that a plain cosine is high for a student that has learnt nothing but this
     mean. With the mean removed, a constant prediction scores 0 and a perfect one 1.
 
@@ -32,23 +34,26 @@ class TeacherAgreement(BaseMetric):
         self.patches_per_image = patches_per_image
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the tokens of each image (keys as in ``Distiller.agreement``)."""
+        """Keep the tokens of each image (keys as in ``Distiller.agreement`` or ``SeveralStudents.agreement``)."""
         for sample in data_samples:
             tokens = {key: value for key, value in sample.items() if isinstance(value, Tensor)}
-            for key in ("teacher_patches", "student_patches"):
-                if key in tokens and self.patches_per_image is not None:
+            for key in tokens:
+                if key.endswith("_patches") and self.patches_per_image is not None:
                     rows = torch.linspace(0, len(tokens[key]) - 1, self.patches_per_image).round().long()
                     tokens[key] = tokens[key][rows.to(tokens[key].device)]
             self.results.append({key: value.half().cpu() for key, value in tokens.items()})
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Return ``cls`` and ``patch``, each in [-1, 1], where the student predicts them."""
+        """Return ``cls`` and ``patch``, each in [-1, 1], where the student predicts them.
+
+        Of several students: ``<name>.cls`` and ``<name>.patch``.
+        """
         metrics = {}
         for name, kind in (("cls", "cls"), ("patch", "patches")):
-            if f"student_{kind}" in results[0]:
-                student = torch.stack([result[f"student_{kind}"] for result in results]).float().flatten(0, -2)
+            for key in [key for key in results[0] if key.endswith(f"student_{kind}")]:
+                student = torch.stack([result[key] for result in results]).float().flatten(0, -2)
                 teacher = torch.stack([result[f"teacher_{kind}"] for result in results]).float().flatten(0, -2)
-                metrics[name] = centred_cosine(student, teacher)
+                metrics[key.removesuffix(f"student_{kind}") + name] = centred_cosine(student, teacher)
         return metrics
 
 

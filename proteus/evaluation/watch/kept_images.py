@@ -93,6 +93,8 @@ def keep_images(
 
 def _as_bytes(image: Tensor) -> Tensor:
     """A quarter of the memory, where an image came from bytes unchanged."""
+    if image.dtype == torch.uint8:
+        return image
     small = (image * 255).round().clamp(0, 255).to(torch.uint8)
     return small if torch.equal(functional.to_dtype(small, image.dtype, scale=True), image) else image
 
