@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import resource
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -278,8 +277,14 @@ def report_peak(args: Namespace, cfg: Config, dtype: torch.dtype) -> None:
         torch.cuda.reset_peak_memory_stats()
     for _ in range(3):
         run.step(work)
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if cuda else _most_resident()
     print(json.dumps({"peak": peak, "before": start}))
+
+
+def _most_resident() -> int:
+    # Not getrusage: what it gives starts from the parent's figure.
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 
 
 def _resident() -> int:
