@@ -16,7 +16,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--short-side", type=int, metavar="N", help="reduce images whose shorter side is longer than N pixels"
     )
-    parser.add_argument("--quality", type=int, default=95, help="JPEG quality of reduced images (default: 95)")
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of reduced images (default: 90)")
     parser.add_argument("--per-shard", type=int, default=1000, metavar="N", help="images in a shard (default: 1000)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     return parser.parse_args()

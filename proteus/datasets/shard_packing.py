@@ -53,7 +53,7 @@ def pack(
     source: Path,
     target: Path,
     short_side: int | None = None,
-    quality: int = 95,
+    quality: int = 90,
     per_shard: int = 1000,
     workers: int = 1,
     tell: Callable[[str], None] = print,
@@ -68,7 +68,8 @@ def pack(
         source: The folder.
         target: Folder for ``00000.tar``, ``00001.tar``, ... and the index.
         short_side: Reduce images whose shorter side is longer than this many pixels; None keeps all as they are.
-        quality: JPEG quality of the images that are reduced, up to 95.
+        quality: JPEG quality of the images that are reduced, up to 95; at 95 they take a third longer to decode than at
+            90.
         per_shard: Images in a shard.
         workers: Processes.
         tell: Takes a line about every shard.

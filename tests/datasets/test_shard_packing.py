@@ -143,7 +143,7 @@ def test_an_image_that_was_mended_is_packed_after_all(images: Path, tmp_path: Pa
 def test_other_images_or_settings_are_refused(images: Path, tmp_path: Path) -> None:
     target = tmp_path / "shards"
     pack(images, target, tell=lambda _: None)
-    with pytest.raises(ValueError, match=r"made otherwise \(short_side=None, quality=95\); give an empty folder"):
+    with pytest.raises(ValueError, match=r"made otherwise \(short_side=None, quality=90\); give an empty folder"):
         pack(images, target, short_side=32, quality=80)
     with pytest.raises(ValueError, match=r"images=26, the images themselves"):
         pack(images / "a", target)
