@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -299,16 +299,16 @@ def loaders(ways: Sequence[Way], args: Namespace) -> list[dict[str, Any]]:
 def loader_rate(way: Way, workers: int, prefetch: int | None, views: int) -> float:
     """Images a second of a DataLoader, once its workers run."""
     repeats = {"repeats": way.views, "together": True} if way.views > 1 else {}
-    order: Any = list(range(len(way.data))) * (2 + views // len(way.data) * 3)
+    # What was prefetched while nobody looked must not count.
+    count, ahead = -(-views // BATCH), 1 + workers * (prefetch or 0)
+    order: Any = list(islice(cycle(range(len(way.data))), BATCH * (count + 2 * ahead)))
     sampler = order if way.released else ProxySampler(way.data, seed=0, **repeats)
     loader = DataLoader(
         way.data, BATCH, sampler=sampler, collate_fn=way.collate(), num_workers=workers, prefetch_factor=prefetch
     )
     batches = iter(loader)
-    # What was prefetched while nobody looked must not count.
-    for _ in islice(batches, 1 + workers * (prefetch or 0)):
+    for _ in islice(batches, ahead):
         pass
-    count = -(-views // BATCH)
     seconds = measure.wall_clock(lambda: [next(batches) for _ in range(count)])
     return BATCH * count / seconds
 
