@@ -26,7 +26,7 @@ val_pipeline = [
 train_dataloader = dict(
     # Paper: 8 x 128 = 1024. Released script: 4 x 128 = 512, with the learning rate scaled along.
     batch_size=128,
-    # Released: 10 a GPU. At 526 images/s a core (benchmarks/README.md) they about feed an S <- B step at half of an H100.
+    # Released: 10 a GPU. At 526 images/s a core (benchmarks/README.md) ten feed an S <- B step at half of an H100.
     num_workers=10,
     persistent_workers=True,
     pin_memory=True,
