@@ -17,7 +17,6 @@ from proteus.registry import MODELS
 class LogCoshLoss(nn.Module):
     """``log(cosh(d))`` of differences ``d``, averaged: half the square of small ones, the size of large ones.
 
-
     Args:
         scale: What the differences are multiplied by first; the larger, the sooner they count by their size.
     """
