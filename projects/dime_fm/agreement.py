@@ -1,0 +1,79 @@
+"""How near the student's scores of held-out images and sentences are to the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from proteus.registry import METRICS
+
+
+@METRICS.register_module()
+class ScoreAgreement(BaseMetric):
+    """Compare the scores of every held-out image with every held-out sentence.
+
+    ``kl``: mean over images of the divergence of the student's distribution over the sentences from the teacher's, in
+    nats; ``kl_constant``: the same for the best answer that does not look at the image, the mean of the teacher's
+    distributions. ``rank``: mean over images of Spearman's correlation over the sentences; some sentences suit
+    every image better than others, so that a student that looks at no image can score high. ``centred``: Pearson's
+    correlation of both matrices of scores without the means of their rows and columns: 0 for such a student, 1 for the
+    teacher. ``image_cosine`` and ``text_cosine``: mean cosine between the two models' embeddings, where widths agree.
+    """
+
+    default_prefix = "scores"
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the embeddings (keys as in ``UnpairedDistiller.predict``).
+
+        Raises:
+            ValueError: There are no sentences.
+        """
+        kept = ("student_image", "teacher_image", "student_texts", "teacher_texts", "scale")
+        for sample in data_samples:
+            if "teacher_texts" not in sample:
+                raise ValueError(
+                    "ScoreAgreement needs sentences: write dataset=dict(type='UnpairedSet', ...) and "
+                    "collate_fn=dict(type='unpaired_collate') in that loader, or take this metric out"
+                )
+            self.results.append({key: sample[key].float().cpu() for key in kept})
+
+    def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Return the figures above."""
+        images = {who: torch.stack([result[f"{who}_image"] for result in results]) for who in ("student", "teacher")}
+        texts = {who: torch.cat([result[f"{who}_texts"] for result in results]) for who in ("student", "teacher")}
+        scale = results[0]["scale"]
+        student, teacher = (scale * images[who] @ texts[who].T for who in ("student", "teacher"))
+        log_p = teacher.log_softmax(dim=1)
+        found = {
+            "kl": _divergence(log_p, student.log_softmax(dim=1)),
+            "kl_constant": _divergence(log_p, log_p.logsumexp(dim=0, keepdim=True).log_softmax(dim=1).expand_as(log_p)),
+            "rank": _correlation(_ranks(student), _ranks(teacher)).mean().item(),
+            "centred": _correlation(_centred(student).flatten(), _centred(teacher).flatten()).item(),
+        }
+        for kind, of in (("image", images), ("text", texts)):
+            if of["student"].shape == of["teacher"].shape:
+                found[f"{kind}_cosine"] = F.cosine_similarity(of["student"], of["teacher"], dim=-1).mean().item()
+        return found
+
+
+def _divergence(log_p: Tensor, log_q: Tensor) -> float:
+    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True).item()
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    # Equal scores are of equal sentences, for both models alike, so that an order among them by position does no harm.
+    return scores.argsort(dim=1, stable=True).argsort(dim=1).float()
+
+
+def _centred(scores: Tensor) -> Tensor:
+    return scores - scores.mean(dim=0) - scores.mean(dim=1, keepdim=True) + scores.mean()
+
+
+def _correlation(one: Tensor, other: Tensor) -> Tensor:
+    """Pearson's correlation along the last dimension."""
+    return F.cosine_similarity(one - one.mean(-1, keepdim=True), other - other.mean(-1, keepdim=True), dim=-1)

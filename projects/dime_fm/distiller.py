@@ -1,0 +1,209 @@
+"""Teacher, student and losses, and one training step with unpaired images and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from projects.dime_fm.dual_encoder import DualEncoder
+from projects.dime_fm.losses import Embeddings, UnpairedLoss
+from projects.dime_fm.prompts import PromptEnsemble
+from projects.dime_fm.teacher import FrozenDualEncoder
+from proteus.checkpoints import CheckpointError
+from proteus.registry import MODELS, TASK_UTILS
+
+
+@MODELS.register_module()
+class UnpairedDistiller(BaseModel):
+    """Distil an image-text model into a smaller one with images and sentences that have nothing to do with each other.
+
+    A student without a text tower shares the teacher's, as in the released code. Losses compare what one process holds:
+    with several, each has its own images and sentences, and gradients are averaged.
+
+    Args:
+        teacher: Config of the teacher.
+        student: Config of the model that learns.
+        losses: Configs of the losses by name; ``None`` drops one that a base config has.
+        data_preprocessor: Config of the data preprocessor; its statistics hold for teacher and student.
+        zero_shot: Config of the classes' prompts, if labelled images are to be classified.
+
+    Raises:
+        ValueError: Losses, student and teacher do not fit each other; the message names the keys.
+        CheckpointError: Weights cannot be read, or are another model's.
+    """
+
+    teacher: FrozenDualEncoder
+
+    def __init__(
+        self,
+        teacher: Mapping[str, Any],
+        student: Mapping[str, Any],
+        losses: Mapping[str, Mapping[str, Any] | None],
+        data_preprocessor: Mapping[str, Any] | None = None,
+        zero_shot: Mapping[str, Any] | None = None,
+    ) -> None:
+        # Built here: MMEngine would look the name up in its own registry where no default scope is set.
+        super().__init__(MODELS.build(dict(data_preprocessor or {"type": "DistillDataPreprocessor"})))
+        # Not a submodule: what is no submodule cannot be saved, optimised, averaged or broadcast.
+        self.__dict__["teacher"] = _build("teacher", teacher)
+        self.student: DualEncoder = _build("student", student)
+        self.losses = nn.ModuleDict({name: MODELS.build(dict(loss)) for name, loss in losses.items() if loss})
+        self.prompts: PromptEnsemble | None = TASK_UTILS.build(dict(zero_shot)) if zero_shot else None
+        self._classes: tuple[Tensor, Tensor] | None = None
+        self._check()
+        self.student.logit_scale.data = self.teacher.encoder.logit_scale.detach().clone()
+        self.teacher.to_device(self.student.logit_scale.device)
+
+    def init_weights(self) -> None:
+        """Nothing to do: every part has initialised itself or loaded its weights when it was built."""
+
+    def train(self, mode: bool = True) -> UnpairedDistiller:
+        """Switch to training or eval mode; what is known of the classes is forgotten, for the weights may move."""
+        self._classes = None
+        return super().train(mode)
+
+    def forward(
+        self,
+        images: Tensor,
+        tokens: Tensor | None = None,
+        metas: list[dict[str, Any]] | None = None,
+        labels: Tensor | None = None,
+        mode: str = "tensor",
+    ) -> Any:
+        """Run one batch, as MMEngine's runner does.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            tokens: Sentences ``(N, L)`` int64, of which none belongs to any image.
+            metas: For each image, where it comes from.
+            labels: Not used: nothing here is trained on labels.
+            mode: ``loss``, ``predict`` or ``tensor``.
+
+        Returns:
+            ``loss``: each weighted term as ``loss_<name>``. ``predict``: see :meth:`predict`. ``tensor``: the student's
+            embeddings ``(B, D)`` of the images, of length 1.
+
+        Raises:
+            ValueError: There are no sentences to train with, or sentences of another length.
+        """
+        if tokens is not None and tokens.shape[1] != self.teacher.context_length:
+            raise ValueError(
+                f"sentences have {tokens.shape[1]} tokens and the text towers read {self.teacher.context_length}: set "
+                f"dataset.sentences.context_length={self.teacher.context_length}"
+            )
+        if mode == "loss":
+            if tokens is None:
+                raise ValueError(
+                    "a batch without sentences teaches nothing here: write dataset=dict(type='UnpairedSet', ...) and "
+                    "collate_fn=dict(type='unpaired_collate')"
+                )
+            return self.terms(images, tokens)
+        if mode == "predict":
+            return self.predict(images, tokens, metas or [{} for _ in images])
+        return self.encode_images(images)
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """The student's embeddings ``(B, D)`` of images, float32, of length 1."""
+        return F.normalize(self.student.encode_images(images).float(), dim=-1)
+
+    def encode_texts(self, tokens: Tensor) -> Tensor:
+        """The student's embeddings ``(N, D)`` of sentences, float32, of length 1; the teacher's if they share them."""
+        if self.student.text is None:
+            return self.teacher.encode_texts(tokens)
+        return F.normalize(self.student.encode_texts(tokens).float(), dim=-1)
+
+    def terms(self, images: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+        """One step's weighted terms as ``loss_<name>``, scalars in float32 (shapes as in :meth:`forward`)."""
+        scale = self.teacher.encoder.logit_scale.exp()
+        theirs = Embeddings(self.teacher.encode_images(images), self.teacher.encode_texts(tokens), scale)
+        shared = theirs.texts if self.student.text is None else self.encode_texts(tokens)
+        ours = Embeddings(self.encode_images(images), shared, scale)
+        # At a scale of 100, bfloat16's cosines would be off by a whole unit of score.
+        with torch.autocast(images.device.type, enabled=False):
+            return {f"loss_{name}": loss.weight * loss(ours, theirs) for name, loss in self._losses.items()}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, tokens: Tensor | None, metas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What teacher and student make of a batch, image by image.
+
+        Returns:
+            For each image its meta with ``student_image`` and ``teacher_image`` ``(D,)``; where there are sentences,
+            ``student_texts`` and ``teacher_texts`` ``(N / B, D)`` of those that came in its sample, and ``scale``;
+            where the classes have prompts, ``student_logits`` and ``teacher_logits`` ``(C,)``.
+
+        Raises:
+            ValueError: An image is of a class without a name.
+        """
+        scale = self.teacher.encoder.logit_scale.exp()
+        ours, theirs = self.encode_images(images), self.teacher.encode_images(images)
+        found: dict[str, Tensor] = {"student_image": ours, "teacher_image": theirs}
+        if tokens is not None:
+            shape = (len(images), -1)
+            found["student_texts"] = self.encode_texts(tokens).unflatten(0, shape)
+            found["teacher_texts"] = self.teacher.encode_texts(tokens).unflatten(0, shape)
+            found["scale"] = scale.expand(len(images))
+        if self.prompts is not None:
+            beyond = [meta["label"] for meta in metas if meta.get("label", 0) >= len(self.prompts.names)]
+            if beyond:
+                raise ValueError(
+                    f"an image has label {beyond[0]}, counted from 0, and model.zero_shot.names has "
+                    f"{len(self.prompts.names)} names: write one for each class of the data set, in their order"
+                )
+            student, teacher = self._classes = self._classes or self._embedded_classes(images.device)
+            found["student_logits"], found["teacher_logits"] = scale * ours @ student.T, scale * theirs @ teacher.T
+        return [{**meta, **{key: value[i] for key, value in found.items()}} for i, meta in enumerate(metas)]
+
+    @property
+    def _losses(self) -> dict[str, UnpairedLoss]:
+        return dict(self.losses.items())  # type: ignore[arg-type]
+
+    def _embedded_classes(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        assert self.prompts is not None
+        length = self.teacher.context_length
+        encoders = (self.encode_texts, self.teacher.encode_texts)
+        student, teacher = (self.prompts.embed(encode, length, device) for encode in encoders)
+        return student, teacher
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UnpairedDistiller:
+        super()._apply(fn, recurse)
+        device = self.student.logit_scale.device
+        if device != self.teacher.encoder.logit_scale.device:
+            self.teacher.to_device(device)
+        return self
+
+    def _check(self) -> None:
+        if not self.losses:
+            raise ValueError("model.losses is empty: give at least one loss")
+        ours, theirs = self.student.embed_dim, self.teacher.embed_dim
+        narrow = [name for name, loss in self._losses.items() if loss.needs_equal_widths]
+        if ours != theirs and (narrow or self.student.text is None):
+            why = f"losses {narrow} compare" if narrow else "a student without text compares its images"
+            raise ValueError(
+                f"model.student.embed_dim={ours}, and {why} with the teacher's embeddings of width {theirs}: set "
+                f"model.student.embed_dim={theirs}"
+                + (f", or drop {narrow}" if narrow and self.student.text is not None else "")
+            )
+        text = self.student.text
+        if text is not None and text.context_length != self.teacher.context_length:
+            raise ValueError(
+                f"model.student.text.context_length={text.context_length}, but the teacher reads "
+                f"{self.teacher.context_length} tokens: make them equal"
+            )
+        of_texts = [name for name, loss in self._losses.items() if getattr(loss, "modality", "") == "texts"]
+        if text is None and of_texts:
+            raise ValueError(
+                f"model.losses {of_texts} compare texts, and the student shares the teacher's text tower: set "
+                "model.student.text, or drop them"
+            )
+
+
+def _build(part: str, config: Mapping[str, Any]) -> Any:
+    try:
+        return MODELS.build(dict(config))
+    except CheckpointError as error:
+        raise CheckpointError(f"model.{part}.{error}") from error

@@ -1,0 +1,132 @@
+"""Sentences from text files."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from torch import Tensor
+
+from projects.dime_fm.open_clip_parts import tokenizer
+from proteus.checkpoints import locate
+from proteus.registry import DATASETS
+from proteus.structures import DataError
+
+Split = Literal["all", "train", "held-out"]
+_LINE_FEED = 10
+_LAST_BLANK = 32
+
+
+@DATASETS.register_module()
+class SentenceSet:
+    """Sentences, one a line, of one or several UTF-8 text files; blank lines count for nothing.
+
+    Files are mapped into memory, which processes and workers share; only where lines begin and end is kept beside
+    (16 bytes a sentence).
+
+    Args:
+        list_file: The file, or several; ``package:NAME/FILE`` is one of an installed Python package.
+        column: Where lines are columns separated by tabs, which of them, counted from 0, is the sentence.
+        context_length: Tokens of a sentence, with its start and its end; longer ones are cut.
+        split: ``train`` or ``held-out`` for a part, ``all`` for the whole.
+        held_out: One sentence in so many is held out. Which it is depends on its words alone, so that equal sentences
+            are all in one part.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        DataError: There is no sentence, a line has no such column, or a file is not UTF-8.
+        ValueError: ``split``, ``column`` or ``held_out`` is none.
+    """
+
+    def __init__(
+        self,
+        list_file: str | Sequence[str],
+        column: int | None = None,
+        context_length: int = 77,
+        split: Split = "all",
+        held_out: int = 20,
+    ) -> None:
+        if split not in get_args(Split):
+            raise ValueError(f"sentences.split={split!r}: write one of {', '.join(map(repr, get_args(Split)))}")
+        if held_out < 2:
+            raise ValueError(f"sentences.held_out={held_out}: write at least 2, to hold out every second sentence")
+        if column is not None and column < 0:
+            raise ValueError(f"sentences.column={column}: write a number from 0, or None for whole lines")
+        self.files = [locate(name) for name in ([list_file] if isinstance(list_file, str) else list_file)]
+        self.column = column
+        self.context_length = context_length
+        self._texts = [_mapped(file) for file in self.files]
+        spans = [_lines(text) for text in self._texts]
+        self._file = np.repeat(np.arange(len(spans), dtype=np.int16), [len(span) for span in spans])
+        self._spans = np.concatenate(spans) if spans else np.empty((0, 2), np.int64)
+        if split != "all":
+            held = np.array([zlib.crc32(self[i].encode()) % held_out == 0 for i in range(len(self))], dtype=bool)
+            kept = np.flatnonzero(held if split == "held-out" else ~held)
+            self._file, self._spans = self._file[kept], self._spans[kept]
+        if not len(self):
+            names = ", ".join(map(str, self.files)) or "no file"
+            raise DataError(f"sentences.list_file: no sentence in {names} (split={split!r}): write one a line")
+
+    def __len__(self) -> int:
+        """Number of sentences."""
+        return len(self._spans)
+
+    def __getitem__(self, index: int) -> str:
+        """A sentence.
+
+        Raises:
+            DataError: It is not UTF-8, or has no such column; the message names the file and the line.
+        """
+        file, (start, end) = int(self._file[index]), self._spans[index]
+        try:
+            line = self._texts[file][start:end].tobytes().decode("utf-8-sig").strip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self._place(index)} is not UTF-8 ({error}): convert the file, or remove the line"
+            ) from error
+        if self.column is None:
+            return line.strip()
+        columns = line.split("\t")
+        if self.column >= len(columns) or not columns[self.column].strip():
+            raise DataError(
+                f"{self._place(index)} has no sentence in column {self.column} ({len(columns)} columns separated by "
+                "tabs): mend the line, or set sentences.column"
+            )
+        return columns[self.column].strip()
+
+    def tokens(self, indices: Sequence[int]) -> Tensor:
+        """Tokenise sentences; returns ``(N, context_length)`` int64, padded with 0."""
+        return tokenizer()([self[int(index)] for index in indices], context_length=self.context_length)
+
+    def describe(self) -> str:
+        """Where the sentences come from and how many there are, for the log."""
+        return f"SentenceSet {', '.join(map(str, self.files))}: {len(self):,} sentences"
+
+    def _place(self, index: int) -> str:
+        file, start = int(self._file[index]), int(self._spans[index][0])
+        number = int(np.count_nonzero(self._texts[file][:start] == _LINE_FEED)) + 1
+        return f"{self.files[file]}, line {number},"
+
+
+def _mapped(file: Path) -> np.ndarray:
+    if not file.is_file():
+        raise FileNotFoundError(f"sentences.list_file: there is no file {file}: put it there, or name another")
+    if file.stat().st_size == 0:
+        return np.empty(0, np.uint8)
+    return np.memmap(file, np.uint8, mode="r")
+
+
+def _lines(text: np.ndarray) -> np.ndarray:
+    """Where the lines that are not blank begin and end, ``(N, 2)`` int64."""
+    ends = np.append(np.flatnonzero(text == _LINE_FEED), len(text))
+    starts = np.append(0, ends[:-1] + 1)
+    there = ends > starts
+    starts, ends = starts[there], ends[there]
+    if not len(starts):
+        return np.empty((0, 2), np.int64)
+    # Between two starts lie a line and empty lines, which add nothing.
+    letters = np.add.reduceat(text > _LAST_BLANK, starts, dtype=np.int64)
+    return np.stack([starts, ends], axis=1)[letters > 0]

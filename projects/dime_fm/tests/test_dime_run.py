@@ -1,0 +1,97 @@
+"""The project's configs, and a run of the real tools."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from runs import ROOT, log_lines, trained, weights, write_images
+
+from proteus.apis import check, load_config
+
+CONFIGS = sorted((ROOT / "projects/dime_fm/configs").glob("vit-*.py"))
+CONFIG = """
+_base_ = "{recipe}"
+
+encoder = dict(context_length=16, width=32, layers=1, heads=2)
+model = dict(
+    teacher=dict(
+        seed=0,
+        encoder=dict(embed_dim=16, img_size=28, checkpoint=None, image=dict(embed_dim=64, depth=1, num_heads=1),
+                     text=encoder),
+    ),
+    student=dict(embed_dim=16, img_size=28, image=dict(patch_size=14, embed_dim=64, depth=1, num_heads=1),
+                 text=dict(type="OpenClipText", **encoder)),
+    zero_shot=dict(names=["a thing", "another"], templates=["a photo of {{}}.", "{{}}."]),
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[0].size = 28
+val_pipeline = _base_.val_pipeline
+val_pipeline[1].size = val_pipeline[2].size = 28
+sentences = dict(list_file="{sentences}", context_length=16, held_out=4)
+plain = dict(num_workers=0, persistent_workers=False, pin_memory=False)
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        dataset=dict(_delete_=True, type="ImageFolder", data_root="{images}", pipeline=train_pipeline),
+        sentences=sentences,
+    ),
+    **plain,
+)
+val_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        dataset=dict(data_root="{images}", num_classes=2, pipeline=val_pipeline, indices=12), sentences=sentences
+    ),
+    **plain,
+)
+test_dataloader = dict(
+    batch_size=8, dataset=dict(data_root="{images}", num_classes=2, pipeline=val_pipeline), **plain
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=False))
+param_scheduler = dict(_delete_=True, type="ConstantLR", factor=1.0, by_epoch=False)
+train_cfg = dict(max_iters=4, val_interval=100)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+custom_hooks = [dict(type="BeforeAfterHook", note="A random teacher.")]
+"""
+
+
+def write(folder: Path) -> Path:
+    words = ["dog", "cat", "sea", "house", "tree", "road", "boat", "cloud"]
+    sentences = folder / "sentences.txt"
+    sentences.write_text("\n".join(f"the {a} and the {b}" for a in words for b in words))
+    recipe = ROOT / "projects/dime_fm/configs/recipe.py"
+    path = folder / "small.py"
+    images = write_images(folder / "images")
+    path.write_text(CONFIG.format(recipe=recipe, images=images, sentences=sentences))
+    return path
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_configs_are_whole(config: Path) -> None:
+    told = check(load_config(config))
+    assert "every key is known and every part was built" in told
+
+
+@pytest.mark.slow
+def test_train_resume_and_test(tmp_path: Path) -> None:
+    config = write(tmp_path)
+    whole = trained("train.py", config, "--work-dir", tmp_path / "run")
+    losses = [float(re.search(r" loss: ([\d.]+)", line)[1]) for line in log_lines(whole)]  # type: ignore[index]
+    assert len(losses) == 4
+    table = (tmp_path / "run/table.md").read_text()
+    assert "| | before | after 4 iterations |" in table
+    assert re.search(r"\| scores/kl \| \d+\.\d+ \| \d+\.\d+ \|", table)
+    assert "A random teacher." in table
+
+    first, last = (tmp_path / f"run/iter_{number}.pth" for number in (2, 4))
+    assert {name.split(".")[0] for name in weights(last)} == {"student"}
+    trained("train.py", config, "--work-dir", tmp_path / "resumed", "--resume", first)
+    again = weights(tmp_path / "resumed/iter_4.pth")
+    assert all(value.equal(again[name]) for name, value in weights(last).items())
+    assert "not measured" in (tmp_path / "resumed/table.md").read_text()
+
+    told = trained("test.py", config, last, "--work-dir", tmp_path / "test")
+    assert re.search(r"accuracy/student: \d+\.\d+ +accuracy/teacher: \d+\.\d+", told)
+    assert (tmp_path / "run/student.safetensors").is_file()
