@@ -38,7 +38,7 @@ setup(
     install_requires=requirements("runtime"),
     extras_require={
         name: requirements(name)
-        for name in ("quickstart", "dense", "eval", "export", "fast", "shards", "tests", "docs")
+        for name in ("quickstart", "dense", "eval", "export", "fast", "shards", "projects", "tests", "docs")
     },
     classifiers=[
         "Programming Language :: Python :: 3",

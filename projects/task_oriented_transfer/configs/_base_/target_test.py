@@ -1,0 +1,26 @@
+# EuroSAT's test images: accuracy of the student, and of the teacher where it classifies.
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="distill_collate"),
+    dataset=dict(
+        type="LabelledFolder",
+        data_root="data/eurosat/test",
+        num_classes=10,
+        pipeline=[
+            dict(type="LoadImage"),
+            dict(type="Resize", size=224, interpolation="bicubic"),
+            dict(type="CenterCrop", size=224),
+            dict(type="ToTensor"),
+            dict(type="PackInputs"),
+        ],
+    ),
+)
+val_evaluator = dict(type="Accuracy")
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")

@@ -1,0 +1,18 @@
+# Step (d), the comparison: FastViT learns DINOv2-B's features of the same images, and nothing of the task.
+_base_ = ["../_base_/transfer_set.py", "../_base_/schedule.py", "../_base_/runtime.py"]
+
+model = dict(
+    type="Distiller",
+    data_preprocessor=dict(type="DistillDataPreprocessor"),
+    teacher=dict(
+        type="Teacher",
+        backbone=dict(
+            type="ViT", arch="base", patch_size=14, img_size=224, checkpoint="checkpoints/dinov2_vitb14_pretrain.pth"
+        ),
+    ),
+    student=dict(type="TimmBackbone", arch="fastvit_s12", img_size=224),
+    # Proteus' token objective: the other two need equal grids, and the masked one a ViT student.
+    objectives=dict(token=dict(type="TokenObjective")),
+)
+# There are no classes to be right about.
+train_cfg = dict(val_interval=1000000)

@@ -1,0 +1,160 @@
+"""Features of whole images and of crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from proteus.datasets import CenterCrop, ImageFolder, LoadImage, Resize
+from proteus.models.backbones import BackboneSpec
+from proteus.models.distillers.data_preprocessor import as_floats
+from proteus.structures import DataError
+
+
+class Item(NamedTuple):
+    """A whole image, or a crop of one.
+
+    Attributes:
+        name: The image's path below its folder.
+        box: Left, top, right and bottom in pixels of the image; None for the whole image.
+    """
+
+    name: str
+    box: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Items and their features.
+
+    Attributes:
+        root: Folder that the names are below.
+        items: What was embedded.
+        features: ``(N, D)``, cls tokens.
+    """
+
+    root: Path
+    items: list[Item]
+    features: NDArray[np.float32]
+
+
+def crop_boxes(width: int, height: int, scale: float) -> list[tuple[int, int, int, int]]:
+    """Lay squares over an image so that neighbours overlap by half and the whole image is covered.
+
+    Args:
+        width: Of the image, pixels.
+        height: Likewise.
+        scale: A square's side as a share of the shorter side, above 0 and at most 1.
+
+    Returns:
+        Left, top, right, bottom of each, row by row.
+
+    Raises:
+        ValueError: ``scale`` is out of range.
+    """
+    if not 0 < scale <= 1:
+        raise ValueError(f"crop scale {scale}: write a share of the shorter side, above 0 and at most 1")
+    side = max(1, round(scale * min(width, height)))
+    return [(left, top, left + side, top + side) for top in _starts(height, side) for left in _starts(width, side)]
+
+
+def embed(
+    spec: BackboneSpec,
+    root: str | Path,
+    img_size: int = 224,
+    crops: Sequence[float] = (),
+    batch_size: int = 64,
+    num_workers: int = 0,
+    device: str = "cpu",
+    **part: Any,
+) -> Embedded:
+    """Encode the images of a folder: their cls tokens.
+
+    A whole image is resized until its shorter side has ``img_size`` pixels and cropped at its centre; a crop is
+    resized to ``img_size``.
+
+    Args:
+        spec: The backbone.
+        root: Folder of the images, however nested.
+        img_size: Side in pixels.
+        crops: Sides of crops as shares of the shorter side, for instance ``(0.5,)``; see :func:`crop_boxes`.
+        batch_size: Images read at once; each comes with its crops.
+        num_workers: Processes that read.
+        device: Where the backbone runs.
+        **part: ``images_per_class``, ``list_file`` and the like, as for ``ImageFolder``.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+        CorruptImageError: An image cannot be read; nothing is left out.
+        DataError: Features are not finite; the message names the image.
+    """
+    names = ImageFolder(str(root), **part).names()
+    dataset = _Views(Path(root).expanduser(), names, img_size, tuple(crops))
+    loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=_joined)
+    model = spec.build().to(device)
+    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    items: list[Item] = []
+    features: list[NDArray[np.float32]] = []
+    for found, images in tqdm(loader, desc=f"embed {root}", mininterval=10.0):
+        for start in range(0, len(images), batch_size):
+            views = (as_floats(images[start : start + batch_size].to(device)) - mean) / std
+            with torch.inference_mode():
+                features.append(model(views).cls.float().cpu().numpy())
+        items += found
+    table = np.concatenate(features)
+    wrong = np.flatnonzero(~np.isfinite(table).all(1))
+    if len(wrong):
+        raise DataError(f"{spec.name} gives features that are not finite for {items[wrong[0]].name} below {root}")
+    return Embedded(dataset.root, items, table)
+
+
+def read_item(root: Path, item: Item) -> Image.Image:
+    """Read an image or its crop.
+
+    Raises:
+        CorruptImageError: It cannot be read.
+    """
+    image: Image.Image = LoadImage()({"img_path": str(root / item.name)})["img"]
+    return image if item.box is None else image.crop(item.box)
+
+
+class _Views(Dataset[Any]):
+    """Of each image itself and its crops, bytes ``(1 + C, 3, S, S)``."""
+
+    def __init__(self, root: Path, names: list[str], size: int, crops: tuple[float, ...]) -> None:
+        self.root, self.names, self.size, self.crops = root, names, size, crops
+        self.fit = (Resize(size=size, interpolation="bicubic"), CenterCrop(size=size))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[list[Item], Tensor]:
+        name = self.names[index]
+        image = read_item(self.root, Item(name))
+        whole = {"img": image}
+        for step in self.fit:
+            whole = step(whole)
+        boxes = [box for scale in self.crops for box in crop_boxes(*image.size, scale)]
+        square = (self.size, self.size)
+        views = [whole["img"], *(image.resize(square, Image.Resampling.BICUBIC, box=box) for box in boxes)]
+        pixels = torch.from_numpy(np.stack([np.asarray(view) for view in views])).permute(0, 3, 1, 2)
+        return [Item(name), *(Item(name, box) for box in boxes)], pixels
+
+
+def _joined(samples: list[tuple[list[Item], Tensor]]) -> tuple[list[Item], Tensor]:
+    return [item for items, _ in samples for item in items], torch.cat([views for _, views in samples])
+
+
+def _starts(length: int, side: int) -> list[int]:
+    count = 1 if length == side else 1 + -(-(length - side) // max(1, side // 2))
+    return [round(step * (length - side) / max(1, count - 1)) for step in range(count)]
