@@ -8,6 +8,7 @@ images and sentences in a process's batch, and ``tau`` a loss's temperature.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal, NamedTuple, get_args
 
 import torch.nn.functional as F
@@ -64,9 +65,9 @@ class UnpairedLoss(nn.Module):
         log_p = F.log_softmax(teacher / self.temperature, dim=1)
         return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
+    @abstractmethod
     def forward(self, student: Embeddings, teacher: Embeddings) -> Tensor:
         """Compare; returns a scalar without the weight."""
-        raise NotImplementedError
 
 
 @MODELS.register_module()

