@@ -1,0 +1,69 @@
+"""What a cache says of itself, and what is told of a description that cannot be read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from proteus.datasets.teacher_cache import CacheError, CacheIndex, read_index, write_index
+
+
+def index_of(**more: object) -> CacheIndex:
+    values = dict(identity={"seed": 1}, images=5, views=2, cls_dim=4, grid=(2, 3), images_per_shard=3)
+    return CacheIndex(**{**values, "patches": {"type": "float16"}, **more})
+
+
+def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
+    index = index_of(complete=True, patch_error=0.25, replaced=2, built_with={"torch": "2"})
+    write_index(tmp_path, index)
+    assert read_index(tmp_path) == index
+    assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
+    assert read_index(tmp_path / "elsewhere") is None
+
+
+def test_bytes_by_hand() -> None:
+    # cls in float32, six patches of four numbers, and 12 bytes of checks and counts.
+    assert index_of().bytes_per_view == 4 * 4 + 6 * 4 * 2 + 12
+    small = index_of(patches={"type": "int8-pca", "components": 3})
+    assert small.bytes_per_view == 4 * 4 + 6 * 3 + 12
+    assert small.bytes == 5 * 2 * small.bytes_per_view
+    assert (small.patch_shape, small.patch_dtype) == ((6, 3), "int8")
+
+
+def test_each_view_is_in_the_shard_that_is_named_for_it() -> None:
+    index = index_of()
+    assert [(shard.view, shard.start, shard.stop) for shard in index.shards()] == [
+        *((0, 0, 3), (0, 3, 5)),
+        *((1, 0, 3), (1, 3, 5)),
+    ]
+    for shard in index.shards():
+        for image in range(shard.start, shard.stop):
+            assert index.find(image, shard.view) == (shard.name, image - shard.start)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda content: {**content, "format": 99}, "is of format 99"),
+        (lambda content: {key: content[key] for key in content if key != "views"}, "damaged"),
+        (lambda content: {**content, "another": 1}, "damaged"),
+        (lambda content: [content], "damaged"),
+    ],
+    ids=["format", "missing", "unknown", "list"],
+)
+def test_what_cannot_be_read_is_told(tmp_path: Path, change, words: str) -> None:
+    write_index(tmp_path, index_of())
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(CacheError, match=words) as caught:
+        read_index(tmp_path)
+    assert str(path) in str(caught.value)
+    assert "build the cache anew" in str(caught.value)
+
+
+def test_half_a_file_is_told(tmp_path: Path) -> None:
+    write_index(tmp_path, index_of())
+    path = tmp_path / "index.json"
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(CacheError, match="damaged"):
+        read_index(tmp_path)

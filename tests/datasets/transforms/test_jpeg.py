@@ -1,0 +1,62 @@
+"""Pixels of the fast decoder are PIL's, and what it refuses is left alone."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from proteus.datasets.transforms import jpeg
+
+
+def encoded(mode: str = "RGB", size: tuple[int, int] = (90, 61), kind: str = "JPEG", **options: object) -> bytes:
+    generator = np.random.default_rng(0)
+    image = Image.fromarray(generator.integers(0, 255, (8, 10, 3), dtype=np.uint8))
+    file = BytesIO()
+    image.resize(size, Image.Resampling.BICUBIC).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("by", [1, 2, 4, 8])
+@pytest.mark.parametrize("content", [encoded(), encoded("L"), encoded(progressive=True, subsampling="4:4:4")])
+def test_pixels_are_pils(content: bytes, by: int) -> None:
+    height, width = jpeg.read_size(content)
+    assert (height, width) == (61, 90)
+    with Image.open(BytesIO(content)) as image:
+        if by > 1:
+            image.draft("RGB" if image.mode == "RGB" else image.mode, (width // by, height // by))
+        expected = np.array(image.convert("RGB"))
+    found = jpeg.decode(content, height, width, by)
+    assert found.shape == (-(-61 // by), -(-90 // by), 3)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("content", [encoded("CMYK"), encoded(kind="PNG"), b"", b"\xff\xd8", encoded()[:20]])
+def test_what_it_cannot_read_is_nothing(content: bytes) -> None:
+    assert jpeg.read_size(content) is None
+
+
+def test_a_file_that_is_cut_short_is_nothing() -> None:
+    content = encoded()
+    assert jpeg.decode(content[: len(content) // 2], 61, 90, 1) is None
+
+
+def test_what_is_too_large_for_pil_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 61 * 90 // 2 - 1)
+    assert jpeg.read_size(encoded()) is None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 61 * 90 // 2 + 1)
+    assert jpeg.read_size(encoded()) == (61, 90)
+
+
+@pytest.mark.parametrize(
+    ("box", "by"),
+    [
+        ((0, 0, 223, 900), 1),
+        ((5, 5, 452, 453), 1),
+        ((5, 5, 453, 453), 2),
+        ((0, 0, 1791, 3000), 4),
+        ((0, 0, 1792, 1792), 8),
+    ],
+)
+def test_no_side_of_the_box_falls_below_the_size(box: tuple[int, ...], by: int) -> None:
+    assert jpeg.reduction(box, 224) == by
