@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.model import BaseModel
@@ -22,8 +23,8 @@ class Model(BaseModel):
 class Spoken(LoggerHook):
     """MMEngine's logger, which takes down when it speaks."""
 
-    def __init__(self, interval: int) -> None:
-        super().__init__(interval=interval)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self.lines: list[int] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -47,8 +48,18 @@ class Asked(Hook):
             self.due.append(runner.iter)
 
 
-def test_it_says_when_the_logger_speaks(tmp_path) -> None:
-    spoken, asked = Spoken(3), Asked()
+@pytest.mark.parametrize(
+    ("interval", "options", "lines"),
+    [
+        (3, {}, [3, 6, 10, 13]),
+        (3, {"ignore_last": False}, [3, 6, 7, 10, 13, 14]),
+        (9, {}, [7, 14]),
+    ],
+    ids=["interval", "ends", "short epochs"],
+)
+def test_it_says_when_the_logger_speaks(tmp_path, interval: int, options: dict[str, bool], lines: list[int]) -> None:
+    """Two epochs of seven steps."""
+    spoken, asked = Spoken(interval=interval, **options), Asked()
     data = [{"value": torch.ones(1)} for _ in range(7)]
     runner = Runner(
         Model(),
@@ -61,5 +72,4 @@ def test_it_says_when_the_logger_speaks(tmp_path) -> None:
         experiment_name=tmp_path.name,
     )
     runner.train()
-    assert asked.due == spoken.lines
-    assert len(asked.due) == 6  # steps 3, 6 and 7 of each epoch
+    assert [number + 1 for number in asked.due] == [number + 1 for number in spoken.lines] == lines
