@@ -15,6 +15,7 @@ from torch import Tensor
 
 from proteus.apis.train import build_runner
 from proteus.datasets import seeded
+from proteus.engine.hooks import SlicedStartHook
 from proteus.evaluation import patch_retrieval
 from proteus.models import Distiller
 from proteus.registry import DATASETS
@@ -65,30 +66,36 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     Writes ``student.safetensors``, ``results.json``, ``curves.png`` and ``pca.png`` to the work directory.
 
     Returns:
-        The figures of ``random student``, ``distilled student`` and ``teacher``.
+        The figures of ``random student``, ``sliced start`` where the config has one, ``distilled student`` and
+        ``teacher``.
     """
     runner = build_runner(cfg)
     photographs = load_photographs(cfg)
     model: Distiller = runner.model
-    before = _figures(runner, photographs, cfg)
     first = photographs[:: max(len(photographs) // _PICTURES, 1)][:_PICTURES]
     size = 2 * model.student.img_size
-    random_maps = _mapped(model, first, size)
+    results, maps = {}, {}
+
+    def look(name: str) -> None:
+        results[name] = _figures(runner, photographs, cfg)
+        maps[name] = _mapped(model, first, size)
+
+    look("random student")
+    for hook in runner.hooks:
+        if isinstance(hook, SlicedStartHook):
+            hook.before_train(runner)
+            look("sliced start")
     runner.train()
-    after = _figures(runner, photographs, cfg)
+    look("distilled student")
     retrieval = patch_retrieval(_encoder(model, model.teacher), photographs, model.student.img_size)
-    results = {
-        "random student": before,
-        "distilled student": after,
-        "teacher": Figures(patch=1.0, cls=1.0, retrieval=retrieval),
-    }
+    results["teacher"] = Figures(patch=1.0, cls=1.0, retrieval=retrieval)
     work_dir = Path(runner.work_dir)
     (work_dir / "results.json").write_text(json.dumps({name: vars(row) for name, row in results.items()}, indent=2))
     draw_curves(work_dir, work_dir / "curves.png")
     teacher = _encoder(model, model.teacher)(_resized(first, size))
     pca = PCA(teacher)
-    maps = {"teacher": teacher, "distilled student": _mapped(model, first, size), "random student": random_maps}
-    draw_pca(first.cpu(), {title: pca(features).cpu() for title, features in maps.items()}, work_dir / "pca.png")
+    titled = {"teacher": teacher, **dict(reversed(maps.items()))}
+    draw_pca(first.cpu(), {title: pca(features).cpu() for title, features in titled.items()}, work_dir / "pca.png")
     return results
 
 

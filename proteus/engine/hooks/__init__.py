@@ -10,6 +10,7 @@ from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.seed import SeedEachStepHook
 from proteus.engine.hooks.segmentor_check import SegmentorCheckHook, check_widths
 from proteus.engine.hooks.show_segmentation import ShowSegmentationHook
+from proteus.engine.hooks.sliced_start import SlicedStartHook
 from proteus.engine.hooks.strict_checkpoint import StrictCheckpointHook
 from proteus.engine.hooks.teacher_cache import TeacherCacheHook
 from proteus.engine.hooks.throughput import ThroughputHook
@@ -27,6 +28,7 @@ __all__ = [
     "SeedEachStepHook",
     "SegmentorCheckHook",
     "ShowSegmentationHook",
+    "SlicedStartHook",
     "StrictCheckpointHook",
     "TeacherCacheHook",
     "ThroughputHook",

@@ -177,7 +177,7 @@ class ViT(nn.Module):
         Returns:
             ``Features`` of width ``embed_dim``.
         """
-        tokens, grid = self._embed(images, masks)
+        tokens, grid = self.embed(images, masks)
         return self._features(self._encode(tokens), grid)
 
     def clean_and_masked(self, images: Tensor, masks: Tensor) -> tuple[Features, Features]:
@@ -192,7 +192,7 @@ class ViT(nn.Module):
         Returns:
             Features of the ``B`` clean images and of the ``M`` masked ones.
         """
-        patches, grid = self._patches(images)
+        patches, grid = self.patches(images)
         both = torch.cat([patches, self._mask(patches[: len(masks)], masks)])
         clean, masked = self._encode(self._add_positions(both, grid)).split([len(images), len(masks)])
         return self._features(clean, grid), self._features(masked, grid)
@@ -209,7 +209,7 @@ class ViT(nn.Module):
             IndexError: A block that does not exist.
         """
         wanted = self._blocks(indices)
-        tokens, grid = self._embed(images, None)
+        tokens, grid = self.embed(images)
         outputs = []
         for index, block in enumerate(self.vit.blocks[: max(wanted) + 1]):
             tokens = self._run(block, tokens)
@@ -223,11 +223,13 @@ class ViT(nn.Module):
             raise IndexError(f"blocks {list(indices)} asked of a ViT with {self.depth} (0 to {self.depth - 1})")
         return {index % self.depth for index in indices}
 
-    def _embed(self, images: Tensor, masks: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
-        patches, grid = self._patches(images)
+    def embed(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
+        """What the first block reads, ``(B, prefix + N, D)``, and the patches' grid (see :meth:`forward`)."""
+        patches, grid = self.patches(images)
         return self._add_positions(patches if masks is None else self._mask(patches, masks), grid), grid
 
-    def _patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Embeddings of the patches, ``(B, N, D)`` before masks and positions, and their grid (see :meth:`forward`)."""
         height, width = images.shape[-2:]
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(f"images of {height}x{width} px do not divide into patches of {self.patch_size} px")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from proteus.models.objectives.objective import Objective, Views, build_head
 from proteus.registry import MODELS
-from proteus.structures import Features
 
 
 @MODELS.register_module()
@@ -43,7 +42,7 @@ class FeatureObjective(Objective):
         count = views.teacher.patches.shape[1]
         return (cls + count * patches) / (1 + count)
 
-    def predict(self, student: Features) -> dict[str, Tensor]:
-        """Return the mapped patches, and the cls token where this objective has a head for it."""
-        mapped = {"patches": self.head(student.patches)}
-        return mapped if self.cls_head is None else {"cls": self.cls_head(student.cls), **mapped}
+    @property
+    def mapped(self) -> dict[str, nn.Module]:
+        """One head maps the patches, and another the cls token where no other objective's does."""
+        return {"patches": self.head} if self.cls_head is None else {"cls": self.cls_head, "patches": self.head}

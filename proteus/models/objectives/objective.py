@@ -92,13 +92,18 @@ class Objective(nn.Module):
             A scalar in float32.
         """
 
+    @property
+    def mapped(self) -> dict[str, nn.Module]:
+        """The heads that map tokens of clean images to the teacher's, by the tokens they map: ``cls``, ``patches``."""
+        return {}
+
     def predict(self, student: Features) -> dict[str, Tensor]:
-        """What this objective's head makes of clean images, in the teacher's width.
+        """What this objective's heads make of clean images, in the teacher's width.
 
         Returns:
             ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)``, or ``logits`` ``(B, C)``.
         """
-        return {}
+        return {kind: head(getattr(student, kind)) for kind, head in self.mapped.items()}
 
     def compare(self, head: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss of ``head(student)`` against ``teacher``, in float32 whatever the autocast."""

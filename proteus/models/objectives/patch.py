@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from torch import Tensor
+from torch import Tensor, nn
 
 from proteus.models.objectives.objective import Objective, Views
 from proteus.registry import MODELS
-from proteus.structures import Features
 
 # Counts for none: a part of the batch without a masked patch must not make another's share a division by zero.
 _NONE = 1e-6
@@ -38,9 +37,10 @@ class PatchObjective(Objective):
         teacher = views.teacher.patches[: len(masked.cls)].flatten(0, 1).index_select(0, indices)
         return self.compare(self.head, student, teacher) * share
 
-    def predict(self, student: Features) -> dict[str, Tensor]:
-        """Return the mapped patches."""
-        return {"patches": self.head(student.patches)}
+    @property
+    def mapped(self) -> dict[str, nn.Module]:
+        """The head maps the patches."""
+        return {"patches": self.head}
 
 
 def shares_of_parts(counts: Sequence[int]) -> list[float]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from proteus.models.objectives.objective import Objective, Views
 from proteus.registry import MODELS
-from proteus.structures import Features
 
 
 @MODELS.register_module()
@@ -21,6 +20,7 @@ class TokenObjective(Objective):
         """Return the loss over ``(B, Dt)``."""
         return self.compare(self.head, views.student.cls, views.teacher.cls)
 
-    def predict(self, student: Features) -> dict[str, Tensor]:
-        """Return the mapped cls token."""
-        return {"cls": self.head(student.cls)}
+    @property
+    def mapped(self) -> dict[str, nn.Module]:
+        """The head maps the cls token."""
+        return {"cls": self.head}

@@ -1,0 +1,70 @@
+"""Least squares from sums, so that rows need not be kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Relative to the mean square of the inputs: enough that nearly equal inputs do not share huge opposite weights.
+_RIDGE = 1e-3
+
+
+class LeastSquares:
+    """The affine map that predicts outputs from inputs, and from any choice among the inputs.
+
+    Rows are added up in float64. A ridge of ``1e-3`` of the inputs' mean square holds the weights, not the bias.
+
+    Args:
+        inputs: Number of inputs ``I``.
+        outputs: Number of outputs ``O``.
+        device: Where to compute.
+    """
+
+    def __init__(self, inputs: int, outputs: int, device: torch.device) -> None:
+        self._gram = torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64, device=device)
+        self._cross = torch.zeros(inputs + 1, outputs, dtype=torch.float64, device=device)
+
+    def add(self, inputs: Tensor, outputs: Tensor, weights: Tensor | None = None) -> None:
+        """Add rows ``(R, I)`` and ``(R, O)``, each counting as much as its weight ``(R,)``, or once."""
+        rows = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+        weighted = rows if weights is None else rows * weights[:, None]
+        self._gram += (weighted.T @ rows).double()
+        self._cross += (weighted.T @ outputs).double()
+
+    def solve(self, chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Weight ``(O, C)`` and bias ``(O,)`` for the chosen inputs ``(C,)``, or all of them, in float32."""
+        gram, cross = self._centred()
+        if chosen is None:
+            chosen = torch.arange(len(gram), device=gram.device)
+        weight = torch.linalg.solve(gram[chosen][:, chosen], cross[chosen])
+        total = self._gram[-1, -1]
+        bias = (self._cross[-1] - self._gram[-1, chosen] @ weight) / total
+        return weight.T.float().contiguous(), bias.float()
+
+    def variances(self) -> Tensor:
+        """Variance of each input, ``(I,)``."""
+        total = self._gram[-1, -1]
+        return (self._gram.diagonal()[:-1] / total - (self._gram[-1, :-1] / total).square()).clamp(min=0).float()
+
+    def best_groups(self, width: int, keep: int) -> Tensor:
+        """Choose ``keep`` groups of ``width`` neighbouring inputs, by leaving out the least missed one after another.
+
+        Returns:
+            The inputs of the groups that stay, ascending, ``(keep * width,)``.
+        """
+        gram, cross = self._centred()
+        groups = list(torch.arange(len(gram), device=gram.device).split(width))
+        while len(groups) > keep:
+            without = [torch.cat(groups[:k] + groups[k + 1 :]) for k in range(len(groups))]
+            explained = [
+                (cross[rest] * torch.linalg.solve(gram[rest][:, rest], cross[rest])).sum().item() for rest in without
+            ]
+            del groups[explained.index(max(explained))]
+        return torch.cat(groups)
+
+    def _centred(self) -> tuple[Tensor, Tensor]:
+        total, sums = self._gram[-1, -1], self._gram[-1, :-1]
+        gram = self._gram[:-1, :-1] - sums[:, None] * sums / total
+        cross = self._cross[:-1] - sums[:, None] * self._cross[-1] / total
+        ridge = _RIDGE * gram.diagonal().mean()
+        return gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), cross
