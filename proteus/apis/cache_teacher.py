@@ -27,9 +27,11 @@ from proteus.datasets.teacher_cache import (
     Encoding,
     FullDiskError,
     Int8PCA,
+    LockedCacheError,
     Shard,
     ShardBuilder,
     StaleCacheError,
+    alone,
     full_disk_told,
     is_whole,
     load_encoding,
@@ -113,7 +115,7 @@ def prepare(
     """
     loader = cfg.train_dataloader
     config = dict(loader.dataset)
-    if str(config["type"]).rpartition(".")[2] != "FixedViews":
+    if not str(config["type"]).endswith("FixedViews"):
         text = (
             f"train_dataloader.dataset is {config['type']}, of whose views no two are alike: write "
             "dict(type='FixedViews', views=4, cache='work_dirs/cache/NAME', dataset=dict(...what is there now...))"
@@ -171,19 +173,28 @@ def build(job: Job) -> CacheIndex:
     """Write what is missing of a cache.
 
     Each file is there as a whole or not at all, so that a build that was interrupted at any moment loses at most the
-    file under way. On several ranks each writes whole files.
+    file under way. On several ranks each writes whole files. Meanwhile nobody else writes into the folder.
 
     Raises:
         FullDiskError: There is not enough room; nothing was written, or what was finished is kept.
+        LockedCacheError: Another build is at work in the folder, or has begun another cache there since ``prepare``.
         CacheError: Tokens are not finite.
     """
-    index, missing = job.index, job.missing()
-    rank, world = get_dist_info()
-    _check_room(job, missing)
+    _check_room(job, job.missing())
     barrier()
+    with alone(job.folder):
+        _check_unchanged(job)
+        missing = job.missing()
+        barrier()
+        _build(job, missing)
+    return job.index
+
+
+def _build(job: Job, missing: list[Shard]) -> None:
+    index = job.index
+    rank, world = get_dist_info()
     if rank == 0:
         with full_disk_told(job.folder):
-            job.folder.mkdir(parents=True, exist_ok=True)
             index.complete = index.complete and not missing
             write_index(job.folder, index)
             if index.patches["type"] == "int8-pca" and not (job.folder / PCA_FILE).is_file():
@@ -204,7 +215,18 @@ def build(job: Job) -> CacheIndex:
     if rank == 0:
         _finish(job)
     barrier()
-    return index
+
+
+def _check_unchanged(job: Job) -> None:
+    there, planned = read_index(job.folder), job.index
+    if there is None:
+        return
+    same = ("identity", "images", "cls_dim", "grid", "images_per_shard", "patches")
+    if there.views > planned.views or any(getattr(there, name) != getattr(planned, name) for name in same):
+        raise LockedCacheError(
+            f"{job.folder}: another build has begun a cache there since this one looked: give the same command again, "
+            "which goes on with it where it fits"
+        )
 
 
 def _write(job: Job, shards: list[Shard], encoding: Encoding) -> Iterator[int]:

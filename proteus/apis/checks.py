@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import timm
 from mmengine.config import Config
 
 from proteus.apis.config import ConfigError
+from proteus.apis.validation import nearest_file
 from proteus.checkpoints import locate
 from proteus.datasets.collate import smallest_batch
+from proteus.models.backbones import TimmBackbone
+from proteus.registry import MODELS
 
 CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
 _MASKS = ("UniformMask", "BlockMask")
@@ -71,26 +76,79 @@ def _unsplit(cfg: Config, masked: int | None) -> list[str]:
 def check_sizes(cfg: Config) -> None:
     """Refuse crops and masks that are made for another student, or for another backbone of a classifier.
 
+    Of several crops in a pipeline the last one counts. A backbone that takes images of any size, as timm's CNNs do,
+    fits every crop unless its ``img_size`` is written.
+
     Raises:
         ConfigError: Names both keys.
     """
     problems = []
-    steps = [
-        (f"{key}[{position}]", step)
-        for key, pipeline in pipelines(cfg.train_dataloader.dataset, "train_dataloader.dataset")
-        for position, step in enumerate(pipeline)
-    ]
-    for part, student in _encoders(cfg.model).items():
-        guest = "." in str(student.get("type"))  # another toolbox's, which may take images of any size
-        size, patch = student.get("img_size", None if guest else 224), student.get("patch_size", 14)
-        size = size[0] if isinstance(size, (list, tuple)) else size
-        for key, step in steps:
-            if size is not None and step["type"] in CROPS and step.get("size", size) != size:
-                problems.append(f"{key}.size = {step['size']} ({step['type']}): {part}.img_size is {size}")
-            if step["type"] in _MASKS and step.get("patch_size", 14) != patch:
-                problems.append(f"{key}.patch_size = {step.get('patch_size', 14)}: {part}.patch_size is {patch}")
+    for part, encoder in _encoders(cfg.model).items():
+        size, patch = _made_for(encoder), _argument(encoder, "patch_size")
+        written = "img_size" in encoder
+        for key, pipeline in pipelines(cfg.train_dataloader.dataset, "train_dataloader.dataset"):
+            position, crop = last_crop(pipeline)
+            if size is not None and crop not in (None, size):
+                remedy = "" if written else f" where it is not written; write {part}.img_size={crop}"
+                problems.append(
+                    f"{key}[{position}].size = {crop} ({pipeline[position]['type']}): {part}.img_size is {size}{remedy}"
+                )
+            for position, step in enumerate(pipeline):
+                if patch is not None and step["type"] in _MASKS and step.get("patch_size", 14) != patch:
+                    problems.append(
+                        f"{key}[{position}].patch_size = {step.get('patch_size', 14)}: {part}.patch_size is {patch}"
+                    )
     if problems:
         raise ConfigError(problems, str(cfg.filename))
+
+
+def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
+    """Position and side, in pixels, of what gives a pipeline's images their size; None where that is not known."""
+    for position, step in reversed(list(enumerate(pipeline))):
+        if step["type"] in CROPS:
+            return position, _side(step.get("size"))
+    return 0, None
+
+
+def crop_size(cfg: Config) -> int | None:
+    """Side of the training images in pixels; None where it is not known, or not the same for all of them."""
+    sides = {last_crop(pipeline)[1] for _, pipeline in pipelines(cfg.train_dataloader.get("dataset") or {})}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _made_for(encoder: Mapping[str, Any]) -> int | None:
+    """Side in pixels of the images that a backbone takes; None if it takes any, or if that is not known."""
+    if "img_size" in encoder:
+        return _side(encoder["img_size"])
+    target = _target(encoder)
+    if target is not None and issubclass(target, TimmBackbone):
+        # Nothing is built here: timm tells of each model whether its size is fixed.
+        known = timm.models.get_pretrained_cfg(encoder.get("arch", ""), allow_unregistered=True)
+        if known is None or not known.fixed_input_size or encoder.get("dynamic_img_size"):
+            return None
+    return _side(_argument(encoder, "img_size"))
+
+
+def _argument(encoder: Mapping[str, Any], name: str) -> Any:
+    """What a part is built with: what is written, or its class' own; None where it takes no such argument."""
+    target = _target(encoder)
+    if name in encoder or target is None:
+        return encoder.get(name)
+    parameter = inspect.signature(target).parameters.get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def _target(encoder: Mapping[str, Any]) -> type | None:
+    """The class of a part of ours; another toolbox's may take images of any size, and is not imported."""
+    kind = encoder.get("type")
+    if isinstance(kind, str):
+        kind = None if "." in kind.removeprefix("proteus.") else MODELS.get(kind)
+    return kind if isinstance(kind, type) else None
+
+
+def _side(size: Any) -> int | None:
+    size = size[0] if isinstance(size, (list, tuple)) and size else size
+    return size if isinstance(size, int) else None
 
 
 def _encoders(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -119,12 +177,25 @@ def check_files(cfg: Config, sections: Sequence[str]) -> None:
     missing = [entry for entry in missing_files(cfg) if entry.key.split(".")[0] in sections]
     if missing:
         remedy = "put it there, or name another place with --cfg-options"
-        raise ConfigError([f"{entry} does not exist; {remedy} {entry.key}=..." for entry in missing], str(cfg.filename))
+        raise ConfigError(
+            [f"{entry} does not exist{_like(entry.path)}; {remedy} {entry.key}=..." for entry in missing],
+            str(cfg.filename),
+        )
 
 
 def missing_files(cfg: Config) -> list[Missing]:
     """Weights and data folders that a config names and that are not on this machine."""
-    return [Missing(key, path) for key, path in paths(cfg.to_dict()) if not locate(path).exists()]
+    return [
+        Missing(key, path)
+        for key, path in paths(cfg.to_dict())
+        # MMEngine itself fetches what training starts from.
+        if not (key == "load_from" and "://" in path) and not locate(path).exists()
+    ]
+
+
+def _like(path: str) -> str:
+    near = nearest_file(locate(path))
+    return "" if near is None else f" (there is '{near}')"
 
 
 def pipelines(dataset: Mapping[str, Any], key: str = "dataset") -> Iterator[tuple[str, Sequence[Any]]]:

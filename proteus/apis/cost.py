@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from proteus.apis.checks import CROPS
+from proteus.apis.checks import crop_size
 from proteus.models import Distiller, LinearProbe
 
 GIB = 1024**3
@@ -18,6 +18,8 @@ GIB = 1024**3
 # inputs of the norms stay float32. Measured with saved_tensors_hooks on a CPU, ViT-S/14 student at 224 px with fused
 # attention, heads and losses included: 71.6 of 125.7 MiB (tests/apis/test_cost.py repeats it on a small one).
 BFLOAT16_SHARE = 0.57
+# Pixels a side, where neither the pipeline nor the model tells.
+_USUAL_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
     count = min(cfg.train_dataloader.batch_size, 8)
     student = model.student
-    size = student.img_size or _crop_size(cfg)
+    size = crop_size(cfg) or student.img_size or _USUAL_SIZE
     images = torch.empty(count, 3, size, size, device="meta")
     masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, student.grid_for(size))
     labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
@@ -117,7 +119,7 @@ class ProbeCost:
 
 def probe_cost(model: LinearProbe, cfg: Config) -> ProbeCost:
     """Count one step of a linear probe on the meta device."""
-    size = getattr(model.backbone, "img_size", None) or _crop_size(cfg)
+    size = crop_size(cfg) or getattr(model.backbone, "img_size", None) or _USUAL_SIZE
     with FlopCounterMode(display=False) as counter:
         tokens = model.tokens(torch.empty(1, 3, size, size, device="meta"))
     backbone_flops = counter.get_total_flops()
@@ -130,12 +132,6 @@ def probe_cost(model: LinearProbe, cfg: Config) -> ProbeCost:
         backbone_flops=backbone_flops,
         head_flops=counter.get_total_flops(),
     )
-
-
-def _crop_size(cfg: Config) -> int:
-    """Side of the training images in pixels, for students that take any."""
-    steps = cfg.train_dataloader.dataset.get("pipeline", [])
-    return next((step["size"] for step in steps if step["type"] in CROPS), 224)
 
 
 def _half_masked(images: int, grid: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:

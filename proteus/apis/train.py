@@ -30,7 +30,7 @@ def train(cfg: Config) -> Runner:
     check_batch(cfg)
     check_sizes(cfg)
     check_dense(cfg)
-    check_files(cfg, ("model", "train_dataloader", "val_dataloader"))
+    check_files(cfg, ("load_from", "model", "train_dataloader", "val_dataloader"))
     runner = build_runner(cfg)
     runner.train()
     return runner

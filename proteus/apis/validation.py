@@ -208,13 +208,11 @@ class _Check:
 
     def files(self, root: Mapping[str, Any]) -> None:
         """Check the values that need no building."""
-        work_dir, load_from, launcher = root.get("work_dir"), root.get("load_from"), root.get("launcher", "none")
+        work_dir, launcher = root.get("work_dir"), root.get("launcher", "none")
         if work_dir is not None and not isinstance(work_dir, str):
             self._add("work_dir", f"is {work_dir!r}; write the name of a folder", False)
         elif work_dir is not None and Path(work_dir).expanduser().is_file():
             self._add("work_dir", f"'{work_dir}' is a file; write the name of a folder to make or to use", False)
-        if isinstance(load_from, str) and "://" not in load_from and not Path(load_from).expanduser().exists():
-            self._add("load_from", f"no such file: '{load_from}'{near_file(load_from)}", False)
         launchers = ("none", "pytorch", "slurm", "mpi")
         if launcher not in launchers:
             self._add("launcher", f"'{launcher}' is not one; write one of {', '.join(launchers)}", False)
@@ -249,11 +247,20 @@ def unknown_type(name: str, scope: str, place: Place) -> str:
 
 def near_file(path: str | Path) -> str:
     """Give the nearest name that exists beside a missing file, as the end of a sentence."""
-    folder = Path(path).expanduser().parent
+    folder, near = Path(path).expanduser().parent, nearest_file(path)
+    if near is not None:
+        return f"; did you mean '{near}'?"
     if not folder.is_dir():
         return f"; the folder '{folder}' does not exist"
-    near = nearest(Path(path).name, [entry.name for entry in folder.iterdir()], 1, whole=True)
-    return f"; did you mean '{folder / near[0]}'?" if near else f"; nothing in '{folder}' has a name like it"
+    return f"; nothing in '{folder}' has a name like it"
+
+
+def nearest_file(path: str | Path) -> Path | None:
+    """Give what exists beside a missing file under a name like its own."""
+    folder = Path(path).expanduser().parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    near = nearest(Path(path).name, names, 1, whole=True)
+    return folder / near[0] if near else None
 
 
 def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Keys:

@@ -9,15 +9,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cache_runs import built, contents, job_of, write_fixed
-from runs import ROOT, write_config, write_images, write_teacher
+from runs import ROOT, tool, write_config, write_images, write_teacher
 
 from proteus.apis import ConfigError, load_config
 from proteus.apis.cache_teacher import build, describe
 from proteus.datasets import ProxySampler, distill_collate
-from proteus.datasets.teacher_cache import FullDiskError, StaleCacheError, TeacherCache, read_index
+from proteus.datasets.teacher_cache import (
+    CacheError,
+    FullDiskError,
+    LockedCacheError,
+    StaleCacheError,
+    TeacherCache,
+    read_index,
+)
 from proteus.engine.hooks.teacher_cache import cache_identity, stale
 from proteus.registry import DATASETS, MODELS
 
@@ -124,7 +132,9 @@ build(job_of(Path(sys.argv[1]), out=sys.argv[2], **eval(sys.argv[3])))
 @pytest.mark.parametrize(
     "kept", [{}, {"patches": "int8-pca", "components": 8, "shard_bytes": 4000}], ids=["float16", "int8-pca"]
 )
-def test_killed_and_gone_on_with(config: Path, tmp_path: Path, kept: dict[str, Any]) -> None:
+def test_killed_and_gone_on_with(
+    config: Path, tmp_path: Path, kept: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
     command = [sys.executable, "-c", KILLED, str(config), str(tmp_path / "killed"), repr(kept)]
     path = f"{ROOT}:{ROOT / 'tests'}"
     environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -138,10 +148,98 @@ def test_killed_and_gone_on_with(config: Path, tmp_path: Path, kept: dict[str, A
     torch.set_num_threads(1)
     try:
         built(config, out=tmp_path / "killed")  # what is there says how patches are kept
+        assert capfd.readouterr().err.count("ended in the middle of its build; this one goes on in its place") == 1
         built(config, out=tmp_path / "unbroken", **kept)
     finally:
         torch.set_num_threads(threads)
     assert contents(tmp_path / "killed") == contents(tmp_path / "unbroken")
+
+
+def test_what_another_build_has_begun_since_is_not_written_over(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    first, other_size = job_of(config, out=out), job_of(config, out=out, shard_bytes=8000)
+    components = job_of(config, out=out, patches="int8-pca", components=8)
+    build(first)
+    whole = contents(out)
+    for late in (other_size, components):
+        with pytest.raises(LockedCacheError, match="has begun a cache there since this one looked"):
+            build(late)
+    assert contents(out) == whole
+    few = job_of(config, out=out)
+    build(job_of(config, {"train_dataloader.dataset.views": 3}, out=out))
+    grown = contents(out)
+    with pytest.raises(LockedCacheError, match="since this one looked"):
+        build(few)
+    assert contents(out) == grown
+    build(job_of(config, out=out))
+    assert contents(out) == grown
+
+
+def test_a_build_that_fails_leaves_no_lock(config: Path, tmp_path: Path) -> None:
+    job = job_of(config, out=tmp_path / "new")
+    for parameter in job.model.teacher.backbone.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(CacheError, match="not finite"):
+        build(job)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["index.json"]
+    built(config, out=tmp_path / "new")
+
+
+# Waits for a line behind its second file.
+SLOW = """
+import sys
+from pathlib import Path
+from cache_runs import job_of
+from proteus.apis.cache_teacher import build
+from proteus.datasets.teacher_cache import ShardBuilder
+
+write, written = ShardBuilder.write, []
+def slow(self, folder):
+    write(self, folder)
+    written.append(self.shard.name)
+    if len(written) == 2:
+        print("two files", flush=True)
+        sys.stdin.readline()
+ShardBuilder.write = slow
+build(job_of(Path(sys.argv[1]), out=sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_second_build_is_refused_and_the_first_one_is_whole(config: Path, cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(config), str(out)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "two files\n"
+            before = contents(out)
+            with pytest.raises(LockedCacheError, match=rf"process {first.pid} on .*, started 20"):
+                built(config, out=out)
+            assert contents(out) == before
+            done = tool("cache_teacher.py", config, "--out", out)
+            assert done.returncode == 2
+            assert (
+                f"error: {out}: another process is building this teacher cache: process {first.pid} on " in done.stderr
+            )
+            assert "Traceback" not in done.stderr
+            first.communicate("on\n", timeout=300)
+        finally:
+            first.kill()
+    assert first.returncode == 0
+    reader, wanted = TeacherCache(out), TeacherCache(cache)
+    assert contents(out).keys() == contents(cache).keys()
+    for image in range(24):
+        for view in range(2):
+            tokens, unbroken = reader.read(image, view), wanted.read(image, view)
+            assert tokens.pixels == unbroken.pixels
+            np.testing.assert_allclose(tokens.cls, unbroken.cls, atol=1e-5)
 
 
 def test_a_cache_grows_by_views(config: Path, cache: Path, copy: Path) -> None:

@@ -33,6 +33,33 @@ def test_what_is_missing_is_listed_once() -> None:
     ]
 
 
+def test_a_first_checkpoint_that_is_missing_is_listed_too(small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "work/iter_30.pth"
+    lines = check(load_config(small, {"load_from": str(path)})).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
+    assert lines[start + 1 :] == [f"  load_from = '{path}'"]
+    path.parent.mkdir()
+    path.touch()
+    assert "missing on this machine" not in check(load_config(small, {"load_from": str(path)}))
+
+
+def test_a_cnn_is_priced_at_the_size_of_its_images(small: Path) -> None:
+    """ResNets of any size: a quarter of the pixels, a quarter of the FLOPs."""
+    values = {
+        "model.teacher.backbone.img_size": 112,
+        "model.student": {"_delete_": True, "type": "TimmBackbone", "arch": "resnet10t"},
+        "model.objectives.feature": None,
+        "model.objectives.patch": None,
+    }
+    flops = []
+    for size in (112, 224):
+        cfg = load_config(small, {**values, "train_dataloader.dataset.pipeline.0.size": size})
+        cfg.train_dataloader.dataset.pipeline.pop(5)
+        (line,) = (line for line in check(cfg).splitlines() if line.startswith("  student"))
+        flops.append(float(re.search(r"([\d.]+) GFLOPs", line)[1]))  # type: ignore[index]
+    assert flops[1] == pytest.approx(4 * flops[0], rel=0.1)
+
+
 def test_the_largest_model_takes_no_memory() -> None:
     model = build_without_memory(load_config("configs/proteus/vit-l_dinov2-g.py").model)
     assert {parameter.device.type for parameter in [*model.parameters(), *model.teacher.parameters()]} == {"meta"}

@@ -1,10 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
-from proteus.apis.checks import check_batch, check_files, check_sizes, missing_files
+from proteus.apis.checks import check_batch, check_files, check_sizes, crop_size, missing_files
 
 
 @pytest.fixture
@@ -93,6 +94,22 @@ def test_missing_files_are_named_by_their_keys(cfg: Config, tmp_path: Path) -> N
     check_files(cfg, ("train_dataloader",))
 
 
+def test_a_first_checkpoint_is_looked_for(cfg: Config, tmp_path: Path) -> None:
+    (tmp_path / "iter_10.pth").touch()
+    cfg.load_from = str(tmp_path / "iter_1O.pth")
+    assert "load_from" in {entry.key for entry in missing_files(cfg)}
+    with pytest.raises(ConfigError) as caught:
+        check_files(cfg, ("load_from",))
+    (problem,) = caught.value.problems
+    assert problem == (
+        f"load_from = '{tmp_path / 'iter_1O.pth'}' does not exist (there is '{tmp_path / 'iter_10.pth'}'); put it "
+        "there, or name another place with --cfg-options load_from=..."
+    )
+    for there in (str(tmp_path / "iter_10.pth"), "https://example.org/x.pth", None):
+        cfg.load_from = there
+        check_files(cfg, ("load_from",))
+
+
 def test_places_inside_lists_are_found() -> None:
     cfg = Config({"train_dataloader": {"dataset": {"datasets": [{"data_root": "no/where"}, {"data_root": ""}]}}})
     (entry,) = missing_files(cfg)
@@ -107,3 +124,63 @@ def test_crop_and_patches_are_those_of_each_of_several_students() -> None:
         check_sizes(cfg)
     (problem,) = caught.value.problems
     assert problem.endswith("size = 224 (LoadRandomResizedCrop): model.students.small.student.img_size is 448")
+
+
+STUDENTS: dict[str, tuple[dict[str, Any], bool]] = {
+    "cnn": ({"type": "TimmBackbone", "arch": "resnet18"}, True),
+    "scoped cnn": ({"type": "proteus.TimmBackbone", "arch": "fastvit_t8"}, True),
+    "cnn with a size": ({"type": "TimmBackbone", "arch": "resnet18", "img_size": 224}, False),
+    "cnn with the crop's size": ({"type": "TimmBackbone", "arch": "resnet18", "img_size": 140}, True),
+    "model of a fixed size": ({"type": "TimmBackbone", "arch": "swin_tiny_patch4_window7_224"}, False),
+    "model of any size": (
+        {"type": "TimmBackbone", "arch": "eva02_tiny_patch14_224", "dynamic_img_size": True},
+        True,
+    ),
+    "vit": ({"type": "ViT", "arch": "tiny"}, False),
+    "guest": ({"type": "mmpretrain.ResNet", "depth": 18}, True),
+    "unknown": ({"type": "MyOwn"}, True),
+}
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_student_whose_size_is_not_written(cfg: Config, name: str) -> None:
+    """Crops of 140 px: what a model of any size takes, and one that is built for 224 px by default does not."""
+    student, fits = STUDENTS[name]
+    cfg.model.student = student
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    pipeline[0].size = 140
+    pipeline.pop(5)  # of a masked student
+    if fits:
+        check_sizes(cfg)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(cfg)
+    (problem,) = caught.value.problems
+    wanted = "pipeline[0].size = 140 (LoadRandomResizedCrop): model.student.img_size is 224"
+    if "img_size" not in student:
+        wanted += " where it is not written; write model.student.img_size=140"
+    assert problem.endswith(wanted)
+
+
+def test_the_last_crop_of_a_pipeline_counts(cfg: Config) -> None:
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    pipeline[0].size = 256
+    pipeline.insert(1, {"type": "CenterCrop", "size": (224, 224)})
+    check_sizes(cfg)
+    assert crop_size(cfg) == 224
+    pipeline[1]["size"] = 210
+    with pytest.raises(ConfigError, match=r"pipeline\[1\]\.size = 210 \(CenterCrop\)"):
+        check_sizes(cfg)
+    assert crop_size(cfg) == 210
+
+
+def test_the_size_of_the_training_images() -> None:
+    crop, other = ([{"type": "RandomResizedCrop", "size": side}, {"type": "ToTensor"}] for side in (64, 96))
+    sets = {
+        "nested": {"dataset": {"pipeline": crop}},
+        "merged": {"datasets": {"one": {"pipeline": crop}, "two": {"pipeline": crop}}},
+        "two sizes": {"datasets": {"one": {"pipeline": crop}, "two": {"pipeline": other}}},
+        "no crop": {"pipeline": [{"type": "ToTensor"}]},
+    }
+    found = {name: crop_size(Config({"train_dataloader": {"dataset": dataset}})) for name, dataset in sets.items()}
+    assert found == {"nested": 64, "merged": 64, "two sizes": None, "no crop": None}

@@ -46,6 +46,13 @@ def test_what_a_part_refuses_is_a_mistake_in_the_config(cfg: Config) -> None:
         train(cfg)
 
 
+def test_nothing_is_trained_without_the_checkpoint_it_starts_from(cfg: Config, tmp_path: Path) -> None:
+    cfg.load_from = str(tmp_path / "iter_1.pth")
+    with pytest.raises(ConfigError, match=r"load_from = '.*iter_1\.pth' does not exist; put it there"):
+        train(cfg)
+    assert not (tmp_path / "run").exists()
+
+
 def test_nothing_is_tested_without_a_checkpoint(cfg: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"load_from = '.*iter_1\.pth' does not exist"):
         run_test(cfg, tmp_path / "iter_1.pth")

@@ -26,6 +26,10 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"model.teacher.backbone.checkpoint": "{tmp}/teacher.pth"},
         ("model.teacher.backbone.checkpoint", "{tmp}/teacher.pth", "--cfg-options"),
     ),
+    "no checkpoint to start from": (
+        {"load_from": "{tmp}/iter_1.pth"},
+        ("load_from", "{tmp}/iter_1.pth", "--cfg-options"),
+    ),
     "teacher of another width": (
         {"model.teacher.backbone.checkpoint": "{tmp}/wide.safetensors"},
         ("model.teacher.backbone.checkpoint", "wide.safetensors", "width 96", "width 64"),

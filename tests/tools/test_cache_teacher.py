@@ -14,6 +14,8 @@ from cache_runs import write_fixed
 from PIL import Image
 from runs import ROOT, options, tool, trained, weights
 
+from proteus.datasets.teacher_cache import alone
+
 pytestmark = pytest.mark.slow
 
 RUN = {"train_cfg.max_iters": 20, "log_processor.window_size": 1, "default_hooks.watch.interval": 1000}
@@ -101,11 +103,11 @@ def test_no_cache_stops_the_run(fixed: Path, tmp_path: Path) -> None:
     assert f"there is no teacher cache in {tmp_path / 'c'}; build it with\n  tools/cache_teacher.py" in done.stderr
 
 
-def test_two_ranks_build_what_one_builds(fixed: Path, tmp_path: Path) -> None:
+def build_on_two_ranks(fixed: Path, out: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    command += ["--nproc_per_node=2", "tools/cache_teacher.py", str(fixed), "--out", str(tmp_path / "two")]
+    command += ["--nproc_per_node=2", "tools/cache_teacher.py", str(fixed), "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    return subprocess.run(
         [*command, "--launcher", "pytorch", "--shard-mb", "0.02"],
         cwd=ROOT,
         env=environment,
@@ -113,7 +115,20 @@ def test_two_ranks_build_what_one_builds(fixed: Path, tmp_path: Path) -> None:
         text=True,
         timeout=300,
     )
+
+
+def test_two_ranks_build_what_one_builds(fixed: Path, tmp_path: Path) -> None:
+    done = build_on_two_ranks(fixed, tmp_path / "two")
     assert done.returncode == 0, done.stderr[-3000:]
     one = {path.name: path.read_bytes() for path in (fixed.parent / "cache").iterdir()}
     two = {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     assert one == two
+
+
+def test_two_ranks_are_refused_together(fixed: Path, tmp_path: Path) -> None:
+    with alone(tmp_path):
+        done = build_on_two_ranks(fixed, tmp_path)
+    assert done.returncode != 0
+    assert f"process {os.getpid()} on " in done.stderr
+    assert "Traceback" not in done.stderr.partition("torch/distributed")[0]
+    assert not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ class ShowSegmentationHook(Hook):
     """Write image, prediction and ground truth of every tested image side by side: ``tools/test.py --show-dir DIR``.
 
     Args:
-        out_dir: Folder of the pictures, which have the images' names.
+        out_dir: Folder of the pictures. They have the images' names, in folders inside as the images are.
         alpha: Weight of the classes' colours over the image.
     """
 
@@ -33,19 +33,27 @@ class ShowSegmentationHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Draw this batch."""
-        meta = runner.test_loop.dataloader.dataset.metainfo
-        self.out_dir.mkdir(parents=True, exist_ok=True)
+        dataset = runner.test_loop.dataloader.dataset
+        meta = dataset.metainfo
         for sample in outputs or ():
             with Image.open(sample.img_path) as file:
                 image = np.asarray((ImageOps.exif_transpose(file) or file).convert("RGB"))
             prediction = _labels(sample.pred_sem_seg)
             truth = _labels(sample.gt_sem_seg) if "gt_sem_seg" in sample else None
             sheet = draw_segmentation(image, prediction, truth, meta["classes"], meta["palette"], self.alpha)
-            sheet.save(self.out_dir / f"{Path(sample.img_path).stem}.png")
+            path = self.out_dir / _inside(Path(sample.img_path), dataset).with_suffix(".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sheet.save(path)
 
     def after_test(self, runner: Runner) -> None:
         """Say where they are."""
         print_log(f"overlays (image, prediction, ground truth) are in {self.out_dir}", "current")
+
+
+def _inside(path: Path, dataset: Any) -> Path:
+    """An image's place in its data set: mmseg lists folders inside, where two images may have one name."""
+    prefix = getattr(getattr(dataset, "inner", dataset), "data_prefix", {}).get("img_path")
+    return path.relative_to(prefix) if prefix and path.is_relative_to(prefix) else Path(path.name)
 
 
 def _labels(part: Any) -> np.ndarray:

@@ -113,9 +113,11 @@ def cache_identity(model: Any, config: Mapping[str, Any], dataset: FixedViews) -
         dataset: The proxy set.
     """
     preprocessor = config.get("data_preprocessor") or {"type": "DistillDataPreprocessor"}
+    # Another kind of model, of a project, describes its own kind of teacher.
+    own = getattr(model, "teacher_identity", None)
     return plain(
         {
-            "teacher": teacher_identity(model.teacher, config["teacher"]),
+            "teacher": own() if own is not None else teacher_identity(model.teacher, config["teacher"]),
             "data_preprocessor": {key: value for key, value in preprocessor.items() if key not in ("mean", "std")},
             **dataset.identity(),
         }

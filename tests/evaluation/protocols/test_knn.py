@@ -1,0 +1,83 @@
+"""k-NN's figures are scikit-learn's on the features that the bench has saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from protocol_runs import PIPELINE, SETS, bench, saved, with_several_labels
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from proteus.evaluation.protocols import KNN, Outcome
+
+
+def run(place: Path, sets: Any = None, **options: Any) -> Outcome:
+    return KNN(sets=sets or SETS, pipeline=PIPELINE, **options).run(bench(place))
+
+
+def votes(place: Path, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """What scikit-learn predicts for the saved test features, and what is true."""
+    (features, labels), (test, truth) = saved(place, "trainval"), saved(place, "test")
+    judge = KNeighborsClassifier(k, metric="cosine", weights=lambda far: np.exp((1 - far) / temperature))
+    return judge.fit(features[:, 0], labels).predict(test[:, 0]), truth
+
+
+@pytest.mark.parametrize("temperature", [0.07, 2.0])
+def test_top1_is_scikit_learns(place: Path, temperature: float) -> None:
+    row = run(place, ks=(1, 3, 5, 30), temperature=temperature).rows["colours"]
+    for k in (1, 3, 5, 30):
+        predicted, truth = votes(place, k, temperature)
+        assert row[f"k = {k}"] == pytest.approx(100 * (predicted == truth).mean())
+    assert (row["metric"], row["train"], row["test"]) == ("top1", 30, 18)
+
+
+def test_mean_per_class_is_scikit_learns_balanced_accuracy(uneven: Path) -> None:
+    sets = {"colours": {**SETS["colours"], "metric": "mean_per_class"}}
+    row = run(uneven, sets, ks=(3,)).rows["colours"]
+    predicted, truth = votes(uneven, 3, 0.07)
+    assert np.bincount(truth).tolist() == [2, 6, 5]
+    wanted = 100 * balanced_accuracy_score(truth, predicted)
+    assert row["k = 3"] == pytest.approx(wanted)
+    assert abs(wanted - 100 * (predicted == truth).mean()) > 1  # the two metrics differ here
+    assert row["metric"] == "mean_per_class"
+
+
+def test_validation_images_vote_too(place: Path) -> None:
+    whole = run(place, ks=(1,)).rows["colours"]
+    for label in range(3):
+        folder = place / f"data/colours/val/class{label}"
+        folder.mkdir(parents=True)
+        for number in range(4):
+            image = place / f"data/colours/train/class{label}/{number:02}.png"
+            image.rename(folder / image.name)
+    assert run(place, ks=(1,)).rows["colours"] == whole
+
+
+def test_the_temperature_and_the_statistics_are_part_of_a_result(place: Path) -> None:
+    hot, cold = (run(place, ks=(30,), temperature=value).rows["colours"]["k = 30"] for value in (1e6, 1e-3))
+    # At a high one each of a class' ten votes is 1 + cosine / temperature: the highest mean cosine wins.
+    (features, labels), (test, truth) = saved(place, "trainval"), saved(place, "test")
+    train, test = (table[:, 0] / np.linalg.norm(table[:, 0], axis=1, keepdims=True) for table in (features, test))
+    cosines = test.astype(np.float64) @ np.stack([train[labels == label].mean(0) for label in range(3)], 1)
+    assert hot == pytest.approx(100 * (cosines.argmax(1) == truth).mean())
+    nearest = labels[(test @ train.T).argmax(1)]
+    assert cold == pytest.approx(100 * (nearest == truth).mean())
+    assert hot != cold
+    run(place, ks=(1,), mean=(0.9, 0.1, 0.5), std=(0.1, 0.2, 0.3))
+    first, second = (np.load(folder / "features.npy") for folder in (place / "cache").glob("colours-test-cls-*"))
+    assert np.abs(first - second).max() > 0.1
+
+
+def test_images_of_several_labels_have_no_neighbours(place: Path) -> None:
+    outcome = run(place, with_several_labels(), ks=(3,))
+    assert not outcome.rows
+    assert outcome.failed["colours"].startswith("images of several labels: k-NN needs one label an image; take the set")
+    assert not (place / "cache").exists()  # told before anything is extracted
+
+
+def test_more_neighbours_than_images(place: Path) -> None:
+    outcome = run(place, ks=(5, 31))
+    assert "ks=(5, 31): each k should lie between 1 and 30" in outcome.failed["colours"]

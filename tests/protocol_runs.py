@@ -1,0 +1,87 @@
+"""A bench on disk for protocols: a small labelled set, a random backbone, and what the bench keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from proteus.datasets.fine_grained import FineGrainedSet
+from proteus.datasets.fine_grained.listing import Listed
+from proteus.evaluation.frozen.feature_store import FeatureStore
+from proteus.evaluation.protocols import Bench
+from proteus.models.backbones import BackboneSpec, locate_backbone
+from proteus.registry import DATASETS
+
+PIPELINE = [
+    {"type": "LoadImage"},
+    {"type": "Resize", "size": 32},
+    {"type": "CenterCrop", "size": 32},
+    {"type": "ToTensor"},
+    {"type": "PackInputs"},
+]
+SETS: dict[str, dict[str, Any]] = {"colours": {"type": "ClassFolders", "data_root": "colours"}}
+
+
+def never(*arguments: Any) -> Any:
+    """Stands for training and testing where nothing is to be trained."""
+    raise AssertionError("nothing is trained here")
+
+
+def bench(
+    folder: Path,
+    backbone: str = "random:test_vit",
+    cfg: Config | None = None,
+    train: Callable[[Config], Any] = never,
+) -> Bench:
+    """Data in ``folder/data``, features in ``folder/cache``, the report in ``folder/out``."""
+    init_default_scope("proteus")
+    spec = _spec(backbone)
+    store = FeatureStore(folder / "cache", spec, batch_size=8, num_workers=0)
+    return Bench(spec, store, folder / "data", folder / "out", cfg or Config(), never, train, never)
+
+
+@lru_cache
+def _spec(backbone: str) -> BackboneSpec:
+    return locate_backbone(backbone, img_size=32)
+
+
+def saved(folder: Path, part: str, tokens: str = "cls") -> tuple[np.ndarray, np.ndarray]:
+    """The features ``(N, T, D)`` and labels that a protocol left of the set ``colours``, as they lie on disk."""
+    (table,) = (folder / "cache").glob(f"colours-{part}-{tokens}-*")
+    return np.load(table / "features.npy"), np.load(table / "labels.npy")
+
+
+class SeveralLabels(FineGrainedSet):
+    """The images of ``colours``, each with the label of its class and with that of the next class.
+
+    ``test`` has the official number of images, and ``train`` has not.
+    """
+
+    title = "images of several labels"
+    num_classes = 3
+    metric = "map11"
+    sizes = (999, None, 18)
+    folder = "colours"
+    markers = ("train",)
+    layout = "train/class0/00.png"
+    source = "a test"
+
+    def list_part(self, part: Any) -> list[Listed]:
+        """List the classes' images."""
+        paths = sorted((self.home / part).rglob("*.png"))
+        classes = [int(path.parent.name[-1]) for path in paths]
+        labels = [np.isin(np.arange(3), (label, (label + 1) % 3)).astype(np.int8) for label in classes]
+        return [Listed(str(path), label, path.name) for path, label in zip(paths, labels, strict=True)]
+
+
+def with_several_labels() -> dict[str, dict[str, Any]]:
+    """Sets of a protocol: one whose images have several labels each."""
+    if "SeveralLabels" not in DATASETS.module_dict:
+        DATASETS.register_module(module=SeveralLabels)
+    return {"colours": {"type": "SeveralLabels"}}
