@@ -15,6 +15,7 @@ from projects.dime_fm.losses import Embeddings, UnpairedLoss
 from projects.dime_fm.prompts import PromptEnsemble
 from projects.dime_fm.teacher import FrozenDualEncoder
 from proteus.checkpoints import CheckpointError
+from proteus.datasets.teacher_cache import StaleCacheError, differences
 from proteus.registry import MODELS, TASK_UTILS
 
 
@@ -38,6 +39,8 @@ class UnpairedDistiller(BaseModel):
     """
 
     teacher: FrozenDualEncoder
+    needs_logits = False
+    """For ``tools/cache_teacher.py``: embeddings are all that is read of the teacher."""
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class UnpairedDistiller(BaseModel):
         self.losses = nn.ModuleDict({name: MODELS.build(dict(loss)) for name, loss in losses.items() if loss})
         self.prompts: PromptEnsemble | None = TASK_UTILS.build(dict(zero_shot)) if zero_shot else None
         self._classes: tuple[Tensor, Tensor] | None = None
+        self._text_teacher: dict[str, Any] | None = None
         self._check()
         self.student.logit_scale.data = self.teacher.encoder.logit_scale.detach().clone()
         self.teacher.to_device(self.student.logit_scale.device)
@@ -74,6 +78,10 @@ class UnpairedDistiller(BaseModel):
         metas: list[dict[str, Any]] | None = None,
         labels: Tensor | None = None,
         mode: str = "tensor",
+        teacher_cls: Tensor | None = None,
+        teacher_patches: Tensor | None = None,
+        teacher_texts: Tensor | None = None,
+        text_teacher: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one batch, as MMEngine's runner does.
 
@@ -83,6 +91,11 @@ class UnpairedDistiller(BaseModel):
             metas: For each image, where it comes from.
             labels: Not used: nothing here is trained on labels.
             mode: ``loss``, ``predict`` or ``tensor``.
+            teacher_cls: The teacher's embeddings ``(B, D)`` of the images, where they come from a cache; the teacher
+                runs otherwise.
+            teacher_patches: Of such a cache, and empty: an embedding has no patches.
+            teacher_texts: Likewise its embeddings ``(N, D)`` of the sentences.
+            text_teacher: What those depend on.
 
         Returns:
             ``loss``: each weighted term as ``loss_<name>``. ``predict``: see :meth:`predict`. ``tensor``: the student's
@@ -90,7 +103,10 @@ class UnpairedDistiller(BaseModel):
 
         Raises:
             ValueError: There are no sentences to train with, or sentences of another length.
+            StaleCacheError: ``teacher_texts`` are another teacher's.
         """
+        if teacher_texts is not None:
+            self._check_texts(text_teacher or {})
         if tokens is not None and tokens.shape[1] != self.teacher.context_length:
             raise ValueError(
                 f"sentences have {tokens.shape[1]} tokens and the text towers read {self.teacher.context_length}: set "
@@ -102,9 +118,9 @@ class UnpairedDistiller(BaseModel):
                     "a batch without sentences teaches nothing here: write dataset=dict(type='UnpairedSet', ...) and "
                     "collate_fn=dict(type='unpaired_collate')"
                 )
-            return self.terms(images, tokens)
+            return self.terms(images, tokens, teacher_cls, teacher_texts)
         if mode == "predict":
-            return self.predict(images, tokens, metas or [{} for _ in images])
+            return self.predict(images, tokens, metas or [{} for _ in images], teacher_texts)
         return self.encode_images(images)
 
     def encode_images(self, images: Tensor) -> Tensor:
@@ -117,10 +133,16 @@ class UnpairedDistiller(BaseModel):
             return self.teacher.encode_texts(tokens)
         return F.normalize(self.student.encode_texts(tokens).float(), dim=-1)
 
-    def terms(self, images: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-        """One step's weighted terms as ``loss_<name>``, scalars in float32 (shapes as in :meth:`forward`)."""
+    def terms(
+        self, images: Tensor, tokens: Tensor, teacher_cls: Tensor | None = None, teacher_texts: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """One step's weighted terms as ``loss_<name>``, scalars in float32 (arguments as for :meth:`forward`)."""
         scale = self.teacher.encoder.logit_scale.exp()
-        theirs = Embeddings(self.teacher.encode_images(images), self.teacher.encode_texts(tokens), scale)
+        theirs = Embeddings(
+            self.teacher.encode_images(images) if teacher_cls is None else teacher_cls,
+            self.teacher.encode_texts(tokens) if teacher_texts is None else teacher_texts,
+            scale,
+        )
         shared = theirs.texts if self.student.text is None else self.encode_texts(tokens)
         ours = Embeddings(self.encode_images(images), shared, scale)
         # At a scale of 100, bfloat16's cosines would be off by a whole unit of score.
@@ -128,7 +150,13 @@ class UnpairedDistiller(BaseModel):
             return {f"loss_{name}": loss.weight * loss(ours, theirs) for name, loss in self._losses.items()}
 
     @torch.no_grad()
-    def predict(self, images: Tensor, tokens: Tensor | None, metas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def predict(
+        self,
+        images: Tensor,
+        tokens: Tensor | None,
+        metas: list[dict[str, Any]],
+        teacher_texts: Tensor | None = None,
+    ) -> list[dict[str, Any]]:
         """What teacher and student make of a batch, image by image.
 
         Returns:
@@ -144,8 +172,9 @@ class UnpairedDistiller(BaseModel):
         found: dict[str, Tensor] = {"student_image": ours, "teacher_image": theirs}
         if tokens is not None:
             shape = (len(images), -1)
-            found["student_texts"] = self.encode_texts(tokens).unflatten(0, shape)
-            found["teacher_texts"] = self.teacher.encode_texts(tokens).unflatten(0, shape)
+            texts = self.teacher.encode_texts(tokens) if teacher_texts is None else teacher_texts
+            shared = texts if self.student.text is None else self.encode_texts(tokens)
+            found["student_texts"], found["teacher_texts"] = shared.unflatten(0, shape), texts.unflatten(0, shape)
             found["scale"] = scale.expand(len(images))
         if self.prompts is not None:
             beyond = [meta["label"] for meta in metas if meta.get("label", 0) >= len(self.prompts.names)]
@@ -157,6 +186,12 @@ class UnpairedDistiller(BaseModel):
             student, teacher = self._classes = self._classes or self._embedded_classes(images.device)
             found["student_logits"], found["teacher_logits"] = scale * ours @ student.T, scale * theirs @ teacher.T
         return [{**meta, **{key: value[i] for key, value in found.items()}} for i, meta in enumerate(metas)]
+
+    def teacher_identity(self) -> dict[str, Any]:
+        """What the teacher's embeddings of images depend on, for the index of their cache."""
+        preprocessor: Any = self.data_preprocessor
+        statistics = {"mean": list(preprocessor.channel_mean), "std": list(preprocessor.channel_std)}
+        return {**self.teacher.image_identity(), **statistics}
 
     @property
     def _losses(self) -> dict[str, UnpairedLoss]:
@@ -175,6 +210,20 @@ class UnpairedDistiller(BaseModel):
         if device != self.teacher.encoder.logit_scale.device:
             self.teacher.to_device(device)
         return self
+
+    def _check_texts(self, found: Mapping[str, Any]) -> None:
+        # Here rather than in a hook, so that no config can forget it; the digest of the weights is worked out once.
+        if self._text_teacher is None:
+            self._text_teacher = self.teacher.text_identity()
+        different = differences(dict(found), self._text_teacher, "teacher.text")
+        if different:
+            text = [
+                "the cache of sentences is another teacher's (sentences.cache):",
+                *different,
+                "change that back, build another cache with python -m projects.dime_fm.cache_sentences, or set "
+                "sentences.cache=None, which runs the teacher",
+            ]
+            raise StaleCacheError("\n  ".join(text))
 
     def _check(self) -> None:
         if not self.losses:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from projects.dime_fm.hugging_face import to_openai
 from projects.dime_fm.text_tower import OpenClipText
 from proteus.checkpoints import CheckpointError, load_strictly, read_state_dict
 from proteus.models.backbones import build_backbone
@@ -29,7 +30,8 @@ class DualEncoder(nn.Module):
         embed_dim: Width of the shared space.
         img_size: Side in pixels of the images, handed on to the image tower if it is one of this toolbox's.
         scale: By which cosines become scores; CLIP ends its training at 100. A checkpoint's replaces it.
-        checkpoint: File with a whole CLIP in OpenAI's or open_clip's names (``visual.*``, ``logit_scale``...).
+        checkpoint: File with a whole CLIP in OpenAI's or open_clip's names (``visual.*``, ``logit_scale``...), or in
+            those of transformers' ``CLIPModel``.
 
     Attributes:
         text: The text tower, or None.
@@ -86,12 +88,12 @@ class DualEncoder(nn.Module):
         Raises:
             CheckpointError: The file cannot be read, lacks a part, or holds another model.
         """
-        state = read_state_dict(checkpoint)
+        state = to_openai(read_state_dict(checkpoint))
         missing = [key for key in ("visual.proj", "logit_scale") if key not in state]
         if missing:
             raise CheckpointError(
                 f"{checkpoint} has no {missing[0]!r}, so it is no whole CLIP with a ViT: write its image tower's file "
-                "as image.checkpoint, or name a file of OpenAI's or open_clip's"
+                "as image.checkpoint, or name a file of OpenAI's, open_clip's or transformers' CLIPModel"
             )
         self.image.load(checkpoint)
         load_strictly(self.projection, {"weight": state["visual.proj"].T.float().contiguous()}, checkpoint)

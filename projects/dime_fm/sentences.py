@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from projects.dime_fm.open_clip_parts import tokenizer
+from projects.dime_fm.sentence_cache import SentenceCache, SentenceIndex
 from proteus.checkpoints import locate
+from proteus.datasets.teacher_cache import StaleCacheError, differences
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 
@@ -34,6 +38,8 @@ class SentenceSet:
         split: ``train`` or ``held-out`` for a part, ``all`` for the whole.
         held_out: One sentence in so many is held out. Which it is depends on its words alone, so that equal sentences
             are all in one part.
+        cache: Folder of a teacher's embeddings of these files, which ``python -m projects.dime_fm.cache_sentences``
+            writes; all parts can share one. None lets the teacher run.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -48,6 +54,7 @@ class SentenceSet:
         context_length: int = 77,
         split: Split = "all",
         held_out: int = 20,
+        cache: str | None = None,
     ) -> None:
         if split not in get_args(Split):
             raise ValueError(f"sentences.split={split!r}: write one of {', '.join(map(repr, get_args(Split)))}")
@@ -62,10 +69,14 @@ class SentenceSet:
         spans = [_lines(text) for text in self._texts]
         self._file = np.repeat(np.arange(len(spans), dtype=np.int16), [len(span) for span in spans])
         self._spans = np.concatenate(spans) if spans else np.empty((0, 2), np.int64)
+        self.cache = None if cache is None else SentenceCache(cache)
+        self._cached: SentenceIndex | None = None
+        self._rows: np.ndarray | None = None
         if split != "all":
             held = np.array([zlib.crc32(self[i].encode()) % held_out == 0 for i in range(len(self))], dtype=bool)
             kept = np.flatnonzero(held if split == "held-out" else ~held)
             self._file, self._spans = self._file[kept], self._spans[kept]
+            self._rows = None if self.cache is None else kept
         if not len(self):
             names = ", ".join(map(str, self.files)) or "no file"
             raise DataError(f"sentences.list_file: no sentence in {names} (split={split!r}): write one a line")
@@ -101,9 +112,52 @@ class SentenceSet:
         """Tokenise sentences; returns ``(N, context_length)`` int64, padded with 0."""
         return tokenizer()([self[int(index)] for index in indices], context_length=self.context_length)
 
+    def teacher_texts(self, indices: Sequence[int]) -> Tensor:
+        """The teacher's embeddings of sentences from the cache, ``(N, D)`` float32.
+
+        Raises:
+            CacheError: It, or a file of it, is missing or damaged.
+            StaleCacheError: It is of other sentences.
+        """
+        assert self.cache is not None
+        self.cached()
+        rows = indices if self._rows is None else self._rows[list(indices)]
+        return torch.from_numpy(np.stack([self.cache.read(int(row)) for row in rows]))
+
+    def cached(self) -> SentenceIndex:
+        """What the cache is of. It is compared with the files once, in a run before the workers start.
+
+        Raises:
+            CacheError: It is missing, unfinished or damaged.
+            StaleCacheError: It is of other sentences.
+        """
+        if self._cached is None:
+            assert self.cache is not None
+            index = self.cache.index
+            different = differences(index.sentences, self.identity(), "sentences")
+            if different:
+                text = [
+                    f"the cache in {self.cache.folder} is not of these sentences (sentences.cache):",
+                    *different,
+                    "change that back, build another cache and name it, or set sentences.cache=None, which runs the "
+                    "teacher",
+                ]
+                raise StaleCacheError("\n  ".join(text))
+            self._cached = index
+        return self._cached
+
+    def identity(self) -> dict[str, Any]:
+        """What a teacher's embeddings of the whole set depend on; of the files it is the content that counts."""
+        digests = [hashlib.sha256(text.data).hexdigest() for text in self._texts]
+        return {"files": digests, "column": self.column, "context_length": self.context_length}
+
     def describe(self) -> str:
-        """Where the sentences come from and how many there are, for the log."""
-        return f"SentenceSet {', '.join(map(str, self.files))}: {len(self):,} sentences"
+        """Where the sentences come from and how many there are, for the log; a cache is looked into."""
+        source = ""
+        if self.cache is not None:
+            self.cached()
+            source = f"; the teacher's embeddings of them are read from {self.cache.folder}"
+        return f"SentenceSet {', '.join(map(str, self.files))}: {len(self):,} sentences{source}"
 
     def _place(self, index: int) -> str:
         file, start = int(self._file[index]), int(self._spans[index][0])

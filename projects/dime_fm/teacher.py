@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from projects.dime_fm.dual_encoder import DualEncoder
 from proteus.checkpoints import CheckpointError
+from proteus.datasets.teacher_cache import plain
+from proteus.models.teachers.identity import weights_digest
 from proteus.registry import MODELS
+from proteus.structures import Features
 
 
 @MODELS.register_module()
@@ -46,6 +49,7 @@ class FrozenDualEncoder(nn.Module):
         if self.encoder.text is None:
             raise ValueError("model.teacher.encoder.text is missing: a teacher needs both towers")
         self.dtype = dtype
+        self._config = plain(encoder)
         super().train(False)
 
     @property
@@ -76,6 +80,32 @@ class FrozenDualEncoder(nn.Module):
         for part in (self.encoder.image, self.encoder.projection, self.encoder.text):
             part.to(dtype)
 
+    def forward(self, images: Tensor) -> Features:
+        """The embeddings of images ``(B, 3, H, W)`` as features without patches, as ``tools/cache_teacher.py`` keeps
+        them.
+        """
+        embeddings = self.encode_images(images)
+        return Features(embeddings, embeddings[:, None, :][:, :0], (0, 0))
+
+    def image_identity(self) -> dict[str, Any]:
+        """What its embeddings of images depend on, but for the statistics that they are normalised with."""
+        encoder = self.encoder
+        return {
+            "weights": weights_digest(nn.ModuleList([encoder.image, encoder.projection])),
+            "architecture": _without_file(self._config["image"]),
+            "img_size": encoder.img_size,
+            "dtype": str(encoder.projection.weight.dtype).removeprefix("torch."),
+        }
+
+    def text_identity(self) -> dict[str, Any]:
+        """What its embeddings of sentences depend on."""
+        assert self.encoder.text is not None
+        return {
+            "weights": weights_digest(self.encoder.text),
+            "architecture": _without_file(self._config["text"]),
+            "dtype": str(next(self.encoder.text.parameters()).dtype).removeprefix("torch."),
+        }
+
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """Encode images ``(B, 3, H, W)``, of any size; returns ``(B, D)`` in float32, of length 1."""
@@ -91,3 +121,8 @@ class FrozenDualEncoder(nn.Module):
         """Encode tokens ``(N, L)``; returns ``(N, D)`` in float32, of length 1."""
         with torch.autocast(tokens.device.type, enabled=False):
             return F.normalize(self.encoder.encode_texts(tokens).float(), dim=-1)
+
+
+def _without_file(config: Mapping[str, Any]) -> dict[str, Any]:
+    # The digest of the weights tells what was read from it.
+    return {key: value for key, value in config.items() if key not in ("checkpoint", "grad_checkpointing")}

@@ -70,7 +70,7 @@ class OpenClipText(nn.Module):
             CheckpointError: There is no text tower in it, or another one.
         """
         own = self.transformer.state_dict()
-        given = {key.removeprefix("text."): value for key, value in state.items() if not key.startswith("visual.")}
+        given = {key.removeprefix("text."): value for key, value in state.items() if not key.startswith("vis")}
         parts = {name.split(".")[0] for name in own}
         given = {key: value for key, value in given.items() if key.split(".")[0] in parts}
         if not given:

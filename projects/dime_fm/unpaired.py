@@ -10,7 +10,7 @@ import torch
 from mmengine.dataset import Compose
 
 from projects.dime_fm.sentences import SentenceSet
-from proteus.datasets import ProxySet, SampleKey, distill_collate
+from proteus.datasets import FixedViews, ProxySet, SampleKey, distill_collate
 from proteus.registry import DATASETS, FUNCTIONS
 
 # Sentences are drawn from a stream of their own, which the views of the images do not touch.
@@ -37,8 +37,7 @@ class UnpairedSet(ProxySet):
     """
 
     def __init__(self, dataset: Mapping[str, Any], sentences: Mapping[str, Any], sentences_per_image: int = 1) -> None:
-        if sentences_per_image < 1:
-            raise ValueError(f"dataset.sentences_per_image={sentences_per_image}: write at least 1")
+        _check_count(sentences_per_image)
         super().__init__()
         images = DATASETS.build(dict(dataset))
         if not isinstance(images, ProxySet):
@@ -59,14 +58,12 @@ class UnpairedSet(ProxySet):
         return len(self.dataset)
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
-        """The image's sample, with ``tokens`` ``(sentences_per_image, context_length)`` int64."""
+        """The image's sample, with what :func:`sentences_of` adds."""
         key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
-        return {**self.dataset[key], "tokens": self.sentences.tokens(self.drawn(key))}
-
-    def drawn(self, key: SampleKey) -> list[int]:
-        """Positions of the sentences that come with a sample."""
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((*key, _SALT))))
-        return [int(index) for index in generator.integers(len(self.sentences), size=self.sentences_per_image)]
+        return {
+            **self.dataset[key],
+            **sentences_of(self.sentences, drawn(key, self.sentences, self.sentences_per_image)),
+        }
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """What the set says of an image."""
@@ -91,6 +88,65 @@ class UnpairedSet(ProxySet):
         return self.dataset.chosen()
 
 
+@DATASETS.register_module()
+class UnpairedFixedViews(FixedViews):
+    """The same with a few fixed views of each image, of which the teacher's embeddings can be read from disk.
+
+    ``tools/cache_teacher.py`` computes those of the images once into ``cache``, and
+    ``python -m projects.dime_fm.cache_sentences`` those of the sentences into ``sentences.cache``. Which sentences come
+    with a view is drawn anew in each epoch.
+
+    Args:
+        sentences: Config of the sentences.
+        sentences_per_image: As for :class:`UnpairedSet`.
+        **views: As for :class:`~proteus.datasets.FixedViews`.
+
+    Raises:
+        ValueError: As for both.
+    """
+
+    def __init__(self, sentences: Mapping[str, Any], sentences_per_image: int = 1, **views: Any) -> None:
+        _check_count(sentences_per_image)
+        super().__init__(**views)
+        self.sentences: SentenceSet = DATASETS.build(dict(sentences))
+        self.sentences_per_image = sentences_per_image
+
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
+        """The view's sample, with what :func:`sentences_of` adds."""
+        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
+        sample = super().__getitem__(key)
+        return {**sample, **sentences_of(self.sentences, drawn(key, self.sentences, self.sentences_per_image))}
+
+    def describe(self) -> str:
+        """Both sets."""
+        return f"{super().describe()}\n  with {self.sentences_per_image} each of {self.sentences.describe()}"
+
+
+def drawn(key: SampleKey, sentences: SentenceSet, count: int) -> list[int]:
+    """Positions of the ``count`` sentences that come with a sample."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((*key, _SALT))))
+    return [int(index) for index in generator.integers(len(sentences), size=count)]
+
+
+def sentences_of(sentences: SentenceSet, positions: Sequence[int]) -> dict[str, Any]:
+    """What a sample says of its sentences.
+
+    Returns:
+        ``tokens`` ``(N, L)`` int64; where the teacher's embeddings are read from disk, ``teacher_texts`` ``(N, D)`` and
+        ``text_teacher``, what they depend on.
+    """
+    found: dict[str, Any] = {"tokens": sentences.tokens(positions)}
+    if sentences.cache is not None:
+        found["teacher_texts"] = sentences.teacher_texts(positions)
+        found["text_teacher"] = sentences.cached().teacher
+    return found
+
+
+def _check_count(sentences_per_image: int) -> None:
+    if sentences_per_image < 1:
+        raise ValueError(f"dataset.sentences_per_image={sentences_per_image}: write at least 1")
+
+
 @FUNCTIONS.register_module()
 def unpaired_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stack images, as :func:`~proteus.datasets.distill_collate`, and the sentences beside them.
@@ -99,9 +155,13 @@ def unpaired_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         samples: Of an :class:`UnpairedSet`, or of any other set of images without masks, which have no ``tokens``.
 
     Returns:
-        What ``distill_collate`` returns, and ``tokens`` ``(N, L)`` int64.
+        What ``distill_collate`` returns, and of the sentences ``tokens`` ``(N, L)`` int64 and, from the teacher's
+        cache, ``teacher_texts`` ``(N, D)`` and ``text_teacher``.
     """
     batch = distill_collate(samples)
-    if "tokens" in samples[0]:
-        batch["tokens"] = torch.cat([sample["tokens"] for sample in samples])
+    for key in ("tokens", "teacher_texts"):
+        if key in samples[0]:
+            batch[key] = torch.cat([sample[key] for sample in samples])
+    if "text_teacher" in samples[0]:
+        batch["text_teacher"] = samples[0]["text_teacher"]
     return batch

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from runs import ROOT, log_lines, trained, weights, write_images
+import torch
+from runs import ROOT, log_lines, tool, trained, weights, write_images
 
 from proteus.apis import check, load_config
 
-CONFIGS = sorted((ROOT / "projects/dime_fm/configs").glob("vit-*.py"))
+CONFIGS = sorted(path for path in (ROOT / "projects/dime_fm/configs").glob("*.py") if path.stem != "recipe")
 CONFIG = """
 _base_ = "{recipe}"
 
@@ -95,3 +99,63 @@ def test_train_resume_and_test(tmp_path: Path) -> None:
     told = trained("test.py", config, last, "--work-dir", tmp_path / "test")
     assert re.search(r"accuracy/student: \d+\.\d+ +accuracy/teacher: \d+\.\d+", told)
     assert (tmp_path / "run/student.safetensors").is_file()
+
+
+CACHED = """
+_base_ = "{base}"
+
+sentences = dict(type="SentenceSet", list_file="{folder}/sentences.txt", context_length=16, held_out=4)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type="UnpairedFixedViews",
+        views=2,
+        cache="{folder}/cache/images",
+        sentences_per_image=2,
+        sentences=dict(split="train", cache="{folder}/cache/sentences", **sentences),
+        dataset=dict(type="ImageFolder", data_root="{folder}/images", pipeline=_base_.train_pipeline),
+    ),
+)
+val_dataloader = dict(dataset=dict(sentences=dict(cache="{folder}/cache/sentences")))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type="SGD", lr=0.1, weight_decay=0.0))
+"""
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "projects.dime_fm.train", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_one_command_fills_the_caches_and_trains_as_the_running_teacher_does(tmp_path: Path) -> None:
+    cached = tmp_path / "cached.py"
+    cached.write_text(CACHED.format(base=write(tmp_path), folder=tmp_path))
+    done = command(cached, "--work-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "the teacher's embeddings of them are read from" in done.stdout + done.stderr
+    assert "training does not run the teacher" in done.stdout + done.stderr
+    assert (tmp_path / "run/table.md").is_file()
+
+    keys = (
+        "train_dataloader.dataset.cache",
+        *(f"{part}_dataloader.dataset.sentences.cache" for part in ("train", "val")),
+    )
+    trained("train.py", cached, "--work-dir", tmp_path / "running", "--cfg-options", *(f"{key}=None" for key in keys))
+    running = weights(tmp_path / "running/iter_4.pth")
+    for name, value in weights(tmp_path / "run/iter_4.pth").items():
+        torch.testing.assert_close(value, running[name], atol=1e-5, rtol=1e-4)
+
+    refused = command(cached, "--work-dir", tmp_path / "other", "--cfg-options", "model.teacher.seed=1")
+    assert refused.returncode == 2
+    assert "holds a cache of something else" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    # The tool does not fill caches, and refuses what is another teacher's all the same.
+    done = tool("train.py", cached, "--work-dir", tmp_path / "other", "--cfg-options", "model.teacher.seed=1")
+    assert done.returncode == 2
+    assert "teacher.weights: the cache was built with" in done.stderr

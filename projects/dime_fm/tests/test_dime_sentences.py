@@ -10,7 +10,7 @@ import torch
 from runs import write_images
 
 from projects.dime_fm.sentences import SentenceSet
-from projects.dime_fm.unpaired import UnpairedSet, unpaired_collate
+from projects.dime_fm.unpaired import UnpairedSet, drawn, unpaired_collate
 from proteus.datasets import SampleKey
 from proteus.structures import DataError
 
@@ -88,7 +88,7 @@ def test_samples_depend_on_their_key_alone(tmp_path: Path) -> None:
     assert torch.equal(first["image"], again["image"])
     assert torch.equal(first["image"], found.dataset[key]["image"])
     draws = [
-        found.drawn(SampleKey(*key[:3])._replace(**change))
+        drawn(SampleKey(*key[:3])._replace(**change), found.sentences, 3)
         for change in ({}, {"seed": 8}, {"epoch": 3}, {"image": 5}, {"view": 1})
     ]  # type: ignore[arg-type]
     assert len({tuple(draw) for draw in draws}) == 5
@@ -99,7 +99,7 @@ def test_every_image_meets_every_sentence_equally_often(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 4)
     found = unpaired(folder, write(tmp_path / "s.txt", "\n".join(f"sentence {i}" for i in range(4))))
     for image in range(4):
-        counts = Counter(found.drawn(SampleKey(0, epoch, image))[0] for epoch in range(2000))
+        counts = Counter(drawn(SampleKey(0, epoch, image), found.sentences, 1)[0] for epoch in range(2000))
         # 500 each; a standard deviation is 19.
         assert all(abs(counts[sentence] - 500) < 5 * 19.4 for sentence in range(4)), (image, counts)
 

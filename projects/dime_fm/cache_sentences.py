@@ -1,0 +1,143 @@
+#!/usr/bin/env python
+"""Run a config's teacher once over its sentences and keep the embeddings on disk; call it again to go on.
+
+    python -m projects.dime_fm.cache_sentences CONFIG [--cfg-options sentences.cache=DIR]
+
+Written is one cache for each folder that a data loader's ``sentences.cache`` names.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from tqdm import tqdm
+
+from projects.dime_fm.sentence_cache import SentenceIndex, is_whole, read_index, write_index, write_texts
+from projects.dime_fm.sentences import SentenceSet
+from proteus.apis import ConfigError, load_config
+from proteus.apis.checks import check_files
+from proteus.apis.cli import as_config_error, run
+from proteus.datasets.teacher_cache import StaleCacheError, alone, differences
+from proteus.registry import DATASETS, MODELS
+
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+_FILE_BYTES = 256e6
+
+
+def wanted(cfg: Config) -> dict[str, dict[str, Any]]:
+    """The folders that a config's loaders read embeddings of sentences from, and of which sentences."""
+    found = {}
+    for loader in LOADERS:
+        for config in _sentences((cfg.get(loader) or {}).get("dataset") or {}):
+            if config.get("cache"):
+                found[str(config["cache"])] = {**config, "cache": None, "split": "all"}
+    return found
+
+
+def build(cfg: Config, device: str | None = None, batch_size: int = 256) -> list[Path]:
+    """Write what is missing of the caches that a config reads.
+
+    Each file is there as a whole or not at all, so that an interrupted build loses at most the file under way.
+
+    Args:
+        cfg: The config.
+        device: Where the text tower runs; by default a GPU if there is one.
+        batch_size: Sentences encoded at once.
+
+    Returns:
+        The caches' folders.
+
+    Raises:
+        ConfigError: The config reads no cache, or a part of it is wrong.
+        StaleCacheError: A folder holds a cache of something else.
+    """
+    caches = wanted(cfg)
+    if not caches:
+        text = "no data loader's sentences have a 'cache': write sentences=dict(..., cache='work_dirs/cache/NAME')"
+        raise ConfigError([text], str(cfg.filename))
+    check_files(cfg, ("model", "train_dataloader"))
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    with as_config_error(str(cfg.filename)):
+        teacher = MODELS.build(cfg.model.teacher)
+        sets = {folder: DATASETS.build(config) for folder, config in caches.items()}
+    teacher.to_device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    for name, sentences in sets.items():
+        folder = Path(name).expanduser()
+        # Numbers of rows that are multiples of the batch, so that no file's end cuts one.
+        rows = max(int(_FILE_BYTES / 4 / teacher.embed_dim) // batch_size, 1) * batch_size
+        index = SentenceIndex(teacher.text_identity(), sentences.identity(), len(sentences), teacher.embed_dim, rows)
+        with alone(folder):
+            _write(folder, _continued(folder, index), sentences, teacher, batch_size)
+    return [Path(folder) for folder in caches]
+
+
+def _continued(folder: Path, index: SentenceIndex) -> SentenceIndex:
+    there = read_index(folder)
+    if there is None:
+        return index
+    different = [
+        *differences(there.teacher, index.teacher, "teacher"),
+        *differences(there.sentences, index.sentences, "sentences"),
+    ]
+    if different:
+        text = [f"{folder} holds a cache of something else:", *different, "name another folder, or remove this one"]
+        raise StaleCacheError("\n  ".join(text))
+    return there
+
+
+def _write(folder: Path, index: SentenceIndex, sentences: SentenceSet, teacher: Any, batch_size: int) -> None:
+    missing = {name: rows for name, rows in index.files() if not is_whole(folder, index, name)}
+    index.complete = not missing
+    write_index(folder, index)
+    device = teacher.encoder.logit_scale.device
+    with tqdm(
+        total=sum(map(len, missing.values())),
+        desc=f"sentences, {folder.name}",
+        unit="sentence",
+        # A bar that is not looked at on a terminal would fill a log.
+        mininterval=0.5 if sys.stderr.isatty() else 30.0,
+    ) as bar:
+        for name, rows in missing.items():
+            parts = []
+            for start in range(rows.start, rows.stop, batch_size):
+                tokens = sentences.tokens(range(start, min(start + batch_size, rows.stop)))
+                parts.append(teacher.encode_texts(tokens.to(device)).cpu())
+                bar.update(len(tokens))
+            write_texts(folder, name, torch.cat(parts).numpy())
+    index.complete = True
+    write_index(folder, index)
+
+
+def _sentences(dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if isinstance(dataset.get("sentences"), Mapping):
+        yield dict(dataset["sentences"])
+    if isinstance(dataset.get("dataset"), Mapping):
+        yield from _sentences(dataset["dataset"])
+
+
+def parse_args() -> Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config file, such as projects/dime_fm/configs/vit-b32_clip-l14.py")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override config keys")
+    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="sentences at once (default: 256)")
+    return parser.parse_args()
+
+
+def main(args: Namespace) -> int:
+    """Build."""
+    for folder in build(load_config(args.config, args.cfg_options), args.device, args.batch_size):
+        print(f"the teacher's embeddings of the sentences are in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, parse_args())

@@ -1,0 +1,53 @@
+"""ImageNet-V2, whose folders are called by the classes' numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from proteus.datasets import ImageFolder
+from proteus.datasets.image_list import ImageList
+from proteus.registry import DATASETS
+from proteus.structures import DataError
+
+_CLASSES = 1000
+
+
+@DATASETS.register_module()
+class ImageNetV2(ImageFolder):
+    """ImageNet-V2 as its archives unpack: ``imagenetv2-.../0/IMAGE.jpeg`` to ``.../999/IMAGE.jpeg``.
+
+    Sorted by name, folder 10 would come before folder 2; here a folder's name is its class's number.
+
+    Args:
+        all_classes: All 1,000 folders must be there.
+        **folder: As for :class:`~proteus.datasets.ImageFolder`.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+        DataError: A folder's name is no class's number, or a class is missing.
+    """
+
+    def __init__(self, all_classes: bool = True, **folder: Any) -> None:
+        self.all_classes = all_classes
+        super().__init__(**folder)
+
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
+        """List the images, sorted by path, with their labels."""
+        images = super().load_data_list()
+        assert isinstance(images, ImageList)
+        root = Path(self.data_root).expanduser()
+        folders = [name.partition("/")[0] for name in images.names()]
+        there = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
+        wrong = sorted(name for name in {*there, *folders} if not (name.isascii() and name.isdigit()))
+        wrong += [name for name in there if name.isdigit() and int(name) >= _CLASSES]
+        if wrong:
+            raise DataError(f"{root}: {wrong[0]!r} is no class's number; ImageNet-V2 has folders 0 to {_CLASSES - 1}")
+        missing = sorted(set(range(_CLASSES)) - {int(name) for name in folders})
+        if missing and self.all_classes:
+            raise DataError(
+                f"{root} has no image of class {missing[0]} and {len(missing) - 1} more: unpack ImageNet-V2 again"
+            )
+        return images.labelled([int(name) for name in folders])

@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Compute what a config reads of its teacher from disk, where it is not there yet, and train the config.
+
+    python -m projects.dime_fm.train projects/dime_fm/configs/mobilenetv4_random-clip_packaged.py
+
+On several GPUs the three steps are separate: tools/cache_teacher.py, projects.dime_fm.cache_sentences, tools/train.py.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+
+from mmengine.config import Config
+
+from projects.dime_fm import cache_sentences
+from proteus.apis import ConfigError, load_config, set_work_dir, train
+from proteus.apis.cache_teacher import build, describe, prepare
+from proteus.apis.cli import add_config_arguments, run
+
+
+def parse_args() -> Namespace:
+    """Read the command line."""
+    return add_config_arguments(
+        ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    ).parse_args()
+
+
+def fill_caches(cfg: Config) -> None:
+    """Compute the teacher's embeddings of sentences and of fixed views that a config reads and that are missing."""
+    if cache_sentences.wanted(cfg):
+        cache_sentences.build(cfg)
+    dataset = cfg.train_dataloader.dataset
+    if str(dataset.type).endswith("FixedViews") and dataset.get("cache"):
+        job = prepare(cfg)
+        if job.missing():
+            print(describe(job), flush=True)
+        build(job)
+
+
+def main(args: Namespace) -> int:
+    """Fill the caches, and train."""
+    if args.launcher != "none":
+        raise ConfigError(["is for tools/train.py; build the caches first, as --help says"], "--launcher")
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args.work_dir)
+    fill_caches(cfg)
+    train(cfg)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, parse_args())

@@ -1,0 +1,170 @@
+#!/usr/bin/env python
+"""Zero-shot classification by student or teacher: many labelled sets and ImageNet's variants; one table each.
+
+python -m projects.dime_fm.zero_shot --config CONFIG --checkpoint work_dirs/NAME/iter_781200.pth --data-root data
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+
+from projects.dime_fm.zero_shot_protocols import TextBench
+from proteus.apis import ConfigError, load_config
+from proteus.apis.checks import check_files
+from proteus.apis.cli import as_config_error, run
+from proteus.apis.evaluate import lines
+from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.evaluation.protocols import Outcome
+from proteus.evaluation.report import table
+from proteus.registry import MODELS, PROTOCOLS
+
+CONFIGS = Path(__file__).with_name("configs") / "zero_shot"
+NAMES = ("sets", "robustness")
+
+
+def load_model(cfg: Config, checkpoint: str | None, device: str | None = None) -> Any:
+    """Build a config's model with a training checkpoint's weights, in eval mode.
+
+    Raises:
+        ConfigError: A part of the config is wrong, or it has no unpaired distiller.
+        CheckpointError: The checkpoint cannot be read, or is another model's.
+    """
+    check_files(cfg, ("model",))
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    if str(cfg.model.type).rpartition(".")[2] != "UnpairedDistiller":
+        raise ConfigError([f"model.type={cfg.model.type!r}: a model with sentences is needed"], str(cfg.filename))
+    with as_config_error(str(cfg.filename)):
+        model = MODELS.build(cfg.model)
+    if checkpoint is not None:
+        load_strictly(model, read_state_dict(checkpoint), checkpoint)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+
+def of_folders(folders: list[str]) -> dict[str, dict[str, Any]]:
+    """Sets of one's own: ``DIR/test/CLASS/IMAGE`` beside ``DIR/train``, or ``DIR/CLASS/IMAGE``.
+
+    Raises:
+        FileNotFoundError: A folder is not there.
+        ConfigError: Two have one name.
+    """
+    sets: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        path = Path(folder).resolve()
+        if not path.is_dir():
+            raise FileNotFoundError(f"--folders {folder}: no such folder")
+        if path.name in sets:
+            raise ConfigError([f"two of these folders have one name, which is a set's: {path.name}"], "--folders")
+        kind = "ClassFolders" if (path / "train").is_dir() and (path / "test").is_dir() else "LabelledFolder"
+        sets[path.name] = {"type": kind, "data_root": str(path)}
+    return sets
+
+
+def write(out: Path, about: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Path:
+    """Write ``zero_shot.json`` and ``zero_shot.md``; returns the latter."""
+    out.mkdir(parents=True, exist_ok=True)
+    found = {name: outcome.as_dict() for name, outcome in outcomes.items()}
+    (out / "zero_shot.json").write_text(json.dumps({**about, "protocols": found}, indent=1) + "\n", encoding="utf-8")
+    text = [f"# Zero-shot: {about['config']}", "", f"Student: {about['checkpoint'] or 'not judged'}", ""]
+    for name, outcome in outcomes.items():
+        text += [f"## {outcome.title} ({outcome.unit})", "", *(table(name, outcome, []) if outcome.rows else []), ""]
+        text += [f"- failed: {title}: {' '.join(why.split())}" for title, why in outcome.failed.items()]
+        text += [f"- not on disk: {title}: {where}" for title, where in outcome.missing.items()]
+        text += [""]
+    (out / "zero_shot.md").write_text("\n".join(text), encoding="utf-8")
+    return out / "zero_shot.md"
+
+
+def parse_args() -> Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="the config that the student was trained with")
+    parser.add_argument("--checkpoint", help="its training checkpoint, iter_781200.pth; file.pth#ema for an average")
+    parser.add_argument("--data-root", default="data", type=Path, help="folder of the data sets (default: data)")
+    parser.add_argument(
+        "--protocols",
+        nargs="+",
+        default=list(NAMES),
+        help=f"{', '.join(NAMES)}, or config files (default: both)",
+    )
+    parser.add_argument("--sets", nargs="+", default=[], metavar="NAME", help="judge these sets only, by their names")
+    parser.add_argument(
+        "--folders", nargs="+", default=[], metavar="DIR", help="judge these folders (DIR/test/CLASS, or DIR/CLASS)"
+    )
+    parser.add_argument("--names", type=Path, metavar="DIR", help="folder of SET.txt with classes' names, one a line")
+    parser.add_argument("--of", nargs="+", choices=["student", "teacher"], default=["student"])
+    parser.add_argument("--out", type=Path, help="folder of the table (default: work_dirs/zero_shot/<config>)")
+    parser.add_argument("--batch-size", type=int, default=64, help="images encoded at once (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: %(default)s)")
+    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override keys of --config"
+    )
+    return parser.parse_args()
+
+
+def main(args: Namespace) -> int:
+    """Judge, and write the tables; returns 1 where a set failed."""
+    if "student" in args.of and args.checkpoint is None:
+        raise ConfigError(["is missing: name the student's checkpoint, or write --of teacher"], "--checkpoint")
+    if not args.data_root.is_dir() and not args.folders:
+        raise FileNotFoundError(f"--data-root {args.data_root}: no such folder")
+    cfg = load_config(args.config, args.cfg_options)
+    if "val_pipeline" not in cfg:
+        raise ConfigError(["has no 'val_pipeline', by which images are read here: name one"], args.config)
+    protocols = {name: _protocol(name) for name in (["sets"] if args.folders else args.protocols)}
+    if args.folders:
+        protocols["sets"].protocol.sets = of_folders(args.folders)
+    _check_names(args.sets, protocols)
+    model = load_model(cfg, args.checkpoint, args.device)
+    outcomes = {}
+    for name, protocol in protocols.items():
+        bench = TextBench(
+            model,
+            args.of,
+            cfg.val_pipeline,
+            args.data_root.resolve(),
+            Path(protocol.filename).parent,
+            args.sets,
+            args.names,
+            args.batch_size,
+            args.workers,
+        )
+        outcomes[name] = PROTOCOLS.build(protocol.protocol).run(bench)
+        print("\n".join([f"\n== {outcomes[name].title}", *lines(outcomes[name])]), flush=True)
+    out = args.out or Path("work_dirs/zero_shot") / Path(args.config).stem
+    about = {"config": args.config, "checkpoint": args.checkpoint, "of": args.of}
+    print(f"\n{write(out, about, outcomes)}, zero_shot.json")
+    return 1 if any(outcome.failed for outcome in outcomes.values()) else 0
+
+
+def _protocol(name: str) -> Config:
+    if name not in NAMES and not name.endswith(".py"):
+        raise ConfigError([f"{name!r} is none: write some of {', '.join(NAMES)}, or a config file"], "--protocols")
+    cfg = load_config(CONFIGS / f"{name}.py" if name in NAMES else name)
+    if "protocol" not in cfg:
+        raise ConfigError(["has no key 'protocol': it is no way of judging a model"], name)
+    return cfg
+
+
+def _check_names(names: list[str], protocols: Mapping[str, Config]) -> None:
+    known = {
+        name: None
+        for protocol in protocols.values()
+        for key in ("sets", "tests")
+        for name in protocol.protocol.get(key) or {}
+    }
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError([f"{unknown[0]!r} is none of the sets: {', '.join(known)}"], "--sets")
+
+
+if __name__ == "__main__":
+    run(main, parse_args())
