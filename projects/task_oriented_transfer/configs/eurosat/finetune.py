@@ -1,18 +1,8 @@
-# Steps (c) and (e), and training from scratch: FastViT on the few labels, from random weights.
-_base_ = ["../_base_/few_labels.py", "../_base_/target_test.py", "../_base_/schedule.py", "../_base_/runtime.py"]
+# From scratch; the other finetune_*.py start elsewhere.
+_base_ = ["../_base_/finetune.py", "./task.py"]
 
-model = dict(
-    type="Distiller",
-    data_preprocessor=dict(type="DistillDataPreprocessor"),
-    teacher=dict(type="NoTeacher"),
-    student=dict(type="TimmBackbone", arch="fastvit_s12", img_size=224),
-    objectives=dict(task=dict(type="LabelObjective", num_classes=10)),
-)
-# 250 epochs of 100 images.
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-2, by_epoch=False, begin=0, end=25),
-    dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=False, begin=25, end=500),
-]
-auto_scale_lr = dict(base_batch_size=50)
-train_cfg = dict(max_iters=500, val_interval=500)
-default_hooks = dict(checkpoint=dict(interval=500))
+model = dict(objectives=dict(task=dict(num_classes=_base_.num_classes)))
+train_dataloader = dict(dataset=_base_.labelled)
+val_dataloader = dict(dataset=_base_.test)
+test_dataloader = val_dataloader
+work_dir = f"work_dirs/{_base_.target}/finetune"

@@ -1,24 +1,15 @@
-# Step (b): FastViT learns what the adapted DINOv2-B says of unlabelled images about the target's classes.
-_base_ = [
-    "../_base_/transfer_set.py",
-    "../_base_/target_test.py",
-    "../_base_/schedule.py",
-    "../_base_/runtime.py",
-]
+# Step (b): distil what the adapted teacher says of unlabelled images.
+_base_ = ["../_base_/task_oriented.py", "./task.py"]
 
+# What `adapt` wrote, or a checkpoint of teacher_finetune.py; one file holds backbone and head.
+taught = f"work_dirs/{_base_.target}/adapted.pth"
 model = dict(
-    type="Distiller",
-    data_preprocessor=dict(type="DistillDataPreprocessor"),
     teacher=dict(
-        type="Teacher",
-        # What `adapt` wrote, or a checkpoint of teacher_finetune.py; one file holds both.
-        backbone=dict(type="ViT", arch="base", patch_size=14, img_size=224, checkpoint="work_dirs/eurosat/adapted.pth"),
-        classifier=dict(type="TaskClassifier", num_classes=10, checkpoint="work_dirs/eurosat/adapted.pth"),
+        backbone=dict(checkpoint=taught),
+        classifier=dict(num_classes=_base_.num_classes, checkpoint=taught),
     ),
-    # Or arch="mobilenetv4_conv_medium", "resnet50", any CNN of timm's; type="ViT" for a ViT of ours.
-    student=dict(type="TimmBackbone", arch="fastvit_s12", img_size=224),
-    # Called task in every config, so that finetune_task-oriented.py goes on with the head as well.
-    objectives=dict(
-        task=dict(type="LogitsObjective", num_classes=10, loss=dict(type="SoftLogitsLoss", temperature=1.0))
-    ),
+    objectives=dict(task=dict(num_classes=_base_.num_classes)),
 )
+val_dataloader = dict(dataset=_base_.test)
+test_dataloader = val_dataloader
+work_dir = f"work_dirs/{_base_.target}/task_oriented"

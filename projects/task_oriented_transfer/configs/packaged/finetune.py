@@ -1,18 +1,21 @@
 # Steps (c) and (e), and training from scratch, on packaged data.
-_base_ = ["../eurosat/finetune.py", "./small_views.py"]
+_base_ = ["../_base_/finetune.py", "./task.py"]
 
-model = dict(student=dict(arch="mobilenetv4_conv_small_050", img_size=56, checkpoint=None))
+model = dict(
+    student=dict(arch="mobilenetv4_conv_small_050", img_size=56, checkpoint=None),
+    objectives=dict(task=dict(num_classes=10)),
+)
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     pin_memory=False,
-    dataset=dict(data_root="data/fashion-mnist/train", pipeline=_base_.train_pipeline),
+    dataset=dict(**_base_.labelled, pipeline=_base_.train_pipeline),
 )
 val_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     pin_memory=False,
-    dataset=dict(data_root="data/fashion-mnist/test", pipeline=_base_.val_pipeline),
+    dataset=dict(**_base_.test, pipeline=_base_.val_pipeline),
 )
 test_dataloader = val_dataloader
 param_scheduler = [

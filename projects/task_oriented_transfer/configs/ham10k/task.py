@@ -1,0 +1,5 @@
+# HAM10000 as its archives unpack. It has no split: a fifth of the lesions, by their ids alone, is for the test.
+target = "ham10k"
+num_classes = 7
+test = dict(type="HAM10000", data_root="data/ham10000", split="test")
+labelled = dict(test, split="trainval", images_per_class=10, subset_seed=0)
