@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from projects.task_oriented_transfer import adapt
 from projects.task_oriented_transfer.arguments import backbone_of, labelled_images, reading
+from projects.task_oriented_transfer.comparison import claim, once, table_of
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.gallery import share_of, without, write_both
 from proteus.apis import load_config, set_work_dir, train
@@ -78,38 +78,11 @@ def main(args: Namespace) -> int:
         claim(args.out / "gallery", {"gallery": str(args.gallery), "per_query": args.per_query})
     comparison = Comparison(args)
     results = [comparison.run(seed) for seed in range(args.seeds)]
-    table = table_of(results)
+    table = table_of("top-1 accuracy, %", ROWS, results)
     (args.out / "table.txt").write_text(table + "\n", encoding="utf-8")
     print(f"\n{args.data}, {args.labels_per_class} labels per class, {args.iterations} iterations of distillation")
     print(table)
     return 0
-
-
-def claim(out: Path, comparison: dict[str, Any]) -> None:
-    """Note what a folder compares.
-
-    Raises:
-        DataError: It compares something else, the results of which would be mixed with these.
-    """
-    note = out / "comparison.json"
-    if note.is_file():
-        other = json.loads(note.read_text(encoding="utf-8"))
-        if other != comparison:
-            raise DataError(
-                f"--out {out} holds the comparison {other}, and this one is {comparison}: give another folder"
-            )
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(comparison), encoding="utf-8")
-
-
-def table_of(results: Sequence[Mapping[str, float]]) -> str:
-    """Lay out the accuracies of all seeds: mean, standard deviation over seeds, and each."""
-    lines = [f"{'top-1 accuracy, %':40}{'mean':>8}{'std':>8}   seeds"]
-    for key, title in ((key, title) for key, title in ROWS.items() if key in results[0]):
-        values = [result[key] for result in results]
-        spread = f"{stdev(values):8.2f}" if len(values) > 1 else f"{'-':>8}"
-        lines.append(f"{title:40}{mean(values):8.2f}{spread}   {' '.join(f'{value:.1f}' for value in values)}")
-    return "\n".join(lines)
 
 
 class Comparison:
@@ -222,19 +195,15 @@ class Comparison:
 
     def _trained(self, config: str, work_dir: Path, options: dict[str, Any]) -> dict[str, float]:
         """Train a config, unless that has been done with these options; returns its last validation."""
-        kept = work_dir / "result.json"
-        if kept.is_file():
-            result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-            if result["options"] == options:
-                return dict(result["metrics"])
-        cfg = load_config(CONFIGS / self.configs / f"{config}.py", options)
-        set_work_dir(cfg, str(work_dir))
-        runner = train(cfg)
-        scalars = runner.message_hub.log_scalars
-        names = [name for name in scalars if name.startswith("val/accuracy/")]
-        metrics = {name.removeprefix("val/"): float(scalars[name].current()) for name in names}
-        kept.write_text(json.dumps({"options": options, "metrics": metrics}, indent=2), encoding="utf-8")
-        return metrics
+
+        def metrics() -> dict[str, float]:
+            cfg = load_config(CONFIGS / self.configs / f"{config}.py", options)
+            set_work_dir(cfg, str(work_dir))
+            scalars = train(cfg).message_hub.log_scalars
+            names = [name for name in scalars if name.startswith("val/accuracy/")]
+            return {name.removeprefix("val/"): float(scalars[name].current()) for name in names}
+
+        return once(work_dir, options, metrics)
 
 
 def _schedule(iterations: int, warm_up: int) -> dict[str, Any]:

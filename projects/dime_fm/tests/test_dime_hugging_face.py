@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 
 from projects.dime_fm.dual_encoder import DualEncoder
 from projects.dime_fm.open_clip_parts import tokenizer
 from proteus.checkpoints import CheckpointError
-
-transformers = pytest.importorskip("transformers")
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])

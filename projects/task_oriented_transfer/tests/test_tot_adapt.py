@@ -10,7 +10,6 @@ from proteus.models import Distiller
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
 
-pytest.importorskip("sklearn")
 STUDENT = {"type": "TimmBackbone", "arch": "resnet10t", "img_size": 32}
 
 

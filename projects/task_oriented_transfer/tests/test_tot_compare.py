@@ -6,6 +6,7 @@ from PIL import Image
 
 from projects.task_oriented_transfer import compare
 from projects.task_oriented_transfer.arguments import labelled_images
+from projects.task_oriented_transfer.comparison import claim, table_of
 from projects.task_oriented_transfer.embedding import Embedded, Item, embed
 from projects.task_oriented_transfer.gallery import share_of, without, write_both
 from proteus.apis import load_config
@@ -44,19 +45,24 @@ def test_the_packaged_comparison_gives_all_students_the_same_images_and_steps():
 def test_the_table_has_mean_and_spread_of_the_seeds():
     results = [{key: value for key in compare.ROWS if "own" not in key} for value in (50.0, 60.0, 70.0)]
 
-    lines = compare.table_of(results).splitlines()
+    lines = table_of("top-1 accuracy, %", compare.ROWS, results).splitlines()
 
     assert len(lines) == 1 + len(results[0])
     assert lines[1].split()[-5:] == ["60.00", "10.00", "50.0", "60.0", "70.0"]
-    assert compare.table_of(results[:1]).splitlines()[1].split()[-3:] == ["50.00", "-", "50.0"]
+    one = table_of("top-1 accuracy, %", compare.ROWS, results[:1])
+    assert one.splitlines()[1].split()[-3:] == [
+        "50.00",
+        "-",
+        "50.0",
+    ]
 
 
 def test_a_folder_of_another_comparison_is_refused(tmp_path):
-    compare.claim(tmp_path / "out", {"labels": 10})
-    compare.claim(tmp_path / "out", {"labels": 10})
+    claim(tmp_path / "out", {"labels": 10})
+    claim(tmp_path / "out", {"labels": 10})
 
     with pytest.raises(DataError, match=r"holds the comparison \{'labels': 10\}.*give another folder"):
-        compare.claim(tmp_path / "out", {"labels": 5})
+        claim(tmp_path / "out", {"labels": 5})
 
 
 def grey(folder, of_each, seed):
@@ -69,7 +75,6 @@ def grey(folder, of_each, seed):
 
 
 def test_neither_the_labels_nor_the_test_are_drawn_whatever_links_lead_to_them(tmp_path):
-    pytest.importorskip("faiss")
     for part, seed in (("train", 0), ("test", 1)):
         grey(tmp_path / f"sets/grey/{part}", 6, seed)
     grey(tmp_path / "sets/other", 4, 2)
@@ -100,7 +105,6 @@ def test_neither_the_labels_nor_the_test_are_drawn_whatever_links_lead_to_them(t
 
 
 def test_a_gallery_that_is_retrieved_whole_is_refused(tmp_path):
-    pytest.importorskip("faiss")
     table = Embedded(tmp_path, [Item("a.png"), Item("b.png")], np.float32([[1, 0], [0, 1]]))
 
     with pytest.raises(DataError, match="--gallery has 2 images, and all were retrieved"):
@@ -110,7 +114,6 @@ def test_a_gallery_that_is_retrieved_whole_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [["--gallery", "data", "--per-query", "2"], ["--imagenet"]], ids=lambda more: more[0])
 def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypatch, capsys, more):
-    pytest.importorskip("faiss")
     for part, of_each in (("train", 20), ("test", 4)):
         grey(tmp_path / f"data/{part}", of_each, of_each)
     grey(tmp_path / "data/other", 40, 2)

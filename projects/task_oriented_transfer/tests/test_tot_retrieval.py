@@ -6,8 +6,6 @@ import pytest
 from projects.task_oriented_transfer.retrieval import retrieve, same_class_precision
 from proteus.structures import DataError
 
-pytest.importorskip("faiss")
-
 
 def features(count: int, seed: int, width: int = 8) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)

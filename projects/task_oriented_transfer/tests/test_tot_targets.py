@@ -221,7 +221,6 @@ def test_more_labels_than_there_are_and_classes_without_one_are_refused(data):
 
 
 def test_the_teacher_learns_a_target_from_its_config(data, capsys):
-    pytest.importorskip("sklearn")
     write_ham10000(data / "ham10000")
     config = str(CONFIGS / "ham10k/finetune.py")
     arguments = ["--backbone", "random:resnet10t", "--img-size", "32", "--device", "cpu", "--out", "adapted.pth"]
@@ -239,7 +238,6 @@ def test_the_teacher_learns_a_target_from_its_config(data, capsys):
     ("target", "write", "root"), [("eurosat", write_eurosat, "eurosat/2750"), ("ham10k", write_ham10000, ".")]
 )
 def test_a_target_goes_through_all_steps_by_the_tools(tmp_path, target, write, root):
-    pytest.importorskip("sklearn")
     write(tmp_path)
     taught, distilled, tuned = (tmp_path / name for name in ("adapted.pth", "distilled", "tuned"))
     tests = ("val_dataloader", "test_dataloader")

@@ -13,7 +13,6 @@ from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.models.backbones import locate_backbone
 from proteus.structures import DataError
 
-pytest.importorskip("faiss")
 BACKBONE = "random:resnet10t"
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (20, 40, 230)}
 

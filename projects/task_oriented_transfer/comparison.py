@@ -1,0 +1,51 @@
+"""What comparisons over several seeds share: a folder of one comparison, results that are kept, and the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from proteus.structures import DataError
+
+
+def claim(out: Path, comparison: dict[str, Any]) -> None:
+    """Note what a folder compares.
+
+    Raises:
+        DataError: It compares something else, the results of which would be mixed with these.
+    """
+    note = out / "comparison.json"
+    if note.is_file():
+        other = json.loads(note.read_text(encoding="utf-8"))
+        if other != comparison:
+            raise DataError(
+                f"--out {out} holds the comparison {other}, and this one is {comparison}: give another folder"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(comparison), encoding="utf-8")
+
+
+def once(work_dir: Path, options: dict[str, Any], run: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The metrics of a run, which is made unless ``result.json`` in its folder has those of the same options."""
+    kept = work_dir / "result.json"
+    if kept.is_file():
+        result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        if result["options"] == options:
+            return dict(result["metrics"])
+    metrics = run()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps({"options": options, "metrics": metrics}, indent=2), encoding="utf-8")
+    return metrics
+
+
+def table_of(figure: str, rows: Mapping[str, str], results: Sequence[Mapping[str, float]]) -> str:
+    """Lay out a figure of all seeds: mean, standard deviation over seeds, and each; a row that no seed has is left."""
+    lines = [f"{figure:40}{'mean':>8}{'std':>8}   seeds"]
+    for key, title in ((key, title) for key, title in rows.items() if key in results[0]):
+        values = [result[key] for result in results]
+        spread = f"{stdev(values):8.2f}" if len(values) > 1 else f"{'-':>8}"
+        lines.append(f"{title:40}{mean(values):8.2f}{spread}   {' '.join(f'{value:.1f}' for value in values)}")
+    return "\n".join(lines)

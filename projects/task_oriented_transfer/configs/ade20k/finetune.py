@@ -1,0 +1,23 @@
+# Steps (c) and (e), and training from scratch: the student on the few labelled images. 4 processes of 8 images.
+_base_ = [
+    "../../../../configs/_base_/models/segmentor.py",
+    "../../../../configs/_base_/datasets/ade20k_518.py",
+    "../../../../configs/_base_/schedules/ade20k_linear_60k.py",
+    "../../../../configs/_base_/runtime_mmseg.py",
+    "./task.py",
+]
+
+work_dir = "work_dirs/ade20k/scratch"
+model = dict(
+    backbone=dict(_delete_=True, **_base_.student.backbone),
+    neck=_base_.student.get("neck"),
+    decode_head=_base_.student.decode_head,
+)
+train_dataloader = dict(dataset=dict(dataset=dict(indices=_base_.labelled)))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+# Ours: 127 epochs of 1,011 images.
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].end = param_scheduler[1].begin = 400
+param_scheduler[1].end = 4000
+train_cfg = dict(max_iters=4000, val_interval=4000)
+default_hooks = dict(checkpoint=dict(interval=4000))

@@ -1,0 +1,20 @@
+# Steps (c) and (e), and training from scratch, on packaged data.
+_base_ = ["../../../../benchmarks/configs/synthetic_masks_vit-s.py", "./task.py"]
+
+model = dict(
+    data_preprocessor=dict(size=(192, 192), test_cfg=None),
+    backbone=dict(_delete_=True, **_base_.student.backbone),
+    decode_head=dict(_delete_=True, **_base_.student.decode_head),
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[3].scale, train_pipeline[4].crop_size = (256, 192), (192, 192)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (256, 192)
+train_dataloader = dict(dataset=dict(dataset=dict(indices=_base_.labelled, pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))
+test_dataloader = val_dataloader
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].end = 200
+train_cfg = dict(max_iters=200, val_interval=200)
+default_hooks = dict(checkpoint=dict(interval=200))
