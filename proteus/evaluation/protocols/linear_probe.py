@@ -83,7 +83,8 @@ class LinearProbing(SetProtocol):
         train, test = bench.split(config, "trainval"), bench.split(config, "test")
         model = bench.spec.build()
         statistics = {"mean": self.mean or bench.spec.mean, "std": self.std or bench.spec.std}
-        layers = [count for count in cfg.model.layers if count <= getattr(model, "depth", 1)]
+        # Of a backbone with fewer blocks than are asked for, all.
+        layers = sorted({min(count, getattr(model, "depth", 1)) for count in cfg.model.layers})
         cfg.merge_from_dict(
             {
                 "model.backbone": {"_delete_": True, **bench.spec.config_with_weights(bench.out)},

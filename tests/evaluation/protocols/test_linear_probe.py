@@ -13,7 +13,9 @@ from protocol_runs import PIPELINE, SETS, bench, saved, with_several_labels
 from runs import ROOT, weights
 
 from proteus.apis import load_config, train
+from proteus.checkpoints.export import export_backbone
 from proteus.evaluation.protocols import LinearProbing
+from proteus.models import ViT
 
 SMALL = {"model.learning_rates": (1e-3, 0.1), "default_hooks.logger.interval": 1000}
 
@@ -70,9 +72,15 @@ def test_backbone_data_and_statistics_are_put_in(place: Path) -> None:
     assert tuple(other.model.data_preprocessor.std) == (0.1, 0.2, 0.3)
 
 
-def test_a_backbone_without_blocks_is_read_once(place: Path) -> None:
+def test_a_backbone_with_fewer_blocks_is_read_as_far_as_it_goes(place: Path, tmp_path: Path) -> None:
     assert list(planned(place).model.layers) == [1, 4]
     assert list(planned(place, "random:test_resnet").model.layers) == [1]
+    # The feature table keeps the last four blocks, or as many as there are: two.
+    vit = ViT("tiny", img_size=32, patch_size=16, embed_dim=48, depth=2, num_heads=3)
+    arguments = dict(vit.timm_args)
+    about = {"architecture": arguments.pop("model_name"), "arguments": arguments, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    shallow = export_backbone(vit.timm_state(), tmp_path / "shallow.safetensors", about)
+    assert list(planned(place, str(shallow)).model.layers) == [1, 2]
 
 
 @pytest.mark.slow
