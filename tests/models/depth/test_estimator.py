@@ -27,7 +27,7 @@ def test_the_head_reads_blocks_with_their_cls_tokens_before_the_norm() -> None:
     images = torch.randn(1, 3, 28, 28)
     levels = model.features(images)
     vit = model.backbone.vit
-    tokens, _ = model.backbone._embed(images, None)
+    tokens, _ = model.backbone.embed(images)
     for level, block in zip(levels, vit.blocks, strict=True):
         tokens = block(tokens)
         torch.testing.assert_close(level.cls, tokens[:, 0])
