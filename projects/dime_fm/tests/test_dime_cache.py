@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
 from runs import write_images
 
 from projects.dime_fm import cache_sentences
@@ -86,6 +87,7 @@ val_evaluator = dict(type="Accuracy")
 
 
 def write(folder: Path, text: str = "None") -> Config:
+    init_default_scope("proteus")  # as the runner does, for data sets and models that are built without it
     write_images(folder / "images", 10)
     words = ["dog", "cat", "sea", "house", "tree", "road", "boat", "cloud"]
     (folder / "sentences.txt").write_text("\n".join(f"the {a} and the {b}" for a in words for b in words))
