@@ -117,6 +117,7 @@ def _read(path: Path, about: bytes, root: Path) -> np.ndarray | None:
             names, folders, changed = file["names"], split(file["folders"]), file["changed"].tolist()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    # A damaged archive: NotImplementedError is zipfile's, for a compression that it finds and does not know.
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         print_log(f"{path} cannot be read and is made anew ({type(error).__name__}: {error})", "current", 30)
         return None

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from proteus.structures import DataError
 
-# What zipfile raises for content that is not what the archive says, or that it cannot decode.
+# What zipfile raises for content that is not what the archive says, or that it cannot decode: NotImplementedError for a
+# compression that it does not know, RuntimeError for an encrypted member.
 _DAMAGE = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _PIECE = 1 << 20
 

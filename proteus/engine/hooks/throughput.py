@@ -123,6 +123,7 @@ def _count(runner: Runner, batch: Any) -> float | None:
         return None
     try:
         return distillation_flops(config, batch)
+    # NotImplementedError is torch's, for an operator of the model that has no kernel for meta tensors.
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
         runner.logger.warning(f"of_peak is left out of the log: a step of this model cannot be counted ({error})")
         return None

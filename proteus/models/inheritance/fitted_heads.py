@@ -25,31 +25,48 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
         Names of the objectives of which a head was fitted. One that does not end in a linear layer, or maps something
         else than tokens to the teacher's, is left as it is.
     """
-    fitted: list[str] = []
-    fits: list[tuple[bool, str, list[nn.Module], nn.Linear, LeastSquares]] = []
-    for name, objective in distiller.objectives.items():
-        for kind, head in objective.mapped.items():
-            layers = list(head.children())
-            if isinstance(head, nn.Sequential) and isinstance(layers[-1], nn.Linear):
-                last = layers[-1]
-                fitted.append(name)
-                sums = LeastSquares(last.in_features, last.out_features, images.device)
-                fits.append((objective.needs_masks, kind, layers[:-1], last, sums))
+    fits = [
+        _Fit(name, objective.needs_masks, kind, layers[:-1], layers[-1])
+        for name, objective in distiller.objectives.items()
+        for kind, head in objective.mapped.items()
+        if isinstance(head, nn.Sequential) and isinstance((layers := list(head))[-1], nn.Linear)
+    ]
     drawn = torch.Generator().manual_seed(0)
     for batch in images.split(batch_size):
-        student, teacher = distiller.student(batch), distiller.teacher(batch)
-        if any(masked for masked, *_ in fits):
+        clean, teacher = distiller.student(batch), distiller.teacher(batch)
+        for fit in fits:
+            if not fit.masked:
+                fit.add(getattr(clean, fit.kind).flatten(0, -2), getattr(teacher, fit.kind).flatten(0, -2))
+        if any(fit.masked for fit in fits):
             masks = (torch.rand(teacher.patches.shape[:2], generator=drawn) < 0.5).to(images.device)
             hidden = distiller.student(batch, masks).patches[masks]
-        for masked, kind, before, _, fit in fits:
-            tokens = hidden if masked else getattr(student, kind).flatten(0, -2)
-            wanted = teacher.patches[masks] if masked else getattr(teacher, kind).flatten(0, -2)
-            for layer in before:
-                tokens = layer(tokens)
-            fit.add(tokens, wanted)
-    for *_, last, fit in fits:
-        weight, bias = fit.solve()
-        last.weight.copy_(weight)
-        if last.bias is not None:
-            last.bias.copy_(bias)
-    return list(dict.fromkeys(fitted))
+            for fit in fits:
+                if fit.masked:
+                    fit.add(hidden, teacher.patches[masks])
+    for fit in fits:
+        fit.write()
+    return list(dict.fromkeys(fit.objective for fit in fits))
+
+
+class _Fit:
+    """The regression for one head: what comes before its last layer is kept."""
+
+    def __init__(self, objective: str, masked: bool, kind: str, before: list[nn.Module], last: nn.Linear) -> None:
+        self.objective = objective
+        self.masked = masked
+        self.kind = kind
+        self._before = before
+        self._last = last
+        self._sums = LeastSquares(last.in_features, last.out_features, last.weight.device)
+
+    def add(self, student: Tensor, teacher: Tensor) -> None:
+        """Tokens ``(R, Ds)`` and ``(R, Dt)``."""
+        for layer in self._before:
+            student = layer(student)
+        self._sums.add(student, teacher)
+
+    def write(self) -> None:
+        weight, bias = self._sums.solve()
+        self._last.weight.copy_(weight)
+        if self._last.bias is not None:
+            self._last.bias.copy_(bias)

@@ -21,12 +21,15 @@ class LeastSquares:
     """
 
     def __init__(self, inputs: int, outputs: int, device: torch.device) -> None:
+        self._shift: Tensor | None = None
         self._gram = torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64, device=device)
         self._cross = torch.zeros(inputs + 1, outputs, dtype=torch.float64, device=device)
 
     def add(self, inputs: Tensor, outputs: Tensor, weights: Tensor | None = None) -> None:
         """Add rows ``(R, I)`` and ``(R, O)``, each counting as much as its weight ``(R,)``, or once."""
-        rows = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+        if self._shift is None:  # sums of squares far from zero would lose the variance in rounding
+            self._shift = inputs.mean(0)
+        rows = torch.cat([inputs - self._shift, inputs.new_ones(len(inputs), 1)], dim=1)
         weighted = rows if weights is None else rows * weights[:, None]
         self._gram += (weighted.T @ rows).double()
         self._cross += (weighted.T @ outputs).double()
@@ -39,6 +42,8 @@ class LeastSquares:
         weight = torch.linalg.solve(gram[chosen][:, chosen], cross[chosen])
         total = self._gram[-1, -1]
         bias = (self._cross[-1] - self._gram[-1, chosen] @ weight) / total
+        if self._shift is not None:
+            bias = bias - self._shift[chosen].double() @ weight
         return weight.T.float().contiguous(), bias.float()
 
     def variances(self) -> Tensor:

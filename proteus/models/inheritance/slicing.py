@@ -223,15 +223,12 @@ def _slice_mlp(
 
 def _reader(layer: nn.Linear, norm: nn.LayerNorm, slices: list[_Streams], basis: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias of a layer that reads the teacher's normalised stream, to read the student's instead."""
-    # Each is divided by its own deviation, which the student's coordinates have less of, in fewer entries.
-    ours, theirs = (torch.cat([s.std(-1).flatten() for s in streams]).mean() for streams in _both(slices))
+    # Each LayerNorm divides by its own stream's deviation; the student's has less of it, in fewer entries.
+    ours = torch.cat([each.student.std(-1).flatten() for each in slices]).mean()
+    theirs = torch.cat([each.teacher.std(-1).flatten() for each in slices]).mean()
     weight = ours / theirs * (layer.weight * norm.weight) @ basis.T
     bias = layer.weight @ norm.bias
     return weight, bias if layer.bias is None else bias + layer.bias
-
-
-def _both(slices: list[_Streams]) -> tuple[list[Tensor], list[Tensor]]:
-    return [each.student for each in slices], [each.teacher for each in slices]
 
 
 def _add(fit: LeastSquares, inputs: Tensor, outputs: Tensor, prefix: int) -> None:
