@@ -16,6 +16,9 @@ from proteus.models import Distiller, SeveralStudents
 from proteus.models.inheritance import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
 
+# Not one that runs are given: the views that training begins with are then new to the student.
+_SEED = 2**31
+
 
 @HOOKS.register_module()
 class SlicedStartHook(Hook):
@@ -29,7 +32,8 @@ class SlicedStartHook(Hook):
     This is not the paper's recipe, whose students begin at random.
 
     Args:
-        views: Views to fit on, of images at even distances in the proxy set; of a smaller set, several of each image.
+        views: Views to fit the student on, of images at even distances in the proxy set; of a smaller set, several of
+            each image. The heads are fitted on as many others, on which the student is not better than it will be.
         batch_size: Views that are encoded at a time.
 
     Raises:
@@ -74,8 +78,9 @@ class SlicedStartHook(Hook):
         if not isinstance(loader.dataset, ProxySet):
             raise ValueError(f"a sliced start reads a proxy set; the training set is {type(loader.dataset).__name__}")
         size = len(loader.dataset)
-        chosen = [divmod(max(size // self.views, 1) * k, size) for k in range(self.views)]
-        samples = [loader.dataset[SampleKey(0, epoch, image)] for epoch, image in chosen]
+        step = max(size // self.views, 1)
+        positions = [step * k + (step // 2 if k >= self.views else 0) for k in range(2 * self.views)]
+        samples = [loader.dataset[SampleKey(_SEED, *divmod(position, size))] for position in positions]
         images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["images"]
         return images
 
@@ -83,12 +88,12 @@ class SlicedStartHook(Hook):
         start, training = time.time(), distiller.training
         distiller.eval()
         with torch.autocast(images.device.type, enabled=False):
-            errors = slice_teacher(distiller.student, distiller.teacher, images, self.batch_size)
-            fitted = fit_heads(distiller, images, self.batch_size)
+            errors = slice_teacher(distiller.student, distiller.teacher, images[: self.views], self.batch_size)
+            fitted = fit_heads(distiller, images[self.views :], self.batch_size)
         distiller.train(training)
         left = [objective for objective in distiller.objectives if objective not in fitted]
         runner.logger.info(
-            f"sliced start: {name} is a slice of the teacher, fitted on {len(images):,} views in "
+            f"sliced start: {name} is a slice of the teacher, fitted on {self.views:,} views in "
             f"{time.time() - start:.0f} s; error of its stream after each block, as a share of the variance: "
             f"{', '.join(f'{error:.2f}' for error in errors)}; heads fitted: {', '.join(fitted) or 'none'}"
             + (f"; left as they were: {', '.join(left)}" if left else "")

@@ -66,7 +66,7 @@ class _Fit:
         self._sums.add(student, teacher)
 
     def write(self) -> None:
-        weight, bias = self._sums.solve()
+        weight, bias = self._sums.solve(ridge=self._sums.best_ridge())
         self._last.weight.copy_(weight)
         if self._last.bias is not None:
             self._last.bias.copy_(bias)

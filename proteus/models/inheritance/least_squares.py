@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Relative to the mean square of the inputs: enough that nearly equal inputs do not share huge opposite weights.
-_RIDGE = 1e-3
+# Enough that nearly equal inputs do not share huge opposite weights.
+RIDGE = 1e-2
 
 
 class LeastSquares:
     """The affine map that predicts outputs from inputs, and from any choice among the inputs.
 
-    Rows are added up in float64. A ridge of ``1e-3`` of the inputs' mean square holds the weights, not the bias.
+    Rows are added up in float64. A ridge, given as a share of the inputs' mean variance, holds the weights, not the
+    bias.
 
     Args:
         inputs: Number of inputs ``I``.
@@ -24,6 +25,7 @@ class LeastSquares:
         self._shift: Tensor | None = None
         self._gram = torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64, device=device)
         self._cross = torch.zeros(inputs + 1, outputs, dtype=torch.float64, device=device)
+        self._squares = torch.zeros(outputs, dtype=torch.float64, device=device)
 
     def add(self, inputs: Tensor, outputs: Tensor, weights: Tensor | None = None) -> None:
         """Add rows ``(R, I)`` and ``(R, O)``, each counting as much as its weight ``(R,)``, or once."""
@@ -33,10 +35,11 @@ class LeastSquares:
         weighted = rows if weights is None else rows * weights[:, None]
         self._gram += (weighted.T @ rows).double()
         self._cross += (weighted.T @ outputs).double()
+        self._squares += (outputs * (outputs if weights is None else outputs * weights[:, None])).sum(0).double()
 
-    def solve(self, chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def solve(self, chosen: Tensor | None = None, ridge: float = RIDGE) -> tuple[Tensor, Tensor]:
         """Weight ``(O, C)`` and bias ``(O,)`` for the chosen inputs ``(C,)``, or all of them, in float32."""
-        gram, cross = self._centred()
+        gram, cross = self._centred(ridge)
         if chosen is None:
             chosen = torch.arange(len(gram), device=gram.device)
         weight = torch.linalg.solve(gram[chosen][:, chosen], cross[chosen])
@@ -46,18 +49,13 @@ class LeastSquares:
             bias = bias - self._shift[chosen].double() @ weight
         return weight.T.float().contiguous(), bias.float()
 
-    def variances(self) -> Tensor:
-        """Variance of each input, ``(I,)``."""
-        total = self._gram[-1, -1]
-        return (self._gram.diagonal()[:-1] / total - (self._gram[-1, :-1] / total).square()).clamp(min=0).float()
-
     def best_groups(self, width: int, keep: int) -> Tensor:
         """Choose ``keep`` groups of ``width`` neighbouring inputs, by leaving out the least missed one after another.
 
         Returns:
             The inputs of the groups that stay, ascending, ``(keep * width,)``.
         """
-        gram, cross = self._centred()
+        gram, cross = self._centred(RIDGE)
         groups = list(torch.arange(len(gram), device=gram.device).split(width))
         while len(groups) > keep:
             without = [torch.cat(groups[:k] + groups[k + 1 :]) for k in range(len(groups))]
@@ -67,9 +65,26 @@ class LeastSquares:
             del groups[explained.index(max(explained))]
         return torch.cat(groups)
 
-    def _centred(self) -> tuple[Tensor, Tensor]:
+    def best_ridge(self) -> float:
+        """The ridge that generalised cross-validation finds best (Golub, Heath and Wahba, 1979).
+
+        For rows that count once. It takes them for independent: where many come of one image, more would be better.
+        """
+        gram, cross = self._centred(0.0)
+        values, vectors = torch.linalg.eigh(gram)
+        along = (vectors.T @ cross).square().sum(1)
+        variance = (self._squares - self._cross[-1].square() / self._gram[-1, -1]).sum()
+        scores = {}
+        for ridge in torch.logspace(-4, 1, 21, dtype=torch.float64).tolist():
+            held = values + ridge * values.mean()
+            left = variance - (along * (2 / held - values / held.square())).sum()
+            freedom = 1 + (values / held).sum()  # of the bias, and of each direction as far as it is not held
+            scores[ridge] = (left / (1 - freedom / self._gram[-1, -1]).square()).item()
+        return min(scores, key=scores.__getitem__)
+
+    def _centred(self, ridge: float) -> tuple[Tensor, Tensor]:
         total, sums = self._gram[-1, -1], self._gram[-1, :-1]
         gram = self._gram[:-1, :-1] - sums[:, None] * sums / total
         cross = self._cross[:-1] - sums[:, None] * self._cross[-1] / total
-        ridge = _RIDGE * gram.diagonal().mean()
-        return gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), cross
+        strength = ridge * gram.diagonal().mean()
+        return gram + strength * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), cross

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,8 +15,7 @@ from proteus.models.backbones import ViT, interpolate_pos_embed
 from proteus.models.inheritance.least_squares import LeastSquares
 from proteus.models.teachers import Teacher
 
-# What the cls token (and registers) weigh in all that is fitted: one token in hundreds, but the one that a backbone is
-# mostly judged by.
+# What the cls token (and registers) weigh: one token in hundreds, but the one that a backbone is mostly judged by.
 _CLS_SHARE = 0.25
 
 
@@ -61,7 +61,7 @@ def slice_teacher(student: ViT, teacher: Teacher, images: Tensor, batch_size: in
         _slice_attention(block, original, slices, basis, student.vit.num_prefix_tokens)
         _slice_mlp(block, original, left_out, slices, basis, student.vit.num_prefix_tokens)
         errors.append(_error(slices, basis))
-    _plain(student.vit.norm)
+    _slice_norm(student.vit.norm, source.vit.norm, slices, basis)
     return errors
 
 
@@ -131,19 +131,25 @@ class _Streams:
 def _basis(source: ViT, batches: list[Tensor], width: int) -> Tensor:
     """``(d, D)``: maps the stream to ``d`` coordinates, and its transpose back."""
     prefix = source.vit.num_prefix_tokens
-    moment = torch.zeros(source.embed_dim, source.embed_dim, dtype=torch.float64, device=batches[0].device)
+    size, device = source.embed_dim, batches[0].device
+    blocks, output = (torch.zeros(size, size, dtype=torch.float64, device=device) for _ in range(2))
     for images in batches:
         stream, _ = source.embed(images)
         for block in source.vit.blocks:
             for step in (_attend, _transform):
-                moment += _second_moment(stream, prefix)
+                blocks += _second_moment(stream, prefix)
                 stream = stream + step(block, stream)
-        moment += _second_moment(stream, prefix)
+        output += _second_moment(stream, prefix)
+    # What comes out is all that anyone sees: it counts as much as what all layers read.
+    moment = blocks / (2 * source.depth) + output
     # What LayerNorm hands on is centred, so that nothing lies along the ones, but for rounding.
-    ones = torch.full((len(moment), 1), len(moment) ** -0.5, dtype=moment.dtype, device=moment.device)
+    ones = torch.full((size, 1), size**-0.5, dtype=moment.dtype, device=device)
     leading = torch.linalg.eigh(moment).eigenvectors.flip(1)[:, : width - 1]
     directions = torch.linalg.qr(leading - ones @ (ones.T @ leading)).Q
-    return (_orthogonal_to_ones(width, moment) @ directions.T).float()
+    # Turned so that the gains of the teacher's last norm become gains of the student's.
+    gains = source.vit.norm.weight.double()[:, None] * directions
+    turned = directions @ torch.linalg.eigh(gains.T @ gains).eigenvectors
+    return (_orthogonal_to_ones(width, moment) @ turned.T).float()
 
 
 def _second_moment(stream: Tensor, prefix: int) -> Tensor:
@@ -154,12 +160,18 @@ def _second_moment(stream: Tensor, prefix: int) -> Tensor:
 
 
 def _orthogonal_to_ones(width: int, like: Tensor) -> Tensor:
-    """``(d, d - 1)``: orthonormal columns, each of which sums to zero (Helmert's)."""
-    columns = torch.zeros(width, width - 1, dtype=like.dtype, device=like.device)
-    for k in range(1, width):
-        columns[:k, k - 1] = (k * (k + 1)) ** -0.5
-        columns[k, k - 1] = -k * (k * (k + 1)) ** -0.5
-    return columns
+    """``(d, d - 1)``: orthonormal columns, each of which sums to zero and is nearly a unit vector (Householder's)."""
+    normal = torch.full((width, 1), width**-0.5, dtype=like.dtype, device=like.device)
+    normal[-1] -= 1
+    identity = torch.eye(width, dtype=like.dtype, device=like.device)
+    return (identity - 2 * normal @ normal.T / normal.square().sum())[:, :-1]
+
+
+def _slice_norm(norm: nn.LayerNorm, original: nn.LayerNorm, slices: list[_Streams], basis: Tensor) -> None:
+    """The teacher's metric, and zero for the mean cls token: what all images share would drown their cosines."""
+    norm.weight.copy_((basis.square() @ original.weight.square()).sqrt())
+    nn.init.zeros_(norm.bias)
+    norm.bias.copy_(-norm(torch.cat([each.student[:, 0] for each in slices])).mean(0))
 
 
 def _slice_embedding(student: ViT, source: ViT, teacher: Teacher, basis: Tensor) -> None:
@@ -203,20 +215,24 @@ def _slice_mlp(
     ours, theirs = block.mlp, original.mlp
     weight, bias = _reader(theirs.fc1, original.norm2, slices, basis)
     _plain(block.norm2, block.ls2)
-    fit = LeastSquares(theirs.fc1.out_features, ours.fc2.out_features, weight.device)
+
+    def hidden(each: _Streams, units: Tensor) -> Tensor:
+        return theirs.act(F.linear(block.norm2(each.student), weight[units], bias[units]))
+
+    # How much of the stream's variance a unit writes by itself; trying them one by one takes too long for thousands.
+    every = torch.arange(len(weight), device=weight.device)
+    writes = theirs.fc2.weight.T * getattr(original.ls2, "gamma", 1.0)
+    written = _variances((hidden(each, every) for each in slices), prefix) * (writes @ basis.T).square().sum(1)
+    chosen = written.topk(ours.fc1.out_features).indices.sort().values
+    fit = LeastSquares(len(chosen), ours.fc2.out_features, weight.device)
     for each in slices:
-        hidden = theirs.act(F.linear(block.norm2(each.student), weight, bias))
         each.teacher = each.teacher + _transform(original, each.teacher)
         for other in left_out:
             each.teacher = each.teacher + _attend(other, each.teacher)
             each.teacher = each.teacher + _transform(other, each.teacher)
-        _add(fit, hidden, each.missing(basis), prefix)
-    # How much of the stream's variance a unit writes by itself; trying them one by one takes too long for thousands.
-    writes = theirs.fc2.weight.T * getattr(original.ls2, "gamma", 1.0)
-    written = fit.variances() * (writes @ basis.T).square().sum(1)
-    chosen = written.topk(ours.fc1.out_features).indices.sort().values
+        _add(fit, hidden(each, chosen), each.missing(basis), prefix)
     _write(ours.fc1, weight[chosen], bias[chosen])
-    _write(ours.fc2, *fit.solve(chosen))
+    _write(ours.fc2, *fit.solve())
     for each in slices:
         each.student = each.student + _transform(block, each.student)
 
@@ -233,6 +249,17 @@ def _reader(layer: nn.Linear, norm: nn.LayerNorm, slices: list[_Streams], basis:
 
 def _add(fit: LeastSquares, inputs: Tensor, outputs: Tensor, prefix: int) -> None:
     fit.add(inputs.flatten(0, 1), outputs.flatten(0, 1), _token_weights(outputs, prefix))
+
+
+def _variances(batches: Iterable[Tensor], prefix: int) -> Tensor:
+    """Of each entry of tokens ``(B, N, D)``, ``(D,)``."""
+    images, moments = 0, []
+    for tokens in batches:
+        weights, rows = _token_weights(tokens, prefix), tokens.flatten(0, 1)
+        moments.append(torch.stack([weights @ rows, weights @ rows.square()]))
+        images += len(tokens)
+    mean, square = torch.stack(moments).sum(0) / images
+    return square - mean.square()
 
 
 def _token_weights(tokens: Tensor, prefix: int) -> Tensor:

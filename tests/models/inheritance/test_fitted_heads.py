@@ -8,6 +8,7 @@ from torch import Tensor
 
 from proteus.models import Distiller
 from proteus.models.inheritance import fit_heads
+from proteus.models.inheritance.least_squares import LeastSquares
 
 TEACHER = dict(type="ViT", arch="tiny", img_size=28, embed_dim=64, depth=2, num_heads=4)
 STUDENT = dict(type="ViT", arch="tiny", img_size=28, embed_dim=32, depth=2, num_heads=2, mask_token=True)
@@ -35,9 +36,10 @@ def model() -> Distiller:
 
 
 def ridge(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """scikit-learn's predictions, with the ridge that least_squares.py states."""
-    centred = inputs - inputs.mean(0)
-    strength = 1e-3 * centred.square().sum(0).mean().item()
+    """scikit-learn's predictions, with the ridge that generalised cross-validation finds."""
+    sums = LeastSquares(inputs.shape[1], outputs.shape[1], inputs.device)
+    sums.add(inputs, outputs)
+    strength = sums.best_ridge() * (inputs - inputs.mean(0)).square().sum(0).mean().item()
     fitted = Ridge(alpha=strength).fit(inputs.double(), outputs.double())
     return torch.from_numpy(fitted.predict(inputs.double())).float()
 

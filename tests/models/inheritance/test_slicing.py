@@ -54,6 +54,33 @@ def test_as_large_as_the_teacher_it_is_the_teacher_in_other_coordinates() -> Non
         assert residual(ours(fresh).patches, source(fresh).patches) < 2e-3
 
 
+def test_distances_between_cls_tokens_are_the_teachers_and_their_mean_is_zero() -> None:
+    source = teacher()
+    source.backbone.vit.norm.weight.data.uniform_(0.2, 4.0)
+    ours = student(embed_dim=64, num_heads=4)
+    slice_teacher(ours, source, images())
+    fresh = images(32, seed=1)
+    with torch.no_grad():
+        wanted = torch.pdist(source(fresh).cls)
+        found, without_gains = (torch.pdist(cls) for cls in (ours(fresh).cls, ours(fresh).cls / ours.vit.norm.weight))
+        cls = ours(images()).cls
+    wrong, chance = ((each / each.mean() * wanted.mean() - wanted).abs().mean() for each in (found, without_gains))
+    assert wrong < 0.5 * chance
+    assert abs(found.mean() / wanted.mean() - 1) < 0.03
+    assert cls.mean(0).abs().max() < 1e-4 * cls.std()
+
+
+def test_the_hidden_units_that_write_most_stay() -> None:
+    source = teacher()
+    for block in source.backbone.vit.blocks:
+        block.mlp.fc2.weight.data[:, ::2] *= 1e-3
+    ours = student()
+    slice_teacher(ours, source, images())
+    for mine, given in zip(ours.vit.blocks, source.backbone.vit.blocks, strict=True):
+        units = given.mlp.fc1.weight @ given.norm2.bias + given.mlp.fc1.bias
+        torch.testing.assert_close(mine.mlp.fc1.bias, units[1::2])
+
+
 @pytest.mark.parametrize(
     "other",
     [
