@@ -8,7 +8,8 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from proteus.engine.hooks import SlicedStartHook
+from proteus.datasets import SampleKey
+from proteus.engine.hooks import SlicedStartHook, sliced_start
 
 Make = Callable[..., Runner]
 START = [{"type": "SlicedStartHook", "views": 40, "batch_size": 16}]
@@ -49,6 +50,27 @@ def test_the_same_images_give_the_same_start_whatever_the_runs_seed(make_runner:
     one, other = (weights(started(make_runner(f"seed{s}", START, randomness__seed=s))) for s in (0, 1))
     for name, value in one.items():
         assert torch.equal(other[name], value), name
+
+
+def test_student_heads_and_training_each_see_other_views(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def spy(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            seen.extend(arg for arg in args if isinstance(arg, torch.Tensor))
+            return real(*args)
+
+        return call
+
+    for name in ("slice_teacher", "fit_heads"):
+        monkeypatch.setattr(sliced_start, name, spy(getattr(sliced_start, name)))
+    runner = started(make_runner("seen", START))
+    dataset = runner.train_dataloader.dataset
+    collated = runner.train_dataloader.collate_fn([dataset[SampleKey(0, 0, k)] for k in range(len(dataset))])
+    seen.append(runner.model.data_preprocessor(collated)["images"])
+    assert [len(images) for images in seen] == [40, 40, len(dataset)]
+    every = torch.cat(seen).flatten(1)
+    assert len(every.unique(dim=0)) == len(every)
 
 
 def test_a_run_with_weights_of_its_own_keeps_them(make_runner: Make, tmp_path: Path) -> None:
