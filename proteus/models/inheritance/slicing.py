@@ -27,10 +27,10 @@ def slice_teacher(student: ViT, teacher: Teacher, images: Tensor, batch_size: in
     in SliceGPT (Ashkboos et al., 2024, section 3). Here the stream has one more coordinate, in which it is always zero,
     so that LayerNorm's own centring changes nothing. Of each block those heads and hidden units stay without which most
     would be missed, and the layers that write to the stream are then fitted by least squares: the student's stream
-    comes as near to the projection of the teacher's as it can, whatever the blocks before have lost. The coordinates are
-    those in which the gains of the teacher's last LayerNorm become gains of the student's, so that distances between
-    outputs are kept; its bias puts the mean cls token of the images at zero. A student of fewer blocks takes evenly
-    spaced ones, and the last layer of each answers also for the blocks that were left out.
+    comes as near to the projection of the teacher's as it can, whatever the blocks before have lost. The coordinates
+    are those in which the gains of the teacher's last LayerNorm become gains of the student's, so that distances
+    between outputs are kept; its bias puts the mean cls token of the images at zero. A student of fewer blocks takes
+    evenly spaced ones, and the last layer of each answers also for the blocks that were left out.
 
     Args:
         student: What is filled. Its mask token, which a teacher does not have, becomes the mean of the patches.
