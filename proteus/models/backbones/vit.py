@@ -59,6 +59,8 @@ class ViT(nn.Module):
         interpolate_antialias: See :func:`interpolate_pos_embed`.
         interpolate_offset: See :func:`interpolate_pos_embed`.
         checkpoint: File with the weights, in any form that :func:`proteus.checkpoints.to_timm_keys` knows.
+        truncated: Take the first ``depth`` blocks of a file that has more, as where the last ones were fine-tuned for
+            something else. ``False`` refuses such a file.
 
     Attributes:
         timm_args: What ``timm.create_model`` takes to build the same architecture.
@@ -84,6 +86,7 @@ class ViT(nn.Module):
         interpolate_antialias: bool = False,
         interpolate_offset: float = 0.1,
         checkpoint: str | Path | None = None,
+        truncated: bool = False,
     ) -> None:
         super().__init__()
         if img_size % patch_size:
@@ -110,6 +113,7 @@ class ViT(nn.Module):
         self.grad_checkpointing = grad_checkpointing
         self.interpolate_antialias = interpolate_antialias
         self.interpolate_offset = interpolate_offset
+        self.truncated = truncated
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
         if checkpoint is not None:
             self.load(checkpoint)
@@ -146,9 +150,16 @@ class ViT(nn.Module):
         state = to_timm_keys(read_state_dict(checkpoint))
         mask_token = state.pop("mask_token", None)
         state = {key: value for key, value in state.items() if key not in CLASSIFIER}
+        if self.truncated:
+            state = {key: value for key, value in state.items() if not self._is_beyond(key)}
         load_strictly(self.vit, self._fit_positions(state), checkpoint)
         if self.mask_token is not None and mask_token is not None:
             self.mask_token.data.copy_(mask_token.view_as(self.mask_token))
+
+    def _is_beyond(self, key: str) -> bool:
+        name, _, rest = key.partition(".")
+        index = rest.partition(".")[0]
+        return name == "blocks" and index.isdigit() and int(index) >= self.depth
 
     def _fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         vit, positions = self.vit, state.get("pos_embed")

@@ -30,19 +30,20 @@ def slice_teacher(student: ViT, teacher: Teacher, images: Tensor, batch_size: in
     comes as near to the projection of the teacher's as it can, whatever the blocks before have lost. The coordinates
     are those in which the gains of the teacher's last LayerNorm become gains of the student's, so that distances
     between outputs are kept; its bias puts the mean cls token of the images at zero. A student of fewer blocks takes
-    evenly spaced ones, and the last layer of each answers also for the blocks that were left out.
+    evenly spaced ones, and the last layer of each answers also for the blocks that were left out. Of one of more blocks
+    the last write nothing at first.
 
     Args:
         student: What is filled. Its mask token, which a teacher does not have, becomes the mean of the patches.
         teacher: Its backbone is a plain pre-norm ViT of the same patch size, head width and number of registers, at
-            least as large as the student.
+            least as wide as the student.
         images: ``(B, 3, H, W)``, normalised for the student, to fit on; a few hundred do.
         batch_size: Images that are encoded at a time. The streams of all of them stay in memory:
             ``4 B N (D_teacher + D_student)`` bytes.
 
     Returns:
-        For each of the student's blocks the squared error of its stream over the variance of the teacher's projected
-        one, on these images: 0 is exact, and 1 no better than the mean.
+        For each block that has one of the teacher's the squared error of its stream over the variance of the teacher's
+        projected one, on these images: 0 is exact, and 1 no better than the mean.
 
     Raises:
         ValueError: Student and teacher do not fit each other; the message says in what.
@@ -56,13 +57,16 @@ def slice_teacher(student: ViT, teacher: Teacher, images: Tensor, batch_size: in
         patches = torch.stack([student.patches(ours)[0].mean((0, 1)) for ours, _ in batches])
         student.mask_token.copy_(patches.mean(0, keepdim=True))
     slices = [_Streams(student.embed(ours)[0], source.embed(theirs)[0]) for ours, theirs in batches]
-    first = [source.depth * k // student.depth for k in range(student.depth + 1)]
+    sliced = min(student.depth, source.depth)
+    first = [source.depth * k // sliced for k in range(sliced + 1)]
     errors = []
-    for k, block in enumerate(student.vit.blocks):
+    for k, block in enumerate(student.vit.blocks[:sliced]):
         original, *left_out = source.vit.blocks[first[k] : first[k + 1]]
         _slice_attention(block, original, slices, basis, student.vit.num_prefix_tokens)
         _slice_mlp(block, original, left_out, slices, basis, student.vit.num_prefix_tokens)
         errors.append(_error(slices, basis))
+    for block in student.vit.blocks[sliced:]:
+        _silence(block)
     _slice_norm(student.vit.norm, source.vit.norm, slices, basis)
     return errors
 
@@ -95,7 +99,7 @@ def check_slice(student: Any, teacher: Any) -> None:
     for name, own, other in _sizes(student, given, ("patch_size", "reg_tokens", "width of a head")):
         if own != other:
             raise ValueError(f"a sliced start keeps the teacher's {name}, {other}, and model.student has {own}")
-    for name, own, other in _sizes(student, given, ("embed_dim", "depth", "num_heads", "hidden units")):
+    for name, own, other in _sizes(student, given, ("embed_dim", "num_heads", "hidden units")):
         if own > other:
             raise ValueError(f"a slice is no larger than the teacher: {name} is {own} in model.student, there {other}")
 
@@ -110,7 +114,6 @@ def _sizes(student: ViT, teacher: ViT, names: tuple[str, ...]) -> list[tuple[str
                 "reg_tokens": vit.vit.num_reg_tokens,
                 "width of a head": block.attn.head_dim,
                 "embed_dim": vit.embed_dim,
-                "depth": vit.depth,
                 "num_heads": block.attn.num_heads,
                 "hidden units": block.mlp.fc1.out_features,
             }
@@ -167,6 +170,11 @@ def _orthogonal_to_ones(width: int, like: Tensor) -> Tensor:
     normal[-1] -= 1
     identity = torch.eye(width, dtype=like.dtype, device=like.device)
     return (identity - 2 * normal @ normal.T / normal.square().sum())[:, :-1]
+
+
+def _silence(block: Block) -> None:
+    for layer in (block.attn.proj, block.mlp.fc2):
+        _write(layer, torch.zeros_like(layer.weight), layer.weight.new_zeros(len(layer.weight)))
 
 
 def _slice_norm(norm: nn.LayerNorm, original: nn.LayerNorm, slices: list[_Streams], basis: Tensor) -> None:

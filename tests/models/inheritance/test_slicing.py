@@ -134,6 +134,21 @@ def test_fewer_blocks_are_evenly_spaced_ones() -> None:
     assert errors[-1] < 0.9
 
 
+def test_more_blocks_than_the_teachers_write_nothing_and_learn() -> None:
+    ours = student(embed_dim=64, num_heads=4, depth=6)
+    errors = slice_teacher(ours, teacher(), images())
+    assert len(errors) == 4
+    assert max(errors) < 1e-3
+    alike = student(embed_dim=64, num_heads=4)
+    slice_teacher(alike, teacher(), images())
+    with torch.no_grad():
+        torch.testing.assert_close(torch.pdist(ours(images()).cls), torch.pdist(alike(images()).cls), rtol=1e-2, atol=0)
+    ours(images()).patches.square().sum().backward()
+    for block in ours.vit.blocks[4:]:
+        assert block.mlp.fc2.weight.grad.abs().sum() > 0
+        assert block.attn.proj.weight.grad.abs().sum() > 0
+
+
 def test_the_mask_token_is_the_mean_patch() -> None:
     ours = student()
     slice_teacher(ours, teacher(), images())
@@ -152,7 +167,6 @@ def test_registers_come_along() -> None:
         (dict(patch_size=7), {}, "keeps the teacher's patch_size, 14, and model.student has 7"),
         (dict(reg_tokens=4), {}, "reg_tokens"),
         (dict(num_heads=4), {}, "width of a head, 16, and model.student has 8"),
-        (dict(depth=5), {}, "depth is 5 in model.student, there 4"),
         (dict(embed_dim=80, num_heads=5), {}, "embed_dim is 80"),
         (dict(arch="clip-base", patch_size=14), {}, "model.student: .*norm before the blocks"),
         ({}, dict(arch="clip-base", patch_size=14), "model.teacher.backbone: .*norm before the blocks"),
