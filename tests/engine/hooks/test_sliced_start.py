@@ -105,8 +105,8 @@ def test_each_of_several_students(make_runner: Make, several_students: dict[str,
 
 
 def test_a_student_that_is_no_slice_is_refused_before_anything_is_read(make_runner: Make) -> None:
-    runner = make_runner("cnn", START, model__student__depth=3)
-    with pytest.raises(ValueError, match=r"depth is 3 in model\.student, there 2"):
+    runner = make_runner("registers", START, model__student__reg_tokens=2)
+    with pytest.raises(ValueError, match=r"keeps the teacher.s reg_tokens, 0, and model\.student has 2"):
         started(runner)
 
 
