@@ -63,12 +63,8 @@ class ParquetRows:
         with open_parquet(self.paths[file]) as opened:
             try:
                 return opened.read_row_group(group, columns=[self.column], use_threads=False)
-            except (
-                OSError,
-                ValueError,
-                IndexError,
-                NotImplementedError,
-            ) as error:  # pyarrow's own derive from these
+            # pyarrow's own errors derive from these: NotImplementedError for an encoding or a type that it cannot read.
+            except (OSError, ValueError, IndexError, NotImplementedError) as error:
                 raise ValueError(f"{self.paths[file]}: row group {group} is damaged ({error})") from error
 
     def __getstate__(self) -> dict[str, Any]:

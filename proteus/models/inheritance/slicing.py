@@ -30,8 +30,8 @@ def slice_teacher(student: ViT, teacher: Teacher, images: Tensor, batch_size: in
     comes as near to the projection of the teacher's as it can, whatever the blocks before have lost. The coordinates
     are those in which the gains of the teacher's last LayerNorm become gains of the student's, so that distances
     between outputs are kept; its bias puts the mean cls token of the images at zero. A student of fewer blocks takes
-    evenly spaced ones, and the last layer of each answers also for the blocks that were left out. Of one of more blocks
-    the last write nothing at first.
+    evenly spaced ones, and the last layer of each answers also for the blocks that were left out; where the student has
+    more, its last blocks write nothing to the stream at first.
 
     Args:
         student: What is filled. Its mask token, which a teacher does not have, becomes the mean of the patches.
@@ -173,6 +173,7 @@ def _orthogonal_to_ones(width: int, like: Tensor) -> Tensor:
 
 
 def _silence(block: Block) -> None:
+    """Write nothing to the stream: the block is the identity, and learns from the first gradient on."""
     for layer in (block.attn.proj, block.mlp.fc2):
         _write(layer, torch.zeros_like(layer.weight), layer.weight.new_zeros(len(layer.weight)))
 
@@ -226,13 +227,12 @@ def _slice_mlp(
     weight, bias = _reader(theirs.fc1, original.norm2, slices, basis)
     _plain(block.norm2, block.ls2)
 
-    def hidden(each: _Streams, units: Tensor) -> Tensor:
+    def hidden(each: _Streams, units: Tensor | slice = slice(None)) -> Tensor:
         return theirs.act(F.linear(block.norm2(each.student), weight[units], bias[units]))
 
     # How much of the stream's variance a unit writes by itself; trying them one by one takes too long for thousands.
-    every = torch.arange(len(weight), device=weight.device)
     writes = theirs.fc2.weight.T * getattr(original.ls2, "gamma", 1.0)
-    written = _variances((hidden(each, every) for each in slices), prefix) * (writes @ basis.T).square().sum(1)
+    written = _variances((hidden(each) for each in slices), prefix) * (writes @ basis.T).square().sum(1)
     chosen = written.topk(ours.fc1.out_features).indices.sort().values
     fit = LeastSquares(len(chosen), ours.fc2.out_features, weight.device)
     for each in slices:
