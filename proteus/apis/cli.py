@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from mmengine.config import DictAction
 
 from proteus.apis.config import ConfigError
-from proteus.checkpoints import CheckpointError
-from proteus.engine.hooks import CorruptProxySetError
 from proteus.engine.runner import leave_processes
-from proteus.structures import DataError
+from proteus.structures import UserError
 
 # Mistakes in what the user gave us; anything else is a fault of ours and shows its traceback.
-USER_ERRORS = (ConfigError, CheckpointError, CorruptProxySetError, DataError, FileNotFoundError)
+USER_ERRORS = (UserError, FileNotFoundError)
 
 
 def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:

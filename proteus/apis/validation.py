@@ -20,11 +20,12 @@ from proteus.apis import places
 from proteus.apis.kinds import ScopeError, find, nearest, nearest_names
 from proteus.apis.places import Place, top_place
 from proteus.apis.signatures import Keys, keys_of
+from proteus.structures import UserError
 
 _MARKS = frozenset({"type", "_scope_", "_delete_"})
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A config that cannot be run as it is.
 
     Attributes:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from proteus.checkpoints.harmless import HARMLESS
 from proteus.checkpoints.recognise import describe
 from proteus.checkpoints.torchscript import is_torchscript, read_torchscript
+from proteus.structures import UserError
 
 # Where the weights stand inside the checkpoints of the toolboxes whose files we are given.
 _NESTS = ("state_dict", "model", "teacher", "student")
@@ -25,7 +26,7 @@ PARTS = ("student", "teacher", "ema")
 _EMA_NESTS = ("model_ema", "state_dict_ema", "ema")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A weight file that is missing, unreadable, unsafe, or made for another model."""
 
 

@@ -1,6 +1,6 @@
-"""Data that travels between parts."""
+"""Data that travels between parts, and the errors that a user can correct."""
 
-from proteus.structures.errors import DataError
+from proteus.structures.errors import DataError, FullDiskError, LockedError, UserError
 from proteus.structures.features import Features
 
-__all__ = ["DataError", "Features"]
+__all__ = ["DataError", "Features", "FullDiskError", "LockedError", "UserError"]

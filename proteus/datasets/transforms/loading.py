@@ -8,12 +8,13 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from proteus.registry import TRANSFORMS
+from proteus.structures import UserError
 
 # What PIL's decoders raise.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
-class CorruptImageError(ValueError):
+class CorruptImageError(UserError):
     """An image file that cannot be read to its end."""
 
 

@@ -9,9 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.registry import HOOKS
+from proteus.structures import UserError
 
 
-class CorruptProxySetError(RuntimeError):
+class CorruptProxySetError(UserError):
     """More images are corrupt than the run allows."""
 
 

@@ -1,0 +1,67 @@
+"""One writer at a time in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from mmengine.dist import broadcast_object_list, get_dist_info
+
+from proteus.structures import LockedError
+from proteus.utils.atomic import disk_full_errors
+
+
+@contextmanager
+def exclusive(folder: str | Path, purpose: str, name: str = ".lock", remedy: str = "wait for it") -> Iterator[None]:
+    """Hold a folder for this process, or for all ranks of a run, which call this together and share it.
+
+    The operating system releases the lock when the process ends, however it ends. The lock file stays and says who
+    took it last.
+
+    Args:
+        folder: Folder to hold; it is made.
+        purpose: What the process does there, such as ``training``; a refused process reads it.
+        name: Name of the lock file in the folder.
+        remedy: What a refused user can do, for the message.
+
+    Raises:
+        LockedError: Another process holds the folder; on every rank, so that none waits for the others.
+        FullDiskError: There is no room for the lock file.
+    """
+    path, lock, refusal = Path(folder) / name, None, [""]
+    if get_dist_info()[0] == 0:
+        try:
+            with disk_full_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(path)
+                lock.acquire(timeout=0)
+                path.write_text(json.dumps(_this_process(purpose)), encoding="utf-8")
+        except Timeout:
+            lock, refusal = None, [f"{folder}: in use by {_holder(path)}; {remedy}"]
+    broadcast_object_list(refusal)
+    if refusal[0]:
+        raise LockedError(refusal[0])
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _this_process(purpose: str) -> dict[str, str | int]:
+    started = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return {"purpose": purpose, "pid": os.getpid(), "host": socket.gethostname(), "started": started}
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"{holder['purpose']}, process {holder['pid']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

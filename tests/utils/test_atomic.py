@@ -1,0 +1,85 @@
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from proteus.structures import FullDiskError
+from proteus.utils import atomic_path, disk_full_errors, write_json, write_text
+
+
+@pytest.fixture
+def umask_027() -> Iterator[None]:
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_old_file_stays_when_writing_fails(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(UnicodeEncodeError), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half" * 10_000 + "\ud800")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert left(tmp_path) == ["a.txt"]
+
+
+def test_the_new_file_appears_at_the_end_only(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert left(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.usefixtures("umask_027")
+def test_the_mode_follows_the_umask_whatever_the_library_does(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "new.safetensors") as temporary:
+        save_file({"a": torch.zeros(1)}, temporary)  # a library that makes its file readable by the owner alone
+    assert stat.S_IMODE((tmp_path / "new.safetensors").stat().st_mode) == 0o640
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    (tmp_path / "a.txt").chmod(0o604)
+    write_text(tmp_path / "a.txt", "new")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o604
+
+
+def test_a_killed_process_leaves_no_file_for_good_and_a_running_one_keeps_its_own(tmp_path: Path) -> None:
+    code = (
+        "import sys, os, signal; from proteus.utils import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], check=False)
+    (stale,) = left(tmp_path)
+    running = stale.replace(stale.rpartition("-")[2], f"{os.getppid()}.tmp")
+    (tmp_path / running).touch()
+    write_text(tmp_path / "a.txt", "new")
+    assert left(tmp_path) == sorted([running, "a.txt"])
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FullDiskError, match=r"big\.bin: no space left on the disk"), atomic_path(tmp_path / "big.bin"):
+        Path("/dev/full").write_text("x")
+    assert left(tmp_path) == []
+
+
+def test_a_full_disk_is_recognised_in_the_words_of_another_library() -> None:
+    words = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(FullDiskError, match=r"student\.safetensors"), disk_full_errors("student.safetensors"):
+        raise RuntimeError(words)
+
+
+def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [os.fsdecode(b"\xe9.jpg")], ensure_ascii=False)
+    assert (tmp_path / "a.json").read_bytes() == b'["\xe9.jpg"]\n'

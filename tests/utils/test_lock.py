@@ -1,0 +1,48 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proteus.structures import LockedError
+from proteus.utils import exclusive
+
+HOLD = """
+import sys, time
+from proteus.utils import exclusive
+with exclusive(sys.argv[1], "training"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_by_the_name_of_the_first_until_that_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        words = rf"in use by training, process {holder.pid} on "
+        with pytest.raises(LockedError, match=words), exclusive(tmp_path, "training"):
+            pass
+        holder.kill()
+        holder.wait()
+    with exclusive(tmp_path, "training"):
+        pass
+
+
+def test_it_can_be_taken_again_after_the_block(tmp_path: Path) -> None:
+    for _ in range(2):
+        with exclusive(tmp_path, "training"), pytest.raises(LockedError), exclusive(tmp_path, "training"):
+            pass
+
+
+def test_a_forked_child_that_outlives_its_parent_does_not_hold_it(tmp_path: Path) -> None:
+    """As the workers of a data loader do for some seconds after the run was killed."""
+    code = HOLD.replace('print("held"', "if not __import__('os').fork():\n        time.sleep(60)\n    print(\"held\"")
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+        holder.wait()
+        with exclusive(tmp_path, "training"):
+            pass
+        holder.stdout.close()
