@@ -4,29 +4,42 @@
 On several GPUs: torchrun --nproc_per_node=8 tools/cache_teacher.py CONFIG --launcher pytorch
 """
 
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 
 from mmengine.dist import is_main_process
 
 from proteus.apis import load_config
 from proteus.apis.cache_teacher import build, describe, prepare
-from proteus.apis.cli import add_config_arguments, run
+from proteus.apis.cli import (
+    ToolParser,
+    add_config_arguments,
+    device,
+    non_negative_int,
+    out_folder,
+    positive_int,
+    positive_number,
+    run,
+)
 
 
 def parse_args() -> Namespace:
-    parser = add_config_arguments(ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter))
-    parser.add_argument("--out", metavar="DIR", help="folder of the cache (default: train_dataloader.dataset.cache)")
+    parser = add_config_arguments(ToolParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter))
+    parser.add_argument(
+        "--out", type=out_folder, metavar="DIR", help="folder of the cache (default: train_dataloader.dataset.cache)"
+    )
     parser.add_argument(
         "--patches", choices=["float16", "int8-pca"], help="how patch tokens are kept (default: float16)"
     )
     parser.add_argument(
-        "--components", type=int, metavar="R", help="numbers a patch token keeps with int8-pca (default: 128)"
+        "--components", type=positive_int, metavar="R", help="numbers a patch token keeps with int8-pca (default: 128)"
     )
-    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images at once (default: the training's)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that read images (default: the training's)")
+    parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument("--batch-size", type=positive_int, metavar="N", help="images at once (default: the training's)")
     parser.add_argument(
-        "--shard-mb", type=float, default=256, metavar="MB", help="size of a file, about (default: 256)"
+        "--workers", type=non_negative_int, metavar="N", help="processes that read images (default: the training's)"
+    )
+    parser.add_argument(
+        "--shard-mb", type=positive_number, default=256, metavar="MB", help="size of a file, about (default: 256)"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
     return parser.parse_args()

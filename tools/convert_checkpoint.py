@@ -1,14 +1,14 @@
 #!/usr/bin/env python
 """Write the backbone inside a weight file under another project's names."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, run
 from proteus.checkpoints import FORMS, convert
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument("source", metavar="IN", help="weight file; file.pth#ema or #teacher names a part of it")
     parser.add_argument("target", metavar="OUT", help="file to write, .safetensors or .pth")
     parser.add_argument("--to", required=True, choices=FORMS, help="whose names")

@@ -1,12 +1,10 @@
 #!/usr/bin/env python
 """Judge one backbone: k-NN, linear probe, fine-grained classification, robustness; a report at the end."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, add_key_values, device, non_negative_int, out_folder, positive_int, run
 from proteus.apis.evaluate import CONFIGS, evaluate, protocol_configs
 from proteus.models.backbones import locate_backbone
 
@@ -14,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument(
         "--backbone",
         required=True,
@@ -32,13 +30,17 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--sets", nargs="+", default=[], metavar="DIR", help="judge on these folders (DIR/train/CLASS, DIR/test/CLASS)"
     )
-    parser.add_argument("--out", type=Path, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
-    parser.add_argument("--cache", type=Path, help="folder of extracted features (default: <out>/features)")
-    parser.add_argument("--img-size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="images encoded at once (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes that read images")
-    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override config keys")
+    parser.add_argument("--out", type=out_folder, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
+    parser.add_argument("--cache", type=out_folder, help="folder of extracted features (default: <out>/features)")
+    parser.add_argument(
+        "--img-size", type=positive_int, default=224, help="side of the images in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=64, help="images encoded at once (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=non_negative_int, help="processes that read images")
+    parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    add_key_values(parser)
     return parser.parse_args()
 
 

@@ -1,18 +1,19 @@
 #!/usr/bin/env python
 """Make ImageNet-C from ImageNet's validation folder, where the released one is not at hand; call it again to go on."""
 
-import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, existing_folder, out_folder, positive_int, run
 from proteus.datasets.robustness import generate
 from proteus.datasets.transforms.corruption import CORRUPTIONS
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("source", help="validation images, a folder for each class, called by its wnid")
-    parser.add_argument("target", help="folder for CORRUPTION/SEVERITY/WNID/IMAGE.JPEG")
+    parser = ToolParser(description=__doc__)
+    parser.add_argument(
+        "source", type=existing_folder, help="validation images, a folder for each class, called by its wnid"
+    )
+    parser.add_argument("target", type=out_folder, help="folder for CORRUPTION/SEVERITY/WNID/IMAGE.JPEG")
     parser.add_argument(
         "--corruptions",
         nargs="+",
@@ -21,7 +22,7 @@ def parse_args() -> Namespace:
         metavar="NAME",
         help=f"which (default: all: {' '.join(CORRUPTIONS)})",
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument(
         "--any-classes", action="store_true", help="accept a folder that lacks some of the 1,000 classes"
     )
@@ -29,11 +30,7 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    try:
-        marker = generate(args.source, args.target, args.corruptions, args.workers, not args.any_classes)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    marker = generate(args.source, args.target, args.corruptions, args.workers, not args.any_classes)
     print(f"{args.target} has {', '.join(marker.finished)} of {marker.images:,} images, with {marker.library}")
     return 0
 

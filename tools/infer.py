@@ -2,31 +2,34 @@
 """Predict for an image, a folder of images or a video with a trained model: overlays, depth maps, or top-5 classes."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from proteus.apis import load_config
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, add_key_values, device, existing_file, out_folder, positive_number, run
 from proteus.apis.infer import infer
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument("config", help="config file of a segmentor, a depth estimator or a classifier")
     parser.add_argument("checkpoint", help="its training checkpoint, such as work_dirs/<config>/iter_60000.pth")
     parser.add_argument("input", type=Path, help="image, folder of images (however nested), or video")
-    parser.add_argument("--out", required=True, type=Path, help="folder for pictures, videos and predictions.csv")
+    parser.add_argument("--out", required=True, type=out_folder, help="folder for pictures, videos and predictions.csv")
     parser.add_argument(
         "--raw", action="store_true", help="also write <out>/raw: class numbers (.png), metres or probabilities (.npy)"
     )
-    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
-    parser.add_argument("--classes", type=Path, metavar="FILE", help="class names, one a line, for predictions.csv")
+    parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     parser.add_argument(
-        "--max-depth", type=float, metavar="M", help="metres at the upper end of the colours (default: each picture's)"
+        "--classes", type=existing_file, metavar="FILE", help="class names, one a line, for predictions.csv"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override config keys")
+    parser.add_argument(
+        "--max-depth",
+        type=positive_number,
+        metavar="M",
+        help="metres at the upper end of the colours (default: each picture's)",
+    )
+    add_key_values(parser)
     return parser.parse_args()
 
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
 """Say what a weight file holds, without building anything."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, run
 from proteus.checkpoints import inspect_file
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument("file", help="weight file, or file.pth#ema, #student, #teacher for a part of it")
     return parser.parse_args()
 

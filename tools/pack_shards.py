@@ -1,33 +1,31 @@
 #!/usr/bin/env python
 """Pack a folder of images into WebDataset shards, for datasets of type WebShards; call it again to go on."""
 
-import sys
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import Namespace
 
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, existing_folder, integer, out_folder, positive_int, run
 from proteus.datasets.shard_packing import pack
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path, help="folder of images, however nested")
-    parser.add_argument("target", type=Path, help="folder for the shards and their index")
+    parser = ToolParser(description=__doc__)
+    parser.add_argument("source", type=existing_folder, help="folder of images, however nested")
+    parser.add_argument("target", type=out_folder, help="folder for the shards and their index")
     parser.add_argument(
-        "--short-side", type=int, metavar="N", help="reduce images whose shorter side is longer than N pixels"
+        "--short-side", type=positive_int, metavar="N", help="reduce images whose shorter side is longer than N pixels"
     )
-    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of reduced images (default: 90)")
-    parser.add_argument("--per-shard", type=int, default=1000, metavar="N", help="images in a shard (default: 1000)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--quality", type=integer(1, 95), default=90, help="JPEG quality of reduced images (default: 90)"
+    )
+    parser.add_argument(
+        "--per-shard", type=positive_int, default=1000, metavar="N", help="images in a shard (default: 1000)"
+    )
+    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (default: 1)")
     return parser.parse_args()
 
 
 def main(args: Namespace) -> int:
-    try:
-        index = pack(args.source, args.target, args.short_side, args.quality, args.per_shard, args.workers)
-    except (ValueError, ModuleNotFoundError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    index = pack(args.source, args.target, args.short_side, args.quality, args.per_shard, args.workers)
     images = sum(len(shard.images) for shard in index.shards)
     size = sum(shard.bytes for shard in index.shards)
     print(f"{images:,} images in {len(index.shards):,} shards, {size / 1e9:.2f} GB, in {args.target}")

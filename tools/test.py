@@ -1,17 +1,20 @@
 #!/usr/bin/env python
 """Compute a config's test metrics for a checkpoint."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from proteus.apis import load_config, set_work_dir, test
-from proteus.apis.cli import add_config_arguments, run
+from proteus.apis.cli import ToolParser, add_config_arguments, out_folder, run
 
 
 def parse_args() -> Namespace:
-    parser = add_config_arguments(ArgumentParser(description=__doc__))
+    parser = add_config_arguments(ToolParser(description=__doc__))
     parser.add_argument("checkpoint", help="training checkpoint, such as work_dirs/<config>/iter_10000.pth")
     parser.add_argument(
-        "--show-dir", metavar="DIR", help="write a picture of each prediction beside the ground truth (dense configs)"
+        "--show-dir",
+        type=out_folder,
+        metavar="DIR",
+        help="write a picture of each prediction beside the ground truth (dense configs)",
     )
     parser.add_argument("--tta", action="store_true", help="average over the views of the config's tta_pipeline")
     return parser.parse_args()

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
 """Train a config, or check it."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from proteus.apis import check, load_config, set_work_dir, train, use_bfloat16
-from proteus.apis.cli import add_config_arguments, run
+from proteus.apis.cli import ToolParser, add_config_arguments, run
 
 
 def parse_args() -> Namespace:
-    parser = add_config_arguments(ArgumentParser(description=__doc__))
+    parser = add_config_arguments(ToolParser(description=__doc__))
     parser.add_argument(
         "--resume", nargs="?", const="auto", help="go on from the work dir's latest checkpoint, or from the one named"
     )

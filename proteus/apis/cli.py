@@ -1,61 +1,170 @@
-"""What the command-line tools share: overrides, and errors that read as sentences."""
+"""What the command-line tools share: arguments, and the one place where a tool runs and its errors are printed."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+import select
 import sys
+import tempfile
+import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TextIO
 
-from mmengine.config import DictAction
+import torch.distributed as dist
+from mmengine.logging import MMLogger
 
-from proteus.apis.config import ConfigError
+from proteus.apis.arguments import (
+    ToolParser,
+    device,
+    existing_file,
+    existing_folder,
+    integer,
+    non_negative_int,
+    non_negative_number,
+    number,
+    out_folder,
+    positive_int,
+    positive_number,
+)
+from proteus.apis.building import as_config_error
+from proteus.apis.key_values import KeyValues, add_key_values
+from proteus.apis.mistakes import mistake
+from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
 from proteus.engine.runner import leave_processes
-from proteus.structures import UserError
 
-# Mistakes in what the user gave us; anything else is a fault of ours and shows its traceback.
-USER_ERRORS = (UserError, FileNotFoundError)
+__all__ = [
+    "KeyValues",
+    "ToolParser",
+    "add_config_arguments",
+    "add_key_values",
+    "as_config_error",
+    "check_device",
+    "check_file",
+    "check_folder",
+    "check_out_folder",
+    "device",
+    "existing_file",
+    "existing_folder",
+    "integer",
+    "non_negative_int",
+    "non_negative_number",
+    "number",
+    "out_folder",
+    "positive_int",
+    "positive_number",
+    "run",
+]
 
 
 def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
     """Add what every tool that reads a config takes."""
     parser.add_argument("config", help="config file, such as configs/proteus/vit-s_dinov2-b.py")
-    parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<config>)")
     parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="override config keys: train_dataloader.batch_size=64 model.objectives.patch=None",
+        "--work-dir", type=out_folder, help="folder for logs and checkpoints (default: work_dirs/<config>)"
     )
+    add_key_values(parser, "override config keys: train_dataloader.batch_size=64 model.objectives.patch=None")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, help="set by some launchers; read from LOCAL_RANK")
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=non_negative_int, help="set by some launchers; read from LOCAL_RANK"
+    )
     return parser
 
 
 def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
-    """Run a tool; a user's mistake is printed without a traceback and ends the process with status 2."""
+    """Run a tool and exit with its status.
+
+    A user's mistake is printed as one line and exits with 2, or with the error's ``exit_status``. Anything else is a
+    bug: its traceback is kept in a file, which is named, and the status is 1. Ctrl-C exits with 130. ``--debug`` or
+    ``PROTEUS_TRACEBACK=1`` prints every traceback.
+
+    Args:
+        main: Takes the arguments and returns the status; None is 0.
+        arguments: Command line; ``work_dir`` or ``out`` is the folder of the traceback file.
+    """
     try:
-        status = main(arguments)
-    except USER_ERRORS as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2)
-    leave_processes(status or 0)
+        status = main(arguments) or 0
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _print_traceback_if_wanted(arguments)
+        _exit(130, "interrupted")
+    except Exception as error:
+        _print_traceback_if_wanted(arguments)
+        if isinstance(error, BrokenPipeError) and any(map(_lost_its_reader, (sys.stdout, sys.stderr))):
+            # Python would flush once more when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        line = mistake(error)
+        if line is not None:
+            _exit(getattr(error, "exit_status", 2), f"error: {line}")
+        where = _keep_traceback(error, arguments)
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        words = words if len(words) <= 500 else f"{words[:500]}..."
+        _exit(1, f"error: this is a bug in Proteus, please report it: {words}; traceback in {where}")
+    leave_processes(status)
     sys.exit(status)
 
 
-def _sentence(error: Exception) -> str:
-    """What an error says, without the traceback that torch puts before it if it was raised in a loader's worker."""
-    text = str(error)
-    return text.rpartition(f"{type(error).__name__}: ")[2].strip() if text.startswith("Caught ") else text
+def _exit(status: int, line: str) -> None:
+    """Print a line, on one rank only if several have the same to print, and end the process."""
+    if _first_to_print(line):
+        print(line, file=sys.stderr)
+    logging.shutdown()
+    sys.exit(status)
 
 
-@contextmanager
-def as_config_error(config: str) -> Iterator[None]:
-    """Report what a part's constructor refuses as a mistake in ``config``."""
+def _first_to_print(line: str) -> bool:
+    """Ask the ranks' common store whether another rank has printed this line; True where there is none."""
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+        return True
     try:
-        yield
-    except USER_ERRORS:
-        raise
-    except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError([str(error)], config) from error
+        if dist.is_initialized():
+            store = dist.distributed_c10d._get_default_store()
+        elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's, which outlives the ranks
+            address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+        else:
+            return True
+        return int(store.add(f"proteus/{hashlib.sha256(line.encode('utf-8', 'replace')).hexdigest()}", 1)) == 1
+    except (RuntimeError, ValueError, KeyError):  # the rank that holds the store has ended
+        return True
+
+
+def _print_traceback_if_wanted(arguments: Namespace) -> None:
+    if getattr(arguments, "debug", False) or os.environ.get("PROTEUS_TRACEBACK") == "1":
+        traceback.print_exc()
+
+
+def _keep_traceback(error: Exception, arguments: Namespace) -> Path:
+    """Write the traceback and the command to a file; returns its path."""
+    lines = [" ".join(sys.argv), *traceback.format_exception(error)]
+    name = f"traceback_{datetime.now():%Y%m%d_%H%M%S}_{os.getpid()}.log"
+    for folder in [*_folders(arguments), Path(tempfile.gettempdir())]:
+        try:
+            (folder / name).write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
+        except OSError:
+            continue
+        return folder / name
+    return Path("no file, since none could be written; give --debug to see it")
+
+
+def _folders(arguments: Namespace) -> list[Path]:
+    """Folders of the run that exist: of its log file, and of its results."""
+    loggers = [handler for logger in MMLogger._instance_dict.values() for handler in logger.handlers]
+    logs = [Path(handler.baseFilename).parent for handler in loggers if isinstance(handler, logging.FileHandler)]
+    given = [getattr(arguments, name, None) for name in ("work_dir", "out")]
+    return [folder for folder in [*logs[-1:], *(Path(name) for name in given if name)] if folder.is_dir()]
+
+
+def _lost_its_reader(stream: TextIO) -> bool:
+    """Whether the process that read a stream through a pipe has ended."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -12,6 +12,7 @@ from proteus.apis.checks import check_batch, check_files, check_sizes
 from proteus.apis.cli import as_config_error
 from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.apis.overrides import RUNNER_HOOKS
+from proteus.apis.resources import check_out_folder
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
 
@@ -77,7 +78,7 @@ def build_runner(cfg: Config) -> Runner:
     _scope_collate_functions(cfg)
     _drop_hooks(cfg)
     _check_teacher_cache(cfg)
-    with as_config_error(str(cfg.filename)):
+    with as_config_error(cfg):
         return Runner.from_cfg(cfg)
 
 
@@ -89,9 +90,14 @@ def use_bfloat16(cfg: Config) -> None:
     wrapper.pop("loss_scale", None)
 
 
-def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """Take the command line's folder, else the config's, else ``work_dirs/<config's name>``."""
-    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(cfg.filename).stem)
+def set_work_dir(cfg: Config, work_dir: str | Path | None) -> None:
+    """Take the command line's folder, else the config's, else ``work_dirs/<config's name>``.
+
+    Raises:
+        UserError: The folder is a file, or cannot be written to.
+    """
+    chosen = work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename).stem
+    cfg.work_dir = str(check_out_folder(chosen))
 
 
 def _forget_first_weights(cfg: Config) -> None:

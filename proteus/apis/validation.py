@@ -34,8 +34,12 @@ class ConfigError(UserError):
 
     def __init__(self, problems: Iterable[str], source: str = "config") -> None:
         self.problems = list(problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {line}" for line in self.problems)]))
+        if len(self.problems) == 1:
+            super().__init__(f"{source}: {self.problems[0]}")
+        else:
+            super().__init__(
+                "\n".join([f"{source}: {len(self.problems)} problems", *(f"  {p}" for p in self.problems)])
+            )
 
 
 def check_config(config: Config) -> list[str]:

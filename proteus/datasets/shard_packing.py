@@ -20,6 +20,7 @@ from PIL import Image
 from proteus.datasets.folder import ImageFolder
 from proteus.datasets.shard_index import INDEX, UNFINISHED, Index, Shard, load_index, replace_text, scan, write_index
 from proteus.datasets.transforms import CorruptImageError, LoadImage
+from proteus.structures import DataError
 
 
 @dataclass
@@ -80,12 +81,12 @@ def pack(
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
         ModuleNotFoundError: webdataset is not installed.
-        ValueError: ``target`` holds shards of other images or in other settings, or a setting is out of range.
+        DataError: ``target`` holds shards of other images or in other settings, or a setting is out of range.
         OSError: A shard cannot be written, or does not read as it was written.
     """
     _check_webdataset()
     if per_shard < 1 or workers < 1 or not 1 <= quality <= 95 or (short_side is not None and short_side < 1):
-        raise ValueError("per-shard, workers and short-side must be 1 or more, and quality 1 to 95")
+        raise DataError("per-shard, workers and short-side must be 1 or more, and quality 1 to 95")
     source = source.expanduser()
     names = ImageFolder(str(source)).names()
     settings = {
@@ -238,13 +239,13 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
     elif index is not None:
         earlier = index.settings
     elif any(target.glob("*.tar")):
-        raise ValueError(f"{target} holds shards from elsewhere; give an empty folder")
+        raise DataError(f"{target} holds shards from elsewhere; give an empty folder")
     else:
         return
     other = [key for key, value in settings.items() if earlier.get(key) != value]
     if other:
         told = ", ".join("the images themselves" if key == "names" else f"{key}={earlier.get(key)}" for key in other)
-        raise ValueError(f"{target} holds shards that were made otherwise ({told}); give an empty folder")
+        raise DataError(f"{target} holds shards that were made otherwise ({told}); give an empty folder")
 
 
 def _progress(task: Packing, done: Sequence[Packing], total: int) -> str:

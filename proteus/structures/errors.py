@@ -1,12 +1,19 @@
 """Errors that a user can correct."""
 
+from typing import ClassVar
+
 
 class UserError(ValueError):
     """A mistake in what a run was given: a config, a file, a folder, an option.
 
     The command line prints the message alone, without a traceback. It names the key or file, what was found, and what
     to write instead.
+
+    Attributes:
+        exit_status: Status that the process exits with.
     """
+
+    exit_status: ClassVar[int] = 2
 
 
 class DataError(UserError):

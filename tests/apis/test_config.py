@@ -44,7 +44,8 @@ def test_the_message_starts_with_the_file(good: dict[str, Any], write: Callable[
     path = write(**good)
     with pytest.raises(ConfigError) as caught:
         load_config(path, {"model.objectivs.token.weight": 1})
-    assert str(caught.value).startswith(f"{path}: 1 problem\n")
+    assert str(caught.value).startswith(f"{path}: override model.objectivs.token.weight: ")
+    assert "\n" not in str(caught.value)
     assert "'objectives'" in str(caught.value)
     assert isinstance(caught.value, ValueError)
 

@@ -6,11 +6,9 @@ nyu_depth_v2_labeled.mat --splits splits.mat, or with --test an archive that has
 --train, the labelled files give their own 795 training frames.
 """
 
-import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
+from argparse import Namespace, RawDescriptionHelpFormatter
 
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, existing_file, out_folder, run
 from proteus.datasets import NYUDepth
 from proteus.datasets.converters.nyu_archive import convert_archive
 from proteus.datasets.converters.nyu_labelled import convert_labelled
@@ -19,14 +17,16 @@ from proteus.datasets.converters.told import told
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("target", type=Path, help="folder to write to: a config's data_root")
-    parser.add_argument("--train", type=Path, metavar="ZIP", help="archive of the training pairs")
-    parser.add_argument("--test", type=Path, metavar="ZIP", help="archive of the test pairs; may be the same")
-    parser.add_argument("--train-list", type=Path, metavar="TXT", help="which pairs (default: a list in the archive)")
-    parser.add_argument("--test-list", type=Path, metavar="TXT", help="likewise")
-    parser.add_argument("--labelled", type=Path, metavar="MAT", help="nyu_depth_v2_labeled.mat")
-    parser.add_argument("--splits", type=Path, metavar="MAT", help="splits.mat")
+    parser = ToolParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=out_folder, help="folder to write to: a config's data_root")
+    parser.add_argument("--train", type=existing_file, metavar="ZIP", help="archive of the training pairs")
+    parser.add_argument("--test", type=existing_file, metavar="ZIP", help="archive of the test pairs; may be the same")
+    parser.add_argument(
+        "--train-list", type=existing_file, metavar="TXT", help="which pairs (default: a list in the archive)"
+    )
+    parser.add_argument("--test-list", type=existing_file, metavar="TXT", help="likewise")
+    parser.add_argument("--labelled", type=existing_file, metavar="MAT", help="nyu_depth_v2_labeled.mat")
+    parser.add_argument("--splits", type=existing_file, metavar="MAT", help="splits.mat")
     parser.add_argument(
         "--depths", choices=["raw", "filled"], default="raw", help="of the labelled frames (default: raw, as BTS tests)"
     )
@@ -58,11 +58,7 @@ def main(args: Namespace) -> int:
     problems = False
     splits: tuple[Split, Split] = ("train", "test")
     for split in splits:
-        try:
-            result = converted(args, split)
-        except (ModuleNotFoundError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        result = converted(args, split)
         if result is None:
             continue
         print(told(f"NYU Depth V2 ({split})", args.target, result.done, result.problems, args.check))

@@ -222,7 +222,7 @@ def test_imagenet_v2_is_labelled_by_its_folders_numbers(tmp_path: Path) -> None:
 
 
 def test_bad_arguments_are_named(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--checkpoint: 1 problem(.|\n)*or write --of teacher"):
+    with pytest.raises(ConfigError, match=r"--checkpoint: .*or write --of teacher"):
         zero_shot.main(arguments(place, checkpoint=None))
     with pytest.raises(ConfigError, match=r"'petz' is none of the sets: aircraft, "):
         zero_shot.main(arguments(place, sets=["petz"]))

@@ -1,0 +1,139 @@
+"""Argument types of the command-line tools: each refuses a wrong value in one line, before anything is read."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
+from proteus.structures import UserError
+
+
+class ToolParser(ArgumentParser):
+    """An argument parser that prints a mistake as one line, and has ``--debug``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.add_help:  # not a parent of others
+            self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake and exit with status 2."""
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def _expected(plain: str, positive: str, non_negative: str, least: float | None, most: float | None) -> str:
+    if least is not None and most is not None:
+        return f"{plain} from {least:g} to {most:g}"
+    if most is not None:
+        return f"{plain} up to {most:g}"
+    if least is None:
+        return plain
+    return {0: non_negative, 1: positive}.get(int(least), "") or f"{plain} of at least {least:g}"
+
+
+def _in_range(value: Any, text: str, expected: str, least: float | None, most: float | None) -> Any:
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ArgumentTypeError(f"found {text!r}, expected {expected}")
+    return value
+
+
+def integer(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
+    """Make the type of an integer option.
+
+    Args:
+        least: Smallest value.
+        most: Largest value.
+    """
+    expected = _expected("an integer", "a positive integer", "a non-negative integer", least, most)
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"found {text!r}, expected {expected}") from None
+        return _in_range(value, text, expected, least, most)
+
+    return parse
+
+
+def number(least: float | None = None, most: float | None = None, above: float | None = None) -> Callable[[str], float]:
+    """Make the type of a float option; NaN and infinity are refused.
+
+    Args:
+        least: Smallest value.
+        most: Largest value.
+        above: Value that must be exceeded.
+    """
+    if above is not None:
+        expected = "a positive number" if above == 0 else f"a number above {above:g}"
+    else:
+        expected = _expected("a number", "", "a non-negative number", least, most)
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or (above is not None and value <= above):
+            raise ArgumentTypeError(f"found {text!r}, expected {expected}")
+        return _in_range(value, text, expected, least, most)
+
+    return parse
+
+
+positive_int = integer(1)
+non_negative_int = integer(0)
+positive_number = number(above=0)
+non_negative_number = number(least=0)
+
+
+def device(text: str) -> str:
+    """Accept the name of a device that this machine has.
+
+    Raises:
+        ArgumentTypeError: There is no such device; the message names what to write.
+    """
+    try:
+        return check_device(text)
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def existing_file(text: str) -> Path:
+    """Accept the path of a file that can be read.
+
+    Raises:
+        ArgumentTypeError: The path is missing, a folder, or unreadable.
+    """
+    try:
+        return check_file(text)
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def existing_folder(text: str) -> Path:
+    """Accept the path of a folder that can be read.
+
+    Raises:
+        ArgumentTypeError: The path is missing, a file, or unreadable.
+    """
+    try:
+        return check_folder(text)
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def out_folder(text: str) -> Path:
+    """Accept the path of a folder to write to, existing or new.
+
+    Raises:
+        ArgumentTypeError: The path is a file, lies below a file, or cannot be written to.
+    """
+    try:
+        return check_out_folder(text)
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from None

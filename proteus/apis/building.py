@@ -1,0 +1,83 @@
+"""Parts that a config names, built so that what their constructors refuse is reported with its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry.build_functions import build_from_cfg
+
+from proteus.apis.mistakes import mistake
+from proteus.apis.validation import ConfigError
+
+# What constructors raise at arguments that they cannot use.
+_REFUSALS = (
+    TypeError,
+    ValueError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    NotImplementedError,
+    ImportError,
+)
+
+
+@contextmanager
+def as_config_error(config: str | Config, key: str = "") -> Iterator[None]:
+    """Report what a part's constructor refuses as a mistake in a config.
+
+    Args:
+        config: The config, in which the key of the part is looked up; or its name, where only that is known.
+        key: Key of what is built, for parts that are not found in ``config``.
+
+    Raises:
+        ConfigError: A constructor refused its arguments; names the key and gives the constructor's words.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        if mistake(error) is not None:
+            raise
+        source = config if isinstance(config, str) else str(config.filename or "config")
+        found = None if isinstance(config, str) else _key_of(error.__traceback__, config)
+        raise ConfigError([": ".join(filter(None, [found or key, _words(error)]))], source) from error
+
+
+def _words(error: Exception) -> str:
+    """What an exception says, in one line."""
+    text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    if isinstance(error, KeyError) and " " not in text:
+        return f"unknown or missing name '{text}'"
+    return text or f"refused by its constructor ({type(error).__name__})"
+
+
+def _key_of(trace: TracebackType | None, config: Config) -> str | None:
+    """Dotted key of the innermost part that was being built; None if none of the config was."""
+    built = []
+    while trace is not None:
+        if trace.tb_frame.f_code is build_from_cfg.__code__:
+            built.append(trace.tb_frame.f_locals.get("cfg"))
+        trace = trace.tb_next
+    for part in reversed(built):
+        if isinstance(part, Mapping):
+            found = next(_holders(dict(config.items()), part, ""), None)
+            if found is not None:
+                return found
+    return None
+
+
+def _holders(value: Any, part: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the keys under which a dict stands in a config."""
+    if isinstance(value, Mapping):
+        if path and "type" in value and (value is part or dict(value.items()) == dict(part.items())):
+            yield path
+        for key, item in value.items():
+            yield from _holders(item, part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _holders(item, part, f"{path}[{index}]")

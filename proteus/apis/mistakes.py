@@ -1,0 +1,111 @@
+"""Which errors a user can correct, and the line that is printed for each."""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+from collections.abc import Iterator
+
+import torch
+
+from proteus.structures import UserError
+
+_OS_ERRORS = {
+    errno.ENOENT: "no such file or folder",
+    errno.EACCES: "permission denied; change its mode, or name another place",
+    errno.EPERM: "permission denied; change its mode, or name another place",
+    errno.EISDIR: "is a folder; name a file",
+    errno.ENOTDIR: "a part of this path is a file; name a folder",
+    errno.EEXIST: "exists already; remove it, or name another place",
+    errno.ENOTEMPTY: "the folder is not empty; empty it, or name another place",
+    errno.ENOSPC: "no space left on the disk; make room and give the same command again",
+    errno.EDQUOT: "disk quota exceeded; make room and give the same command again",
+    errno.EFBIG: "the file would be larger than the disk or a limit of this process (ulimit -f) allows",
+    errno.EROFS: "the file system is read-only; name another place",
+    errno.ENAMETOOLONG: "the name is too long; shorten it",
+    errno.ELOOP: "a link that leads back to itself; remove it",
+    errno.EMFILE: "too many open files; use fewer workers, or raise the limit (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine",
+    errno.EAGAIN: "the limit of processes is reached; use fewer workers",
+    errno.ENOMEM: "not enough memory; use a smaller batch or fewer workers",
+}
+# Raised with a sentence by our own code and by libraries, without a number.
+_OS_ERROR_TYPES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_OS_ERROR_TEXT = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '(.*)')?", re.DOTALL)
+_WORKER = re.compile(r"Caught (\w+) in .*\nOriginal Traceback")
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc|Cannot allocate memory")
+_KILLED_WORKER = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)|shared memory")
+
+
+def mistake(error: BaseException) -> str | None:
+    """Give the line to print for an error that a user can correct.
+
+    An error of a loader's worker process is recognised behind the traceback that torch puts before it.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The line; None if the error is not the user's.
+    """
+    worker = _WORKER.match(str(error))
+    name, words = (worker[1], _worker_words(str(error), worker[1])) if worker else (type(error).__name__, str(error))
+    if isinstance(error, UserError) or (worker and name in _names(UserError)):
+        return words
+    if isinstance(error, OSError):
+        return _os_error(error, words)
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("proteus."):
+        return words if "install" in words else f"{words}; install the package that has it (pip install ...)"
+    if isinstance(error, RuntimeError) and _KILLED_WORKER.search(words):
+        return "a process that reads images was killed, mostly for want of memory; use fewer workers or a smaller batch"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and _NO_MEMORY.search(words)
+    ):
+        first = words.strip().splitlines()[0].rstrip(".") if words.strip() else "the arrays do not fit"
+        return f"not enough memory ({first}); use a smaller batch, smaller images or fewer workers"
+    return None
+
+
+def _worker_words(text: str, name: str) -> str:
+    """What an error says, without the traceback of the worker process."""
+    return re.split(rf"^(?:[\w.]+\.)?{name}: ", text, flags=re.MULTILINE)[-1].strip()
+
+
+def _names(cls: type[Exception]) -> Iterator[str]:
+    yield cls.__name__
+    for subclass in cls.__subclasses__():
+        yield from _names(subclass)
+
+
+def _os_error(error: OSError, words: str) -> str | None:
+    number, name, reason = error.errno, error.filename, error.strerror
+    if number is None:  # a worker's, of which the text is left
+        match = _OS_ERROR_TEXT.fullmatch(words)
+        if match is None:
+            return words if isinstance(error, _OS_ERROR_TYPES) else None
+        number, reason, name = int(match[1]), match[2], match[3]
+    if number in (errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ETIMEDOUT):
+        return None
+    if name is None:
+        name = _open_file(error)
+    if isinstance(name, bytes):
+        name = name.decode("utf-8", "surrogateescape")
+    if name is None and number in (errno.ENOENT, errno.EBADF, errno.EINVAL):
+        return None  # a wrong use of a file, not a wrong file
+    text = _OS_ERRORS.get(number, str(reason).lower())
+    shown = str(name) if name is None or len(str(name)) < 300 else f"{str(name)[:300]}..."
+    return text if name is None else f"{shown}: {text}"
+
+
+def _open_file(error: BaseException) -> str | None:
+    """Name of the file that was being written where an error without a name was raised."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    for frame in reversed(frames):
+        for value in list(frame.f_locals.values()):
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, "name", None), str):
+                return str(value.name)  # type: ignore[attr-defined]
+    return None

@@ -1,0 +1,42 @@
+import pytest
+from mmengine.config import Config
+
+from proteus.apis import ConfigError
+from proteus.apis.building import as_config_error
+from proteus.checkpoints import CheckpointError
+from proteus.registry import HOOKS
+
+
+def test_what_a_constructor_refuses_becomes_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"small\.py: img_size=57"), as_config_error("small.py"):
+        raise ValueError("img_size=57")
+    with pytest.raises(CheckpointError, match=r"w\.pth"), as_config_error("small.py"):
+        raise CheckpointError("w.pth")
+    with pytest.raises(FileNotFoundError), as_config_error("small.py"):
+        raise FileNotFoundError("x")
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, AssertionError, KeyError, AttributeError, ZeroDivisionError])
+def test_every_kind_of_refusal(error: type[Exception]) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"^small\.py: default_hooks\.x: ") as caught,
+        as_config_error("small.py", "default_hooks.x"),
+    ):
+        raise error()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_key_of_the_innermost_part_is_named() -> None:
+    config = Config(
+        dict(
+            default_hooks=dict(logger=dict(type="LoggerHook", interval_exp_name="x", wrong=1)),
+            custom_hooks=[
+                dict(type="EMAHook"),
+                dict(type="IterTimerHook", wrong=2),
+            ],
+        )
+    )
+    with pytest.raises(ConfigError, match=r"default_hooks\.logger: .*wrong"), as_config_error(config):
+        HOOKS.build(config.default_hooks.logger)
+    with pytest.raises(ConfigError, match=r"custom_hooks\[1\]: "), as_config_error(config):
+        HOOKS.build(config.custom_hooks[1])
