@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -13,8 +12,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from proteus.apis.config_files import read_config
 from proteus.apis.overrides import check_overrides, merged
-from proteus.apis.validation import ConfigError, check_config, near_file
+from proteus.apis.validation import ConfigError, check_config
 
 __all__ = ["ConfigError", "load_config", "validate"]
 
@@ -31,11 +31,11 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         The config, with the modules of its ``custom_imports`` imported (from the current folder, too).
 
     Raises:
-        ConfigError: the file or one of its bases is missing or is no Python, a module of ``custom_imports``
-            cannot be imported, or :func:`validate` found problems.
+        ConfigError: the file or one of its bases is missing or broken (see :func:`read_config`), a module of
+            ``custom_imports`` cannot be imported, or :func:`validate` found problems.
     """
     overrides = overrides or {}
-    config = _read(Path(path).expanduser())
+    config = read_config(path)
     imports = {key: value for key, value in overrides.items() if key.split(".")[0] == "custom_imports"}
     try:
         _import_custom(merged(config, imports).get("custom_imports"), path)
@@ -67,19 +67,6 @@ def validate(cfg: Config | Mapping[str, Any], overrides: Mapping[str, Any] | Non
     problems = dict.fromkeys([*refused.values(), *check_config(config)])
     if problems:
         raise ConfigError(problems, str(config.filename or "config"))
-
-
-def _read(path: Path) -> Config:
-    if not path.is_file():
-        raise ConfigError([f"no such config file{near_file(path)}"], str(path))
-    try:
-        return Config.fromfile(path, import_custom_modules=False)
-    except FileNotFoundError as error:
-        quoted = re.search(r'"(.+?)"', str(error))
-        missing = error.filename or (quoted.group(1) if quoted else str(error))
-        raise ConfigError([f"_base_: no such config file: '{missing}'{near_file(missing)}"], str(path)) from error
-    except SyntaxError as error:
-        raise ConfigError([f"line {error.lineno} is no Python: {error.msg}"], str(path)) from error
 
 
 def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:

@@ -44,7 +44,8 @@ class ConfigError(UserError):
 
 def check_config(config: Config) -> list[str]:
     """Give the problems of a config, one line each."""
-    root = dict(config.items())
+    imported = getattr(config, "_imported_names", ())  # classes and modules, in a config of the pure Python style
+    root = {key: value for key, value in config.items() if key not in imported}
     check = _Check(root.get("default_scope") or "mmengine")
     for key in root:
         if key not in places.KNOWN:
