@@ -24,8 +24,9 @@ from projects.dime_fm.sentences import SentenceSet
 from proteus.apis import ConfigError, load_config
 from proteus.apis.checks import check_files
 from proteus.apis.cli import as_config_error, run
-from proteus.datasets.teacher_cache import StaleCacheError, alone, differences
+from proteus.datasets.teacher_cache import StaleCacheError, differences
 from proteus.registry import DATASETS, MODELS
+from proteus.utils import exclusive
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _FILE_BYTES = 256e6
@@ -57,6 +58,7 @@ def build(cfg: Config, device: str | None = None, batch_size: int = 256) -> list
     Raises:
         ConfigError: The config reads no cache, or a part of it is wrong.
         StaleCacheError: A folder holds a cache of something else.
+        LockedError: Another build is at work in a folder.
     """
     caches = wanted(cfg)
     if not caches:
@@ -73,7 +75,7 @@ def build(cfg: Config, device: str | None = None, batch_size: int = 256) -> list
         # Numbers of rows that are multiples of the batch, so that no file's end cuts one.
         rows = max(int(_FILE_BYTES / 4 / teacher.embed_dim) // batch_size, 1) * batch_size
         index = SentenceIndex(teacher.text_identity(), sentences.identity(), len(sentences), teacher.embed_dim, rows)
-        with alone(folder):
+        with exclusive(folder, "building a cache of sentences"):
             _write(folder, _continued(folder, index), sentences, teacher, batch_size)
     return [Path(folder) for folder in caches]
 

@@ -14,10 +14,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from proteus.datasets.teacher_cache import CacheError, full_disk_told
+from proteus.datasets.teacher_cache import CacheError
+from proteus.datasets.teacher_cache.index import is_count
+from proteus.utils import write_bytes, write_json
 
 FORMAT = 1
 INDEX = "index.json"
+_MAX_FILES = 2**20
+_DICTS = ("teacher", "sentences")
 _REMEDY = "give the command that built it again: python -m projects.dime_fm.cache_sentences CONFIG"
 
 
@@ -95,10 +99,13 @@ class SentenceCache:
             if name not in self._open:
                 self._open[name] = safe_open(self.folder / name, "numpy")
             text, known = (self._open[name].get_slice(key)[row : row + 1] for key in ("texts", "checksum"))
-        except (OSError, SafetensorError, IndexError) as error:
+            whole = _checksum(text[0]) == int(known[0])
+        except (OSError, SafetensorError, IndexError, ValueError, TypeError) as error:
             raise CacheError(f"{self.folder / name} is missing or damaged ({error}): {_REMEDY}") from error
-        if _checksum(text[0]) != known[0]:
+        if not whole:
             raise CacheError(f"{self.folder / name} is damaged (row {row}): remove it, and {_REMEDY}")
+        if not np.isfinite(text[0]).all():
+            raise CacheError(f"{self.folder / name} has NaN or infinite values (row {row}): remove it, and {_REMEDY}")
         return np.asarray(text[0])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -118,34 +125,46 @@ def read_index(folder: Path) -> SentenceIndex | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
-            raise CacheError(f"{path} is of another version of the format: build the cache anew")
-        return SentenceIndex(**content)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise CacheError(f"{path} is damaged ({type(error).__name__}: {error}): build the cache anew") from error
+            raise CacheError(f"{path} is of another version of the format: remove it, and {_REMEDY}")
+        index = SentenceIndex(**content)
+        counts = {name: getattr(index, name) for name in ("count", "width", "rows")}
+        wrong = [f"{name}={value!r}" for name, value in counts.items() if not is_count(value, 1)]
+        wrong += [f"{key}={value!r}" for key, value in vars(index).items() if key in _DICTS and type(value) is not dict]
+        if wrong or type(index.complete) is not bool or index.count > _MAX_FILES * index.rows:
+            raise ValueError(", ".join(wrong)[:200] or f"complete={index.complete!r}, {index.count} sentences")
+        return index
+    except CacheError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CacheError(
+            f"{path} is damaged or unreadable ({type(error).__name__}: {error}): remove it, and {_REMEDY}"
+        ) from error
 
 
 def write_index(folder: Path, index: SentenceIndex) -> None:
-    """Write the description so that nobody ever sees half of it."""
-    part = folder / f"{INDEX}.part"
-    part.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(index)}, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / INDEX)
-
-
-def write_texts(folder: Path, name: str, texts: np.ndarray) -> None:
-    """Write one file so that it is there as a whole, or not at all.
+    """Write the description atomically.
 
     Raises:
         FullDiskError: The disk is full.
     """
+    write_json(folder / INDEX, {"format": FORMAT, **dataclasses.asdict(index)}, indent=1)
+
+
+def write_texts(folder: Path, name: str, texts: np.ndarray) -> None:
+    """Write one file atomically.
+
+    Raises:
+        CacheError: An embedding is not finite.
+        FullDiskError: The disk is full.
+    """
+    wrong = np.flatnonzero(~np.isfinite(texts).all(axis=1))
+    if len(wrong):
+        raise CacheError(
+            f"{folder / name}: the teacher's embeddings of {len(wrong):,} of {len(texts):,} sentences are NaN or "
+            "infinite; nothing was written for them: check model.teacher.checkpoint"
+        )
     content = {"texts": texts, "checksum": np.array([_checksum(row) for row in texts], np.uint32)}
-    part = folder / f"{name}.part"
-    with full_disk_told(folder):
-        try:
-            part.write_bytes(save(content))
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-    part.replace(folder / name)
+    write_bytes(folder / name, save(content))
 
 
 def is_whole(folder: Path, index: SentenceIndex, name: str) -> bool:
@@ -153,7 +172,9 @@ def is_whole(folder: Path, index: SentenceIndex, name: str) -> bool:
     rows = dict(index.files())[name]
     try:
         with safe_open(folder / name, "numpy") as file:
-            return tuple(file.get_slice("texts").get_shape()) == (len(rows), index.width)
+            texts, checksums = file.get_slice("texts"), file.get_slice("checksum")
+            found = [(part.get_dtype(), tuple(part.get_shape())) for part in (texts, checksums)]
+            return found == [("F32", (len(rows), index.width)), ("U32", (len(rows),))]
     except (OSError, SafetensorError):
         return False
 

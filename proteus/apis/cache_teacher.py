@@ -25,14 +25,10 @@ from proteus.datasets import FixedViews, distill_collate
 from proteus.datasets.teacher_cache import (
     CacheIndex,
     Encoding,
-    FullDiskError,
     Int8PCA,
-    LockedCacheError,
     Shard,
     ShardBuilder,
     StaleCacheError,
-    alone,
-    full_disk_told,
     is_whole,
     load_encoding,
     pixels_of,
@@ -44,7 +40,8 @@ from proteus.datasets.teacher_cache.shards import errors_of
 from proteus.engine.hooks.teacher_cache import cache_identity, check_usable, stale
 from proteus.engine.runner import prepare_processes
 from proteus.registry import DATASETS, MODELS
-from proteus.structures import Features
+from proteus.structures import Features, FullDiskError
+from proteus.utils import disk_full_errors, exclusive
 from proteus.version import __version__
 
 _GB = 1e9
@@ -177,12 +174,14 @@ def build(job: Job) -> CacheIndex:
 
     Raises:
         FullDiskError: There is not enough room; nothing was written, or what was finished is kept.
-        LockedCacheError: Another build is at work in the folder, or has begun another cache there since ``prepare``.
+        LockedError: Another build is at work in the folder.
+        StaleCacheError: Another build has written another cache there since ``prepare``.
         CacheError: Tokens are not finite.
     """
     _check_room(job, job.missing())
     barrier()
-    with alone(job.folder):
+    remedy = "wait for it, or give another folder with --out; what is finished is kept"
+    with exclusive(job.folder, "building a teacher cache", remedy=remedy):
         _check_unchanged(job)
         missing = job.missing()
         barrier()
@@ -194,13 +193,13 @@ def _build(job: Job, missing: list[Shard]) -> None:
     index = job.index
     rank, world = get_dist_info()
     if rank == 0:
-        with full_disk_told(job.folder):
+        with disk_full_errors(job.folder, "what is finished is kept: make room and give the same command again"):
             index.complete = index.complete and not missing
             write_index(job.folder, index)
             if index.patches["type"] == "int8-pca" and not (job.folder / PCA_FILE).is_file():
                 _fit(job).save(job.folder)
     barrier()
-    encoding = load_encoding(index.patches, job.folder)
+    encoding = load_encoding(index, job.folder)
     with tqdm(
         total=sum(len(shard) for shard in missing[rank::world]),
         desc="teacher cache" if world == 1 else f"teacher cache, rank 0 of {world}",
@@ -223,9 +222,9 @@ def _check_unchanged(job: Job) -> None:
         return
     same = ("identity", "images", "cls_dim", "grid", "images_per_shard", "patches")
     if there.views > planned.views or any(getattr(there, name) != getattr(planned, name) for name in same):
-        raise LockedCacheError(
-            f"{job.folder}: another build has begun a cache there since this one looked: give the same command again, "
-            "which goes on with it where it fits"
+        raise StaleCacheError(
+            f"{job.folder}: another build has written a cache there in the meantime; give the same command again, "
+            "which continues it if it fits"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -18,7 +19,9 @@ from proteus.utils.atomic import disk_full_errors
 
 
 @contextmanager
-def exclusive(folder: str | Path, purpose: str, name: str = ".lock", remedy: str = "wait for it") -> Iterator[None]:
+def exclusive(
+    folder: str | Path, purpose: str, name: str = ".lock", remedy: str = "wait for it", wait: bool = False
+) -> Iterator[None]:
     """Hold a folder for this process, or for all ranks of a run, which call this together and share it.
 
     The operating system releases the lock when the process ends, however it ends. The lock file stays and says who
@@ -29,9 +32,11 @@ def exclusive(folder: str | Path, purpose: str, name: str = ".lock", remedy: str
         purpose: What the process does there, such as ``training``; a refused process reads it.
         name: Name of the lock file in the folder.
         remedy: What a refused user can do, for the message.
+        wait: Wait until the other process has finished, with a line on the terminal, instead of refusing.
 
     Raises:
-        LockedError: Another process holds the folder; on every rank, so that none waits for the others.
+        LockedError: Another process holds the folder and ``wait`` is not set; on every rank, so that none waits for
+            the others.
         FullDiskError: There is no room for the lock file.
     """
     path, lock, refusal = Path(folder) / name, None, [""]
@@ -40,7 +45,13 @@ def exclusive(folder: str | Path, purpose: str, name: str = ".lock", remedy: str
             with disk_full_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(path)
-                lock.acquire(timeout=0)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    if not wait:
+                        raise
+                    print(f"waiting: {folder} is in use by {_holder(path)}", file=sys.stderr, flush=True)
+                    lock.acquire(poll_interval=0.2)
                 path.write_text(json.dumps(_this_process(purpose)), encoding="utf-8")
         except Timeout:
             lock, refusal = None, [f"{folder}: in use by {_holder(path)}; {remedy}"]

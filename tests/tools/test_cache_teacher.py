@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from cache_runs import write_fixed
+from cache_runs import contents, write_fixed
 from PIL import Image
 from runs import ROOT, options, tool, trained, weights
 
-from proteus.datasets.teacher_cache import alone
+from proteus.utils import exclusive
 
 pytestmark = pytest.mark.slow
 
@@ -120,15 +120,13 @@ def build_on_two_ranks(fixed: Path, out: Path) -> subprocess.CompletedProcess[st
 def test_two_ranks_build_what_one_builds(fixed: Path, tmp_path: Path) -> None:
     done = build_on_two_ranks(fixed, tmp_path / "two")
     assert done.returncode == 0, done.stderr[-3000:]
-    one = {path.name: path.read_bytes() for path in (fixed.parent / "cache").iterdir()}
-    two = {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
-    assert one == two
+    assert contents(fixed.parent / "cache") == contents(tmp_path / "two")
 
 
 def test_two_ranks_are_refused_together(fixed: Path, tmp_path: Path) -> None:
-    with alone(tmp_path):
+    with exclusive(tmp_path, "building a teacher cache"):
         done = build_on_two_ranks(fixed, tmp_path)
     assert done.returncode != 0
     assert f"process {os.getpid()} on " in done.stderr
     assert "Traceback" not in done.stderr.partition("torch/distributed")[0]
-    assert not list(tmp_path.iterdir())
+    assert not contents(tmp_path)

@@ -46,3 +46,13 @@ def test_a_forked_child_that_outlives_its_parent_does_not_hold_it(tmp_path: Path
         with exclusive(tmp_path, "training"):
             pass
         holder.stdout.close()
+
+
+def test_a_second_process_can_wait_for_the_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = HOLD.replace("time.sleep(60)", "time.sleep(1)\n    open(sys.argv[1] + '/done', 'w').close()")
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with exclusive(tmp_path, "training", wait=True):
+            assert (tmp_path / "done").is_file()
+    assert f"waiting: {tmp_path} is in use by training, process {holder.pid} on " in capfd.readouterr().err

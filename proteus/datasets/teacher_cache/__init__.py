@@ -3,26 +3,21 @@
 from proteus.datasets.teacher_cache.encodings import Encoding, Float16, Int8PCA, load_encoding
 from proteus.datasets.teacher_cache.identity import StaleCacheError, differences, plain, set_identity
 from proteus.datasets.teacher_cache.index import CacheError, CacheIndex, Shard, read_index, write_index
-from proteus.datasets.teacher_cache.lock import LockedCacheError, alone
 from proteus.datasets.teacher_cache.reader import TeacherCache, Tokens
-from proteus.datasets.teacher_cache.shards import FullDiskError, ShardBuilder, full_disk_told, is_whole, pixels_of
+from proteus.datasets.teacher_cache.shards import ShardBuilder, is_whole, pixels_of
 
 __all__ = [
     "CacheError",
     "CacheIndex",
     "Encoding",
     "Float16",
-    "FullDiskError",
     "Int8PCA",
-    "LockedCacheError",
     "Shard",
     "ShardBuilder",
     "StaleCacheError",
     "TeacherCache",
     "Tokens",
-    "alone",
     "differences",
-    "full_disk_told",
     "is_whole",
     "load_encoding",
     "pixels_of",

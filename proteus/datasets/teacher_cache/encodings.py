@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from proteus.datasets.teacher_cache.index import CacheError
+from proteus.datasets.teacher_cache.index import CacheError, CacheIndex
+from proteus.utils import write_bytes
 
 PCA_FILE = "pca.safetensors"
 
@@ -109,15 +110,25 @@ class Int8PCA(Encoding):
         path = folder / PCA_FILE
         try:
             content = load_file(path)
-            return cls(content["mean"], content["basis"], content["scale"])
-        except (OSError, KeyError, SafetensorError) as error:
-            raise CacheError(f"{path} is missing or damaged ({error}): build the cache anew") from error
+            mean, basis, scale = (content[name] for name in ("mean", "basis", "scale"))
+            if basis.ndim != 2 or basis.shape != (*scale.shape, *mean.shape):
+                raise ValueError(f"mean {mean.shape}, basis {basis.shape} and scale {scale.shape} do not fit")
+            if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in (mean, basis, scale)):
+                raise ValueError("values are not finite, or not float32")
+        except (OSError, KeyError, SafetensorError, ValueError, TypeError) as error:
+            raise CacheError(
+                f"{path} is missing or damaged ({error}): the tokens cannot be restored without it; remove the folder "
+                "and build the cache again (tools/cache_teacher.py)"
+            ) from error
+        return cls(mean, basis, scale)
 
     def save(self, folder: Path) -> None:
-        """Write ``pca.safetensors`` so that nobody ever sees half of it."""
-        part = folder / f"{PCA_FILE}.part"
-        part.write_bytes(save({"mean": self.mean, "basis": self.basis, "scale": self.scale}))
-        part.replace(folder / PCA_FILE)
+        """Write ``pca.safetensors`` atomically.
+
+        Raises:
+            FullDiskError: The disk is full.
+        """
+        write_bytes(folder / PCA_FILE, save({"mean": self.mean, "basis": self.basis, "scale": self.scale}))
 
     def description(self) -> dict[str, Any]:
         """Type and number of components."""
@@ -145,14 +156,22 @@ class Int8PCA(Encoding):
         return self._tensors[device]
 
 
-def load_encoding(description: dict[str, Any], folder: Path) -> Encoding:
-    """Make what an index describes.
+def load_encoding(index: CacheIndex, folder: Path) -> Encoding:
+    """Make the encoding that an index describes.
 
     Raises:
-        CacheError: It is not known, or its parameters are missing or damaged.
+        CacheError: The type is unknown, or its parameters are missing, damaged or of another shape.
     """
-    if description["type"] == "float16":
+    kind = index.patches["type"]
+    if kind == "float16":
         return Float16()
-    if description["type"] == "int8-pca":
-        return Int8PCA.load(folder)
-    raise CacheError(f"{folder}: patches are kept as {description['type']!r}, which this version does not know")
+    if kind == "int8-pca":
+        encoding = Int8PCA.load(folder)
+        wanted = (index.patches["components"], index.cls_dim)
+        if encoding.basis.shape != wanted:
+            raise CacheError(
+                f"{folder / PCA_FILE} has a basis of shape {encoding.basis.shape}, and the index says {wanted}: remove "
+                "the folder and build the cache again (tools/cache_teacher.py)"
+            )
+        return encoding
+    raise CacheError(f"{folder}: unknown patch encoding {kind!r}; this version reads float16 and int8-pca")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from proteus.structures import DataError
+from proteus.utils import write_json
 
 FORMAT = 1
 INDEX = "index.json"
+# Far beyond any cache that fits a disk; a damaged number would otherwise make millions of names or a huge array.
+_MAX_SIZE, _MAX_FILES = 2**50, 2**24
+_REMEDY = "remove it and build the cache again (tools/cache_teacher.py)"
 
 
 class CacheError(DataError):
@@ -117,17 +122,56 @@ def read_index(folder: str | Path) -> CacheIndex | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("format")
         if version != FORMAT:
-            raise CacheError(
-                f"{path} is of format {version}, and this version of Proteus reads {FORMAT}: build the cache anew"
-            )
-        return CacheIndex(**{**content, "grid": tuple(content["grid"])})
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise CacheError(f"{path} is damaged ({type(error).__name__}: {error}): build the cache anew") from error
+            raise CacheError(f"{path} is of format {version!r}, and this version of Proteus reads {FORMAT}: {_REMEDY}")
+        index = CacheIndex(**{**content, "grid": tuple(content["grid"])})
+        _check(index)
+        return index
+    except CacheError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CacheError(f"{path} is damaged or unreadable ({type(error).__name__}: {error}): {_REMEDY}") from error
 
 
 def write_index(folder: str | Path, index: CacheIndex) -> None:
-    """Write the description so that nobody ever sees half of it."""
-    path = Path(folder) / INDEX
-    part = path.with_name(f"{INDEX}.part")
-    part.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(index)}, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    """Write the description atomically.
+
+    Raises:
+        FullDiskError: The disk is full.
+    """
+    write_json(Path(folder) / INDEX, {"format": FORMAT, **dataclasses.asdict(index)}, indent=1)
+
+
+def is_count(value: Any, low: int = 0) -> bool:
+    """Whether a value from a file is a whole number from ``low`` to a size that can be; ``True`` is not."""
+    return type(value) is int and low <= value <= _MAX_SIZE
+
+
+def _check(index: CacheIndex) -> None:
+    """Refuse values that no build writes.
+
+    Raises:
+        ValueError: Names the key.
+    """
+    counts = {name: getattr(index, name) for name in ("images", "views", "cls_dim", "images_per_shard")}
+    wrong = [f"{name}={value!r}" for name, value in counts.items() if not is_count(value, 1)]
+    wrong += [] if is_count(index.replaced) else [f"replaced={index.replaced!r}"]
+    wrong += [] if len(index.grid) == 2 and all(is_count(side, 1) for side in index.grid) else [f"grid={index.grid!r}"]
+    wrong += [] if type(index.complete) is bool else [f"complete={index.complete!r}"]
+    wrong += [
+        f"{name}={value!r}"
+        for name, value in (("identity", index.identity), ("built_with", index.built_with))
+        if not isinstance(value, dict)
+    ]
+    error: Any = index.patch_error
+    if error is not None and not (type(error) in (int, float) and math.isfinite(error) and error >= 0):
+        wrong.append(f"patch_error={error!r}")
+    if wrong:
+        raise ValueError(", ".join(wrong)[:200])
+    kind: Any = index.patches["type"]
+    components: Any = index.patches.get("components")
+    if kind == "int8-pca" and not (is_count(components, 1) and components <= index.cls_dim):
+        raise ValueError(f"patches.components={components!r}, of tokens of width {index.cls_dim}")
+    if kind != "int8-pca" and components is not None:
+        raise ValueError(f"patches.components={components!r} of type {kind!r}")
+    if index.bytes > _MAX_SIZE or index.views * math.ceil(index.images / index.images_per_shard) > _MAX_FILES:
+        raise ValueError(f"{index.images} images of {index.grid} tokens in files of {index.images_per_shard}")

@@ -15,6 +15,7 @@ from proteus.datasets.teacher_cache.shards import checksum, is_whole
 
 # Each mapped file keeps a descriptor, of which a process often has 1024.
 _MOST_OPEN = 128
+_INFINITE = np.uint16(0x7C00)
 _COLUMNS = ("cls", "patches", "corrupt", "pixels", "checksum")
 
 
@@ -75,7 +76,7 @@ class TeacherCache:
                 f"dataset.cache: {len(wrong):,} files of the teacher cache in {self.folder} are missing or damaged: "
                 f"{', '.join(wrong[:5])}"
             )
-        self._encoding = load_encoding(self.index.patches, self.folder)
+        self._encoding = load_encoding(self.index, self.folder)
 
     def read(self, image: int, view: int) -> Tokens:
         """The tokens of one view.
@@ -89,16 +90,28 @@ class TeacherCache:
         """
         name, row = self.index.find(image, view)
         if self._encoding is None:
-            self._encoding = load_encoding(self.index.patches, self.folder)
+            self._encoding = load_encoding(self.index, self.folder)
         try:
             file = self._file(name)
             parts = {key: file.get_slice(key)[row : row + 1][0] for key in _COLUMNS}
-        except (OSError, SafetensorError, IndexError) as error:
+            matches = checksum(parts["cls"], parts["patches"]) == int(parts["checksum"])
+            patches = self._encoding.decode(parts["patches"]) if matches else None
+        except (OSError, SafetensorError, IndexError, ValueError, TypeError) as error:
             raise CacheError(f"{self.folder / name} is missing or damaged ({error}): {_REMEDY}") from error
-        if checksum(parts["cls"], parts["patches"]) != int(parts["checksum"]):
+        if patches is None:
             raise CacheError(f"{self.folder / name} is damaged (row {row}): {_REMEDY}")
-        patches = self._encoding.decode(parts["patches"])
+        self._check_values(name, row, parts["cls"], patches)
         return Tokens(parts["cls"], patches, int(parts["corrupt"]), int(parts["pixels"]))
+
+    def _check_values(self, name: str, row: int, cls: np.ndarray, patches: np.ndarray) -> None:
+        grid = self.index.grid
+        shapes = (self.index.cls_dim,), (grid[0] * grid[1], self.index.cls_dim)
+        if (cls.shape, patches.shape) != shapes:
+            found = f"tokens of shape {cls.shape} and {patches.shape}, and the index says {shapes[0]} and {shapes[1]}"
+            raise CacheError(f"{self.folder / name} has {found}: {_REMEDY}")
+        # Only NaN and infinity have all exponent bits set; np.isfinite takes 7 times as long.
+        if not np.isfinite(cls).all() or ((patches.view(np.uint16) & _INFINITE) == _INFINITE).any():
+            raise CacheError(f"{self.folder / name} has NaN or infinite tokens (row {row}): {_REMEDY}")
 
     def _file(self, name: str) -> Any:
         file = self._open.pop(name, None)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
+import math
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,9 @@ from torch import Tensor
 
 from proteus.datasets.teacher_cache.encodings import Encoding
 from proteus.datasets.teacher_cache.index import CacheError, CacheIndex, Shard
+from proteus.utils import atomic_path, disk_full_errors
 
-
-class FullDiskError(CacheError):
-    """The disk has no room for what is still to be written."""
+_KEPT = "what is finished is kept: make room and give the same command again"
 
 
 class ShardBuilder:
@@ -71,11 +68,13 @@ class ShardBuilder:
         """
         stored = self.encoding.encode(patches)
         restored = self.encoding.restore(stored)
-        if not bool(cls.isfinite().all() & patches.isfinite().all() & restored.isfinite().all()):
+        # Readers get half precision, whatever the encoding.
+        if not bool(cls.isfinite().all() & patches.isfinite().all() & restored.half().isfinite().all()):
             first = self.shard.start + self.rows
             raise CacheError(
                 f"images {first:,} to {first + len(cls) - 1:,}, view {self.shard.view}: the teacher's tokens are not "
-                "finite, or beyond float16 (65504): try --patches int8-pca, or model.teacher.dtype=float32"
+                "finite, or beyond float16 (65504), which caches are read in: check the teacher's weights, or write "
+                "model.teacher.dtype=float32"
             )
         self.squared_error += float((restored - patches).double().square().sum())
         tokens = patches.flatten(0, 1).double()
@@ -92,62 +91,50 @@ class ShardBuilder:
         self.rows = here.stop
 
     def write(self, folder: Path) -> None:
-        """Write the shard so that it is there as a whole, or not at all.
+        """Write the shard atomically.
 
         Raises:
-            FullDiskError: The disk is full; what was written of this shard is removed.
+            FullDiskError: The disk is full; the shards that are finished are kept.
         """
         variance = float(self._sum_of_squares - np.square(self._sum).sum() / max(self._tokens, 1))
         # One entry, since the library does not keep the order of several.
         about = {"about": json.dumps({"squared_error": self.squared_error, "variance": variance}, sort_keys=True)}
         path = folder / self.shard.name
-        part = path.with_name(f"{path.name}.part")
-        with full_disk_told(folder):
-            try:
-                with part.open("wb") as file:
-                    file.write(save(self.content, about))
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError:
-                part.unlink(missing_ok=True)
-                raise
-        part.replace(path)
-
-
-@contextmanager
-def full_disk_told(folder: Path) -> Iterator[None]:
-    """Say what is kept, and how to go on, where the disk of ``folder`` is full.
-
-    Raises:
-        FullDiskError: It is.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise FullDiskError(
-            f"{folder}: the disk is full ({error.strerror}). The files that were finished are kept: make room and give "
-            "the same command again, and it goes on with the one that was under way"
-        ) from error
+        with disk_full_errors(path, _KEPT), atomic_path(path) as temporary:
+            temporary.write_bytes(save(self.content, about))
 
 
 def is_whole(path: Path, index: CacheIndex, shard: Shard) -> bool:
     """Whether a shard is there in the shapes that the index asks for; its numbers are not looked at."""
+    rows, kind = len(shard), "I8" if index.patch_dtype == "int8" else "F16"
+    wanted = {"cls": ("F32", (rows, index.cls_dim)), "patches": (kind, (rows, *index.patch_shape))}
+    wanted |= dict.fromkeys(("corrupt", "pixels", "checksum"), ("U32", (rows,)))
     try:
         with safe_open(path, "numpy") as file:
-            return tuple(file.get_slice("patches").get_shape()) == (len(shard), *index.patch_shape) and (
-                tuple(file.get_slice("cls").get_shape()) == (len(shard), index.cls_dim)
-            )
+            slices = {name: file.get_slice(name) for name in wanted}
+            return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()} == wanted
     except (OSError, SafetensorError):
         return False
 
 
 def errors_of(path: Path) -> tuple[float, float, int]:
-    """Squared error and variance of a shard's patch tokens, and how many of its views show a replacement."""
-    with safe_open(path, "numpy") as file:
-        about = json.loads(file.metadata()["about"])
-        return about["squared_error"], about["variance"], int((file.get_tensor("corrupt") > 0).sum())
+    """Squared error and variance of a shard's patch tokens, and how many of its views show a replacement.
+
+    Raises:
+        CacheError: The shard is damaged.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads(file.metadata()["about"])
+            errors = float(about["squared_error"]), float(about["variance"])
+            replaced = int((file.get_tensor("corrupt") > 0).sum())
+        if not all(math.isfinite(error) for error in errors):
+            raise ValueError(f"squared_error and variance are {errors}")
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CacheError(
+            f"{path} is damaged ({type(error).__name__}: {error}): remove it and give the same command again"
+        ) from error
+    return *errors, replaced
 
 
 def checksum(cls: np.ndarray, patches: np.ndarray) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from proteus.datasets.teacher_cache import CacheError, Float16, Int8PCA, load_encoding
+from proteus.datasets.teacher_cache import CacheError, CacheIndex, Float16, Int8PCA, load_encoding
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,10 @@ def tokens() -> torch.Tensor:
     strengths = torch.logspace(1, -2, 24)
     turned = torch.linalg.qr(torch.randn(24, 24, generator=generator))[0]
     return torch.randn(4000, 24, generator=generator) * strengths @ turned + 3
+
+
+def index_of(components: int) -> CacheIndex:
+    return CacheIndex({}, 5, 1, 24, (2, 3), 5, {"type": "int8-pca", "components": components})
 
 
 def test_the_components_are_those_of_scikit_learn(tokens: torch.Tensor) -> None:
@@ -61,7 +66,7 @@ def test_the_largest_value_takes_the_last_step(tokens: torch.Tensor) -> None:
 def test_saved_and_loaded(tokens: torch.Tensor, tmp_path: Path) -> None:
     encoding = Int8PCA.fit(tokens, 4)
     encoding.save(tmp_path)
-    again = load_encoding(encoding.description(), tmp_path)
+    again = load_encoding(index_of(4), tmp_path)
     assert isinstance(again, Int8PCA)
     assert torch.equal(again.encode(tokens[None]), encoding.encode(tokens[None]))
     assert again.description() == {"type": "int8-pca", "components": 4}
@@ -83,9 +88,20 @@ def test_bad_input(tokens: torch.Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="components=25: write a number from 1 to 24"):
         Int8PCA.fit(tokens, 25)
     with pytest.raises(CacheError, match=r"pca\.safetensors is missing or damaged"):
-        load_encoding({"type": "int8-pca", "components": 4}, tmp_path)
+        load_encoding(index_of(4), tmp_path)
     (tmp_path / "pca.safetensors").write_bytes(b"nothing")
     with pytest.raises(CacheError, match=r"pca\.safetensors is missing or damaged"):
-        load_encoding({"type": "int8-pca", "components": 4}, tmp_path)
-    with pytest.raises(CacheError, match="'gzip', which this version does not know"):
-        load_encoding({"type": "gzip"}, tmp_path)
+        load_encoding(index_of(4), tmp_path)
+    encoding = Int8PCA.fit(tokens, 4)
+    encoding.save(tmp_path)
+    with pytest.raises(CacheError, match=r"basis of shape \(4, 24\), and the index says \(5, 24\)"):
+        load_encoding(index_of(5), tmp_path)
+    encoding.basis[1, 2] = np.nan
+    encoding.save(tmp_path)
+    with pytest.raises(CacheError, match=r"pca\.safetensors .*not finite"):
+        load_encoding(index_of(4), tmp_path)
+    Int8PCA(encoding.mean[:3], encoding.basis, encoding.scale).save(tmp_path)
+    with pytest.raises(CacheError, match=r"pca\.safetensors .* do not fit"):
+        load_encoding(index_of(4), tmp_path)
+    with pytest.raises(CacheError, match="unknown patch encoding 'gzip'"):
+        load_encoding(dataclasses.replace(index_of(4), patches={"type": "gzip"}), tmp_path)

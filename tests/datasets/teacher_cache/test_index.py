@@ -48,8 +48,24 @@ def test_each_view_is_in_the_shard_that_is_named_for_it() -> None:
         (lambda content: {key: content[key] for key in content if key != "views"}, "damaged"),
         (lambda content: {**content, "another": 1}, "damaged"),
         (lambda content: [content], "damaged"),
+        (lambda content: {**content, "images": -5}, "images=-5"),
+        (lambda content: {**content, "images": True}, "images=True"),
+        (lambda content: {**content, "views": 2.0}, r"views=2\.0"),
+        (lambda content: {**content, "images_per_shard": 0}, "images_per_shard=0"),
+        (lambda content: {**content, "images": 10**12, "images_per_shard": 1}, "1000000000000 images"),
+        (lambda content: {**content, "grid": [10**8, 10**8]}, r"tokens in files of 3"),
+        (lambda content: {**content, "grid": [4]}, r"grid=\(4,\)"),
+        (lambda content: {**content, "grid": "ab"}, "grid="),
+        (lambda content: {**content, "grid": None}, "damaged"),
+        (lambda content: {**content, "complete": "yes"}, "complete='yes'"),
+        (lambda content: {**content, "patch_error": float("nan")}, "patch_error=nan"),
+        (lambda content: {**content, "replaced": -1}, "replaced=-1"),
+        (lambda content: {**content, "identity": []}, "identity="),
+        (lambda content: {**content, "patches": {}}, "'type'"),
+        (lambda content: {**content, "patches": {"type": "int8-pca"}}, "patches.components=None"),
+        (lambda content: {**content, "patches": {"type": "int8-pca", "components": 5}}, "patches.components=5"),
+        (lambda content: {**content, "patches": {"type": "float16", "components": 2}}, "patches.components=2"),
     ],
-    ids=["format", "missing", "unknown", "list"],
 )
 def test_what_cannot_be_read_is_told(tmp_path: Path, change, words: str) -> None:
     write_index(tmp_path, index_of())
@@ -58,12 +74,14 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, change, words: str) -> None
     with pytest.raises(CacheError, match=words) as caught:
         read_index(tmp_path)
     assert str(path) in str(caught.value)
-    assert "build the cache anew" in str(caught.value)
+    assert "build the cache again" in str(caught.value)
 
 
-def test_half_a_file_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["half", b"\xff\xfe", b"", "[" * 100_000], ids=["half", "bytes", "empty", "deep"])
+def test_a_file_that_is_no_index_is_named(tmp_path: Path, content: str | bytes) -> None:
     write_index(tmp_path, index_of())
     path = tmp_path / "index.json"
-    path.write_text(path.read_text()[:40])
-    with pytest.raises(CacheError, match="damaged"):
+    whole = path.read_bytes()[:40] if content == "half" else content
+    path.write_bytes(whole.encode() if isinstance(whole, str) else whole)
+    with pytest.raises(CacheError, match=r"index\.json is damaged"):
         read_index(tmp_path)

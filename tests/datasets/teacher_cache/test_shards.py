@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from proteus.datasets.teacher_cache import (
     CacheError,
     CacheIndex,
     Float16,
-    FullDiskError,
     ShardBuilder,
     TeacherCache,
     pixels_of,
     read_index,
     write_index,
 )
-from proteus.datasets.teacher_cache.shards import errors_of
+from proteus.datasets.teacher_cache.shards import checksum, errors_of
+from proteus.structures import FullDiskError
 
 
 def index_of(**more: object) -> CacheIndex:
@@ -121,15 +125,52 @@ def test_no_index_an_unfinished_one_and_one_of_another_format(cache: Path) -> No
             read_index(cache)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device without room")
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     index = index_of()
     shard = next(index.shards())
     builder = ShardBuilder(index, shard, Float16())
-    (tmp_path / f"{shard.name}.part").symlink_to("/dev/full")
-    with pytest.raises(FullDiskError, match=r"the disk is full .* are kept: make room and give the same command again"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FullDiskError, match=rf"{shard.name}: no space left on the disk"):
         builder.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def rewritten(path: Path, change: Callable[[dict[str, np.ndarray]], None], about: dict[str, Any] | None = None) -> None:
+    """Change a shard's columns and keep their checksums right, as a faulty tool would."""
+    content = load_file(path)
+    change(content)
+    tokens = zip(content["cls"], content["patches"], strict=True)
+    content["checksum"] = np.array([checksum(*row) for row in tokens], np.uint32)
+    save_file(content, path, {"about": json.dumps(about or {"squared_error": 0.0, "variance": 1.0})})
+
+
+@pytest.mark.parametrize("column", ["cls", "patches"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_tokens_that_are_not_finite_are_refused_by_file_and_row(cache: Path, column: str, value: float) -> None:
+    path = cache / "view-000-00000.safetensors"
+    rewritten(path, lambda content: content[column][1].fill(value))
+    with pytest.raises(CacheError, match=r"view-000-00000\.safetensors has NaN or infinite tokens \(row 1\)"):
+        TeacherCache(cache).read(1, 0)
+    assert TeacherCache(cache).read(0, 0).corrupt == 0
+
+
+@pytest.mark.parametrize("column", ["cls", "patches", "corrupt", "pixels"])
+def test_columns_of_another_dtype_or_shape_are_refused(cache: Path, column: str) -> None:
+    path = cache / "view-000-00000.safetensors"
+    rewritten(path, lambda content: content.update({column: content[column].astype(np.float64)}))
+    with pytest.raises(CacheError, match=r"missing or damaged: view-000-00000\.safetensors"):
+        TeacherCache(cache).check_files()
+
+
+@pytest.mark.parametrize("about", [{}, {"squared_error": "x", "variance": 1}, {"squared_error": float("nan")}, [1]])
+def test_a_shard_without_its_errors_is_named(cache: Path, about: Any) -> None:
+    path = cache / "view-000-00000.safetensors"
+    rewritten(path, lambda content: None, about or {"other": 1})
+    with pytest.raises(CacheError, match=r"view-000-00000\.safetensors is damaged"):
+        errors_of(path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
