@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 
 from proteus.evaluation.protocols.protocol import Outcome
 from proteus.models.backbones import BackboneSpec
+from proteus.structures import DataError
+from proteus.utils import atomic_path, read_json, write_json, write_text
 
 _TARGETS = Path(__file__).with_name("targets.json")
 
@@ -49,25 +52,50 @@ def write_report(out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcom
         "protocols": {name: outcome.as_dict() for name, outcome in outcomes.items()},
         "targets": near,
     }
-    _write(out / "report.json", json.dumps(content, indent=1, default=str) + "\n")
+    write_json(out / "report.json", content, indent=1, default=str)
     lines = [f"# {spec.name}", "", _sentence(spec, about), ""]
     for name, outcome in outcomes.items():
         lines += _section(name, outcome, near)
     if drawn:
         lines += ["![Each data set's figure, and the paper's for backbones of this width](report.png)", ""]
-    _write(out / "report.md", "\n".join(lines))
+    write_text(out / "report.md", "\n".join(lines))
     return out / "report.md"
 
 
 def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, Outcome]:
-    """What an earlier report in the same folder says of the same backbone at the same size."""
+    """Read the outcomes that an earlier report in the same folder has of the same backbone at the same size.
+
+    Raises:
+        DataError: The report is damaged.
+    """
     path = out / "report.json"
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if [content["backbone"].get(key) for key in ("digest", "img_size")] != [spec.digest, about["img_size"]]:
-        return {}
-    return {name: Outcome(**outcome) for name, outcome in content["protocols"].items()}
+    content = read_json(path)
+    try:
+        if [content["backbone"].get(key) for key in ("digest", "img_size")] != [spec.digest, about["img_size"]]:
+            return {}
+        return {name: _outcome(outcome) for name, outcome in content["protocols"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{path} is damaged ({type(error).__name__}: {error}); remove it and give the same command again"
+        ) from error
+
+
+def _outcome(content: Mapping[str, Any]) -> Outcome:
+    outcome = Outcome(**content)
+    for name, empty in vars(Outcome("", "")).items():
+        value = getattr(outcome, name)
+        if type(value) is not type(empty):
+            raise ValueError(f"{name} is {value!r:.40}")
+    figures = [*outcome.summary.values(), *(value for row in outcome.rows.values() for value in row.values())]
+    if any(isinstance(value, float) and not math.isfinite(value) for value in figures):
+        raise ValueError("a figure is not a number")
+    texts = [*outcome.missing.values(), *outcome.failed.values(), *outcome.notes, *outcome.pictures]
+    numbers = all(type(value) in (int, float) for value in outcome.summary.values())
+    if not numbers or not all(isinstance(text, str) for text in texts):
+        raise ValueError("values of another type")
+    return outcome
 
 
 def main_figure(row: Mapping[str, Any]) -> float | None:
@@ -124,7 +152,8 @@ def draw_report(name: str, outcomes: Mapping[str, Outcome], near: list[dict[str,
         if len(axis.get_legend_handles_labels()[0]) > 1:
             axis.legend(fontsize=7, loc="lower right")
     figure.suptitle(name, fontsize=10)
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     return path
 
 
@@ -158,9 +187,3 @@ def _cell(value: Any) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -1,6 +1,6 @@
 """Helpers that every part of the package may import."""
 
-from proteus.utils.atomic import atomic_path, disk_full_errors, write_bytes, write_json, write_text
+from proteus.utils.atomic import atomic_path, disk_full_errors, read_json, write_bytes, write_json, write_text
 from proteus.utils.lock import exclusive
 
-__all__ = ["atomic_path", "disk_full_errors", "exclusive", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "disk_full_errors", "exclusive", "read_json", "write_bytes", "write_json", "write_text"]

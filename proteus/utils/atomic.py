@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from proteus.structures import FullDiskError
+from proteus.structures import DataError, FullDiskError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Libraries written in Rust and C++ put the operating system's words or number into an error type of their own.
@@ -71,6 +71,25 @@ def write_json(path: str | Path, content: Any, **options: Any) -> None:
         **options: Of ``json.dumps``, such as ``indent=1``.
     """
     write_text(path, json.dumps(content, **options) + "\n")
+
+
+def read_json(path: str | Path, remedy: str = "remove it and give the same command again") -> Any:
+    """Read a JSON file that :func:`write_json` wrote.
+
+    Args:
+        path: The file.
+        remedy: What to do about a damaged one, for the message.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: It is not JSON, or cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged or unreadable ({type(error).__name__}: {error}); {remedy}") from error
 
 
 @contextmanager

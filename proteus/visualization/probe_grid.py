@@ -39,7 +39,7 @@ def draw_probe_grid(columns: Mapping[str, Sequence[float]], rates: Sequence[floa
     axis.set_xticks(range(len(columns)), list(columns), fontsize=8)
     axis.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
     axis.set(ylabel="learning rate at batch 256", title="top-1 in per cent")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
     return Path(path)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 
 from proteus.evaluation.protocols import Outcome
 from proteus.evaluation.report import read_outcomes, targets, write_report
 from proteus.models.backbones import locate_backbone
+from proteus.structures import DataError
 
 ABOUT = {"width": 384, "parameters": 22_000_000, "img_size": 224, "precision": "float32"}
 
@@ -92,3 +95,34 @@ def test_each_average_is_that_of_its_sets() -> None:
         average = figures.pop("average")
         sets = [value for name, value in figures.items() if name not in ("gtsrb", "country211")]
         assert not sets or abs(sum(sets) / len(sets) - average) < 0.1, row
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"backbone": []}', b"[" * 100_000])
+def test_a_report_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "report.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"report\.json is damaged .*remove it"):
+        read_outcomes(tmp_path, locate_backbone("random:tiny"), ABOUT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": []},
+        {"rows": {"cub": {"test": float("nan")}}},
+        {"rows": {"cub": 3}},
+        {"summary": {"average": "79"}},
+        {"missing": {"dtd": None}},
+        {"notes": "grid"},
+        {"title": None},
+        {"other": 1},
+    ],
+)
+def test_an_outcome_with_other_values_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    spec = locate_backbone("random:tiny")
+    write_report(tmp_path, spec, ABOUT, outcomes())
+    path = tmp_path / "report.json"
+    content = json.loads(path.read_text())
+    content["protocols"]["fine-grained"].update(change)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"report\.json is damaged"):
+        read_outcomes(tmp_path, spec, ABOUT)

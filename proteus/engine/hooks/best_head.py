@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from proteus.evaluation.metrics import ProbeAccuracy
 from proteus.models.classifiers import LinearProbe
 from proteus.registry import HOOKS
+from proteus.utils import atomic_path
 from proteus.visualization import draw_probe_grid
 
 
@@ -53,8 +54,8 @@ class BestHeadHook(CheckpointHook):
             for metric in runner.val_evaluator.metrics:
                 if isinstance(metric, ProbeAccuracy) and metric.grid is not None:
                     metric.grid.write(runner.work_dir, runner.iter)
-                    picture = Path(runner.work_dir) / "probe_grid.png"
-                    draw_probe_grid(metric.grid.columns(), metric.grid.rates, picture)
+                    with atomic_path(Path(runner.work_dir) / "probe_grid.png") as picture:
+                        draw_probe_grid(metric.grid.columns(), metric.grid.rates, picture)
         if self._due:
             self._due = False
             # The iteration is over by now, and counted.

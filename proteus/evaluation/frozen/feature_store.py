@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
@@ -23,9 +22,12 @@ from tqdm import tqdm
 from proteus.datasets import ProxySet, distill_collate
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.transforms import CorruptImageError
+from proteus.evaluation.frozen.feature_rows import Record, RowWriter, damaged, open_rows, read_record
 from proteus.models.backbones import BackboneSpec
 from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.registry import DATASETS
+from proteus.structures import DataError
+from proteus.utils import atomic_path, exclusive
 
 Tokens = Literal["cls", "probe"]
 # Work that an interrupted extraction may have to repeat.
@@ -67,6 +69,7 @@ class Split:
         names: What each image is called.
         labels: ``(N,)`` int64 or ``(N, C)`` int8.
         digest: Of config, names and labels.
+        files: ``(N, 2)`` int64, size in bytes and modification time in ns of the file that holds each image.
     """
 
     config: dict[str, Any]
@@ -74,6 +77,16 @@ class Split:
     names: list[str]
     labels: np.ndarray
     digest: str
+    files: np.ndarray
+
+    def images(self, count: int | None = None) -> str:
+        """Digest of the state of the image files, or of the first ``count`` of them."""
+        return hashlib.sha256(self.files[:count].tobytes()).hexdigest()
+
+    @property
+    def version(self) -> str:
+        """Digest of all that results depend on: another one where an image file has changed under its name."""
+        return f"{self.digest}-{self.images()[:16]}"
 
 
 def open_split(config: Mapping[str, Any]) -> Split:
@@ -81,20 +94,25 @@ def open_split(config: Mapping[str, Any]) -> Split:
 
     Raises:
         FileNotFoundError: A file or folder of it is missing.
-        ValueError: Its images have no labels, or its layout is wrong.
+        ValueError: Its images have no labels, there are none, or its layout is wrong.
     """
     dataset = DATASETS.build(dict(config))
     names, labels = _names_and_labels(dataset)
     text = json.dumps([config, names], sort_keys=True, default=str)
-    return Split(dict(config), dataset, names, labels, hashlib.sha256(text.encode() + labels.tobytes()).hexdigest())
+    digest = hashlib.sha256(text.encode() + labels.tobytes()).hexdigest()
+    return Split(dict(config), dataset, names, labels, digest, _state_of_files(names))
 
 
 class FeatureStore:
     """Extracts features and keeps them under a key of everything that they depend on.
 
     The key is made of the backbone's weights and architecture, the data set's config with its transforms, its images'
-    names and labels, the statistics of the normalisation and the arithmetic. An image that changed under its old name
-    is not noticed: remove the folder then. An extraction that was interrupted goes on where it stopped.
+    names and labels, the statistics of the normalisation and the arithmetic. Where an image file has another size or
+    modification time than when it was encoded, the table is extracted again. Re-running resumes an interrupted
+    extraction.
+
+    One process at a time writes a table: another one that needs it waits and then reads it. A table counts as complete
+    once all its rows are on disk, and its bytes are compared with a checksum when it is opened.
 
     Args:
         root: Folder of the cache; one folder inside for each table.
@@ -118,6 +136,7 @@ class FeatureStore:
         self.batch_size = batch_size
         self.num_workers = min(8, (os.cpu_count() or 2) // 2) if num_workers is None else num_workers
         self._model: Any = None
+        self._verified: dict[tuple[Path, Record], np.ndarray] = {}
 
     def table(
         self,
@@ -138,53 +157,85 @@ class FeatureStore:
 
         Raises:
             CorruptImageError: An image cannot be read; nothing is left out or replaced.
-            ValueError: Features are not finite; the message names the image.
+            DataError: Features are not finite; the message names the image. Or a file of the table is damaged; the
+                message names it.
+            FullDiskError: There is no room for the table.
         """
         statistics = [list(mean or self.spec.mean), list(std or self.spec.std)]
-        total = len(split.names)
         for kind in ("probe", "cls") if tokens == "cls" else (tokens,):
             folder = self.root / f"{title.replace('/', '-')}-{kind}-{self._key(split, statistics, kind)}"
-            done = _rows_done(folder)
-            if done == total:
+            features = self._complete(folder, split)
+            if features is not None:
                 break
-        if done < total:
-            np.save(_made(folder) / "labels.npy", split.labels)
-            self._extract(split.dataset, folder, title, tokens, statistics, done)
-        return Table(np.load(folder / "features.npy", mmap_mode="r"), split.labels, split.names, folder)
+        else:
+            with exclusive(folder, f"extracting the features of {title}", wait=True):
+                # Another process may have finished it in the meantime.
+                features = self._complete(folder, split)
+                if features is None:
+                    self._extract(split, folder, title, tokens, statistics)
+                    features = self._complete(folder, split)
+            if features is None:
+                raise damaged(folder / "rows.json", "it does not count the rows that were just written")
+        return Table(features, split.labels, split.names, folder)
+
+    def _complete(self, folder: Path, split: Split) -> np.ndarray | None:
+        """The features of a table, verified once in this process; None where not all of them are on disk."""
+        record = read_record(folder)
+        if record is None or record.rows != len(split.names) or record.images != split.images():
+            return None
+        if (folder, record) not in self._verified:
+            _check_labels(folder / "labels.npy", split.labels)
+            self._verified[folder, record] = open_rows(folder, record)
+        return self._verified[folder, record]
 
     def _key(self, split: Split, statistics: Any, kind: str) -> str:
         precision = "float16" if self.device.type == "cuda" else "float32"
         text = json.dumps([self.spec.digest, split.digest, statistics, kind, precision])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _extract(
-        self, dataset: ProxySet, folder: Path, title: str, tokens: Tokens, statistics: list[list[float]], done: int
-    ) -> None:
+    def _extract(self, split: Split, folder: Path, title: str, tokens: Tokens, statistics: list[list[float]]) -> None:
+        record = self._resumable(split, folder, title)
+        with atomic_path(folder / "labels.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, split.labels)
         if self._model is None:
             self._model = self.spec.build().to(self.device)
+        dataset, done = split.dataset, record.rows if record else 0
         mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in statistics)
         rest: Subset[Any] = Subset(dataset, range(done, len(dataset)))
         loader = DataLoader(rest, self.batch_size, num_workers=self.num_workers, collate_fn=distill_collate)
-        out: np.memmap | None = None
         marked = time.monotonic()
         # A bar that is not looked at on a terminal would fill a log.
         quiet = 0.5 if sys.stderr.isatty() else 30.0
-        with tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=quiet) as bar:
+        with (
+            RowWriter(folder, record, len(dataset)) as writer,
+            tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=quiet) as bar,
+        ):
             for batch in loader:
                 _refuse_corrupt(batch["metas"], title)
                 images = (as_floats(batch["images"].to(self.device, non_blocking=True)) - mean) / std
                 features = self._encode(images, tokens).cpu()
                 _refuse_nan(features, batch["metas"], self.spec.name, title)
-                if out is None:
-                    out = _opened(folder, (len(dataset), *features.shape[1:]), done)
-                out[done : done + len(features)] = features.numpy()
-                done += len(features)
+                writer.append(features.numpy())
                 bar.update(len(features))
                 if time.monotonic() - marked > _SECONDS_BETWEEN_MARKS:
-                    _mark(folder, out, done)
+                    writer.mark(split.images(writer.rows))
                     marked = time.monotonic()
-        if out is not None:
-            _mark(folder, out, done)
+            writer.mark(split.images(writer.rows))
+
+    def _resumable(self, split: Split, folder: Path, title: str) -> Record | None:
+        """The record of rows that can be kept; None where extraction begins at the first image."""
+        record = read_record(folder)
+        if record is None:
+            if (folder / "rows.json").is_file():
+                tqdm.write(f"{folder}: features of an earlier version, without checksums, are extracted again")
+            return None
+        if record.shape[0] != len(split.names):
+            raise damaged(folder / "rows.json", f"{record.shape[0]} rows in all, for {len(split.names)} images")
+        if record.images != split.images(record.rows):
+            tqdm.write(f"{title}: image files have changed since their features were extracted; extracting them again")
+            return None
+        open_rows(folder, record)
+        return record
 
     @torch.inference_mode()
     def _encode(self, images: Tensor, tokens: Tokens) -> Tensor:
@@ -201,10 +252,42 @@ def _names_and_labels(dataset: ProxySet) -> tuple[list[str], np.ndarray]:
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         if "label" not in info:
-            raise ValueError(f"{type(dataset).__name__} {dataset.data_root} gives no labels: use a labelled data set")
+            raise DataError(f"{type(dataset).__name__} {dataset.data_root} gives no labels: use a labelled data set")
         names.append(str(info["img_path"]))
         labels.append(info["label"])
+    if not names:
+        raise DataError(f"{type(dataset).__name__} {dataset.data_root} has no image")
     return names, np.asarray(labels, dtype=np.int8 if np.ndim(labels[0]) else np.int64)
+
+
+def _state_of_files(names: list[str]) -> np.ndarray:
+    """Size and modification time ``(N, 2)`` of the file that each image stands in; zeros where there is none."""
+    known: dict[str, tuple[int, int]] = {}
+
+    def state(path: str) -> tuple[int, int]:
+        # An image of an archive is called ARCHIVE/NUMBER.
+        folder = os.path.dirname(path)
+        if folder in known:
+            return known[folder]
+        try:
+            found = os.stat(path)
+        except NotADirectoryError:
+            known[folder] = state(folder)
+            return known[folder]
+        except OSError:
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
+
+    return np.array([state(name) for name in names], np.int64).reshape(-1, 2)
+
+
+def _check_labels(path: Path, labels: np.ndarray) -> None:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    if found.dtype != labels.dtype or not np.array_equal(found, labels):
+        raise damaged(path, "its labels are not those of the data set")
 
 
 def _half_on_gpu(device: torch.device) -> AbstractContextManager[Any]:
@@ -221,26 +304,4 @@ def _refuse_nan(features: Tensor, metas: list[dict[str, Any]], backbone: str, ti
     wrong = (~features.isfinite().flatten(1).all(1)).nonzero()
     if len(wrong):
         name = metas[int(wrong[0])]["img_path"]
-        raise ValueError(f"{title}: {backbone} gives features that are not finite (NaN or infinite), first for {name}")
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _opened(folder: Path, shape: tuple[int, ...], done: int) -> np.memmap:
-    path = folder / "features.npy"
-    return open_memmap(path, "r+") if done else open_memmap(path, "w+", np.float32, shape)
-
-
-def _mark(folder: Path, out: np.memmap, done: int) -> None:
-    out.flush()
-    partial = folder / "rows.json.partial"
-    partial.write_text(json.dumps({"rows": done}))
-    partial.replace(folder / "rows.json")
-
-
-def _rows_done(folder: Path) -> int:
-    path = folder / "rows.json"
-    return int(json.loads(path.read_text())["rows"]) if path.is_file() else 0
+        raise DataError(f"{title}: {backbone} gives features that are not finite (NaN or infinite), first for {name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from proteus.evaluation.metrics.classification import check_samples
 from proteus.models.classifiers import Head
 from proteus.registry import METRICS
+from proteus.utils import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ProbeGrid:
         """Write ``probe_grid.md`` and ``probe_grid.json``; ``iteration`` is that of the heads."""
         best = self.heads[self.best]
         title = f"Top-1 in per cent after {iteration:,} iterations; best: {best.name}, {self.accuracies[self.best]:.2f}"
-        Path(folder, "probe_grid.md").write_text(f"{title}\n\n{self.table()}\n", encoding="utf-8")
+        write_text(Path(folder, "probe_grid.md"), f"{title}\n\n{self.table()}\n")
         record = {
             "iteration": iteration,
             "best": self.accuracies[self.best],
@@ -74,7 +74,7 @@ class ProbeGrid:
                 for head, accuracy in zip(self.heads, self.accuracies, strict=True)
             ],
         }
-        Path(folder, "probe_grid.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(Path(folder, "probe_grid.json"), record, indent=1)
 
 
 @METRICS.register_module()

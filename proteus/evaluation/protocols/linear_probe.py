@@ -11,6 +11,8 @@ from mmengine.config import Config
 
 from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
+from proteus.structures import DataError
+from proteus.utils import read_json
 
 
 @PROTOCOLS.register_module()
@@ -66,10 +68,10 @@ class LinearProbing(SetProtocol):
         cfg = self.run_config(name, config, bench)
         bench.train(cfg)
         work_dir = Path(cfg.work_dir)
-        grid = json.loads((work_dir / "probe_grid.json").read_text())
+        best, head = _best(work_dir / "probe_grid.json")
         return {
-            "best": grid["best"],
-            "head": grid["best_head"],
+            "best": best,
+            "head": head,
             "iterations": cfg.train_cfg.max_iters,
             "train": len(bench.split(config, "trainval").names),
             "test": len(bench.split(config, "test").names),
@@ -117,7 +119,7 @@ class LinearProbing(SetProtocol):
         every = max(1, iterations // self.validations)
         cfg.train_cfg.update(max_iters=iterations, val_interval=every)
         cfg.default_hooks.checkpoint.update(interval=every, max_keep_ckpts=1)
-        run = [bench.spec.digest, bench.cfg.to_dict(), train.digest, test.digest]
+        run = [bench.spec.digest, bench.cfg.to_dict(), train.version, test.version]
         text = json.dumps(run, sort_keys=True, default=str)
         cfg.work_dir = str(bench.out / self.name / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
         cfg.experiment_name = f"{self.name}-{Path(cfg.work_dir).name}"
@@ -129,3 +131,19 @@ class LinearProbing(SetProtocol):
         outcome.pictures = [f"{row['run']}/probe_grid.png" for row in outcome.rows.values()]
         if self.cached:
             outcome.notes.append("one view of each image, extracted once: not the paper's protocol")
+
+
+def _best(path: Path) -> tuple[float, str]:
+    """Accuracy and name of the best head of a run.
+
+    Raises:
+        DataError: The table is missing or damaged.
+    """
+    remedy = f"remove the folder {path.parent} and give the same command again"
+    try:
+        grid = read_json(path, remedy)
+        return float(grid["best"]), str(grid["best_head"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is missing or damaged ({type(error).__name__}: {error}); {remedy}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,8 @@ from proteus.datasets.transforms import CorruptImageError
 from proteus.evaluation.frozen.feature_store import FeatureStore, Split, Table, Tokens, open_split
 from proteus.models.backbones import BackboneSpec
 from proteus.registry import DATASETS
+from proteus.structures import DataError, FullDiskError, LockedError
+from proteus.utils import read_json, write_json
 
 # What stops one data set and lets the others go on; anything else is a fault of ours.
 _REFUSALS = (FileNotFoundError, CorruptImageError, ValueError)
@@ -92,20 +95,38 @@ class Bench:
             title: For the file's name, such as ``knn/imagenet``.
             settings: All that the result depends on beside the backbone; anything JSON can hold.
             judge: Works it out.
+
+        Raises:
+            DataError: The file of the earlier result is damaged, or a figure of the new one is not a finite number.
         """
         text = json.dumps([self.spec.digest, settings], sort_keys=True, default=str)
         path = self.out / "results" / f"{title}.json"
         key = hashlib.sha256(text.encode()).hexdigest()
         if path.is_file():
-            kept = json.loads(path.read_text())
+            kept = read_result(path)
             if kept["key"] == key:
                 return kept["result"]
         result = judge()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".partial")
-        unfinished.write_text(json.dumps({"key": key, "result": result}, indent=1))
-        unfinished.replace(path)
+        wrong = [name for name, value in result.items() if isinstance(value, float) and not math.isfinite(value)]
+        if wrong:
+            raise DataError(f"{title}: {', '.join(wrong)} is not a finite number: there is nothing to compute it from")
+        write_json(path, {"key": key, "result": result}, indent=1)
         return result
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read what :meth:`Bench.remember` kept: ``key``, and ``result`` by name.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    kept = read_json(path)
+    figures = kept.get("result") if isinstance(kept, dict) else None
+    if not isinstance(figures, dict) or not isinstance(kept.get("key"), str):
+        raise DataError(f"{path} is damaged (no key and result); remove it and give the same command again")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in figures.values()):
+        raise DataError(f"{path} is damaged (a figure is not a number); remove it and give the same command again")
+    return kept
 
 
 class Protocol(ABC):
@@ -170,9 +191,12 @@ class SetProtocol(Protocol):
             config = {**config, "data_root": str(root), "pipeline": self.pipeline}
             try:
                 parts = [bench.split(config, part) for part in ("trainval", "test")]
-                settings = [self.settings(bench), self.mean, self.std, [part.digest for part in parts]]
+                _refuse_one_class(name, parts[0])
+                settings = [self.settings(bench), self.mean, self.std, [part.version for part in parts]]
                 judge = partial(self.judge, name, config, bench)
                 outcome.rows[name] = bench.remember(f"{self.name}/{name}", settings, judge)
+            except (FullDiskError, LockedError):
+                raise  # the other sets would meet it, too
             except _REFUSALS as error:
                 outcome.failed[name] = str(error)
         self.summarise(outcome)
@@ -181,3 +205,12 @@ class SetProtocol(Protocol):
     def table(self, name: str, config: Mapping[str, Any], part: str, bench: Bench, tokens: Tokens = "cls") -> Table:
         """Give the features of one part of a data set, normalised as the protocol says."""
         return bench.store.table(bench.split(config, part), f"{name}-{part}", tokens, self.mean, self.std)
+
+
+def _refuse_one_class(name: str, split: Split) -> None:
+    """Refuse a set in which every answer would be right."""
+    if split.dataset.num_classes < 2:
+        raise DataError(
+            f"{name}: {split.dataset.data_root} has {split.dataset.num_classes} class; an accuracy needs two or more, "
+            "a folder for each"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from proteus.evaluation.protocols.protocol import Bench, Outcome, Protocol
+from proteus.evaluation.protocols.protocol import Bench, Outcome, Protocol, read_result
 from proteus.registry import DATASETS, PROTOCOLS
+from proteus.structures import DataError, FullDiskError, LockedError
 
 
 @PROTOCOLS.register_module()
@@ -54,6 +54,8 @@ class Robustness(Protocol):
             try:
                 judge = partial(self._judge, cfg, checkpoint, bench)
                 outcome.rows[name] = bench.remember(f"robustness/{name}", settings, judge)
+            except (FullDiskError, LockedError):
+                raise  # the other sets would meet it, too
             except (FileNotFoundError, ValueError) as error:
                 outcome.failed[name] = str(error)
         outcome.notes.append(note)
@@ -70,10 +72,15 @@ class Robustness(Protocol):
         for name in ("linear", "linear-cached"):
             row = bench.out / "results" / name / "imagenet.json"
             if row.is_file():
-                run = bench.out / json.loads(row.read_text())["result"]["run"]
-                checkpoint = Path(find_latest_checkpoint(str(run)))
-                model = Config.fromfile(sorted(run.glob("*.py"))[0]).model
-                return checkpoint, model, f"the probe of --protocols {name}"
+                run = bench.out / str(read_result(row)["result"].get("run"))
+                if not run.resolve().is_relative_to(bench.out.resolve()):
+                    raise DataError(f"{row} is damaged (run={run} is outside {bench.out}); remove it")
+                found, configs = find_latest_checkpoint(str(run)) if run.is_dir() else None, sorted(run.glob("*.py"))
+                if found is None or not Path(found).is_file() or not configs:
+                    raise DataError(
+                        f"{run} has no checkpoint of the probe any more; remove {row} and run --protocols {name} again"
+                    )
+                return Path(found), Config.fromfile(configs[0]).model, f"the probe of --protocols {name}"
         return None
 
     def _root(self, cfg: Config, bench: Bench) -> Path:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from proteus.structures import DataError
+from proteus.utils import disk_full_errors, write_text
 
 
 class Journal:
@@ -23,28 +25,40 @@ class Journal:
         self.path = Path(path)
         kept = [line for line in read_journal(path) if line["iteration"] <= iteration] if iteration else []
         self.written = {line["iteration"] for line in kept}
-        new = self.path.with_suffix(".tmp")
-        new.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(new, self.path)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, iteration: int, figures: Mapping[str, Any]) -> None:
         """Add a line; what is not finite is written as null, since JSON has no word for it."""
         if iteration in self.written:
             return
         values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
-        with self.path.open("a", encoding="utf-8") as file:
+        with disk_full_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": iteration, **values}) + "\n")
         self.written.add(iteration)
 
 
 def read_journal(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a journal; none where there is no file, and without a last line that was cut off."""
-    if not Path(path).is_file():
+    """The lines of a journal; none where there is no file, and without a last line that was cut off.
+
+    Raises:
+        DataError: Another line is damaged.
+    """
+    try:
+        written = Path(path).read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    # Behind the last line break is nothing, or what a killed process had written of a line.
     lines = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for number, text in enumerate(written[:-1], 1):
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            line = json.loads(text)
+            if type(line["iteration"]) is not int:
+                raise TypeError(f"iteration={line['iteration']!r}")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {number} is damaged ({type(error).__name__}: {error}); remove the line, or the file"
+            ) from error
+        lines.append(line)
     return lines

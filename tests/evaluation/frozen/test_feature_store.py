@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from proteus.datasets.transforms import CorruptImageError
 from proteus.evaluation.frozen.feature_store import FeatureStore, Split, open_split
 from proteus.models.backbones import BackboneSpec, locate_backbone
+from proteus.structures import DataError
 
 PIPELINE = [
     {"type": "LoadImage"},
@@ -102,7 +108,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
         store.table(split_of(folder), "s")
     (rows,) = (tmp_path / "cache").glob("*/rows.json")
     assert json.loads(rows.read_text())["rows"] == 10
-    damaged.write_bytes(content)
+    damaged.write_bytes(content)  # which changes nothing about the rows that are there
     read: list[int] = []
     split = split_of(folder)
     kind = type(split.dataset)
@@ -124,3 +130,114 @@ def test_features_that_are_no_numbers_name_the_image(classes: Callable[..., Path
 def test_a_set_without_labels_is_refused(classes: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="gives no labels"):
         open_split({"type": "ImageFolder", "data_root": str(classes()), "pipeline": PIPELINE, "split": "all"})
+
+
+@pytest.mark.parametrize("rows", [3, 10, 24])
+def test_an_image_that_changed_under_its_name_is_encoded_again(
+    classes: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
+    folder = classes()
+    first = store_of(tmp_path / "cache").table(split_of(folder), "s")
+    before = np.array(first.features)
+    path = sorted((folder / "train").rglob("*.png"))[rows - 1]
+    Image.open(path).rotate(180).save(path)
+    again = store_of(tmp_path / "cache").table(split_of(folder), "s")
+    assert again.folder == first.folder
+    changed = ~np.isclose(again.features, before, atol=1e-5).all(axis=(1, 2))
+    assert np.flatnonzero(changed).tolist() == [rows - 1]
+    assert "image files have changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["features.npy", "rows.json", "labels.npy"])
+@pytest.mark.parametrize("how", ["empty", "cut", "gone"])
+def test_a_damaged_table_is_named(classes: Callable[..., Path], tmp_path: Path, name: str, how: str) -> None:
+    split = split_of(classes())
+    path = store_of(tmp_path / "cache").table(split, "s").folder / name
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if how == "empty" else content[: len(content) // 2])
+    if (name, how) == ("rows.json", "gone"):  # as after a kill before the first mark
+        store_of(tmp_path / "cache").table(split, "s")
+        return
+    with pytest.raises(DataError, match=rf"{name} is damaged"):
+        store_of(tmp_path / "cache").table(split, "s")
+
+
+def test_labels_of_another_set_are_named(classes: Callable[..., Path], tmp_path: Path) -> None:
+    split = split_of(classes())
+    path = store_of(tmp_path / "cache").table(split, "s").folder / "labels.npy"
+    np.save(path, np.load(path)[::-1])
+    with pytest.raises(DataError, match=r"labels\.npy is damaged \(its labels are not those of the data set"):
+        store_of(tmp_path / "cache").table(split, "s")
+
+
+def test_zero_rows_of_an_earlier_version_are_extracted_again(
+    classes: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processes at once left zeros under a count of all rows."""
+    split = split_of(classes())
+    table = store_of(tmp_path / "cache").table(split, "s")
+    right = np.array(table.features)
+    wrong = right.copy()
+    wrong[5:10] = 0
+    np.save(table.folder / "features.npy", wrong)
+    (table.folder / "rows.json").write_text(json.dumps({"rows": 24}))
+    np.testing.assert_allclose(store_of(tmp_path / "cache").table(split, "s").features, right, atol=1e-6)
+    assert "without checksums, are extracted again" in capsys.readouterr().out
+
+
+def test_a_table_on_a_folder_that_cannot_be_written_is_read(classes: Callable[..., Path], tmp_path: Path) -> None:
+    split = split_of(classes())
+    table = store_of(tmp_path / "cache").table(split, "s")
+    (table.folder / ".lock").unlink()
+    (table.folder / ".lock").mkdir()  # taking the lock would fail
+    np.testing.assert_array_equal(store_of(tmp_path / "cache").table(split, "s").features, table.features)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from test_feature_store import split_of, store_of
+from mmengine.registry import init_default_scope
+init_default_scope("proteus")
+store = store_of(Path(sys.argv[1]))
+encode = store._encode
+def slow(images, tokens):
+    print("encoding", flush=True)
+    sys.stdin.readline()
+    return encode(images, tokens)
+store._encode = slow
+store.table(split_of(Path(sys.argv[2])), "s")
+"""
+
+
+def test_of_two_processes_the_second_waits_and_reads_what_the_first_wrote(
+    classes: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = classes()
+    alone = np.array(store_of(tmp_path / "alone").table(split_of(folder), "s").features)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "cache"), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stdout.readline() == "encoding\n"
+        first.stdin.write("on\n" * 5)
+        second = store_of(tmp_path / "cache")
+        extracted: list[int] = []
+        encode = second._encode
+        monkeypatch.setattr(second, "_encode", lambda *args: (extracted.append(1), encode(*args))[1])
+        timer = threading.Timer(0.5, first.stdin.flush)
+        timer.start()
+        table = second.table(split_of(folder), "s")
+        timer.join()
+    np.testing.assert_allclose(table.features, alone, atol=1e-6)
+    assert not extracted
+    assert f"in use by extracting the features of s, process {first.pid} on " in capfd.readouterr().err

@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from proteus.evaluation.watch.journal import Journal, read_journal
+from proteus.structures import DataError
 
 
 def test_a_resumed_run_goes_on_without_doubled_lines(tmp_path: Path) -> None:
@@ -41,3 +44,13 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
 
 def test_no_file() -> None:
     assert read_journal("nowhere/watch.jsonl") == []
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"7", b'{"iteration": "3"}', b'{"figure": 1}', b"\xff", b""])
+def test_a_damaged_line_is_named_and_nothing_is_lost(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "watch.jsonl"
+    content = b'{"iteration": 0}\n' + line + b'\n{"iteration": 20}\n'
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"watch\.jsonl, line 2 is damaged"):
+        Journal(path, 20)
+    assert path.read_bytes() == content

@@ -1,0 +1,218 @@
+"""Rows of features on disk: reserved, written in order, and verified by a checksum when they are read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from proteus.structures import DataError, FullDiskError
+from proteus.utils import disk_full_errors, write_json
+
+FEATURES, RECORD = "features.npy", "rows.json"
+FORMAT = 2
+_CHUNK = 1 << 24
+_GB = 1e9
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of the rows that were written: ``rows.json``.
+
+    It is written after the rows are on disk, so that a process that is killed at any moment loses rows but never
+    counts one that is not there.
+
+    Attributes:
+        rows: Number of rows, from the first.
+        shape: ``(N, T, D)`` of the whole table.
+        checksum: CRC-32 of the bytes of these rows.
+        images: Digest of the sizes and modification times of the image files of these rows.
+    """
+
+    rows: int
+    shape: tuple[int, ...]
+    checksum: int
+    images: str
+
+
+def read_record(folder: Path) -> Record | None:
+    """Read the record of a table; None where there is none, or one of a version that had no checksums.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if set(content) == {"rows"}:
+            return None
+        if content.pop("format") != FORMAT:
+            raise ValueError("another format")
+        record = Record(**{**content, "shape": tuple(content["shape"])})
+        counts = (record.rows, record.checksum, *record.shape)
+        if not all(type(count) is int and count >= 0 for count in counts) or len(record.shape) != 3:
+            raise ValueError(f"rows={record.rows!r}, shape={record.shape!r}")
+        if record.rows > record.shape[0] or not isinstance(record.images, str):
+            raise ValueError(f"{record.rows} rows of {record.shape[0]}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    return record
+
+
+def open_rows(folder: Path, record: Record) -> np.ndarray:
+    """Map the features of a table ``(N, T, D)`` from disk after comparing the rows that were written with the record.
+
+    Raises:
+        DataError: The file is missing, cut short, of another shape, or its bytes are not those that were written.
+    """
+    path = folder / FEATURES
+    table = _mapped(path)
+    if table.shape != record.shape or table.dtype != np.float32 or not table.flags.c_contiguous:
+        raise damaged(path, f"holds {table.dtype} {table.shape}, and {RECORD} says float32 {record.shape}")
+    if _checksum(path, table.offset, _bytes(record.shape[1:]) * record.rows) != record.checksum:
+        raise damaged(path, f"its first {record.rows:,} rows are not those that were written")
+    return table
+
+
+def damaged(path: Path, what: str) -> DataError:
+    """The error for a file of a table that cannot be used."""
+    return DataError(f"{path} is damaged ({what}): remove the folder {path.parent} and give the same command again")
+
+
+class RowWriter:
+    """Writes rows of features behind those that are there; a context manager.
+
+    Space for the whole table is reserved when the file is made. Rows go through ordinary writes, not a memory map, so
+    that a full disk is an error and not a signal that ends the process.
+
+    Args:
+        folder: Of the table; it is there.
+        record: Of the rows that are there; None begins a new file with the first rows.
+        total: Number of rows of the whole table.
+    """
+
+    def __init__(self, folder: Path, record: Record | None, total: int) -> None:
+        self.path = folder / FEATURES
+        self.total = total
+        self.record = record
+        self._file: BinaryIO | None = None
+        self._checksum = record.checksum if record else 0
+        self.rows = record.rows if record else 0
+
+    def __enter__(self) -> RowWriter:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; rows since the last :meth:`mark` do not count."""
+        if self._file is not None:
+            with disk_full_errors(self.path):
+                self._file.close()
+
+    def append(self, rows: np.ndarray) -> None:
+        """Write rows ``(B, T, D)`` float32.
+
+        Raises:
+            FullDiskError: There is no room for the table.
+            DataError: The rows of the file have another shape.
+        """
+        if self._file is None:
+            self._open((self.total, *rows.shape[1:]))
+        assert self._file is not None
+        assert self.record is not None
+        if rows.shape[1:] != self.record.shape[1:]:
+            raise damaged(self.path, f"rows of shape {self.record.shape[1:]}, where {rows.shape[1:]} are needed")
+        content = np.ascontiguousarray(rows, np.float32).tobytes()
+        with disk_full_errors(self.path):
+            self._file.write(content)
+        self._checksum = zlib.crc32(content, self._checksum)
+        self.rows += len(rows)
+
+    def mark(self, images: str) -> None:
+        """Count the rows written so far, once they are on disk.
+
+        Args:
+            images: For the record.
+        """
+        if self._file is None or self.record is None:
+            return
+        with disk_full_errors(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        record = Record(self.rows, self.record.shape, self._checksum, images)
+        write_json(self.path.with_name(RECORD), {"format": FORMAT, **asdict(record)})
+
+    def _open(self, shape: tuple[int, ...]) -> None:
+        with disk_full_errors(self.path):
+            if self.record is not None:
+                offset = _mapped(self.path).offset
+                self._file = self.path.open("r+b")
+                self._file.seek(offset + self.rows * _bytes(self.record.shape[1:]))
+                return
+            # The record first: it must not count rows of a file that is not there any more.
+            self.path.with_name(RECORD).unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+            self._file = self.path.open("w+b")
+            header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(self._file, header)
+            self._file.flush()
+            self.record = Record(0, shape, 0, "")
+            try:
+                _reserve(self._file, self.path, self._file.tell() + _bytes(shape))
+            except FullDiskError:
+                self.path.unlink(missing_ok=True)
+                raise
+
+
+def _reserve(file: BinaryIO, path: Path, size: int) -> None:
+    """Give a file its final size and, where the file system can, the disk space for it.
+
+    Raises:
+        FullDiskError: There is not enough room.
+    """
+    free = shutil.disk_usage(path.parent).free
+    remedy = f"it needs {size / _GB:,.3f} GB and {free / _GB:,.3f} GB are free: make room, or give another folder"
+    with disk_full_errors(path, f"{remedy} with --cache"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except (AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise
+            # A system or file system that cannot reserve.
+            if size > free:
+                raise OSError(_FULL[0], os.strerror(_FULL[0])) from error
+            file.truncate(size)
+
+
+def _mapped(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _bytes(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(np.float32).itemsize
+
+
+def _checksum(path: Path, offset: int, size: int) -> int:
+    found = 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        while size > 0 and (content := file.read(min(_CHUNK, size))):
+            found = zlib.crc32(content, found)
+            size -= len(content)
+    return found
