@@ -1,14 +1,17 @@
 """Reading, recognising and writing weights; nothing is ever unpickled into code."""
 
 from proteus.checkpoints.convert import FORMS, convert, from_timm_keys
+from proteus.checkpoints.description import Description, read_description
+from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.export import export_backbone
 from proteus.checkpoints.inspect import inspect_file
 from proteus.checkpoints.keys import to_timm_keys
-from proteus.checkpoints.read import CheckpointError, check_fit, load_strictly, locate, read_state_dict
+from proteus.checkpoints.read import check_fit, load_strictly, locate, read_state_dict
 
 __all__ = [
     "FORMS",
     "CheckpointError",
+    "Description",
     "check_fit",
     "convert",
     "export_backbone",
@@ -16,6 +19,7 @@ __all__ = [
     "inspect_file",
     "load_strictly",
     "locate",
+    "read_description",
     "read_state_dict",
     "to_timm_keys",
 ]

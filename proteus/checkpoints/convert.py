@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from proteus.checkpoints import tables
+from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.export import export_backbone
 from proteus.checkpoints.keys import CLASSIFIER, to_timm_keys
-from proteus.checkpoints.read import CheckpointError, read_state_dict
+from proteus.checkpoints.read import read_state_dict
 from proteus.checkpoints.recognise import Shape, recognise
 from proteus.checkpoints.renaming import Row, to_theirs
 

@@ -10,9 +10,13 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from proteus.checkpoints.errors import CheckpointError
+from proteus.checkpoints.parts import check_values
+from proteus.utils import atomic_path
+
 
 def export_backbone(state: Mapping[str, Tensor], path: str | Path, description: Mapping[str, Any]) -> Path:
-    """Write a backbone's weights as safetensors, describing themselves.
+    """Write a backbone's weights as safetensors with a description in the header.
 
     Args:
         state: Weights with timm's names.
@@ -21,12 +25,28 @@ def export_backbone(state: Mapping[str, Tensor], path: str | Path, description: 
             stored as JSON text under ``proteus`` in the file's metadata.
 
     Returns:
-        ``path``, whole: the file appears under its name only once it is complete.
+        ``path``. The file appears under its name only once it is complete; its mode follows the umask.
+
+    Raises:
+        CheckpointError: A tensor holds NaN or infinity; nothing is written.
+        FullDiskError: The disk is full; a file that was there is unchanged.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    check_written(state, path)
+    text = json.dumps(dict(description))
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    save_file(tensors, partial, metadata={"format": "pt", "proteus": json.dumps(dict(description))})
-    partial.replace(path)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", "proteus": text})
     return path
+
+
+def check_written(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Check that weights are finite before they are written.
+
+    Raises:
+        CheckpointError: A tensor is not; the message names it and the file that is not written.
+    """
+    try:
+        check_values(state, "the weights")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not written: {error}") from error

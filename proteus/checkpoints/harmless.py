@@ -1,16 +1,63 @@
-"""What a training checkpoint may hold beside tensors and plain containers, and still be data alone."""
+"""What a training checkpoint may hold besides tensors and plain containers, and still be data.
+
+NumPy's own unpickling trusts what it reads: a type description in a file can declare bytes to be pointers. So arrays
+and NumPy scalars are rebuilt here, from numeric types alone.
+"""
 
 from __future__ import annotations
 
 import pickle
+import re
 from argparse import Namespace
 from typing import Any
 
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
-# NumPy 2 moved it; checkpoints name either place.
-_multiarray: Any = (getattr(np, "_core", None) or np.core).multiarray
+_NUMERIC = re.compile(r"[<>|=]?([biuf][1248]|\?)")
+
+
+class _Type:
+    """Stand-in for ``numpy.dtype``: a numeric type, in whichever byte order."""
+
+    def __init__(self, code: Any = None, *_: Any) -> None:
+        if not (isinstance(code, str) and _NUMERIC.fullmatch(code)):
+            raise pickle.UnpicklingError(f"GLOBAL numpy.dtype is allowed for numbers, not for {str(code)[:40]!r}")
+        self.type = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        # (version, byte order, ...): the rest describes fields and flags, which no numeric type has.
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order in ("<", ">"):
+            self.type = self.type.newbyteorder(order)
+
+
+class _Array(np.ndarray):
+    """Stand-in for ``numpy.ndarray`` while it is unpickled; pickled again it is an ordinary array."""
+
+    def __new__(cls, *_: Any) -> _Array:
+        return super().__new__(cls, (0,), np.float64)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, raw = state
+        if not (isinstance(kind, _Type) and isinstance(raw, bytes)):
+            raise pickle.UnpicklingError("GLOBAL numpy.ndarray is allowed for numbers, not for objects")
+        super().__setstate__((1, tuple(map(int, shape)), kind.type, bool(fortran), raw))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
+
+def _reconstruct(*_: Any) -> _Array:
+    """Stand in for the function with which a pickle makes an array before it fills it."""
+    return _Array()
+
+
+def _scalar(kind: Any, raw: Any) -> Any:
+    """Stand in for the function with which a pickle makes a NumPy scalar."""
+    if not (isinstance(kind, _Type) and isinstance(raw, bytes) and len(raw) == kind.type.itemsize):
+        raise pickle.UnpicklingError("GLOBAL numpy.core.multiarray.scalar is allowed for numbers alone")
+    return np.frombuffer(raw, kind.type)[0]
 
 
 def _statistic(owner: Any, name: str) -> Any:
@@ -22,17 +69,15 @@ def _statistic(owner: Any, name: str) -> Any:
 
 # For torch.serialization.safe_globals.
 HARMLESS: list[Any] = [
-    # MMEngine's message hub.
+    # MMEngine's message hub. NumPy 2 moved the module; checkpoints name either place.
     HistoryBuffer,
     (_statistic, "builtins.getattr"),
-    np.ndarray,
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Int64DType,
-    (_multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    (_multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
-    (_multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (_multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (_Array, "numpy.ndarray"),
+    (_Type, "numpy.dtype"),
+    (_reconstruct, "numpy.core.multiarray._reconstruct"),
+    (_reconstruct, "numpy._core.multiarray._reconstruct"),
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
     # The command line, which the scripts that descend from DeiT (Proteus' release among them) put beside the weights.
     Namespace,
 ]

@@ -1,18 +1,19 @@
-"""What a weight file holds, told without building a model."""
+"""What a weight file holds, without building a model."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import Tensor
 
+from proteus.checkpoints.description import Description, read_description
+from proteus.checkpoints.errors import printable
 from proteus.checkpoints.keys import find_backbone, to_timm_keys
-from proteus.checkpoints.read import PARTS, CheckpointError, locate, open_weights, split_part, take_part
+from proteus.checkpoints.parts import check_values, part_names, split_part, take_part
+from proteus.checkpoints.read import locate, open_weights
 from proteus.checkpoints.recognise import Shape, recognise
 
 # Of the weights that the authors of each family published; the same names may belong to anybody's.
@@ -23,14 +24,16 @@ def inspect_file(path: str | Path) -> str:
     """Describe a weight file for the terminal.
 
     Raises:
-        CheckpointError: The file cannot be read as weights.
+        CheckpointError: The file cannot be read as weights, or its description is not what Proteus writes.
     """
     file, part = locate(path), split_part(path)[1]
+    description = read_description(file)
     content = open_weights(file)
     state = take_part(content, part, file)
+    check_values(state, file)
     count = sum(value.numel() for value in state.values())
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in state.values()})
-    lines = [f"{path}: {len(state)} tensors, {count / 1e6:.2f} M values, {', '.join(dtypes)}"]
+    lines = [f"{printable(str(path))}: {len(state)} tensors, {count / 1e6:.2f} M values, {', '.join(dtypes)}"]
     lines += [_row("beside them", ", ".join(beside)) for beside in [_beside(content)] if beside]
     found, renamed = find_backbone(state), to_timm_keys(state)
     shape = recognise(renamed)
@@ -42,10 +45,10 @@ def inspect_file(path: str | Path) -> str:
         lines.append(_row("names", _names(state, found[0].name, shape)))
         heads = _heads(state, found[1])
         lines += [_row("heads", head) for head in heads] or [_row("heads", "none")]
-    lines.append(_row("parts", ", ".join(f"#{part}" for part in _parts(content, file)) or "one model alone"))
-    description = _description(file)
-    lines += [_row(key, str(description[key])) for key in ("architecture", "teacher") if description.get(key)]
-    licence = _LICENCES.get(shape.family) if shape is not None and not description else None
+    lines.append(_row("parts", ", ".join(f"#{part}" for part in part_names(content, file)) or "single model"))
+    if description is not None:
+        lines += _described(description)
+    licence = _LICENCES.get(shape.family) if shape is not None and description is None else None
     lines.append(_row("licence", licence or "not known from the file"))
     return "\n".join(lines)
 
@@ -65,6 +68,17 @@ def _backbone(shape: Shape, prefix: str) -> list[str]:
     if shape.pre_norm:
         lines.append(_row("activation", "not known from weights: QuickGELU in OpenAI's, GELU in most of open_clip's"))
     return lines
+
+
+def _described(description: Description) -> list[str]:
+    """What the file says of itself."""
+    rows = {
+        "architecture": description.architecture,
+        "teacher": description.teacher,
+        "converted to": description.converted_to,
+        "from": description.converted_from,
+    }
+    return [_row(title, text) for title, text in rows.items() if text]
 
 
 def _names(state: Mapping[str, Tensor], name: str, shape: Shape) -> str:
@@ -89,29 +103,11 @@ def _heads(state: Mapping[str, Tensor], prefix: str) -> list[str]:
     ]
 
 
-def _parts(content: Any, path: Path) -> list[str]:
-    found = []
-    for part in PARTS:
-        try:
-            take_part(content, part, path)
-        except CheckpointError:
-            continue
-        found.append(part)
-    return found
-
-
 def _beside(content: Any) -> list[str]:
     """Top-level entries of a checkpoint that are no tensors."""
     entries = content.items() if isinstance(content, Mapping) else ()
     return [str(key) for key, value in entries if not isinstance(value, Tensor)]
 
 
-def _description(path: Path) -> dict[str, Any]:
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {}).get("proteus", "{}"))
-
-
 def _row(title: str, text: str) -> str:
-    return f"  {title:<12}{text}"
+    return f"  {title:<14}{printable(text)}"

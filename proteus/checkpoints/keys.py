@@ -5,13 +5,15 @@ timm's names are the ones used inside; the others are recognised by a key that o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
 from proteus.checkpoints import tables
-from proteus.checkpoints.read import CheckpointError
+from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.renaming import Row, to_ours
 
 
@@ -61,26 +63,75 @@ CLASSIFIER = ("head.weight", "head.bias")
 _NO_BACKBONE = ("proj", "embeddings.position_ids")
 
 
+# Modules that others are wrapped in, whose names then stand inside those of the weights: torch.compile, FSDP and
+# activation checkpointing.
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module"}
+# Meta's training code keeps blocks in chunks for FSDP: blocks.1.6 is block 6, in chunk 1.
+_CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.((?:norm1|attn|ls1|norm2|mlp|ls2)\..+)")
+# How many axes some tensors must have for the rest to make sense of them.
+_AXES = {"cls_token": 3, "pos_embed": 3, "reg_token": 3, "patch_embed.proj.weight": 4}
+
+
+class Weights(dict[str, Tensor]):
+    """A state dict that knows its file.
+
+    Args:
+        tensors: Tensors by name.
+        source: The file, for messages.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        super().__init__(tensors)
+        self.source = source
+
+
+def without_wrappers(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
+    """Take the names of wrapping modules (torch.compile, FSDP, activation checkpointing) out of those of weights.
+
+    Raises:
+        CheckpointError: The weights are FSDP's flat shards.
+    """
+    flat = next((key for key in state if key.rpartition(".")[2].startswith("_flat_param")), None)
+    if flat is not None:
+        raise CheckpointError(
+            f"{source} holds FSDP's flat shards of one process ({flat}): save a full state dict "
+            "(StateDictType.FULL_STATE_DICT), or take the file that the training wrote for evaluation"
+        )
+    if not any(name in key for key in state for name in _WRAPPERS):
+        return dict(state)
+    return {".".join(name for name in key.split(".") if name not in _WRAPPERS): value for key, value in state.items()}
+
+
 def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a ViT's weights to timm's names, whatever project they come from.
 
-    Known forms: timm's own; Meta's DINOv2 ``.pth``; ``transformers``' ``Dinov2Model``, ``ViTModel`` and the vision
-    tower of its ``CLIPModel``; OpenAI's and open_clip's CLIP; mmpretrain's; mmsegmentation's as Proteus' release
-    converts to it; SynCLR's; our exported backbones. Whatever stands before the backbone's names is taken off, and
-    what lies outside the backbone (heads, a text tower) is left behind. Of a checkpoint with student and teacher the
-    student is taken. Unknown names pass unchanged, so that :func:`load_strictly` can name them.
+    Known forms: timm's own; Meta's DINOv2 ``.pth``, and what its training code writes, with blocks in chunks;
+    ``transformers``' ``Dinov2Model``, ``ViTModel`` and the vision tower of its ``CLIPModel``; OpenAI's and open_clip's
+    CLIP; mmpretrain's; mmsegmentation's ``VisionTransformer``, and its ``MAE`` as Proteus' release converts to it;
+    SynCLR's; our exported backbones. Whatever stands before the backbone's names is taken off, and what lies outside
+    the backbone (heads, a text tower) is left behind. Of a checkpoint with student and teacher the student is taken.
+    Unknown names pass unchanged, so that :func:`load_strictly` can name them.
+
+    Raises:
+        CheckpointError: There are several models, none of which comes before the others, or a tensor has no shape that
+            a ViT's could have.
     """
     found = find_backbone(state)
     if found is None:
         return dict(state)
     form, prefix = found
     inside = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-    inside = {key: value for key, value in inside.items() if key not in _NO_BACKBONE}
+    inside = {_unchunked(key): value for key, value in inside.items() if key not in _NO_BACKBONE}
     # The mask token belongs to our wrapper, one level above timm's model.
     mask_token = state.get(prefix.removesuffix("vit.") + "mask_token")
     if mask_token is not None:
         inside["mask_token"] = mask_token
-    return to_ours(inside, form.table)
+    source = getattr(state, "source", "the checkpoint")
+    try:
+        renamed = to_ours(inside, form.table)
+    except (RuntimeError, IndexError) as error:
+        raise CheckpointError(f"{source} holds parts of one tensor that do not fit each other ({error})") from error
+    return _checked(renamed, source)
 
 
 def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
@@ -90,8 +141,36 @@ def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
         How it is named, and what stands before its names; None where there is no ViT.
 
     Raises:
-        CheckpointError: There are several students, none of which comes before the others.
+        CheckpointError: There are several, none of which comes before the others.
     """
+    candidates = _candidates(state)
+    if not candidates:
+        return None
+    prefix = _choose_prefix([prefix for _, prefix in candidates], getattr(state, "source", "the checkpoint"))
+    return next(candidate for candidate in candidates if candidate[1] == prefix)
+
+
+def backbone_prefixes(state: Iterable[str]) -> list[str]:
+    """What stands before the names of each ViT in a state dict."""
+    return [prefix for _, prefix in _candidates(state)]
+
+
+def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the part of ``state`` that has the names ``own`` behind some prefix; all of it where no part has.
+
+    Raises:
+        CheckpointError: Several parts have them, none of which comes before the others.
+    """
+    own = list(own)
+    found = [key.removesuffix(own[0]) for key in state if key == own[0] or key.endswith(f".{own[0]}")]
+    whole = [prefix for prefix in found if all(prefix + key in state for key in own)]
+    source = getattr(state, "source", "the checkpoint")
+    # Of a file that lacks a name, the outermost part: what it lacks is reported when it is loaded.
+    prefix = _choose_prefix(whole, source) if whole else min(found, key=len, default="")
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _candidates(state: Iterable[str]) -> list[tuple[Form, str]]:
     keys, taken = list(state), set()
     candidates = []
     for form in FORMS:
@@ -99,29 +178,42 @@ def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
             if key not in taken and (key == form.mark or key.endswith(f".{form.mark}")):
                 taken.add(key)
                 candidates.append((form, key.removesuffix(form.mark)))
-    _refuse_several(prefix for _, prefix in candidates)
-    return min(candidates, key=lambda candidate: _rank(candidate[1]), default=None)
+    return candidates
 
 
-def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the part of ``state`` that has the names ``own`` behind some prefix; all of it where no part has."""
-    first = next(iter(own))
-    prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
-    _refuse_several(prefixes)
-    prefix = min(prefixes, key=_rank, default="")
-    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _refuse_several(prefixes: Iterable[str]) -> None:
+def _choose_prefix(prefixes: list[str], source: str) -> str:
+    """Choose one of several models in a file; see :mod:`proteus.checkpoints.parts` for the rule."""
     names = {prefix.rpartition("students.")[2].split(".")[0] for prefix in prefixes if "students." in prefix}
     if len(names) > 1:
         listed = ", ".join(sorted(names))
         raise CheckpointError(
-            f"the checkpoint holds several students ({listed}): give the file that the run wrote for one of them, "
+            f"{source} holds several students ({listed}): give the file that the run wrote for one of them, "
             f"student_{min(names)}.safetensors"
         )
+    students = [prefix for prefix in prefixes if "student" in prefix.split(".")]
+    others = [prefix for prefix in prefixes if "teacher" not in prefix.split(".")]
+    for favoured in (students, [prefix for prefix in prefixes if not prefix], others, prefixes):
+        if len(favoured) == 1:
+            return favoured[0]
+    stems = sorted(prefix.removesuffix(".") for prefix in students or prefixes)
+    raise CheckpointError(
+        f"{source} holds several models ({', '.join(f'#{stem}' for stem in stems)}): write which, such as "
+        f"{source}#{stems[0]}"
+    )
 
 
-def _rank(prefix: str) -> tuple[bool, bool, int]:
-    parts = prefix.split(".")
-    return "teacher" in parts, "student" not in parts, len(prefix)
+def _unchunked(key: str) -> str:
+    match = _CHUNKED.fullmatch(key)
+    return f"blocks.{match[1]}.{match[2]}" if match else key
+
+
+def _checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    for key, axes in _AXES.items():
+        if key in state and state[key].ndim != axes:
+            raise CheckpointError(f"{source}: {key} has the shape {tuple(state[key].shape)}; expected {axes} axes")
+    token, mask = state.get("cls_token"), state.get("mask_token")
+    if token is not None and mask is not None and mask.numel() != token.shape[-1]:
+        raise CheckpointError(
+            f"{source}: mask_token has the shape {tuple(mask.shape)}; expected {token.shape[-1]} values"
+        )
+    return state

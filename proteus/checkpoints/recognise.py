@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -57,20 +57,27 @@ def recognise(state: Mapping[str, Tensor]) -> Shape | None:
     if "cls_token" not in state or "patch_embed.proj.weight" not in state:
         return None
     projection = state["patch_embed.proj.weight"].shape
+    if len(projection) != 4:
+        return None
     first, second = state.get("blocks.0.mlp.fc1.weight"), state.get("blocks.0.mlp.fc2.weight")
     positions, classifier = state.get("pos_embed"), state.get("head.weight")
+    registers = state.get("reg_token")
     return Shape(
         width=projection[0],
         depth=len({key.split(".")[1] for key in state if key.startswith("blocks.")}),
         patch=projection[-1],
-        registers=state["reg_token"].shape[1] if "reg_token" in state else 0,
-        side=None if positions is None else math.isqrt(positions.shape[1]),
+        registers=registers.shape[1] if registers is not None and registers.ndim == 3 else 0,
+        side=math.isqrt(positions.shape[1]) if positions is not None and positions.ndim == 3 else None,
         layer_scale="blocks.0.ls1.gamma" in state,
         pre_norm="norm_pre.weight" in state,
-        swiglu=first is not None and second is not None and first.shape[0] == 2 * second.shape[1],
+        swiglu=first is not None and second is not None and first.shape[:1] == _doubled(second.shape[1:2]),
         mask_token="mask_token" in state,
-        classifier=None if classifier is None else classifier.shape[0],
+        classifier=classifier.shape[0] if classifier is not None and classifier.ndim else None,
     )
+
+
+def _doubled(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(2 * length for length in shape)
 
 
 def describe(state: Mapping[str, Tensor]) -> str:

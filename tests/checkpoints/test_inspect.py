@@ -19,7 +19,7 @@ def rows(path: str | Path) -> dict[str, str]:
     """What is said, by title; a title that comes twice keeps both."""
     found: dict[str, str] = {}
     for line in inspect_file(path).splitlines()[1:]:
-        title, text = line[:14].strip(), line[14:]
+        title, text = line[:16].strip(), line[16:]
         found[title] = f"{found[title]}; {text}" if title in found else text
     return found
 
@@ -41,7 +41,7 @@ def test_dinov2(tmp_path: Path) -> None:
         "mask token": "no",
         "names": "Meta's DINOv2",
         "heads": "none",
-        "parts": "one model alone",
+        "parts": "single model",
         "licence": "Apache-2.0 if these are Meta's weights",
     }
 
@@ -90,12 +90,14 @@ def test_a_classifier(tmp_path: Path) -> None:
     assert found["names"] == "timm"
 
 
-def test_what_we_exported_says_where_it_comes_from(tmp_path: Path) -> None:
-    description = {"architecture": "vit_tiny_patch16_224", "teacher": "DINOv2 ViT-S/14 (Meta, Apache-2.0)"}
+def test_description_of_an_export(tmp_path: Path) -> None:
+    description = {"architecture": "vit_tiny_patch16_224", "arguments": {}, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    description |= {"teacher": "DINOv2 ViT-S/14 (Meta, Apache-2.0)"}
     path = export_backbone(ViT("tiny", **NARROW).timm_state(), tmp_path / "student.safetensors", description)
     found = rows(path)
     assert found["teacher"] == "DINOv2 ViT-S/14 (Meta, Apache-2.0)"
     assert found["architecture"] == "vit_tiny_patch16_224"
+    assert "  architecture  vit_tiny_patch16_224\n" in inspect_file(path)
     assert found["licence"] == "not known from the file"
 
 

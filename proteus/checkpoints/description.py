@@ -1,0 +1,153 @@
+"""What a weight file says of itself, as data that was checked.
+
+Files that Proteus exports carry a description as JSON under ``proteus`` in the header of the ``.safetensors`` file.
+Anybody can write such a header, so nothing in it is trusted: an architecture is a name in timm or in the model
+registry of mmpretrain or mmseg, its arguments are those of :mod:`proteus.checkpoints.described_arguments`, and
+statistics are numbers. :func:`read_description` is the only reader.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from timm.models import is_model
+
+from proteus.checkpoints.described_arguments import check_arguments
+from proteus.checkpoints.errors import CheckpointError, printable, shown
+
+GUESTS = ("mmpretrain", "mmseg")
+"""Toolboxes from which an architecture may come, as in ``mmpretrain.ResNet``."""
+
+_NAME = re.compile(r"[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_]{1,100})?")
+_LONGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a weight file says of itself.
+
+    Attributes:
+        architecture: Name in timm, or ``mmpretrain.NAME`` or ``mmseg.NAME``; None if the file does not say.
+        arguments: What the architecture is built with, checked by name, type and range.
+        mean: Channel means that images are normalised with, for images in [0, 1]; None if the file does not say.
+        std: Channel standard deviations, likewise.
+        teacher: Name of the teacher, free text without control characters; empty if the file does not say.
+        iterations: Training steps; None if the file does not say.
+        converted_to: Naming scheme of the weights, if they were converted.
+        converted_from: File that they were converted from.
+    """
+
+    architecture: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    teacher: str = ""
+    iterations: int | None = None
+    converted_to: str = ""
+    converted_from: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known, as :func:`~proteus.checkpoints.export_backbone` takes it."""
+        known = {key: value for key, value in vars(self).items() if value not in (None, "", {})}
+        return known if self.architecture is None else {"arguments": {}, **known}
+
+
+def read_description(path: Path) -> Description | None:
+    """Read what a weight file says of itself; None for a file without a description.
+
+    Raises:
+        CheckpointError: The description is not what Proteus writes; the message names the file and the field.
+    """
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except Exception as error:  # safetensors raises a type that it does not export
+        raise CheckpointError(f"{path} cannot be read as weights ({error})") from error
+    text = metadata.get("proteus")
+    if text is None:
+        return None
+    where = f"{path}: its description (metadata 'proteus')"
+    if len(text) > _LONGEST:
+        raise CheckpointError(f"{where} has {len(text):,} characters; at most {_LONGEST:,} are read")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{where} is not JSON ({error}); {_REMEDY}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{where} is a JSON {type(content).__name__}, not an object; {_REMEDY}")
+    return check_description(content, where)
+
+
+def check_description(content: Mapping[str, Any], where: str) -> Description:
+    """Check what a file says of itself.
+
+    Args:
+        content: The description as JSON gives it.
+        where: File and place, for messages.
+
+    Raises:
+        CheckpointError: A field is missing or has another type or range, or names anything but a known architecture.
+    """
+    architecture = content.get("architecture")
+    # Files of earlier versions of convert_checkpoint.py hold a title there, such as "DINOv2 ViT-S/14".
+    if "converted_to" in content and "arguments" not in content:
+        architecture = None
+    arguments: dict[str, Any] = {}
+    if architecture is not None:
+        architecture = _architecture(architecture, where)
+        for key in ("arguments", "mean", "std"):
+            if key not in content:
+                raise CheckpointError(f"{where} has 'architecture' but no {key!r}; {_REMEDY}")
+        arguments = check_arguments(content["arguments"], where)
+    iterations = content.get("iterations")
+    if iterations is not None and (type(iterations) is not int or not 0 <= iterations < 2**63):
+        raise CheckpointError(f"{where}: iterations is {shown(iterations)}; expected a whole number")
+    texts = {key: _text(content, key, where) for key in ("teacher", "converted_to", "converted_from")}
+    mean, std = _statistics(content, "mean", where), _statistics(content, "std", where)
+    if std is not None and min(std) <= 0:
+        raise CheckpointError(f"{where}: std is {shown(std)}; expected three numbers above 0")
+    return Description(architecture, arguments, mean, std, iterations=iterations, **texts)
+
+
+_REMEDY = "export the weights again, or take the description out and give --arch"
+
+
+def _architecture(name: Any, where: str) -> str:
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        stem, _, rest = name.partition(".")
+        if stem in GUESTS and rest:
+            return name
+        if is_model(stem):  # a tag behind it names pretrained weights, which are not fetched
+            return stem
+    raise CheckpointError(
+        f"{where}: architecture is {shown(name)}; expected a model of timm's, or mmpretrain.NAME or mmseg.NAME"
+    )
+
+
+def _statistics(content: Mapping[str, Any], key: str, where: str) -> tuple[float, ...] | None:
+    value = content.get(key)
+    if value is None and key not in content:
+        return None
+    if (
+        not isinstance(value, (list, tuple))
+        or len(value) != 3
+        or not all(type(number) in (int, float) and abs(number) < 1e6 and math.isfinite(number) for number in value)
+    ):
+        raise CheckpointError(f"{where}: {key} is {shown(value)}; expected three numbers")
+    return tuple(map(float, value))
+
+
+def _text(content: Mapping[str, Any], key: str, where: str) -> str:
+    value = content.get(key, "")
+    if not isinstance(value, str):
+        raise CheckpointError(f"{where}: {key} is {shown(value)}; expected text")
+    return printable(value, 500)
