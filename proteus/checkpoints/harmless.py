@@ -42,7 +42,8 @@ class _Array(np.ndarray):
         _, shape, kind, fortran, raw = state
         if not (isinstance(kind, _Type) and isinstance(raw, bytes)):
             raise pickle.UnpicklingError("GLOBAL numpy.ndarray is allowed for numbers, not for objects")
-        super().__setstate__((1, tuple(map(int, shape)), kind.type, bool(fortran), raw))
+        plain: Any = (1, tuple(map(int, shape)), kind.type, bool(fortran), raw)
+        super().__setstate__(plain)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.view(np.ndarray).__reduce_ex__(protocol)

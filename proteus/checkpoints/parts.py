@@ -121,6 +121,7 @@ def _choose(content: Any, part: str | None) -> tuple[Any, bool]:
     # MMEngine's EMAHook writes the average where the weights belong, and the weights where the average belongs. Other
     # toolboxes want it so; of a distillation the student that was trained is taken unless the average is asked for.
     weights, average = content.get("state_dict"), content.get("ema_state_dict")
+    keys = [str(key) for key in weights] if isinstance(weights, Mapping) else []
     swapped = isinstance(weights, Mapping) and isinstance(average, Mapping)
     if part == "ema":
         nests = ("state_dict",) if swapped else _EMA_NESTS
@@ -128,7 +129,7 @@ def _choose(content: Any, part: str | None) -> tuple[Any, bool]:
         return (content, False) if nest is None else (content[nest], True)
     if part is not None and part not in ("student", "teacher") and isinstance(content.get(part), Mapping):
         return content[part], True
-    if swapped and any("student" in str(key).split(".") for key in weights):
+    if swapped and any("student" in key.split(".") for key in keys):
         return average, False
     if part is not None and isinstance(content.get(part), Mapping):
         return content[part], True

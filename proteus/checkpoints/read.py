@@ -185,8 +185,13 @@ def _open(path: Path) -> Any:
             "made: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
     except Exception as error:  # the libraries raise many types for a damaged file; all mean the same to the reader
-        reason = printable(" ".join(str(error).split()), 300)
-        raise CheckpointError(f"{path} cannot be read as weights ({type(error).__name__}: {reason})") from error
+        raise CheckpointError(f"{path} cannot be read as weights ({first_sentence(error)})") from error
+
+
+def first_sentence(error: BaseException) -> str:
+    """The type of a library's error and the beginning of what it says, on one line."""
+    text = " ".join(str(error).split()).partition(". ")[0]
+    return f"{type(error).__name__}: {printable(text, 200)}" if text else type(error).__name__
 
 
 def _refuse_bombs(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from proteus.checkpoints import export_backbone
+from proteus.checkpoints import CheckpointError, export_backbone
+from proteus.checkpoints.description import check_description
 from proteus.models import AdaptedBackbone, Distiller, SeveralStudents
 from proteus.registry import HOOKS
 
@@ -32,33 +34,61 @@ class ExportStudentHook(Hook):
         self.teacher = teacher
 
     @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Warn of an architecture that no reader of the file could rebuild, while the config can still be changed."""
+        for distiller in _distillers(_unwrapped(runner.model)).values():
+            try:
+                check_description(json.loads(json.dumps(self._description(distiller, 0))), "student.safetensors")
+            except (CheckpointError, TypeError) as error:
+                runner.logger.warning(f"the student will be exported, but not rebuilt from its file alone: {error}")
+
+    @master_only
     def after_train(self, runner: Runner) -> None:
-        """Write the files."""
+        """Write the files.
+
+        Raises:
+            CheckpointError: Weights are not finite; files of other students have been written.
+        """
         averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+        refused = []
         for model, ending in [(runner.model, ""), *((average, "_ema") for average in averages)]:
             for name, distiller in _distillers(_unwrapped(model)).items():
-                self._export(distiller, runner, f"student{name}{ending}.safetensors")
+                try:
+                    self._export(distiller, runner, f"student{name}{ending}.safetensors")
+                except CheckpointError as error:
+                    refused.append(error)
+        if refused:
+            raise refused[0]
 
     def _export(self, model: Distiller, runner: Runner, name: str) -> None:
+        student, description = model.student, self._description(model, runner.iter)
+        guest = isinstance(student, AdaptedBackbone)
+        state = student.guest.state_dict() if guest else student.timm_state()
+        path = export_backbone(state, Path(runner.work_dir) / name, description)
+        reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
+        runner.logger.info(f"the student's backbone, for {reader}: {path}")
+
+    def _description(self, model: Distiller, iterations: int) -> dict[str, Any]:
         student = model.student
         if isinstance(student, AdaptedBackbone):  # another toolbox's: its own type and names
-            arguments, state = dict(student.config), student.guest.state_dict()
-            architecture = arguments.pop("type")
-            reader = architecture.split(".")[0]
+            arguments = dict(student.config)
+            architecture, scope = arguments.pop("type"), arguments.pop("_scope_", None)
+            if isinstance(architecture, type):  # of a pure-Python config
+                architecture, scope = architecture.__name__, architecture.__module__.partition(".")[0]
+            if "." not in architecture:
+                architecture = f"{scope}.{architecture}"
+            arguments.pop("init_cfg", None)  # where it started from
         else:
-            arguments, state = dict(student.timm_args), student.timm_state()
+            arguments = dict(student.timm_args)
             architecture = arguments.pop("model_name")
-            reader = "timm"
-        description = {
+        return {
             "architecture": architecture,
             "arguments": arguments,
             "mean": model.data_preprocessor.channel_mean,
             "std": model.data_preprocessor.channel_std,
             "teacher": self.teacher,
-            "iterations": runner.iter,
+            "iterations": iterations,
         }
-        path = export_backbone(state, Path(runner.work_dir) / name, description)
-        runner.logger.info(f"the student's backbone, for {reader}: {path}")
 
 
 def _distillers(model: Any) -> dict[str, Distiller]:

@@ -9,6 +9,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.checkpoints import check_fit
+from proteus.checkpoints.training import check_resumable
 from proteus.registry import HOOKS
 
 
@@ -23,9 +24,13 @@ class StrictCheckpointHook(Hook):
         """Compare names and shapes before anything is loaded.
 
         Raises:
-            CheckpointError: Something is missing, left over, or of another shape.
+            CheckpointError: Something is missing, left over, or of another shape; or a run is to be resumed and the
+                file holds weights alone.
         """
+        source = getattr(checkpoint, "source", None) or runner._load_from or "the checkpoint"
+        if getattr(runner, "_resume", False):
+            check_resumable(checkpoint, source)
         model: Any = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        check_fit(model.state_dict(), checkpoint.get("state_dict", checkpoint), runner._load_from or "the checkpoint")
+        check_fit(model.state_dict(), checkpoint.get("state_dict", checkpoint), source)

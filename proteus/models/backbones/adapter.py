@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
+from proteus.checkpoints.training import use_safe_checkpoints
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
 from proteus.registry import MODELS
 from proteus.structures import Features
@@ -94,9 +95,7 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
     scope = kind.split(".")[0] if isinstance(kind, str) and "." in kind else config.get("_scope_")
     if scope not in _GUESTS:
         return MODELS.build(dict(config))
-    import_toolbox(scope)
-    # Its layers are looked up in its own scope, wherever the config's default one is.
-    options = {**config, "_scope_": scope}
+    options = dict(config)
     pretrained = options.get("init_cfg")
     if not (isinstance(pretrained, Mapping) and pretrained.get("type") == "Pretrained"):
         pretrained = None
@@ -104,7 +103,7 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
         del options["init_cfg"]
     device = torch.get_default_device()
     with torch.device("cpu"):  # some constructors read values out of tensors, which the meta device has none of
-        guest = MODELS.build(options)
+        guest = build_guest(options)
         guest._dump_init_info = lambda: None  # else MMEngine prints three lines for each of its parameters
         guest.init_weights()
         del guest._dump_init_info
@@ -113,6 +112,21 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
         backbone.load(pretrained["checkpoint"])
     probe(backbone, backbone.img_size or 224)
     return backbone
+
+
+def build_guest(config: Mapping[str, Any]) -> Any:
+    """Build another toolbox's backbone as it is, before its weights are initialised.
+
+    Raises:
+        ImportError: The toolbox is not installed; the message says what to install.
+    """
+    kind = config.get("type")
+    scope = kind.split(".")[0] if isinstance(kind, str) and "." in kind else config.get("_scope_")
+    import_toolbox(str(scope))
+    # Weights that a nested part asks for (init_cfg) are read as data too.
+    use_safe_checkpoints()
+    # Its layers are looked up in its own scope, wherever the config's default one is.
+    return MODELS.build({**config, "_scope_": scope})
 
 
 def import_toolbox(scope: str) -> None:

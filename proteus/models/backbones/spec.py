@@ -12,14 +12,21 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import safe_open
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor
 
-from proteus.checkpoints import CheckpointError, export_backbone, locate, read_state_dict, to_timm_keys
+from proteus.checkpoints import (
+    CheckpointError,
+    export_backbone,
+    locate,
+    read_description,
+    read_state_dict,
+    to_timm_keys,
+)
 from proteus.checkpoints.recognise import Shape, recognise
 from proteus.models.backbones.adapter import build_backbone
+from proteus.models.backbones.described import described_backbone
 from proteus.models.backbones.vit import ARCHITECTURES
 from proteus.structures import DataError
 
@@ -166,31 +173,31 @@ def _timm_config(arch: str, img_size: int) -> dict[str, Any]:
 
 
 def _from_file(name: str, arch: str | None, img_size: int) -> BackboneSpec:
-    about = _description(locate(name))
+    description = read_description(locate(name))
     state = read_state_dict(name)
+    if description is not None and description.architecture is not None:
+        config = described_backbone(description, state, img_size, name)
+        note = f"distilled from {description.teacher}" if description.teacher else ""
+        return _spec(name, config, description.mean or (), description.std or (), note, state=state)
     shape = recognise(to_timm_keys(state))
-    if about:
-        arguments, architecture = about["arguments"], about["architecture"]
-        mean, std, note = tuple(about["mean"]), tuple(about["std"]), about.get("teacher", "")
-        note = f"distilled from {note}" if note else ""
-        if "." in architecture:  # another toolbox's type
-            config = {"type": architecture, **arguments, "init_cfg": {"type": "Pretrained", "checkpoint": name}}
-            return _spec(name, config, mean, std, note, state=state)
-        plain = shape is not None
-        arguments = {key: value for key, value in arguments.items() if not (plain and key == "no_embed_class")}
-        kind = "ViT" if plain else "TimmBackbone"
-        config = {"type": kind, "arch": architecture, **arguments, "img_size": img_size, "checkpoint": name}
-        return _spec(name, config, mean, std, note, state=state)
+    # A file that does not name its architecture may still say how images are normalised.
+    known = None
+    if description is not None and description.mean and description.std:
+        known = description.mean, description.std
     if arch is not None:
         config = {**_timm_config(arch, img_size), "checkpoint": name}
         pretrained = get_pretrained_cfg(arch)
         mean, std = (pretrained.mean, pretrained.std) if pretrained else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-        return _spec(name, config, mean, std, f"architecture as told: {arch}", state=state)
+        if known is not None:
+            mean, std = known
+        return _spec(name, config, mean, std, f"architecture from --arch: {arch}", state=state)
     if shape is None:
         raise CheckpointError(f"{name} holds no ViT and does not say what it is: add --arch NAME, its name in timm")
     clip = shape.family == "CLIP"
     mean, std = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD) if clip else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     config = {**_vit_config(shape, name), "img_size": img_size, "checkpoint": name}
+    if known is not None:
+        return _spec(name, config, *known, f"recognised as {shape.title}", state=state)
     return _spec(name, config, mean, std, f"recognised as {shape.title}; mean and std of its family", state=state)
 
 
@@ -206,18 +213,6 @@ def _vit_config(shape: Shape, name: str) -> dict[str, Any]:
         config |= {"depth": shape.depth, "init_values": 1.0 if shape.layer_scale else None}
         config |= {} if shape.layer_scale else {"interpolate_offset": 0.0}
     return config
-
-
-def _description(path: Path) -> dict[str, Any]:
-    """What our exported files say of themselves; nothing for any other file."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except Exception as error:  # safetensors raises a kind of its own, which it does not export
-        raise CheckpointError(f"{path} cannot be read as weights ({error})") from error
-    return json.loads(metadata["proteus"]) if "proteus" in metadata else {}
 
 
 def _spec(

@@ -1,0 +1,158 @@
+"""Training checkpoints, as MMEngine's runner saves and resumes them, read as data."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from proteus.checkpoints.errors import CheckpointError
+from proteus.checkpoints.parts import check_values, split_part, take_part
+from proteus.checkpoints.read import check_file, first_sentence, locate, open_weights
+
+# What MMEngine's runner reads when it resumes; the last two only where a run has saved them.
+_STATE: dict[str, Any] = {"meta": Mapping, "message_hub": Mapping}
+_STATE |= {"optimizer": Mapping, "param_schedulers": (Mapping, list)}
+_BY_URL = ("http://", "https://")
+_BY_NAME = ("torchvision://", "modelzoo://", "open-mmlab://", "openmmlab://", "mmcls://")
+_ELSEWHERE = ("pavi://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://")
+
+
+def use_safe_checkpoints() -> None:
+    """Make MMEngine read every checkpoint as data alone, from now on in this process.
+
+    Official MMEngine 0.10 unpickles them, and its maintained fork falls back to unpickling what it cannot read safely.
+    That holds for local files, for what it downloads, and for the weights that a part of a model names in ``init_cfg``.
+    """
+    for prefixes, loader in (("", load_checkpoint), (_BY_URL, _download), (_BY_NAME, _look_up), (_ELSEWHERE, _refuse)):
+        CheckpointLoader.register_scheme(prefixes=prefixes, loader=loader, force=True)
+
+
+class Checkpoint(dict[str, Any]):
+    """What a checkpoint holds, and its file.
+
+    Args:
+        content: Entries by name.
+        source: The file, for messages.
+    """
+
+    def __init__(self, content: Mapping[str, Any], source: Path) -> None:
+        super().__init__(content)
+        self.source = source
+
+
+def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoint:
+    """Read a training checkpoint, or any weight file to start from.
+
+    Args:
+        filename: A file of :func:`~proteus.checkpoints.read_state_dict`, with ``#ema`` and the like behind it.
+        map_location: As for ``torch.load``.
+
+    Returns:
+        What a checkpoint with a ``state_dict`` holds, all of it; of any other file the tensors, under ``state_dict``.
+        The text of the config in ``meta`` is left out: MMEngine would run it as Python.
+
+    Raises:
+        CheckpointError: It is missing, damaged, holds anything that would run code, has no weights, or has weights that
+            are not finite.
+    """
+    path, part = locate(filename), split_part(filename)[1]
+    check_file(path, "checkpoint")
+    try:
+        content = open_weights(path)
+    except CheckpointError as error:
+        cause = error.__cause__
+        if cause is None or "could run code" in str(error):
+            raise
+        reason = "no file of torch.save" if isinstance(cause, pickle.UnpicklingError) else first_sentence(cause)
+        raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}); use an earlier one") from error
+    weights = content.get("state_dict") if isinstance(content, Mapping) else None
+    if part is not None or not isinstance(weights, Mapping):
+        content = Checkpoint({"state_dict": dict(take_part(content, part, path))}, path)
+    else:
+        content = Checkpoint(content, path)
+    for nest in ("state_dict", "ema_state_dict"):
+        if nest in content:
+            if not isinstance(content[nest], Mapping):
+                raise CheckpointError(f"{path}: {nest} is a {type(content[nest]).__name__}, not tensors by name")
+            check_values(take_part(content[nest], None, path) if content[nest] else {}, path)
+    if isinstance(content.get("meta"), Mapping):
+        content["meta"] = {key: value for key, value in content["meta"].items() if key != "config"}
+    return content if map_location is None else Checkpoint(_moved(dict(content), map_location), path)
+
+
+def check_resumable(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Check that a checkpoint holds what a run needs to continue.
+
+    Args:
+        checkpoint: From :func:`load_checkpoint`.
+        path: Its file, for messages.
+
+    Raises:
+        CheckpointError: It is a weight file, or lacks a part; the message names it.
+    """
+    missing = [key for key in ("meta", "message_hub") if key not in checkpoint]
+    if missing:
+        raise CheckpointError(
+            f"{path} cannot be resumed from: it holds weights without {', '.join(missing)}. Resume from an iter_*.pth "
+            "or epoch_*.pth of the run, or start a new run from these weights with --cfg-options load_from=FILE"
+        )
+    for key, kind in _STATE.items():
+        if key in checkpoint and not isinstance(checkpoint[key], kind):
+            raise CheckpointError(f"{path} cannot be resumed from: {key} is a {type(checkpoint[key]).__name__}")
+    for key in ("epoch", "iter"):
+        value = checkpoint["meta"].get(key)
+        if type(value) is not int or value < 0:
+            raise CheckpointError(f"{path} cannot be resumed from: meta.{key} is {value!r}, not a whole number")
+
+
+def _moved(content: Any, map_location: Any) -> Any:
+    device = None if callable(map_location) or isinstance(map_location, dict) else torch.device(map_location)
+    if device is None or device.type == "cpu":
+        return content
+    if isinstance(content, torch.Tensor):
+        return content.to(device)
+    if isinstance(content, dict):
+        return type(content)((key, _moved(value, device)) for key, value in content.items())
+    return [_moved(value, device) for value in content] if type(content) is list else content
+
+
+def _download(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Fetch a file to torch's cache, as MMEngine does, and read it safely."""
+    from mmengine.dist import barrier, get_dist_info, get_local_rank
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / filename.partition("?")[0].rpartition("/")[2]
+    if get_local_rank() == 0 and not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(filename, str(path), progress=get_dist_info()[0] == 0)
+        except OSError as error:
+            raise CheckpointError(f"{filename} cannot be downloaded ({error}); give the path of a file") from error
+    barrier()
+    return load_checkpoint(path, map_location)
+
+
+def _look_up(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Find the address of published weights in MMEngine's lists."""
+    scheme, _, name = filename.partition("://")
+    lists: Callable[[], Mapping[str, str]] = {
+        "torchvision": mmengine_checkpoint.get_torchvision_models,
+        "modelzoo": mmengine_checkpoint.get_torchvision_models,
+        "mmcls": mmengine_checkpoint.get_mmcls_models,
+    }.get(scheme, mmengine_checkpoint.get_external_models)
+    name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    address = lists().get(name)
+    if address is None:
+        raise CheckpointError(f"{filename}: no published weights of this name; give the path of a file")
+    content = load_checkpoint(address, map_location) if "://" not in address else _download(address, map_location)
+    return mmengine_checkpoint._process_mmcls_checkpoint(content) if scheme == "mmcls" else content
+
+
+def _refuse(filename: str, map_location: Any = None) -> dict[str, Any]:
+    raise CheckpointError(f"{filename}: copy the file to this machine and give its path")
