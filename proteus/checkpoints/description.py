@@ -20,7 +20,7 @@ from safetensors import safe_open
 from timm.models import is_model
 
 from proteus.checkpoints.described_arguments import check_arguments
-from proteus.checkpoints.errors import CheckpointError, printable, shown
+from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, printable, shown
 
 GUESTS = ("mmpretrain", "mmseg")
 """Toolboxes from which an architecture may come, as in ``mmpretrain.ResNet``."""
@@ -71,7 +71,7 @@ def read_description(path: Path) -> Description | None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except Exception as error:  # safetensors raises a type that it does not export
-        raise CheckpointError(f"{path} cannot be read as weights ({error})") from error
+        raise DamagedFileError(f"{path} cannot be read as weights ({first_sentence(error)})") from error
     text = metadata.get("proteus")
     if text is None:
         return None

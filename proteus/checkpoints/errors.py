@@ -17,6 +17,10 @@ class CheckpointError(UserError):
         super().__init__("\n".join(map(printable, message.split("\n"))))
 
 
+class DamagedFileError(CheckpointError):
+    """A file that is cut, has other bytes than were written, or never was a weight file."""
+
+
 def printable(text: str, limit: int | None = None) -> str:
     r"""Escape what a terminal obeys rather than shows: ``\x1b[2J``, newlines, marks that turn the reading direction.
 
@@ -37,3 +41,9 @@ def shown(value: Any) -> str:
         return printable(repr(value), 60)
     except Exception:  # a value nested deeper than Python can print
         return f"a {type(value).__name__}"
+
+
+def first_sentence(error: BaseException) -> str:
+    """The type of a library's error and the beginning of what it says, on one line."""
+    text = " ".join(str(error).split()).partition(". ")[0]
+    return f"{type(error).__name__}: {printable(text, 200)}" if text else type(error).__name__

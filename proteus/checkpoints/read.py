@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from proteus.checkpoints.errors import CheckpointError, printable, shown
+from proteus.checkpoints.description import read_description
+from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, printable, shown
 from proteus.checkpoints.harmless import HARMLESS
 from proteus.checkpoints.keys import Weights
 from proteus.checkpoints.parts import check_values, split_part, take_part
@@ -162,6 +163,7 @@ _LARGEST_RATIO, _SMALLEST_BOMB = 50, 1 << 24
 def _open(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".safetensors":
+            read_description(path)  # a file that lies about itself is not used at all
             return load_file(path)
         _refuse_bombs(path)
         if is_torchscript(path):
@@ -175,7 +177,7 @@ def _open(path: Path) -> Any:
         if asked is None:
             with path.open("rb") as file:
                 start = file.read(16)
-            raise CheckpointError(
+            raise DamagedFileError(
                 f"{path} cannot be read as weights, and was not opened: it is damaged, a pickle that torch.save did "
                 f"not write, or no weight file at all (it begins with {start!r})"
             ) from error
@@ -185,13 +187,7 @@ def _open(path: Path) -> Any:
             "made: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
     except Exception as error:  # the libraries raise many types for a damaged file; all mean the same to the reader
-        raise CheckpointError(f"{path} cannot be read as weights ({first_sentence(error)})") from error
-
-
-def first_sentence(error: BaseException) -> str:
-    """The type of a library's error and the beginning of what it says, on one line."""
-    text = " ".join(str(error).split()).partition(". ")[0]
-    return f"{type(error).__name__}: {printable(text, 200)}" if text else type(error).__name__
+        raise DamagedFileError(f"{path} cannot be read as weights ({first_sentence(error)})") from error
 
 
 def _refuse_bombs(path: Path) -> None:

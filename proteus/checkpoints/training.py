@@ -11,9 +11,9 @@ import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from proteus.checkpoints.errors import CheckpointError
+from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence
 from proteus.checkpoints.parts import check_values, split_part, take_part
-from proteus.checkpoints.read import check_file, first_sentence, locate, open_weights
+from proteus.checkpoints.read import check_file, locate, open_weights
 
 # What MMEngine's runner reads when it resumes; the last two only where a run has saved them.
 _STATE: dict[str, Any] = {"meta": Mapping, "message_hub": Mapping}
@@ -65,12 +65,10 @@ def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoin
     check_file(path, "checkpoint")
     try:
         content = open_weights(path)
-    except CheckpointError as error:
-        cause = error.__cause__
-        if cause is None or "could run code" in str(error):
-            raise
+    except DamagedFileError as error:
+        cause = error.__cause__ or error
         reason = "no file of torch.save" if isinstance(cause, pickle.UnpicklingError) else first_sentence(cause)
-        raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}); use an earlier one") from error
+        raise DamagedFileError(f"{path} is damaged or no checkpoint ({reason}); use an earlier one") from error
     weights = content.get("state_dict") if isinstance(content, Mapping) else None
     if part is not None or not isinstance(weights, Mapping):
         content = Checkpoint({"state_dict": dict(take_part(content, part, path))}, path)

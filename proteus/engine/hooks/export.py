@@ -37,10 +37,9 @@ class ExportStudentHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Warn of an architecture that no reader of the file could rebuild, while the config can still be changed."""
         for distiller in _distillers(_unwrapped(runner.model)).values():
-            try:
-                check_description(json.loads(json.dumps(self._description(distiller, 0))), "student.safetensors")
-            except (CheckpointError, TypeError) as error:
-                runner.logger.warning(f"the student will be exported, but not rebuilt from its file alone: {error}")
+            reason = _refusal(self._description(distiller, 0))
+            if reason:
+                runner.logger.warning(f"the student's file will not name its architecture: {reason}")
 
     @master_only
     def after_train(self, runner: Runner) -> None:
@@ -64,8 +63,10 @@ class ExportStudentHook(Hook):
         student, description = model.student, self._description(model, runner.iter)
         guest = isinstance(student, AdaptedBackbone)
         state = student.guest.state_dict() if guest else student.timm_state()
-        path = export_backbone(state, Path(runner.work_dir) / name, description)
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
+        if _refusal(description):
+            description = {key: value for key, value in description.items() if key not in ("architecture", "arguments")}
+        path = export_backbone(state, Path(runner.work_dir) / name, description)
         runner.logger.info(f"the student's backbone, for {reader}: {path}")
 
     def _description(self, model: Distiller, iterations: int) -> dict[str, Any]:
@@ -89,6 +90,15 @@ class ExportStudentHook(Hook):
             "teacher": self.teacher,
             "iterations": iterations,
         }
+
+
+def _refusal(description: dict[str, Any]) -> str:
+    """Why a description would not be read again; empty if it would."""
+    try:
+        check_description(json.loads(json.dumps(description)), "student.safetensors")
+    except (CheckpointError, TypeError) as error:
+        return str(error)
+    return ""
 
 
 def _distillers(model: Any) -> dict[str, Distiller]:
