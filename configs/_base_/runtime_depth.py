@@ -1,13 +1,9 @@
-# The run of a depth estimator: there is no student to watch and export, and no image is replaced by another.
-_base_ = "./runtime.py"
+# The run of a depth estimator: no image is replaced by another.
+_base_ = "./default_runtime.py"
 
 # tools/test.py --show-dir DIR: a picture of each image.
 show_hook = dict(type="DepthVisualizationHook", interval=1)
 default_hooks = dict(
-    export=None,
-    watch=None,
-    proxy_set=None,
-    corrupt_images=None,
     checkpoint=dict(
         interval=1000,
         max_keep_ckpts=2,

@@ -1,6 +1,6 @@
-# The run of a segmentation model: names without a prefix are mmseg's and MMEngine's, ours are proteus.NAME. There is no
-# student to watch and export; backbone, heads and data are compared at start.
-_base_ = "./runtime.py"
+# The run of a segmentation model: names without a prefix are mmseg's and MMEngine's, ours are proteus.NAME.
+# Backbone, heads and data are compared at start.
+_base_ = "./default_runtime.py"
 
 default_scope = "mmseg"
 default_hooks = dict(
@@ -10,10 +10,6 @@ default_hooks = dict(
     strict_checkpoint=dict(type="proteus.StrictCheckpointHook"),
     seed=dict(type="proteus.SeedEachStepHook"),
     segmentor_check=dict(type="proteus.SegmentorCheckHook"),
-    proxy_set=None,
-    corrupt_images=None,
-    export=None,
-    watch=None,
 )
 log_processor = dict(mean_pattern=r".*(loss|acc_seg|time|data_time).*")
 # What tools/test.py --show-dir writes for each image.

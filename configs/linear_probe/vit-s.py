@@ -3,7 +3,7 @@
 _base_ = [
     "../_base_/datasets/imagenet_probe.py",
     "../_base_/schedules/probe_10e_512.py",
-    "../_base_/runtime.py",
+    "../_base_/default_runtime.py",
 ]
 
 model = dict(
@@ -27,9 +27,7 @@ model = dict(
 default_hooks = dict(
     # Saved after the validation of the same iteration, with the head that it found best.
     checkpoint=dict(type="BestHeadHook", interval=1250),
-    # These are a distillation's.
-    export=None,
-    watch=None,
-    proxy_set=None,
+    # A run in which more than this share of the images cannot be read is stopped.
+    corrupt_images=dict(type="CorruptImageHook", max_share=0.01),
 )
 log_processor = dict(mean_pattern=r".*(loss|cross_entropy|time|data_time).*")

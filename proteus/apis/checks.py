@@ -39,9 +39,9 @@ def check_batch(cfg: Config) -> None:
     """
     loader = cfg.train_dataloader
     collate = loader.get("collate_fn", {})
-    masks = any(step["type"] in _MASKS for _, pipeline in pipelines(loader.dataset) for step in pipeline)
+    masks = any(_bare(step) in _MASKS for _, pipeline in pipelines(loader.dataset) for step in pipeline)
     probability = collate.get("probability", 0.5)
-    masked = int(loader.batch_size * probability) if masks and collate.get("type") == "distill_collate" else None
+    masked = int(loader.batch_size * probability) if masks and _bare(collate) == "distill_collate" else None
     problems = _unsplit(cfg, masked)
     if masked == 0:
         problems = [
@@ -50,6 +50,11 @@ def check_batch(cfg: Config) -> None:
         ]
     if problems:
         raise ConfigError(problems, str(cfg.filename))
+
+
+def _bare(part: Mapping[str, Any]) -> str:
+    """The ``type`` of a part without its scope."""
+    return str(part.get("type", "")).rpartition(".")[2]
 
 
 def _unsplit(cfg: Config, masked: int | None) -> list[str]:
@@ -94,7 +99,7 @@ def check_sizes(cfg: Config) -> None:
                     f"{key}[{position}].size = {crop} ({pipeline[position]['type']}): {part}.img_size is {size}{remedy}"
                 )
             for position, step in enumerate(pipeline):
-                if patch is not None and step["type"] in _MASKS and step.get("patch_size", 14) != patch:
+                if patch is not None and _bare(step) in _MASKS and step.get("patch_size", 14) != patch:
                     problems.append(
                         f"{key}[{position}].patch_size = {step.get('patch_size', 14)}: {part}.patch_size is {patch}"
                     )
@@ -105,7 +110,7 @@ def check_sizes(cfg: Config) -> None:
 def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
     """Position and side, in pixels, of what gives a pipeline's images their size; None where that is not known."""
     for position, step in reversed(list(enumerate(pipeline))):
-        if step["type"] in CROPS:
+        if _bare(step) in CROPS:
             return position, _side(step.get("size"))
     return 0, None
 

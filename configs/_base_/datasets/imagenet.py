@@ -33,7 +33,7 @@ train_dataloader = dict(
     # Released: DeiT's repeated augmentation, three views of a third of the images in each epoch.
     sampler=dict(type="ProxySampler", repeats=3),
     # Released: the first half of each process's batch is masked.
-    collate_fn=dict(type="distill_collate", probability=0.5),
+    collate_fn=dict(type="proteus.distill_collate", probability=0.5),
     dataset=dict(type="ImageFolder", data_root="data/imagenet/train", pipeline=train_pipeline),
 )
 val_dataloader = dict(
@@ -42,7 +42,7 @@ val_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="distill_collate"),
+    collate_fn=dict(type="proteus.distill_collate"),
     # Every 25th image: 2,000 of the 50,000, two of each class.
     dataset=dict(
         type="ImageFolder", data_root="data/imagenet/val", pipeline=val_pipeline, indices=list(range(0, 50000, 25))

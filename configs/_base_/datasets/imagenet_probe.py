@@ -21,7 +21,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="ProxySampler"),
-    collate_fn=dict(type="distill_collate"),
+    collate_fn=dict(type="proteus.distill_collate"),
     dataset=dict(type="LabelledFolder", data_root="data/imagenet/train", num_classes=1000, pipeline=train_pipeline),
 )
 val_dataloader = dict(
@@ -30,7 +30,7 @@ val_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="distill_collate"),
+    collate_fn=dict(type="proteus.distill_collate"),
     dataset=dict(type="LabelledFolder", data_root="data/imagenet/val", num_classes=1000, pipeline=val_pipeline),
 )
 val_evaluator = [dict(type="ProbeAccuracy")]

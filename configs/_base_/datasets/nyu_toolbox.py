@@ -21,7 +21,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="ProxySampler"),
-    collate_fn=dict(type="depth_collate"),
+    collate_fn=dict(type="proteus.depth_collate"),
     dataset=dict(type="NYUDepth", data_root="data/nyu", split="train", depth_scale=1000, pipeline=train_pipeline),
 )
 val_dataloader = dict(
@@ -29,7 +29,7 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="depth_collate"),
+    collate_fn=dict(type="proteus.depth_collate"),
     dataset=dict(type="NYUDepth", data_root="data/nyu", split="test", depth_scale=1000, pipeline=test_pipeline),
 )
 val_evaluator = dict(

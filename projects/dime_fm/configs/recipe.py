@@ -1,5 +1,5 @@
 # What the recipes share: CLIP ViT-L/14 as teacher, images and sentences of the paper's sizes, the released schedule.
-_base_ = "../../../configs/_base_/runtime.py"
+_base_ = "../../../configs/_base_/runtime_unwatched.py"
 
 custom_imports = dict(
     imports=[
@@ -62,7 +62,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="ProxySampler"),
-    collate_fn=dict(type="unpaired_collate"),
+    collate_fn=dict(type="proteus.unpaired_collate"),
     dataset=dict(
         type="UnpairedSet",
         # Paper: 40 M images (released: IN-21K, GCC-15M and YFCC-14M) and 28.4 M sentences.
@@ -84,7 +84,7 @@ val_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="unpaired_collate"),
+    collate_fn=dict(type="proteus.unpaired_collate"),
     # Every 25th image, two of each class.
     dataset=dict(
         type="UnpairedSet",
@@ -106,7 +106,7 @@ test_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="unpaired_collate"),
+    collate_fn=dict(type="proteus.unpaired_collate"),
     dataset=dict(type="LabelledFolder", data_root="data/imagenet/val", num_classes=1000, pipeline=val_pipeline),
 )
 test_evaluator = dict(type="Accuracy")
@@ -129,5 +129,5 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 auto_scale_lr = dict(base_batch_size=5120, enable=False)
 
-# The watch and its figures are of class and patch tokens, which nothing here compares.
-default_hooks = dict(watch=None, checkpoint=dict(interval=7812), export=dict(teacher="CLIP ViT-L/14 (OpenAI, MIT)"))
+# There is no watch: its figures are of class and patch tokens, which nothing here compares.
+default_hooks = dict(checkpoint=dict(interval=7812), export=dict(teacher="CLIP ViT-L/14 (OpenAI, MIT)"))

@@ -5,7 +5,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="ProxySampler", repeats=1),
-    collate_fn=dict(type="distill_collate"),
+    collate_fn=dict(type="proteus.distill_collate"),
     dataset=dict(
         pipeline=[
             dict(type="LoadRandomResizedCrop", size=224, scale=(0.4, 1.0), interpolation="bicubic"),

@@ -5,7 +5,7 @@ val_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="distill_collate"),
+    collate_fn=dict(type="proteus.distill_collate"),
     dataset=dict(
         pipeline=[
             dict(type="LoadImage"),

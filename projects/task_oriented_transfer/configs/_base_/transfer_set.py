@@ -5,7 +5,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="ProxySampler", repeats=1),
-    collate_fn=dict(type="distill_collate"),
+    collate_fn=dict(type="proteus.distill_collate"),
     dataset=dict(
         type="ImageFolder",
         data_root="data/cc3m",

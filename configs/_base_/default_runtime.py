@@ -1,0 +1,30 @@
+# What every run has, whatever it trains.
+default_scope = "proteus"
+# For MMEngine's own Runner. A config that imports parts of its own writes their module here instead.
+custom_imports = dict(imports=["proteus"])
+
+default_hooks = dict(
+    # MMEngine's own, RuntimeInfoHook, waits for the device at each step to read the losses.
+    runtime_info=dict(type="LazyRuntimeInfoHook"),
+    timer=dict(type="IterTimerHook"),
+    throughput=dict(type="ThroughputHook"),
+    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2500, max_keep_ckpts=3),
+    strict_checkpoint=dict(type="StrictCheckpointHook"),
+    seed=dict(type="SeedEachStepHook"),
+)
+log_processor = dict(
+    type="LogProcessor",
+    by_epoch=False,
+    window_size=50,
+    mean_pattern=r".*(loss|time|data_time).*",
+)
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
+
+env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
+randomness = dict(seed=0)
+launcher = "none"
+log_level = "INFO"
+load_from = None
+resume = False
