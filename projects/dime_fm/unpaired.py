@@ -59,7 +59,7 @@ class UnpairedSet(ProxySet):
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
         """The image's sample, with what :func:`sentences_of` adds."""
-        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
+        key = SampleKey.of(key)
         return {
             **self.dataset[key],
             **sentences_of(self.sentences, drawn(key, self.sentences, self.sentences_per_image)),
@@ -113,7 +113,7 @@ class UnpairedFixedViews(FixedViews):
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
         """The view's sample, with what :func:`sentences_of` adds."""
-        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
+        key = SampleKey.of(key)
         sample = super().__getitem__(key)
         return {**sample, **sentences_of(self.sentences, drawn(key, self.sentences, self.sentences_per_image))}
 
@@ -124,7 +124,7 @@ class UnpairedFixedViews(FixedViews):
 
 def drawn(key: SampleKey, sentences: SentenceSet, count: int) -> list[int]:
     """Positions of the ``count`` sentences that come with a sample."""
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((*key, _SALT))))
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((*key.parts, _SALT))))
     return [int(index) for index in generator.integers(len(sentences), size=count)]
 
 

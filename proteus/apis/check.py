@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,9 @@ from proteus.apis.cli import as_config_error
 from proteus.apis.cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
 from proteus.apis.dense import check_dense
 from proteus.checkpoints import locate
+from proteus.datasets import SampleKey, SeededSet
+from proteus.datasets.collate import check_sample
+from proteus.datasets.seeded_set import seeded_config
 from proteus.engine.hooks import check_widths
 from proteus.models import Distiller, LinearProbe, SeveralStudents
 from proteus.registry import (
@@ -30,6 +34,7 @@ from proteus.registry import (
     MODELS,
     OPTIM_WRAPPER_CONSTRUCTORS,
     PARAM_SCHEDULERS,
+    VISUALIZERS,
 )
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -93,7 +98,15 @@ def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tupl
     return found
 
 
+def _build_visualizer(cfg: Config) -> None:
+    """As the runner does before its hooks, some of which ask for it; without its backends, which write files."""
+    visualizer = cfg.get("visualizer")
+    if visualizer:
+        VISUALIZERS.build({**visualizer, "name": f"check_{time.monotonic_ns()}", "vis_backends": None})
+
+
 def _build_training(cfg: Config, model: nn.Module) -> None:
+    _build_visualizer(cfg)
     for config in [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", [])]:
         if config is not None:
             HOOKS.build(config)
@@ -126,7 +139,7 @@ def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
     collate = loader.get("collate_fn")
     if collate:
         FUNCTIONS.get(collate["type"])
-    dataset = loader["dataset"]
+    dataset = seeded_config(loader)
     if any(path in missing for _, path in paths(dataset)):
         for _, pipeline in pipelines(dataset):
             Compose(pipeline)
@@ -134,6 +147,8 @@ def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
     built = DATASETS.build(dataset)
     if loader.get("sampler"):
         DATA_SAMPLERS.build(loader["sampler"], default_args={"dataset": built, "seed": 0})
+    if isinstance(built, SeededSet) and collate and str(collate["type"]).rpartition(".")[2] == "distill_collate":
+        check_sample(built[SampleKey(0, 0, 0)])
     return len(built)
 
 

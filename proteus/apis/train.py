@@ -13,6 +13,7 @@ from proteus.apis.cli import as_config_error
 from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.apis.overrides import RUNNER_HOOKS
 from proteus.apis.resources import check_out_folder
+from proteus.datasets.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
 
@@ -76,6 +77,8 @@ def build_runner(cfg: Config) -> Runner:
     prepare_processes(cfg)
     batch_norm_for_cpus(cfg)
     _scope_collate_functions(cfg)
+    if cfg.get("train_dataloader"):
+        cfg.train_dataloader["dataset"] = seeded_config(cfg.train_dataloader, cfg.get("default_scope"))
     _drop_hooks(cfg)
     _check_teacher_cache(cfg)
     with as_config_error(cfg):

@@ -31,6 +31,7 @@ from proteus.datasets.proxy_set import ProxySet
 from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, WnidFolder
 from proteus.datasets.sampler import ProxySampler
+from proteus.datasets.seeded_set import SeededSet
 from proteus.datasets.segmentation import CheckLabels, SegmentationSet
 from proteus.datasets.single import Single
 from proteus.datasets.subset import NamedImages
@@ -125,6 +126,7 @@ __all__ = [
     "Resize",
     "ResizeImage",
     "SampleKey",
+    "SeededSet",
     "SegmentationSet",
     "Single",
     "ToTensor",

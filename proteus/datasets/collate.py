@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,25 @@ from torchvision.transforms.v2 import functional
 
 from proteus.datasets.transforms.randaugment_draw import group_operations
 from proteus.registry import FUNCTIONS
+from proteus.structures import DataError
+
+
+_WANTED = (
+    "return dict(image=..., meta=dict(img_path=...)) with image (3, H, W), RGB, uint8 or float32 in [0, 1], as "
+    "dict(type='proteus.PackInputs') does; mask (N,) bool and meta['label'] are optional"
+)
 
 
 @FUNCTIONS.register_module()
-def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5) -> dict[str, Any]:
+def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[str, Any]:
     """Stack images, and the masks of the first ``int(B * probability)`` of them.
 
     The released code masks the first half of each rank's batch (protocols A.7, ``--mask_first_n``). Masks of the
     other half are left out here, so that the student never encodes an image whose masked view counts for nothing.
 
     Args:
-        samples: Packed samples; their ``mask`` ``(N,)`` is optional, and so are ``augment``, ``erase``, ``teacher_cls``
-            ``(D,)`` and ``teacher_patches`` ``(N, D)``.
+        samples: Samples as :func:`as_sample` takes them; their ``mask`` ``(N,)`` is optional, and so are ``augment``,
+            ``erase``, ``teacher_cls`` ``(D,)`` and ``teacher_patches`` ``(N, D)``.
         probability: Share of the batch that gets a masked view.
 
     Returns:
@@ -37,12 +44,14 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
 
     Raises:
         ValueError: The batch is too small for one masked image.
+        DataError: A sample has no image, or the samples differ in size or in what they hold.
     """
+    samples = [as_sample(sample) for sample in samples]
     batch: dict[str, Any] = {
         "images": stack_images([sample["image"] for sample in samples]),
         "metas": [sample["meta"] for sample in samples],
     }
-    if "label" in samples[0]["meta"]:
+    if _all_or_none(["label" in sample["meta"] for sample in samples], "meta['label']"):
         batch["labels"] = torch.as_tensor(np.stack([sample["meta"]["label"] for sample in samples]))
     for key in ("teacher_cls", "teacher_patches"):
         if all(key in sample for sample in samples):
@@ -53,23 +62,110 @@ def distill_collate(samples: Sequence[dict[str, Any]], probability: float = 0.5)
     erase = [(position, *sample["erase"]) for position, sample in enumerate(samples) if "erase" in sample]
     if erase:
         batch["erase"] = erase
-    if "mask" in samples[0]:
+    if _all_or_none(["mask" in sample for sample in samples], "mask"):
         masked = int(len(samples) * probability)
         if masked == 0:
             raise ValueError(
                 f"a batch of {len(samples)} has no masked image at collate_fn.probability={probability}: set "
                 f"train_dataloader.batch_size to at least {smallest_batch(probability)}, or remove the mask transform"
             )
-        batch["masks"] = torch.stack([sample["mask"] for sample in samples[:masked]])
+        batch["masks"] = _stack([sample["mask"] for sample in samples[:masked]], "masks", "draw masks of one size")
         batch["mask_indices"] = batch["masks"].flatten().nonzero().squeeze(1)
     return batch
+
+
+def as_sample(sample: Any) -> dict[str, Any]:
+    """Bring what a data set returns into the form of :class:`~proteus.datasets.PackInputs`.
+
+    Args:
+        sample: A dict with ``image``; a tensor image; or a tensor image and its label, as torchvision's data sets
+            return with a transform that ends in a tensor.
+
+    Returns:
+        A dict with ``image`` ``(3, H, W)``, ``meta`` (a dict; with ``label`` where there is one), and all else that
+        the sample has; a ``mask`` is ``(N,)`` bool.
+
+    Raises:
+        DataError: There is no image in it, or not of this form; the message says which keys are needed.
+    """
+    if isinstance(sample, Tensor):
+        sample = {"image": sample}
+    elif isinstance(sample, (tuple, list)) and len(sample) == 2 and isinstance(sample[0], Tensor):
+        label = sample[1].item() if isinstance(sample[1], Tensor) and sample[1].ndim == 0 else sample[1]
+        sample = {"image": sample[0], "meta": {"label": label} if isinstance(label, (int, np.integer)) else {}}
+    if not isinstance(sample, Mapping):
+        raise DataError(f"a sample of the data set is {_named(sample)}: {_WANTED}")
+    if "image" not in sample:
+        bgr = " (mmpretrain's PackInputs leaves BGR)" if "inputs" in sample else ""
+        raise DataError(f"a sample of the data set has no 'image' but {', '.join(map(str, sample))}{bgr}: {_WANTED}")
+    image, meta = sample["image"], sample.get("meta", {})
+    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3:
+        raise DataError(f"a sample's 'image' is {_named(image)}: {_WANTED}")
+    if image.dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"a sample's 'image' is of {image.dtype}: {_WANTED}")
+    if not isinstance(meta, Mapping):
+        raise DataError(f"a sample's 'meta' is {_named(meta)}: {_WANTED}")
+    if "label" in sample and "label" not in meta:
+        meta = {**meta, "label": sample["label"]}
+    result = {**sample, "meta": meta}
+    if "mask" in sample:
+        result["mask"] = _mask(sample["mask"])
+    return result
+
+
+def check_sample(sample: Any) -> None:
+    """Refuse the first sample of a user's data set if training on it would fail or be wrong.
+
+    Raises:
+        DataError: As for :func:`as_sample`, or the image has been normalised already.
+    """
+    image = as_sample(sample)["image"]
+    if not image.is_floating_point():
+        return
+    low, high = image.min().item(), image.max().item()
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise DataError(
+            f"a sample's 'image' is float32 from {low:.3g} to {high:.3g}: give pixels in [0, 1], or bytes, without "
+            "Normalize; model.data_preprocessor normalises them"
+        )
 
 
 def stack_images(images: Sequence[Tensor]) -> Tensor:
     """Stack images ``(3, H, W)``; where some are bytes and others floats in [0, 1], all as floats."""
     if len({image.dtype for image in images}) > 1:
         images = [functional.to_dtype(image, torch.float32, scale=True) for image in images]
-    return torch.stack(list(images))
+    return _stack(images, "images", "end the pipeline's resizing with a crop")
+
+
+def _stack(tensors: Sequence[Tensor], what: str, remedy: str) -> Tensor:
+    other = next((tensor.shape for tensor in tensors if tensor.shape != tensors[0].shape), None)
+    if other is not None:
+        raise DataError(f"{what} of one batch differ in size, {tuple(tensors[0].shape)} and {tuple(other)}: {remedy}")
+    return torch.stack(list(tensors))
+
+
+def _all_or_none(has: Sequence[bool], what: str) -> bool:
+    if any(has) and not all(has):
+        raise DataError(f"{sum(has)} of {len(has)} samples of a batch have {what}: give it to all of them, or to none")
+    return all(has)
+
+
+def _mask(mask: Any) -> Tensor:
+    tensor = torch.as_tensor(mask).flatten()
+    if tensor.dtype != torch.bool:
+        if tensor.is_floating_point() or not bool(((tensor == 0) | (tensor == 1)).all()):
+            raise DataError(f"a sample's 'mask' is {_named(mask)}: write one bool for each patch, True where masked")
+        tensor = tensor.bool()
+    return tensor
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype} {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} {value.shape}"
+    name = type(value).__name__
+    return f"a {name} of {len(value)}" if isinstance(value, (tuple, list)) else f"of type {name}"
 
 
 def smallest_batch(probability: float) -> int:

@@ -78,7 +78,7 @@ class FeatureTable(Dataset[dict[str, Any]]):
         Raises:
             DataError: A value is infinite or no number.
         """
-        row = key.image if isinstance(key, SampleKey) else int(key)
+        row = int(key)
         tokens = np.array(self._table[row])
         if not np.isfinite(tokens).all():
             raise DataError(
@@ -87,7 +87,7 @@ class FeatureTable(Dataset[dict[str, Any]]):
             )
         return {
             "tokens": torch.from_numpy(tokens),
-            "meta": {"label": int(self._labels[row]), "row": row, "corrupt": []},
+            "meta": {"label": int(self._labels[row]), "row": row},
         }
 
     def __getstate__(self) -> dict[str, Any]:

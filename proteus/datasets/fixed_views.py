@@ -78,11 +78,11 @@ class FixedViews(ProxySet):
         Raises:
             StaleCacheError: The view shows another image than it did when the cache was built.
         """
-        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
+        key = SampleKey.of(key)
         view = (key.epoch + key.view) % self.views
         sample = self.view(key.image, view)
         if self.mask is not None:
-            with seeded(*key, _SALT):
+            with seeded(key, _SALT):
                 sample["mask"] = self.mask({"img": sample["image"]})["mask"]
         if self.cache is not None:
             tokens = self.cache.read(key.image, view)

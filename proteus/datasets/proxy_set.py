@@ -41,11 +41,11 @@ class ProxySet(BaseDataset):
         Raises:
             CorruptImageError: So many images in a row could not be read that the set is not worth reading on.
         """
-        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
+        key = SampleKey.of(key)
         corrupt: list[str] = []
         index = key.image
         while True:
-            with seeded(*key, len(corrupt)):
+            with seeded(key, len(corrupt)):
                 try:
                     sample = self.read(index, key.epoch)
                 except CorruptImageError as error:

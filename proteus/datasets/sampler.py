@@ -10,6 +10,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from proteus.datasets.randomness import SampleKey
+from proteus.datasets.seeded_set import check_map_style, holds_proxy_set
 from proteus.registry import DATA_SAMPLERS
 
 
@@ -36,7 +37,7 @@ class ProxySampler(Sampler[SampleKey]):
             sees where a rank's batch is a multiple of ``repeats``, and else all but the images at its ends.
 
     Raises:
-        ValueError: The set is empty, ``repeats`` is below 1, or there is nothing to keep ``together``.
+        ValueError: The set is empty or cannot be indexed, ``repeats`` is below 1, or there is nothing to keep ``together``.
     """
 
     def __init__(
@@ -52,6 +53,12 @@ class ProxySampler(Sampler[SampleKey]):
         if together and repeats == 1:
             raise ValueError(
                 "sampler.together=True: with repeats=1 an image has one view; write repeats=3, or remove it"
+            )
+        check_map_style(dataset)
+        if holds_proxy_set(dataset):
+            raise ValueError(
+                f"train_dataloader.dataset: {type(dataset).__name__} hides from the proxy set within it which view is "
+                "wanted: write dict(type='proteus.SeededSet', dataset=...) round it"
             )
         if len(dataset) == 0:
             raise ValueError("the proxy set is empty")

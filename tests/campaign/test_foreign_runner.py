@@ -117,6 +117,7 @@ def depth(folder: Path) -> str:
             Image.fromarray(np.full((36, 48), 1000 + number, np.uint16)).save(scene / names[1])
             lines.append(f"/{scene.name}/{names[0]} /{scene.name}/{names[1]} 518.8579\n")
         (folder / "nyu" / f"nyu_{split}.txt").write_text("".join(lines))
+    data = f"data = dict(data_root='{folder}/nyu')"
     return f"""
 _base_ = "{ROOT}/configs/nyu/vit-ti_linear.py"
 model = dict(
@@ -129,8 +130,9 @@ train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[4].scale = (52, 36)
 train_pipeline[5].size = train_pipeline[10].size = 28
 test_pipeline[2].scale = (100, 28)
-train_dataloader = dict(batch_size=4, {WITHOUT_WORKERS}, dataset=dict(data_root="{folder}/nyu", pipeline=train_pipeline))
-val_dataloader = dict({WITHOUT_WORKERS}, dataset=dict(data_root="{folder}/nyu", pipeline=test_pipeline))
+{data}
+train_dataloader = dict(batch_size=4, {WITHOUT_WORKERS}, dataset=dict(data, pipeline=train_pipeline))
+val_dataloader = dict({WITHOUT_WORKERS}, dataset=dict(data, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(crop=None)
 test_evaluator = val_evaluator
@@ -166,7 +168,9 @@ def test_mmengine_trains_one_config_of_each_family(family: Callable[[Path], str]
     before = {name: value.clone() for name, value in runner.model.named_parameters() if value.requires_grad}
     runner.train()
     assert runner.iter == 2
-    assert any(not torch.equal(value, before[name]) for name, value in runner.model.named_parameters() if name in before)
+    assert any(
+        not torch.equal(value, before[name]) for name, value in runner.model.named_parameters() if name in before
+    )
     assert (tmp_path / "run/iter_2.pth").is_file()
 
 

@@ -38,7 +38,6 @@ def test_rows_and_batches(save: Save, tokens: np.ndarray) -> None:
     assert batch["labels"].tolist() == [2, 0]
     assert batch["labels"].dtype == torch.int64
     assert [meta["row"] for meta in batch["metas"]] == [5, 1]
-    assert all(meta["corrupt"] == [] for meta in batch["metas"])
 
 
 def test_a_sample_can_be_written_to(save: Save, tokens: np.ndarray) -> None:

@@ -50,7 +50,7 @@ def test_any_part_of_the_key_changes_every_stream() -> None:
 def test_one_key_one_stream() -> None:
     found = []
     for _ in range(2):
-        with seeded(*SampleKey(3, 1, 4, 1), 5):
+        with seeded(SampleKey(3, 1, 4, 1), 5):
             found.append(draw())
     assert found[0] == found[1]
 

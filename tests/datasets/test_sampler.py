@@ -1,19 +1,28 @@
 from collections import Counter
 from itertools import islice
+from typing import NamedTuple
 
 import pytest
 
-from proteus.datasets import ProxySampler, SampleKey
+from proteus.datasets import ProxySampler
 
 
-def stream(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0, **options) -> list[SampleKey]:
+class Key(NamedTuple):
+    seed: int
+    epoch: int
+    image: int
+    view: int
+
+
+def stream(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0, **options) -> list[Key]:
     sampler = ProxySampler(range(size), **{"seed": 0, **options})
     sampler.rank, sampler.world = rank, world
     sampler.skip(skip)
-    return list(islice(sampler, count))
+    # As tuples, which differ where the views do: keys are equal where the images are.
+    return [Key(*key.parts) for key in islice(sampler, count)]
 
 
-def dealt(size: int, count: int, world: int, **options) -> list[SampleKey]:
+def dealt(size: int, count: int, world: int, **options) -> list[Key]:
     """What all ranks draw together, in the order of the stream."""
     ranks = [stream(size, count // world, rank, world, **options) for rank in range(world)]
     return [key for turn in zip(*ranks, strict=True) for key in turn]
@@ -93,7 +102,7 @@ def test_what_is_refused() -> None:
         ProxySampler([])
 
 
-def together(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0) -> list[SampleKey]:
+def together(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0) -> list[Key]:
     return stream(size, count, rank, world, skip, repeats=3, together=True)
 
 

@@ -88,7 +88,7 @@ def test_samples_depend_on_their_key_alone(tmp_path: Path) -> None:
     assert torch.equal(first["image"], again["image"])
     assert torch.equal(first["image"], found.dataset[key]["image"])
     draws = [
-        drawn(SampleKey(*key[:3])._replace(**change), found.sentences, 3)
+        drawn(SampleKey(**{"seed": 7, "epoch": 2, "image": 4, **change}), found.sentences, 3)
         for change in ({}, {"seed": 8}, {"epoch": 3}, {"image": 5}, {"view": 1})
     ]  # type: ignore[arg-type]
     assert len({tuple(draw) for draw in draws}) == 5

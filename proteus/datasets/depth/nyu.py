@@ -99,13 +99,12 @@ class NYUDepth(ProxySet):
         Raises:
             DataError: The pair cannot be read; names the file.
         """
-        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
-        with seeded(*key, 0):
+        key = SampleKey.of(key)
+        with seeded(key, 0):
             try:
                 sample = self.read(key.image, key.epoch)
             except CorruptImageError as error:
                 raise DataError(f"{error}; restore the file, it is never left out or replaced") from error
-        sample["meta"]["corrupt"] = []
         return sample
 
     @property

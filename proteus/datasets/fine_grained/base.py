@@ -135,10 +135,9 @@ class FineGrainedSet(ProxySet):
         Raises:
             CorruptImageError: It cannot be read.
         """
-        key = key if isinstance(key, SampleKey) else SampleKey(0, 0, int(key))
-        with seeded(*key, 0):
+        key = SampleKey.of(key)
+        with seeded(key, 0):
             sample = self.read(key.image, key.epoch)
-        sample["meta"]["corrupt"] = []
         return sample
 
     def labels(self) -> np.ndarray:

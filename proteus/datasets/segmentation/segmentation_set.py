@@ -61,7 +61,7 @@ class SegmentationSet(Dataset):
     def __getitem__(self, key: SampleKey | int) -> Any:
         if not isinstance(key, SampleKey):
             return self._load(key)
-        with seeded(*key):
+        with seeded(key):
             return self._load(key.image)
 
     def _load(self, index: int) -> Any:

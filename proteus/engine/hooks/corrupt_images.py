@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_world_size
@@ -40,8 +41,10 @@ class CorruptImageHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Collect what the batch's samples report."""
-        for meta in data_batch["metas"]:
-            self._new.update(meta["corrupt"])
+        metas = data_batch.get("metas", ()) if isinstance(data_batch, Mapping) else ()
+        for meta in metas:
+            # Data sets that replace no image have nothing to report.
+            self._new.update(meta.get("corrupt", ()) if isinstance(meta, Mapping) else ())
         if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
             self._exchange(runner)
 

@@ -8,7 +8,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from proteus.datasets import ProxySet
+from proteus.datasets import ProxySet, SampleKey, distill_collate
+from proteus.datasets.collate import check_sample
+from proteus.datasets.seeded_set import SeededSet, has_own_seeds
 from proteus.datasets.subset import write_list
 from proteus.registry import HOOKS
 
@@ -22,8 +24,15 @@ class ProxySetHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Log and write."""
-        dataset = runner.train_dataloader.dataset
+        """Log and write.
+
+        Raises:
+            DataError: A sample of a user's data set cannot be trained on.
+        """
+        dataset, collate = runner.train_dataloader.dataset, runner.train_dataloader.collate_fn
+        guest = not has_own_seeds(dataset.dataset if isinstance(dataset, SeededSet) else dataset)
+        if guest and getattr(collate, "func", collate) is distill_collate:
+            check_sample(dataset[SampleKey(0, 0, 0)])
         if not isinstance(dataset, ProxySet) or not is_main_process():
             return
         runner.logger.info(f"proxy set: {dataset.describe()}")

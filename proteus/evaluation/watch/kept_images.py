@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from proteus.datasets import CorruptImageError, Merge, ProxySet, seeded
+from proteus.datasets.collate import as_sample
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def keep_images(
     for position in positions:
         with seeded(0, 0, int(position)):
             try:
-                sample = dataset.read(int(position), 0) if isinstance(dataset, ProxySet) else dataset[int(position)]
+                sample = as_sample(
+                    dataset.read(int(position), 0) if isinstance(dataset, ProxySet) else dataset[int(position)]
+                )
             except CorruptImageError as error:
                 if unreadable is None:
                     raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional
 
 from proteus.models.distillers.randaugment import apply_augment
 from proteus.registry import MODELS
+from proteus.structures import DataError
 
 
 @MODELS.register_module()
@@ -32,6 +33,9 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
         channel_std: ``std``, as numbers.
     """
 
+    collate = "distill_collate"
+    further_types: tuple[type, ...] = ()
+
     def __init__(self, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         super().__init__(non_blocking=True)
         self.channel_mean, self.channel_std = tuple(mean), tuple(std)
@@ -45,12 +49,30 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
             data: ``images`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; ``augment`` and ``erase``, what is still to
                 be done to them, before and after they are normalised. The rest moves as it is.
             training: Nothing depends on it here.
+
+        Raises:
+            DataError: There are no ``images``.
         """
+        self.check_batch(data)
         data = self.cast_data(data)
         images, augment, erase = data["images"], data.pop("augment", ()), data.pop("erase", ())
         if augment:
             images = apply_augment(images, augment)
         return {**data, "images": fill_with_noise(self.normalised(images), erase)}
+
+    def check_batch(self, data: Any) -> None:
+        """Refuse what MMEngine's default collate function makes of our samples, or of others.
+
+        Raises:
+            DataError: There are no ``images``; the message names the collate function that makes them.
+        """
+        if isinstance(data, Mapping) and isinstance(data.get("images"), (Tensor, *self.further_types)):
+            return
+        keys = f"a dict with the keys {', '.join(map(str, data))}" if isinstance(data, Mapping) else type(data).__name__
+        raise DataError(
+            f"a batch is {keys}; it needs the key 'images', a tensor (B, 3, H, W): write "
+            f"collate_fn=dict(type='proteus.{self.collate}') in the dataloader"
+        )
 
     def normalised(self, images: Tensor) -> Tensor:
         """Normalise images ``(..., 3, H, W)``, uint8, or float in [0, 1]."""

@@ -53,7 +53,6 @@ def test_the_toolboxs_lists(toolbox: Path) -> None:
         "img_path": str(toolbox / "attic_0001/rgb_00045.jpg"),
         "depth_path": str(toolbox / "attic_0001/sync_depth_00045.png"),
         "ori_shape": (12, 16),
-        "corrupt": [],
     }
     assert sample["image"].shape == (3, 12, 16)
     rgb = np.asarray(Image.open(sample["meta"]["img_path"]))

@@ -1,0 +1,111 @@
+"""Data sets of other people as proxy sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch.utils.data import Dataset, IterableDataset
+
+from proteus.datasets.proxy_set import ProxySet
+from proteus.datasets.randomness import SampleKey, reading, seeded
+from proteus.registry import DATASETS
+
+
+@DATASETS.register_module()
+class SeededSet(Dataset):
+    """Any map-style data set, with every random choice in it a function of the sample's key.
+
+    A data set of torch's, torchvision's or MMEngine's draws from the process' own generators. Here ``random``, NumPy
+    and torch are seeded for each sample with its :class:`~proteus.datasets.SampleKey`, so that a resumed run sees what
+    the unbroken one would have, whatever the workers. ``tools/train.py`` wraps such a set by itself; for MMEngine's own
+    ``Runner``, write it: ``dataset=dict(type='proteus.SeededSet', dataset=dict(type='MySet'))``.
+
+    A proxy set inside another wrapper (``Subset``, ``ConcatDataset``) draws the view that the key asks for.
+
+    Args:
+        dataset: The set, or its config.
+
+    Attributes:
+        dataset: The set. Its attributes can be read from this one.
+
+    Raises:
+        ValueError: The set has no length or cannot be indexed.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any] | Dataset) -> None:
+        self.dataset: Any = DATASETS.build(dict(dataset)) if isinstance(dataset, Mapping) else dataset
+        check_map_style(self.dataset)
+
+    def full_init(self) -> None:
+        """What MMEngine's runner calls before the first sample."""
+        if hasattr(self.dataset, "full_init"):
+            self.dataset.full_init()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int | SampleKey) -> Any:
+        if not isinstance(key, SampleKey):
+            return self.dataset[key]
+        with reading(key), seeded(key):
+            return self.dataset[key]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "dataset" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+def check_map_style(dataset: Any) -> None:
+    """Refuse a data set that has no length or cannot be indexed.
+
+    Raises:
+        ValueError: Names the class and the methods that it needs.
+    """
+    missing = [method for method in ("__len__", "__getitem__") if not hasattr(type(dataset), method)]
+    if isinstance(dataset, IterableDataset) or missing:
+        raise ValueError(
+            f"train_dataloader.dataset: {type(dataset).__name__} is not a map-style data set: write __len__ and "
+            "__getitem__, which a shuffled, resumable run needs"
+        )
+
+
+def has_own_seeds(dataset: Any) -> bool:
+    """Tell whether a data set, or a class of them, takes a :class:`~proteus.datasets.SampleKey` itself."""
+    kind = dataset if isinstance(dataset, type) else type(dataset)
+    return issubclass(kind, (ProxySet, SeededSet)) or kind.__module__.partition(".")[0] == "proteus"
+
+
+def holds_proxy_set(dataset: Any) -> bool:
+    """Tell whether another wrapper, which would lose the key, stands round a proxy set."""
+    return not has_own_seeds(dataset) and any(
+        isinstance(inner, ProxySet) or holds_proxy_set(inner) for inner in _inner(dataset)
+    )
+
+
+def _inner(dataset: Any) -> Iterator[Any]:
+    found = vars(dataset) if hasattr(dataset, "__dict__") else {}
+    several = found.get("datasets")
+    yield from [found["dataset"]] if isinstance(found.get("dataset"), Dataset) else []
+    yield from [one for one in several if isinstance(one, Dataset)] if isinstance(several, (list, tuple)) else []
+
+
+def seeded_config(loader: Mapping[str, Any], scope: str | None = None) -> Any:
+    """The config of a loader's data set, in a :class:`SeededSet` where the sampler gives keys that the set ignores.
+
+    Args:
+        loader: Config of the loader.
+        scope: Where the set's name is looked up; by default in the current scope.
+    """
+    dataset, sampler = loader.get("dataset"), loader.get("sampler")
+    if not isinstance(dataset, Mapping) or not isinstance(sampler, Mapping):
+        return dataset
+    kind, of_sampler = dataset.get("type"), sampler.get("type")
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        target = registry.get(kind) if isinstance(kind, str) else kind
+    if getattr(of_sampler, "__name__", str(of_sampler)).rpartition(".")[2] != "ProxySampler":
+        return dataset
+    if not isinstance(target, type) or has_own_seeds(target):
+        return dataset
+    return {"type": "proteus.SeededSet", "dataset": dataset}
