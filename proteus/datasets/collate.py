@@ -14,7 +14,6 @@ from proteus.datasets.transforms.randaugment_draw import group_operations
 from proteus.registry import FUNCTIONS
 from proteus.structures import DataError
 
-
 _WANTED = (
     "return dict(image=..., meta=dict(img_path=...)) with image (3, H, W), RGB, uint8 or float32 in [0, 1], as "
     "dict(type='proteus.PackInputs') does; mask (N,) bool and meta['label'] are optional"

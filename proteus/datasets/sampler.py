@@ -37,7 +37,8 @@ class ProxySampler(Sampler[SampleKey]):
             sees where a rank's batch is a multiple of ``repeats``, and else all but the images at its ends.
 
     Raises:
-        ValueError: The set is empty or cannot be indexed, ``repeats`` is below 1, or there is nothing to keep ``together``.
+        ValueError: The set is empty or cannot be indexed, ``repeats`` is below 1, or there is nothing to keep
+            ``together``.
     """
 
     def __init__(

@@ -20,11 +20,10 @@ from torch.utils.data import ConcatDataset as TorchConcat
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from proteus.apis import check
-from proteus.apis.cli import USER_ERRORS
 from proteus.apis.train import build_runner
 from proteus.datasets import ImageFolder, ProxySampler, SampleKey, SeededSet, distill_collate
 from proteus.datasets.collate import as_sample, check_sample
-from proteus.structures import DataError
+from proteus.structures import DataError, UserError
 
 STEPS = [
     {"type": "proteus.LoadRandomResizedCrop", "size": 28, "scale": (0.1, 1.0)},
@@ -89,13 +88,23 @@ for kind, registry in ((Noise, DATASETS), (Listed, DATASETS), (Endless, DATASETS
 def test_a_key_is_an_int() -> None:
     key = SampleKey(7, 3, 5, 1)
     assert not hasattr(key, "__iter__")  # pandas would take it for a list of rows
-    assert isinstance(key, int) and key == 5 and hash(key) == hash(5) and {5: "five"}[key] == "five"
-    assert list(range(10))[key] == 5 and np.arange(10)[key] == 5 and torch.arange(10)[key] == 5
-    assert default_collate([key, key]).tolist() == [5, 5] and torch.tensor([key]).tolist() == [5]
+    assert isinstance(key, int)
+    assert key == 5
+    assert hash(key) == hash(5)
+    assert {5: "five"}[key] == "five"
+    assert list(range(10))[key] == 5
+    assert np.arange(10)[key] == 5
+    assert torch.arange(10)[key] == 5
+    assert default_collate([key, key]).tolist() == [5, 5]
+    assert torch.tensor([key]).tolist() == [5]
     for copy in (pickle.loads(pickle.dumps(key)), key + 0, key - 0, key % 10):
-        assert type(copy) is SampleKey and copy.parts == (7, 3, 5, 1)
-    assert (key - 2).parts == (7, 3, 3, 1) and (key % 4).parts == (7, 3, 1, 1)
-    assert SampleKey.of(key) is key and SampleKey.of(5).parts == (0, 0, 5, 0) and SampleKey.of(np.int64(5)).image == 5
+        assert type(copy) is SampleKey
+        assert copy.parts == (7, 3, 5, 1)
+    assert (key - 2).parts == (7, 3, 3, 1)
+    assert (key % 4).parts == (7, 3, 1, 1)
+    assert SampleKey.of(key) is key
+    assert SampleKey.of(5).parts == (0, 0, 5, 0)
+    assert SampleKey.of(np.int64(5)).image == 5
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -138,7 +147,8 @@ def test_a_proxy_set_in_a_wrapper_draws_new_views(tmp_path: Path, wrap: Callable
 def test_attributes_and_pickles_go_through() -> None:
     data = pickle.loads(pickle.dumps(SeededSet(Listed(pipeline=[{"type": "CampaignDraw"}], metainfo={"a": 1}))))
     data.full_init()
-    assert data.metainfo == {"a": 1} and len(data) == 12
+    assert data.metainfo == {"a": 1}
+    assert len(data) == 12
     with pytest.raises(AttributeError):
         data.nothing  # noqa: B018
 
@@ -148,9 +158,8 @@ def write_config(folder: Path, dataset: dict[str, Any], further: str = "") -> Pa
     images = write_images(folder / "images", 8)
     text = CONFIG.format(recipe=RECIPE, teacher=write_teacher(folder / "teacher.safetensors"), images=images)
     dataset = {"_delete_": True, **dataset}
-    path.write_text(
-        f"{text}\ntrain_dataloader['dataset'] = {dataset!r}\ndefault_hooks['watch'] = dict(knn=None, images=4, interval=2)\n{further}"
-    )
+    watch = "default_hooks['watch'] = dict(knn=None, images=4, interval=2)"
+    path.write_text(f"{text}\ntrain_dataloader['dataset'] = {dataset!r}\n{watch}\n{further}")
     return path
 
 
@@ -182,7 +191,8 @@ def test_a_set_of_ones_own_is_checked_and_trained(dataset: dict[str, Any], tmp_p
     assert "12 images" in check(configured(path))
     runner = build_runner(configured(path))
     runner.train()
-    assert type(runner.train_dataloader.dataset) is SeededSet and runner.iter == 2
+    assert type(runner.train_dataloader.dataset) is SeededSet
+    assert runner.iter == 2
 
 
 def test_mmengines_runner_trains_on_it_too(tmp_path: Path) -> None:
@@ -212,7 +222,7 @@ def test_other_samples_are_refused(form: str) -> None:
 @pytest.mark.parametrize("form", ["inputs", "normalised"])
 def test_other_samples_are_refused_before_training(form: str, tmp_path: Path) -> None:
     path = write_config(tmp_path, {"type": "CampaignNoise", "form": form})
-    with pytest.raises(USER_ERRORS, match=REFUSED[form]):
+    with pytest.raises(UserError, match=REFUSED[form]):
         check(configured(path))
     with pytest.raises(DataError, match=REFUSED[form]):
         build_runner(configured(path)).train()
@@ -222,7 +232,7 @@ def test_sets_without_a_length_are_refused(tmp_path: Path) -> None:
     for data in (Endless(), TensorDataset(torch.zeros(0))):
         with pytest.raises(ValueError, match=r"not a map-style data set|empty"):
             ProxySampler(data, seed=0)
-    with pytest.raises(USER_ERRORS, match="CampaignEndless|Endless is not a map-style data set"):
+    with pytest.raises(UserError, match="Endless is not a map-style data set"):
         check(configured(write_config(tmp_path, {"type": "CampaignEndless"})))
 
 
@@ -247,5 +257,6 @@ def test_samples_that_do_not_go_together() -> None:
 
 def test_labels_of_torchvision_pairs() -> None:
     batch = distill_collate([Noise("pair")[index] for index in range(4)])
-    assert batch["labels"].tolist() == [0, 1, 2, 0] and batch["labels"].dtype == torch.int64
+    assert batch["labels"].tolist() == [0, 1, 2, 0]
+    assert batch["labels"].dtype == torch.int64
     assert as_sample({"image": torch.zeros(3, 2, 2), "label": 4})["meta"] == {"label": 4}
