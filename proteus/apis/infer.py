@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,13 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 from mmengine.config import Config
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from proteus.apis.predictors import Classifier, DepthPredictor, Segmenter, build_predictor
-from proteus.datasets import CorruptImageError, LoadImage
-from proteus.datasets.folder import EXTENSIONS
-from proteus.structures import DataError
+from proteus.structures import CorruptImageError, DataError
+from proteus.utils.files import describe_junk, read_lines, walk
+from proteus.utils.images import EXTENSIONS, open_rgb
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 _TABLE = "predictions.csv"
@@ -67,7 +66,7 @@ def infer(
     predictor = build_predictor(cfg, checkpoint, device, names, max_depth)
     out.mkdir(parents=True, exist_ok=True)
     if isinstance(predictor, Classifier):
-        with (out / _TABLE).open("w", newline="", encoding="utf-8") as file:
+        with (out / _TABLE).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             run = _Run(predictor, out, raw, csv.writer(file))
             return run.images(source, images) if images is not None else run.video(source)
     run = _Run(predictor, out, raw)
@@ -90,7 +89,7 @@ class _Run:
         twice = Counter(path.with_suffix("") for path in images)
         for path in tqdm(images, "predicting", unit="image", disable=len(images) < 2):
             try:
-                image = _read(path)
+                image = open_rgb(path)
             except CorruptImageError as error:
                 failed.append(str(error))
                 tqdm.write(f"error: {error}", file=sys.stderr)
@@ -153,28 +152,25 @@ def _images(source: Path, out: Path) -> list[Path] | None:
         )
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such image, folder or video")
-    found, videos, own = [], 0, out.resolve()
-    for folder, names, files in os.walk(source, followlinks=True):
-        # Pictures of an earlier call are no input.
-        names[:] = sorted(name for name in names if Path(folder, name).resolve() != own)
-        found += [Path(folder, file) for file in sorted(files) if file.lower().endswith(EXTENSIONS)]
-        videos += sum(file.lower().endswith(VIDEOS) for file in files)
-    if videos:
-        tqdm.write(f"{source} also holds {videos} videos, which are left: give each by itself", file=sys.stderr)
-    if not found:
+    # Pictures of an earlier call are no input.
+    found = walk(source, EXTENSIONS + VIDEOS, skip=[out])
+    images = [source / name for name in found.files if name.lower().endswith(EXTENSIONS)]
+    if found.junk:
+        tqdm.write(f"{source}: {describe_junk(found.junk)}", file=sys.stderr)
+    if found.unreadable:
+        tqdm.write(f"{source}: folders that cannot be read: {', '.join(found.unreadable[:5])}", file=sys.stderr)
+    if len(found.files) > len(images):
+        count = len(found.files) - len(images)
+        tqdm.write(f"{source} also holds {count} videos, which are left: give each by itself", file=sys.stderr)
+    if not images:
         raise DataError(f"{source} holds no image ({' '.join(EXTENSIONS)})")
-    return found
-
-
-def _read(path: Path) -> Image.Image:
-    image: Image.Image = LoadImage()({"img_path": str(path)})["img"]
-    return ImageOps.exif_transpose(image) or image
+    return images
 
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"--classes {path}: no such file")
-    return path.read_text(encoding="utf-8").splitlines()
+    return read_lines(path)
 
 
 def _below(folder: Path, name: Path, suffix: str) -> Path:

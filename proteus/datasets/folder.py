@@ -12,8 +12,7 @@ from proteus.datasets.folder_index import cache_folder, image_names
 from proteus.datasets.image_list import ImageList
 from proteus.datasets.subset import NamedImages
 from proteus.registry import DATASETS
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+from proteus.utils.images import EXTENSIONS as EXTENSIONS
 
 
 @DATASETS.register_module()
@@ -87,5 +86,5 @@ class ImageFolder(NamedImages):
         return cache_folder() if self.index_cache else None
 
     def _is_chosen(self, relative: str) -> bool:
-        share = int.from_bytes(sha1(Path(relative).as_posix().encode()).digest()[:8], "big") / 2**64
+        share = int.from_bytes(sha1(os.fsencode(Path(relative).as_posix())).digest()[:8], "big") / 2**64
         return (share < self.held_out) == (self.split == "held-out")

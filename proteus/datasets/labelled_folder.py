@@ -11,6 +11,7 @@ from proteus.datasets.folder import EXTENSIONS, ImageFolder
 from proteus.datasets.image_list import ImageList
 from proteus.registry import DATASETS
 from proteus.structures import DataError
+from proteus.utils.files import class_names, walk
 
 
 @DATASETS.register_module()
@@ -62,10 +63,15 @@ class LabelledFolder(ImageFolder):
     def _other_classes(self, found: set[str]) -> set[str]:
         """The classes of which ``split`` has taken no image; they count, so that all splits number classes alike."""
         root = Path(self.data_root).expanduser()
-        others = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")} - found
+        others = set(class_names(root)) - found
         for name in sorted(others):
-            files = (file for _, _, names in os.walk(root / name, followlinks=True) for file in names)
-            if not any(file.lower().endswith(EXTENSIONS) for file in files):
+            same = next((other for other in sorted(found) if os.path.samefile(root / name, root / other)), None)
+            if same is not None:
+                raise DataError(
+                    f"dataset.data_root: {root / name} links to the class folder {same}, so that its images would "
+                    "belong to two classes: remove the link"
+                )
+            if not walk(root / name, EXTENSIONS).files:
                 raise FileNotFoundError(
                     f"dataset.data_root: the class folder {root / name} has no image ({', '.join(EXTENSIONS)} are "
                     "looked for), and would shift the numbers of the classes after it: complete it, or remove it"

@@ -14,7 +14,10 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
-from proteus.datasets.folder import EXTENSIONS
+from proteus.structures import DataError, FullDiskError
+from proteus.utils import write_json
+from proteus.utils.files import is_junk
+from proteus.utils.images import EXTENSIONS
 
 INDEX = "proteus-index.json"
 UNFINISHED = "proteus-packing.json"
@@ -87,18 +90,18 @@ def read_index(folder: Path) -> Index:
 
     Raises:
         FileNotFoundError: There is no such folder, no shard in it, or shards that the index names are not there.
-        ValueError: The shards are compressed, or packing them has not come to its end.
+        DataError: The shards are compressed, packing them has not come to its end, or the index is damaged.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"dataset.data_root: there is no folder {folder}; make it with tools/pack_shards.py IMAGES {folder}"
         )
     if (folder / UNFINISHED).exists():
-        raise ValueError(f"dataset.data_root: the shards in {folder} are not finished; run tools/pack_shards.py again")
+        raise DataError(f"dataset.data_root: the shards in {folder} are not finished; run tools/pack_shards.py again")
     sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.tar"))}
     if not sizes:
         if any(folder.glob("*.tar.*")) or any(folder.glob("*.tgz")):
-            raise ValueError(f"dataset.data_root: the shards in {folder} are compressed; unpack them to .tar")
+            raise DataError(f"dataset.data_root: the shards in {folder} are compressed; unpack them to .tar")
         raise FileNotFoundError(f"dataset.data_root: no shard (*.tar) in {folder}")
     if not is_main_process():
         barrier()
@@ -112,39 +115,48 @@ def read_index(folder: Path) -> Index:
 def write_index(path: Path, index: Index) -> None:
     """Write an index, whole or not at all."""
     summary = {"images": sum(len(shard.images) for shard in index.shards), "shards": len(index.shards)}
-    replace_text(path, json.dumps({"version": _VERSION, **summary, "index": asdict(index)}, separators=(",", ":")))
+    write_json(path, {"version": _VERSION, **summary, "index": asdict(index)}, separators=(",", ":"))
 
 
 def load_index(path: Path) -> Index | None:
     """Read an index; None where there is none that can be read.
 
     Raises:
-        ValueError: It is none of ours, or damaged.
+        DataError: It is none of ours, or damaged; names it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         return None
     except ValueError as error:
-        raise ValueError(f"{path} is damaged; remove it, and it is made anew") from error
-    if not isinstance(content, dict) or content.get("version") != _VERSION:
-        raise ValueError(f"{path} was written by another version; remove it, and it is made anew")
-    index = content["index"]
-    shards = [Shard(**{**shard, "images": [tuple(image) for image in shard["images"]]}) for shard in index["shards"]]
-    return Index(shards, index["settings"], index["left_out"])
+        raise DataError(f"{path} is damaged ({error}); remove it, and it is written again") from error
+    if isinstance(content, dict) and content.get("version", _VERSION) != _VERSION:
+        raise DataError(f"{path} was written by another version; remove it, and it is written again")
+    try:
+        index = content["index"]
+        found = Index([_shard(**shard) for shard in index["shards"]], dict(index["settings"]), dict(index["left_out"]))
+        if len({shard.name for shard in found.shards}) < len(found.shards):
+            raise ValueError("a shard is listed twice")
+        return found
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path} is damaged ({type(error).__name__}: {error}); remove it, and it is written again"
+        ) from error
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def _shard(name: str, bytes: int, images: Any, skipped: int = 0, cut: bool = False) -> Shard:
+    if not isinstance(name, str) or not name.endswith(".tar") or "/" in name:
+        raise ValueError(f"{name!r} is not the name of a shard")
+    listed = [(str(image), int(offset), int(size)) for image, offset, size in images]
+    if any(offset < 0 or size < 0 for _, offset, size in listed):
+        raise ValueError(f"a negative position in {name}")
+    return Shard(name, int(bytes), listed, int(skipped), bool(cut))
 
 
 def _add(shard: Shard, member: tarfile.TarInfo) -> None:
     # WebDataset: what precedes the file name's first dot is the sample's key, what follows is the kind of file.
     stem, _, ending = member.name.rpartition("/")[2].partition(".")
-    if f".{ending}".lower() in EXTENSIONS and stem:
+    if f".{ending}".lower() in EXTENSIONS and stem and not any(map(is_junk, member.name.split("/"))):
         shard.images.append((member.name, member.offset_data, member.size))
     elif member.name.lower().endswith(EXTENSIONS):
         shard.skipped += 1
@@ -172,17 +184,16 @@ def _current(folder: Path, sizes: dict[str, int]) -> Index:
 def _keep(index: Index, places: Sequence[Path]) -> None:
     for place in places:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
             write_index(place, index)
             return
-        except OSError:
+        except (OSError, FullDiskError):
             continue
     print_log(f"the index of the shards could not be kept at {' or '.join(map(str, places))}", "current", 30)
 
 
 def _cached(folder: Path) -> Path:
     cache = Path(os.environ.get("PROTEUS_CACHE", "~/.cache/proteus")).expanduser()
-    return cache / f"shards-{sha1(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
+    return cache / f"shards-{sha1(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
 
 
 def _report(shards: Sequence[Shard], sizes: dict[str, int], folder: Path) -> None:

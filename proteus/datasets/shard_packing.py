@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,12 +14,11 @@ from os.path import splitext
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from proteus.datasets.folder import ImageFolder
-from proteus.datasets.shard_index import INDEX, UNFINISHED, Index, Shard, load_index, replace_text, scan, write_index
-from proteus.datasets.transforms import CorruptImageError, LoadImage
-from proteus.structures import DataError
+from proteus.datasets.shard_index import INDEX, UNFINISHED, Index, Shard, load_index, scan, write_index
+from proteus.structures import CorruptImageError, DataError
+from proteus.utils import atomic_path, exclusive, write_json
+from proteus.utils.images import open_rgb, upright_size
 
 
 @dataclass
@@ -81,7 +79,10 @@ def pack(
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
         ModuleNotFoundError: webdataset is not installed.
-        DataError: ``target`` holds shards of other images or in other settings, or a setting is out of range.
+        DataError: ``target`` holds shards of other images or in other settings, or a damaged index, or a setting is out
+            of range.
+        LockedError: Another process packs to ``target``.
+        FullDiskError: The disk is full; names the shard.
         OSError: A shard cannot be written, or does not read as it was written.
     """
     _check_webdataset()
@@ -96,9 +97,22 @@ def pack(
         "images": len(names),
         "names": sha1("\n".join(names).encode(errors="surrogateescape")).hexdigest(),
     }
-    target.mkdir(parents=True, exist_ok=True)
+    _check_settings(target, settings)  # before a lock file is put into a folder of something else
+    with exclusive(target, "packing shards"):
+        return _pack(source, target, names, settings, workers, tell)
+
+
+def _pack(
+    source: Path,
+    target: Path,
+    names: list[str],
+    settings: dict[str, Any],
+    workers: int,
+    tell: Callable[[str], None],
+) -> Index:
     _check_settings(target, settings)
-    replace_text(target / UNFINISHED, json.dumps(settings))
+    short_side, quality, per_shard = settings["short_side"], settings["quality"], settings["per_shard"]
+    write_json(target / UNFINISHED, settings)
     images = list(zip(names, keys_of(names), strict=True))
     tasks = [
         Packing(target / f"{start // per_shard:05}.tar", source, images[start : start + per_shard], short_side, quality)
@@ -140,10 +154,9 @@ def encode(path: Path, short_side: int | None, quality: int) -> tuple[str, bytes
         content = path.read_bytes()
     except OSError as error:
         raise CorruptImageError(f"{path} ({type(error).__name__}: {error})") from error
-    image = LoadImage(short_side)({"img_path": str(path), "img_bytes": content})["img"]
-    with Image.open(BytesIO(content)) as original:
-        if original.size == image.size:
-            return path.suffix[1:].lower(), content
+    image = open_rgb(content, path, short_side)
+    if short_side is None or min(upright_size(content, path)) <= short_side:
+        return path.suffix[1:].lower(), content
     file = BytesIO()
     image.save(file, "JPEG", quality=quality)
     return "jpg", file.getvalue()
@@ -161,10 +174,12 @@ def pack_shard(task: Packing) -> Packing:
     if _is_complete(task):
         task.made = False
         return task
-    part = task.path.with_suffix(".tar.part")
     sizes = []
-    with part.open("wb") as file:
-        with TarWriter(file, encoder=False, mtime=0, format="PAX_FORMAT") as writer:
+    with atomic_path(task.path) as temporary:
+        with (
+            temporary.open("wb") as file,
+            TarWriter(file, encoder=False, mtime=0, format="PAX_FORMAT") as writer,
+        ):
             for name, key in task.images:
                 try:
                     ending, content = encode(task.source / name, task.short_side, task.quality)
@@ -173,12 +188,9 @@ def pack_shard(task: Packing) -> Packing:
                 else:
                     writer.write({"__key__": key, ending: content})
                     sizes.append((f"{key}.{ending}", len(content)))
-        file.flush()
-        os.fsync(file.fileno())
-    shard = scan(part)
-    if shard.cut or [(name, size) for name, _, size in shard.images] != sizes:
-        raise OSError(f"{part} does not read as it was written: is the disk full or damaged?")
-    part.replace(task.path)
+        shard = scan(temporary)
+        if shard.cut or [(name, size) for name, _, size in shard.images] != sizes:
+            raise DataError(f"{task.path} does not read as it was written: is the disk full or damaged?")
     task.shard = Shard(task.path.name, shard.bytes, shard.images)
     task.seconds = time.monotonic() - started
     return task
@@ -235,7 +247,7 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
     unfinished = target / UNFINISHED
     index = load_index(target / INDEX)
     if unfinished.exists():
-        earlier = json.loads(unfinished.read_text(encoding="utf-8"))
+        earlier = _read_settings(unfinished)
     elif index is not None:
         earlier = index.settings
     elif any(target.glob("*.tar")):
@@ -246,6 +258,15 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
     if other:
         told = ", ".join("the images themselves" if key == "names" else f"{key}={earlier.get(key)}" for key in other)
         raise DataError(f"{target} holds shards that were made otherwise ({told}); give an empty folder")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path} is damaged ({error}); remove the folder's shards and that file, and pack again"
+        ) from error
 
 
 def _progress(task: Packing, done: Sequence[Packing], total: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha1
 from os.path import splitext
 from pathlib import Path
@@ -15,6 +17,9 @@ import numpy as np
 
 from proteus.datasets.image_list import ImageList
 from proteus.datasets.proxy_set import ProxySet
+from proteus.structures import DataError
+from proteus.utils import write_text
+from proteus.utils.files import decode_text
 
 Amount = int | float | None
 
@@ -38,7 +43,8 @@ class NamedImages(ProxySet):
 
     Raises:
         FileNotFoundError: There is no ``list_file``.
-        ValueError: There is not so much to take, or ``list_file`` names what is not there.
+        DataError: ``list_file`` names what is not there.
+        ValueError: There is not so much to take.
     """
 
     def __init__(
@@ -148,7 +154,9 @@ def read_list(list_file: str, names: Sequence[str]) -> list[int]:
     """Find the images that a list names.
 
     Args:
-        list_file: A text file, one name a line; a first line that begins with ``#`` is a comment.
+        list_file: A text file in UTF-8, one name a line. Lines at its beginning that start with ``#`` and name no
+            image are comments. A line in double quotes is a JSON string, as :func:`write_list` writes names that do
+            not fit in a line.
         names: The names that there are.
 
     Returns:
@@ -156,29 +164,50 @@ def read_list(list_file: str, names: Sequence[str]) -> list[int]:
 
     Raises:
         FileNotFoundError: There is no such list.
-        ValueError: It is empty, or names what is not there, or something twice.
+        DataError: It is empty or no text, or names what is not there, or something twice.
     """
     path = Path(list_file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"dataset.list_file: there is no file {path}")
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    wanted = [line for line in lines[1 if lines and lines[0].startswith("#") else 0 :] if line]
     positions = {name: position for position, name in enumerate(names)}
+    # Not stripped of carriage returns: one may end a name.
+    lines = decode_text(path.read_bytes(), f"dataset.list_file: {path}").split("\n")
+    wanted: list[str] = []
+    for line in lines:
+        name = _name_in(line, positions)
+        is_comment = line.startswith("#") and not wanted and name not in positions
+        if name and not is_comment:
+            wanted.append(name)
     missing = [name for name in wanted if name not in positions]
     if missing:
-        raise ValueError(
+        raise DataError(
             f"dataset.list_file: {len(missing):,} of the {len(wanted):,} images that {path} names are not below "
             f"dataset.data_root, the first of them {missing[0]!r}; the names must be relative to that folder"
         )
     if not wanted or len(set(wanted)) < len(wanted):
-        raise ValueError(f"dataset.list_file: {path} names {'images twice' if wanted else 'no image'}")
+        raise DataError(f"dataset.list_file: {path} names {'images twice' if wanted else 'no image'}")
     return [positions[name] for name in wanted]
 
 
 def write_list(path: Path, names: Sequence[str], comment: str) -> None:
-    """Write what :func:`read_list` reads."""
-    lines = [f"# {comment}", *names]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
+    """Write what :func:`read_list` reads, whatever the names are."""
+    lines = [f"# {comment}", *(json.dumps(name) if _needs_quotes(name) else name for name in names)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _needs_quotes(name: str) -> bool:
+    return "\n" in name or "\r" in name or name.startswith(('"', "#"))
+
+
+def _name_in(line: str, names: Mapping[str, int]) -> str:
+    if line in names:
+        return line
+    line = line.removesuffix("\r")
+    if line not in names and line.startswith('"'):
+        with suppress(ValueError):
+            decoded = json.loads(line)
+            return decoded if isinstance(decoded, str) else line
+    return line
 
 
 def _number(key: str, amount: Amount, available: int, where: str = "") -> int:

@@ -20,6 +20,10 @@ class DataError(UserError):
     """Data that a run was given and cannot use; the message names the file or sample, and what to do about it."""
 
 
+class CorruptImageError(UserError):
+    """An image file that cannot be read to its end, or has pixels of a kind without defined 8-bit values."""
+
+
 class FullDiskError(UserError):
     """The disk has no room for a file; the message names the file."""
 

@@ -20,7 +20,7 @@ _DISK_FULL_TEXT = re.compile(r"No space left on device|os error 28|Disk quota ex
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to; rename it to ``path`` when the block ends without an error.
 
     The file is flushed to disk before the rename and the folder after it, so that a crash or a power failure leaves
@@ -29,6 +29,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: File to write; its folder is made.
+        durable: Flush to disk. False for one of thousands of files that can be made again, which flushing would make
+            several times as slow; the temporary name is then always the same, so that one writer at a time is allowed.
 
     Raises:
         FullDiskError: The disk is full; the old file, if any, is unchanged.
@@ -36,24 +38,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with disk_full_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-        temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+        if durable:
+            _remove_stale(path)
+        writer = f".{socket.gethostname()}-{os.getpid()}" if durable else ""
+        temporary = path.with_name(f".{path.name}{writer}.tmp")
         try:
             temporary.open("wb").close()
             mode = (path if path.exists() else temporary).stat().st_mode & 0o7777
             yield temporary
             os.chmod(temporary, mode)  # some libraries replace the file by one that only its owner can read
-            _flush(temporary)
+            if durable:
+                _flush(temporary)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _flush(path.parent)
+        if durable:
+            _flush(path.parent)
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
+def write_bytes(path: str | Path, content: bytes, durable: bool = True) -> None:
     """Write a file atomically; see :func:`atomic_path`."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         temporary.write_bytes(content)
 
 

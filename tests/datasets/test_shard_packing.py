@@ -55,6 +55,7 @@ def test_webdataset_reads_them_as_written(images: Path, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "shards" / INDEX).read_text())
     assert (summary["images"], summary["shards"]) == (24, 3)
     assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
+        ".lock",
         "00000.tar",
         "00001.tar",
         "00002.tar",
@@ -74,7 +75,7 @@ def test_the_shards_read_as_the_folder_does(images: Path, tmp_path: Path) -> Non
 def test_workers_change_nothing(images: Path, tmp_path: Path) -> None:
     for workers in (1, 3):
         pack(images, tmp_path / str(workers), short_side=40, per_shard=4, workers=workers, tell=lambda _: None)
-    files = sorted(path.name for path in (tmp_path / "1").iterdir())
+    files = sorted(path.name for path in (tmp_path / "1").iterdir() if path.name != ".lock")
     assert len(files) == 8
     for name in files:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()

@@ -1,7 +1,7 @@
 # ADE20K (SceneParsing, 150 classes: 20,210 / 2,000 images) at 518 px, as released (protocols C.3), in the
 # layout of ADEChallengeData2016.zip: images/{training,validation}/*.jpg, annotations/{training,validation}/*.png.
-# Pillow decodes, since it refuses a truncated file, of which OpenCV makes a grey one.
-load_image = dict(type="LoadImageFromFile", imdecode_backend="pillow")
+# The package's own decoder: 16-bit images are scaled, and truncated files are refused, of which OpenCV makes grey ones.
+load_image = dict(type="proteus.LoadBGRImage")
 # Label 0 is no class: ADE20KDataset has it become 255, which counts nowhere, and 1 to 150 become 0 to 149.
 load_mask = [
     dict(type="LoadAnnotations"),

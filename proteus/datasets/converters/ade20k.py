@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 from proteus.datasets.converters.archive import Done, Wanted, differences, files_of, opened, unpack
 from proteus.structures import DataError
+from proteus.utils import exclusive
 
 SIZES = {"training": 20210, "validation": 2000}
 """Official numbers of images."""
@@ -47,12 +48,14 @@ def convert(archive: Path, target: Path, check: bool = False) -> Converted:
     Raises:
         FileNotFoundError: There is no such archive.
         DataError: It is another archive, or damaged, or unsafe, or an image has no annotation.
+        LockedError: Another process unpacks to ``target``.
     """
     with opened(archive.expanduser()) as content:
         wanted, deviation = _plan(content, target.expanduser())
         if check:
             return Converted(Done(0, 0), deviation, differences(content, wanted, "ADE20K: check"))
-        return Converted(unpack(content, wanted, "ADE20K"), deviation, [])
+        with exclusive(target.expanduser(), "unpacking ADE20K"):
+            return Converted(unpack(content, wanted, "ADE20K"), deviation, [])
 
 
 def _plan(archive: ZipFile, target: Path) -> tuple[list[Wanted], str]:

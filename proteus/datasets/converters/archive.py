@@ -15,6 +15,8 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from tqdm import tqdm
 
 from proteus.structures import DataError
+from proteus.utils import atomic_path
+from proteus.utils.files import decode_text, is_junk
 
 # What zipfile raises for content that is not what the archive says, or that it cannot decode: NotImplementedError for a
 # compression that it does not know, RuntimeError for an encrypted member.
@@ -71,7 +73,7 @@ def files_of(archive: ZipFile) -> list[ZipInfo]:
             raise DataError(f"{archive.filename}: {member.filename!r} would land outside; nothing was unpacked")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise DataError(f"{archive.filename}: {member.filename!r} is a link; nothing was unpacked")
-        if not member.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith("."):
+        if not member.is_dir() and not any(map(is_junk, parts)) and not parts[-1].startswith("."):
             files.append(member)
     return files
 
@@ -86,22 +88,16 @@ def unpack(archive: ZipFile, wanted: Sequence[Wanted], title: str) -> Done:
 
     Raises:
         DataError: A file in the archive is damaged, or the disk has not enough room.
+        FullDiskError: The disk is full nevertheless.
     """
     missing = [one for one in wanted if not _is_there(one)]
     _check_room(missing)
     with _bar(sum(one.member.file_size for one in missing), title) as bar:
         for one in missing:
-            one.target.parent.mkdir(parents=True, exist_ok=True)
-            part = one.target.with_name(f"{one.target.name}.part")
-            try:
-                with part.open("wb") as sink:
-                    for piece in _pieces(archive, one.member):
-                        sink.write(piece)
-                        bar.update(len(piece))
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
-            part.replace(one.target)
+            with atomic_path(one.target, durable=False) as temporary, temporary.open("wb") as sink:
+                for piece in _pieces(archive, one.member):
+                    sink.write(piece)
+                    bar.update(len(piece))
     return Done(len(missing), len(wanted) - len(missing))
 
 
@@ -128,10 +124,7 @@ def read_text(archive: ZipFile, member: ZipInfo) -> str:
     Raises:
         DataError: It is damaged, or no text.
     """
-    try:
-        return b"".join(_pieces(archive, member)).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{archive.filename}: {member.filename} is not a text file ({error})") from error
+    return decode_text(b"".join(_pieces(archive, member)), f"{archive.filename}: {member.filename}")
 
 
 def progress(total: int, title: str, unit: str) -> tqdm:

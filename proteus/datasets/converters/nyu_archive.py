@@ -12,6 +12,8 @@ from proteus.datasets.converters.archive import Done, Wanted, differences, files
 from proteus.datasets.converters.nyu_split import FOCAL, Converted, Frame, Split, list_problems, write_list
 from proteus.datasets.depth.listing import Line, parse_split
 from proteus.structures import DataError
+from proteus.utils import exclusive
+from proteus.utils.files import decode_text
 
 _FILE = re.compile(r"(?:.*/)?(?P<scene>[^/]+)/(?P<kind>rgb|sync_depth)_(?P<number>[^/]+)\.(?P<ending>jpg|png)")
 
@@ -54,8 +56,9 @@ def convert_archive(
         if check:
             problems = differences(content, wanted, f"{title}: check")
             return Converted(Done(0, 0), len(frames), problems + list_problems(target, split, frames))
-        done = unpack(content, wanted, title)
-    write_list(target, split, frames)
+        with exclusive(target, f"converting {title}"):
+            done = unpack(content, wanted, title)
+            write_list(target, split, frames)
     return Converted(done, len(frames), [])
 
 
@@ -79,10 +82,7 @@ def _members(archive: ZipFile, files: list[ZipInfo], split: Split, listed: bool)
 
 def _find_list(archive: ZipFile, files: list[ZipInfo], split: Split, listed: Path | None) -> _List | None:
     if listed is not None:
-        try:
-            return _List(str(listed), listed.expanduser().read_text(encoding="utf-8"))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{listed} is not a text file ({error})") from error
+        return _List(str(listed), decode_text(listed.expanduser().read_bytes(), str(listed)))
     names = f"nyu_{split}.txt", f"nyudepthv2_{split}_files_with_gt.txt"
     for member in files:
         if member.filename.rpartition("/")[2] in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from proteus.datasets.converters.archive import Done, progress
 from proteus.datasets.converters.nyu_split import Converted, Frame, Split, list_problems, write_list
 from proteus.datasets.fine_grained.listing import read_mat
 from proteus.structures import DataError
+from proteus.utils import exclusive, write_bytes
 
 Depths = Literal["raw", "filled"]
 MILLIMETRES = 1000.0
@@ -55,6 +56,7 @@ def convert_labelled(
         FileNotFoundError: There is no such file.
         ModuleNotFoundError: h5py or scipy is not installed.
         DataError: A file is damaged, or is another one.
+        LockedError: Another process writes to ``target``.
         ValueError: There are no such depths.
     """
     if depths not in get_args(Depths):
@@ -62,7 +64,8 @@ def convert_labelled(
     target = target.expanduser()
     written, frames, problems = 0, [], []
     numbers = _numbers(splits.expanduser(), split)
-    with _opened(labelled.expanduser(), (_VARIABLES[depths], "images", "sceneTypes")) as content:
+    held = nullcontext() if check else exclusive(target, f"converting NYU Depth V2 ({split})")
+    with held, _opened(labelled.expanduser(), (_VARIABLES[depths], "images", "sceneTypes")) as content:
         _check_count(labelled, content, numbers)
         with progress(len(numbers), f"NYU Depth V2 ({split}{', check' if check else ''})", "img") as bar:
             for number in numbers:
@@ -75,9 +78,9 @@ def convert_labelled(
                     written += _put(target / frame.depth, _encoded_depth(read(_VARIABLES[depths])))
                     written += _put(target / frame.image, _encoded_image(read("images"), black_border))
                 bar.update()
-    if check:
-        return Converted(Done(0, 0), len(frames), problems + list_problems(target, split, frames))
-    write_list(target, split, frames)
+        if check:
+            return Converted(Done(0, 0), len(frames), problems + list_problems(target, split, frames))
+        write_list(target, split, frames)
     return Converted(Done(written, 2 * len(frames) - written), len(frames), [])
 
 
@@ -166,10 +169,7 @@ def _put(path: Path, content: bytes) -> bool:
     """Write a file unless it has this content; says whether it was written."""
     if path.is_file() and path.read_bytes() == content:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    write_bytes(path, content, durable=False)
     return True
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from proteus.datasets.converters.archive import Done
-from proteus.datasets.shard_index import replace_text
+from proteus.utils import write_text
 
 Split = Literal["train", "test"]
 FOCAL = "518.8579"
@@ -43,8 +43,7 @@ def list_file(target: Path, split: Split) -> Path:
 
 def write_list(target: Path, split: Split, frames: Sequence[Frame]) -> None:
     """Write the list of a split's pairs; it comes last, so that a split with a list is complete."""
-    target.mkdir(parents=True, exist_ok=True)
-    replace_text(list_file(target, split), _text(frames))
+    write_text(list_file(target, split), _text(frames))
 
 
 def list_problems(target: Path, split: Split, frames: Sequence[Frame]) -> list[str]:

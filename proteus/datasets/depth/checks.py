@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image
 
 from proteus.datasets.depth.listing import Pair
 from proteus.datasets.transforms.depth_loading import check_depth_mode, read_depth
-from proteus.datasets.transforms.loading import CorruptImageError
-from proteus.structures import DataError
+from proteus.structures import CorruptImageError, DataError
+from proteus.utils.images import opened, upright_size
 
 NEAREST, FARTHEST = 0.1, 10.0
 """Metres: in no indoor set is the middle of all depths nearer than the one, or farther than the other."""
@@ -68,17 +67,15 @@ def check_depths(pairs: Sequence[Pair], depth_scale: float, sample: int | None =
 
 
 def _problem(pair: Pair) -> str | None:
-    sizes = []
-    for path in (pair.image, pair.depth):
-        try:
-            with Image.open(path) as image:
-                sizes.append(image.size)
-                if path == pair.depth:
-                    check_depth_mode(path, image.mode)
-        except DataError as error:
-            return str(error)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"{path} ({pair.where}) cannot be read ({type(error).__name__}: {error})"
+    try:
+        sizes = [upright_size(pair.image)]
+        with opened(pair.depth) as depth:
+            check_depth_mode(pair.depth, depth)
+            sizes.append(depth.size)
+    except DataError as error:
+        return str(error)
+    except CorruptImageError as error:
+        return f"cannot read {error} ({pair.where})"
     if sizes[0] != sizes[1]:
         (width, height), (depth_width, depth_height) = sizes
         return (
@@ -92,7 +89,7 @@ def _range(pair: Pair) -> tuple[int, int, float]:
     try:
         stored = read_depth(pair.depth)
     except CorruptImageError as error:
-        raise DataError(f"{error} ({pair.where})") from error
+        raise DataError(f"cannot read {error} ({pair.where})") from error
     valid = stored[stored > 0]
     if not valid.size:
         raise DataError(f"{pair.depth} ({pair.where}) has no valid depth: every pixel is 0; remove the pair")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
+
+from mmengine.logging import print_log
 
 from proteus.datasets.fine_grained.listing import Listed, missing_images
 from proteus.datasets.folder import EXTENSIONS
 from proteus.structures import DataError
+from proteus.utils.files import decode_text, describe_junk, walk
 
 # What stands in place of a depth map where an image has none.
 _NO_DEPTH = "None"
@@ -50,11 +52,7 @@ def read_split_file(path: Path, root: Path) -> tuple[list[Pair], int]:
     Raises:
         DataError: A line is malformed, the list is no text, or files are missing.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file ({error})") from error
-    lines, without = parse_split(text, str(path))
+    lines, without = parse_split(decode_text(path.read_bytes(), str(path)), str(path))
     pairs = [
         Pair(str(root / line.image.lstrip("/\\")), str(root / line.depth.lstrip("/\\")), line.where) for line in lines
     ]
@@ -79,7 +77,7 @@ def parse_split(text: str, name: str) -> tuple[list[Line], int]:
         DataError: A line has not these columns.
     """
     found, without = [], 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()
         if not fields:
             continue
@@ -110,12 +108,12 @@ def list_folders(images: Path, depths: Path) -> list[Pair]:
         DataError: Files are missing.
     """
     pairs = []
-    for folder, _, names in os.walk(images, followlinks=True):
-        for name in names:
-            if name.lower().endswith(EXTENSIONS):
-                image = Path(folder, name)
-                depth = depths / image.relative_to(images).with_suffix(".png")
-                pairs.append(Pair(str(image), str(depth), f"for {image}"))
+    found = walk(images, EXTENSIONS)
+    if found.junk:
+        print_log(f"{images}: {describe_junk(found.junk)}", "current")
+    for name in found.files:
+        image = images / name
+        pairs.append(Pair(str(image), str((depths / name).with_suffix(".png")), f"for {image}"))
     _check_missing(pairs)
     return sorted(pairs)
 

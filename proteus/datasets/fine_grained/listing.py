@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from mmengine.logging import print_log
 
 from proteus.datasets.folder import EXTENSIONS
+from proteus.utils.files import class_names, describe_junk, is_junk, read_lines
 
 Label = int | np.ndarray
 
@@ -45,13 +47,10 @@ def read_rows(path: Path, columns: int) -> Iterator[Row]:
         columns: How many there are.
 
     Raises:
-        ValueError: A line has fewer, or the file is no text.
+        DataError: The file is no text.
+        ValueError: A line has fewer.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file ({error})") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, strict=True), 1):
         fields = line.strip().split(None, columns - 1)
         if not fields:
             continue
@@ -98,14 +97,18 @@ def class_folders(root: Path) -> dict[str, list[str]]:
     Raises:
         ValueError: A class has no image.
     """
-    with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     classes = {}
-    for name in names:
+    junk = 0
+    for name in class_names(root):
         images = sorted(file for file in os.listdir(root / name) if file.lower().endswith(EXTENSIONS))
+        wanted = [file for file in images if not is_junk(file)]
+        junk += len(images) - len(wanted)
+        images = wanted
         if not images:
             raise ValueError(f"{root / name}: the class's folder has no image; complete the set, or remove the folder")
         classes[name] = images
+    if junk:
+        print_log(f"{root}: {describe_junk(junk)}", "current")
     return classes
 
 

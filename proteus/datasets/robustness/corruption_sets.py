@@ -21,6 +21,7 @@ from proteus.datasets.subset import Amount
 from proteus.datasets.transforms.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, library
 from proteus.registry import DATASETS
 from proteus.structures import DataError
+from proteus.utils.files import class_names, is_junk
 
 _LAYOUT = "DIR/CORRUPTION/SEVERITY/WNID/IMAGE or DIR/GROUP/CORRUPTION/SEVERITY/WNID/IMAGE"
 
@@ -255,7 +256,7 @@ def _names(folder: Path, all_classes: bool) -> list[str]:
             f"there is no folder {folder}: unpack the archive again, or give the severities that there are with "
             "dataset.severities (mCE needs all five)"
         )
-    wnids = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    wnids = class_names(folder)
     check_wnids(wnids, folder, range(1000) if all_classes else None, "each part of ImageNet-C")
     names: list[str] = []
     for wnid in wnids:
@@ -269,4 +270,5 @@ def _names(folder: Path, all_classes: bool) -> list[str]:
 
 
 def _images(folder: Path) -> Iterator[str]:
-    return (entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(EXTENSIONS))
+    names = (entry.name for entry in os.scandir(folder))
+    return (name for name in names if name.lower().endswith(EXTENSIONS) and not is_junk(name))

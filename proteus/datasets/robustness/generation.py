@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from proteus.datasets.robustness.wnid_folder import WnidFolder
-from proteus.datasets.shard_index import replace_text
 from proteus.datasets.transforms import CenterCrop, LoadImage, Resize
 from proteus.datasets.transforms.corruption import (
     CORRUPTIONS,
@@ -26,6 +25,7 @@ from proteus.datasets.transforms.corruption import (
     library,
 )
 from proteus.structures import DataError
+from proteus.utils import exclusive, write_bytes, write_json
 
 MARKER = "generated.json"
 
@@ -86,6 +86,7 @@ def generate(
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it, or the corruption library is not installed.
+        LockedError: Another process writes to ``target``.
         DataError: The folders are not the classes', two images would be written to one file, or ``target`` holds images
             from elsewhere, or of other images, or of another version of the library.
         CorruptImageError: A validation image cannot be read.
@@ -99,6 +100,20 @@ def generate(
     names = [Path(name).as_posix() for name in images.names()]
     _check_stems(names)
     marker = Marker(library(), len(names), sha1("\n".join(names).encode(errors="surrogateescape")).hexdigest())
+    _finished(target, marker)  # refuses a folder of something else before anything is written there
+    with exclusive(target, "generating ImageNet-C"):
+        return _generate(root, target, names, marker, corruptions, workers, tell)
+
+
+def _generate(
+    root: Path,
+    target: Path,
+    names: Sequence[str],
+    marker: Marker,
+    corruptions: Sequence[str],
+    workers: int,
+    tell: Callable[[str], None],
+) -> Marker:
     marker.finished = _finished(target, marker)
     _write(target, marker)
     tasks = [
@@ -133,10 +148,8 @@ def generate_class(task: ClassTask) -> int:
             continue
         image = crop(resize(load({"img_path": str(source)})))["img"]
         for (corruption, severity), path in missing.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.part")
-            part.write_bytes(encode(corrupt(image, corruption, severity, image_name(str(source)))))
-            part.replace(path)
+            content = encode(corrupt(image, corruption, severity, image_name(str(source))))
+            write_bytes(path, content, durable=False)
             written += 1
     return written
 
@@ -161,7 +174,7 @@ def _finished(target: Path, marker: Marker) -> list[str]:
     """The corruptions that are complete already."""
     earlier = read_marker(target)
     if earlier is None:
-        if target.exists() and any(target.iterdir()):
+        if target.exists() and any(path.name != ".lock" for path in target.iterdir()):
             raise DataError(f"{target} holds files from elsewhere; give an empty folder")
         return []
     for key, what in (("library", "with"), ("quality", "in quality"), ("images", "from so many images:")):
@@ -173,8 +186,7 @@ def _finished(target: Path, marker: Marker) -> list[str]:
 
 
 def _write(target: Path, marker: Marker) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    replace_text(target / MARKER, json.dumps(asdict(marker), indent=1) + "\n")
+    write_json(target / MARKER, asdict(marker), indent=1)
 
 
 def _check_stems(names: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from logging import WARNING
 from pathlib import Path
@@ -14,6 +13,7 @@ from proteus.datasets.folder import ImageFolder
 from proteus.datasets.robustness.wnids import check_wnids, subset_classes, wnid_numbers
 from proteus.registry import DATASETS
 from proteus.structures import DataError
+from proteus.utils.files import class_names
 
 
 class Variant(NamedTuple):
@@ -71,7 +71,7 @@ class WnidFolder(ImageFolder):
         """List the images, sorted by path, with their labels."""
         images = super().load_data_list()
         root = Path(self.data_root).expanduser()
-        there = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
+        there = set(class_names(root))
         check_wnids(there, root, None if self.variant is None else self.variant.classes(), self._name)
         labels = []
         for image in images:

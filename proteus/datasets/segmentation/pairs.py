@@ -1,21 +1,25 @@
-"""Every image has its mask, of its size: told from names and file headers, before anything is decoded."""
+"""Every image has its mask, of its size: checked by names and file headers, before anything is decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from mmengine.dist import is_main_process
-from PIL import Image
+from mmengine.logging import print_log
 from tqdm import tqdm
 
 from proteus.datasets.segmentation.check_labels import unknown_label
-from proteus.structures import DataError
+from proteus.datasets.segmentation.masks import check_mask_kind, read_mask
+from proteus.structures import CorruptImageError, DataError
+from proteus.utils.files import walk
+from proteus.utils.images import opened, upright_size
 
-_ORIENTATION = 0x0112
+IGNORED = 255
 _TOLD = 5
 
 
@@ -34,10 +38,17 @@ def check_folders(folders: dict[str, str], suffixes: dict[str, str], data_root: 
     for key, folder in folders.items():
         if not Path(folder).is_dir():
             fault = f"no such folder: {folder}"
-        elif not any(Path(folder).rglob(f"*{suffixes[key]}")):
-            fault = f"no *{suffixes[key]} in {folder}"
         else:
-            continue
+            found = walk(folder, (suffixes[key].lower(),))
+            if found.repeated:
+                # mmseg follows links, without end where they lead back.
+                link, other = min(found.repeated.items())
+                raise DataError(
+                    f"{Path(folder, link)} links to {Path(folder, other)}, which is listed too: remove the link"
+                )
+            if any(name.endswith(suffixes[key]) for name in found.files):
+                continue
+            fault = f"no *{suffixes[key]} in {folder}"
         raise DataError(
             f"{fault}; expected are images and masks of the same names:\n{layout}\n"
             f"  (data_root = {data_root!r}: name another with --cfg-options, or data_prefix where the folders differ)"
@@ -72,57 +83,78 @@ def check_pairs(pairs: Sequence[tuple[str, str]], masks: Sequence[str]) -> None:
         _refuse([problem for problem in shown if problem])
 
 
-def check_some_labels(masks: Sequence[str], count: int, num_classes: int, shift: int) -> None:
-    """Read ``count`` masks spread over all, and refuse unknown labels.
+def check_some_labels(
+    masks: Sequence[str], count: int, num_classes: int, shift: int, label_map: Mapping[int, int] | None = None
+) -> None:
+    """Read ``count`` masks spread over all; refuse unknown labels, and masks from which nothing can be learnt.
 
     Args:
         masks: Files.
         count: How many to read.
         num_classes: Number of classes.
         shift: 1 where label 0 stands for no class and classes count from 1, else 0.
+        label_map: Classes by labels, as mmseg makes it where ``metainfo.classes`` are some of the set's.
 
     Raises:
-        DataError: Names the file and the label.
+        DataError: Names the file and the label, or the first mask where every one of them is ignored or holds 0 and 255
+            only.
     """
-    for index in np.unique(np.linspace(0, len(masks) - 1, min(count, len(masks))).astype(int)):
-        labels = np.unique(_read(masks[index]))
-        wrong = labels[(labels >= num_classes + shift) & (labels != 255)]
+    chosen = np.unique(np.linspace(0, max(len(masks) - 1, 0), min(count, len(masks))).astype(int))
+    found: set[int] = set()
+    for index in chosen:
+        try:
+            labels = np.unique(read_mask(masks[index]))
+        except CorruptImageError as error:
+            raise DataError(f"cannot read {error}") from error
+        wrong = labels[(labels < 0) | (labels > 255)]
+        if label_map is None and not wrong.size:
+            wrong = labels[(labels >= num_classes + shift) & (labels != IGNORED)]
         if wrong.size:
             raise DataError(unknown_label(masks[index], int(wrong.max()), num_classes, shift))
+        found.update(map(int, labels))
+    if not len(chosen):
+        return
+    mapped = {(label_map or {}).get(label, label) for label in found}
+    classes = {label for label in mapped if label not in (IGNORED, -1) and not (shift and label == 0)}
+    read = f"the {len(chosen):,} masks read ({masks[chosen[0]]} is the first)"
+    if found == {0, IGNORED} and num_classes > 1:
+        raise DataError(
+            f"{read} hold 0 and 255 only, and 255 means ignore: write class numbers, such as {shift} and {shift + 1}"
+        )
+    if not classes:
+        zero = " or 0, which is no class here (reduce_zero_label)" if shift else ""
+        raise DataError(
+            f"every pixel of {read} is ignored (255{zero}): write class numbers from {shift} to "
+            f"{num_classes - 1 + shift}"
+        )
+    if len(classes) == 1 < num_classes:
+        print_log(f"{read} hold one class only, label {min(classes)}", "current", logging.WARNING)
 
 
 def readable(path: str) -> str | None:
     """Decode a file to its end; returns what is wrong with it."""
     try:
-        _read(path)
-    except DataError as error:
-        return str(error)
+        with opened(path) as image:
+            image.load()
+    except CorruptImageError as error:
+        return f"cannot read {error}"
     return None
-
-
-def _read(path: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _compare_sizes(pair: tuple[str, str]) -> str | None:
     try:
-        with Image.open(pair[0]) as image:
-            size = image.size
-            # Loading turns the picture as its camera says.
-            if image.info.get("exif") and image.getexif().get(_ORIENTATION, 1) >= 5:
-                size = (size[1], size[0])
-        with Image.open(pair[1]) as mask:
-            mask_size, bands = mask.size, mask.getbands()
-    except (OSError, ValueError, SyntaxError) as error:
-        return f"{pair[0]} with mask {pair[1]}: {error}"
-    if len(bands) != 1:
-        return f"{pair[1]}: the mask has {len(bands)} channels ({''.join(bands)}); write one of class numbers"
+        size = upright_size(pair[0])
+        with opened(pair[1]) as mask:
+            check_mask_kind(pair[1], mask)
+            mask_size = mask.size
+    except CorruptImageError as error:
+        return f"cannot read {error}"
+    except DataError as error:
+        return str(error)
     if size != mask_size:
-        return "{1}: the mask is {4}x{5} px, its image {0} {2}x{3}".format(*pair, *size, *mask_size)
+        with opened(pair[0]) as image:
+            turned = " (turned by its EXIF orientation)" if image.format != "TIFF" and image.size != size else ""
+        return "{1}: the mask is {4}x{5} px, its image {0} {2}x{3}{6}".format(*pair, *size, *mask_size, turned)
     return None
 
 

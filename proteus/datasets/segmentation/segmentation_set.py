@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.segmentation.pairs import check_folders, check_pairs, check_some_labels, readable
 from proteus.registry import DATASETS
-from proteus.structures import DataError
+from proteus.structures import CorruptImageError, DataError
+from proteus.utils.files import walk
 
 
 @DATASETS.register_module()
@@ -32,7 +33,7 @@ class SegmentationSet(Dataset):
 
     Raises:
         DataError: A folder is missing, an image lacks its mask or a mask its image, a mask has another size than its
-            image, or a label that is no class. From ``[]``: a file cannot be read.
+            image, a label that is no class, or nothing but 255 or 0 and 255. From ``[]``: a file cannot be read.
     """
 
     def __init__(self, dataset: Mapping[str, Any], read_masks: int = 32) -> None:
@@ -43,12 +44,22 @@ class SegmentationSet(Dataset):
         self.inner.full_init()
         pairs = [(info["img_path"], info["seg_map_path"]) for info in map(self.inner.get_data_info, range(len(self)))]
         whole = not self.inner.ann_file and self.inner._indices is None  # else masks may be left over on purpose
-        there = Path(prefix["seg_map_path"]).rglob(f"*{self.inner.seg_map_suffix}")
-        masks = [str(path) for path in there] if whole else [mask for _, mask in pairs if Path(mask).is_file()]
+        if whole:
+            suffix = self.inner.seg_map_suffix
+            found = walk(prefix["seg_map_path"], (suffix.lower(),)).files
+            # mmseg lists no hidden file.
+            names = [name for name in found if name.endswith(suffix) and not name.rpartition("/")[2].startswith(".")]
+            masks = [str(Path(prefix["seg_map_path"], name)) for name in names]
+        else:
+            masks = [mask for _, mask in pairs if Path(mask).is_file()]
         check_pairs(pairs, masks)
-        if self.inner.label_map is None:
-            shift = int(self.inner.reduce_zero_label)
-            check_some_labels([mask for _, mask in pairs], read_masks, len(self.metainfo["classes"]), shift)
+        check_some_labels(
+            [mask for _, mask in pairs],
+            read_masks,
+            len(self.metainfo["classes"]),
+            int(self.inner.reduce_zero_label),
+            self.inner.label_map,
+        )
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -69,6 +80,8 @@ class SegmentationSet(Dataset):
             return self.inner[index]
         except DataError:
             raise
+        except CorruptImageError as error:
+            raise DataError(f"cannot read {error}") from error
         except Exception as error:  # each of mmcv's decoders raises its own; a fault that is not a file's goes on
             info = self.inner.get_data_info(index)
             wrong = [readable(info[key]) for key in ("img_path", "seg_map_path")]

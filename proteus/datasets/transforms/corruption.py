@@ -14,6 +14,7 @@ from PIL import Image
 
 from proteus.datasets.randomness import seeded
 from proteus.registry import TRANSFORMS
+from proteus.utils.images import open_rgb
 
 CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
@@ -114,6 +115,5 @@ class Corrupt:
         name = image_name(results["img_path"])
         corrupted = corrupt(results["img"], results["corruption"], results["severity"], name)
         # ImageNet-C's images are JPEGs, whose losses count among the corruptions.
-        with Image.open(BytesIO(encode(corrupted))) as image:
-            results["img"] = image.convert("RGB")
+        results["img"] = open_rgb(encode(corrupted), results["img_path"])
         return results

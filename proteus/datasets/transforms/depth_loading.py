@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.tv_tensors import Mask
 
-from proteus.datasets.transforms.loading import CorruptImageError
 from proteus.registry import TRANSFORMS
 from proteus.structures import DataError
+from proteus.utils.images import UPRIGHT, opened, turn_of
 
 # How Pillow calls a PNG of one 16-bit channel; releases before 10.3 call it I.
-_SIXTEEN_BIT = ("I;16", "I;16B", "I")
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_REMEDY = "store millimetres as 16-bit integers in a PNG, with depth_scale=1000"
 
 
 def read_depth(path: str) -> np.ndarray:
@@ -34,33 +35,37 @@ def read_depth(path: str) -> np.ndarray:
 
     Raises:
         CorruptImageError: It is missing, no image, or cut short.
-        DataError: It has another kind of pixels.
+        DataError: It has another kind of pixels, an orientation, or depths beyond 16 bits.
     """
-    try:
-        with Image.open(path) as image:
-            check_depth_mode(path, image.mode)
-            return np.asarray(image).astype(np.uint16)
-    except DataError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
-        reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
-        raise CorruptImageError(f"{path} ({type(error).__name__}: {reason})") from error
+    with opened(path) as image:
+        check_depth_mode(path, image)
+        stored = np.asarray(image)
+    if stored.size and not 0 <= stored.min() <= stored.max() <= np.iinfo(np.uint16).max:
+        raise DataError(f"{path}: depths from {stored.min()} to {stored.max()} do not fit in 16 bits: {_REMEDY}")
+    return stored.astype(np.uint16)
 
 
-def check_depth_mode(path: str, mode: str) -> None:
-    """Refuse pixels that cannot be a depth map's.
+def check_depth_mode(path: str, image: Image.Image) -> None:
+    """Refuse an opened image whose pixels cannot be a depth map's.
 
     Args:
         path: The file, for the message.
-        mode: What Pillow calls its kind of pixels.
+        image: What Pillow opened; its header is enough.
 
     Raises:
-        DataError: They are not single 16-bit numbers.
+        DataError: They are not single 16-bit numbers, or it has an orientation.
     """
-    if mode not in _SIXTEEN_BIT:
+    if image.mode == "F":
+        raise DataError(f"{path}: a depth map of floating-point numbers: {_REMEDY}")
+    if image.mode not in _SIXTEEN_BIT:
         raise DataError(
-            f"{path}: a depth map is a PNG of one 16-bit channel, and this one has pixels of Pillow's kind {mode!r} "
-            "(8 bits or colours, as pictures made to be looked at have): give the map that was measured"
+            f"{path}: a depth map is a PNG of one 16-bit channel, and this one has pixels of Pillow's kind "
+            f"{image.mode!r} (8 bits or colours, as pictures made to be looked at have): give the map that was measured"
+        )
+    if "exif" in image.info and turn_of(image) != UPRIGHT:
+        raise DataError(
+            f"{path}: the depth map has an EXIF orientation, and whether its pixels are turned already is unknown; "
+            "save it upright and without EXIF"
         )
 
 
@@ -81,7 +86,7 @@ class LoadDepth:
         if stored.shape != (height, width):
             raise DataError(
                 f"{path} has {stored.shape[1]} x {stored.shape[0]} pixels, its image {results['img_path']} "
-                f"{width} x {height}: they must show the same"
+                f"{width} x {height}: they must show the same (images are turned upright by their EXIF orientation)"
             )
         if not stored.any():
             raise DataError(f"{path} has no valid depth: every pixel is 0; remove the pair")

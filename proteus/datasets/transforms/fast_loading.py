@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from proteus.datasets.transforms import jpeg
 from proteus.datasets.transforms.crops import Box, check_interpolation, crop_and_resize
-from proteus.datasets.transforms.loading import UNREADABLE, as_corrupt
 from proteus.registry import TRANSFORMS
+from proteus.utils.images import UPRIGHT, as_corrupt, opened, to_rgb, turn_of
 
 Pixels = NDArray[np.uint8]
 
@@ -23,11 +21,12 @@ Pixels = NDArray[np.uint8]
 class LoadRandomResizedCrop:
     """``LoadImage`` and ``RandomResizedCrop`` in one: a crop of ``img_path`` in ``img``, as an RGB array.
 
-    The box is drawn from the size in the file's header, by the draws of ``RandomResizedCrop``: the same key gives the
-    same box. A JPEG is decoded at a half, a quarter or an eighth where the box has at least ``size`` pixels a side even
-    so. At full size the result is that of the two transforms within the rounding of the resize (a mean difference of
-    0.02 levels on photographs); at a fraction, finer detail was averaged away differently (0.6 levels, which is less
-    than bilinear instead of bicubic interpolation makes).
+    The box is drawn from the size in the file's header, upright as its EXIF orientation says, by the draws of
+    ``RandomResizedCrop``: the same key gives the same box. Of a turned photograph the crop alone is turned. A JPEG is
+    decoded at a half, a quarter or an eighth where the box has at least ``size`` pixels a side even so. At full size
+    the result is that of the two transforms within the rounding of the resize (a mean difference of 0.02 levels on
+    photographs); at a fraction, finer detail was averaged away differently (0.6 levels, which is less than bilinear
+    instead of bicubic interpolation makes).
 
     JPEGs are decoded by simplejpeg (``pip install -e '.[fast]'``), or by PIL where it is missing. Every other format,
     CMYK, and whatever simplejpeg refuses go through PIL, with the errors that ``LoadImage`` raises.
@@ -68,16 +67,15 @@ class LoadRandomResizedCrop:
         """
         path, content = results["img_path"], results.pop("img_bytes", None)
         file = self._last if self._last is not None and self._last.path == path else None
-        try:
-            if file is None:
-                file = _File(path, Path(path).read_bytes() if content is None else content)
-            box = self.box.draw(file.height, file.width)
-            by = jpeg.reduction(box, self.size) if file.is_jpeg else 1
-            pixels = file.decoded(by)
-        except UNREADABLE as error:
-            raise as_corrupt(path, error) from error
+        if file is None:
+            file = _File(path, _read(path) if content is None else content)
+        width, height = file.turn.size(file.width, file.height)
+        box = file.turn.box(self.box.draw(height, width), file.width, file.height)
+        by = jpeg.reduction(box, self.size) if file.is_jpeg else 1
+        pixels = file.decoded(by)
         self._last = file if self.remember else None
-        results["img"] = crop_and_resize(pixels, [edge / by for edge in box], self.size, self.interpolation)
+        crop = crop_and_resize(pixels, [edge / by for edge in box], self.size, self.interpolation)
+        results["img"] = file.turn.array(crop)
         return results
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,31 +84,38 @@ class LoadRandomResizedCrop:
 
 
 class _File:
-    """An image file in memory, its size, and what was decoded of it.
+    """An image file in memory, its size as stored, how to turn it, and what was decoded of it.
 
     Args:
         path: Where it is from.
         content: The file.
+
+    Raises:
+        CorruptImageError: It is no image or damaged.
     """
 
     def __init__(self, path: str, content: bytes) -> None:
         self.path = path
         self.content = content
-        size = jpeg.read_size(content)
-        self.is_plain_jpeg = size is not None
-        self.is_jpeg = True
-        if size is None:
-            with Image.open(BytesIO(content)) as image:
-                self.is_jpeg = image.format in ("JPEG", "MPO")
-                size = image.height, image.width
-        self.height, self.width = size
         self._pixels: dict[int, Pixels] = {}
+        size = jpeg.read_size(content)
+        self.is_plain_jpeg = self.is_jpeg = size is not None
+        if size is not None and not jpeg.may_be_turned(content):
+            self.turn = UPRIGHT
+        else:
+            with opened(content, path) as image:
+                self.is_jpeg = image.format in ("JPEG", "MPO")
+                if not self.is_jpeg:  # never decoded at a fraction, and some formats note the orientation at their end
+                    self._pixels[1] = np.array(to_rgb(image))
+                self.turn = turn_of(image)
+                size = size or (image.height, image.width)
+        self.height, self.width = size
 
     def decoded(self, by: int) -> Pixels:
-        """The pixels, ``(height / by, width / by, 3)`` rounded up.
+        """The pixels as stored, ``(height / by, width / by, 3)`` rounded up.
 
         Raises:
-            OSError: It is cut short or damaged; also what else of :data:`UNREADABLE` PIL raises.
+            CorruptImageError: It is cut short or damaged.
         """
         if by not in self._pixels:
             pixels = jpeg.decode(self.content, self.height, self.width, by) if self.is_plain_jpeg else None
@@ -118,7 +123,14 @@ class _File:
         return self._pixels[by]
 
     def _by_pil(self, by: int) -> Pixels:
-        with Image.open(BytesIO(self.content)) as image:
+        with opened(self.content, self.path) as image:
             if by > 1:
                 image.draft("RGB", (self.width // by, self.height // by))
-            return np.array(image.convert("RGB"))
+            return np.array(to_rgb(image))
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise as_corrupt(path, error) from error

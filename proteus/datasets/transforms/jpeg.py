@@ -21,6 +21,8 @@ Pixels = NDArray[np.uint8]
 
 # libjpeg-turbo has fast code for these only: 5/8, 6/8 and 7/8 take longer than the whole.
 _REDUCTIONS = (8, 4, 2)
+_EXIF_OR_XMP, _PIXELS = 0xE1, 0xDA  # APP1, SOS
+_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))
 _told: set[str] = set()
 
 
@@ -53,6 +55,22 @@ def read_size(content: bytes) -> tuple[int, int] | None:
     # PIL refuses what is too large to be an image, and says so.
     too_large = Image.MAX_IMAGE_PIXELS is not None and height * width > 2 * Image.MAX_IMAGE_PIXELS
     return None if too_large or space.upper() in ("CMYK", "YCCK") else (height, width)
+
+
+def may_be_turned(content: bytes) -> bool:
+    """Whether a JPEG has metadata that can hold an orientation; a walk over the headers before its pixels, no more."""
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker in (_EXIF_OR_XMP, _PIXELS):
+            return marker == _EXIF_OR_XMP
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif marker in _WITHOUT_LENGTH:
+            position += 2
+        else:
+            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return True  # an unusual file: let Pillow look
 
 
 def decode(content: bytes, height: int, width: int, by: int) -> Pixels | None:

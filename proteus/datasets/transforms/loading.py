@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from proteus.registry import TRANSFORMS
-from proteus.structures import UserError
-
-# What PIL's decoders raise.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-class CorruptImageError(UserError):
-    """An image file that cannot be read to its end."""
-
-
-def as_corrupt(path: str, error: Exception) -> CorruptImageError:
-    """Say of which file an error is; ``path (type: reason)``."""
-    # PIL names what it was given: for bytes an address, which would make each failure another one.
-    reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
-    return CorruptImageError(f"{path} ({type(error).__name__}: {reason})")
+from proteus.structures import CorruptImageError as CorruptImageError
+from proteus.utils.images import open_rgb
 
 
 @TRANSFORMS.register_module()
 class LoadImage:
-    """Read ``img_path`` into ``img``, a PIL image in RGB.
+    """Read ``img_path`` into ``img``, an upright PIL image in RGB (:func:`~proteus.utils.images.open_rgb`).
 
     Where a set has the file's content at hand, it gives ``img_bytes`` along, and nothing is opened.
 
@@ -35,9 +21,14 @@ class LoadImage:
         short_side: Reduce images whose shorter side is longer than this many pixels; a JPEG is then decoded at a half,
             quarter or eighth of its size where that suffices. By default images keep their size.
         keep: Keep every image in memory once it was read, for proxy sets that are small and read often.
+
+    Raises:
+        ValueError: ``short_side`` is not a positive whole number.
     """
 
     def __init__(self, short_side: int | None = None, keep: bool = False) -> None:
+        if short_side is not None and (type(short_side) is not int or short_side < 1):
+            raise ValueError(f"LoadImage.short_side={short_side!r}: write a positive whole number of pixels, or None")
         self.short_side = short_side
         self.kept: dict[str, Image.Image] | None = {} if keep else None
 
@@ -45,27 +36,14 @@ class LoadImage:
         """Decode the whole file.
 
         Raises:
-            CorruptImageError: It is missing, no image, or cut short; the message is the path and the reason.
+            CorruptImageError: It is missing, no image, cut short, or of a kind without defined 8-bit values; the
+                message is the path and the reason.
         """
         path, content = results["img_path"], results.pop("img_bytes", None)
         if self.kept is not None and path in self.kept:
             results["img"] = self.kept[path].copy()
             return results
-        try:
-            with Image.open(path if content is None else BytesIO(content)) as image:
-                results["img"] = self._reduced(image).convert("RGB")
-        except UNREADABLE as error:
-            raise as_corrupt(path, error) from error
+        results["img"] = open_rgb(path if content is None else content, path, self.short_side)
         if self.kept is not None:
             self.kept[path] = results["img"].copy()
         return results
-
-    def _reduced(self, image: Image.Image) -> Image.Image:
-        if self.short_side is None or min(image.size) <= self.short_side:
-            return image
-        scale = self.short_side / min(image.size)
-        size = round(image.width * scale), round(image.height * scale)
-        # PIL's JPEG decoder takes the smallest of its sizes that still covers this one.
-        image.draft("RGB", size)
-        # A palette has no colours between its own, and cannot be resized smoothly.
-        return (image.convert("RGB") if image.mode == "P" else image).resize(size, Image.Resampling.BICUBIC)

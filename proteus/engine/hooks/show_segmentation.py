@@ -10,9 +10,9 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from PIL import Image, ImageOps
 
 from proteus.registry import HOOKS
+from proteus.utils.images import rgb_array
 from proteus.visualization import draw_segmentation
 
 
@@ -36,8 +36,7 @@ class ShowSegmentationHook(Hook):
         dataset = runner.test_loop.dataloader.dataset
         meta = dataset.metainfo
         for sample in outputs or ():
-            with Image.open(sample.img_path) as file:
-                image = np.asarray((ImageOps.exif_transpose(file) or file).convert("RGB"))
+            image = rgb_array(sample.img_path)
             prediction = _labels(sample.pred_sem_seg)
             truth = _labels(sample.gt_sem_seg) if "gt_sem_seg" in sample else None
             sheet = draw_segmentation(image, prediction, truth, meta["classes"], meta["palette"], self.alpha)

@@ -38,9 +38,10 @@ def zipped() -> Callable[[Path, Mapping[str, bytes]], Path]:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable[[Path], dict[str, bytes]]:
-    """All files below a folder."""
+    """All files below a folder but the lock."""
 
     def read(folder: Path) -> dict[str, bytes]:
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
     return read

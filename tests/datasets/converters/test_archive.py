@@ -44,7 +44,7 @@ def test_what_is_there_is_kept_and_half_a_file_done_again(zipped: Any, contents:
     (target / "set").mkdir(parents=True)
     (target / "set/a.bin").write_bytes(FILES["set/a.bin"])
     (target / "set/b.bin").write_bytes(FILES["set/b.bin"][:4000])
-    (target / "set/c.bin.part").write_bytes(b"from a run that was killed")
+    (target / "set/.c.bin.tmp").write_bytes(b"from a run that was killed")
     before = (target / "set/a.bin").stat().st_mtime_ns
     with opened(path) as archive:
         assert unpack(archive, wanted(archive, target), "a set") == (2, 1)

@@ -46,7 +46,7 @@ def test_eight_bits_are_no_depth(tmp_path: Path) -> None:
 def test_what_is_no_image_is_told(tmp_path: Path) -> None:
     broken = pair(tmp_path, "1", depths(2000))
     Path(broken.image).write_text("no image")
-    with pytest.raises(DataError, match=r"1\.jpg \(list\.txt, line 1\) cannot be read"):
+    with pytest.raises(DataError, match=r"cannot read .*1\.jpg \(.*\) \(list\.txt, line 1\)"):
         check_headers([broken])
 
 

@@ -17,7 +17,7 @@ from proteus.structures import DataError
 pytest.importorskip("mmseg")
 
 PIPELINE = [
-    {"type": "LoadImageFromFile", "imdecode_backend": "pillow"},
+    {"type": "proteus.LoadBGRImage"},
     {"type": "LoadAnnotations"},
     {"type": "proteus.CheckLabels", "num_classes": 150},
     {"type": "RandomResize", "scale": (224, 56), "ratio_range": (0.5, 2.0), "keep_ratio": True},
@@ -82,7 +82,7 @@ def test_faults_that_show_when_a_file_is_loaded_name_it(tmp_path: Path) -> None:
     data = ade20k(write_scenes(tmp_path / "ade"))
     image = tmp_path / "ade/images/training/scene_001.jpg"
     image.write_bytes(image.read_bytes()[:-300])
-    with pytest.raises(DataError, match=r"scene_001\.jpg cannot be read"):
+    with pytest.raises(DataError, match=r"cannot read .*scene_001\.jpg \("):
         data[SampleKey(0, 0, 1)]
     mask = tmp_path / "ade/annotations/training/scene_002.png"
     Image.fromarray(np.full((72, 60), 200, np.uint8)).save(mask)

@@ -1,0 +1,45 @@
+"""Masks as they are stored: one number a pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from proteus.structures import DataError
+from proteus.utils.images import UPRIGHT, opened, turn_of
+
+# Pillow's names of single-channel pixels: a palette's numbers are the labels.
+_BITS = {"1": 8, "L": 8, "P": 8, "I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16, "I": 32}
+
+
+def read_mask(path: str) -> np.ndarray:
+    """Read a mask, ``(H, W)`` of integers, with the labels that the file stores.
+
+    Raises:
+        CorruptImageError: It is missing, no image, or cut short.
+        DataError: It has several channels, floating-point numbers, or an orientation.
+    """
+    with opened(path) as image:
+        check_mask_kind(path, image)
+        labels = np.asarray(image)
+    return labels.astype(np.uint8) if labels.dtype == bool else labels
+
+
+def check_mask_kind(path: str, image: Image.Image) -> int:
+    """Refuse an opened image whose pixels are no labels; returns their bits: 8, 16 or 32.
+
+    Raises:
+        DataError: Names the file and what it holds.
+    """
+    bands = image.getbands()
+    if len(bands) != 1:
+        raise DataError(f"{path}: the mask has {len(bands)} channels ({''.join(bands)}); write one of class numbers")
+    if image.mode not in _BITS:
+        raise DataError(f"{path}: the mask holds floating-point numbers; write class numbers in 8 bits")
+    # Of PNGs what stands before the pixels: a header is read, and nothing decoded.
+    if "exif" in image.info and turn_of(image) != UPRIGHT:
+        raise DataError(
+            f"{path}: the mask has an EXIF orientation, and whether its pixels are turned already is unknown; "
+            "save it upright and without EXIF"
+        )
+    return _BITS[image.mode]

@@ -1,0 +1,158 @@
+"""Lists of files: below a folder, each real folder once, and in text files, one name a line."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proteus.structures import DataError
+
+_JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".appledouble", "@eadir"})
+
+
+@dataclass
+class Walk:
+    """What :func:`walk` found.
+
+    Attributes:
+        files: Paths below the root, sorted, with ``/`` between folders.
+        folders: When each folder, the root as an empty string, was last changed, in ns, before it was read.
+        unreadable: Folders that could not be read.
+        repeated: Links to folders that are listed under another name, with that name.
+        junk: How many files with a wanted ending are passed over: what macOS, Windows and NAS systems add, pipes and
+            devices.
+    """
+
+    files: list[str] = field(default_factory=list)
+    folders: dict[str, int] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    repeated: dict[str, str] = field(default_factory=dict)
+    junk: int = 0
+
+
+def walk(root: str | Path, extensions: tuple[str, ...], skip: Iterable[Path] = ()) -> Walk:
+    """Find all files with some endings below a folder.
+
+    Links to folders are followed, and each real folder is read once: under its own name where it is below the root,
+    else under the first link to it by name. So links to a folder itself, to its parent or in a circle end.
+
+    Args:
+        root: The folder.
+        extensions: What names must end in, in lower case.
+        skip: Folders to leave out with all that is in them.
+    """
+    found = Walk()
+    seen: dict[tuple[int, int] | str, str] = {}
+    skipped = {_identity(os.fspath(path)) for path in skip if path.is_dir()}
+    real, links = deque([""]), list[str]()
+    while real or links:
+        if not real:
+            links.sort(reverse=True)
+        folder = real.popleft() if real else links.pop()
+        path = os.path.join(root, folder)
+        try:
+            identity = _identity(path)
+            if identity in skipped:
+                continue
+            if identity in seen:
+                found.repeated[folder.rstrip("/")] = seen[identity].rstrip("/") or "."
+                continue
+            seen[identity] = folder
+            # Before it is read: what changes in between must not pass for what was read.
+            found.folders[folder] = os.stat(path).st_mtime_ns
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    _sort_in(entry, folder, extensions, found, real, links)
+        except OSError:
+            found.unreadable.append(path)
+    found.files.sort()
+    return found
+
+
+def class_names(root: str | Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones and what operating systems add."""
+    with os.scandir(root) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and not is_junk(entry.name) and _is_folder(entry)
+        )
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is one that an operating system adds to people's own: ``._a.jpg``, ``__MACOSX`` ..."""
+    return name.startswith("._") or name.lower() in _JUNK
+
+
+def describe_junk(count: int) -> str:
+    """Word how many files were passed over."""
+    return f"{count:,} {'files' if count > 1 else 'file'} passed over that an operating system added (such as ._a.jpg)"
+
+
+def read_lines(path: str | Path, strict: bool = False) -> list[str]:
+    """Read a text file, one entry a line.
+
+    Lines end with a line feed, with or without a carriage return; Unicode's other separators belong to the entry.
+
+    Args:
+        path: The file.
+        strict: As for :func:`decode_text`.
+
+    Raises:
+        DataError: It is no text file in UTF-8.
+    """
+    lines = decode_text(Path(path).read_bytes(), str(path), strict).split("\n")
+    return [line.removesuffix("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
+
+
+def decode_text(content: bytes, name: str, strict: bool = False) -> str:
+    """Decode the content of a text file, without a byte order mark.
+
+    Args:
+        content: The content.
+        name: What to call the file in messages.
+        strict: Refuse bytes that are not UTF-8. By default they are kept (``surrogateescape``), as Python keeps them in
+            names of files.
+
+    Raises:
+        DataError: It is no text, or in UTF-16.
+    """
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{name} is not a text file in UTF-8 (it begins as UTF-16 does): save it as UTF-8")
+    if b"\0" in content:
+        raise DataError(f"{name} is not a text file: it holds zero bytes")
+    try:
+        return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "strict" if strict else "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not a text file in UTF-8 ({error})") from error
+
+
+def _sort_in(
+    entry: os.DirEntry[str], folder: str, extensions: tuple[str, ...], found: Walk, real: deque[str], links: list[str]
+) -> None:
+    if _is_folder(entry):
+        if is_junk(entry.name):
+            return
+        (links.append if entry.is_symlink() else real.append)(f"{folder}{entry.name}/")
+    elif entry.name.lower().endswith(extensions):
+        # A link that leads nowhere is listed, so that whoever reads it names it.
+        if is_junk(entry.name) or not (entry.is_symlink() or entry.is_file()):
+            found.junk += 1
+        else:
+            found.files.append(folder + entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _identity(path: str) -> tuple[int, int] | str:
+    stat = os.stat(path)
+    # Some file systems number nothing.
+    return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.realpath(path)

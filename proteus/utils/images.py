@@ -1,0 +1,288 @@
+"""The one decoder of image files, which every loader, converter and tool uses, so that all see the same pixels.
+
+The rule, of which ``docs/images.md`` has a table:
+
+- **Bits.** Pixels become 8 bits per channel by the full range of their kind: 16-bit grey by ``round(v / 257)``, 12-bit
+  grey TIFF by ``round(v * 255 / 4095)``, 1, 2 and 4 bits by their largest value; floating point in [0, 1] by
+  ``round(v * 255)``. 16 bits per colour channel lose their low byte, as Pillow reads them, which is at most one level
+  below the rounded value. Signed and 32-bit integers, and floats outside [0, 1], have no defined white: they are
+  refused by name.
+- **Alpha is dropped**, as torchvision, timm and OpenCV drop it, before any resizing. Premultiplied colours are divided
+  by their alpha first. Palettes give their colours, whatever their transparency.
+- **Orientation.** The EXIF (or XMP) orientation is applied, so the picture is upright, as viewers and annotation tools
+  show it. Masks and depth maps are arrays of numbers that belong to the upright picture: they are read as stored.
+- **Colours** become RGB by Pillow's conversions (CMYK, YCbCr, LAB, HSV; Adobe's inverted CMYK JPEGs are put right). ICC
+  profiles and PNG's gamma are ignored, as torchvision ignores them.
+- Of several frames or pages, the first one counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from proteus.structures import CorruptImageError, UserError
+
+Pixels = NDArray[np.uint8]
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".gif")
+"""What the names of image files end in, in lower case."""
+
+# What a file's content may be, whatever its name. Pillow knows more, some of which start other programs (EPS).
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "JPEG2000", "AVIF")
+_ORIENTATION = 0x0112
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+_REMEDY = "save it with 8 or 16 bits per channel"
+
+
+class _UndefinedWhiteError(ValueError):
+    """Pixels of a kind that cannot be scaled to 8 bits without guessing."""
+
+
+class Turn(NamedTuple):
+    """How a stored picture becomes upright: mirrored first, then transposed.
+
+    Attributes:
+        mirror_x: Left and right change places.
+        mirror_y: Top and bottom change places.
+        transpose: Rows become columns.
+    """
+
+    mirror_x: bool = False
+    mirror_y: bool = False
+    transpose: bool = False
+
+    def box(self, box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+        """Find where a part of the upright picture is in the stored one.
+
+        Args:
+            box: Left, top, right and bottom edge in the upright picture.
+            width: Width of the stored picture.
+            height: Its height.
+        """
+        left, top, right, bottom = (box[1], box[0], box[3], box[2]) if self.transpose else box
+        if self.mirror_x:
+            left, right = width - right, width - left
+        if self.mirror_y:
+            top, bottom = height - bottom, height - top
+        return left, top, right, bottom
+
+    def array(self, pixels: Pixels) -> Pixels:
+        """Turn ``(H, W, C)``; returns a contiguous array."""
+        turned = pixels[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+        return np.ascontiguousarray(turned.swapaxes(0, 1) if self.transpose else turned)
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        return (height, width) if self.transpose else (width, height)
+
+
+UPRIGHT = Turn()
+# By the value of EXIF's tag; 6 is a quarter turn clockwise.
+_TURNS = {
+    2: Turn(mirror_x=True),
+    3: Turn(mirror_x=True, mirror_y=True),
+    4: Turn(mirror_y=True),
+    5: Turn(transpose=True),
+    6: Turn(mirror_y=True, transpose=True),
+    7: Turn(mirror_x=True, mirror_y=True, transpose=True),
+    8: Turn(mirror_x=True, transpose=True),
+}
+_METHODS = {
+    _TURNS[2]: Image.Transpose.FLIP_LEFT_RIGHT,
+    _TURNS[3]: Image.Transpose.ROTATE_180,
+    _TURNS[4]: Image.Transpose.FLIP_TOP_BOTTOM,
+    _TURNS[5]: Image.Transpose.TRANSPOSE,
+    _TURNS[6]: Image.Transpose.ROTATE_270,
+    _TURNS[7]: Image.Transpose.TRANSVERSE,
+    _TURNS[8]: Image.Transpose.ROTATE_90,
+}
+
+
+def open_rgb(source: str | Path | bytes, name: str | Path | None = None, short_side: int | None = None) -> Image.Image:
+    """Read a picture, upright and in 8-bit RGB, by the rule at the top of this file.
+
+    Args:
+        source: Its file, or the file's content.
+        name: What to call it in errors; the file by default.
+        short_side: Reduce it so that its shorter side has this many pixels, if it has more. A JPEG is then decoded at a
+            half, quarter or eighth of its size where that suffices.
+
+    Returns:
+        The picture, without metadata: nothing can turn it a second time.
+
+    Raises:
+        CorruptImageError: It is missing, no image, cut short, or of a kind without defined 8-bit values; the message is
+            the name and the reason.
+    """
+    with opened(source, name) as image:
+        size = image.size
+        target = _reduced_size(size, short_side)
+        if target != size:
+            # Pillow's JPEG decoder takes the smallest of its sizes that still covers this one.
+            image.draft("RGB", target)
+        rgb = to_rgb(image)
+        if target != size:
+            rgb = rgb.resize(target, Image.Resampling.BICUBIC)
+        turn = turn_of(image)
+        return rgb if turn == UPRIGHT else rgb.transpose(_METHODS[turn])
+
+
+def rgb_array(source: str | Path | bytes, name: str | Path | None = None) -> Pixels:
+    """Read a picture as :func:`open_rgb` does, as ``(H, W, 3)`` uint8."""
+    return np.array(open_rgb(source, name))
+
+
+def upright_size(source: str | Path | bytes, name: str | Path | None = None) -> tuple[int, int]:
+    """Width and height that :func:`open_rgb` gives, from the file's header wherever the format allows that.
+
+    Raises:
+        CorruptImageError: It is missing or no image.
+    """
+    with opened(source, name) as image:
+        # Pillow gives a TIFF's size as it is after turning, and decodes a PNG to look for metadata behind the pixels.
+        if image.format == "TIFF" or (image.format == "PNG" and not _may_be_turned(source)):
+            return image.size
+        return turn_of(image).size(*image.size)
+
+
+@contextmanager
+def opened(source: str | Path | bytes, name: str | Path | None = None) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, and report whatever goes wrong inside the block as the file's fault.
+
+    Args:
+        source: The file, or its content.
+        name: What to call it in errors; the file by default.
+
+    Raises:
+        CorruptImageError: It is missing, no image or damaged. A :class:`UserError` that the block raises passes.
+    """
+    called = name if name is not None else "the image" if isinstance(source, bytes) else source
+    try:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
+            yield image
+    except (UserError, MemoryError):  # a refusal made inside the block is no damage
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever damaged data make them stumble over
+        raise as_corrupt(called, error, source) from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def as_corrupt(name: str | Path, error: Exception, source: str | Path | bytes | None = None) -> CorruptImageError:
+    """Name the file that an error comes from: ``path (type: reason)``.
+
+    Args:
+        name: The file.
+        error: What was raised.
+        source: The file or its content, to tell an unknown kind of TIFF from what is no image at all.
+    """
+    if isinstance(error, _UndefinedWhiteError):
+        return CorruptImageError(f"{name} ({error})")
+    # Pillow names what it was given: for bytes an address, which would make each failure another one.
+    reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
+    if isinstance(error, UnidentifiedImageError) and _head(source)[:4] in (b"II*\0", b"MM\0*"):
+        reason = f"a TIFF with pixels of a kind that Pillow cannot read; {_REMEDY}"
+    return CorruptImageError(f"{name} ({type(error).__name__}: {reason})")
+
+
+def turn_of(image: Image.Image) -> Turn:
+    """How an image must be turned to be upright; not at all where the tag is missing, damaged or out of range.
+
+    Load TIFFs before: Pillow turns them itself while it does.
+    """
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1), UPRIGHT)
+    except MemoryError:
+        raise
+    except Exception:  # damaged metadata; the pixels are decoded, and judged, elsewhere
+        return UPRIGHT
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Load an image inside the block of :func:`opened` and convert its pixels to 8-bit RGB, as they are stored.
+
+    Raises:
+        ValueError: The pixels have no defined 8-bit values, or are damaged; also what else Pillow raises.
+    """
+    image.load()
+    tags = getattr(image, "tag_v2", {})
+    if _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT)):
+        raise _no_white("signed integers")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
+        rgb = Image.fromarray(_from_integers(np.asarray(image), tags)).convert("RGB")
+    elif image.mode == "I":
+        raise _no_white("32-bit integers")
+    elif image.mode == "F":
+        rgb = Image.fromarray(_from_floats(np.asarray(image))).convert("RGB")
+    elif image.mode == "La":  # premultiplied, and Pillow converts it to LA alone
+        rgb = image.convert("LA").convert("RGB")
+    else:
+        rgb = image.convert("RGB")
+    rgb.info.clear()
+    return rgb
+
+
+def _from_integers(pixels: np.ndarray, tags: dict[int, object]) -> Pixels:
+    bits = max(_numbers(tags.get(_BITS)), default=16)
+    full = 4095 if bits == 12 else 65535
+    grey = np.rint(np.clip(pixels.astype(np.float32), 0, full) * np.float32(255 / full)).astype(np.uint8)
+    # Pillow inverts such TIFFs with 8 bits, and leaves those with 16 bits as they are.
+    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
+
+
+def _from_floats(pixels: np.ndarray) -> Pixels:
+    if not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN compares as false
+        found = f"from {pixels.min():g} to {pixels.max():g}" if np.isfinite(pixels).all() else "not all finite"
+        raise _no_white(f"floating-point numbers, {found}, outside [0, 1]")
+    return np.rint(pixels * 255).astype(np.uint8)
+
+
+def _no_white(kind: str) -> _UndefinedWhiteError:
+    return _UndefinedWhiteError(f"its pixels are {kind}, which have no defined white: {_REMEDY}")
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
+
+
+def _reduced_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
+    if short_side is None or min(size) <= short_side:
+        return size
+    scale = short_side / min(size)
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _may_be_turned(png: str | Path | bytes) -> bool:
+    """Whether a PNG has a chunk that can hold an orientation; reads the chunks' headers alone."""
+    with BytesIO(png) if isinstance(png, bytes) else open(png, "rb") as file:
+        file.seek(8)
+        while len(header := file.read(8)) == 8:
+            if header[4:] in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
+    return False
+
+
+def _head(source: str | Path | bytes | None) -> bytes:
+    if source is None or isinstance(source, bytes):
+        return (source or b"")[:4]
+    try:
+        with open(source, "rb") as file:
+            return file.read(4)
+    except OSError:
+        return b""
