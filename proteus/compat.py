@@ -6,6 +6,7 @@ Imported before anything else of the package. Importing it touches no network, n
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import Any
 
@@ -69,6 +70,29 @@ def mend_posterize() -> bool:
                 auto_augment.NAME_TO_OP[name] = posterize_or_black
         return True
     return False
+
+
+def mend_log_encoding() -> bool:
+    r"""Make MMEngine's log handlers write lines that name files whose names are not UTF-8.
+
+    Python keeps such bytes as lone surrogates, which no log file or terminal can encode: the line would be lost, with a
+    traceback in its place. They are written as ``\udcff``, as Python itself writes them to stderr.
+
+    Returns:
+        Whether the cure was applied.
+    """
+    from mmengine.logging.logger import MMFormatter
+
+    original = MMFormatter.format
+    record = logging.LogRecord("proteus", logging.INFO, "", 0, "\udcff", None, None)
+    if "\udcff" not in original(MMFormatter(color=False), record):
+        return False
+
+    def format_with_escapes(self: MMFormatter, record: logging.LogRecord) -> str:
+        return original(self, record).encode("utf-8", "backslashreplace").decode("utf-8")
+
+    MMFormatter.format = format_with_escapes
+    return True
 
 
 mend_torchvision()

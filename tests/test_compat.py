@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 from PIL import Image, ImageOps
 from timm.data import auto_augment
 
@@ -56,3 +57,13 @@ def test_posterize_at_zero_bits_is_black_as_it_was_before_pillow_13(monkeypatch:
         assert (black.mode, black.size, black.getextrema()) == ("RGB", (8, 8), ((0, 0),) * 3)
         for bits in (1, 4, 8):
             assert auto_augment.NAME_TO_OP[name](image, bits).tobytes() == ImageOps.posterize(image, bits).tobytes()
+
+
+def test_log_lines_that_name_files_which_are_not_utf_8_are_written(tmp_path: Path) -> None:
+    compat.mend_log_encoding()
+    logger = MMLogger("names", logger_name="names", log_file=str(tmp_path / "a.log"))
+    logger.warning("corrupt: caf\udce9.jpg")
+    for handler in logger.handlers:
+        handler.flush()
+    assert "corrupt: caf\\udce9.jpg\n" in (tmp_path / "a.log").read_text(encoding="utf-8")
+    assert compat.mend_log_encoding() is False

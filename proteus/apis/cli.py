@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import select
@@ -86,6 +87,8 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
         main: Takes the arguments and returns the status; None is 0.
         arguments: Command line; ``work_dir`` or ``out`` is the folder of the traceback file.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files need not be UTF-8
     try:
         status = main(arguments) or 0
         sys.stdout.flush()
