@@ -3,14 +3,23 @@
 
 from argparse import Namespace
 
-from proteus.apis import check, load_config, set_work_dir, train, use_bfloat16
+from proteus.apis import ConfigError, check, load_config, set_work_dir, train, use_bfloat16
 from proteus.apis.cli import ToolParser, add_config_arguments, run
 
 
 def parse_args() -> Namespace:
     parser = add_config_arguments(ToolParser(description=__doc__))
     parser.add_argument(
-        "--resume", nargs="?", const="auto", help="go on from the work dir's latest checkpoint, or from the one named"
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="FILE",
+        help="resume from the newest whole checkpoint in the work dir, or from FILE",
+    )
+    parser.add_argument(
+        "--resume-override",
+        action="store_true",
+        help="when resuming, take learning rates, weight decay and schedule from the config, not from the checkpoint",
     )
     parser.add_argument("--amp", action="store_true", help="autocast to bfloat16 whatever the device")
     parser.add_argument(
@@ -25,13 +34,12 @@ def main(args: Namespace) -> int:
     cfg.launcher = args.launcher
     if args.amp:
         use_bfloat16(cfg)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.resume_override and not args.resume:
+        raise ConfigError(["--resume-override needs --resume"], args.config)
     if args.check:
         print(check(cfg))
     else:
-        train(cfg)
+        train(cfg, args.resume, args.resume_override)
     return 0
 
 

@@ -10,8 +10,14 @@ default_hooks = dict(
     throughput=dict(type="ThroughputHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2500, max_keep_ckpts=3),
+    checkpoint=dict(type="proteus.AtomicCheckpointHook", by_epoch=False, interval=2500, max_keep_ckpts=3),
     strict_checkpoint=dict(type="StrictCheckpointHook"),
+    # Names the settings that changed since the checkpoint; tools/train.py --resume-override takes those of the config.
+    resume_settings=dict(type="proteus.ResumeSettingsHook"),
+    # A run stops at a loss, gradient norm or weight that is NaN or infinite.
+    stop_on_nan=dict(type="proteus.StopOnNaNHook", interval=10),
+    # SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint at the end of the iteration.
+    save_on_signal=dict(type="proteus.SaveOnSignalHook"),
     seed=dict(type="SeedEachStepHook"),
 )
 log_processor = dict(

@@ -13,17 +13,28 @@ from proteus.apis.cli import as_config_error
 from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.apis.overrides import RUNNER_HOOKS
 from proteus.apis.resources import check_out_folder
+from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training, set_resume
 from proteus.datasets.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
 
 
-def train(cfg: Config) -> Runner:
+def train(cfg: Config, resume: str | Path | None = None, override: bool = False) -> Runner:
     """Train a config whose keys have been validated.
+
+    Args:
+        cfg: The config.
+        resume: Checkpoint to resume from, or ``auto`` for the newest whole one in the work directory.
+        override: When resuming, take learning rates, weight decay and schedules from the config instead of the
+            checkpoint.
 
     Raises:
         ConfigError: Its parts do not fit each other, or refuse their arguments, or a file is missing; nothing has been
             trained.
+        LockedError: Another run trains in the work directory.
+        DivergedError: A loss, a gradient norm or a weight became NaN or infinite.
+        FullDiskError: A checkpoint or result could not be written.
+        StoppedBySignal: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint has been saved.
         CheckpointError: Weights are unsafe, or made for another model.
         FileNotFoundError: A proxy set is empty.
         CorruptProxySetError: Too many images could not be read.
@@ -32,9 +43,12 @@ def train(cfg: Config) -> Runner:
     check_batch(cfg)
     check_sizes(cfg)
     check_dense(cfg)
+    otherwise = None if resume is None else set_resume(cfg, resume)
     check_files(cfg, ("load_from", "model", "train_dataloader", "val_dataloader"))
-    runner = build_runner(cfg)
-    runner.train()
+    prepare_processes(cfg)
+    with exclusive_run(cfg):
+        runner = build_runner(cfg)
+        run_training(runner, otherwise, override)
     return runner
 
 
@@ -77,6 +91,7 @@ def build_runner(cfg: Config) -> Runner:
     prepare_processes(cfg)
     batch_norm_for_cpus(cfg)
     _scope_collate_functions(cfg)
+    add_run_hooks(cfg)
     if cfg.get("train_dataloader"):
         cfg.train_dataloader["dataset"] = seeded_config(cfg.train_dataloader, cfg.get("default_scope"))
     _drop_hooks(cfg)

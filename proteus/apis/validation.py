@@ -272,7 +272,7 @@ def nearest_file(path: str | Path) -> Path | None:
 def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Keys:
     """Add what two hooks of MMEngine do later with the further keys that their constructors store."""
     later: Any = None
-    if target is CheckpointHook:
+    if isinstance(target, type) and issubclass(target, CheckpointHook):
         later = Runner.save_checkpoint
     elif target is EMAHook:
         average = find(str(value.get("ema_type", "ExponentialMovingAverage")), scope, (k.MODEL,))

@@ -1,10 +1,16 @@
 """Hooks, optimizers and schedules that MMEngine lacks."""
 
 from proteus.engine.hooks import (
+    AtomicCheckpointHook,
     BestHeadHook,
     CorruptImageHook,
+    DivergedError,
     ExportStudentHook,
+    ResumeSettingsHook,
+    SaveOnSignalHook,
     SeedEachStepHook,
+    StopOnNaNHook,
+    StoppedBySignal,
     StrictCheckpointHook,
     ThroughputHook,
 )
@@ -19,17 +25,23 @@ from proteus.engine.optim import (
 from proteus.engine.runner import DataParallel
 
 __all__ = [
+    "AtomicCheckpointHook",
     "AutocastOptimWrapper",
     "BestHeadHook",
     "CorruptImageHook",
     "DataParallel",
     "DeiTCosineLR",
+    "DivergedError",
     "ExportStudentHook",
     "LayerDecayConstructor",
     "MergedGroupsConstructor",
     "OneCycleLR",
     "ProbeConstructor",
+    "ResumeSettingsHook",
+    "SaveOnSignalHook",
     "SeedEachStepHook",
+    "StopOnNaNHook",
+    "StoppedBySignal",
     "StrictCheckpointHook",
     "ThroughputHook",
 ]

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
 from proteus.evaluation.metrics import ProbeAccuracy
 from proteus.models.classifiers import LinearProbe
 from proteus.registry import HOOKS
@@ -19,8 +19,8 @@ from proteus.visualization import draw_probe_grid
 
 
 @HOOKS.register_module()
-class BestHeadHook(CheckpointHook):
-    """MMEngine's checkpoint hook, whose checkpoints of a ``LinearProbe`` know which head is the best.
+class BestHeadHook(AtomicCheckpointHook):
+    """A checkpoint hook whose checkpoints of a ``LinearProbe`` know which head is the best.
 
     A checkpoint that is due at an iteration at which the probe is validated is saved after the validation, so that the
     head which was found is in it: the last one is a classifier. At each validation the table of all heads is written to
@@ -83,7 +83,7 @@ def _probe(runner: Runner) -> LinearProbe:
     if not isinstance(model, LinearProbe):
         raise ValueError(
             f"default_hooks.checkpoint.type='BestHeadHook' is for model type='LinearProbe', not {type(model).__name__}"
-            ": write 'CheckpointHook'"
+            ": write 'AtomicCheckpointHook'"
         )
     return model
 

@@ -10,7 +10,7 @@ from proteus.engine import BestHeadHook
 
 def test_another_model_is_refused() -> None:
     hook = BestHeadHook(by_epoch=False, interval=5)
-    with pytest.raises(ValueError, match="type='LinearProbe', not Linear: write 'CheckpointHook'"):
+    with pytest.raises(ValueError, match="type='LinearProbe', not Linear: write 'AtomicCheckpointHook'"):
         hook.before_train(SimpleNamespace(model=nn.Linear(2, 2)))
 
 

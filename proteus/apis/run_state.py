@@ -1,0 +1,170 @@
+"""A training run from its start to its end: hooks that every run has, its lock, what it resumes from, how it stops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from proteus.apis.config import ConfigError
+from proteus.apis.validation import near_file
+from proteus.engine.hooks import AtomicCheckpointHook, ResumeSettingsHook, SaveOnSignalHook, StoppedBySignal
+from proteus.engine.runner import leave_processes
+from proteus.structures import FullDiskError
+from proteus.utils import disk_full_errors, exclusive
+
+_MMENGINES = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
+_RUN_HOOKS = {
+    "resume_settings": "proteus.ResumeSettingsHook",
+    "stop_on_nan": "proteus.StopOnNaNHook",
+    "save_on_signal": "proteus.SaveOnSignalHook",
+}
+
+
+def add_run_hooks(cfg: Config) -> None:
+    """Give a config of another toolbox the hooks that ours have; ``default_hooks.<name>=None`` leaves one out."""
+    hooks = dict(cfg.get("default_hooks") or {})
+    checkpoint = hooks.get("checkpoint", {"type": "CheckpointHook", "interval": 1})
+    if checkpoint is not None and checkpoint.get("type", "CheckpointHook") in _MMENGINES:
+        hooks["checkpoint"] = {**checkpoint, "type": "proteus.AtomicCheckpointHook"}
+    there = {str(hook.get("type")).rpartition(".")[2] for hook in cfg.get("custom_hooks") or []}
+    for name, kind in _RUN_HOOKS.items():
+        if name not in hooks and kind.removeprefix("proteus.") not in there:
+            hooks[name] = {"type": kind}
+    cfg.default_hooks = hooks
+
+
+@contextmanager
+def exclusive_run(cfg: Config) -> Iterator[None]:
+    """Hold a run's work directory; every rank calls this after the processes have found each other.
+
+    Raises:
+        ConfigError: The directory cannot be written.
+        LockedError: Another run trains in it.
+    """
+    folder = Path(cfg.work_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(
+            [f"work_dir: '{folder}' or a part of it is a file; name a folder"], str(cfg.filename)
+        ) from error
+    except OSError as error:
+        raise ConfigError([f"work_dir: '{folder}' cannot be made ({error.strerror})"], str(cfg.filename)) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError([f"work_dir: no permission to write to '{folder}'"], str(cfg.filename))
+    with exclusive(folder, "training", remedy="wait for it, or name another folder with --work-dir"):
+        yield
+
+
+def set_resume(cfg: Config, resume: str | Path) -> str | None:
+    """Make a config resume from the named checkpoint, or from its work directory's newest with ``auto``.
+
+    Returns:
+        The weights to start from where ``auto`` finds no checkpoint: the config's ``load_from``.
+
+    Raises:
+        ConfigError: The named checkpoint is not there.
+    """
+    cfg.resume, otherwise = True, cfg.get("load_from")
+    if resume == "auto":
+        cfg.load_from = None
+        return otherwise
+    path = Path(resume).expanduser()
+    if path.is_dir():
+        raise ConfigError([f"--resume: '{path}' is a folder; name a checkpoint in it, or --work-dir {path}"], "train")
+    if not path.is_file():
+        raise ConfigError([f"--resume: no such checkpoint: '{path}'{near_file(path)}"], "train")
+    cfg.load_from = str(path)
+    return None
+
+
+def run_training(runner: Runner, otherwise: str | None = None, override: bool = False) -> None:
+    """Train; a signal, a full disk or lost workers end the run with one line.
+
+    Args:
+        runner: The runner, built and not run.
+        otherwise: Weights to start from if the run is to resume and has no checkpoint.
+        override: Take hyperparameters and schedules from the config when the run is resumed.
+
+    Raises:
+        StoppedBySignal: A signal ended it.
+        FullDiskError: A checkpoint or result could not be written. Of logs, the run does without.
+        ConfigError: ``override``, and the hook that does it was left out.
+    """
+    checkpoint = next((hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook)), None)
+    if checkpoint is not None:
+        checkpoint.choose(runner, otherwise)
+    settings = [hook for hook in runner.hooks if isinstance(hook, ResumeSettingsHook)]
+    if override and not settings:
+        raise ConfigError(["--resume-override needs default_hooks.resume_settings"], str(runner.cfg.filename))
+    for hook in settings:
+        hook.override = hook.override or override
+    signals = [hook for hook in runner.hooks if isinstance(hook, SaveOnSignalHook)]
+    _do_without_logs(runner)
+    try:
+        with disk_full_errors(runner.work_dir, "make room and resume with the same command and --resume"):
+            _train(runner, signals)
+    except StoppedBySignal as stopped:
+        leave_processes(int(str(stopped.code)))
+        raise
+    finally:
+        for hook in signals:
+            hook.close()
+
+
+def _train(runner: Runner, signals: list[SaveOnSignalHook]) -> None:
+    try:
+        runner.train()
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):
+            for hook in signals:
+                hook.lost_workers(runner)
+        raise
+
+
+def _do_without_logs(runner: Runner) -> None:
+    """Let a full disk stop the log file and the curves, with one line, but not the run."""
+    warned: list[str] = []
+
+    def warn(path: str) -> None:
+        if not warned:
+            warned.append(path)
+            print(f"warning: {path}: no space left on the disk; lines and curves are lost", file=sys.stderr)
+
+    for handler in runner.logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = _on_log_error(handler, warn)  # type: ignore[method-assign]
+    add_scalars = runner.visualizer.add_scalars
+
+    def guarded(*arguments: Any, **options: Any) -> None:
+        try:
+            with disk_full_errors(runner.log_dir):
+                add_scalars(*arguments, **options)
+        except FullDiskError:
+            warn(runner.log_dir)
+
+    runner.visualizer.add_scalars = guarded
+
+
+def _on_log_error(handler: logging.FileHandler, warn: Any) -> Any:
+    default = handler.handleError
+
+    def handle(record: logging.LogRecord) -> None:
+        try:
+            with disk_full_errors(handler.baseFilename):
+                raise sys.exc_info()[1] or RuntimeError
+        except FullDiskError:
+            warn(handler.baseFilename)
+        except Exception:
+            default(record)
+
+    return handle

@@ -1,0 +1,138 @@
+"""Runs that are resumed with other settings."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+
+from proteus.registry import HOOKS
+from proteus.structures import UserError
+
+# Parts of a config that a checkpoint has in it, and parts that only the config has.
+_OF_CHECKPOINT = ("optim_wrapper", "param_scheduler", "randomness")
+_OF_CONFIG = ("model", "train_dataloader", "train_cfg")
+
+
+@HOOKS.register_module()
+class ResumeSettingsHook(Hook):
+    """When a run is resumed, log which of its settings changed, and which of the two values wins.
+
+    MMEngine restores learning rates, weight decay, schedules and seed from the checkpoint, whatever the config says
+    now; batch size, data and length of the run are the config's.
+
+    Args:
+        override: Take learning rates, weight decay and the like, and the schedules, from the config. The optimizer's
+            moments are the checkpoint's all the same. The schedules are advanced to the iteration of the checkpoint.
+
+    Raises:
+        UserError: ``override`` with several optimizers.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, override: bool = False) -> None:
+        if not isinstance(override, bool):
+            raise ValueError(f"ResumeSettingsHook.override={override!r}: write True or False")
+        self.override = override
+        self._groups: list[dict[str, Any]] = []
+        self._resumed = False
+
+    def before_run(self, runner: Runner) -> None:
+        """Keep what the config says, before a checkpoint is read into it."""
+        wrapper = runner.optim_wrapper
+        self._resumed = False
+        if not self.override or not runner._resume:
+            return
+        if not isinstance(wrapper, OptimWrapper) or isinstance(runner.param_schedulers, dict):
+            raise UserError("ResumeSettingsHook.override (--resume-override) is for a run with one optimizer")
+        self._groups = [
+            {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+            for group in wrapper.optimizer.param_groups
+        ]
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare the settings."""
+        if not runner._resume:
+            return
+        self._resumed = True
+        try:
+            before = json.loads(checkpoint["meta"]["settings"])
+        except (KeyError, TypeError, ValueError):  # of an earlier version
+            return
+        now = _settings(runner)
+        for line in differences(before, now, self.override):
+            runner.logger.warning(line)
+
+    def before_train(self, runner: Runner) -> None:
+        """Put the config's hyperparameters back, and advance its schedules."""
+        if not (self.override and self._resumed):
+            return
+        groups = runner.optim_wrapper.optimizer.param_groups
+        for group, kept in zip(groups, self._groups, strict=True):
+            group.update(copy.deepcopy(kept))
+            for key in [key for key in group if key.startswith("initial_")]:
+                group[key.removeprefix("initial_")] = group[key]
+        schedules = runner.cfg.get("param_scheduler")
+        if schedules is None:
+            return
+        runner.param_schedulers = runner.build_param_scheduler(copy.deepcopy(schedules))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a schedule's step before the optimizer's
+            for scheduler in runner.param_schedulers:
+                for _ in range(runner.epoch if scheduler.by_epoch else runner.iter):
+                    scheduler.step()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Note the settings."""
+        checkpoint["meta"]["settings"] = json.dumps(_settings(runner))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], override: bool = False) -> list[str]:
+    """Word what changed between a checkpoint's settings and a config's, at most one line for each that wins.
+
+    Args:
+        before: Dotted keys and values, of the checkpoint.
+        now: The same of the config.
+        override: Whether the config wins everywhere but for the seed.
+    """
+    changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
+    kept = [key for key in changed if key.startswith(_OF_CHECKPOINT) and not (override and "randomness" not in key)]
+    taken = [key for key in changed if key not in kept]
+    lines = []
+    if kept:
+        shown = ", ".join(f"{key} = {before.get(key)} (config: {now.get(key)})" for key in kept)
+        seed = all(key.startswith("randomness") for key in kept)
+        advice = "" if seed else "; --resume-override takes optimizer settings and schedule from the config"
+        lines.append(f"resumed with the checkpoint's settings, not the config's: {shown}{advice}")
+    if taken:
+        shown = ", ".join(f"{key} = {now.get(key)} (checkpoint: {before.get(key)})" for key in taken)
+        lines.append(f"resumed with the config's settings, not the checkpoint's: {shown}")
+    return lines
+
+
+def _settings(runner: Runner) -> dict[str, Any]:
+    parts = {key: runner.cfg.get(key) for key in (*_OF_CHECKPOINT, *_OF_CONFIG)}
+    return dict(_flat(json.loads(json.dumps(_jsonable(parts))), ""))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _flat(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [pair for key, item in value.items() for pair in _flat(item, f"{path}.{key}".lstrip("."))]
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        return [pair for index, item in enumerate(value) for pair in _flat(item, f"{path}.{index}")]
+    return [(path, value)]

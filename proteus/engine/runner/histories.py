@@ -1,0 +1,36 @@
+"""Log histories of bounded length."""
+
+from __future__ import annotations
+
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import Runner
+
+# Values of each history that are kept even where log lines look back at fewer.
+_FLOOR = 100
+
+
+def bound_histories(runner: Runner) -> None:
+    """Keep as many of the latest values as the log lines read; MMEngine keeps a million of each, in every checkpoint.
+
+    A log processor with a ``global`` window reads everything, so that nothing is dropped then.
+    """
+    longest = _longest_window(runner)
+    if longest is None:
+        return
+    scalars = runner.message_hub.log_scalars
+    for name, buffer in scalars.items():
+        history, counts = buffer.data
+        if buffer.max_length > longest or len(history) > longest:
+            # Copies, for a slice would hold the whole history, in memory and in the checkpoint.
+            scalars[name] = HistoryBuffer(history[-longest:].copy(), counts[-longest:].copy(), longest)
+
+
+def _longest_window(runner: Runner) -> int | None:
+    processor = runner.log_processor
+    windows = [processor.window_size, *(custom.get("window_size", 1) for custom in processor.custom_cfg)]
+    if "global" in windows:
+        return None
+    # An epoch of validation is averaged whole.
+    loops = [runner._train_loop if "epoch" in windows else None, runner._val_loop, runner._test_loop]
+    epochs = [len(loop.dataloader) for loop in loops if hasattr(loop, "dataloader")]
+    return max([_FLOOR, *(window for window in windows if isinstance(window, int)), *epochs])

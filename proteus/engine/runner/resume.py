@@ -1,0 +1,154 @@
+"""Which checkpoint a run resumes from."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.runner import Runner
+
+from proteus.checkpoints import CheckpointError
+from proteus.engine.runner.safe_checkpoints import load_checkpoint
+
+
+class Found(NamedTuple):
+    """The checkpoint to resume from.
+
+    Attributes:
+        path: The newest whole checkpoint; None where a folder has none.
+        skipped: One line for each newer checkpoint that is damaged.
+    """
+
+    path: Path | None
+    skipped: list[str]
+
+
+def newest_whole(folder: str | Path, template: str = "iter_{}.pth", recorded_in: str | Path | None = None) -> Found:
+    """Find the checkpoint to resume from: the one that was saved last, or the newest before it that is not damaged.
+
+    The file ``last_checkpoint`` decides where it names a checkpoint of this folder, wherever the folder was when that
+    was written. Where it is missing, empty or outdated, the time of saving in the checkpoints decides.
+
+    Args:
+        folder: Folder of the checkpoints.
+        template: Their names, with ``{}`` for the number.
+        recorded_in: Folder of ``last_checkpoint``; by default the same.
+
+    Raises:
+        CheckpointError: There are checkpoints, and all of them are damaged.
+    """
+    folder = Path(folder)
+    skipped: list[str] = []
+    record = Path(recorded_in or folder) / "last_checkpoint"
+    candidates = _newest_first(folder, template, record)
+    for path in candidates:
+        fault = fault_of(path)
+        if fault is None:
+            return Found(path, skipped)
+        skipped.append(f"{path}: {fault}")
+    if candidates:
+        raise CheckpointError(
+            f"{folder}: no checkpoint can be read ({'; '.join(skipped)}); put a whole one there and name it "
+            "(--resume FILE), or start without --resume"
+        )
+    return Found(None, [])
+
+
+def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwise: str | None = None) -> None:
+    """Let a runner that is to resume by itself do so from the newest whole checkpoint, and log which.
+
+    Without any, it starts from iteration 0.
+
+    Args:
+        runner: The runner, before it has loaded anything.
+        template: Names of its checkpoints, with ``{}`` for the number.
+        folder: Folder of its checkpoints.
+        otherwise: Weights to start from where there is no checkpoint.
+
+    Raises:
+        CheckpointError: On every rank: all checkpoints are damaged.
+    """
+    if not runner._resume or runner._load_from is not None:
+        return
+    decision: list[tuple[Path | None, list[str], str]] = [(None, [], "")]
+    if is_main_process():
+        try:
+            decision = [(*newest_whole(folder, template, runner.work_dir), "")]
+        except CheckpointError as error:
+            decision = [(None, [], str(error))]
+    broadcast_object_list(decision)
+    path, skipped, refusal = decision[0]
+    if refusal:
+        raise CheckpointError(refusal)
+    for line in skipped:
+        runner.logger.warning(f"skipping a damaged checkpoint: {line}")
+    if path is None:
+        start = f", with the weights of {otherwise}" if otherwise else ""
+        runner.logger.warning(f"no checkpoint in {folder}: starting from iteration 0{start}")
+        runner._resume, runner._load_from = False, otherwise
+    else:
+        runner.logger.info(f"resuming from {path}")
+        runner._load_from = str(path)
+
+
+def fault_of(path: Path) -> str | None:
+    """Read a checkpoint to its end without keeping it; returns what is wrong with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            return f"damaged ({broken})"
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+        return f"damaged ({error or 'the file ends too early'})"
+    return None
+
+
+def _newest_first(folder: Path, template: str, record: Path) -> list[Path]:
+    steps = dict(_numbered(folder, template))
+    saved = {path: (_time_of(path), step) for path, step in steps.items()}
+    ordered = sorted(steps, key=lambda path: saved[path], reverse=True)
+    named = _named(record, folder)
+    if named is None:
+        return ordered
+    if named not in steps:  # under a name that a hook's own template gives, or in a folder that was not moved along
+        return [named, *ordered]
+    # One that was saved just before the kill, and not recorded any more, is newer than the one named.
+    later = [path for path in ordered if steps[path] > steps[named] and saved[path][0] >= saved[named][0] != ""]
+    earlier = [path for path in ordered if path not in later and path != named]
+    # Files that a longer run left here earlier come last.
+    return [*later, named, *sorted(earlier, key=lambda path: (steps[path] < steps[named], saved[path]), reverse=True)]
+
+
+def _numbered(folder: Path, template: str) -> Iterator[tuple[Path, int]]:
+    before, _, after = template.partition("{}")
+    pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match and path.is_file():
+            yield path, int(match[1])
+
+
+def _named(record: Path, folder: Path) -> Path | None:
+    try:
+        text = record.read_text(encoding="utf-8", errors="surrogateescape").strip()
+    except OSError:
+        return None
+    if not text:
+        return None
+    # A folder that was moved or copied: its own file, not the one that was left behind.
+    here, there = folder / Path(text).name, Path(text)
+    return here if here.is_file() else there if there.is_file() else None
+
+
+def _time_of(path: Path) -> str:
+    """When a checkpoint was saved, ``YYYYmmdd_HHMMSS``; its weights are not read. Empty where it cannot be opened."""
+    try:
+        meta = load_checkpoint(str(path), map_location=torch.device("meta"))["meta"]
+        return str(meta["time"])
+    except (CheckpointError, KeyError, TypeError):
+        return ""
