@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,9 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """As MMEngine's, after removing what killed runs left."""
         super().before_train(runner)
-        if is_main_process() and self._local:
-            for entry in Path(self.out_dir).glob(".*.tmp"):
-                if re.fullmatch(r"\..+\.pth\.[^/]*-\d+\.tmp", entry.name):
-                    entry.unlink(missing_ok=True)
+        if self._local:
+            for name in self._leftovers(runner):
+                self._remove(str(Path(self.out_dir) / name))
         if self.save_best is not None and self._local:
             self._move_best()
 
@@ -101,13 +101,16 @@ class AtomicCheckpointHook(CheckpointHook):
             return Path(runner.work_dir)
         return Path(self.out_dir) / Path(runner.work_dir).name
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: dict[str, Any], superseded: Sequence[str] = ()
+    ) -> None:
         runner.call_hook("before_save")
-        outdated, record = self._rotate(runner, step), Path(runner.work_dir) / "last_checkpoint"
+        outdated, record = [*self._rotate(runner, step), *superseded], Path(runner.work_dir) / "last_checkpoint"
+        # For a run that is killed before it has removed them.
+        runner.message_hub.update_info("superseded_ckpts", [Path(path).name for path in outdated])
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
-
         self._save(
             runner,
             name,
@@ -150,12 +153,13 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.best_ckpt_path_dict[key] = path
             self._save(runner, name, save_optimizer=False, save_param_scheduler=False, meta=dict(meta), by_epoch=False)
             runner.logger.info(f"best checkpoint so far, {key} {metrics[key]:0.4f}: {path}")
-        outdated = set(before) - set(self._best_paths())
+        outdated = sorted(set(before) - set(self._best_paths()))
         if set(self._best_paths()) != set(before) and self.last_ckpt is not None:
             # Once more, so that a resumed run knows the best score and its file.
-            self._save_checkpoint_with_step(runner, step, meta)
-        for path in sorted(outdated):
-            self._remove(path)
+            self._save_checkpoint_with_step(runner, step, meta, outdated)
+        else:
+            for path in outdated:
+                self._remove(path)
 
     def _rotate(self, runner: Runner, step: int) -> list[str]:
         """Note a new checkpoint; returns those to be removed once it is on disk."""
@@ -190,6 +194,13 @@ class AtomicCheckpointHook(CheckpointHook):
             elif self.file_backend.isdir(path):
                 self.file_backend.rmtree(path)
 
+    def _leftovers(self, runner: Runner) -> list[str]:
+        """What runs that were killed while they saved, or before they removed an older checkpoint, left behind."""
+        names = [entry.name for entry in Path(self.out_dir).glob(".*.tmp")]
+        names = [name for name in names if re.fullmatch(r"\..+\.pth\..*-\d+\.tmp", name)]
+        resumed_here = runner._resume and runner._load_from and Path(runner._load_from).parent == Path(self.out_dir)
+        return [*names, *(runner.message_hub.get_info("superseded_ckpts", []) if resumed_here else [])]
+
     def _best_paths(self) -> list[str]:
         found = [getattr(self, "best_ckpt_path", None), *getattr(self, "best_ckpt_path_dict", {}).values()]
         return [str(path) for path in found if path]
@@ -206,7 +217,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = {key: here(path) for key, path in self.best_ckpt_path_dict.items()}
 
     def _check_best(self, runner: Runner) -> None:
-        """Compare the metrics of ``save_best`` with the prefixes of the evaluator's, which are all that is known."""
+        """Compare the metrics of ``save_best`` with the evaluator's, as far as those are known before a validation."""
         if not self.save_best:
             return
         if runner._val_loop is None:
@@ -214,13 +225,22 @@ class AtomicCheckpointHook(CheckpointHook):
                 "default_hooks.checkpoint.save_best needs a validation: write val_dataloader, val_cfg and "
                 "val_evaluator, or save_best=None"
             )
-        prefixes = [metric.prefix for metric in runner.val_evaluator.metrics]
+        patterns = [pattern for metric in runner.val_evaluator.metrics for pattern in _names_of(metric)]
         for key in self.key_indicators:
-            if key != "auto" and all(prefixes) and not any(key.startswith(f"{prefix}/") for prefix in prefixes):
+            if key != "auto" and not any(fnmatchcase(key, pattern) for pattern in patterns):
                 raise UserError(
-                    f"default_hooks.checkpoint.save_best: unknown metric {key!r}; the metrics of val_evaluator begin "
-                    f"with {' or '.join(f'{prefix}/' for prefix in dict.fromkeys(prefixes))}"
+                    f"default_hooks.checkpoint.save_best: unknown metric {key!r}; choose from: "
+                    f"{', '.join(dict.fromkeys(patterns))}"
                 )
+
+
+def _names_of(metric: Any) -> list[str]:
+    """Names that a metric gives, with ``*`` for what is not known."""
+    kinds = {"mIoU": ("mIoU", "mAcc"), "mDice": ("mDice", "mAcc"), "mFscore": ("mFscore", "mPrecision", "mRecall")}
+    names: Sequence[str] = getattr(metric, "metric_names", ("*",))
+    if type(metric).__name__ == "IoUMetric":  # mmseg's
+        names = ["aAcc", *(name for kind in metric.metrics for name in kinds.get(kind, ("*",)))]
+    return [f"{metric.prefix}/{name}" if metric.prefix else name for name in names]
 
 
 def _on_main(write: Callable[[], None], path: Path) -> None:

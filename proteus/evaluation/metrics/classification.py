@@ -26,6 +26,7 @@ class TopOne(BaseMetric):
     """
 
     default_prefix = "accuracy"
+    metric_names = ("top1",)
 
     def __init__(self, classes: Sequence[int] | None = None, **metric: Any) -> None:
         super().__init__(**metric)

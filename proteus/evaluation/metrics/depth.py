@@ -43,6 +43,7 @@ class DepthMetric(BaseMetric):
     """
 
     default_prefix = "depth"
+    metric_names = NAMES
 
     def __init__(
         self,

@@ -88,6 +88,7 @@ class ProbeAccuracy(BaseMetric):
     """
 
     default_prefix = "probe"
+    metric_names = ("best", "best_head")
 
     def __init__(self, **metric: Any) -> None:
         super().__init__(**metric)
