@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from proteus.apis.config import ConfigError
-from proteus.apis.validation import near_file
+from proteus.apis.resources import check_out_folder
+from proteus.apis.validation import ConfigError, near_file
 from proteus.engine.hooks import AtomicCheckpointHook, ResumeSettingsHook, SaveOnSignalHook, StoppedBySignal
 from proteus.engine.runner import leave_processes
-from proteus.structures import FullDiskError
+from proteus.structures import FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 
 _MMENGINES = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
@@ -47,20 +46,14 @@ def exclusive_run(cfg: Config) -> Iterator[None]:
     """Hold a run's work directory; every rank calls this after the processes have found each other.
 
     Raises:
-        ConfigError: The directory cannot be written.
+        UserError: The directory cannot be written.
         LockedError: Another run trains in it.
     """
-    folder = Path(cfg.work_dir).expanduser()
+    folder = check_out_folder(cfg.work_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigError(
-            [f"work_dir: '{folder}' or a part of it is a file; name a folder"], str(cfg.filename)
-        ) from error
     except OSError as error:
-        raise ConfigError([f"work_dir: '{folder}' cannot be made ({error.strerror})"], str(cfg.filename)) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError([f"work_dir: no permission to write to '{folder}'"], str(cfg.filename))
+        raise UserError(f"work_dir: '{folder}' cannot be made ({error.strerror})") from error
     with exclusive(folder, "training", remedy="wait for it, or name another folder with --work-dir"):
         yield
 

@@ -48,7 +48,7 @@ class AtomicCheckpointHook(CheckpointHook):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or (value < 1 and value != -1):
                 raise ValueError(
-                    f"default_hooks.checkpoint.{name}={value!r}: write a whole number above 0, or -1 for {meaning}"
+                    f"AtomicCheckpointHook.{name}={value!r}: write a whole number above 0, or -1 for {meaning}"
                 )
 
     def before_run(self, runner: Runner) -> None:

@@ -45,12 +45,21 @@ def prepare_processes(cfg: Config) -> None:
                 "--launcher out for one process"
             )
         try:
+            _check_numbers(launcher)
             _join(cfg, launcher)
         except (ValueError, KeyError, RuntimeError) as error:
             raise UserError(f"--launcher {launcher}: the processes cannot be connected: {error}") from error
     wrapper = {"type": "proteus.DataParallel", **(cfg.get("model_wrapper_cfg") or {})}
     wrapper.setdefault("find_unused_parameters", cfg.get("find_unused_parameters", False))
     cfg.model_wrapper_cfg = wrapper
+
+
+def _check_numbers(launcher: str) -> None:
+    """Refuse a rank that none would wait for; the processes would wait for it half an hour."""
+    names = {"pytorch": ("RANK", "WORLD_SIZE"), "slurm": ("SLURM_PROCID", "SLURM_NTASKS")}
+    rank, size = names.get(launcher, ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
+    if not 0 <= int(os.environ[rank]) < int(os.environ[size]):
+        raise ValueError(f"{rank} is {os.environ[rank]} and {size} is {os.environ[size]}")
 
 
 def _join(cfg: Config, launcher: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,7 +119,7 @@ def _newest_first(folder: Path, template: str, record: Path) -> list[Path]:
     if named not in steps:  # under a name that a hook's own template gives, or in a folder that was not moved along
         return [named, *ordered]
     # One that was saved just before the kill, and not recorded any more, is newer than the one named.
-    later = [path for path in ordered if steps[path] > steps[named] and saved[path][0] >= saved[named][0] != ""]
+    later = [path for path in ordered if steps[path] > steps[named] and saved[path][0] >= saved[named][0]]
     earlier = [path for path in ordered if path not in later and path != named]
     # Files that a longer run left here earlier come last.
     return [*later, named, *sorted(earlier, key=lambda path: (steps[path] < steps[named], saved[path]), reverse=True)]
@@ -146,9 +147,9 @@ def _named(record: Path, folder: Path) -> Path | None:
 
 
 def _time_of(path: Path) -> str:
-    """When a checkpoint was saved, ``YYYYmmdd_HHMMSS``; its weights are not read. Empty where it cannot be opened."""
+    """When a checkpoint was saved, ``YYYYmmdd_HHMMSS``; its weights are not read. The file's time if it is damaged."""
     try:
         meta = load_checkpoint(str(path), map_location=torch.device("meta"))["meta"]
         return str(meta["time"])
     except (CheckpointError, KeyError, TypeError):
-        return ""
+        return time.strftime("%Y%m%d_%H%M%S", time.localtime(path.stat().st_mtime))

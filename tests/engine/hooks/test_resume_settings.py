@@ -1,0 +1,107 @@
+"""What a resumed run takes from its checkpoint, and what from its config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.runner import Runner
+from toy_runs import saved, toy_runner
+
+from proteus.engine.hooks.resume_settings import ResumeSettingsHook, differences
+
+CHANGED: dict[str, Any] = {
+    "optim_wrapper__optimizer__lr": 0.5,
+    "optim_wrapper__optimizer__weight_decay": 0.3,
+    "train_dataloader__batch_size": 8,
+    "max_iters": 4,
+}
+
+
+def resumed(folder: Path, override: bool, **keys: Any) -> Runner:
+    runner = toy_runner(folder, resume=True, **keys)
+    next(hook for hook in runner.hooks if isinstance(hook, ResumeSettingsHook)).override = override
+    runner.train()
+    return runner
+
+
+def group(runner: Runner) -> dict[str, Any]:
+    found: dict[str, Any] = runner.optim_wrapper.optimizer.param_groups[0]
+    return found
+
+
+def test_the_checkpoints_rate_wins_and_the_log_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    toy_runner(tmp_path, max_iters=2).train()
+    capfd.readouterr()
+    runner = resumed(tmp_path, False, **CHANGED)
+    output = "".join(capfd.readouterr())
+    assert (
+        "resumed with the checkpoint's settings, not the config's: optim_wrapper.optimizer.lr = 0.01 (config: 0.5), "
+        "optim_wrapper.optimizer.weight_decay = None (config: 0.3); --resume-override takes optimizer settings"
+    ) in output
+    assert "the config's settings, not the checkpoint's: train_dataloader.batch_size = 8 (checkpoint: 4)" in output
+    assert group(runner)["initial_lr"] == 0.01
+
+
+def test_overridden(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Rates are those of a run that had the config's from the start; moments are the checkpoint's."""
+    toy_runner(tmp_path / "run", max_iters=2).train()
+    moments = saved(tmp_path / "run/iter_2.pth")["optimizer"]["state"][0]["exp_avg"].tolist()
+    toy_runner(tmp_path / "new", **CHANGED).train()
+    rates = saved(tmp_path / "new/iter_4.pth")["optimizer"]["param_groups"][0]
+    capfd.readouterr()
+    seen = []
+
+    class Look(ResumeSettingsHook):
+        def before_train(self, runner: Runner) -> None:
+            seen.append(next(iter(runner.optim_wrapper.optimizer.state.values()))["exp_avg"].tolist())
+
+    runner = toy_runner(tmp_path / "run", [Look()], resume=True, **CHANGED)
+    next(hook for hook in runner.hooks if type(hook) is ResumeSettingsHook).override = True
+    runner.train()
+    assert seen == [moments]
+    assert "the config's settings, not the checkpoint's: optim_wrapper.optimizer.lr = 0.5 (checkpoint: 0.01)" in (
+        "".join(capfd.readouterr())
+    )
+    for key in ("lr", "initial_lr", "weight_decay"):
+        assert group(runner)[key] == pytest.approx(rates[key])
+
+
+def test_overriding_nothing_changes_nothing(tmp_path: Path) -> None:
+    toy_runner(tmp_path / "whole", max_iters=6).train()
+    toy_runner(tmp_path / "run", max_iters=4).train()
+    resumed(tmp_path / "run", True, max_iters=6)
+    ours, theirs = (saved(tmp_path / name / "iter_6.pth") for name in ("run", "whole"))
+    for name, weight in theirs["state_dict"].items():
+        assert ours["state_dict"][name].tolist() == weight.tolist()
+
+
+def test_the_schedule_of_the_config(tmp_path: Path) -> None:
+    schedule = [{"type": "MultiStepLR", "milestones": [3], "gamma": 0.1, "by_epoch": False}]
+    toy_runner(tmp_path, max_iters=2).train()
+    runner = resumed(tmp_path, True, max_iters=4, param_scheduler=schedule)
+    assert group(runner)["lr"] == pytest.approx(0.001)
+
+
+def test_nothing_is_said_where_nothing_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    toy_runner(tmp_path, max_iters=2).train()
+    (tmp_path / "iter_2.pth").rename(tmp_path / "iter_2.keep")
+    (tmp_path / "iter_2.keep").rename(tmp_path / "iter_2.pth")
+    capfd.readouterr()
+    resumed(tmp_path, False, max_iters=2)
+    assert "resumed with" not in "".join(capfd.readouterr())
+
+
+def test_a_seed_cannot_be_overridden() -> None:
+    before, now = {"randomness.seed": 0, "optim_wrapper.lr": 1}, {"randomness.seed": 1, "optim_wrapper.lr": 2}
+    assert differences(before, now, override=True) == [
+        "resumed with the checkpoint's settings, not the config's: randomness.seed = 0 (config: 1)",
+        "resumed with the config's settings, not the checkpoint's: optim_wrapper.lr = 2 (checkpoint: 1)",
+    ]
+
+
+def test_a_checkpoint_of_an_earlier_version(tmp_path: Path) -> None:
+    runner = toy_runner(tmp_path, resume=True)
+    for checkpoint in ({}, {"meta": {}}, {"meta": {"settings": "{"}}, {"meta": {"settings": None}}):
+        ResumeSettingsHook().after_load_checkpoint(runner, checkpoint)
