@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import logging
 import os
@@ -35,7 +36,7 @@ def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     for name in ("check_batch", "check_sizes", "check_dense", "check_files"):
         monkeypatch.setattr(sys.modules["proteus.apis.train"], name, lambda *_: None)
     found = toy_config(tmp_path / "run")
-    found.filename, found.experiment_name = "toy.py", tmp_path.name
+    found.experiment_name = tmp_path.name
     return found
 
 
@@ -80,17 +81,17 @@ def test_resuming_with_and_without_a_checkpoint(cfg: Config, tmp_path: Path, cap
     torch.save(
         {"state_dict": {"line.weight": torch.full((1, 1), 9.0), "line.bias": torch.zeros(1)}}, tmp_path / "w.pth"
     )
-    first = cfg.copy()
+    first = copy.deepcopy(cfg)
     first.load_from = str(tmp_path / "w.pth")
     runner = train(first, resume="auto")
     output = "".join(capfd.readouterr())
     assert f"no checkpoint in {tmp_path / 'run'}: starting from iteration 0, with the weights of" in output
     assert runner.model.line.weight.item() > 8
-    longer = cfg.copy()
+    longer = copy.deepcopy(cfg)
     longer.train_cfg.max_iters = 8
     train(longer, resume="auto")
     assert f"resuming from {tmp_path / 'run/iter_6.pth'}" in "".join(capfd.readouterr())
-    other = cfg.copy()
+    other = copy.deepcopy(cfg)
     other.work_dir = str(tmp_path / "other")
     assert train(other, resume=tmp_path / "run/iter_4.pth").iter == 6
     assert checkpoints(tmp_path / "other") == {"iter_6.pth"}
