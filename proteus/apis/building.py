@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.registry.build_functions import build_from_cfg
+from mmengine.runner import Runner
 
+from proteus.apis.checks import pipelines
 from proteus.apis.mistakes import mistake
 from proteus.apis.validation import ConfigError
+from proteus.registry import TRANSFORMS
 
 # What constructors raise at arguments that they cannot use.
 _REFUSALS = (
@@ -25,6 +30,8 @@ _REFUSALS = (
     NotImplementedError,
     ImportError,
 )
+# Functions that build what a config describes, and their argument that is the description.
+_BUILDERS = {build_from_cfg.__code__: "cfg", Runner.build_dataloader.__code__: "dataloader"}
 
 
 @contextmanager
@@ -60,8 +67,9 @@ def _key_of(trace: TracebackType | None, config: Config) -> str | None:
     """Dotted key of the innermost part that was being built; None if none of the config was."""
     built = []
     while trace is not None:
-        if trace.tb_frame.f_code is build_from_cfg.__code__:
-            built.append(trace.tb_frame.f_locals.get("cfg"))
+        name = _BUILDERS.get(trace.tb_frame.f_code)
+        if name is not None:
+            built.append(trace.tb_frame.f_locals.get(name))
         trace = trace.tb_next
     for part in reversed(built):
         if isinstance(part, Mapping):
@@ -74,10 +82,30 @@ def _key_of(trace: TracebackType | None, config: Config) -> str | None:
 def _holders(value: Any, part: Mapping[str, Any], path: str) -> Iterator[str]:
     """Yield the keys under which a dict stands in a config."""
     if isinstance(value, Mapping):
-        if path and "type" in value and (value is part or dict(value.items()) == dict(part.items())):
+        if (
+            path
+            and ("type" in value or "dataset" in value)
+            and (value is part or dict(value.items()) == dict(part.items()))
+        ):
             yield path
         for key, item in value.items():
             yield from _holders(item, part, f"{path}.{key}" if path else str(key))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from _holders(item, part, f"{path}[{index}]")
+
+
+def check_transforms(cfg: Config) -> None:
+    """Build every transform of the loaders once, so that a wrong argument is reported before data is read.
+
+    Raises:
+        ConfigError: Names the transform's key.
+    """
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        dataset = (cfg.get(loader) or {}).get("dataset") or {}
+        for key, steps in pipelines(dataset, f"{loader}.dataset"):
+            for position, step in enumerate(steps):
+                if isinstance(step, Mapping):
+                    scope = DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine"))
+                    with scope, as_config_error(cfg, f"{key}[{position}]"):
+                        TRANSFORMS.build(copy.deepcopy(step))

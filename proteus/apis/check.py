@@ -14,8 +14,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from proteus.apis.checks import check_batch, check_sizes, missing_files, paths, pipelines
-from proteus.apis.cli import as_config_error
+from proteus.apis.building import as_config_error, check_transforms
+from proteus.apis.checks import check_batch, check_present, check_sizes, missing_files, paths, pipelines
 from proteus.apis.cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
 from proteus.apis.dense import check_dense
 from proteus.checkpoints import locate
@@ -53,11 +53,13 @@ def check(cfg: Config) -> str:
         CheckpointError: Weights that are there are unsafe, damaged, or made for another model.
     """
     init_default_scope(cfg.get("default_scope", "proteus"))
+    check_present(cfg, "model", "train_dataloader")
+    check_transforms(cfg)
     check_batch(cfg)
     check_sizes(cfg)
     check_dense(cfg)
     missing = missing_files(cfg)
-    with as_config_error(str(cfg.filename)):
+    with as_config_error(cfg):
         model = build_without_memory(cfg.model)
         check_widths(model)
         _build_training(cfg, model)

@@ -89,7 +89,8 @@ def _call(
     def schema(_: Mapping[str, Any]) -> tuple[str, Keys]:
         keys = keys_of(target)
         required = {name: needed for name, needed in keys.required.items() if name not in filled.split()}
-        return label or target.__name__, Keys({**dict.fromkeys(extra.split(), False), **required}, keys.open)
+        required = {**dict.fromkeys(extra.split(), False), **required}
+        return label or target.__name__, replace(keys, required=required)
 
     return schema
 
@@ -139,14 +140,23 @@ NAMED_DATASETS = Place(rest=DATASET)
 LAYER = Place((k.MODEL, *k.ALL), layer=True)
 INITIALIZER = Place((k.INITIALIZER,), strict=True, inner={"override": Place((k.INITIALIZER,), layer=True)})
 VIS_BACKEND = Place((k.VIS_BACKEND,), strict=True)
-HOOK = Place((k.HOOK,), strict=True)
+HOOK = Place(
+    (k.HOOK,), strict=True, inner={"knn": Place(schema=_fixed("watch.knn", "data_root classes images_per_class ks"))}
+)
 MODEL_PART = Place((k.MODEL, *k.ALL), keep=True)
 STUDENTS = Place(rest=Place(schema=_student, rest=MODEL_PART))
 _LOADER_EXTRA = "num_batch_per_epoch disable_subprocess_warning"
 DATALOADER = Place(
     schema=lambda value: (
         "DataLoader",
-        Keys({**_call(DataLoader, extra=_LOADER_EXTRA)(value)[1].required, "dataset": True, "sampler": True}),
+        Keys(
+            {
+                **keys_of(DataLoader).required,
+                **dict.fromkeys(_LOADER_EXTRA.split(), False),
+                "dataset": True,
+                "sampler": True,
+            }
+        ),
     ),
     inner={
         "dataset": DATASET,

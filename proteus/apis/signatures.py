@@ -10,10 +10,12 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
+
+from proteus.apis.value_types import Hint, hints_of
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,14 @@ class Keys:
     Attributes:
         required: for each key, in the order of the signature, whether it has no default.
         open: whether further keys are taken that cannot be told from the source.
+        hints: annotation and default of keys, where the signature has them.
+        owner: module that defines the callable.
     """
 
     required: dict[str, bool] = field(default_factory=dict)
     open: bool = False
+    hints: dict[str, Hint] = field(default_factory=dict, compare=False)
+    owner: str = field(default="", compare=False)
 
 
 @dataclass
@@ -50,15 +56,17 @@ def keys_of(target: Callable[..., Any]) -> Keys:
         Its keys; ``open`` where the source does not tell where its ``**kwargs`` go.
     """
     try:
-        return _class_keys(target, inspect.getmro(target)) if inspect.isclass(target) else _function_keys(target)
+        keys = _class_keys(target, inspect.getmro(target)) if inspect.isclass(target) else _function_keys(target)
+        return replace(keys, owner=getattr(target, "__module__", None) or "")
     except (TypeError, ValueError):  # written in C, without a signature
         return Keys(open=True)
 
 
 def _function_keys(function: Callable[..., Any]) -> Keys:
     parameters = inspect.signature(function).parameters.values()
-    required = {p.name: p.default is p.empty for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    return Keys(required, open=any(p.kind is p.VAR_KEYWORD for p in parameters))
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    required = {p.name: p.default is p.empty for p in named}
+    return Keys(required, any(p.kind is p.VAR_KEYWORD for p in parameters), hints_of(function, named))
 
 
 def _class_keys(cls: type, mro: tuple[type, ...]) -> Keys:
@@ -70,20 +78,21 @@ def _class_keys(cls: type, mro: tuple[type, ...]) -> Keys:
         return Keys()
     init = vars(base)["__init__"]
     parameters = list(inspect.signature(init).parameters.values())[1:]
-    required = {p.name: p.default is p.empty for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    required, hints = {p.name: p.default is p.empty for p in named}, hints_of(init, named)
     catch_all = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
     if catch_all is None:
-        return Keys(required)
+        return Keys(required, hints=hints)
     forward = _follow(init, catch_all)
     if not forward.found or forward.elsewhere:
-        return Keys(required, open=True)
+        return Keys(required, open=True, hints=hints)
     above = _class_keys(cls, mro[place + 1 :])
     for position, (name, needed) in enumerate(above.required.items()):
         if position >= forward.positional and name not in forward.given:
             required.setdefault(name, needed and name not in forward.own)
     for name in forward.own:
         required.setdefault(name, False)
-    return Keys(required, open=above.open)
+    return Keys(required, above.open, {**above.hints, **hints})
 
 
 def _follow(init: Callable[..., Any], name: str) -> _Forward:

@@ -8,9 +8,10 @@ from mmengine.config import Config
 from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.runner import Runner
 
-from proteus.apis.checks import check_batch, check_files, check_sizes
-from proteus.apis.cli import as_config_error
+from proteus.apis.building import as_config_error, check_transforms
+from proteus.apis.checks import check_batch, check_files, check_launcher, check_present, check_sizes
 from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tta
+from proteus.apis.guarded_runner import GuardedRunner
 from proteus.apis.overrides import RUNNER_HOOKS
 from proteus.apis.resources import check_out_folder
 from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training, set_resume
@@ -40,6 +41,8 @@ def train(cfg: Config, resume: str | Path | None = None, override: bool = False)
         CorruptProxySetError: Too many images could not be read.
         DataError: Images and annotations do not fit.
     """
+    check_present(cfg, "model", "train_dataloader", "train_cfg", "optim_wrapper")
+    check_launcher(cfg)
     check_batch(cfg)
     check_sizes(cfg)
     check_dense(cfg)
@@ -75,7 +78,9 @@ def test(
         DataError: Images and annotations do not fit.
     """
     cfg.load_from, cfg.resume = str(checkpoint), False
+    check_present(cfg, "model", "test_dataloader", "test_cfg", "test_evaluator")
     _forget_first_weights(cfg)
+    check_launcher(cfg)
     check_dense(cfg)
     check_files(cfg, ("load_from", "model", "test_dataloader"))
     if tta:
@@ -96,8 +101,9 @@ def build_runner(cfg: Config) -> Runner:
         cfg.train_dataloader["dataset"] = seeded_config(cfg.train_dataloader, cfg.get("default_scope"))
     _drop_hooks(cfg)
     _check_teacher_cache(cfg)
+    check_transforms(cfg)
     with as_config_error(cfg):
-        return Runner.from_cfg(cfg)
+        return GuardedRunner.from_cfg(cfg)
 
 
 def use_bfloat16(cfg: Config) -> None:

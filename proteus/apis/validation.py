@@ -8,6 +8,7 @@ for, and all faults are told together, each with what to write instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from proteus.apis import places
 from proteus.apis.kinds import ScopeError, find, nearest, nearest_names
 from proteus.apis.places import Place, top_place
 from proteus.apis.signatures import Keys, keys_of
+from proteus.apis.value_checks import check_values
 from proteus.structures import UserError
 
 _MARKS = frozenset({"type", "_scope_", "_delete_"})
@@ -33,7 +35,7 @@ class ConfigError(UserError):
     """
 
     def __init__(self, problems: Iterable[str], source: str = "config") -> None:
-        self.problems = list(problems)
+        self.problems = [" ".join(problem.splitlines()) for problem in problems]
         if len(self.problems) == 1:
             super().__init__(f"{source}: {self.problems[0]}")
         else:
@@ -89,7 +91,7 @@ def known_keys(value: Mapping[str, Any], place: Place, scope: str) -> tuple[str,
         raise TypeError(f"type is {name!r}; write a registered name or a class")
     keys = keys_of(target)
     if kind is not None:
-        keys = Keys({**dict.fromkeys(sorted(kind.extra), False), **keys.required}, keys.open)
+        keys = replace(keys, required={**dict.fromkeys(sorted(kind.extra), False), **keys.required})
     keys = _stored(target, keys, value, scope)
     return name, keys, kind
 
@@ -144,6 +146,8 @@ class _Check:
             self._compare(value, path, label, keys, kind, free)
             if not free:
                 self._missing(value, path, label, keys, kind)
+                for key, text in check_values(value, label, keys, kind):
+                    self._add(f"{path}.{key}", text, False)
         if place is places.OPTIM_WRAPPER and isinstance(value.get("constructor"), str):
             self._constructor(value["constructor"], f"{path}.constructor", scope)
 
@@ -214,21 +218,21 @@ class _Check:
 
     def files(self, root: Mapping[str, Any]) -> None:
         """Check the values that need no building."""
+        for key, text in check_values(root, "config", Keys(), None):
+            self._add(key, text, False)
         work_dir, launcher = root.get("work_dir"), root.get("launcher", "none")
-        if work_dir is not None and not isinstance(work_dir, str):
-            self._add("work_dir", f"is {work_dir!r}; write the name of a folder", False)
-        elif work_dir is not None and Path(work_dir).expanduser().is_file():
+        if isinstance(work_dir, str) and Path(work_dir).expanduser().is_file():
             self._add("work_dir", f"'{work_dir}' is a file; write the name of a folder to make or to use", False)
         launchers = ("none", "pytorch", "slurm", "mpi")
         if launcher not in launchers:
-            self._add("launcher", f"'{launcher}' is not one; write one of {', '.join(launchers)}", False)
+            self._add("launcher", f"found {launcher!r}, expected one of {', '.join(launchers)}", False)
 
     def _add(self, path: str, text: str, free: bool, same: str | None = None) -> None:
         mark = same or f"{path.rpartition('.')[2]}: {text}"
         if (free or same) and mark in self._told:
             return
         self._told.add(mark)
-        self.problems.append(f"{path}: {text}")
+        self.problems.append(" ".join(f"{path}: {text}".splitlines()))
 
 
 def unknown_key(key: str, label: str, keys: Keys, kind: k.Kind | None) -> str:
@@ -282,7 +286,7 @@ def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Ke
     further = keys_of(later)
     filled = {"self", "model", "device", "out_dir", "filename"}
     names = {name: False for name in further.required if name not in filled}
-    return Keys({**keys.required, **names}, further.open)
+    return Keys({**keys.required, **names}, further.open, {**further.hints, **keys.hints}, keys.owner)
 
 
 def _or(names: list[str]) -> str:

@@ -1,0 +1,277 @@
+"""Wrong values in configs: each is refused with its key, what was found and what is expected, before data is read."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.config import Config
+
+from proteus.apis import ConfigError, load_config
+from proteus.apis.validation import check_config
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "configs/proteus/vit-s_dinov2-b.py"
+# Keys of the recipe at which another type, or None, is right as well.
+ALSO_RIGHT: dict[str, tuple[type, ...]] = {
+    "dataset.indices": (int,),  # the first so many images
+    "optimizer.fused": (type(None),),  # torch decides
+}
+
+# A key of the recipe, a wrong value, and the end of the message.
+CASES: list[tuple[str, Any, str]] = [
+    ("train_dataloader.batch_size", 8.5, "found 8.5, expected a positive integer"),
+    ("train_dataloader.batch_size", -4, "found -4, expected a positive integer"),
+    ("train_dataloader.batch_size", 0, "found 0, expected a positive integer"),
+    ("train_dataloader.batch_size", "x", "found 'x', expected a positive integer"),
+    ("train_dataloader.batch_size", "8", "found '8', expected a positive integer; write 8 without quotes"),
+    ("train_dataloader.batch_size", 64.0, "found 64.0, expected a positive integer; write 64"),
+    ("train_dataloader.batch_size", True, "found True, expected a positive integer"),
+    ("train_dataloader.batch_size", None, "found None, expected a positive integer"),
+    ("train_dataloader.batch_size", [8], "found [8], expected a positive integer"),
+    ("train_dataloader.batch_size", 10**12, "expected a positive integer below 2**31"),
+    ("train_dataloader.num_workers", -1, "found -1, expected an integer from 0 to 512"),
+    ("train_dataloader.num_workers", 100_000, "found 100000, expected an integer from 0 to 512"),
+    ("train_dataloader.prefetch_factor", 0, "found 0, expected a positive integer or None"),
+    ("train_dataloader.pin_memory", "yes", "found 'yes', expected True or False"),
+    ("train_dataloader.pin_memory", "true", "found 'true', expected True or False; write True without quotes"),
+    ("train_dataloader.drop_last", 1, "found 1, expected True or False"),
+    ("train_dataloader.timeout", -1, "found -1, expected a non-negative number"),
+    ("train_dataloader.sampler.repeats", 0, "found 0, expected a positive integer"),
+    ("train_dataloader.sampler.seed", -1, "expected an integer from 0 to 4294967295 or None"),
+    ("train_dataloader.collate_fn.probability", 2, "found 2, expected a number from 0 to 1"),
+    ("train_dataloader.collate_fn.probability", math.nan, "found nan, expected a number from 0 to 1"),
+    ("train_dataloader.dataset.data_root", 5, "found 5, expected a text"),
+    ("train_dataloader.dataset.indices", -3, "found -3, expected a positive integer or a list of"),
+    ("train_dataloader.dataset.indices", [0, -1], "found [0, -1], expected a positive integer or a list of"),
+    ("train_dataloader.dataset.held_out", 2, "found 2, expected a number above 0 and below 1"),
+    ("train_dataloader.dataset.pipeline.0.size", "big", "found 'big', expected a positive integer"),
+    ("train_dataloader.dataset.pipeline.0.scale", (1.0, 0.1), "expected a list of 2 numbers above 0 and up to 1"),
+    ("train_dataloader.dataset.pipeline.0.scale", 0.5, "found 0.5, expected a list of 2 numbers"),
+    ("train_dataloader.dataset.pipeline.1.prob", 1.5, "found 1.5, expected a number from 0 to 1"),
+    ("train_dataloader.dataset.pipeline.3.dtype", "float16", "found 'float16', expected one of 'uint8', 'float32'"),
+    ("train_dataloader.dataset.pipeline.5.ratio", 1.5, "found 1.5, expected a number from 0 to 1"),
+    ("train_dataloader.dataset.pipeline.5.patch_size", 0, "found 0, expected a positive integer"),
+    ("val_dataloader.dataset.pipeline.1.size", -256, "found -256, expected a positive integer"),
+    ("model.student.depth", 0, "found 0, expected a positive integer or None"),
+    ("model.student.depth", 6.0, "expected a positive integer or None; write 6"),
+    ("model.student.embed_dim", -384, "found -384, expected a positive integer or None"),
+    ("model.student.num_heads", "six", "found 'six', expected a positive integer"),
+    ("model.student.img_size", 57, "found 57, expected a multiple of patch_size=14, such as 56 or 70"),
+    ("model.student.patch_size", 0, "found 0, expected a positive integer"),
+    ("model.student.drop_path_rate", 2, "found 2, expected a number of at least 0 and below 1"),
+    ("model.student.drop_path_rate", 1.0, "found 1.0, expected a number of at least 0 and below 1"),
+    ("model.student.drop_path_rate", math.inf, "found inf, expected a number of at least 0 and below 1"),
+    ("model.student.init_values", "automatic", "found 'automatic', expected a positive number or one of 'auto'"),
+    ("model.student.reg_tokens", -1, "found -1, expected a non-negative integer"),
+    ("model.student.mask_token", "False", "found 'False', expected True or False; write False without quotes"),
+    ("model.student.arch", 3, "found 3, expected a text"),
+    ("model.student", 3, "found 3, expected a dict"),
+    ("model.objectives.token.weight", "heavy", "found 'heavy', expected a non-negative number"),
+    ("model.objectives.token.weight", -1.0, "found -1.0, expected a non-negative number"),
+    ("model.teacher.mean", (0.5, "x", 0.5), "found (0.5, 'x', 0.5), expected a list of numbers"),
+    ("model.teacher.std", (0.5, 0.0, 0.5), "expected a list of positive numbers"),
+    ("model.micro_batches", 0, "found 0, expected a positive integer"),
+    ("optim_wrapper.optimizer.lr", "fast", "found 'fast', expected a positive number"),
+    ("optim_wrapper.optimizer.lr", "1e-3", "found '1e-3', expected a positive number; write 1e-3 without quotes"),
+    ("optim_wrapper.optimizer.lr", -1, "found -1, expected a positive number"),
+    ("optim_wrapper.optimizer.lr", 0, "found 0, expected a positive number"),
+    ("optim_wrapper.optimizer.lr", math.nan, "found nan, expected a positive number"),
+    ("optim_wrapper.optimizer.lr", math.inf, "found inf, expected a positive number"),
+    ("optim_wrapper.optimizer.lr", None, "found None, expected a positive number"),
+    ("optim_wrapper.optimizer.lr", True, "found True, expected a positive number"),
+    ("optim_wrapper.optimizer.weight_decay", -0.1, "found -0.1, expected a non-negative number"),
+    ("optim_wrapper.optimizer.betas", 0.9, "found 0.9, expected a list of numbers of at least 0 and below 1"),
+    ("optim_wrapper.optimizer.betas", (0.9, 1.0), "expected a list of numbers of at least 0 and below 1"),
+    ("optim_wrapper.optimizer.betas", [], "found [], expected a list of numbers"),
+    ("optim_wrapper.optimizer.eps", -1e-8, "expected a non-negative number"),
+    ("optim_wrapper.dtype", "half", "found 'half', expected one of 'auto'"),
+    ("optim_wrapper.accumulative_counts", 0, "found 0, expected a positive integer"),
+    ("optim_wrapper.clip_grad", {"max_norm": -1}, "clip_grad.max_norm: found -1, expected a positive number"),
+    ("optim_wrapper.paramwise_cfg.norm_decay_mult", "none", "found 'none', expected a non-negative number"),
+    ("optim_wrapper.constructor", 5, "found 5, expected a registered name"),
+    ("param_scheduler.epochs", 0, "found 0, expected a positive integer"),
+    ("param_scheduler.iters_per_epoch", 12.5, "found 12.5, expected a positive integer"),
+    ("param_scheduler.warmup_epochs", -1, "found -1, expected a non-negative integer"),
+    ("param_scheduler.warmup_epochs", 300, "found 300 of 300 epochs, expected fewer"),
+    ("param_scheduler.warmup_lr", "slow", "found 'slow', expected a non-negative number"),
+    ("param_scheduler.min_lr", math.nan, "found nan, expected a non-negative number"),
+    ("train_cfg.max_iters", "many", "found 'many', expected a positive integer"),
+    ("train_cfg.max_iters", 0, "found 0, expected a positive integer"),
+    ("train_cfg.max_iters", -5, "found -5, expected a positive integer"),
+    ("train_cfg.max_iters", 1e3, "found 1000.0, expected a positive integer; write 1000"),
+    ("train_cfg.val_interval", 0, "found 0, expected a positive integer"),
+    ("train_cfg.val_begin", -1, "found -1, expected a non-negative integer"),
+    ("default_hooks.checkpoint.interval", 0, "found 0, expected a positive integer or one of -1"),
+    ("default_hooks.checkpoint.max_keep_ckpts", 0, "found 0, expected a positive integer or one of -1"),
+    ("default_hooks.checkpoint.by_epoch", "no", "found 'no', expected True or False"),
+    ("default_hooks.logger.interval", 0, "found 0, expected a positive integer"),
+    ("default_hooks.logger.priority", "URGENT", "expected an integer from 0 to 100 or one of 'HIGHEST'"),
+    ("default_hooks.corrupt_images.max_share", 5, "found 5, expected a number from 0 to 1"),
+    ("default_hooks.watch.images", 1, "found 1, expected an integer of at least 2"),
+    ("default_hooks.watch.knn.images_per_class", 7.5, "found 7.5, expected an integer of at least 2"),
+    ("default_hooks.watch.knn.classes", 1, "found 1, expected an integer of at least 2"),
+    ("default_hooks.watch.knn.ks", (), "found (), expected a list of positive integers"),
+    ("default_hooks.watch.knn.ks", 10, "found 10, expected a list of positive integers"),
+    ("auto_scale_lr.base_batch_size", 0, "found 0, expected a positive integer"),
+    ("log_processor.window_size", 0, "found 0, expected a positive integer"),
+    ("log_processor.mean_pattern", "(", "found '(', expected a regular expression or None"),
+    ("randomness.seed", -1, "found -1, expected an integer from 0 to 4294967295 or None"),
+    ("randomness.seed", "zero", "found 'zero', expected an integer"),
+    ("env_cfg.mp_cfg.mp_start_method", "thread", "found 'thread', expected one of 'fork'"),
+    ("log_level", "LOUD", "found 'LOUD', expected one of 'CRITICAL'"),
+    ("resume", "yes", "found 'yes', expected True or False"),
+    ("load_from", 3, "found 3, expected a text or None"),
+    ("launcher", "torchrun", "found 'torchrun', expected one of none, pytorch"),
+    ("work_dir", 3, "found 3, expected the name of a folder or None"),
+    ("work_dir", "", "found '', expected the name of a folder or None"),
+]
+# Schedules and optimizers of others, whole.
+PARTS: list[tuple[str, Any, str]] = [
+    ("param_scheduler", {"type": "LinearLR", "start_factor": 0}, "start_factor: found 0, expected a number above 0"),
+    ("param_scheduler", {"type": "LinearLR", "begin": 5, "end": 5}, "end: found 5 with begin=5"),
+    ("param_scheduler", {"type": "LinearLR", "begin": -1}, "begin: found -1, expected a non-negative integer"),
+    ("param_scheduler", {"type": "MultiStepLR", "milestones": [5, 2]}, "milestones: found [5, 2], expected a list of"),
+    ("param_scheduler", {"type": "MultiStepLR", "milestones": 5}, "milestones: found 5, expected a list of"),
+    ("param_scheduler", {"type": "CosineAnnealingLR", "T_max": 0}, "T_max: found 0, expected a positive integer"),
+    ("param_scheduler", {"type": "PolyLR", "power": -1}, "power: found -1, expected a positive number"),
+    ("param_scheduler", {"type": "PolyLR", "eta_min": -1}, "eta_min: found -1, expected a non-negative number"),
+    ("optim_wrapper.optimizer", {"type": "SGD", "lr": 1, "momentum": 2}, "momentum: found 2, expected a number of"),
+    ("optim_wrapper.optimizer", {"type": "SGD", "lr": 1, "nesterov": 1}, "nesterov: found 1, expected True or False"),
+    (
+        "custom_hooks",
+        [{"type": "EMAHook", "momentum": 1.0}],
+        "momentum: found 1.0, expected a number above 0 and below 1",
+    ),
+    ("custom_hooks", [{"type": "EMAHook", "begin_iter": -1}], "begin_iter: found -1, expected a non-negative integer"),
+    (
+        "model.objectives.token.loss",
+        {"type": "SoftLogitsLoss", "temperature": 0},
+        "temperature: found 0, expected a pos",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Config:
+    config = load_config(RECIPE)
+    for loader in (config.val_dataloader, config.test_dataloader):
+        loader.dataset.indices = [0, 25]  # not two thousand, which are copied for each case
+    return config
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield the way to each value that is no dict, and the value."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, index))
+    else:
+        yield path, value
+
+
+def put(config: Config, path: tuple[str | int, ...], value: Any) -> Config:
+    result = copy.deepcopy(config)
+    node: Any = result
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return result
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def wrong_values(value: Any) -> list[Any]:
+    """Values of other types than a right one, and out of every range."""
+    if isinstance(value, bool):
+        return ["yes", "", 3, None, 0.5, []]
+    if isinstance(value, int):
+        return ["many", "", -4, 8.5, True, math.nan, math.inf, 10**30, [3], {}]
+    if isinstance(value, float):
+        return ["fast", "", math.nan, math.inf, -math.inf, -1.0, True, [0.5], {}]
+    if isinstance(value, str):
+        return [5, True, 0.5, ["x"]]
+    if isinstance(value, (list, tuple)):
+        return ["x", "", 0.5, True, [None], ["x"], [math.nan], {}]
+    return [5, True, 0.5, [1]]
+
+
+def is_also_right(key: str, value: Any) -> bool:
+    return any(key.endswith(end) and type(value) in types for end, types in ALSO_RIGHT.items())
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [*CASES, *PARTS], ids=lambda value: str(value)[:40])
+def test_a_wrong_value_is_named(key: str, value: Any, words: str, recipe: Config) -> None:
+    path = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+    problems = check_config(put(recipe, path, value))
+    assert any(problem.startswith(dotted(path)) and words in problem for problem in problems), problems
+
+
+def test_the_option_names_the_same(recipe: Config) -> None:
+    for key, value in (("train_dataloader.batch_size", -4), ("param_scheduler.epochs", "many")):
+        with pytest.raises(ConfigError, match=rf"{key}: found {value!r}, expected a positive integer") as caught:
+            load_config(RECIPE, {key: value})
+        assert "\n" not in str(caught.value)
+
+
+def test_values_that_do_not_fit_each_other(recipe: Config) -> None:
+    config = copy.deepcopy(recipe)
+    config.train_dataloader.num_workers = 0
+    (problem,) = check_config(config)
+    assert problem.startswith("train_dataloader.persistent_workers: found True with num_workers=0, expected False")
+    config.train_dataloader.persistent_workers = False
+    config.train_dataloader.prefetch_factor = 2
+    (problem,) = check_config(config)
+    assert problem.startswith("train_dataloader.prefetch_factor: found 2 with num_workers=0, expected None")
+    config = put(recipe, ("model", "student", "embed_dim"), 100)
+    config.model.student.num_heads = 3
+    (problem,) = check_config(config)
+    assert problem == "model.student.num_heads: found 3, expected a divisor of embed_dim=100"
+
+
+def test_every_key_of_the_recipe_refuses_wrong_values(recipe: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    keys, tried, accepted = 0, 0, []
+    for path, value in leaves(dict(recipe.items())):
+        if str(path[0]).endswith("pipeline") or path[-1] == "type":  # variables of the file, and names
+            continue
+        keys += 1
+        for wrong in wrong_values(value):
+            if is_also_right(dotted(path), wrong):
+                continue
+            tried += 1
+            problems = check_config(put(recipe, path, wrong))
+            if not any(problem.startswith(dotted(path)) for problem in problems):
+                accepted.append(f"{dotted(path)} = {wrong!r}: {problems}")
+    with capsys.disabled():
+        print(f"\n{tried} wrong values at {keys} keys, {len(accepted)} accepted")
+    assert not accepted, "\n".join(accepted)
+    assert keys > 75
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def test_any_value_at_any_key_is_right_or_one_line(recipe: Config) -> None:
+    paths = [path for path, _ in leaves(dict(recipe.items())) if not str(path[0]).endswith("pipeline")]
+    paths += [path[:-1] for path in paths if len(path) > 1]
+
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    @given(st.sampled_from(paths), ANYTHING)
+    def check(path: tuple[str | int, ...], value: Any) -> None:
+        assert all("\n" not in problem for problem in check_config(put(recipe, path, value)))
+
+    check()
