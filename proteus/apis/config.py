@@ -15,6 +15,7 @@ from mmengine.config import Config
 from proteus.apis.config_files import read_config
 from proteus.apis.overrides import check_overrides, merged
 from proteus.apis.validation import ConfigError, check_config
+from proteus.apis.value_types import shown
 
 __all__ = ["ConfigError", "load_config", "validate"]
 
@@ -71,21 +72,29 @@ def validate(cfg: Config | Mapping[str, Any], overrides: Mapping[str, Any] | Non
 
 def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
     """Import the modules that a config names; one that is missing may be allowed to fail."""
-    if not custom or not custom.get("imports"):
+    if not custom:
+        return
+    if not isinstance(custom, Mapping):
+        raise ConfigError([f"custom_imports: found {shown(custom)}, expected a dict with imports=[...]"], str(path))
+    if not custom.get("imports"):
         return
     if str(Path.cwd()) not in sys.path:
         # Where ``python -m`` would find it: a script's own folder stands on the path in place of the current one.
         sys.path.append(str(Path.cwd()))
-    modules = custom["imports"]
-    for module in [modules] if isinstance(modules, str) else modules:
+    modules = [custom["imports"]] if isinstance(custom["imports"], str) else custom["imports"]
+    if not isinstance(modules, (list, tuple)) or not all(isinstance(module, str) for module in modules):
+        text = f"custom_imports.imports: found {shown(custom['imports'])}, expected a module's name or a list of names"
+        raise ConfigError([text], str(path))
+    for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except Exception as error:  # its own code may raise anything
+            reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
             text = (
-                f"custom_imports.imports: module '{module}' cannot be imported ({error}); correct its name, start "
+                f"custom_imports.imports: module '{module}' cannot be imported ({reason}); correct its name, start "
                 "from the folder that holds it, or put that on PYTHONPATH"
             )
-            if not custom.get("allow_failed_imports", False):
+            if not (isinstance(error, ImportError) and custom.get("allow_failed_imports", False)):
                 raise ConfigError([text], str(path)) from error
             warnings.warn(f"{path}: {text}", stacklevel=3)
 

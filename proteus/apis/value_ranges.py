@@ -42,7 +42,7 @@ _MASKED = Range(
     lambda v: SHARE.accepts(v) or (several(SHARE, 2).accepts(v) and v[0] <= v[1]),
 )
 _MEAN, _STD = several(FINITE, name="numbers"), several(POSITIVE, name="positive numbers")
-_DTYPE = choice("auto", "float16", "bfloat16", "float32", "float64")
+_DTYPE = choice("auto", "bfloat16", "float32", "float16")  # the wrapper refuses float16 and says what to use
 _HALF = choice("float16", "bfloat16")
 _INTERVAL = COUNT
 _NEVER = choice(-1)
@@ -82,6 +82,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     },
     "IterBasedTrainLoop": _LOOP,
     "EpochBasedTrainLoop": _LOOP,
+    "custom_imports": {"imports": TEXT | several(TEXT, name="texts") | NONE, "allow_failed_imports": SWITCH},
     "randomness": {"seed": _SEED | NONE, "deterministic": SWITCH, "diff_rank_seed": SWITCH},
     "env_cfg": {"cudnn_benchmark": SWITCH, "resource_limit": COUNT},
     "mp_cfg": {"mp_start_method": _METHOD, "opencv_num_threads": NATURAL},

@@ -217,6 +217,27 @@ def test_a_wrong_value_is_named(key: str, value: Any, words: str, recipe: Config
     assert any(problem.startswith(dotted(path)) and words in problem for problem in problems), problems
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("nowhere", "module 'nowhere' cannot be imported"),
+        (["json", "no.where"], "module 'no.where' cannot be imported"),
+        (".json", "module '.json' cannot be imported"),
+        (5, "found 5, expected a module's name"),
+        ([None], r"found \[None\], expected a module's name"),
+        ({"json": 1}, r"found a dict \(json\), expected a module's name"),
+        ("broken_module", "module 'broken_module' cannot be imported .ZeroDivisionError"),
+    ],
+)
+def test_wrong_imports(value: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_module.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "config.py"
+    path.write_text(f"custom_imports = dict(imports={value!r})")
+    with pytest.raises(ConfigError, match=words):
+        load_config(path)
+
+
 def test_the_option_names_the_same(recipe: Config) -> None:
     for key, value in (("train_dataloader.batch_size", -4), ("param_scheduler.epochs", "many")):
         with pytest.raises(ConfigError, match=rf"{key}: found {value!r}, expected a positive integer") as caught:
@@ -242,7 +263,8 @@ def test_values_that_do_not_fit_each_other(recipe: Config) -> None:
 def test_every_key_of_the_recipe_refuses_wrong_values(recipe: Config, capsys: pytest.CaptureFixture[str]) -> None:
     keys, tried, accepted = 0, 0, []
     for path, value in leaves(dict(recipe.items())):
-        if str(path[0]).endswith("pipeline") or path[-1] == "type":  # variables of the file, and names
+        # Variables of the file, and names that are looked up.
+        if str(path[0]).endswith("pipeline") or path[-1] == "type" or path[0] == "custom_imports":
             continue
         keys += 1
         for wrong in wrong_values(value):
