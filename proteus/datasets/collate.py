@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 from proteus.datasets.transforms.randaugment_draw import group_operations
 from proteus.registry import FUNCTIONS
 from proteus.structures import DataError
+from proteus.utils.arguments import check_number
 
 _WANTED = (
     "return dict(image=..., meta=dict(img_path=...)) with image (3, H, W), RGB, uint8 or float32 in [0, 1], as "
@@ -45,6 +46,7 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
         ValueError: The batch is too small for one masked image.
         DataError: A sample has no image, or the samples differ in size or in what they hold.
     """
+    check_number("collate_fn.probability", probability, 0, 1)
     samples = [as_sample(sample) for sample in samples]
     batch: dict[str, Any] = {
         "images": stack_images([sample["image"] for sample in samples]),

@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 from proteus.datasets.randomness import SampleKey
 from proteus.datasets.seeded_set import check_map_style, holds_proxy_set
 from proteus.registry import DATA_SAMPLERS
+from proteus.utils.arguments import check_whole
 
 
 @DATA_SAMPLERS.register_module()
@@ -49,8 +50,7 @@ class ProxySampler(Sampler[SampleKey]):
         repeats: int = 1,
         together: bool = False,
     ) -> None:
-        if repeats < 1:
-            raise ValueError(f"sampler.repeats={repeats}: write 1 for no repetition, or 3 as in DeiT")
+        check_whole("sampler.repeats", repeats)
         if together and repeats == 1:
             raise ValueError(
                 "sampler.together=True: with repeats=1 an image has one view; write repeats=3, or remove it"

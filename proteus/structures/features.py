@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.utils import _pytree
+
+from proteus.structures.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -27,5 +31,39 @@ class Features:
         return self.patches.transpose(1, 2).unflatten(2, self.grid)
 
     def __getitem__(self, images: slice) -> Features:
-        """The features of some images of the batch: ``features[:4]``."""
+        """The features of some images of the batch: ``features[:4]``.
+
+        Raises:
+            UserError: A level was asked for, as of a tuple of maps; the message names what gives one.
+        """
+        if not isinstance(images, slice):
+            raise UserError(
+                "the backbone returns Features, and a head or neck of another toolbox expects a tuple of maps or "
+                "vectors: for a classifier write model.neck=dict(type='proteus.TokenPooling'), for a dense model "
+                "model.backbone.type='proteus.DenseViT'"
+            )
         return Features(self.cls[images], self.patches[images], self.grid)
+
+
+def _flatten(features: Features) -> tuple[list[Tensor], tuple[int, int]]:
+    return [features.cls, features.patches], features.grid
+
+
+def _unflatten(tensors: Iterable[Tensor], grid: Sequence[int]) -> Features:
+    cls, patches = tensors
+    return Features(cls, patches, (grid[0], grid[1]))
+
+
+# torch.export, its ONNX exporter and torch.func take Features apart, and put them together again.
+_pytree.register_pytree_node(
+    Features,
+    _flatten,
+    _unflatten,
+    serialized_type_name="proteus.structures.Features",
+    to_dumpable_context=list,
+    from_dumpable_context=tuple,
+    flatten_with_keys_fn=lambda features: (
+        [(_pytree.GetAttrKey("cls"), features.cls), (_pytree.GetAttrKey("patches"), features.patches)],
+        features.grid,
+    ),
+)

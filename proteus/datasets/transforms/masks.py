@@ -12,16 +12,21 @@ import torch
 from torch import Tensor
 
 from proteus.registry import TRANSFORMS
+from proteus.utils.arguments import check_number, check_side
 
 
 class _Mask(ABC):
     """Adds ``mask``, ``(h * w,)`` bool, for the tensor image in ``img``."""
 
     def __init__(self, ratio: float | Sequence[float], patch_size: int) -> None:
-        self.low, self.high = (ratio, ratio) if isinstance(ratio, (int, float)) else ratio
+        name = type(self).__name__
+        ends = (ratio, ratio) if not isinstance(ratio, Sequence) or isinstance(ratio, str) else tuple(ratio)
+        if len(ends) != 2:
+            raise ValueError(f"{name}.ratio={ratio!r}: write a share in [0, 1], or (lowest, highest)")
+        self.low, self.high = (check_number(f"{name}.ratio", end) for end in ends)
         if not 0 <= self.low <= self.high <= 1:
             raise ValueError(f"{type(self).__name__}.ratio={ratio}: write a share in [0, 1], or (lowest, highest)")
-        self.patch_size = patch_size
+        self.patch_size = check_side(f"{name}.patch_size", patch_size)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         height, width = (side // self.patch_size for side in results["img"].shape[-2:])

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from proteus.registry import HOOKS
 from proteus.structures import UserError
+from proteus.utils.arguments import check_number, check_whole
 
 
 class CorruptProxySetError(UserError):
@@ -32,8 +33,8 @@ class CorruptImageHook(Hook):
     priority = "LOW"
 
     def __init__(self, max_share: float = 0.01, interval: int = 50) -> None:
-        self.max_share = max_share
-        self.interval = interval
+        self.max_share = check_number("max_share", max_share, 0, 1)
+        self.interval = check_whole("interval", interval)
         self.named: set[str] = set()
         self._new: set[str] = set()
 

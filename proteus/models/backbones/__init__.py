@@ -3,6 +3,7 @@
 from proteus.models.backbones.adapter import AdaptedBackbone, build_backbone
 from proteus.models.backbones.dense_timm import DenseTimm
 from proteus.models.backbones.dense_vit import DenseViT
+from proteus.models.backbones.features import AsTuple
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.models.backbones.released_vit import ReleasedDenseViT
 from proteus.models.backbones.spec import BackboneSpec, locate_backbone
@@ -11,6 +12,7 @@ from proteus.models.backbones.vit import ViT
 
 __all__ = [
     "AdaptedBackbone",
+    "AsTuple",
     "BackboneSpec",
     "DenseTimm",
     "DenseViT",

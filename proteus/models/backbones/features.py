@@ -11,10 +11,36 @@ from torch.func import functional_call
 from proteus.structures import Features
 
 
+class AsTuple(nn.Module):
+    """A backbone that returns ``(cls, patches)``, for ``torch.jit.trace`` and ONNX exporters that trace.
+
+    They take tuples of tensors alone; ``torch.export`` takes :class:`~proteus.structures.Features` as they are.
+
+    Args:
+        backbone: Images -> ``Features``.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.train(backbone.training)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode images ``(B, 3, H, W)``; returns ``(B, D)`` and ``(B, N, D)``."""
+        features = self.backbone(images)
+        return features.cls, features.patches
+
+
+def sides_of(images: Tensor) -> tuple[int, int]:
+    """Height and width of images or maps ``(..., H, W)``, as numbers where ``torch.jit`` traces them as tensors."""
+    height, width = images.shape[-2:]
+    return (int(height), int(width)) if torch.jit.is_tracing() else (height, width)
+
+
 def features_of_map(feature_map: Tensor, pooled: Tensor | None = None) -> Features:
     """Turn a map ``(B, D, h, w)`` into features: ``cls`` is ``pooled`` ``(B, D)``, by default the map's mean."""
     cls = feature_map.mean(dim=(2, 3)) if pooled is None else pooled
-    height, width = feature_map.shape[2:]
+    height, width = sides_of(feature_map)
     return Features(cls, feature_map.flatten(2).transpose(1, 2), (height, width))
 
 
@@ -24,7 +50,8 @@ def grid_of_tokens(count: int, images: Tensor) -> tuple[int, int]:
     Raises:
         ValueError: No grid of the images' proportions has so many patches.
     """
-    height, width = images.shape[-2:]
+    height, width = sides_of(images)
+    count = int(count) if torch.jit.is_tracing() else count
     across = max(1, round((count * width / height) ** 0.5))
     if count % across or abs(count // across * width - across * height) > max(height, width):
         raise ValueError(f"{count} patch tokens are no grid over images of {height}x{width} px")

@@ -16,6 +16,7 @@ from proteus.checkpoints.keys import take_named_like
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.arguments import check_number, check_side
 
 
 @MODELS.register_module()
@@ -57,9 +58,12 @@ class TimmBackbone(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        if not timm.is_model(arch):
+        img_size = check_side("img_size", img_size)
+        if "drop_path_rate" in options:
+            check_number("drop_path_rate", options["drop_path_rate"], 0, 0.999)
+        if not isinstance(arch, str) or not timm.is_model(arch):
             raise ValueError(
-                f"arch={arch!r} is no model of timm's; nearest: {get_close_matches(arch, timm.list_models())}"
+                f"arch={arch!r} is no model of timm's; nearest: {get_close_matches(str(arch), timm.list_models())}"
             )
         self.timm_args: dict[str, Any] = {"model_name": arch, "img_size": img_size, **options}
         try:

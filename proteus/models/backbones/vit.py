@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
 from proteus.checkpoints.keys import CLASSIFIER
+from proteus.models.backbones.features import sides_of
+from proteus.models.backbones.openmmlab import OpenMMLabViT, openmmlab_checkpoint
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.arguments import check_number, check_side, check_whole
 
 ARCHITECTURES = {
     "tiny": "vit_tiny_patch16_224",
@@ -33,7 +36,7 @@ ARCHITECTURES = {
 
 
 @MODELS.register_module()
-class ViT(nn.Module):
+class ViT(OpenMMLabViT):
     """A vision transformer of the DINOv2, CLIP or plain form, built by timm.
 
     Weights are random as DINOv2's student is (protocols A.5: truncated normal 0.02, LayerScale 1.0) unless
@@ -44,8 +47,8 @@ class ViT(nn.Module):
             OpenAI's CLIP up to its last norm, without the projection; or the name of any timm model that is a plain
             ``VisionTransformer``. open_clip's CLIPs have GELU unless they are called quickgelu, which no file tells:
             theirs are timm's ``vit_large_patch14_clip_224`` and the like.
-        img_size: Side in pixels that the position embedding is made for.
-        patch_size: Side of a patch in pixels.
+        img_size: Side in pixels that the position embedding is made for; ``(224, 224)`` is taken as well.
+        patch_size: Side of a patch in pixels, likewise.
         embed_dim: Width; the architecture's own by default.
         depth: Number of blocks; the architecture's own by default.
         num_heads: Attention heads; the architecture's own by default.
@@ -61,20 +64,25 @@ class ViT(nn.Module):
         checkpoint: File with the weights, in any form that :func:`proteus.checkpoints.to_timm_keys` knows.
         truncated: Take the first ``depth`` blocks of a file that has more, as where the last ones were fine-tuned for
             something else. ``False`` refuses such a file.
+        frozen_stages: As in mmpretrain and mmseg: 0 freezes the embeddings of patches and positions and the prefix
+            tokens, ``n`` the first ``n`` blocks as well, all blocks also the final norm; -1 nothing.
+        pretrained: OpenMMLab's older name of ``checkpoint``.
+        init_cfg: OpenMMLab's other name of it: ``dict(type='Pretrained', checkpoint=...)``.
+        with_cp: OpenMMLab's name of ``grad_checkpointing``.
 
     Attributes:
         timm_args: What ``timm.create_model`` takes to build the same architecture.
 
     Raises:
-        ValueError: ``arch`` is unknown, or a size does not fit.
+        ValueError: ``arch`` is unknown, a size does not fit, or an argument has a wrong value.
         CheckpointError: ``checkpoint`` cannot be read or holds another model.
     """
 
     def __init__(
         self,
         arch: str = "small",
-        img_size: int = 224,
-        patch_size: int = 14,
+        img_size: int | Sequence[int] = 224,
+        patch_size: int | Sequence[int] = 14,
         embed_dim: int | None = None,
         depth: int | None = None,
         num_heads: int | None = None,
@@ -87,16 +95,32 @@ class ViT(nn.Module):
         interpolate_offset: float = 0.1,
         checkpoint: str | Path | None = None,
         truncated: bool = False,
+        frozen_stages: int = -1,
+        pretrained: str | Path | None = None,
+        init_cfg: Mapping[str, Any] | None = None,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
+        checkpoint = openmmlab_checkpoint(checkpoint, pretrained, init_cfg)
+        img_size, patch_size = check_side("img_size", img_size), check_side("patch_size", patch_size)
         if img_size % patch_size:
             raise ValueError(
                 f"img_size={img_size} is not a multiple of patch_size={patch_size}: "
                 f"write {img_size // patch_size * patch_size} or {(img_size // patch_size + 1) * patch_size}"
             )
+        if not isinstance(arch, str):
+            raise ValueError(f"arch={arch!r}: write one of {', '.join(ARCHITECTURES)}, or a name in timm")
         if init_values == "auto":
             init_values = None if "clip" in ARCHITECTURES.get(arch, arch) else 1.0
         sizes: dict[str, Any] = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+        for name, value in sizes.items():
+            if value is not None:
+                check_whole(name, value)
+        if init_values is not None:
+            check_number("init_values", init_values)
+        check_whole("reg_tokens", reg_tokens, least=0)
+        check_number("drop_path_rate", drop_path_rate, 0, 0.999)
+        check_number("interpolate_offset", interpolate_offset, 0, 0.999)
         self.timm_args = {
             "model_name": ARCHITECTURES.get(arch, arch),
             "img_size": img_size,
@@ -110,18 +134,17 @@ class ViT(nn.Module):
         self.img_size = img_size
         self.patch_size = patch_size
         self.embed_dim: int = self.vit.embed_dim
-        self.grad_checkpointing = grad_checkpointing
+        self.grad_checkpointing = grad_checkpointing or with_cp
         self.interpolate_antialias = interpolate_antialias
         self.interpolate_offset = interpolate_offset
         self.truncated = truncated
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
+        self.freeze_stages(frozen_stages)
         if checkpoint is not None:
             self.load(checkpoint)
 
-    @property
-    def depth(self) -> int:
-        """Number of transformer blocks."""
-        return len(self.vit.blocks)
+    # What to do about an image that does not divide into patches.
+    remedy = "resize or crop them"
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -204,8 +227,8 @@ class ViT(nn.Module):
             Features of the ``B`` clean images and of the ``M`` masked ones.
         """
         patches, grid = self.patches(images)
-        both = torch.cat([patches, self._mask(patches[: len(masks)], masks)])
-        clean, masked = self._encode(self._add_positions(both, grid)).split([len(images), len(masks)])
+        both = torch.cat([patches, self._mask(patches[: masks.shape[0]], masks)])
+        clean, masked = self._encode(self._add_positions(both, grid)).split([images.shape[0], masks.shape[0]])
         return self._features(clean, grid), self._features(masked, grid)
 
     def levels(self, images: Tensor, indices: Sequence[int], norm: bool = True) -> tuple[Features, ...]:
@@ -229,9 +252,11 @@ class ViT(nn.Module):
         return tuple(outputs)
 
     def _blocks(self, indices: Sequence[int]) -> set[int]:
-        wrong = [index for index in indices if not -self.depth <= index < self.depth]
+        wrong = [i for i in indices if not isinstance(i, int) or not -self.depth <= i < self.depth]
         if wrong or not indices:
-            raise IndexError(f"blocks {list(indices)} asked of a ViT with {self.depth} (0 to {self.depth - 1})")
+            raise IndexError(
+                f"out_indices={list(indices)}: write blocks of a ViT with {self.depth} (0 to {self.depth - 1})"
+            )
         return {index % self.depth for index in indices}
 
     def embed(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
@@ -241,11 +266,13 @@ class ViT(nn.Module):
 
     def patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embeddings of the patches, ``(B, N, D)`` before masks and positions, and their grid (see :meth:`forward`)."""
-        height, width = images.shape[-2:]
+        height, width = sides_of(images)
         if height % self.patch_size or width % self.patch_size:
-            raise ValueError(f"images of {height}x{width} px do not divide into patches of {self.patch_size} px")
+            raise ValueError(
+                f"images of {height}x{width} px do not divide into patches of {self.patch_size} px: {self.remedy}"
+            )
         patches = self.vit.patch_embed(images)
-        return patches.flatten(1, 2), (patches.shape[1], patches.shape[2])
+        return patches.flatten(1, 2), (height // self.patch_size, width // self.patch_size)
 
     def _mask(self, patches: Tensor, masks: Tensor) -> Tensor:
         if self.mask_token is None:
@@ -268,7 +295,7 @@ class ViT(nn.Module):
             vit.pos_embed, vit.patch_embed.grid_size, grid, self.interpolate_antialias, self.interpolate_offset
         )
         prefix = [vit.cls_token] if vit.reg_token is None else [vit.cls_token, vit.reg_token]
-        prefix = [token.expand(len(patches), -1, -1) for token in prefix]
+        prefix = [token.expand(patches.shape[0], -1, -1) for token in prefix]
         if vit.no_embed_class:
             tokens = torch.cat([*prefix, patches + positions], dim=1)
         else:
@@ -290,6 +317,9 @@ def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:
         model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
     except TypeError as error:  # another family's constructor does not know a ViT's arguments
         raise ValueError(f"arch={arch!r} is not a plain ViT: {error}") from error
+    except AssertionError as error:
+        width, heads = (options.get(key, "the architecture's own") for key in ("embed_dim", "num_heads"))
+        raise ValueError(f"embed_dim={width}, num_heads={heads}: the heads must divide the width") from error
     if not isinstance(model, VisionTransformer) or model.cls_token is None or model.pos_embed is None:
         raise ValueError(
             f"arch={arch!r} is a {type(model).__name__} without learnt positions and cls token: not a plain ViT"

@@ -13,6 +13,7 @@ from timm.data import IMAGENET_DEFAULT_STD as STD
 from proteus.models.backbones.adapter import import_toolbox
 from proteus.models.distillers import DistillDataPreprocessor, MixupDataPreprocessor
 from proteus.registry import MODELS
+from proteus.utils.arguments import check_number, check_whole
 
 
 @MODELS.register_module()
@@ -50,6 +51,9 @@ class ClassifierDataPreprocessor(BaseDataPreprocessor):
                 "model.train_cfg.augments mixes batches out of step with a resumed run: remove it and write "
                 "model.data_preprocessor.mixup and cutmix"
             )
+        check_whole("num_classes", num_classes)
+        check_number("mixup", mixup, 0)
+        check_number("cutmix", cutmix, 0)
         import_toolbox("mmpretrain")
         self._sample: Any = importlib.import_module("mmpretrain.structures").DataSample
         self.num_classes = num_classes

@@ -16,6 +16,7 @@ from proteus.models.backbones import build_backbone
 from proteus.models.classifiers.heads import Head, HeadBank
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
+from proteus.utils.arguments import check_number, check_whole
 
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 """For a batch of 256, as DINOv2 has them."""
@@ -270,14 +271,15 @@ def _float32(device: str) -> AbstractContextManager[Any]:
 def _check_grid(
     num_classes: int, layers: Sequence[int], avgpool: Sequence[bool], learning_rates: Sequence[float], dtype: str
 ) -> None:
-    if num_classes < 1:
-        raise ValueError(f"model.num_classes={num_classes}: write how many classes the labels have")
+    check_whole("model.num_classes", num_classes)
     for key, values in (("layers", layers), ("avgpool", avgpool), ("learning_rates", learning_rates)):
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f"model.{key}={values!r}: write a list")
         if not values or len(set(values)) < len(values):
             raise ValueError(f"model.{key}={tuple(values)}: write at least one, and each once")
-    if min(layers) < 1:
-        raise ValueError(f"model.layers={tuple(layers)}: numbers of last blocks, from 1 on")
-    if min(learning_rates) <= 0:
-        raise ValueError(f"model.learning_rates={tuple(learning_rates)}: write positive numbers")
+    for count in layers:
+        check_whole(f"model.layers={tuple(layers)}: numbers of last blocks; one", count)
+    for rate in learning_rates:
+        check_number(f"model.learning_rates={tuple(learning_rates)}: write positive numbers; one", rate, 0, above=True)
     if dtype not in ("auto", "float32", *_PRECISIONS):
         raise ValueError(f"model.dtype={dtype!r}: write 'auto', 'bfloat16', 'float16' or 'float32'")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from proteus.models.depth.dpt import READOUTS, DPTDecoder
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.arguments import check_number, check_whole
 
 _SILOG = {"type": "SiLogLoss"}
 
@@ -62,6 +63,10 @@ class DPTDepthHead(nn.Module):
         loss_decode: Mapping[str, Any] | Sequence[Mapping[str, Any]] = _SILOG,
     ) -> None:
         super().__init__()
+        check_whole("decode_head.embed_dims", embed_dims)
+        check_whole("decode_head.channels", channels, least=2)
+        check_number("decode_head.dropout_ratio", dropout_ratio, 0, 1)
+        check_number("decode_head.initial_depth", initial_depth)
         _check(readout_type, norm, output, post_process_channels, min_depth, max_depth)
         self.embed_dims = embed_dims
         self.levels = len(post_process_channels)
@@ -145,6 +150,13 @@ def _check(
     for key, (value, known) in choices.items():
         if value not in known:
             raise ValueError(f"decode_head.{key}={value!r}: write one of {', '.join(map(repr, known))}")
+    check_number("decode_head.min_depth", min_depth)
+    if max_depth is not None:
+        check_number("decode_head.max_depth", max_depth)
+    if isinstance(post_process_channels, str) or not isinstance(post_process_channels, Sequence):
+        raise ValueError(f"decode_head.post_process_channels={post_process_channels!r}: write four widths")
+    for width in post_process_channels:
+        check_whole("decode_head.post_process_channels: one width", width)
     if len(post_process_channels) != 4:
         raise ValueError(
             f"decode_head.post_process_channels={list(post_process_channels)}: DPT joins four blocks; write four widths"

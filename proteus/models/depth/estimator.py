@@ -15,6 +15,7 @@ from proteus.models.backbones import DenseViT, build_backbone
 from proteus.models.depth.inference import flipped, padded, slide
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
+from proteus.utils.arguments import check_whole
 
 MODES = ("whole", "whole_flip", "slide", "slide_flip")
 _WHOLE = {"mode": "whole"}
@@ -183,7 +184,7 @@ def _checked(test_cfg: Mapping[str, Any], patch: int) -> dict[str, Any]:
         return {"flip": mode.endswith("_flip"), "window": None}
     if "crop_size" not in test_cfg or "stride" not in test_cfg:
         raise ValueError(f"model.test_cfg.mode={mode!r} needs crop_size and stride in pixels, such as 518 and 129")
-    window, stride = _pair(test_cfg["crop_size"]), _pair(test_cfg["stride"])
+    window, stride = (_pair(f"model.test_cfg.{key}", test_cfg[key]) for key in ("crop_size", "stride"))
     if any(side % patch for side in window):
         raise ValueError(f"model.test_cfg.crop_size={window} does not divide into patches of {patch} px")
     if any(not 0 < step <= side for step, side in zip(stride, window, strict=True)):
@@ -191,8 +192,11 @@ def _checked(test_cfg: Mapping[str, Any], patch: int) -> dict[str, Any]:
     return {"flip": mode.endswith("_flip"), "window": window, "stride": stride}
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    sides = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(sides) != 2:
+        raise ValueError(f"{name}={value!r}: write pixels, or (down, across)")
+    return check_whole(name, sides[0]), check_whole(name, sides[1])
 
 
 def _stacked(batch: Tensor | Sequence[Tensor], name: str) -> Tensor:

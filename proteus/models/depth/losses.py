@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
+from proteus.utils.arguments import check_number, check_whole
 
 # Below this a root is taken for 0, with gradient 0: the slope of a root at 0 is infinite.
 _TINY = 1e-12
@@ -40,8 +41,8 @@ class SiLogLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not 0 <= variance_focus <= 1:
-            raise ValueError(f"SiLogLoss.variance_focus={variance_focus}: write a number from 0 to 1; released: 0.5")
+        check_number("SiLogLoss.variance_focus", variance_focus, 0, 1)
+        _check(eps, max_depth, loss_weight)
         self.variance_focus, self.eps, self.max_depth, self.loss_weight = variance_focus, eps, max_depth, loss_weight
 
     def forward(self, depth: Tensor, target: Tensor) -> Tensor:
@@ -86,6 +87,8 @@ class SigLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        _check(eps, max_depth, loss_weight, above=False)
+        check_whole("warm_iter", warm_iter, least=0)
         self.max_depth, self.eps, self.loss_weight = max_depth, eps, loss_weight
         self.warm_iter = warm_iter if warm_up else 0
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -124,8 +127,8 @@ class GradientLoss(nn.Module):
         self, scales: int = 4, eps: float = 1e-3, max_depth: float | None = None, loss_weight: float = 1.0
     ) -> None:
         super().__init__()
-        if scales < 1:
-            raise ValueError(f"GradientLoss.scales={scales}: write 1 or more")
+        check_whole("GradientLoss.scales", scales)
+        _check(eps, max_depth, loss_weight)
         self.scales, self.eps, self.max_depth, self.loss_weight = scales, eps, max_depth, loss_weight
 
     def forward(self, depth: Tensor, target: Tensor) -> Tensor:
@@ -154,3 +157,10 @@ def _log(depth: Tensor, valid: Tensor) -> Tensor:
 def _root(value: Tensor) -> Tensor:
     positive = value > _TINY
     return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), 0.0)
+
+
+def _check(eps: float, max_depth: float | None, loss_weight: float, above: bool = True) -> None:
+    check_number("eps", eps, 0, above=above)
+    check_number("loss_weight", loss_weight, 0)
+    if max_depth is not None:
+        check_number("max_depth", max_depth, 0, above=True)

@@ -12,6 +12,7 @@ from torch.distributions import Beta
 
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.registry import MODELS
+from proteus.utils.arguments import check_number, check_whole
 
 
 @MODELS.register_module()
@@ -34,6 +35,9 @@ class MixupDataPreprocessor(DistillDataPreprocessor):
 
     def __init__(self, mixup: float = 0.8, cutmix: float = 1.0, num_classes: int = 1000, **statistics: Any) -> None:
         super().__init__(**statistics)
+        check_number("mixup", mixup, 0)
+        check_number("cutmix", cutmix, 0)
+        check_whole("num_classes", num_classes)
         if mixup <= 0 and cutmix <= 0:
             raise ValueError("MixupDataPreprocessor: mixup and cutmix are both 0: write DistillDataPreprocessor")
         self.mixup = mixup

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from proteus.registry import MODELS
+from proteus.utils.arguments import check_whole
 
 
 @MODELS.register_module()
@@ -17,6 +18,6 @@ class ClassHead(nn.Linear):
     """
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
-        super().__init__(in_dim, out_dim)
+        super().__init__(check_whole("in_dim", in_dim), check_whole("out_dim", out_dim))
         nn.init.trunc_normal_(self.weight, std=0.02)
         nn.init.zeros_(self.bias)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
+from proteus.utils.arguments import check_whole
 
 _LAYERS = ("norm", "linear", "gelu")
 
@@ -29,7 +30,8 @@ class DistillHead(nn.Sequential):
         if isinstance(layers, str) or list(layers).count("linear") != 1 or not set(layers) <= set(_LAYERS):
             raise ValueError(f"DistillHead.layers={layers!r}: write a list of {', '.join(_LAYERS)}, with 'linear' once")
         super().__init__()
-        width = in_dim
+        width = check_whole("in_dim", in_dim)
+        check_whole("out_dim", out_dim, least=0)  # 0: without a teacher, which the distiller names
         for layer in layers:
             if layer == "norm":
                 self.append(nn.LayerNorm(width))

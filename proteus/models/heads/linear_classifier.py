@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from proteus.checkpoints import CheckpointError, read_state_dict
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.arguments import check_whole
 
 # How the files that people have name the layer: Meta's DINOv2 classifiers; timm's ViTs; timm's CNNs; torchvision's.
 _STEMS = ("", "linear_head.", "head.", "head.fc.", "fc.", "classifier.")
@@ -45,6 +46,9 @@ class LinearClassifier(nn.Module):
         checkpoint: str | Path | None = None,
     ) -> None:
         super().__init__()
+        check_whole("in_dim", in_dim)
+        check_whole("num_classes", num_classes)
+        check_whole("layers", layers)
         self.layers = layers
         self.avgpool = avgpool
         self.num_classes = num_classes

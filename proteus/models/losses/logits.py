@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
+from proteus.utils.arguments import check_number
 
 
 @MODELS.register_module()
@@ -21,7 +22,7 @@ class SoftLogitsLoss(nn.Module):
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature = check_number("temperature", temperature, 0, above=True)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compare the student's logits ``(B, K)`` with the teacher's; returns a scalar."""
@@ -50,7 +51,7 @@ class CrossEntropyLoss(nn.Module):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_number("label_smoothing", label_smoothing, 0, 1)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compare logits ``(B, K)`` with classes ``(B,)`` int64, or shares of classes ``(B, K)``; returns a scalar."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
+from proteus.utils.arguments import check_number
 
 
 @MODELS.register_module()
@@ -31,7 +32,7 @@ class SmoothL1Loss(nn.Module):
 
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
-        self.beta = beta
+        self.beta = check_number("beta", beta, 0)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compare two ``(..., D)`` tensors; returns a scalar."""

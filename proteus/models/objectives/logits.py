@@ -10,6 +10,7 @@ from torch import Tensor
 from proteus.models.objectives.objective import Objective, Views
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.arguments import check_number, check_whole
 
 
 class _ClassObjective(Objective):
@@ -25,6 +26,7 @@ class _ClassObjective(Objective):
         head: dict[str, Any] | None = None,
         **objective: Any,
     ) -> None:
+        check_whole("num_classes", num_classes)
         super().__init__(student_dim, num_classes, head=head or {"type": "ClassHead"}, **objective)
         self.num_classes: int = num_classes
 
@@ -96,7 +98,7 @@ class LogitsObjective(_ClassObjective):
         label_loss: dict[str, Any] | None = None,
         **objective: Any,
     ) -> None:
-        if not 0 < alpha <= 1:
+        if not 0 < check_number("alpha", alpha) <= 1:
             raise ValueError(
                 f"LogitsObjective.alpha={alpha}: write the teacher's share, above 0 and at most 1; labels alone are "
                 "dict(type='LabelObjective')"

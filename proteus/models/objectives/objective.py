@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.arguments import check_number
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Objective(nn.Module):
         loss: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight = check_number("weight", weight, 0)
         self.head = build_head(head, student_dim, teacher_dim)
         self.loss = MODELS.build(loss or {"type": "MSELoss"})
 

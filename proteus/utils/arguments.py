@@ -1,0 +1,82 @@
+"""Checks of constructors' arguments: each refuses a wrong value in one line that names the argument."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """Check a whole number.
+
+    Args:
+        name: Of the argument.
+        value: What was given. ``True`` is not a number, and neither is ``8.0``.
+        least: Smallest number that is allowed.
+
+    Returns:
+        The number as an ``int``.
+
+    Raises:
+        ValueError: It is not a whole number, or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name}={value!r}: write a whole number, {least} or more")
+    return int(value)
+
+
+def check_number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, above: bool = False) -> float:
+    """Check a finite number.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        low: Smallest number that is allowed.
+        high: Largest number that is allowed.
+        above: Whether ``low`` itself is refused.
+
+    Returns:
+        The number as it was given.
+
+    Raises:
+        ValueError: It is not a number, not finite, or out of range.
+    """
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or not low <= value <= high or (above and value == low):
+        first = f"above {low:g}" if above else f"from {low:g}"
+        span = {
+            (True, True): "",
+            (False, True): f" {first}" if above else f", {low:g} or more",
+            (True, False): f", {high:g} or less",
+            (False, False): f" {first} to {high:g}",
+        }[math.isinf(low), math.isinf(high)]
+        raise ValueError(f"{name}={value!r}: write a number{span}")
+    return value
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Check that a value is one of a few.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if isinstance(value, (list, dict, set)) or value not in choices:
+        raise ValueError(f"{name}={value!r}: choose from: {', '.join(map(repr, choices))}")
+
+
+def check_side(name: str, value: Any) -> int:
+    """Check a side in pixels, which OpenMMLab's configs may give twice, as ``(224, 224)``.
+
+    Returns:
+        The side.
+
+    Raises:
+        ValueError: It is not a whole number above 0, or height and width differ.
+    """
+    if isinstance(value, (list, tuple)):
+        if len(value) != 2 or value[0] != value[1]:
+            raise ValueError(f"{name}={value!r}: write one side in pixels, such as {name}=224")
+        value = value[0]
+    return check_whole(name, value)
