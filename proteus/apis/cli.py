@@ -87,8 +87,9 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
         main: Takes the arguments and returns the status; None is 0.
         arguments: Command line; ``work_dir`` or ``out`` is the folder of the traceback file.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files need not be UTF-8
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         status = main(arguments) or 0
         sys.stdout.flush()

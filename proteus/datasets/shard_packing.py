@@ -18,6 +18,7 @@ from proteus.datasets.folder import ImageFolder
 from proteus.datasets.shard_index import INDEX, UNFINISHED, Index, Shard, load_index, scan, write_index
 from proteus.structures import CorruptImageError, DataError
 from proteus.utils import atomic_path, exclusive, write_json
+from proteus.utils.files import printable
 from proteus.utils.images import open_rgb, upright_size
 
 
@@ -278,4 +279,5 @@ def _progress(task: Packing, done: Sequence[Packing], total: int) -> str:
         words.append("was there")
     elif task.seconds > 0:
         words.append(f"{len(task.images) / task.seconds:.0f} images/s")
-    return "\n".join([", ".join(words), *(f"  corrupt, left out: {reason}" for reason in task.left_out.values())])
+    left_out = (f"  corrupt, left out: {printable(reason)}" for reason in task.left_out.values())
+    return "\n".join([", ".join(words), *left_out])
