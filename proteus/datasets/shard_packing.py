@@ -263,11 +263,12 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{path} is damaged ({error}); remove the folder's shards and that file, and pack again"
-        ) from error
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("no JSON object")
+        return settings
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); empty the folder and pack again") from error
 
 
 def _progress(task: Packing, done: Sequence[Packing], total: int) -> str:

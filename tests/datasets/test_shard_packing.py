@@ -1,4 +1,6 @@
 import json
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image
 from proteus.datasets import ImageFolder, WebShards
 from proteus.datasets.shard_index import INDEX, UNFINISHED, load_index, read_index, scan
 from proteus.datasets.shard_packing import encode, keys_of, pack
+from proteus.structures import DataError, LockedError
 
 CORRUPT = ("b/03.jpg", "b/page.png")
 
@@ -169,3 +172,47 @@ def test_without_webdataset_it_is_said_what_to_install(
 def test_keys_have_no_dot_and_stand_once() -> None:
     names = ["a.b/c.jpg", "a.b/c.png", "a.b/c.v2.jpg", "a.b/c_2.jpg", "a.b/c_v2.jpg", ".jpg", "ö.jpg"]
     assert keys_of(names) == ["a.b/c", "a.b/c_2", "a.b/c_v2", "a.b/c_2_2", "a.b/c_v2_2", "_jpg", "ö"]
+
+
+def test_a_second_process_is_refused_by_the_name_of_the_first(images: Path, tmp_path: Path) -> None:
+    def second(line: str) -> None:
+        with pytest.raises(LockedError, match=rf"in use by packing shards, process {os.getpid()} on .*; wait for it"):
+            pack(images, tmp_path / "shards", per_shard=10, tell=lambda _: None)
+        refused.append(line)
+
+    refused: list[str] = []
+    pack(images, tmp_path / "shards", per_shard=10, tell=second)
+    assert len(refused) == 3
+    assert len(WebShards(str(tmp_path / "shards"))) == 24
+
+
+def test_an_interrupted_packing_goes_on(images: Path, tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(images, tmp_path / "shards", per_shard=10, tell=interrupt)
+    with pytest.raises(DataError, match="are not finished"):
+        WebShards(str(tmp_path / "shards"))
+    (tmp_path / f"shards/.00001.tar.{socket.gethostname()}-999999999.tmp").write_bytes(b"from a run that was killed")
+    told: list[str] = []
+    pack(images, tmp_path / "shards", per_shard=10, tell=told.append)
+    assert ["was there" in line for line in told] == [True, False, False]
+    assert sorted(path.suffix for path in (tmp_path / "shards").iterdir()) == ["", ".json", ".tar", ".tar", ".tar"]
+    pack(images, tmp_path / "whole", per_shard=10, tell=lambda _: None)
+    for name in ("00000.tar", "00001.tar", "00002.tar", INDEX):
+        assert (tmp_path / "shards" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_nothing_is_written_into_a_folder_of_other_shards(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.tar").write_bytes(bytes(1024))
+    with pytest.raises(DataError, match="holds shards from elsewhere; give an empty folder"):
+        pack(images, tmp_path, tell=lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.tar"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '"text"', "3"])
+def test_damaged_notes_of_an_unfinished_packing_are_named(images: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / UNFINISHED).write_text(content)
+    with pytest.raises(DataError, match=rf"{UNFINISHED} is damaged .*; empty the folder and pack again"):
+        pack(images, tmp_path, tell=lambda _: None)

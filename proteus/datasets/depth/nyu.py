@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -70,7 +71,7 @@ class NYUDepth(ProxySet):
     ) -> None:
         if split not in get_args(Split):
             raise ValueError(f"dataset.split={split!r}: write 'train' or 'test', and a list's name in split_file")
-        if depth_scale <= 0:
+        if not 0 < depth_scale < math.inf:
             raise ValueError(f"dataset.depth_scale={depth_scale}: write 1000 where depth maps store millimetres")
         if check_maps is not None and check_maps < 0:
             raise ValueError(f"dataset.check_maps={check_maps}: write 0 or more, or None for all")

@@ -116,10 +116,12 @@ def check_some_labels(
         return
     mapped = {(label_map or {}).get(label, label) for label in found}
     classes = {label for label in mapped if label not in (IGNORED, -1) and not (shift and label == 0)}
-    read = f"the {len(chosen):,} masks read ({masks[chosen[0]]} is the first)"
+    several = f"{len(chosen):,} masks" if len(chosen) > 1 else "mask"
+    read = f"the {several} read ({masks[chosen[0]]} is the first)"
     if found == {0, IGNORED} and num_classes > 1:
         raise DataError(
-            f"{read} hold 0 and 255 only, and 255 means ignore: write class numbers, such as {shift} and {shift + 1}"
+            f"labels of {read}: 0 and 255 only, and 255 means ignore; write class numbers, such as {shift} and "
+            f"{shift + 1}"
         )
     if not classes:
         zero = " or 0, which is no class here (reduce_zero_label)" if shift else ""
@@ -128,7 +130,7 @@ def check_some_labels(
             f"{num_classes - 1 + shift}"
         )
     if len(classes) == 1 < num_classes:
-        print_log(f"{read} hold one class only, label {min(classes)}", "current", logging.WARNING)
+        print_log(f"labels of {read}: one class only, {min(classes)}", "current", logging.WARNING)
 
 
 def readable(path: str) -> str | None:

@@ -1,7 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from proteus.datasets import CheckLabels
 from proteus.structures import DataError
@@ -28,3 +30,40 @@ def test_a_label_is_told_as_it_stands_in_the_file() -> None:
 def test_another_size_is_told_as_width_and_height() -> None:
     with pytest.raises(DataError, match=r"m\.png: the mask is 4x6 px, its image i\.jpg 6x4"):
         CheckLabels(150)(results(np.zeros((6, 4), np.uint8)))
+
+
+def stored(path: Path, labels: np.ndarray, image: Image.Image | None = None) -> dict[str, Any]:
+    """What LoadAnnotations makes of a mask's file: labels cut to 8 bits."""
+    (image or Image.fromarray(labels)).save(path)
+    return results(labels.astype(np.uint8), seg_map_path=str(path))
+
+
+@pytest.mark.parametrize(("label", "dtype"), [(300, np.uint16), (65535, np.uint16), (256, np.uint16), (70000, "i4")])
+def test_labels_that_do_not_fit_in_8_bits_are_found_behind_the_cast(tmp_path: Path, label: int, dtype: Any) -> None:
+    """300 would become 44 and train."""
+    path = tmp_path / ("m.png" if dtype == np.uint16 else "m.tif")
+    labels = np.full((4, 6), 3, dtype)
+    labels[1, 1] = label
+    given = stored(path, labels)
+    given["gt_seg_map"][1, 1] = 3
+    with pytest.raises(DataError, match=rf"m\.\w+: label {label} in a mask of 150 classes"):
+        CheckLabels(150)(given)
+
+
+def test_16_bits_with_labels_that_fit_pass(tmp_path: Path) -> None:
+    labels = np.full((4, 6), 149, np.uint16)
+    labels[0] = 255
+    CheckLabels(150)(stored(tmp_path / "m.png", labels))
+
+
+def test_palettes_store_labels_and_colours_do_not(tmp_path: Path) -> None:
+    labels = np.full((4, 6), 7, np.uint8)
+    palette = Image.fromarray(labels, "P")
+    palette.putpalette(list(range(256)) * 3)
+    CheckLabels(150)(stored(tmp_path / "m.png", labels, palette))
+    with pytest.raises(DataError, match=r"m\.png: the mask has 3 channels \(RGB\); write one of class numbers"):
+        CheckLabels(150)(stored(tmp_path / "m.png", labels, palette.convert("RGB")))
+    with pytest.raises(DataError, match="the mask has 3 channels"):
+        CheckLabels(150)(results(np.zeros((4, 6, 3), np.uint8)))
+    with pytest.raises(DataError, match=r"m\.tif: the mask holds floating-point numbers"):
+        CheckLabels(150)(stored(tmp_path / "m.tif", labels, Image.fromarray(labels.astype(np.float32))))

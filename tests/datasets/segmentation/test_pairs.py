@@ -85,3 +85,58 @@ def test_a_truncated_image_is_not_readable(tmp_path: Path) -> None:
     assert readable(str(path)) is None
     path.write_bytes(path.read_bytes()[:-500])
     assert f"cannot read {path} (" in str(readable(str(path)))
+
+
+def write_masks(folder: Path, *values: list[int], dtype: type = np.uint8) -> list[str]:
+    """A mask for each list of labels, 2 pixels of each label."""
+    for number, labels in enumerate(values):
+        Image.fromarray(np.array([labels, labels], dtype)).save(folder / f"{number}.png")
+    return [str(folder / f"{number}.png") for number in range(len(values))]
+
+
+def test_masks_of_0_and_255_are_refused_before_training(tmp_path: Path) -> None:
+    files = write_masks(tmp_path, [0, 255], [255, 255], [0, 0])
+    for shift in (0, 1):
+        words = rf"3 masks read \(.*0\.png is the first\): 0 and 255 only.*such as {shift} and {shift + 1}"
+        with pytest.raises(DataError, match=words):
+            check_some_labels(files, 32, 150, shift)
+    check_some_labels(write_masks(tmp_path, [0, 255], [1, 0]), 32, 2, 0)
+
+
+def test_masks_of_which_every_pixel_is_ignored_are_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"every pixel of the 2 masks read .* is ignored \(255\): .* 0 to 149"):
+        check_some_labels(write_masks(tmp_path, [255], [255]), 32, 150, 0)
+    zeros = write_masks(tmp_path, [0], [0])
+    with pytest.raises(DataError, match=r"ignored \(255 or 0, which is no class here \(reduce_zero_label\)\)"):
+        check_some_labels(zeros, 32, 150, 1)
+    check_some_labels(zeros, 32, 150, 0)  # one class alone is named in the log
+    with pytest.raises(DataError, match="every pixel of the mask read"):
+        check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: -1})
+    check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: 0})
+
+
+def test_labels_beyond_8_bits_are_read_as_stored(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"0\.png: label 300 in a mask of 150 classes"):
+        check_some_labels(write_masks(tmp_path, [1, 300], dtype=np.uint16), 32, 150, 0)
+
+
+def test_an_orientation_of_a_mask_is_refused_and_one_of_its_image_explained(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image, mask = pair(tmp_path, "a")
+    Image.new("L", (6, 4)).save(mask, exif=exif)
+    with pytest.raises(DataError, match=r"a\.png: the mask has an EXIF orientation.*save it upright and without EXIF"):
+        check_pairs([(image, mask)], [mask])
+    image, mask = pair(tmp_path, "a")
+    Image.new("RGB", (6, 4)).save(image, exif=exif)
+    with pytest.raises(DataError, match=r"mask is 6x4 px, its image .*a\.jpg 4x6 \(turned by its EXIF orientation\)"):
+        check_pairs([(image, mask)], [mask])
+
+
+def test_files_that_macos_adds_are_no_pairs(tmp_path: Path) -> None:
+    folders = {"img_path": str(tmp_path / "i"), "seg_map_path": str(tmp_path / "m")}
+    for name in ("i/._a.jpg", "m/._a.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"no \*\.jpg in"):
+        check_folders(folders, {"img_path": ".jpg", "seg_map_path": ".png"}, None)

@@ -47,6 +47,32 @@ def test_files_that_are_no_depth_maps(tmp_path: Path) -> None:
         read_depth(str(tmp_path / "none.png"))
 
 
+def test_depths_that_do_not_fit_in_16_bits_are_named_and_not_wrapped(tmp_path: Path) -> None:
+    path = tmp_path / "depth.tif"
+    Image.fromarray(np.array([[0, 1, 70000], [9, 9, 9]], np.int32)).save(path)
+    with pytest.raises(DataError, match=r"depth\.tif: depths from 0 to 70000 do not fit in 16 bits: store millimetres"):
+        load(path)
+    Image.fromarray(np.array([[0, 1, 65535], [9, 9, -1]], np.int32)).save(path)
+    with pytest.raises(DataError, match="depths from -1 to 65535"):
+        load(path)
+    Image.fromarray(np.array([[0, 1, 65535], [9, 9, 9]], np.int32)).save(path)
+    assert load(path)["depth"].max() == np.float32(65.535)
+
+
+def test_metres_as_floats_are_refused_with_what_to_store(tmp_path: Path) -> None:
+    Image.fromarray(np.full((2, 3), np.nan, np.float32)).save(tmp_path / "depth.tif")
+    with pytest.raises(DataError, match=r"depth\.tif: a depth map of floating-point numbers: store millimetres"):
+        load(tmp_path / "depth.tif")
+
+
+def test_a_depth_map_with_an_orientation_is_refused(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.ones((2, 3), np.uint16)).save(tmp_path / "depth.png", exif=exif)
+    with pytest.raises(DataError, match=r"depth\.png: the depth map has an EXIF orientation"):
+        load(tmp_path / "depth.png")
+
+
 def test_packing_asks_for_a_tensor() -> None:
     with pytest.raises(TypeError, match=r"put dict\(type='ToTensor'\) before it"):
         PackDepth()({"img": Image.new("RGB", (2, 2)), "depth": torch.ones(2, 2)})
