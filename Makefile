@@ -20,7 +20,7 @@ help: ## Show this list (default)
 	@echo "TORCH=auto        keep the torch that PYTHON has, else install the tested one; TORCH=tested: always that one"
 
 quickstart: $(VENV)/.installed-quickstart ## Distil a small ViT in a few minutes; your own images: DATA=dir
-	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(run) tools/quickstart.py $(if $(DATA),--data '$(DATA)')
+	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(run) tools/quickstart.py $(if $(DATA),--data '$(subst ','\'',$(DATA))')
 
 test: $(VENV)/.installed-tests lint ## Style, types and every test, the slow ones too; PYTEST_ARGS="-k name" for fewer
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(run) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)

@@ -14,17 +14,18 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.apis.train import build_runner
-from proteus.datasets import seeded
+from proteus.datasets import ImageFolder, seeded
 from proteus.engine.hooks import SlicedStartHook
 from proteus.evaluation import patch_retrieval
 from proteus.models import Distiller
 from proteus.registry import DATASETS
-from proteus.structures import Features
+from proteus.structures import DataError, Features
 from proteus.visualization import PCA, draw_curves, draw_pca
 
 # Held-out photographs are cut square to this side before the views for the figures are taken from them.
 _SIDE = 320
 _MOST = 200
+_HELD_OUT = 0.2
 _PICTURES = 6
 
 
@@ -44,7 +45,19 @@ class Figures:
 
 
 def use_folder(cfg: Config, folder: str) -> None:
-    """Distil on a folder of one's own instead of the packaged photographs: four fifths train, a fifth is held out."""
+    """Distil on a folder of one's own instead of the packaged photographs: four fifths train, a fifth is held out.
+
+    Raises:
+        DataError: Its images are too few: one is needed to train on, and two held-out ones to compare.
+        FileNotFoundError: There is no such folder, or no image in it.
+    """
+    images = ImageFolder(folder)
+    held_out = sum(images.is_chosen(name, "held-out", _HELD_OUT) for name in images.names())
+    if held_out < 2 or held_out == len(images):
+        raise DataError(
+            f"{folder}: {len(images):,} images, of which {len(images) - held_out} train and {held_out} are held out "
+            "(by their names); at least 1 and 2 are needed: give 20 images or more"
+        )
     for loader, split in (
         ("train_dataloader", "train"),
         ("val_dataloader", "held-out"),
@@ -55,7 +68,7 @@ def use_folder(cfg: Config, folder: str) -> None:
             "type": "ImageFolder",
             "data_root": folder,
             "split": split,
-            "held_out": 0.2,
+            "held_out": _HELD_OUT,
             "pipeline": dataset.pipeline,
         }
 

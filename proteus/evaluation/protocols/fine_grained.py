@@ -12,6 +12,7 @@ from proteus.datasets.fine_grained import fine_grained_sets
 from proteus.evaluation.frozen.logistic_regression import logistic_regression
 from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
+from proteus.structures import DataError
 
 # The paper's average is over these; GTSRB and Country211 stand beside it (sections 4.2, A.6).
 _AVERAGED = tuple(fine_grained_sets())[:12]
@@ -51,6 +52,12 @@ class FineGrained(SetProtocol):
     def judge(self, name: str, config: dict[str, Any], bench: Bench) -> dict[str, Any]:
         """Choose the penalty on ``val``, fit on ``train`` and ``val``, test."""
         dataset = bench.split(config, "trainval").dataset
+        in_val = dataset.in_val()
+        if in_val.all() or not in_val.any():
+            raise DataError(
+                f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need one "
+                "(without a split val, a fifth of the training images serves for it: give 5 or more)"
+            )
         tables = [
             self.table(name, config, part, bench, "probe" if self.multiple else "cls") for part in ("trainval", "test")
         ]
@@ -58,7 +65,6 @@ class FineGrained(SetProtocol):
             (table.features.reshape(len(table.labels), -1) if self.multiple else table.cls, table.labels)
             for table in tables
         ]
-        in_val = dataset.in_val()
         # On disk until here: from now on a whole set is in memory, and that is at most Food-101's 100 thousand rows.
         features = np.asarray(features)
         with tqdm(desc=f"{name}: fits", unit="fit", mininterval=0.5 if sys.stderr.isatty() else 30.0) as bar:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from protocol_runs import PIPELINE, SETS, bench, saved, with_several_labels
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
@@ -118,3 +119,14 @@ def test_the_average_is_over_the_papers_sets_alone() -> None:
     outcome.summary.clear()
     protocol.summarise(outcome)
     assert outcome.summary == {"average of 11 of the paper's 12": 5.0}
+
+
+def test_training_images_that_leave_none_for_validation_are_refused(place: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for number in range(4):
+            path = tmp_path / part / f"class{number % 2}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+    outcome = run(place, {"few": {"type": "ClassFolders", "data_root": str(tmp_path)}})
+    assert outcome.rows == {}
+    assert outcome.failed["few"].startswith("few: 4 training images, 0 of them for validation; both parts need one")
