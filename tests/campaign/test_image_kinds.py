@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from image_kinds import COLOURS, SIDE, Kind, exif, kinds, refused, saved, squares, turned
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from proteus.apis import infer as inference
+from proteus.apis.predictors import Classifier
 from proteus.datasets import (
     CorruptImageError,
     ImageFolder,
@@ -141,6 +143,24 @@ def test_the_depth_configs_pipeline(folder: Path, name: str, tmp_path: Path) -> 
     found = Compose(steps)(files)
     check(KINDS[name], found["img"])
     assert found["depth"][::8, ::8].tolist() == [[1.0, 2.0], [3.0, np.float32(65.535)]]
+
+
+def test_inference(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    class Recorder(Classifier):
+        def __init__(self) -> None:
+            self.classes = None
+
+        def predict(self, image: Image.Image, name: str) -> np.ndarray:
+            seen[Path(name).stem] = np.asarray(image)
+            return np.ones(1, np.float32)
+
+    monkeypatch.setattr(inference, "build_predictor", lambda *_: Recorder())
+    assert inference.infer(ConfigDict(), "none", folder / "train", tmp_path) == []
+    assert seen.keys() == KINDS.keys()
+    for name, pixels in seen.items():
+        check(KINDS[name], pixels)
 
 
 @pytest.mark.parametrize("name", REFUSED)

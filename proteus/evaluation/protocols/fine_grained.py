@@ -55,8 +55,8 @@ class FineGrained(SetProtocol):
         in_val = dataset.in_val()
         if in_val.all() or not in_val.any():
             raise DataError(
-                f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need one "
-                "(without a split val, a fifth of the training images serves for it: give 5 or more)"
+                f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need "
+                "one (without a split val, a fifth of the training images serves for it: give 5 or more)"
             )
         tables = [
             self.table(name, config, part, bench, "probe" if self.multiple else "cls") for part in ("trainval", "test")
