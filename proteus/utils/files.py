@@ -70,7 +70,7 @@ def walk(root: str | Path, extensions: tuple[str, ...], skip: Iterable[Path] = (
                 for entry in entries:
                     _sort_in(entry, folder, extensions, found, real, links)
         except OSError:
-            found.unreadable.append(path.rstrip("/"))
+            found.unreadable.append(path)
     found.files.sort()
     return found
 
