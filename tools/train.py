@@ -5,6 +5,7 @@ from argparse import Namespace
 
 from proteus.apis import ConfigError, check, load_config, set_work_dir, train, use_bfloat16
 from proteus.apis.cli import ToolParser, add_config_arguments, run
+from proteus.apis.run_state import set_resume
 
 
 def parse_args() -> Namespace:
@@ -37,6 +38,8 @@ def main(args: Namespace) -> int:
     if args.resume_override and not args.resume:
         raise ConfigError(["--resume-override needs --resume"], args.config)
     if args.check:
+        if args.resume:
+            set_resume(cfg, args.resume)
         print(check(cfg))
     else:
         train(cfg, args.resume, args.resume_override)

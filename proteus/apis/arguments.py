@@ -13,10 +13,10 @@ from proteus.structures import UserError
 
 
 class ToolParser(ArgumentParser):
-    """An argument parser that prints a mistake as one line, and has ``--debug``."""
+    """An argument parser that prints a mistake as one line, and has ``--debug``; names of options are not shortened."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
         if self.add_help:  # not a parent of others
             self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 

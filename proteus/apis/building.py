@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -60,7 +61,11 @@ def _words(error: Exception) -> str:
     text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
     if isinstance(error, KeyError) and " " not in text:
         return f"unknown or missing name '{text}'"
-    return text or f"refused by its constructor ({type(error).__name__})"
+    if text:
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    line = f", {frames[-1].line}" if frames and frames[-1].line else ""
+    return f"refused by its constructor ({type(error).__name__}{line})"
 
 
 def _key_of(trace: TracebackType | None, config: Config) -> str | None:

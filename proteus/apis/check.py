@@ -19,6 +19,7 @@ from proteus.apis.checks import check_batch, check_present, check_sizes, missing
 from proteus.apis.cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
 from proteus.apis.dense import check_dense
 from proteus.checkpoints import locate
+from proteus.checkpoints.training import load_checkpoint
 from proteus.datasets import SampleKey, SeededSet
 from proteus.datasets.collate import check_sample
 from proteus.datasets.seeded_set import seeded_config
@@ -59,6 +60,8 @@ def check(cfg: Config) -> str:
     check_sizes(cfg)
     check_dense(cfg)
     missing = missing_files(cfg)
+    if cfg.get("load_from") and locate(cfg.load_from).is_file():
+        load_checkpoint(cfg.load_from)
     with as_config_error(cfg):
         model = build_without_memory(cfg.model)
         check_widths(model)

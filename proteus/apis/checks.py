@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,20 +19,6 @@ from proteus.registry import MODELS
 CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
 _MASKS = ("UniformMask", "BlockMask")
 _FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
-
-
-# What each launcher sets in the environment of its processes.
-_LAUNCHERS = {
-    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"),
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"),
-    "mpi": ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-}
-_REMEDIES = {
-    "pytorch": "start it with tools/dist_train.sh or torchrun, or write launcher='none'",
-    "slurm": "start it with tools/slurm_train.sh or srun, or write launcher='none'",
-    "mpi": "start it with mpirun, or write launcher='none'",
-}
-_TEXTS = ("MASTER_ADDR", "SLURM_NODELIST")
 
 
 class Missing(NamedTuple):
@@ -59,30 +44,6 @@ def check_present(cfg: Config, *keys: str) -> None:
     problems = [f"{key}: missing; write it, or name a _base_ that has it" for key in keys if not cfg.get(key)]
     if problems:
         raise ConfigError(problems, str(cfg.filename or "config"))
-
-
-def check_launcher(cfg: Config) -> None:
-    """Refuse a launcher that did not start this process, or left a wrong environment.
-
-    Raises:
-        ConfigError: Names the variable, and the command that sets it.
-    """
-    launcher = cfg.get("launcher", "none")
-    names = _LAUNCHERS.get(launcher, ())
-    remedy = _REMEDIES.get(launcher, "")
-    problems = []
-    for name in names:
-        text = os.environ.get(name)
-        if text is None:
-            problems.append(f"launcher: found {launcher!r} without {name} in the environment; {remedy}")
-            break
-        if name not in _TEXTS and not text.strip().isdecimal():
-            problems.append(f"launcher: {name}={text!r} in the environment, expected a non-negative integer; {remedy}")
-    rank, world = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
-    if launcher == "pytorch" and not problems and int(rank) >= int(world):
-        problems.append(f"launcher: RANK={rank} with WORLD_SIZE={world}, expected a smaller rank; {remedy}")
-    if problems:
-        raise ConfigError(problems[:1], str(cfg.filename or "config"))
 
 
 def check_batch(cfg: Config) -> None:

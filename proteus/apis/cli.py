@@ -123,9 +123,9 @@ def _exit(status: int, line: str) -> None:
 
 def _first_to_print(line: str) -> bool:
     """Ask the ranks' common store whether another rank has printed this line; True where there is none."""
-    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
-        return True
     try:
+        if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+            return True
         if dist.is_initialized():
             store = dist.distributed_c10d._get_default_store()
         elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's, which outlives the ranks
@@ -134,7 +134,7 @@ def _first_to_print(line: str) -> bool:
         else:
             return True
         return int(store.add(f"proteus/{hashlib.sha256(line.encode('utf-8', 'replace')).hexdigest()}", 1)) == 1
-    except (RuntimeError, ValueError, KeyError):  # the rank that holds the store has ended
+    except (RuntimeError, ValueError, KeyError):  # the rank that holds the store has ended, or wrong variables
         return True
 
 

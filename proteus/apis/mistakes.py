@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 from collections.abc import Iterator
 
@@ -94,6 +95,8 @@ def _os_error(error: OSError, words: str) -> str | None:
     if name is None and number in (errno.ENOENT, errno.EBADF, errno.EINVAL):
         return None  # a wrong use of a file, not a wrong file
     text = _OS_ERRORS.get(number, str(reason).lower())
+    if number == errno.EEXIST and name is not None and os.path.isfile(name):
+        text = "is a file; remove it, or name another place"
     shown = str(name) if name is None or len(str(name)) < 300 else f"{str(name)[:300]}..."
     return text if name is None else f"{shown}: {text}"
 

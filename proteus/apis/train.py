@@ -9,7 +9,7 @@ from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.runner import Runner
 
 from proteus.apis.building import as_config_error, check_transforms
-from proteus.apis.checks import check_batch, check_files, check_launcher, check_present, check_sizes
+from proteus.apis.checks import check_batch, check_files, check_present, check_sizes
 from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.apis.guarded_runner import GuardedRunner
 from proteus.apis.overrides import RUNNER_HOOKS
@@ -42,7 +42,6 @@ def train(cfg: Config, resume: str | Path | None = None, override: bool = False)
         DataError: Images and annotations do not fit.
     """
     check_present(cfg, "model", "train_dataloader", "train_cfg", "optim_wrapper")
-    check_launcher(cfg)
     check_batch(cfg)
     check_sizes(cfg)
     check_dense(cfg)
@@ -80,7 +79,6 @@ def test(
     cfg.load_from, cfg.resume = str(checkpoint), False
     check_present(cfg, "model", "test_dataloader", "test_cfg", "test_evaluator")
     _forget_first_weights(cfg)
-    check_launcher(cfg)
     check_dense(cfg)
     check_files(cfg, ("load_from", "model", "test_dataloader"))
     if tta:

@@ -55,10 +55,13 @@ def prepare_processes(cfg: Config) -> None:
 
 
 def _check_numbers(launcher: str) -> None:
-    """Refuse a rank that none would wait for; the processes would wait for it half an hour."""
+    """Refuse variables that are not numbers, and a rank that none would wait for: half an hour would be lost."""
+    for name in _LAUNCHED[launcher][1]:
+        if name not in ("MASTER_ADDR", "SLURM_NODELIST") and not os.environ[name].strip().isdecimal():
+            raise ValueError(f"found {name}={os.environ[name]!r}, expected a non-negative integer")
     names = {"pytorch": ("RANK", "WORLD_SIZE"), "slurm": ("SLURM_PROCID", "SLURM_NTASKS")}
     rank, size = names.get(launcher, ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
-    if not 0 <= int(os.environ[rank]) < int(os.environ[size]):
+    if int(os.environ[rank]) >= int(os.environ[size]):
         raise ValueError(f"{rank} is {os.environ[rank]} and {size} is {os.environ[size]}")
 
 

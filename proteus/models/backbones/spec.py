@@ -173,6 +173,9 @@ def _timm_config(arch: str, img_size: int) -> dict[str, Any]:
 
 
 def _from_file(name: str, arch: str | None, img_size: int) -> BackboneSpec:
+    if arch is not None and not (arch in ARCHITECTURES or is_model(arch)):
+        near = ", ".join(get_close_matches(arch, [*ARCHITECTURES, *timm.list_models()], n=3))
+        raise DataError(f"--arch {arch}: no model of ours or timm's has this name; nearest: {near or 'none'}")
     description = read_description(locate(name))
     state = read_state_dict(name)
     if description is not None and description.architecture is not None:
