@@ -157,11 +157,11 @@ def _keep_traceback(error: Exception, arguments: Namespace) -> Path:
 
 
 def _folders(arguments: Namespace) -> list[Path]:
-    """Folders of the run that exist: of its log file, and of its results."""
+    """Folders of the run that exist: of its results, and of its log file."""
     loggers = [handler for logger in MMLogger._instance_dict.values() for handler in logger.handlers]
     logs = [Path(handler.baseFilename).parent for handler in loggers if isinstance(handler, logging.FileHandler)]
     given = [getattr(arguments, name, None) for name in ("work_dir", "out")]
-    return [folder for folder in [*logs[-1:], *(Path(name) for name in given if name)] if folder.is_dir()]
+    return [folder for folder in [*(Path(name) for name in given if name), *logs[-1:]] if folder.is_dir()]
 
 
 def _lost_its_reader(stream: TextIO) -> bool:

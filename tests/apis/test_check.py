@@ -39,8 +39,11 @@ def test_a_first_checkpoint_that_is_missing_is_listed_too(small: Path, tmp_path:
     start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
     assert lines[start + 1 :] == [f"  load_from = '{path}'"]
     path.parent.mkdir()
-    path.touch()
+    torch.save({"state_dict": {"weight": torch.ones(1)}}, path)
     assert "missing on this machine" not in check(load_config(small, {"load_from": str(path)}))
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"iter_30\.pth is damaged"):
+        check(load_config(small, {"load_from": str(path)}))
 
 
 def test_a_cnn_is_priced_at_the_size_of_its_images(small: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
 
 from proteus.apis import ConfigError
@@ -149,6 +150,7 @@ def test_a_bug_without_a_folder_keeps_its_traceback_in_a_temporary_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(MMLogger, "_instance_dict", {})  # of runs of other tests
     _, text = ended(raising(ZeroDivisionError()), capsys, Namespace(out=tmp_path / "missing"))
     (kept,) = tmp_path.glob("traceback_*.log")
     assert str(kept) in text
