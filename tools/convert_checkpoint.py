@@ -9,17 +9,18 @@ from proteus.checkpoints import FORMS, convert
 
 def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
-    parser.add_argument("source", metavar="IN", help="weight file; file.pth#ema or #teacher names a part of it")
+    parser.add_argument("source", metavar="IN", help="weight file; file.pth#ema, #teacher or #NAME selects a part")
     parser.add_argument("target", metavar="OUT", help="file to write, .safetensors or .pth")
-    parser.add_argument("--to", required=True, choices=FORMS, help="whose names")
+    parser.add_argument("--to", required=True, choices=FORMS, help="target naming scheme")
     return parser.parse_args()
 
 
 def main(args: Namespace) -> int:
-    shape = convert(args.source, args.target, args.to)
-    print(f"{args.target}: {shape.title} under the names of {args.to}")
-    if shape.mask_token and args.to == "timm":
-        print("the mask token was kept; timm's model has none: drop 'mask_token' before load_state_dict")
+    done = convert(args.source, args.target, args.to)
+    print(f"{args.target}: {done.shape.title} under the names of {args.to}")
+    print(f"model: {done.usage}")
+    for note in done.notes:
+        print(f"note: {note}")
     return 0
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Say what a weight file holds, without building anything."""
+"""Print the contents of a weight file, without building anything."""
 
 from argparse import Namespace
 
@@ -9,7 +9,7 @@ from proteus.checkpoints import inspect_file
 
 def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
-    parser.add_argument("file", help="weight file, or file.pth#ema, #student, #teacher for a part of it")
+    parser.add_argument("file", help="weight file; file.pth#ema, #student, #teacher or #NAME selects a part")
     return parser.parse_args()
 
 

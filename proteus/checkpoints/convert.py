@@ -2,57 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from proteus.checkpoints import tables
-from proteus.checkpoints.errors import CheckpointError
-from proteus.checkpoints.export import export_backbone
+from proteus.checkpoints.description import Description, read_description
+from proteus.checkpoints.errors import CheckpointError, printable
+from proteus.checkpoints.export import check_written, export_backbone
 from proteus.checkpoints.keys import CLASSIFIER, to_timm_keys
-from proteus.checkpoints.read import read_state_dict
+from proteus.checkpoints.read import locate, read_state_dict
 from proteus.checkpoints.recognise import Shape, recognise
 from proteus.checkpoints.renaming import Row, to_theirs
+from proteus.checkpoints.usage import usage
+from proteus.utils import atomic_path
 
-FORMS = ("timm", "dinov2", "hf", "mmpretrain", "mmseg")
-"""Whose names can be written."""
+FORMS = ("timm", "dinov2", "hf", "mmpretrain", "mmseg", "mmseg-vit")
+"""Naming schemes that can be written."""
 
 
-def convert(source: str | Path, target: str | Path, form: str) -> Shape:
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted.
+
+    Attributes:
+        shape: Architecture of the weights.
+        usage: Code that builds the model with these names in the project that has them.
+        notes: What a user of the file has to know.
+    """
+
+    shape: Shape
+    usage: str
+    notes: tuple[str, ...]
+
+
+def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     """Write the backbone inside a weight file under another project's names.
 
-    Values are copied bit by bit, with one exception: a DINOv2 model with registers keeps a position for its cls token,
-    which timm's has no place for. ``timm`` adds it to the cls token (the same model), and from there ``dinov2`` and
-    ``hf`` write zeros for it. A mask token is kept under every form's names; a classifier is left.
+    Values are copied bit by bit, with two exceptions. A DINOv2 model with registers keeps a position for its cls token,
+    which timm's has no place for: ``timm`` adds it to the cls token (the same model), and from there ``dinov2`` and
+    ``hf`` write zeros for it. mmsegmentation's ``VisionTransformer`` has no LayerScale: ``mmseg-vit`` multiplies it
+    into the layer before it (the same model, up to rounding). A mask token is kept under every form's names, except in
+    ``mmseg-vit``; a classifier is left.
+
+    What the source says of itself (architecture, arguments, mean, std, teacher) is carried on to a ``.safetensors``.
 
     Args:
         source: Any file that :func:`read_state_dict` reads.
         target: ``.safetensors``, or ``.pth`` for tools that read nothing else.
         form: One of :data:`FORMS`.
 
-    Returns:
-        What the weights are.
-
     Raises:
         CheckpointError: The source holds no ViT, or one that the target form has no names for.
+        FullDiskError: The disk is full; a file that was there is unchanged.
     """
     target = Path(target)
     if target.suffix not in (".safetensors", ".pth"):
         raise CheckpointError(f"{target}: write a name that ends in .safetensors or .pth")
+    if form not in FORMS:
+        raise CheckpointError(f"unknown naming scheme {form!r}; choose from: {', '.join(FORMS)}")
+    file = locate(source)
+    description = read_description(file) or Description()
     state = to_timm_keys(read_state_dict(source))
     state = {key: value for key, value in state.items() if key not in CLASSIFIER}
     shape = recognise(state)
     if shape is None:
         raise CheckpointError(f"{source} holds {len(state)} tensors and no ViT that could be renamed")
     renamed = from_timm_keys(state, form)
+    arguments = dict(description.arguments)
+    if form == "mmseg-vit" and description.architecture is not None:
+        arguments["init_values"] = 0.0  # LayerScale is part of the layers now; timm takes None for its own default
+    about = replace(description, arguments=arguments, converted_to=form, converted_from=printable(file.name, 200))
     if target.suffix == ".safetensors":
-        export_backbone(renamed, target, {"converted_to": form, "architecture": shape.title})
+        export_backbone(renamed, target, about.to_json())
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({key: value.contiguous() for key, value in renamed.items()}, target)
-    return shape
+        check_written(renamed, target)
+        # Through a file object, from which a full disk is an OSError.
+        with atomic_path(target) as temporary, temporary.open("wb") as opened:
+            torch.save({key: value.contiguous() for key, value in renamed.items()}, opened)
+    return Conversion(shape, usage(shape, form, state, description), tuple(_notes(shape, form, target, description)))
+
+
+def _notes(shape: Shape, form: str, target: Path, description: Description) -> Iterator[str]:
+    if shape.mask_token and form == "timm":
+        yield "the mask token was kept; timm's model has none: drop 'mask_token' before load_state_dict"
+    if form == "mmseg":
+        yield "mmseg's MAE ignores the last norm; its VisionTransformer has other names: write them with --to mmseg-vit"
+    if form == "mmseg-vit" and shape.layer_scale:
+        yield "LayerScale was multiplied into attn.proj and mlp.fc2, since mmseg's VisionTransformer has none"
+    if target.suffix == ".pth" and description.mean and description.std:
+        yield f"a .pth file cannot carry the statistics of the images: mean={description.mean}, std={description.std}"
 
 
 def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
@@ -73,12 +116,17 @@ def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
         return to_theirs(state, tables.META + (tables.META_SWIGLU if shape.swiglu else ()))
     if form == "hf":
         return _hugging_face(state, shape)
-    if form in ("mmpretrain", "mmseg"):
+    if form in ("mmpretrain", "mmseg", "mmseg-vit"):
         _refuse(shape.registers > 0, form, "register tokens", "timm, dinov2 or hf")
+        if form == "mmseg-vit":
+            _refuse(shape.swiglu, form, "gated MLPs", "timm, dinov2, hf or mmpretrain")
+            plain = _without_layer_scale({key: value for key, value in state.items() if key != "mask_token"})
+            # First match wins: attention and the last norm have names of their own here.
+            return to_theirs(plain, tables.MMSEG_VIT + tables.OPENMMLAB + tables.OPENMMLAB_MLP)
         own = tables.MMPRETRAIN if form == "mmpretrain" else tables.MMSEG
         mlp = tables.OPENMMLAB_SWIGLU if shape.swiglu else tables.OPENMMLAB_MLP
         return to_theirs(state, tables.OPENMMLAB + mlp + own)
-    raise CheckpointError(f"no names are known under {form!r}: write one of {', '.join(FORMS)}")
+    raise CheckpointError(f"unknown naming scheme {form!r}; choose from: {', '.join(FORMS)}")
 
 
 def _hugging_face(state: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
@@ -111,3 +159,20 @@ def _without_cls_position(state: Mapping[str, Tensor], shape: Shape) -> dict[str
     if not shape.registers or positions is None or shape.side is None or positions.shape[1] == shape.side**2:
         return dict(state)
     return {**state, "cls_token": state["cls_token"] + positions[:, :1], "pos_embed": positions[:, 1:]}
+
+
+def _without_layer_scale(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Multiply LayerScale into the weight and bias of the layer before it, in float32."""
+    merged = dict(state)
+    for key in state:
+        match = re.fullmatch(r"(blocks\.\d+)\.ls([12])\.gamma", key)
+        if match is None:
+            continue
+        gamma = merged.pop(key).float()
+        layer = f"{match[1]}.{'attn.proj' if match[2] == '1' else 'mlp.fc2'}"
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            if name in merged:
+                value = merged[name]
+                scaled = value.float() * (gamma[:, None] if value.ndim == 2 else gamma)
+                merged[name] = scaled.to(value.dtype)
+    return merged

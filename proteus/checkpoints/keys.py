@@ -54,7 +54,8 @@ FORMS = (
         + tables.OPENMMLAB_MLP
         + tables.OPENMMLAB_SWIGLU
         + tables.MMPRETRAIN
-        + tables.MMSEG,
+        + tables.MMSEG
+        + tables.MMSEG_VIT,
     ),
 )
 CLASSIFIER = ("head.weight", "head.bias")

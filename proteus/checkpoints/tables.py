@@ -117,3 +117,11 @@ MMSEG = rows("""
     layers.{i}.gamma_1  blocks.{i}.ls1.gamma
     layers.{i}.gamma_2  blocks.{i}.ls2.gamma
 """)
+
+# mmsegmentation's VisionTransformer, whose attention is torch's. It has no LayerScale.
+MMSEG_VIT = rows("""
+    layers.{i}.attn.attn.in_proj_{w}   blocks.{i}.attn.qkv.{w}
+    layers.{i}.attn.attn.out_proj.{w}  blocks.{i}.attn.proj.{w}
+    ln_pre.{w}                         norm_pre.{w}
+    ln1.{w}                            norm.{w}
+""")

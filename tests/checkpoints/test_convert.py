@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,19 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from proteus.checkpoints import FORMS, CheckpointError, convert, from_timm_keys, read_state_dict, to_timm_keys
+from proteus.checkpoints import (
+    FORMS,
+    CheckpointError,
+    convert,
+    export_backbone,
+    from_timm_keys,
+    read_description,
+    read_state_dict,
+    to_timm_keys,
+)
 from proteus.models import ViT
+from proteus.models.backbones import locate_backbone
+from proteus.structures import FullDiskError
 
 NARROW: dict[str, Any] = {"img_size": 56, "embed_dim": 48, "depth": 2, "num_heads": 3}
 DINOV2: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
@@ -38,12 +52,14 @@ def images() -> Tensor:
     return torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(1))
 
 
+# Those that copy values bit by bit.
+EXACT = [form for form in FORMS if form != "mmseg-vit"]
 # Ours, with the forms that have names for them.
 VITS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "dinov2": (dict(arch="small", **NARROW), list(FORMS)),
-    "giant": (dict(arch="giant", **NARROW), list(FORMS)),
+    "dinov2": (dict(arch="small", **NARROW), EXACT),
+    "giant": (dict(arch="giant", **NARROW), EXACT),
     "registers": (dict(arch="small", reg_tokens=4, **NARROW), ["timm", "dinov2", "hf"]),
-    "plain": (dict(arch="tiny", **PLAIN), list(FORMS)),
+    "plain": (dict(arch="tiny", **PLAIN), EXACT),
     "clip": (dict(arch="clip-large", **NARROW), ["timm", "hf", "mmpretrain", "mmseg"]),
 }
 CASES = [(name, form) for name, (_, forms) in VITS.items() for form in forms]
@@ -194,6 +210,140 @@ def test_mmpretrain_loads_what_is_written_for_it(name: str, tmp_path: Path) -> N
     torch.testing.assert_close(found[:, 1:], expected.patches, atol=1e-4, rtol=0)
 
 
+MMSEG = [
+    ("dinov2", "mmseg"),
+    ("plain", "mmseg"),
+    ("dinov2", "mmseg-vit"),
+    ("plain", "mmseg-vit"),
+    ("clip", "mmseg-vit"),
+]
+
+
+@pytest.mark.parametrize(("name", "form"), MMSEG)
+def test_mmseg_loads_what_is_written_for_it(name: str, form: str, tmp_path: Path) -> None:
+    registry = pytest.importorskip("mmseg.registry")
+    source = shaken(vit(name))
+    file = described(source, tmp_path / "source.safetensors")
+    done = convert(file, tmp_path / "there.pth", form)
+    # The dict that is printed, in the scope that it names.
+    options = eval(done.usage, {"dict": dict})
+    theirs = registry.MODELS.build(options)
+    theirs.eval()  # which returns None
+    given = read_state_dict(tmp_path / "there.pth")
+    missing, left_over = theirs.load_state_dict(given, strict=False)
+    # Relative positions start at zero in MAE, and gammas at one.
+    assert all("relative_position" in key or (name == "plain" and "gamma" in key) for key in missing)
+    assert form == "mmseg" or not (missing or left_over)
+    with torch.inference_mode():
+        (found,) = theirs(images())
+        (expected,) = source.levels(images(), [-1], norm=form == "mmseg-vit")  # type: ignore[operator]
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected.patches, atol=1e-4, rtol=0)
+    # And ours reads it back: the same features, LayerScale included.
+    back = ViT(**{**VITS[name][0], **({"init_values": None} if form == "mmseg-vit" else {})}, patch_size=14,
+               checkpoint=tmp_path / "there.pth").eval()  # fmt: skip
+    with torch.inference_mode():
+        torch.testing.assert_close(back(images()).patches, source(images()).patches, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "giant", "clip", "plain"])
+def test_the_printed_dict_fits_mmpretrain(name: str, tmp_path: Path) -> None:
+    registry = pytest.importorskip("mmpretrain.registry")
+    source = shaken(vit(name))
+    done = convert(described(source, tmp_path / "s.safetensors"), tmp_path / "t.pth", "mmpretrain")
+    theirs = registry.MODELS.build(eval(done.usage, {"dict": dict}))
+    theirs.eval()
+    theirs.load_state_dict(read_state_dict(tmp_path / "t.pth"))
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(images())[0][:, 0], source(images()).cls, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", list(VITS))
+@pytest.mark.parametrize("form", ["timm", "hf"])
+def test_the_printed_code_builds_a_model_for_the_names(name: str, form: str, tmp_path: Path) -> None:
+    done = convert(described(shaken(vit(name)), tmp_path / "s.safetensors"), tmp_path / "t.safetensors", form)
+    model = eval(done.usage, {"timm": timm, "transformers": transformers})
+    given = {key.removeprefix("vision_model."): value for key, value in load_file(tmp_path / "t.safetensors").items()}
+    own = {key.removeprefix("vision_model."): value for key, value in model.state_dict().items()}
+    assert {key for key in own if key in given} >= {key for key in given if "mask_token" not in key} & set(own)
+    assert all(own[key].shape == value.shape for key, value in given.items() if key in own)
+
+
+def described(model: Any, path: Path) -> Path:
+    """Export a ViT with its description."""
+    arguments = dict(model.timm_args)
+    about = {"architecture": arguments.pop("model_name"), "arguments": arguments, "mean": [0.1, 0.2, 0.3]}
+    return export_backbone(model.timm_state(), path, {**about, "std": [0.4, 0.5, 0.6], "teacher": "T", "iterations": 7})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_description_is_carried_on_and_evaluate_reads_it(form: str, tmp_path: Path) -> None:
+    source = shaken(ViT("tiny", **NARROW))
+    file = described(source, tmp_path / "student.safetensors")
+    convert(file, tmp_path / "there.safetensors", form)
+    found = read_description(tmp_path / "there.safetensors")
+    assert found is not None
+    assert (found.mean, found.std, found.teacher, found.iterations) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "T", 7)
+    assert (found.converted_to, found.converted_from) == (form, "student.safetensors")
+    spec = locate_backbone(str(tmp_path / "there.safetensors"), img_size=56)
+    assert (spec.mean, spec.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    with torch.inference_mode():
+        found_features = spec.build()(images())
+    torch.testing.assert_close(found_features.patches, source(images()).patches, atol=1e-4, rtol=0)
+    # A second conversion keeps all of it.
+    again = convert(tmp_path / "there.safetensors", tmp_path / "again.safetensors", "timm")
+    assert again.shape.width == 48
+    assert locate_backbone(str(tmp_path / "again.safetensors"), img_size=56).mean == (0.1, 0.2, 0.3)
+
+
+def test_files_of_earlier_versions_are_recognised(tmp_path: Path) -> None:
+    # They held a title for the architecture, and no arguments.
+    state = ViT("small", img_size=56, depth=1).timm_state()
+    export_backbone(state, tmp_path / "old.safetensors", {"converted_to": "hf", "architecture": "DINOv2 ViT-S/14"})
+    assert "recognised as DINOv2 ViT-S/14" in locate_backbone(str(tmp_path / "old.safetensors"), img_size=56).note
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_converted_file_has_the_umasks_mode(suffix: str, tmp_path: Path) -> None:
+    file = described(ViT("tiny", **NARROW), tmp_path / "student.safetensors")
+    before = os.umask(0o027)
+    try:
+        convert(file, tmp_path / f"there{suffix}", "timm")
+        exported = described(ViT("tiny", **NARROW), tmp_path / "exported.safetensors")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (exported, tmp_path / f"there{suffix}")} == {0o640}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_full_disk_is_named_and_leaves_the_old_file(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, target = described(ViT("tiny", **NARROW), tmp_path / "student.safetensors"), tmp_path / f"out{suffix}"
+    target.write_bytes(b"old")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr("proteus.checkpoints.export.save_file", full)
+    with pytest.raises(FullDiskError, match=rf"out{suffix}: no space left"):
+        convert(file, target, "timm")
+    assert target.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"out{suffix}", "student.safetensors"]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_are_not_finite_are_not_written(suffix: str, tmp_path: Path) -> None:
+    state = ViT("tiny", **NARROW).timm_state()
+    state["norm.bias"][3] = float("nan")
+    save_file(state, tmp_path / "diverged.safetensors")
+    with pytest.raises(CheckpointError, match=r"diverged\.safetensors: norm\.bias holds 1 of 48 values"):
+        convert(tmp_path / "diverged.safetensors", tmp_path / f"out{suffix}", "hf")
+    with pytest.raises(CheckpointError, match=r"student\.safetensors is not written: the weights: norm\.bias holds"):
+        export_backbone(state, tmp_path / "student.safetensors", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["diverged.safetensors"]
+
+
 def test_mmseg_gets_the_names_of_the_releases_converter(tmp_path: Path) -> None:
     # protocols A.10, written out a second time.
     state = vit("dinov2").timm_state() | {"mask_token": torch.zeros(1, 48)}
@@ -219,7 +369,7 @@ def test_mmseg_gets_the_names_of_the_releases_converter(tmp_path: Path) -> None:
         ),
         ("registers", "mmseg", "register tokens"),
         ("clip", "dinov2", "LayerNorm before the first block; write --to timm, hf or mmpretrain"),
-        ("dinov2", "keras", "no names are known under 'keras': write one of timm, dinov2, hf, mmpretrain, mmseg"),
+        ("dinov2", "keras", "unknown naming scheme 'keras'; choose from: timm, dinov2, hf, mmpretrain, mmseg"),
     ],
 )
 def test_what_has_no_name_is_refused(name: str, form: str, told: str) -> None:

@@ -125,7 +125,8 @@ class ViT(OpenMMLabViT):
             "model_name": ARCHITECTURES.get(arch, arch),
             "img_size": img_size,
             "patch_size": patch_size,
-            "init_values": init_values,
+            # timm drops arguments that are None, and takes the architecture's own LayerScale; 0 builds none.
+            "init_values": 0.0 if init_values is None else init_values,
             "reg_tokens": reg_tokens,
             "no_embed_class": reg_tokens > 0,
             **{key: value for key, value in sizes.items() if value is not None},

@@ -153,7 +153,7 @@ def test_the_student_of_the_clip_form_is_openais(arch: str, width: int, depth: i
     assert type(model.vit.blocks[0].mlp.act).__name__ == "QuickGELU"
     assert {norm.eps for norm in model.modules() if isinstance(norm, nn.LayerNorm)} == {1e-5}
     assert not any("gamma" in key or key == "vit.patch_embed.proj.bias" for key in model.state_dict())
-    assert model.timm_args["init_values"] is None
+    assert model.timm_args["init_values"] == 0.0
 
 
 def test_clip_and_dinov2_are_not_taken_for_each_other(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -282,3 +283,11 @@ def test_on_the_meta_device_a_file_is_checked_and_not_read_in(tmp_path: Path) ->
         assert tiny(checkpoint=tmp_path / "right.pth").vit.pos_embed.is_meta
         with pytest.raises(ValueError, match=r"3 blocks.*the file: ViT of width 24, 2 blocks"):
             tiny(checkpoint=tmp_path / "wrong.pth")
+
+
+def test_no_layer_scale_where_the_architecture_has_one() -> None:
+    # timm drops arguments that are None: DINOv2's architectures kept their LayerScale.
+    model = ViT("small", img_size=28, embed_dim=24, depth=1, num_heads=3, init_values=None)
+    assert not [key for key in model.timm_state() if ".ls" in key]
+    again = timm.create_model(**model.timm_args, num_classes=0)
+    again.load_state_dict(model.timm_state())

@@ -1,0 +1,121 @@
+"""How a converted file is used: the model that its names fit, as code of the project that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from timm.models import get_pretrained_cfg
+from torch import Tensor
+
+from proteus.checkpoints.description import Description
+from proteus.checkpoints.recognise import Shape
+
+# Of the ViTs that projects publish in these widths.
+_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1536: 24}
+_NAMES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
+
+
+def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Description) -> str:
+    """Write the code that builds a model for a file's names.
+
+    Args:
+        shape: Architecture of the weights.
+        form: Naming scheme of the file.
+        state: The weights under timm's names.
+        description: What the source says of itself.
+
+    Returns:
+        One expression. ``num_heads=None`` stands where neither weights nor description know the number of heads.
+    """
+    heads = description.arguments.get("num_heads", _HEADS.get(shape.width))
+    size = 224 if shape.side is None else shape.side * shape.patch
+    hidden = _hidden(shape, state)
+    if form == "timm":
+        return _timm(shape, size, heads, description)
+    if form == "dinov2":
+        return _dinov2(shape, size, heads)
+    if form == "hf":
+        return _hugging_face(shape, size, heads, hidden)
+    # OpenAI's CLIPs and many others' have QuickGELU, which weights do not show.
+    quick = shape.pre_norm and "quickgelu" in (description.architecture or "quickgelu")
+    activation = {"act_cfg": {"type": "mmpretrain.QuickGELU"}} if quick else {}
+    norm = {"type": "LN", "eps": 1e-5 if shape.pre_norm else 1e-6}
+    if form == "mmpretrain":
+        arch = {"embed_dims": shape.width, "num_layers": shape.depth, "num_heads": heads}
+        layers = {**({"ffn_type": "swiglu_fused"} if shape.swiglu else {}), **activation}
+        return _dict(
+            "mmpretrain.VisionTransformer",
+            # Of gated MLPs mmpretrain takes two thirds.
+            arch={**arch, "feedforward_channels": hidden * 3 // 2 if shape.swiglu else hidden},
+            img_size=size,
+            patch_size=shape.patch,
+            out_type="raw",
+            pre_norm=shape.pre_norm,
+            norm_cfg=norm,
+            layer_scale_init_value=1.0 if shape.layer_scale else 0.0,
+            **({"layer_cfgs": layers} if layers else {}),
+        )
+    sizes: dict[str, Any] = {"img_size": size, "patch_size": shape.patch, "embed_dims": shape.width}
+    sizes |= {"num_layers": shape.depth, "num_heads": heads, "mlp_ratio": hidden // shape.width, "norm_cfg": norm}
+    if form == "mmseg-vit":
+        bias = "patch_embed.proj.bias" in state
+        return _dict(
+            "mmseg.VisionTransformer", **sizes, patch_bias=bias, pre_norm=shape.pre_norm, final_norm=True, **activation
+        )
+    if shape.swiglu or shape.pre_norm:
+        return f"none of mmseg's: its MAE has no {'gated MLPs' if shape.swiglu else 'LayerNorm before the first block'}"
+    return _dict("mmseg.MAE", **sizes, init_values=1.0)
+
+
+def _timm(shape: Shape, size: int, heads: int | None, description: Description) -> str:
+    if description.architecture is not None:
+        name, arguments = description.architecture, dict(description.arguments)
+    else:
+        name = f"vit_{_NAMES.get(shape.width, 'base')}_patch14_dinov2"
+        if shape.pre_norm:
+            name = "vit_large_patch14_clip_quickgelu_224"
+        elif get_pretrained_cfg(name) is None:  # there is no tiny DINOv2
+            name = "vit_tiny_patch16_224"
+        arguments = {"img_size": size, "patch_size": shape.patch, "embed_dim": shape.width, "depth": shape.depth}
+        arguments |= {"num_heads": heads, "init_values": 1.0 if shape.layer_scale else 0.0}
+        arguments |= {"reg_tokens": shape.registers, "no_embed_class": shape.registers > 0}
+    return f"timm.create_model({', '.join([repr(name), *_options({**arguments, 'num_classes': 0})])})"
+
+
+def _dinov2(shape: Shape, size: int, heads: int | None) -> str:
+    options: dict[str, Any] = {"img_size": size, "patch_size": shape.patch, "embed_dim": shape.width}
+    options |= {"depth": shape.depth, "num_heads": heads, "num_register_tokens": shape.registers}
+    options |= {"init_values": 1.0 if shape.layer_scale else None, "block_chunks": 0}
+    options |= {"ffn_layer": "swiglufused"} if shape.swiglu else {}
+    return f"dinov2.models.vision_transformer.DinoVisionTransformer({', '.join(_options(options))})"
+
+
+def _hugging_face(shape: Shape, size: int, heads: int | None, hidden: int) -> str:
+    options: dict[str, Any] = {"hidden_size": shape.width, "num_hidden_layers": shape.depth}
+    options |= {"num_attention_heads": heads, "image_size": size, "patch_size": shape.patch}
+    if shape.pre_norm:
+        kind, options = "CLIPVision", {**options, "intermediate_size": hidden}
+    elif not shape.layer_scale:
+        kind, options = "ViT", {**options, "intermediate_size": hidden, "layer_norm_eps": 1e-6}
+    elif shape.registers:
+        kind, options = "Dinov2WithRegisters", {**options, "num_register_tokens": shape.registers}
+    else:
+        kind = "Dinov2"
+    if shape.swiglu:
+        options["use_swiglu_ffn"] = True
+    tail = ", add_pooling_layer=False" if kind == "ViT" else ""
+    return f"transformers.{kind}Model(transformers.{kind}Config({', '.join(_options(options))}){tail})"
+
+
+def _hidden(shape: Shape, state: Mapping[str, Tensor]) -> int:
+    second = state.get("blocks.0.mlp.fc2.weight")
+    return second.shape[-1] if second is not None and second.ndim == 2 else 4 * shape.width
+
+
+def _dict(kind: str, **options: Any) -> str:
+    return f"dict({', '.join(_options({'type': kind, **options}))})"
+
+
+def _options(options: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value!r}" for key, value in options.items()]
