@@ -1,13 +1,16 @@
 """Names alone; that the values land in the right places, tests/models/backbones/test_vit_parity.py shows."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 
-from proteus.checkpoints import CheckpointError, to_timm_keys
-from proteus.models import Distiller, SeveralStudents, ViT
+from proteus.checkpoints import CheckpointError, read_state_dict, to_timm_keys
+from proteus.models import Distiller, SeveralStudents, TimmBackbone, ViT
 
 NARROW: dict[str, Any] = {"img_size": 56, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
@@ -95,3 +98,64 @@ def test_of_several_students_none_is_guessed() -> None:
         to_timm_keys(state)
     own = {key: value for key, value in state.items() if key.startswith("students.tiny.")}
     assert torch.equal(to_timm_keys(own)["cls_token"], state["students.tiny.student.vit.cls_token"])
+
+
+def chunked(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names of Meta's training code: block 1 is the second of chunk 0."""
+    return {re.sub(r"^blocks\.(\d+)\.", r"blocks.0.\1.", key): value for key, value in state.items()}
+
+
+def wrapped(state: dict[str, Tensor], wrapper: str) -> dict[str, Tensor]:
+    """The names of a model of which every block, and the whole, is wrapped."""
+    inside = re.compile(r"^(blocks[.0-9]+[.])")
+    return {f"{wrapper}." + inside.sub(rf"\1{wrapper}.", key): value for key, value in state.items()}
+
+
+WRAPPERS = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"]
+
+
+@pytest.mark.parametrize("names", ["plain", "chunked"])
+@pytest.mark.parametrize("wrapper", ["", *WRAPPERS, "_fsdp_wrapped_module._checkpoint_wrapped_module"])
+@pytest.mark.parametrize("prefix", ["", "module.", "student.backbone."])
+def test_names_of_training_code_are_read(names: str, wrapper: str, prefix: str, tmp_path: Path) -> None:
+    state = vit().timm_state()
+    given = chunked(state) if names == "chunked" else dict(state)
+    given = wrapped(given, wrapper) if wrapper else given
+    torch.save({"model": {f"{prefix}{key}": value for key, value in given.items()}}, tmp_path / "trained.pth")
+    assert same(to_timm_keys(read_state_dict(tmp_path / "trained.pth")), state)
+    loaded = ViT("tiny", checkpoint=tmp_path / "trained.pth", **NARROW)
+    assert same(loaded.timm_state(), state)
+
+
+def test_chunks_of_several_blocks_keep_their_numbers() -> None:
+    state = ViT("tiny", **{**NARROW, "depth": 8}).timm_state()
+    given = {
+        re.sub(r"^blocks\.(\d+)\.", lambda m: f"blocks.{int(m[1]) // 2}.{m[1]}.", key): state[key] for key in state
+    }
+    assert "blocks.3.6.norm1.weight" in given
+    assert same(to_timm_keys(given), state)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapped_cnn_is_read(wrapper: str, tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet", num_classes=0).state_dict()
+    torch.save({"state_dict": {f"{wrapper}.{key}": value for key, value in state.items()}}, tmp_path / "cnn.pth")
+    loaded = TimmBackbone("test_resnet", checkpoint=tmp_path / "cnn.pth").timm_state()
+    assert same(loaded, state)
+
+
+def test_flat_shards_are_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"_fsdp_wrapped_module._flat_param": torch.zeros(9)}}, tmp_path / "rank0.pth")
+    with pytest.raises(CheckpointError, match=r"rank0\.pth holds FSDP's flat shards.*FULL_STATE_DICT"):
+        read_state_dict(tmp_path / "rank0.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [("cls_token", ()), ("cls_token", (24,)), ("pos_embed", (17, 24)), ("patch_embed.proj.weight", (24, 3)),
+     ("mask_token", (1, 23)), ("mask_token", ())],
+)  # fmt: skip
+def test_shapes_that_no_vit_has_are_named(key: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    torch.save({**vit().timm_state(), key: torch.zeros(shape)}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=rf"odd\.pth: {key} has the shape"):
+        to_timm_keys(read_state_dict(tmp_path / "odd.pth"))

@@ -144,3 +144,93 @@ def test_without_an_average_ours_gives_the_student(tmp_path: Path) -> None:
     assert same(to_timm_keys(read_state_dict(tmp_path / "iter_1.pth")), vit(0).timm_state())
     with pytest.raises(CheckpointError, match="holds nothing called ema"):
         read_state_dict(f"{tmp_path}/iter_1.pth#ema")
+
+
+def under(prefix: str, seed: int) -> dict[str, Tensor]:
+    return {f"{prefix}.{key}": value for key, value in vit(seed).timm_state().items()}
+
+
+def test_several_models_are_listed_and_each_can_be_named(tmp_path: Path) -> None:
+    # lightly-train's names.
+    path = tmp_path / "last.ckpt"
+    names = ("teacher_embedding_model.wrapped", "student_embedding_model.wrapped")
+    torch.save({"state_dict": {**under(names[0], 0), **under(names[1], 1)}}, path)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt holds several models \(#student_.*, #teacher_.*such as"):
+        to_timm_keys(read_state_dict(path))
+    for seed, name in enumerate(names):
+        for part in (name, name.split(".")[0], name.split("_")[0]):
+            found = to_timm_keys(read_state_dict(f"{path}#{part}"))
+            assert same(found, vit(seed).timm_state()), part
+    assert same(ViT("tiny", checkpoint=f"{path}#student", **NARROW).timm_state(), vit(1).timm_state())
+    with pytest.raises(CheckpointError, match=r"holds nothing called pupil: leave '#pupil' off.*#teacher"):
+        read_state_dict(f"{path}#pupil")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("model", "momentum_model"), ("teacher.x", "teacher.y")])
+def test_models_without_an_order_are_refused(names: tuple[str, str], tmp_path: Path) -> None:
+    torch.save({"state_dict": {**under(names[0], 0), **under(names[1], 1)}}, tmp_path / "two.pth")
+    with pytest.raises(CheckpointError, match=rf"two\.pth holds several models .*two\.pth#{names[0]}"):
+        to_timm_keys(read_state_dict(tmp_path / "two.pth"))
+    for seed, name in enumerate(names):
+        assert same(to_timm_keys(read_state_dict(f"{tmp_path}/two.pth#{name}")), vit(seed).timm_state())
+
+
+def test_what_has_no_prefix_comes_before_what_has_one(tmp_path: Path) -> None:
+    torch.save({**vit(0).timm_state(), **under("momentum", 1)}, tmp_path / "two.pth")
+    found = to_timm_keys(read_state_dict(tmp_path / "two.pth"))
+    assert same({key: value for key, value in found.items() if "momentum" not in key}, vit(0).timm_state())
+    found = to_timm_keys(read_state_dict(f"{tmp_path}/two.pth#momentum"))
+    assert same(found, vit(1).timm_state())
+
+
+def test_entries_of_a_checkpoint_can_be_named(tmp_path: Path) -> None:
+    content = {"generator": vit(0).timm_state(), "critic": vit(1).timm_state(), "epoch": 3}
+    torch.save(content, tmp_path / "gan.pth")
+    with pytest.raises(CheckpointError, match=r"gan\.pth holds several models \(#generator, #critic\): .*#generator"):
+        read_state_dict(tmp_path / "gan.pth")
+    assert same(read_state_dict(f"{tmp_path}/gan.pth#critic"), content["critic"])
+    torch.save({"net": vit(0).timm_state(), "optimizer": {"state": {}}}, tmp_path / "net.pth")
+    assert same(read_state_dict(tmp_path / "net.pth"), vit(0).timm_state())
+    assert same(read_state_dict(f"{tmp_path}/net.pth#net"), vit(0).timm_state())
+
+
+@pytest.mark.parametrize("name", ["ema_state_dict", "model_ema", "state_dict_ema", "ema", "ema_model"])
+def test_an_average_alone_and_beside_a_model(name: str, tmp_path: Path) -> None:
+    average, model = vit(0).timm_state(), vit(1).timm_state()
+    torch.save({name: average}, tmp_path / "alone.pth")
+    torch.save({name: average, "model": model}, tmp_path / "beside.pth")
+    for part in ("alone.pth", "alone.pth#ema", "beside.pth#ema", f"beside.pth#{name}"):
+        assert same(read_state_dict(f"{tmp_path}/{part}"), average), part
+    assert same(read_state_dict(tmp_path / "beside.pth"), model)
+
+
+def test_mmengines_swap_holds_for_every_model(tmp_path: Path) -> None:
+    # Its EMAHook saves the average as the weights.
+    torch.save({"state_dict": vit(0).timm_state(), "ema_state_dict": vit(1).timm_state()}, tmp_path / "epoch_1.pth")
+    for part, seed in (("", 0), ("#ema", 0), ("#ema_state_dict", 1)):
+        assert same(read_state_dict(f"{tmp_path}/epoch_1.pth{part}"), vit(seed).timm_state()), part
+
+
+@pytest.mark.parametrize("entry", [None, 3, [1], {}, "x", torch.zeros(2)])
+def test_odd_entries_are_not_models(entry: Any, tmp_path: Path) -> None:
+    for name in ("ema_state_dict", "model_ema", "state_dict"):
+        torch.save({"model": vit(0).timm_state(), name: entry}, tmp_path / "odd.pth")
+        if name != "state_dict" or entry != {}:
+            assert "cls_token" in to_timm_keys(read_state_dict(tmp_path / "odd.pth"))
+        with pytest.raises(CheckpointError, match="holds n"):
+            read_state_dict(f"{tmp_path}/odd.pth#ema")
+
+
+@pytest.mark.parametrize("name", ["a#b.pth", "a#b#c.pth", "#.pth", "a.pth#"])
+def test_marks_in_file_names(name: str, tmp_path: Path) -> None:
+    torch.save(vit(0).timm_state(), tmp_path / name)
+    assert locate(tmp_path / name) == tmp_path / name
+    assert same(read_state_dict(tmp_path / name), vit(0).timm_state())
+
+
+def test_escapes_in_names_are_refused(tmp_path: Path) -> None:
+    torch.save({"\x1b[2Jweight": torch.zeros(2)}, tmp_path / "escape.pth")
+    with pytest.raises(CheckpointError) as refused:
+        read_state_dict(tmp_path / "escape.pth")
+    assert str(refused.value).isprintable()
+    assert "is not the name of a tensor" in str(refused.value)
