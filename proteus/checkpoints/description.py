@@ -21,6 +21,7 @@ from timm.models import is_model
 
 from proteus.checkpoints.described_arguments import check_arguments
 from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, printable, shown
+from proteus.checkpoints.paths import check_file
 
 GUESTS = ("mmpretrain", "mmseg")
 """Toolboxes from which an architecture may come, as in ``mmpretrain.ResNet``."""
@@ -63,10 +64,12 @@ def read_description(path: Path) -> Description | None:
     """Read what a weight file says of itself; None for a file without a description.
 
     Raises:
-        CheckpointError: The description is not what Proteus writes; the message names the file and the field.
+        CheckpointError: The file cannot be read, or its description is not what Proteus writes; the message names the
+            file and the field.
     """
-    if path.suffix.lower() != ".safetensors" or not path.is_file():
+    if path.suffix.lower() != ".safetensors":
         return None
+    check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

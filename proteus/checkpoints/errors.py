@@ -14,7 +14,8 @@ class CheckpointError(UserError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("\n".join(map(printable, message.split("\n"))))
+        # Messages that list weights indent their further lines; any other newline is part of a name.
+        super().__init__("\n  ".join(map(printable, message.split("\n  "))))
 
 
 class DamagedFileError(CheckpointError):

@@ -210,8 +210,9 @@ def _unchunked(key: str) -> str:
 
 def _checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     for key, axes in _AXES.items():
-        if key in state and state[key].ndim != axes:
-            raise CheckpointError(f"{source}: {key} has the shape {tuple(state[key].shape)}; expected {axes} axes")
+        if key in state and (state[key].ndim != axes or not state[key].numel()):
+            found = tuple(state[key].shape)
+            raise CheckpointError(f"{source}: {key} has the shape {found}; expected {axes} axes and at least one value")
     token, mask = state.get("cls_token"), state.get("mask_token")
     if token is not None and mask is not None and mask.numel() != token.shape[-1]:
         raise CheckpointError(

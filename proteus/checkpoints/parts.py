@@ -27,23 +27,7 @@ PARTS = ("student", "teacher", "ema")
 """Parts that every training checkpoint may have."""
 _NESTS = ("state_dict", "model", "teacher", "student")
 _EMA_NESTS = ("model_ema", "ema_state_dict", "state_dict_ema", "ema", "ema_model", "model_ema_state_dict")
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar", ".ckpt")
 _LONGEST_NAME = 1000
-
-
-def split_part(path: str | Path) -> tuple[str, str | None]:
-    """Split ``file.pth#ema`` into the file and the part; None where no part is named.
-
-    A ``#`` inside a file's name stays: where such a file exists, and where a folder or a suffix follows.
-    """
-    name, mark, part = str(path).rpartition("#")
-    if not mark or not name or not part or "/" in part or part.lower().endswith(_SUFFIXES):
-        return str(path), None
-    try:
-        is_file = Path(path).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):
-        is_file = False
-    return (str(path), None) if is_file else (name, part)
 
 
 def take_part(content: Any, part: str | None, path: Path) -> Weights:

