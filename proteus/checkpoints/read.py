@@ -44,8 +44,12 @@ def read_state_dict(path: str | Path) -> Weights:
     return state
 
 
-def open_weights(path: Path) -> Any:
+def open_weights(path: Path, device: str = "cpu") -> Any:
     """Read all that a weight file holds, as data.
+
+    Args:
+        path: The file.
+        device: ``cpu``, or ``meta`` for names and shapes alone, where the format allows it.
 
     Raises:
         CheckpointError: The file is missing, is no weight file, or would run code when opened.
@@ -58,7 +62,7 @@ def open_weights(path: Path) -> Any:
             return read_packaged_vit(path)
         except Exception as error:  # a damaged file, or the package onnx is missing
             raise CheckpointError(str(error)) from error
-    return _open(path)
+    return _open(path, device)
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -109,7 +113,7 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
 _LARGEST_RATIO, _SMALLEST_BOMB = 50, 1 << 24
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, device: str) -> Any:
     try:
         if path.suffix.lower() == ".safetensors":
             read_description(path)  # a file that lies about itself is not used at all
@@ -118,7 +122,7 @@ def _open(path: Path) -> Any:
         if is_torchscript(path):
             return read_torchscript(path)
         with torch.serialization.safe_globals(HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:

@@ -52,10 +52,11 @@ def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoin
 
     Args:
         filename: A file of :func:`~proteus.checkpoints.read_state_dict`, with ``#ema`` and the like behind it.
-        map_location: As for ``torch.load``.
+        map_location: As for ``torch.load``; ``meta`` reads no weights, and does not check them.
 
     Returns:
-        What a checkpoint with a ``state_dict`` holds, all of it; of any other file the tensors, under ``state_dict``.
+        What a checkpoint with a ``state_dict`` holds, all of it; of any other file one model's tensors, under
+        ``state_dict``, and what is beside them.
         The text of the config in ``meta`` is left out: MMEngine would run it as Python.
 
     Raises:
@@ -63,26 +64,30 @@ def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoin
             are not finite.
     """
     path, part = locate(filename), split_part(filename)[1]
+    headers_only = isinstance(map_location, (str, torch.device)) and torch.device(map_location).type == "meta"
     check_file(path, "checkpoint")
     try:
-        content = open_weights(path)
+        content = open_weights(path, "meta" if headers_only else "cpu")
     except DamagedFileError as error:
         cause = error.__cause__ or error
         reason = "no file of torch.save" if isinstance(cause, pickle.UnpicklingError) else first_sentence(cause)
         raise DamagedFileError(f"{path} is damaged or no checkpoint ({reason}); use an earlier one") from error
     weights = content.get("state_dict") if isinstance(content, Mapping) else None
     if part is not None or not isinstance(weights, Mapping):
-        content = Checkpoint({"state_dict": dict(take_part(content, part, path))}, path)
+        kept = content if isinstance(content, Mapping) else {}
+        rest = {key: value for key, value in kept.items() if not isinstance(value, torch.Tensor) and not _holds(value)}
+        content = Checkpoint({**rest, "state_dict": dict(take_part(content, part, path))}, path)
     else:
         content = Checkpoint(content, path)
     for nest in ("state_dict", "ema_state_dict"):
         if nest in content:
             if not isinstance(content[nest], Mapping):
                 raise CheckpointError(f"{path}: {nest} is a {type(content[nest]).__name__}, not tensors by name")
-            check_values(take_part(content[nest], None, path) if content[nest] else {}, path)
+            if not headers_only and content[nest]:
+                check_values(take_part(content[nest], None, path), path)
     if isinstance(content.get("meta"), Mapping):
         content["meta"] = {key: value for key, value in content["meta"].items() if key != "config"}
-    return content if map_location is None else Checkpoint(_moved(dict(content), map_location), path)
+    return content if map_location is None or headers_only else Checkpoint(_moved(dict(content), map_location), path)
 
 
 def check_resumable(checkpoint: Mapping[str, Any], path: str | Path) -> None:
@@ -108,6 +113,10 @@ def check_resumable(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         value = checkpoint["meta"].get(key)
         if type(value) is not int or value < 0:
             raise CheckpointError(f"{path} cannot be resumed from: meta.{key} is {value!r}, not a whole number")
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(item, torch.Tensor) for item in value.values())
 
 
 def _moved(content: Any, map_location: Any) -> Any:
