@@ -1,10 +1,19 @@
 #!/usr/bin/env python
-"""Judge one backbone: k-NN, linear probe, fine-grained classification, robustness; a report at the end."""
+"""Evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness, and write a report."""
 
 from argparse import Namespace
 from pathlib import Path
 
-from proteus.apis.cli import ToolParser, add_key_values, device, non_negative_int, out_folder, positive_int, run
+from proteus.apis.cli import (
+    ToolParser,
+    add_key_values,
+    device,
+    existing_folder,
+    non_negative_int,
+    out_folder,
+    positive_int,
+    run,
+)
 from proteus.apis.evaluate import CONFIGS, evaluate, protocol_configs
 from proteus.models.backbones import locate_backbone
 
@@ -19,16 +28,22 @@ def parse_args() -> Namespace:
         help="a weight file (student.safetensors, iter_375300.pth, dinov2_vits14_pretrain.pth, file.pth#ema), a model "
         "of timm's (vit_small_patch14_dinov2.lvd142m), or random:NAME",
     )
-    parser.add_argument("--arch", help="its name in timm, for a weight file that does not tell (CNNs)")
+    parser.add_argument("--arch", help="timm architecture name, needed where the file does not name it (CNNs)")
     parser.add_argument("--download", action="store_true", help="fetch timm's weights if they are not on this machine")
-    parser.add_argument("--data-root", default="data", type=Path, help="folder of the data sets (default: data)")
+    parser.add_argument(
+        "--data-root", type=existing_folder, help="folder of the data sets (default: data; not needed with --sets)"
+    )
     parser.add_argument(
         "--protocols",
         default="knn,linear,fine-grained,robustness",
-        help=f"some of {', '.join(CONFIGS)}, or config files, with commas between (default: %(default)s)",
+        help=f"comma-separated list of {', '.join(CONFIGS)}, or config files (default: %(default)s)",
     )
     parser.add_argument(
-        "--sets", nargs="+", default=[], metavar="DIR", help="judge on these folders (DIR/train/CLASS, DIR/test/CLASS)"
+        "--sets",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="evaluate on folders DIR/train/CLASS, DIR/test/CLASS",
     )
     parser.add_argument("--out", type=out_folder, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
     parser.add_argument("--cache", type=out_folder, help="folder of extracted features (default: <out>/features)")
@@ -38,7 +53,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--batch-size", type=positive_int, default=64, help="images encoded at once (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=non_negative_int, help="processes that read images")
+    parser.add_argument("--workers", type=non_negative_int, help="worker processes that read images")
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add_key_values(parser)
     return parser.parse_args()

@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from proteus.evaluation.metrics import CheckedMetric
+from proteus.evaluation.metrics.checked import refuse_not_finite_values
+from proteus.evaluation.metrics.classification import name_of
 from proteus.registry import METRICS
+from proteus.structures import DataError
 
 
 @METRICS.register_module()
-class ScoreAgreement(BaseMetric):
+class ScoreAgreement(CheckedMetric):
     """Compare the scores of every held-out image with every held-out sentence.
 
     ``kl``: mean over images of the divergence of the student's distribution over the sentences from the teacher's, in
@@ -31,21 +34,34 @@ class ScoreAgreement(BaseMetric):
         """Keep the embeddings (keys as in ``UnpairedDistiller.predict``).
 
         Raises:
-            ValueError: There are no sentences.
+            DataError: There are no sentences, or embeddings are not finite.
         """
         kept = ("student_image", "teacher_image", "student_texts", "teacher_texts", "scale")
         for sample in data_samples:
             if "teacher_texts" not in sample:
-                raise ValueError(
+                raise DataError(
                     "ScoreAgreement needs sentences: write dataset=dict(type='UnpairedSet', ...) and "
                     "collate_fn=dict(type='unpaired_collate') in that loader, or take this metric out"
                 )
-            self.results.append({key: sample[key].float().cpu() for key in kept})
+            values = {key: sample[key].float().cpu() for key in kept}
+            for key, value in values.items():
+                refuse_not_finite_values(value, f"{name_of(sample)}: {key}")
+            self.results.append(values)
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Return the figures above."""
+        """Return the figures above.
+
+        Raises:
+            DataError: There are fewer than two images or sentences: without their means nothing is left to compare.
+        """
+        self.refuse_empty(results)
         images = {who: torch.stack([result[f"{who}_image"] for result in results]) for who in ("student", "teacher")}
         texts = {who: torch.cat([result[f"{who}_texts"] for result in results]) for who in ("student", "teacher")}
+        if min(len(images["teacher"]), len(texts["teacher"])) < 2:
+            raise DataError(
+                f"ScoreAgreement compares two images and two sentences at least; found {len(images['teacher'])} and "
+                f"{len(texts['teacher'])}: hold out more of both"
+            )
         scale = results[0]["scale"]
         student, teacher = (scale * images[who] @ texts[who].T for who in ("student", "teacher"))
         log_p = teacher.log_softmax(dim=1)

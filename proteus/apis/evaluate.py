@@ -11,15 +11,23 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from proteus.apis.building import as_config_error
 from proteus.apis.checks import CROPS
 from proteus.apis.config import ConfigError, load_config
+from proteus.apis.resources import check_device, check_folder, check_out_folder
 from proteus.apis.train import test, train
+from proteus.datasets.fine_grained import ClassFolders
+from proteus.evaluation.arrays import is_integer
 from proteus.evaluation.frozen.feature_store import FeatureStore
 from proteus.evaluation.protocols import Bench, Outcome
 from proteus.evaluation.report import main_figure, read_outcomes, write_report
 from proteus.models.backbones import BackboneSpec
 from proteus.models.backbones.features import probe
 from proteus.registry import PROTOCOLS
+from proteus.structures import UserError
+from proteus.utils import exclusive
+
+_LAYOUT = "train/CLASS/IMAGE.jpg and test/CLASS/IMAGE.jpg"
 
 CONFIGS = {
     "knn": "knn/imagenet.py",
@@ -46,38 +54,45 @@ def protocol_configs(
         overrides: Dotted keys and values, where there is one protocol.
         img_size: Side of the images in pixels; what is resized before it is cropped keeps its proportion to the crop.
         sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``) that take the place of the configs' sets.
+            Nothing else is needed then; the folder of all data sets need not exist.
 
     Returns:
         Configs by protocol.
 
     Raises:
         ConfigError: There is no such protocol, or a config or an override is wrong.
+        UserError: A folder of ``sets`` is missing, or is not a labelled set; or ``img_size`` is not positive.
     """
+    if not is_integer(img_size) or img_size < 1:
+        raise UserError(f"img_size={img_size!r}: write a positive integer, the side of the images in pixels")
+    if not names:
+        raise ConfigError([f"no protocol is named; choose from: {', '.join(CONFIGS)}, or a config file"], "--protocols")
     if overrides and len(names) > 1:
-        raise ConfigError(["they are of one config: name one protocol alone, with --protocols"], "--cfg-options")
-    own = {Path(folder).name: {"type": "ClassFolders", "data_root": str(Path(folder).resolve())} for folder in sets}
-    if len(own) < len(sets):
-        raise ConfigError([f"two of these folders have one name, which is a set's: {', '.join(sets)}"], "--sets")
-    loaded = {}
+        raise ConfigError(["needs exactly one protocol in --protocols"], "--cfg-options")
+    own = _own_sets(sets)
+    loaded: dict[str, Config] = {}
     for name in names:
         if name not in CONFIGS and not name.endswith(".py"):
             raise ConfigError(
-                [f"{name!r} is none: write some of {', '.join(CONFIGS)}, or a config file"], "--protocols"
+                [f"unknown protocol {name!r}; choose from: {', '.join(CONFIGS)}, or a config file (.py)"], "--protocols"
             )
         path = configs / CONFIGS[name] if name in CONFIGS else Path(name)
         cfg = _load(path, img_size, overrides)
         if "protocol" not in cfg:
-            raise ConfigError(["has no key 'protocol': it is no way of judging a backbone"], str(path))
+            raise ConfigError(["not an evaluation config (no key 'protocol')"], str(path))
+        title = name if name in CONFIGS else path.stem
+        if title in loaded:
+            raise ConfigError([f"{title!r} is named twice; results are kept by this name"], "--protocols")
         if own and "sets" in cfg.protocol:
             cfg.protocol.sets = own
-        loaded[name if name in CONFIGS else path.stem] = cfg
+        loaded[title] = cfg
     return loaded
 
 
 def evaluate(
     spec: BackboneSpec,
     configs: Mapping[str, Config],
-    data_root: Path,
+    data_root: Path | None,
     out: Path,
     img_size: int = 224,
     cache: Path | None = None,
@@ -94,7 +109,8 @@ def evaluate(
     Args:
         spec: The backbone.
         configs: From :func:`protocol_configs`.
-        data_root: Folder of the data sets.
+        data_root: Folder of the data sets; None: ``data`` in the current folder, which need not exist where the sets of
+            the configs name folders of their own.
         out: Folder of the report.
         img_size: As for :func:`protocol_configs`.
         cache: Folder of features, which evaluations may share; ``out/features`` by default.
@@ -106,20 +122,40 @@ def evaluate(
         What each protocol found out.
 
     Raises:
-        FileNotFoundError: There is no folder ``data_root``.
+        UserError: There is no folder ``data_root``, no such device, a folder cannot be written to, or a number is out
+            of range.
+        LockedError: Another evaluation writes to ``out``. Evaluations may share ``cache``, where one waits for the
+            features that another extracts.
+        DataError: An earlier report in ``out`` is damaged.
     """
-    if not data_root.is_dir():
-        raise FileNotFoundError(f"--data-root {data_root}: no such folder")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if data_root is not None or not all(map(_has_own_folders, configs.values())):
+        _folder(data_root or "data", "--data-root")
+    device = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if not is_integer(batch_size) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size!r}: write a positive integer")
+    if num_workers is not None and (not is_integer(num_workers) or num_workers < 0):
+        raise UserError(f"num_workers={num_workers!r}: write a non-negative integer, or None")
+    check_out_folder(out)
+    check_out_folder(cache or out)
     store = FeatureStore(cache or out / "features", spec, device, batch_size, num_workers)
+    with exclusive(out, "an evaluation", remedy="wait for it, or give another folder with --out"):
+        return _evaluate(spec, configs, (data_root or Path("data")).resolve(), out, img_size, store)
+
+
+def _evaluate(
+    spec: BackboneSpec, configs: Mapping[str, Config], data_root: Path, out: Path, img_size: int, store: FeatureStore
+) -> dict[str, Outcome]:
+    device = str(store.device)
     about = describe(spec, device)
     earlier = read_outcomes(out, spec, about)
     outcomes: dict[str, Outcome] = {}
     for name, cfg in configs.items():
         print(f"\n== {name}: {cfg.filename}", flush=True)
         init_default_scope(cfg.get("default_scope", "proteus"))
-        bench = Bench(spec, store, data_root.resolve(), out, cfg, partial(_load, img_size=img_size), train, test)
-        outcomes[name] = PROTOCOLS.build(cfg.protocol).run(bench)
+        bench = Bench(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
+        with as_config_error(cfg):
+            protocol = PROTOCOLS.build(cfg.protocol)
+        outcomes[name] = protocol.run(bench)
         print("\n".join(lines(outcomes[name])), flush=True)
         # After each one, so that what is known can be read while the others run.
         write_report(out, spec, about, {**earlier, **outcomes})
@@ -155,6 +191,42 @@ def describe(spec: BackboneSpec, device: str) -> dict[str, Any]:
         "img_size": size,
         "precision": "float16" if device.startswith("cuda") else "float32",
     }
+
+
+def _own_sets(folders: Sequence[str | Path]) -> dict[str, dict[str, str]]:
+    """The configs of labelled folders, by name; each is listed once to find out whether it is one."""
+    own: dict[str, dict[str, str]] = {}
+    for folder in folders:
+        root = _folder(folder, "--sets").resolve()
+        if not root.name:
+            raise UserError(f"--sets '{folder}' has no name to call the set by; name a folder below it")
+        if root.name in own:
+            both = f"'{own[root.name]['data_root']}' and '{root}'"
+            raise ConfigError([f"{both} have one name, which results are kept by; rename one"], "--sets")
+        own[root.name] = {"type": "ClassFolders", "data_root": str(root)}
+        for part in ("train", "test"):
+            if not (root / part).is_dir():
+                what = "is a file" if (root / part).exists() else "is missing"
+                raise UserError(f"--sets '{folder}': {root / part} {what}; expected {_LAYOUT}")
+        try:
+            classes = [ClassFolders(str(root), part).num_classes for part in ("trainval", "test")]
+        except (ValueError, FileNotFoundError) as error:
+            raise UserError(f"--sets '{folder}': {error}") from error
+        if classes[0] < 2:
+            raise UserError(f"--sets '{folder}' has one class; an accuracy needs two or more, a folder for each")
+    return own
+
+
+def _folder(name: str | Path, option: str) -> Path:
+    try:
+        return check_folder(name)
+    except UserError as error:
+        raise UserError(f"{option} {error}") from error
+
+
+def _has_own_folders(cfg: Config) -> bool:
+    sets = cfg.protocol.get("sets")
+    return bool(sets) and all(Path((config or {}).get("data_root", "/")).is_absolute() for config in sets.values())
 
 
 def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None) -> Config:

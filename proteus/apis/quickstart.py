@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor
 
+from proteus.apis.building import as_config_error
 from proteus.apis.train import build_runner
 from proteus.datasets import ImageFolder, seeded
 from proteus.engine.hooks import SlicedStartHook
@@ -20,6 +21,7 @@ from proteus.evaluation import patch_retrieval
 from proteus.models import Distiller
 from proteus.registry import DATASETS
 from proteus.structures import DataError, Features
+from proteus.utils import write_json
 from proteus.visualization import PCA, draw_curves, draw_pca
 
 # Held-out photographs are cut square to this side before the views for the figures are taken from them.
@@ -81,9 +83,16 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     Returns:
         The figures of ``random student``, ``sliced start`` where the config has one, ``distilled student`` and
         ``teacher``.
+
+    Raises:
+        DataError: The validation set has fewer than two images.
     """
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    with as_config_error(cfg):
+        photographs = load_photographs(cfg)
+    if len(photographs) < 2:
+        raise DataError("val_dataloader.dataset has one image; the figures compare two held-out images or more")
     runner = build_runner(cfg)
-    photographs = load_photographs(cfg)
     model: Distiller = runner.model
     first = photographs[:: max(len(photographs) // _PICTURES, 1)][:_PICTURES]
     size = 2 * model.student.img_size
@@ -103,7 +112,7 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     retrieval = patch_retrieval(_encoder(model, model.teacher), photographs, model.student.img_size)
     results["teacher"] = Figures(patch=1.0, cls=1.0, retrieval=retrieval)
     work_dir = Path(runner.work_dir)
-    (work_dir / "results.json").write_text(json.dumps({name: vars(row) for name, row in results.items()}, indent=2))
+    write_json(work_dir / "results.json", {name: vars(row) for name, row in results.items()}, indent=2)
     draw_curves(work_dir, work_dir / "curves.png")
     teacher = _encoder(model, model.teacher)(_resized(first, size))
     pca = PCA(teacher)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
 
 Array: TypeAlias = "np.ndarray | Tensor"
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is a whole number of Python or NumPy; a boolean is not."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def to_numpy(values: Array) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from proteus.structures import Features
+from proteus.structures import DataError, Features
 
 
 def patch_retrieval(
@@ -36,12 +36,15 @@ def patch_retrieval(
         Between 0 and 1. Chance, and what constant features score, is ``1 / N``.
 
     Raises:
-        ValueError: ``images`` are fewer than two, or not RGB in [0, 1].
+        DataError: ``images`` are fewer than two, or not RGB in [0, 1]; or features are not finite.
+        ValueError: ``size`` or ``batch_size`` is not positive.
     """
     if images.ndim != 4 or images.shape[1] != 3 or len(images) < 2:
-        raise ValueError(f"images should be at least two RGB photographs, (N, 3, H, W); found {tuple(images.shape)}")
-    if not images.is_floating_point() or images.min() < 0 or images.max() > 1:
-        raise ValueError(f"images should be floats in [0, 1]; found {images.dtype}: divide bytes by 255")
+        raise DataError(f"images should be at least two RGB photographs, (N, 3, H, W); found {tuple(images.shape)}")
+    if size < 1 or batch_size < 1:
+        raise ValueError(f"size={size}, batch_size={batch_size}: write positive integers")
+    if not images.is_floating_point() or not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(f"images should be floats in [0, 1]; found {images.dtype}: divide bytes by 255")
     originals = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
     views = changed_views(images, size, seed)
     keys, queries = (
@@ -63,7 +66,18 @@ def nearest_patch_share(queries: Tensor, keys: Tensor) -> float:
 
     Returns:
         Between 0 and 1.
+
+    Raises:
+        DataError: There are fewer than two images, so that every answer would be right, or tokens are not finite.
     """
+    if len(queries) < 2 or len(queries) != len(keys) or 0 in (*queries.shape, *keys.shape):
+        raise DataError(
+            f"patches of at least two photographs and as many views are compared; found {tuple(queries.shape)} and "
+            f"{tuple(keys.shape)}"
+        )
+    for name, tokens in (("changed views", queries), ("photographs", keys)):
+        if not tokens.isfinite().all():
+            raise DataError(f"patch retrieval: the network's patch tokens of the {name} are NaN or infinite")
     queries, keys = (F.normalize(tokens - tokens.mean(dim=(0, 1)), dim=-1) for tokens in (queries, keys))
     gallery = keys.flatten(0, 1).t()
     hits = [((view @ gallery).argmax(dim=1) // keys.shape[1] == index) for index, view in enumerate(queries)]

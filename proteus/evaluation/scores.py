@@ -98,9 +98,9 @@ def map11(scores: Array, labels: Array, skip_absent: bool = False) -> float:
         row, column = np.argwhere(np.isnan(values))[0]
         raise ValueError(f"scores[{row}, {column}] is NaN; a ranking needs numbers")
     counts = marks.sum(axis=0)
-    if not skip_absent:
-        _refuse_absent(counts, "map11")
     present = np.flatnonzero(counts)
+    if not skip_absent or not len(present):
+        _refuse_absent(counts, "map11")
     return 100 * float(np.mean([_average_precision(values[:, index], marks[:, index]) for index in present]))
 
 

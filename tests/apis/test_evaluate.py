@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from proteus.apis import ConfigError
 from proteus.apis.evaluate import CONFIGS, describe, protocol_configs
 from proteus.models.backbones import locate_backbone
 
 FOLDER = Path(__file__).parents[2] / "configs"
+
+
+def write_classes(folder: Path, classes: int = 2, images: int = 1) -> Path:
+    for part in ("train", "test"):
+        for name in "abc"[:classes]:
+            (folder / part / name).mkdir(parents=True)
+            for number in range(images):
+                Image.new("RGB", (32, 32), (40 * number, 0, 0)).save(folder / part / name / f"{number}.png")
+    return folder
 
 
 def sizes(value: Any) -> list[int]:
@@ -29,6 +39,8 @@ def test_another_size_of_images_reaches_every_transform_once() -> None:
 
 
 def test_folders_of_ones_own_take_the_place_of_the_configs_sets(tmp_path: Path) -> None:
+    for name in ("a", "b", "x/a"):
+        write_classes(tmp_path / name)
     loaded = protocol_configs(list(CONFIGS), FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "b")])
     for name in ("knn", "linear", "linear-cached", "fine-grained"):
         assert loaded[name].protocol.sets.to_dict() == {
@@ -36,7 +48,7 @@ def test_folders_of_ones_own_take_the_place_of_the_configs_sets(tmp_path: Path) 
         }
     assert "sets" not in loaded["robustness"].protocol
     with pytest.raises(ConfigError, match="one name"):
-        protocol_configs(["knn"], FOLDER, sets=["x/a", "y/a"])
+        protocol_configs(["knn"], FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "x/a")])
 
 
 def test_a_config_of_ones_own_is_a_protocol_too(tmp_path: Path) -> None:

@@ -131,11 +131,11 @@ def test_a_probe_of_imagenet_is_tested_on_imagenet_a(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["--protocols", "knm"], "'knm' is none: write some of knn, linear"),
+        (["--protocols", "knm"], "unknown protocol 'knm'; choose from: knn, linear"),
         (["--backbone", "nowhere/x.pth"], "weights not found"),
         (["--backbone", "test_vitt"], "nearest: .*test_vit"),
         (["--data-root", "nowhere"], "no such folder"),
-        (["--cfg-options", "protocol.kz=3"], "one protocol alone"),
+        (["--cfg-options", "protocol.kz=3"], "exactly one protocol"),
         (["--protocols", "knn", "--cfg-options", "protocol.kz=3"], "protocol.kz"),
     ],
 )

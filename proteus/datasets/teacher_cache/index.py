@@ -155,7 +155,9 @@ def _check(index: CacheIndex) -> None:
     counts = {name: getattr(index, name) for name in ("images", "views", "cls_dim", "images_per_shard")}
     wrong = [f"{name}={value!r}" for name, value in counts.items() if not is_count(value, 1)]
     wrong += [] if is_count(index.replaced) else [f"replaced={index.replaced!r}"]
-    wrong += [] if len(index.grid) == 2 and all(is_count(side, 1) for side in index.grid) else [f"grid={index.grid!r}"]
+    # A teacher of whole images alone has no patches: (0, 0).
+    fits = len(index.grid) == 2 and all(map(is_count, index.grid)) and all(index.grid) == any(index.grid)
+    wrong += [] if fits else [f"grid={index.grid!r}"]
     wrong += [] if type(index.complete) is bool else [f"complete={index.complete!r}"]
     wrong += [
         f"{name}={value!r}"

@@ -14,6 +14,7 @@ from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
 from proteus.evaluation.metrics import ProbeAccuracy
 from proteus.models.classifiers import LinearProbe
 from proteus.registry import HOOKS
+from proteus.structures import UserError
 from proteus.utils import atomic_path
 from proteus.visualization import draw_probe_grid
 
@@ -81,7 +82,7 @@ class BestHeadHook(AtomicCheckpointHook):
 def _probe(runner: Runner) -> LinearProbe:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if not isinstance(model, LinearProbe):
-        raise ValueError(
+        raise UserError(
             f"default_hooks.checkpoint.type='BestHeadHook' is for model type='LinearProbe', not {type(model).__name__}"
             ": write 'AtomicCheckpointHook'"
         )

@@ -9,8 +9,14 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from proteus.evaluation.metrics.checked import refuse_not_finite_figures
 from proteus.registry import HOOKS
 from proteus.structures import DataError
+
+_NO_LABEL = (
+    ": no pixel of the masks has a label of a class; check that they hold class numbers and not only the ignored label "
+    "(255, or 0 with reduce_zero_label)"
+)
 
 
 @HOOKS.register_module()
@@ -19,7 +25,8 @@ class SegmentorCheckHook(Hook):
 
     Raises:
         DataError: From ``before_run``: a neck or head does not take what the backbone gives. From ``before_train``,
-            ``before_val`` and ``before_test``: a head and the data have different numbers of classes.
+            ``before_val`` and ``before_test``: a head and the data have different numbers of classes. From
+            ``after_val_epoch`` and ``after_test_epoch``: a figure is NaN, as where no pixel has a label that counts.
     """
 
     priority = "VERY_HIGH"
@@ -39,6 +46,14 @@ class SegmentorCheckHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Compare with the test set."""
         _compare_classes(runner, "test_dataloader", runner.test_loop.dataloader)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Refuse figures over nothing."""
+        refuse_not_finite_figures(metrics or {}, "val_evaluator", _NO_LABEL)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Refuse figures over nothing."""
+        refuse_not_finite_figures(metrics or {}, "test_evaluator", _NO_LABEL)
 
 
 def check_widths(model: nn.Module) -> None:

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from proteus.datasets import BlockMask, CorruptImageError, ProxySet, UniformMask
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
+from proteus.evaluation.metrics import TeacherAgreement
 from proteus.evaluation.watch.during_distillation import compare_with_teacher, left_out, nearest_neighbour_accuracy
 from proteus.evaluation.watch.journal import Journal
 from proteus.evaluation.watch.kept_images import KeptImages, keep_images, number_in, spread
@@ -25,6 +26,7 @@ from proteus.evaluation.watch.labelled_images import LabelledImages
 from proteus.evaluation.watch.undisturbed import undisturbed
 from proteus.models import Distiller, SeveralStudents
 from proteus.registry import HOOKS
+from proteus.structures import DataError
 
 
 @HOOKS.register_module()
@@ -63,6 +65,8 @@ class WatchHook(Hook):
         ValueError: A number is too small, or ``knn`` has a key that is not known.
         FileNotFoundError: At start, on every rank: ``knn.data_root`` is not there.
         CorruptProxySetError: At start: a labelled image cannot be read.
+        DataError: At start: ``TeacherAgreement`` is asked of fewer than two validation images, or ``knn`` of labelled
+            images that are too few.
     """
 
     # Before a checkpoint is written, so that a run that is killed between the two lacks no line when it is resumed.
@@ -183,6 +187,7 @@ class WatchHook(Hook):
         training = runner.train_dataloader.dataset
         dataset = training if validation is None else validation
         if len(dataset) < 2:
+            _refuse_agreement_of_one(runner, len(dataset))
             runner.logger.warning("watch: the validation set has fewer than two images; k-NN alone is watched")
             return
         steps = getattr(getattr(training, "pipeline", None), "transforms", ())
@@ -192,6 +197,11 @@ class WatchHook(Hook):
             runner.logger.warning(f"watch: cannot be read and is left out: {error}")
 
         self.images = keep_images(dataset, spread(self.most, len(dataset)), mask, warn)
+        if len(self.images) < 2:
+            raise DataError(
+                "watch: only one validation image can be read, and two are needed; repair the others, or write "
+                "default_hooks.watch=None"
+            )
         shared = len(self.images) if validation is None else number_in(training, self.images.paths)
         kind = "held-out images"
         if shared:
@@ -209,12 +219,12 @@ class WatchHook(Hook):
         except CorruptImageError as error:
             raise CorruptProxySetError(f"default_hooks.watch.knn.data_root: {error}; mend or remove it") from error
         except ValueError as error:
-            raise ValueError(
+            raise DataError(
                 f"default_hooks.watch.knn.data_root: {error}; or write default_hooks.watch.knn=None"
             ) from error
         self.ks = [k for k in self.labelled.ks if k < len(kept)]
         if not self.ks:
-            raise ValueError(
+            raise DataError(
                 f"default_hooks.watch.knn.ks={tuple(self.labelled.ks)}: {folder} gives {len(kept)} images; k is less"
             )
         self.knn_images = kept
@@ -228,6 +238,15 @@ class WatchHook(Hook):
 
 def _model_of(runner: Runner) -> Any:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _refuse_agreement_of_one(runner: Runner, images: int) -> None:
+    metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
+    if any(isinstance(metric, TeacherAgreement) for metric in metrics):
+        raise DataError(
+            f"val_dataloader.dataset has {images} image{'s' * (images != 1)}, and TeacherAgreement compares two or "
+            "more: hold out more images, or write val_evaluator=None, val_dataloader=None and val_cfg=None"
+        )
 
 
 def _distillers(runner: Runner) -> dict[str, Distiller]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proteus.evaluation.arrays import Array, checked_labels, refuse_not_finite, to_numpy
+from proteus.evaluation.arrays import Array, checked_labels, is_integer, refuse_not_finite, to_numpy
 
 
 def knn_predict(
@@ -70,11 +70,11 @@ def knn_predict(
     if len(labels) != len(train):
         raise ValueError(f"one label a train image expected; found {len(train)} images and {len(labels)} labels")
     neighbours = len(train) - leave_one_out
-    if not ks or min(ks) < 1 or max(ks) > neighbours:
+    if not ks or not all(is_integer(k) and 1 <= k <= neighbours for k in ks):
         raise ValueError(
             f"ks={tuple(ks)}: each k should lie between 1 and {neighbours}, the number of neighbours there are"
         )
-    if temperature <= 0 or train_chunk < 1 or test_chunk < 1:
+    if not 0 < temperature < np.inf or train_chunk < 1 or test_chunk < 1:
         raise ValueError(f"temperature and chunks should be positive; found {temperature}, {train_chunk}, {test_chunk}")
 
     similarities, found = _nearest(

@@ -1,6 +1,7 @@
 """Metrics that MMEngine's evaluator runs."""
 
 from proteus.evaluation.metrics.accuracy import Accuracy
+from proteus.evaluation.metrics.checked import CheckedMetric
 from proteus.evaluation.metrics.classification import TopOne
 from proteus.evaluation.metrics.corruption_error import CorruptionError
 from proteus.evaluation.metrics.depth import DepthMetric
@@ -9,6 +10,7 @@ from proteus.evaluation.metrics.teacher_agreement import TeacherAgreement, centr
 
 __all__ = [
     "Accuracy",
+    "CheckedMetric",
     "CorruptionError",
     "DepthMetric",
     "ProbeAccuracy",

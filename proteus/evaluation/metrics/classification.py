@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.evaluator import BaseMetric
+from torch import Tensor
 
+from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
 from proteus.registry import METRICS
 from proteus.structures import DataError
 
 
 @METRICS.register_module()
-class TopOne(BaseMetric):
+class TopOne(CheckedMetric):
     """Top-1 accuracy in per cent of the scores that a classifier gives.
 
     Args:
@@ -38,12 +39,13 @@ class TopOne(BaseMetric):
         """Compare ``logits`` ``(C,)`` of each image with its ``label``.
 
         Raises:
-            DataError: An image could not be read, has no label, or one that is not among the classes.
+            DataError: An image could not be read, has no label, or one that is not among the classes, or its scores are
+                not finite.
         """
         if not data_samples:
             return
         check_samples(data_samples, "logits")
-        logits = torch.stack([sample["logits"] for sample in data_samples])
+        logits = stacked_logits(data_samples)
         allowed = set(range(logits.shape[1]))
         if self.classes is not None:
             if self.classes.max() >= logits.shape[1]:
@@ -66,6 +68,7 @@ class TopOne(BaseMetric):
 
     def compute_metrics(self, results: list[bool]) -> dict[str, float]:
         """Return ``top1``, in [0, 100]."""
+        self.refuse_empty(results)
         return {"top1": 100 * sum(results) / len(results)}
 
 
@@ -89,6 +92,20 @@ def check_samples(samples: Iterable[Mapping[str, Any]], key: str) -> None:
             raise DataError(f"{name_of(sample)} has no label: use a data set that has them, such as LabelledFolder")
         if key not in sample:
             raise DataError(f"the model gives no '{key}', which this metric reads: use model type='LinearProbe'")
+
+
+def stacked_logits(samples: Sequence[Mapping[str, Any]]) -> Tensor:
+    """The ``logits`` of some images, ``(B, C)``.
+
+    Raises:
+        DataError: Scores of an image are NaN or infinite; the message names it.
+    """
+    logits = torch.stack([sample["logits"] for sample in samples])
+    finite = logits.isfinite().all(1).tolist()
+    if not all(finite):
+        row = finite.index(False)
+        refuse_not_finite_values(logits[row], f"{name_of(samples[row])}: logits")
+    return logits
 
 
 def name_of(sample: Mapping[str, Any]) -> str:

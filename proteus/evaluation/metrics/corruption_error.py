@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from proteus.evaluation.metrics.classification import check_samples, name_of
+from proteus.evaluation.metrics.checked import CheckedMetric
+from proteus.evaluation.metrics.classification import check_samples, name_of, stacked_logits
 from proteus.evaluation.scores import ALEXNET_ERRORS, SEVERITIES, mean_corruption_error
 from proteus.registry import METRICS
 from proteus.structures import DataError
@@ -19,7 +18,7 @@ _NAMES = list(ALEXNET_ERRORS)
 
 
 @METRICS.register_module()
-class CorruptionError(BaseMetric):
+class CorruptionError(CheckedMetric):
     """Top-1 errors in per cent on ImageNet-C, and their mean relative to AlexNet's (protocols C.5).
 
     The mCE needs all 15 corruptions at all five severities. Where some are missing, they are named in the log and there
@@ -48,9 +47,8 @@ class CorruptionError(BaseMetric):
         if not data_samples:
             return
         check_samples(data_samples, "logits")
-        logits = torch.stack([sample["logits"] for sample in data_samples])
-        finite = logits.isfinite().all(1).tolist()
-        for sample, answer, is_finite in zip(data_samples, logits.argmax(1).tolist(), finite, strict=True):
+        logits = stacked_logits(data_samples)
+        for sample, answer in zip(data_samples, logits.argmax(1).tolist(), strict=True):
             name = name_of(sample)
             if sample.get("corruption") not in ALEXNET_ERRORS or sample.get("severity") not in range(1, SEVERITIES + 1):
                 raise DataError(
@@ -60,8 +58,6 @@ class CorruptionError(BaseMetric):
                 )
             if not 0 <= sample["label"] < logits.shape[1]:
                 raise DataError(f"{name} has label {sample['label']}; the model has {logits.shape[1]} classes")
-            if not is_finite:
-                raise DataError(f"{name}: the model's scores are not finite; test it in float32, or train it anew")
             # One small integer an image, of which Python keeps one copy: the full set has 3.75 million.
             part = _NAMES.index(sample["corruption"]) * SEVERITIES + sample["severity"] - 1
             self.results.append(2 * part + (answer != sample["label"]))
@@ -72,6 +68,7 @@ class CorruptionError(BaseMetric):
         All in per cent. ``mCE`` is there if everything is, a corruption's mean (``snow``) if its five severities are;
         otherwise, in its place, the errors at those that are (``snow/3``).
         """
+        self.refuse_empty(results)
         counts = np.bincount(results, minlength=2 * len(_NAMES) * SEVERITIES).reshape(len(_NAMES), SEVERITIES, 2)
         totals = counts.sum(-1)
         errors = np.where(totals > 0, counts[..., 1] / np.maximum(totals, 1), np.nan)

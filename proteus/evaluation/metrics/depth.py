@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
 from proteus.registry import METRICS
 from proteus.structures import DataError
 
@@ -17,7 +17,7 @@ CROPS = ("eigen", "garg", None)
 
 
 @METRICS.register_module()
-class DepthMetric(BaseMetric):
+class DepthMetric(CheckedMetric):
     """The nine errors of Eigen et al. 2014 and those after them, of each image, and their mean over the images.
 
     ``d1``, ``d2``, ``d3``: share of pixels with ``max(p / t, t / p)`` below 1.25, 1.25^2, 1.25^3. ``abs_rel``,
@@ -70,7 +70,7 @@ class DepthMetric(BaseMetric):
 
         Raises:
             DataError: An image has no ground truth, none within the range and the crop, or one of a size that the crop
-                was not made for.
+                was not made for; or its predicted depth is not finite.
         """
         for sample in data_samples:
             name = sample.get("img_path", "an image")
@@ -84,6 +84,11 @@ class DepthMetric(BaseMetric):
                     f"{name} has no ground-truth depth between {self.min_depth} and {self.max_depth} m within the crop "
                     f"({self.crop}): is it in metres? (depth_scale of the data set)"
                 )
+            if depth.shape != target.shape:
+                raise DataError(
+                    f"{name}: predicted depth has {tuple(depth.shape)} px and the ground truth {tuple(target.shape)} px"
+                )
+            refuse_not_finite_values(depth[counts], f"{name}: the predicted depth")
             self.results.append(self.errors(depth[counts].double(), target[counts].double()))
 
     def errors(self, depth: Tensor, target: Tensor) -> dict[str, float]:
@@ -108,6 +113,7 @@ class DepthMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
         """Return the mean of each error over the images."""
+        self.refuse_empty(results)
         return {name: sum(result[name] for result in results) / len(results) for name in NAMES}
 
 

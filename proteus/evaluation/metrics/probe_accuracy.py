@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from proteus.evaluation.metrics.classification import check_samples
+from proteus.evaluation.metrics.checked import CheckedMetric
+from proteus.evaluation.metrics.classification import check_samples, name_of
 from proteus.models.classifiers import Head
 from proteus.registry import METRICS
+from proteus.structures import DataError
 from proteus.utils import write_json, write_text
 
 
@@ -78,7 +79,7 @@ class ProbeGrid:
 
 
 @METRICS.register_module()
-class ProbeAccuracy(BaseMetric):
+class ProbeAccuracy(CheckedMetric):
     """Top-1 accuracy in per cent of every head of a ``LinearProbe``; the best one's is the result (protocols C.1).
 
     The table of all heads goes to the log.
@@ -99,19 +100,26 @@ class ProbeAccuracy(BaseMetric):
         """Compare ``head_labels`` ``(H,)`` of each image with its ``label``; ``heads`` says what the heads are.
 
         Raises:
-            DataError: An image could not be read, or has no label.
+            DataError: An image could not be read, has no label, or no head gives it scores that are finite.
         """
         if not data_samples:
             return
         check_samples(data_samples, "head_labels")
         self._heads = data_samples[0]["heads"]
         answers: Tensor = torch.stack([sample["head_labels"] for sample in data_samples]).cpu()
+        answered = (answers >= 0).any(dim=1).tolist()
+        if not all(answered):
+            raise DataError(
+                f"{name_of(data_samples[answered.index(False)])}: the scores of all {answers.shape[1]} heads are NaN "
+                "or infinite; check the backbone's weights, and write lower learning_rates"
+            )
         labels = torch.tensor([sample["label"] for sample in data_samples])
         # A bit for each head: this is what ranks send each other, for every image.
         self.results += list(np.packbits((answers == labels[:, None]).numpy(), axis=1))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Return ``best``, the accuracy of the best head in [0, 100], and ``best_head``, its position in the grid."""
+        self.refuse_empty(results)
         right = np.unpackbits(np.stack(results), axis=1, count=len(self._heads))
         self.grid = ProbeGrid(self._heads, tuple((100 * right.mean(axis=0)).tolist()))
         best = self.grid.best

@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from proteus.evaluation.arrays import is_integer
+from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
+from proteus.evaluation.metrics.classification import name_of
 from proteus.registry import METRICS
+from proteus.structures import DataError
 
 
 @METRICS.register_module()
-class TeacherAgreement(BaseMetric):
+class TeacherAgreement(CheckedMetric):
     """Centred cosine between the teacher's tokens and the student's, mapped by its heads, on images not trained on.
 
     Of several students each has its own, under its name.
@@ -25,34 +28,59 @@ class TeacherAgreement(BaseMetric):
     Args:
         patches_per_image: Keep only so many patches of each image, evenly spaced, to bound the memory; all by default.
         **metric: As for MMEngine's metrics.
+
+    Raises:
+        ValueError: ``patches_per_image`` is not a positive integer.
     """
 
     default_prefix = "agreement"
 
     def __init__(self, patches_per_image: int | None = None, **metric: Any) -> None:
         super().__init__(**metric)
+        if patches_per_image is not None and not (is_integer(patches_per_image) and patches_per_image > 0):
+            raise ValueError(
+                f"TeacherAgreement.patches_per_image={patches_per_image!r}: write a positive integer, or None"
+            )
         self.patches_per_image = patches_per_image
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the tokens of each image (keys as in ``Distiller.agreement`` or ``SeveralStudents.agreement``)."""
+        """Keep the tokens of each image (keys as in ``Distiller.agreement`` or ``SeveralStudents.agreement``).
+
+        Raises:
+            DataError: Tokens are not finite, or beyond half precision (65504).
+        """
         for sample in data_samples:
             tokens = {key: value for key, value in sample.items() if isinstance(value, Tensor)}
             for key in tokens:
                 if key.endswith("_patches") and self.patches_per_image is not None:
                     rows = torch.linspace(0, len(tokens[key]) - 1, self.patches_per_image).round().long()
                     tokens[key] = tokens[key][rows.to(tokens[key].device)]
-            self.results.append({key: value.half().cpu() for key, value in tokens.items()})
+            kept = {key: value.half().cpu() for key, value in tokens.items() if not key.endswith("_logits")}
+            for key, value in kept.items():
+                refuse_not_finite_values(value, f"{name_of(sample)}: {key} (in float16)")
+            self.results.append(kept)
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """Return ``cls`` and ``patch``, each in [-1, 1], where the student predicts them.
 
         Of several students: ``<name>.cls`` and ``<name>.patch``.
+
+        Raises:
+            DataError: There is one token only, or all of the teacher's are the same: without their mean nothing is
+                left to compare.
         """
+        self.refuse_empty(results)
         metrics = {}
         for name, kind in (("cls", "cls"), ("patch", "patches")):
             for key in [key for key in results[0] if key.endswith(f"student_{kind}")]:
                 student = torch.stack([result[key] for result in results]).float().flatten(0, -2)
                 teacher = torch.stack([result[f"teacher_{kind}"] for result in results]).float().flatten(0, -2)
+                if len(teacher) < 2 or (teacher == teacher[0]).all():
+                    raise DataError(
+                        f"TeacherAgreement.{name}: {len(results)} image{'s' * (len(results) != 1)}, the teacher's "
+                        f"{kind} tokens of which are all the same; validate on two different images or more, or write "
+                        "val_evaluator=None, val_dataloader=None and val_cfg=None"
+                    )
                 metrics[key.removesuffix(f"student_{kind}") + name] = centred_cosine(student, teacher)
         return metrics
 

@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from proteus.datasets.fine_grained import fine_grained_sets
-from proteus.evaluation.frozen.logistic_regression import logistic_regression
+from proteus.evaluation.frozen.logistic_model import check_engine
+from proteus.evaluation.frozen.logistic_regression import find_recipe, logistic_regression
 from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError
@@ -28,6 +29,9 @@ class FineGrained(SetProtocol):
         engine: ``torch``, which fits the whole grid at once on the features' device, ``sklearn``, or ``auto``.
         dtype: ``float64`` or ``float32``.
         **judged: ``sets``, ``pipeline``, ``mean``, ``std``, as for :class:`SetProtocol`.
+
+    Raises:
+        ValueError: A name is unknown, or scikit-learn cannot do what is asked.
     """
 
     name = "fine-grained"
@@ -43,6 +47,8 @@ class FineGrained(SetProtocol):
         **judged: Any,
     ) -> None:
         super().__init__(**judged)
+        find_recipe(recipe)
+        check_engine(engine, "cpu", dtype)
         self.recipe, self.multiple, self.engine, self.dtype = recipe, multiple, engine, dtype
 
     def settings(self, bench: Bench) -> dict[str, Any]:
@@ -50,14 +56,14 @@ class FineGrained(SetProtocol):
         return {"recipe": self.recipe, "multiple": self.multiple, "engine": self.engine, "dtype": self.dtype}
 
     def judge(self, name: str, config: dict[str, Any], bench: Bench) -> dict[str, Any]:
-        """Choose the penalty on ``val``, fit on ``train`` and ``val``, test."""
+        """Choose the penalty on ``val``, fit on ``train`` and ``val``, test.
+
+        Raises:
+            DataError: There is no validation image, or a class has no training image beside them.
+        """
         dataset = bench.split(config, "trainval").dataset
         in_val = dataset.in_val()
-        if in_val.all() or not in_val.any():
-            raise DataError(
-                f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need "
-                "one (without a split val, a fifth of the training images serves for it: give 5 or more)"
-            )
+        _check_parts(name, in_val, bench.split(config, "trainval").labels, dataset.num_classes)
         tables = [
             self.table(name, config, part, bench, "probe" if self.multiple else "cls") for part in ("trainval", "test")
         ]
@@ -103,3 +109,20 @@ class FineGrained(SetProtocol):
         elif len(there) > 1:
             outcome.summary[f"average of {len(there)} of the paper's {len(_AVERAGED)}"] = float(np.mean(there))
         outcome.notes.append(f"grid and iterations: {self.recipe}")
+
+
+def _check_parts(name: str, in_val: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Refuse a set of which too little is left to fit and to choose on, before an image is read."""
+    if in_val.all() or not in_val.any():
+        raise DataError(
+            f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need "
+            "one (without a split val, a fifth of the training images serves for it: give 5 or more)"
+        )
+    fitted = labels[~in_val]
+    present = fitted.any(axis=0) if fitted.ndim == 2 else np.isin(np.arange(classes), fitted)
+    if not present.all():
+        absent = np.flatnonzero(~present).tolist()
+        raise DataError(
+            f"{name}: {len(absent)} of {classes} classes have no training image beside those for "
+            f"validation: {absent[:10]}; give more images of each class, or a split val"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from proteus.evaluation.arrays import is_integer
 from proteus.evaluation.frozen.knn import knn_predict
 from proteus.evaluation.protocols.protocol import Bench, SetProtocol
 from proteus.evaluation.scores import mean_per_class, top1
@@ -21,6 +22,9 @@ class KNN(SetProtocol):
         ks: Numbers of neighbours, all from one search.
         temperature: Of the votes' weights.
         **judged: ``sets``, ``pipeline``, ``mean``, ``std``, as for :class:`SetProtocol`.
+
+    Raises:
+        ValueError: A number of neighbours is not a positive integer, or the temperature not a positive number.
     """
 
     name = "knn"
@@ -29,6 +33,10 @@ class KNN(SetProtocol):
 
     def __init__(self, ks: Sequence[int] = (10, 20), temperature: float = 0.07, **judged: Any) -> None:
         super().__init__(**judged)
+        if isinstance(ks, str) or not isinstance(ks, Sequence) or not ks or not all(map(is_integer, ks)) or min(ks) < 1:
+            raise ValueError(f"protocol.ks={ks!r}: write numbers of neighbours, such as (10, 20)")
+        if type(temperature) not in (int, float) or not 0 < temperature < float("inf"):
+            raise ValueError(f"protocol.temperature={temperature!r}: write a positive number, such as 0.07")
         self.ks = tuple(ks)
         self.temperature = temperature
 
@@ -45,6 +53,12 @@ class KNN(SetProtocol):
         dataset = bench.split(config, "trainval").dataset
         if dataset.metric == "map11":
             raise ValueError(f"{dataset.title}: k-NN needs one label an image; take the set out of protocol.sets")
+        train_images = len(bench.split(config, "trainval").names)
+        if max(self.ks) > train_images:
+            raise ValueError(
+                f"{dataset.title} has {train_images} training images, fewer than protocol.ks={self.ks}: write fewer "
+                f"neighbours, up to {train_images}"
+            )
         train, test = (self.table(name, config, part, bench) for part in ("trainval", "test"))
         predicted = knn_predict(
             train.cls, train.labels, test.cls, self.ks, self.temperature, dataset.num_classes, device=bench.store.device

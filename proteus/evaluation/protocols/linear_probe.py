@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from proteus.evaluation.arrays import is_integer
 from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError
@@ -31,6 +32,9 @@ class LinearProbing(SetProtocol):
         cached: Train on features of one view of each image, extracted once, instead of a new random view each time.
             It is much faster and another protocol: its figures are not comparable with C.1's.
         **judged: ``sets``, and ``pipeline``, ``mean`` and ``std``, which ``cached`` alone uses.
+
+    Raises:
+        ValueError: A number is not a positive integer.
     """
 
     name = "linear"
@@ -47,6 +51,10 @@ class LinearProbing(SetProtocol):
         **judged: Any,
     ) -> None:
         super().__init__(**judged)
+        counts = {"epochs": epochs, "min_iterations": min_iterations, "batch_size": batch_size}
+        for key, value in {**counts, "validations": validations}.items():
+            if not is_integer(value) or value < 1:
+                raise ValueError(f"protocol.{key}={value!r}: write a positive integer")
         self.epochs, self.min_iterations, self.batch_size = epochs, min_iterations, batch_size
         self.validations, self.cached = validations, cached
         if cached:

@@ -149,6 +149,9 @@ class SetProtocol(Protocol):
         pipeline: Transforms of an image.
         mean: Channel means to normalise with; the backbone's own by default.
         std: Channel standard deviations, likewise.
+
+    Raises:
+        ValueError: There is no set, or a mean or standard deviation is not three finite numbers.
     """
 
     name: str
@@ -164,6 +167,11 @@ class SetProtocol(Protocol):
     ) -> None:
         self.sets = {name: dict(config) for name, config in sets.items() if config}
         self.pipeline = [dict(step) for step in pipeline]
+        if not self.sets:
+            raise ValueError("protocol.sets is empty: there is nothing to evaluate on; name a labelled set")
+        for key, values in (("mean", mean), ("std", std)):
+            if values is not None and not _are_channel_values(values, positive=key == "std"):
+                raise ValueError(f"protocol.{key}={values!r}: write three numbers, for images in [0, 1], or None")
         self.mean, self.std = mean, std
 
     @abstractmethod
@@ -183,8 +191,14 @@ class SetProtocol(Protocol):
         for name, config in self.sets.items():
             kind = DATASETS.get(config["type"])
             if not (isinstance(kind, type) and issubclass(kind, FineGrainedSet)):
-                raise ValueError(f"protocol.sets.{name}.type={config['type']!r} is no labelled set with splits")
+                raise DataError(
+                    f"protocol.sets.{name}.type={config['type']!r} is not a labelled set with splits; write "
+                    "type='ClassFolders' for a folder of classes"
+                )
             root = bench.data_root / config["data_root"] if "data_root" in config else kind.find(bench.data_root)
+            if root is not None and root.is_file():
+                outcome.failed[name] = f"{root} is a file; {kind.layout} should be in a folder of that name"
+                continue
             if root is None or not root.is_dir():
                 outcome.missing[name] = f"{root or bench.data_root / kind.folder} should hold {kind.layout}"
                 continue
@@ -205,6 +219,13 @@ class SetProtocol(Protocol):
     def table(self, name: str, config: Mapping[str, Any], part: str, bench: Bench, tokens: Tokens = "cls") -> Table:
         """Give the features of one part of a data set, normalised as the protocol says."""
         return bench.store.table(bench.split(config, part), f"{name}-{part}", tokens, self.mean, self.std)
+
+
+def _are_channel_values(values: Any, positive: bool) -> bool:
+    numbers = isinstance(values, Sequence) and all(type(value) in (int, float) for value in values)
+    return (
+        numbers and len(values) == 3 and all(math.isfinite(value) and (value > 0 or not positive) for value in values)
+    )
 
 
 def _refuse_one_class(name: str, split: Split) -> None:

@@ -28,6 +28,8 @@ class Robustness(Protocol):
 
     def __init__(self, tests: Mapping[str, str | list[str]], probe: str | None = None) -> None:
         self.tests = {name: [files] if isinstance(files, str) else list(files) for name, files in tests.items()}
+        if not self.tests:
+            raise ValueError("protocol.tests is empty: there is nothing to evaluate on; name a config of a test set")
         self.probe = probe
 
     def run(self, bench: Bench) -> Outcome:

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 
 from proteus.datasets import CorruptImageError, Merge, ProxySet, seeded
 from proteus.datasets.collate import as_sample
+from proteus.structures import DataError
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def keep_images(
 
     Raises:
         CorruptImageError: One cannot be read; the message is its path and the reason.
-        ValueError: None could be read, or they are of different sizes.
+        DataError: None could be read, or they are of different sizes.
     """
     pixels: list[Tensor] = []
     metas: list[dict[str, Any]] = []
@@ -79,11 +80,11 @@ def keep_images(
         meta = sample.get("meta", {})
         if pixels and sample["image"].shape != pixels[0].shape:
             sizes = f"{tuple(sample['image'].shape[-2:])} after others of {tuple(pixels[0].shape[-2:])}"
-            raise ValueError(f"{meta.get('img_path', position)} is {sizes}: end the pipeline's resizing with a crop")
+            raise DataError(f"{meta.get('img_path', position)} is {sizes}: end the pipeline's resizing with a crop")
         pixels.append(_as_bytes(sample["image"]))
         metas.append(meta)
     if not pixels:
-        raise ValueError(f"none of the {len(positions)} images could be read")
+        raise DataError(f"none of the {len(positions)} images could be read")
     if len({image.dtype for image in pixels}) > 1:
         pixels = [functional.to_dtype(image, torch.float32, scale=True) for image in pixels]
     return KeptImages(

@@ -185,14 +185,15 @@ class LinearProbe(BaseModel):
         """Classify image by image.
 
         Returns:
-            For each image its meta with ``head_labels`` ``(H,)`` int64, the class that each head gives it; ``logits``
+            For each image its meta with ``head_labels`` ``(H,)`` int64, the class that each head gives it, or -1 where
+            its scores are not finite; ``logits``
             ``(C,)`` of the best head, or of the first as long as none is known to be the best; and ``heads``, what the
             heads are.
         """
         self._check_labels(metas)
         with _float32(tokens.device.type):
             logits = self._logits(tokens)
-        labels = logits.argmax(-1)
+        labels = logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), -1)
         best = logits.index_select(1, self.best_head.clamp_min(0)[None]).squeeze(1)
         return [
             {**meta, "head_labels": labels[row], "logits": best[row], "heads": self.heads_of_grid}

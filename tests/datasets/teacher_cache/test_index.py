@@ -14,9 +14,10 @@ def index_of(**more: object) -> CacheIndex:
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    index = index_of(complete=True, patch_error=0.25, replaced=2, built_with={"torch": "2"})
-    write_index(tmp_path, index)
-    assert read_index(tmp_path) == index
+    for grid in ((0, 0), (2, 3)):  # (0, 0): without patches
+        index = index_of(grid=grid, complete=True, patch_error=0.25, replaced=2, built_with={"torch": "2"})
+        write_index(tmp_path, index)
+        assert read_index(tmp_path) == index
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
     assert read_index(tmp_path / "elsewhere") is None
 
@@ -55,6 +56,8 @@ def test_each_view_is_in_the_shard_that_is_named_for_it() -> None:
         (lambda content: {**content, "images": 10**12, "images_per_shard": 1}, "1000000000000 images"),
         (lambda content: {**content, "grid": [10**8, 10**8]}, r"tokens in files of 3"),
         (lambda content: {**content, "grid": [4]}, r"grid=\(4,\)"),
+        (lambda content: {**content, "grid": [0, 4]}, r"grid=\(0, 4\)"),
+        (lambda content: {**content, "grid": [False, False]}, r"grid=\(False, False\)"),
         (lambda content: {**content, "grid": "ab"}, "grid="),
         (lambda content: {**content, "grid": None}, "damaged"),
         (lambda content: {**content, "complete": "yes"}, "complete='yes'"),

@@ -15,7 +15,9 @@ from runs import write_images
 from torch import nn
 
 from proteus.engine.hooks import CorruptProxySetError, WatchHook
+from proteus.engine.hooks.stop_on_nan import DivergedError
 from proteus.evaluation.watch.journal import read_journal
+from proteus.structures import DataError
 
 Make = Callable[..., Runner]
 EMA = [{"type": "EMAHook", "momentum": 0.1}]
@@ -179,13 +181,21 @@ def test_an_unreadable_validation_image_is_named_and_left_out(make_runner: Make,
     assert "watch: 15 images" in said(runner)
 
 
-def test_a_diverged_run_goes_on_and_is_told(make_runner: Make) -> None:
+def test_figures_that_are_not_numbers_are_null_in_the_journal(make_runner: Make) -> None:
+    """The first parameter is the mask token, which the first look at the student meets before a step is taken."""
     runner = make_runner(train_cfg__max_iters=1, **{f"{WATCH}__interval": 1})
     with torch.no_grad():
         next(runner.model.student.parameters()).fill_(torch.nan)
-    trained(runner)
-    assert journal(runner)[-1]["trained_on/agreement_cls"] is None
+    with pytest.raises(DivergedError):
+        trained(runner)
+    assert journal(runner)[-1]["trained_on/relative_loss_patch"] is None
     assert "has the run diverged?" in said(runner)
+
+
+def test_agreement_on_one_validation_image_is_refused_at_start(make_runner: Make) -> None:
+    runner = make_runner(val_dataloader__dataset__indices=1)
+    with pytest.raises(DataError, match=r"val_dataloader\.dataset has 1 image, and TeacherAgreement compares two"):
+        trained(runner)
 
 
 def test_a_model_that_distils_nothing_is_left_alone(make_runner: Make) -> None:

@@ -96,7 +96,7 @@ def test_what_is_missing_is_named_and_there_is_no_mce() -> None:
         ({"corruption": None}, r"PackInputs', keys=\('corruption', 'severity'\)"),
         ({"severity": 6}, r"corruption 'snow' and severity 6"),
         ({"label": 3}, r"snow/1/0 has label 3; the model has 3 classes"),
-        ({"logits": torch.tensor([0.0, float("nan"), 1.0])}, r"snow/1/0: the model's scores are not finite"),
+        ({"logits": torch.tensor([0.0, float("nan"), 1.0])}, "snow/1/0: logits has values that are NaN or infinite"),
         ({"corrupt": ["a.JPEG (OSError)"]}, r"cannot be read: a\.JPEG"),
     ],
 )

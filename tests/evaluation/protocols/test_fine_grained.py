@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from proteus.datasets.fine_grained.base import validation_part
 from proteus.evaluation.protocols import FineGrained, Outcome
 
 # The paper's: 45 weights of the penalty, from the weakest (section A.1.3).
@@ -93,7 +94,27 @@ def test_images_of_several_labels_have_an_average_precision(place: Path) -> None
 
 
 def test_a_recipe_that_is_none(place: Path) -> None:
-    assert "recipe" in run(place, recipe="papre").failed["colours"]
+    for option in ({"recipe": "papre"}, {"engine": "torhc"}, {"dtype": "float16"}):
+        with pytest.raises(ValueError, match=next(iter(option))):
+            run(place, **option)
+
+
+def test_too_few_images_to_choose_on_are_refused_before_one_is_read(place: Path) -> None:
+    for path in (place / "data/colours/train").rglob("*.png"):
+        if path.stem != "00":
+            path.unlink()
+        else:
+            path.write_bytes(b"nothing")
+    assert "3 training images, 0 of them for validation" in run(place).failed["colours"]
+
+
+def test_a_class_without_an_image_to_fit_on_is_named(place: Path) -> None:
+    """The one image of a class falls into the random fifth that the penalty is chosen on."""
+    first = next(count for count in range(2, 10) if validation_part(count + 11)[count])
+    train = place / "data/colours/train"
+    for path in [*sorted((train / "class0").iterdir())[first:], *sorted((train / "class1").iterdir())[1:]]:
+        path.unlink()
+    assert "1 of 3 classes have no training image beside those for validation: [1]" in run(place).failed["colours"]
 
 
 def test_the_average_is_over_the_papers_sets_alone() -> None:

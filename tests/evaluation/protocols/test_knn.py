@@ -80,4 +80,22 @@ def test_images_of_several_labels_have_no_neighbours(place: Path) -> None:
 
 def test_more_neighbours_than_images(place: Path) -> None:
     outcome = run(place, ks=(5, 31))
-    assert "ks=(5, 31): each k should lie between 1 and 30" in outcome.failed["colours"]
+    assert "30 training images, fewer than protocol.ks=(5, 31)" in outcome.failed["colours"]
+    assert not (place / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"ks": ks} for ks in ((), (0,), (-1, 5), (True,), (2.0,), ("5",), "5", 5, None)),
+        *({"temperature": value} for value in (0, -0.07, float("nan"), float("inf"), "0.07", True, None)),
+        *({"mean": value} for value in ((0.5,), (0.5, 0.5, float("nan")), "abc", (1, 2, "3"))),
+        {"std": (0.2, 0.0, 0.2)},
+        {"sets": {}},
+        {"sets": {"colours": None}},
+    ],
+    ids=str,
+)
+def test_wrong_values_are_named(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"protocol\.{next(iter(option))}"):
+        KNN(**{"sets": SETS, "pipeline": PIPELINE, **option})
