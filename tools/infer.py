@@ -21,7 +21,10 @@ def parse_args() -> Namespace:
     )
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     parser.add_argument(
-        "--classes", type=existing_file, metavar="FILE", help="class names, one a line, for predictions.csv"
+        "--classes",
+        type=existing_file,
+        metavar="FILE",
+        help="class names, one a line, instead of those of the config's data set",
     )
     parser.add_argument(
         "--max-depth",

@@ -83,14 +83,24 @@ def use_tta(cfg: Config) -> None:
 
 
 def show_in(cfg: Config, folder: str | Path) -> None:
-    """Add the config's ``show_hook``, writing into ``folder``.
+    """Add the config's ``show_hook``, writing into ``folder``; by default the one of segmentors for mmseg's models.
 
     Raises:
-        ConfigError: The config has none.
+        ConfigError: The config has none, and its model is not mmseg's.
     """
+    if not cfg.get("show_hook") and _is_mmsegs(cfg):
+        cfg.show_hook = {"type": "proteus.ShowSegmentationHook"}
     if not cfg.get("show_hook"):
         raise ConfigError(["--show-dir: the config has no show_hook, so there is nothing to draw"], str(cfg.filename))
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {**cfg.show_hook, "out_dir": str(folder)}]
+
+
+def _is_mmsegs(cfg: Config) -> bool:
+    kind = cfg.model.get("type")
+    scope = kind.__module__ if isinstance(kind, type) else str(kind)
+    return "decode_head" in (cfg.model.get("module") or cfg.model) and (
+        cfg.get("default_scope") == "mmseg" or scope.partition(".")[0] == "mmseg"
+    )
 
 
 def batch_norm_for_cpus(cfg: Config) -> None:

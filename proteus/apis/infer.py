@@ -48,7 +48,7 @@ def infer(
         raw: Also write what was predicted, below ``out/raw``: PNGs of class numbers, NPYs of metres (float32), or of
             the classes' probabilities.
         device: Where to compute; a GPU if there is one.
-        classes: File with a class name a line, for classifiers.
+        classes: File with a class name a line, for segmentors and classifiers.
         max_depth: Metres at the upper end of the colours of depth maps.
 
     Returns:

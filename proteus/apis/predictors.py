@@ -23,8 +23,8 @@ from proteus.apis.cli import as_config_error
 from proteus.apis.config import ConfigError
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.models import DepthEstimator, LinearProbe
-from proteus.registry import DATASETS
 from proteus.structures import DataError
+from proteus.visualization.class_names import meta_of_config, names_and_colours
 from proteus.visualization.depth_panel import draw_depth_panel
 from proteus.visualization.segmentation import draw_segmentation
 
@@ -47,7 +47,12 @@ class Predictor(ABC):
     def __init__(self, cfg: Config, model: nn.Module, device: str) -> None:
         self.model: Any = model.to(device).eval()
         self.dataset = _innermost(cfg)
-        steps = [step for step in self.dataset.pipeline if not _reads_files(step["type"])]
+        self.scope = cfg.get("default_scope")
+        readers = [step for step in self.dataset.pipeline if _name(step) == "LoadImageFromFile"]
+        # What OpenMMLab's transforms behind this one take: BGR arrays.
+        self.bgr = bool(readers)
+        self.as_float = any(step.get("to_float32") for step in readers)
+        steps = [step for step in self.dataset.pipeline if not _reads_files(step)]
         with as_config_error(str(cfg.filename)):
             self.pipeline = Compose(steps)
 
@@ -57,25 +62,32 @@ class Predictor(ABC):
 
     def sample(self, image: Image.Image, name: str) -> Any:
         """What the test pipeline makes of an image."""
-        return self.pipeline({"img": image, "img_path": name, **_sizes(image)})
+        pixels: Any = image
+        if self.bgr:
+            pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+            pixels = pixels.astype(np.float32) if self.as_float else pixels
+        return self.pipeline({"img": pixels, "img_path": name, "seg_fields": [], **_sizes(image)})
 
 
 class Segmenter(Predictor):
     """A segmentor of mmseg's.
 
+    Args:
+        classes: Names of the classes in their order; by default those of the config's data set, or their numbers.
+
     Attributes:
         classes: Names of the classes.
         palette: Their colours, RGB of 0 to 255.
+
+    Raises:
+        DataError: There are more or fewer names than classes.
     """
 
-    def __init__(self, cfg: Config, model: nn.Module, device: str) -> None:
+    def __init__(self, cfg: Config, model: nn.Module, device: str, classes: Sequence[str] | None = None) -> None:
         super().__init__(cfg, model, device)
-        self.classes, self.palette = _classes(self.dataset, self.model.decode_head.num_classes)
-
-    def sample(self, image: Image.Image, name: str) -> Any:
-        """As for any predictor; mmseg's transforms take BGR arrays."""
-        array = np.ascontiguousarray(np.asarray(image)[..., ::-1])
-        return self.pipeline({"img": array, "img_path": name, "seg_fields": [], **_sizes(image)})
+        meta = meta_of_config(self.dataset, self.scope)
+        self.classes, self.palette = names_and_colours(meta, _class_count(model), classes, "test_dataloader.dataset")
+        self.bgr = True
 
     @torch.inference_mode()
     def predict(self, image: Image.Image, name: str) -> np.ndarray:
@@ -135,7 +147,7 @@ class Classifier(Predictor):
     """A linear probe, or a classifier of mmpretrain's.
 
     Args:
-        classes: Names of the classes in their order; by default their numbers.
+        classes: Names of the classes in their order; by default those of the config's data set, or their numbers.
 
     Raises:
         DataError: There are more or fewer names than classes; from :meth:`predict`, since some models tell late.
@@ -143,18 +155,24 @@ class Classifier(Predictor):
 
     def __init__(self, cfg: Config, model: nn.Module, device: str, classes: Sequence[str] | None = None) -> None:
         super().__init__(cfg, model, device)
-        self.classes = classes
+        self.given = classes is not None
+        self.classes = classes or meta_of_config(self.dataset, self.scope).get("classes")
 
     @torch.inference_mode()
     def predict(self, image: Image.Image, name: str) -> np.ndarray:
         """Return the probability of each class, ``(C,)`` float32."""
-        pixels = self.sample(image, name)["image"]
-        # mmpretrain's preprocessor of ours wants a label, which prediction does not look at.
-        batch = {"images": pixels[None], "labels": torch.zeros(1, dtype=torch.int64), "metas": [{"img_path": name}]}
+        packed = self.sample(image, name)
+        if "image" in packed:
+            # mmpretrain's preprocessor of ours wants a label, which prediction does not look at.
+            labels = torch.zeros(1, dtype=torch.int64)
+            batch = {"images": packed["image"][None], "labels": labels, "metas": [{"img_path": name}]}
+        else:  # mmpretrain's own PackInputs
+            batch = {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
         result = self.model.test_step(batch)[0]
         scores: Tensor = result["logits"].softmax(-1) if isinstance(result, dict) else result.pred_score
         if self.classes is not None and len(self.classes) != len(scores):
-            raise DataError(f"--classes names {len(self.classes)} classes, and the model has {len(scores)}")
+            what = "--classes" if self.given else "test_dataloader.dataset"
+            raise DataError(f"{what} names {len(self.classes)} classes, and the model has {len(scores)}")
         return scores.float().cpu().numpy()
 
     def best(self, prediction: np.ndarray) -> list[tuple[str, float]]:
@@ -176,7 +194,7 @@ def build_predictor(
         cfg: A loaded config.
         checkpoint: The model's weights; every name and shape must fit.
         device: Where to compute; a GPU if there is one.
-        classes: As for :class:`Classifier`.
+        classes: As for :class:`Segmenter` and :class:`Classifier`.
         max_depth: As for :class:`DepthPredictor`.
 
     Raises:
@@ -200,37 +218,47 @@ def build_predictor(
             str(cfg.filename),
         )
     load_strictly(model, state, checkpoint)
+    if isinstance(model, DepthEstimator) and classes is not None:
+        raise DataError("--classes: a depth estimator has no classes; remove it")
+    if not isinstance(model, DepthEstimator) and max_depth is not None:
+        raise DataError(f"--max-depth: {kind} predicts no depth; remove it")
     if isinstance(model, DepthEstimator):
         return DepthPredictor(cfg, model, device, max_depth)
     if guest == "mmseg":
-        return Segmenter(cfg, model, device)
+        return Segmenter(cfg, model, device, classes)
     return Classifier(cfg, model, device, classes)
 
 
 def _innermost(cfg: Config) -> Any:
     loader = cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}
     dataset = loader.get("dataset") or {}
-    while "pipeline" not in dataset and isinstance(dataset.get("dataset"), Mapping):
-        dataset = dataset["dataset"]
+    while "pipeline" not in dataset:
+        several = dataset.get("datasets")  # MMEngine's ConcatDataset; its sets have one pipeline, or the first counts
+        inner = several[0] if isinstance(several, (list, tuple)) and several else dataset.get("dataset")
+        if not isinstance(inner, Mapping):
+            break
+        dataset = inner
     if "pipeline" not in dataset:
         raise ConfigError(["test_dataloader.dataset has no pipeline that prepares images"], str(cfg.filename))
     return dataset
 
 
-def _reads_files(kind: str) -> bool:
-    name = str(kind).rpartition(".")[2]
-    return name.startswith("Load") or name == "CheckLabels"
+def _name(step: Mapping[str, Any]) -> str:
+    kind = step["type"]
+    return getattr(kind, "__name__", str(kind)).rpartition(".")[2]
+
+
+def _reads_files(step: Mapping[str, Any]) -> bool:
+    return _name(step).startswith("Load") or _name(step) == "CheckLabels"
+
+
+def _class_count(model: nn.Module) -> int:
+    heads: Any = model.decode_head
+    head: Any = heads[-1] if isinstance(heads, nn.ModuleList) else heads  # a cascade's last one predicts
+    count: int = head.num_classes
+    return count
 
 
 def _sizes(image: Image.Image) -> dict[str, tuple[int, int]]:
     size = (image.height, image.width)
     return {"ori_shape": size, "img_shape": size}
-
-
-def _classes(dataset: Mapping[str, Any], count: int) -> tuple[Sequence[str], Sequence[Sequence[int]]]:
-    """Names and colours of the classes, as the data set's kind and config have them; made up where they have none."""
-    known = getattr(DATASETS.get(dataset["type"]), "METAINFO", {})
-    meta = {**known, **(dataset.get("metainfo") or {})}
-    names = meta.get("classes") or [str(index) for index in range(count)]
-    palette = meta.get("palette") or np.random.default_rng(0).integers(40, 256, (len(names), 3)).tolist()
-    return names, palette

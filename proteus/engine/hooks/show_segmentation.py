@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.nn import ModuleList
 
 from proteus.registry import HOOKS
 from proteus.utils.images import rgb_array
 from proteus.visualization import draw_segmentation
+from proteus.visualization.class_names import names_and_colours
 
 
 @HOOKS.register_module()
@@ -34,12 +37,13 @@ class ShowSegmentationHook(Hook):
     ) -> None:
         """Draw this batch."""
         dataset = runner.test_loop.dataloader.dataset
-        meta = dataset.metainfo
+        meta = getattr(dataset, "metainfo", None) or {}
+        classes, palette = names_and_colours(meta, _class_count(runner), key="test_dataloader.dataset")
         for sample in outputs or ():
             image = rgb_array(sample.img_path)
             prediction = _labels(sample.pred_sem_seg)
             truth = _labels(sample.gt_sem_seg) if "gt_sem_seg" in sample else None
-            sheet = draw_segmentation(image, prediction, truth, meta["classes"], meta["palette"], self.alpha)
+            sheet = draw_segmentation(image, prediction, truth, classes, palette, self.alpha)
             path = self.out_dir / _inside(Path(sample.img_path), dataset).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
             sheet.save(path)
@@ -47,6 +51,12 @@ class ShowSegmentationHook(Hook):
     def after_test(self, runner: Runner) -> None:
         """Say where they are."""
         print_log(f"overlays (image, prediction, ground truth) are in {self.out_dir}", "current")
+
+
+def _class_count(runner: Runner) -> int | None:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    head = getattr(getattr(model, "module", model), "decode_head", None)  # behind test-time augmentation
+    return getattr(head[-1] if isinstance(head, ModuleList) else head, "num_classes", None)
 
 
 def _inside(path: Path, dataset: Any) -> Path:
