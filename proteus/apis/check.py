@@ -67,7 +67,8 @@ def check(cfg: Config) -> str:
         check_widths(model)
         _build_training(cfg, model)
         images = {key: _build_loader(cfg[key], {entry.path for entry in missing}) for key in _LOADERS if cfg.get(key)}
-    lines = [f"{cfg.filename}: every key is known and every part was built", *_describe(cfg, model)]
+        costs = _describe(cfg, model)
+    lines = [f"{cfg.filename}: every key is known and every part was built", *costs]
     if cfg.get("train_cfg", {}).get("max_iters"):
         lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
     lines += [_row(key, f"{count:,} images") for key, count in images.items() if count is not None]

@@ -228,6 +228,23 @@ def test_other_samples_are_refused_before_training(form: str, tmp_path: Path) ->
         build_runner(configured(path)).train()
 
 
+def test_grids_that_do_not_match_are_one_sentence(tmp_path: Path) -> None:
+    """A guest's grid is known at the first look alone: in ``--check``, or at the watch before the first step."""
+    pytest.importorskip("mmpretrain")
+    further = """
+model["student"] = dict(_delete_=True, type="mmpretrain.ResNet", depth=18, base_channels=8, stem_channels=8)
+model["objectives"] = dict(patch=None)
+"""
+    path = write_config(tmp_path, {"type": "CampaignNoise"}, further)
+    words = (
+        r"model\.student has (\dx\d) patches .* compare patch by patch: set model\.teacher\.img_size=(98|28), or keep"
+    )
+    with pytest.raises(UserError, match=words):
+        check(configured(path))
+    with pytest.raises(UserError, match=words):
+        build_runner(configured(path)).train()
+
+
 def test_sets_without_a_length_are_refused(tmp_path: Path) -> None:
     for data in (Endless(), TensorDataset(torch.zeros(0))):
         with pytest.raises(ValueError, match=r"not a map-style data set|empty"):

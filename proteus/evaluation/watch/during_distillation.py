@@ -45,6 +45,7 @@ def compare_with_teacher(
         found = {"student_cls": student.cls, "student_patch": _some(student.patches, patches_per_image)}
         if taught:
             teacher = model.teacher(pixels)[:count]
+            model.match_grids(pixels.shape[-1], student.grid, teacher.grid)
             found |= {"teacher_cls": teacher.cls, "teacher_patch": _some(teacher.patches, patches_per_image)}
             predicted = model.predict_tokens(student)
             found |= {"predicted_cls": predicted["cls"]} if "cls" in predicted else {}

@@ -15,7 +15,7 @@ from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.objectives import Objective, Views
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
-from proteus.structures import Features
+from proteus.structures import Features, UserError
 
 
 @MODELS.register_module()
@@ -175,7 +175,7 @@ class Distiller(MicroBatchedModel):
         encode = _clean_and_masked if images.is_meta else self._encoder
         clean, masked = encode(self.student, images, masks if self.needs_masks else None)
         if masked is None:
-            self._match_grids(images.shape[-1], clean.grid, teacher_grid)
+            self.match_grids(images.shape[-1], clean.grid, teacher_grid)
         return clean, masked
 
     def _as_taught(self, images: Tensor, cls: Tensor, patches: Tensor) -> tuple[Features, None]:
@@ -264,15 +264,25 @@ class Distiller(MicroBatchedModel):
     def _check_grids(self) -> None:
         size = getattr(self.student, "img_size", None)
         if size is not None:  # one that takes any size is asked at the first step
-            self._match_grids(size, self.student.grid_for(size), self.teacher.grid_for(size))
+            self.match_grids(size, self.student.grid_for(size), self.teacher.grid_for(size))
 
-    def _match_grids(self, size: int, student: tuple[int, int], teacher: tuple[int, int]) -> None:
+    def match_grids(self, size: int, student: tuple[int, int], teacher: tuple[int, int]) -> None:
+        """Compare the grids of patches where an objective compares patch by patch.
+
+        Args:
+            size: Side of the images in pixels.
+            student: ``(h, w)`` of the student.
+            teacher: ``(h, w)`` of the teacher.
+
+        Raises:
+            UserError: They differ; names what to change.
+        """
         needing = [name for name, objective in self._objectives.items() if objective.needs_equal_grids]
         if not needing or student == teacher:
             return
         patch = getattr(self.teacher.backbone, "patch_size", None)
         remedy = f"set model.teacher.img_size={student[0] * patch}, or " if patch else ""
-        raise ValueError(
+        raise UserError(
             f"model.student has {student[0]}x{student[1]} patches ({size} px{_patch(self.student)}) and model.teacher "
             f"{teacher[0]}x{teacher[1]} ({self.teacher.img_size or size} px{_patch(self.teacher.backbone)}), but "
             f"objectives {needing} compare patch by patch: {remedy}keep only objectives of the cls token"
