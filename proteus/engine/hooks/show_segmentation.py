@@ -54,7 +54,8 @@ class ShowSegmentationHook(Hook):
 
 
 def _class_count(runner: Runner) -> int | None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = getattr(runner, "model", None)
+    model = model.module if model is not None and is_model_wrapper(model) else model
     head = getattr(getattr(model, "module", model), "decode_head", None)  # behind test-time augmentation
     return getattr(head[-1] if isinstance(head, ModuleList) else head, "num_classes", None)
 
