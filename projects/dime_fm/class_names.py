@@ -12,6 +12,7 @@ from proteus.datasets import LabelledFolder
 from proteus.datasets import fine_grained as sets
 from proteus.datasets.fine_grained.listing import class_folders, read_mat, read_rows
 from proteus.structures import DataError
+from proteus.utils.files import read_lines
 
 _LISTS = Path(__file__).with_name("names")
 
@@ -49,7 +50,7 @@ def class_names(dataset: Any, title: str, folder: Path | None = None) -> list[st
 
 
 def _read(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_lines(path, strict=True) if line.strip()]
 
 
 def _plain(names: Any) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from proteus.datasets import ImageFolder
 from proteus.datasets.image_list import ImageList
 from proteus.registry import DATASETS
 from proteus.structures import DataError
+from proteus.utils.files import class_names
 
 _CLASSES = 1000
 
@@ -40,7 +40,7 @@ class ImageNetV2(ImageFolder):
         assert isinstance(images, ImageList)
         root = Path(self.data_root).expanduser()
         folders = [name.partition("/")[0] for name in images.names()]
-        there = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
+        there = set(class_names(root))
         wrong = sorted(name for name in {*there, *folders} if not (name.isascii() and name.isdigit()))
         wrong += [name for name in there if name.isdigit() and int(name) >= _CLASSES]
         if wrong:

@@ -32,7 +32,7 @@ from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, WnidFolder
 from proteus.datasets.sampler import ProxySampler
 from proteus.datasets.seeded_set import SeededSet
-from proteus.datasets.segmentation import CheckLabels, SegmentationSet
+from proteus.datasets.segmentation import CheckLabels, LoadBGRImage, SegmentationSet
 from proteus.datasets.single import Single
 from proteus.datasets.subset import NamedImages
 from proteus.datasets.transforms import (
@@ -103,6 +103,7 @@ __all__ = [
     "ImageFolder",
     "ImageNetC",
     "LabelledFolder",
+    "LoadBGRImage",
     "LoadDepth",
     "LoadImage",
     "LoadRandomResizedCrop",

@@ -73,7 +73,6 @@ def _read(path: Path, about: bytes, root: Path) -> np.ndarray | None:
                 return None
             names, folders, changed = file["names"], split(file["folders"]), file["changed"].tolist()
             junk = int(file["junk"])
-            split(names)  # damaged bytes fail here, and not where an image is read
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # a damaged archive raises whatever its bytes make zipfile and NumPy stumble over

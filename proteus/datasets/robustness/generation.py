@@ -143,7 +143,8 @@ def generate_class(task: ClassTask) -> int:
             for corruption in task.corruptions
             for severity in SEVERITIES
         }
-        missing = {key: path for key, path in paths.items() if not path.exists()}
+        # A power failure can leave an empty file under the final name.
+        missing = {key: path for key, path in paths.items() if not (path.exists() and path.stat().st_size)}
         if not missing:
             continue
         image = crop(resize(load({"img_path": str(source)})))["img"]

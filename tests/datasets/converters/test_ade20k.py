@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from proteus.datasets.converters.ade20k import convert
-from proteus.structures import DataError
+from proteus.structures import DataError, LockedError
+from proteus.utils import exclusive
 
 
 @pytest.fixture
@@ -74,3 +75,13 @@ def test_another_archive(files: dict, zipped: Any, tmp_path: Path) -> None:
     doubled = {**{f"a/{name}": one for name, one in files.items()}, **{f"b/{name}": one for name, one in files.items()}}
     with pytest.raises(DataError, match=r"has images in several places \(a/, b/\)"):
         convert(zipped(tmp_path / "double.zip", doubled), tmp_path / "ade")
+
+
+def test_a_second_process_is_refused(files: dict, zipped: Any, tmp_path: Path) -> None:
+    path = archive(files, tmp_path / "a.zip", zipped)
+    with (
+        exclusive(tmp_path / "ade", "unpacking ADE20K"),
+        pytest.raises(LockedError, match="in use by unpacking ADE20K"),
+    ):
+        convert(path, tmp_path / "ade")
+    assert convert(path, tmp_path / "ade").done == (8, 0)

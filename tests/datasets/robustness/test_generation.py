@@ -17,6 +17,7 @@ from proteus.datasets import (
     ToTensor,
 )
 from proteus.datasets.robustness import generate, imagenet_wnids
+from proteus.structures import LockedError
 
 pytest.importorskip("imagecorruptions")
 TWO = (imagenet_wnids()[5], imagenet_wnids()[700])
@@ -119,3 +120,19 @@ def test_refusals(source: Path, tmp_path: Path) -> None:
     (source / TWO[0] / "1.png").unlink()
     with pytest.raises(CorruptImageError, match=rf"{TWO[0]}/1\.JPEG"):
         generate(source, tmp_path / "e", ["pixelate"], all_classes=False, tell=quiet)
+
+
+def test_a_second_process_is_refused(source: Path, tmp_path: Path) -> None:
+    def second(line: str) -> None:
+        refused.append(line)
+        with pytest.raises(LockedError, match="in use by generating ImageNet-C, process"):
+            generate(source, tmp_path / "c", SOME[2:], all_classes=False, tell=quiet)
+
+    refused: list[str] = []
+    generate(source, tmp_path / "c", SOME[2:], all_classes=False, tell=second)
+    assert len(refused) == 2
+    victim = next((tmp_path / "c").rglob("*.JPEG"))
+    whole = victim.read_bytes()
+    victim.write_bytes(b"")  # as a power failure may leave it
+    generate(source, tmp_path / "c", SOME[2:], all_classes=False, tell=quiet)
+    assert victim.read_bytes() == whole
