@@ -58,12 +58,13 @@ def keep_images(
         The images, in the order of the positions.
 
     Raises:
-        CorruptImageError: One cannot be read; the message is its path and the reason.
-        DataError: None could be read, or they are of different sizes.
+        CorruptImageError: One cannot be read, or none of them; the message is its path and the reason.
+        DataError: They are of different sizes.
     """
     pixels: list[Tensor] = []
     metas: list[dict[str, Any]] = []
     masks: list[Tensor] = []
+    last: CorruptImageError | None = None
     for position in positions:
         with seeded(0, 0, int(position)):
             try:
@@ -74,6 +75,7 @@ def keep_images(
                 if unreadable is None:
                     raise
                 unreadable(error)
+                last = error
                 continue
             if mask is not None:
                 masks.append(mask({"img": sample["image"]})["mask"])
@@ -84,7 +86,11 @@ def keep_images(
         pixels.append(_as_bytes(sample["image"]))
         metas.append(meta)
     if not pixels:
-        raise DataError(f"none of the {len(positions)} images could be read")
+        raise CorruptImageError(
+            f"none of the {len(positions)} images looked at could be read, the last one of them {last}"
+            if last
+            else "there is no image to look at"
+        )
     if len({image.dtype for image in pixels}) > 1:
         pixels = [functional.to_dtype(image, torch.float32, scale=True) for image in pixels]
     return KeptImages(
