@@ -9,13 +9,13 @@ Written is one cache for each folder that a data loader's ``sentences.cache`` na
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
@@ -23,7 +23,7 @@ from projects.dime_fm.sentence_cache import SentenceIndex, is_whole, read_index,
 from projects.dime_fm.sentences import SentenceSet
 from proteus.apis import ConfigError, load_config
 from proteus.apis.checks import check_files
-from proteus.apis.cli import as_config_error, run
+from proteus.apis.cli import ToolParser, add_key_values, as_config_error, device, positive_int, run
 from proteus.datasets.teacher_cache import StaleCacheError, differences
 from proteus.registry import DATASETS, MODELS
 from proteus.utils import exclusive
@@ -126,11 +126,13 @@ def _sentences(dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def parse_args() -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = ToolParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file, such as projects/dime_fm/configs/vit-b32_clip-l14.py")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override config keys")
-    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
-    parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="sentences at once (default: 256)")
+    add_key_values(parser)
+    parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=256, metavar="N", help="sentences at once (default: 256)"
+    )
     return parser.parse_args()
 
 

@@ -8,20 +8,20 @@ On several GPUs the three steps are separate: tools/cache_teacher.py, projects.d
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 
 from mmengine.config import Config
 
 from projects.dime_fm import cache_sentences
 from proteus.apis import ConfigError, load_config, set_work_dir, train
 from proteus.apis.cache_teacher import build, describe, prepare
-from proteus.apis.cli import add_config_arguments, run
+from proteus.apis.cli import ToolParser, add_config_arguments, run
 
 
 def parse_args() -> Namespace:
     """Read the command line."""
     return add_config_arguments(
-        ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+        ToolParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     ).parse_args()
 
 

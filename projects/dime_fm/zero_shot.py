@@ -7,19 +7,28 @@ python -m projects.dime_fm.zero_shot --config CONFIG --checkpoint work_dirs/NAME
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from projects.dime_fm.zero_shot_protocols import TextBench
 from proteus.apis import ConfigError, load_config
 from proteus.apis.checks import check_files
-from proteus.apis.cli import as_config_error, run
+from proteus.apis.cli import (
+    KeyValues,
+    ToolParser,
+    as_config_error,
+    device,
+    non_negative_int,
+    out_folder,
+    positive_int,
+    run,
+)
 from proteus.apis.evaluate import lines
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.evaluation.protocols import Outcome
@@ -84,7 +93,7 @@ def write(out: Path, about: Mapping[str, Any], outcomes: Mapping[str, Outcome]) 
 
 def parse_args() -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = ToolParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the config that the student was trained with")
     parser.add_argument("--checkpoint", help="its training checkpoint, iter_781200.pth; file.pth#ema for an average")
     parser.add_argument("--data-root", default="data", type=Path, help="folder of the data sets (default: data)")
@@ -100,12 +109,16 @@ def parse_args() -> Namespace:
     )
     parser.add_argument("--names", type=Path, metavar="DIR", help="folder of SET.txt with classes' names, one a line")
     parser.add_argument("--of", nargs="+", choices=["student", "teacher"], default=["student"])
-    parser.add_argument("--out", type=Path, help="folder of the table (default: work_dirs/zero_shot/<config>)")
-    parser.add_argument("--batch-size", type=int, default=64, help="images encoded at once (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: %(default)s)")
-    parser.add_argument("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument("--out", type=out_folder, help="folder of the table (default: work_dirs/zero_shot/<config>)")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override keys of --config"
+        "--batch-size", type=positive_int, default=64, help="images encoded at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=non_negative_int, default=2, help="processes that read images (default: %(default)s)"
+    )
+    parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=KeyValues, metavar="KEY=VALUE", help="override keys of --config"
     )
     return parser.parse_args()
 

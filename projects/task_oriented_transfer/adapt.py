@@ -9,7 +9,7 @@ task_oriented.py, whether or not it did.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from projects.task_oriented_transfer.arguments import add_backbone_arguments, backbone_of, labelled_images, reading
 from projects.task_oriented_transfer.embedding import embed
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, non_negative_int, positive_int, run
 from proteus.datasets import CorruptImageError, LabelledFolder, ProxySet
 from proteus.models.backbones import BackboneSpec
 from proteus.structures import DataError
@@ -108,13 +108,15 @@ def check_classes(train: ProxySet, test: ProxySet | None) -> None:
 
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ToolParser(description=__doc__.splitlines()[0])
     add_backbone_arguments(parser)
     parser.add_argument(
         "--train", required=True, type=Path, help="a folder CLASS/IMAGE, or a config whose labelled images to take"
     )
-    parser.add_argument("--labels-per-class", type=int, help="default: all of a folder, what a config says")
-    parser.add_argument("--seed", type=int, help="which of them (default: 0 of a folder, what a config says)")
+    parser.add_argument("--labels-per-class", type=positive_int, help="default: all of a folder, what a config says")
+    parser.add_argument(
+        "--seed", type=non_negative_int, help="which of them (default: 0 of a folder, what a config says)"
+    )
     parser.add_argument("--test", type=Path, help="report the accuracy on a folder, or on a config's test images")
     parser.add_argument("--out", required=True, type=Path, help="checkpoint to write")
     return parser.parse_args(arguments)

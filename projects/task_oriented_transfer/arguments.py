@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from mmengine.config import DictAction
 
 from proteus.apis import load_config
-from proteus.apis.cli import as_config_error
+from proteus.apis.cli import KeyValues, as_config_error, device, non_negative_int, number, positive_int, positive_number
 from proteus.datasets import LabelledFolder, ProxySet
 from proteus.models.backbones import BackboneSpec, locate_backbone
 from proteus.registry import DATASETS
@@ -22,16 +21,18 @@ def add_backbone_arguments(parser: ArgumentParser) -> None:
     """Add which backbone runs, and how."""
     parser.add_argument("--backbone", required=True, help="as for tools/evaluate.py: a weight file, or a timm name")
     parser.add_argument("--arch", help="its name in timm, for a weight file that does not tell (CNNs)")
-    parser.add_argument("--mean", nargs=3, type=float, help="channel means it was trained with, if they are not known")
-    parser.add_argument("--std", nargs=3, type=float, help="channel standard deviations, likewise")
-    parser.add_argument("--img-size", type=int, default=224, help="side in pixels (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--mean", nargs=3, type=number(), help="channel means it was trained with, if they are not known"
+    )
+    parser.add_argument("--std", nargs=3, type=positive_number, help="channel standard deviations, likewise")
+    parser.add_argument("--img-size", type=positive_int, default=224, help="side in pixels (default: %(default)s)")
+    parser.add_argument("--batch-size", type=positive_int, default=64)
+    parser.add_argument("--workers", type=non_negative_int, default=0, help="processes that read images")
+    parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=KeyValues,
         default={},
         metavar="KEY=VALUE",
         help="override keys of the config that images are taken from: train_dataloader.dataset.data_root=DIR",

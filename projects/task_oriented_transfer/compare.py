@@ -10,7 +10,7 @@ the order of images. What an interrupted call has finished is not done again.
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from projects.task_oriented_transfer.comparison import claim, once, table_of
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.gallery import share_of, without, write_both
 from proteus.apis import load_config, set_work_dir, train
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, out_folder, positive_int, run
 from proteus.datasets import ImageFolder
 from proteus.structures import DataError
 
@@ -52,18 +52,22 @@ ROWS = {
 
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ToolParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=Path, help="folder with train/CLASS/IMAGE and test/CLASS/IMAGE")
-    parser.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
-    parser.add_argument("--labels-per-class", type=int, default=10, help="default: %(default)s")
-    parser.add_argument("--iterations", type=int, default=200, help="of a distillation (default: %(default)s)")
-    parser.add_argument("--finetune-iterations", type=int, default=150, help="of a fine-tuning (default: %(default)s)")
+    parser.add_argument("--seeds", type=positive_int, default=5, help="how many (default: %(default)s)")
+    parser.add_argument("--labels-per-class", type=positive_int, default=10, help="default: %(default)s")
+    parser.add_argument("--iterations", type=positive_int, default=200, help="of a distillation (default: %(default)s)")
+    parser.add_argument(
+        "--finetune-iterations", type=positive_int, default=150, help="of a fine-tuning (default: %(default)s)"
+    )
     parser.add_argument("--gallery", type=Path, help="folder of images to retrieve a transfer set from, however nested")
-    parser.add_argument("--per-query", type=int, default=5, help="images for each label (default: %(default)s)")
+    parser.add_argument(
+        "--per-query", type=positive_int, default=5, help="images for each label (default: %(default)s)"
+    )
     parser.add_argument(
         "--imagenet", action="store_true", help="EfficientNet-Lite0 as the student, which can start from ImageNet"
     )
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/task_oriented_transfer"))
+    parser.add_argument("--out", type=out_folder, default=Path("work_dirs/task_oriented_transfer"))
     return parser.parse_args(arguments)
 
 

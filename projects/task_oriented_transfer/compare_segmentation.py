@@ -9,7 +9,7 @@ interrupted call has finished is not done again.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from projects.task_oriented_transfer.comparison import claim, once, table_of
 from proteus.apis import load_config, set_work_dir, test, train
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, out_folder, positive_int, run
 from proteus.structures import DataError
 
 CONFIGS = Path(__file__).parent / "configs/packaged_segmentation"
@@ -35,13 +35,13 @@ ROWS = {
 
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ToolParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=Path, help="what synthetic_dense.py masks wrote")
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
-    parser.add_argument("--labels", type=int, default=40, help="labelled scenes (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=150, help="of a distillation (default: %(default)s)")
-    parser.add_argument("--label-iterations", type=int, default=150, help="with labels (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/task_oriented_segmentation"))
+    parser.add_argument("--seeds", type=positive_int, default=3, help="how many (default: %(default)s)")
+    parser.add_argument("--labels", type=positive_int, default=40, help="labelled scenes (default: %(default)s)")
+    parser.add_argument("--iterations", type=positive_int, default=150, help="of a distillation (default: %(default)s)")
+    parser.add_argument("--label-iterations", type=positive_int, default=150, help="with labels (default: %(default)s)")
+    parser.add_argument("--out", type=out_folder, default=Path("work_dirs/task_oriented_segmentation"))
     return parser.parse_args(arguments)
 
 

@@ -8,7 +8,7 @@ writes proxy_set.txt, scores.csv and contact_sheet.png to OUT, and names the que
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from projects.task_oriented_transfer.arguments import add_backbone_arguments, ba
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.retrieval import retrieve, same_class_precision
 from projects.task_oriented_transfer.transfer_set import contact_sheet, write_transfer_set
-from proteus.apis.cli import run
+from proteus.apis.cli import ToolParser, non_negative_int, number, out_folder, positive_int, run
 from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.structures import DataError
 
@@ -26,22 +26,24 @@ _NAMED = 10
 
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ToolParser(description=__doc__.splitlines()[0])
     add_backbone_arguments(parser)
     parser.add_argument("--gallery", required=True, type=Path, help="folder of images, however nested")
     parser.add_argument(
         "--queries", required=True, type=Path, help="the target's images: a folder, or a config whose labelled images"
     )
-    parser.add_argument("--queries-per-class", type=int, help="default: all of a folder, what a config says")
-    parser.add_argument("--seed", type=int, help="which of them (default: 0 of a folder, what a config says)")
-    parser.add_argument("--per-query", required=True, type=int, help="gallery items for each query")
+    parser.add_argument("--queries-per-class", type=positive_int, help="default: all of a folder, what a config says")
+    parser.add_argument(
+        "--seed", type=non_negative_int, help="which of them (default: 0 of a folder, what a config says)"
+    )
+    parser.add_argument("--per-query", required=True, type=positive_int, help="gallery items for each query")
     parser.add_argument(
         "--crops", nargs="+", type=float, default=[], metavar="SHARE", help="search crops, too: 0.5 0.25"
     )
-    parser.add_argument("--min-score", type=float, default=-1.0, help="smallest cosine of a neighbour")
-    parser.add_argument("--duplicate", type=float, default=0.99, help="cosine from which two items are one")
+    parser.add_argument("--min-score", type=number(-1, 1), default=-1.0, help="smallest cosine of a neighbour")
+    parser.add_argument("--duplicate", type=number(-1, 1), default=0.99, help="cosine from which two items are one")
     parser.add_argument("--labelled", action="store_true", help="both are CLASS/IMAGE: report same-class precision")
-    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=out_folder)
     return parser.parse_args(arguments)
 
 

@@ -34,7 +34,7 @@ from proteus.apis.arguments import (
 )
 from proteus.apis.building import as_config_error
 from proteus.apis.key_values import KeyValues, add_key_values
-from proteus.apis.mistakes import mistake
+from proteus.apis.mistakes import mistake, name_and_words
 from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
 from proteus.engine.runner import leave_processes
 
@@ -106,7 +106,7 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
         if line is not None:
             _exit(getattr(error, "exit_status", 2), f"error: {line}")
         where = _keep_traceback(error, arguments)
-        words = " ".join(f"{type(error).__name__}: {error}".split())
+        words = " ".join(": ".join(filter(None, name_and_words(error))).split())
         words = words if len(words) <= 500 else f"{words[:500]}..."
         _exit(1, f"error: this is a bug in Proteus, please report it: {words}; traceback in {where}")
     leave_processes(status)

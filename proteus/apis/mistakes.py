@@ -50,9 +50,8 @@ def mistake(error: BaseException) -> str | None:
     Returns:
         The line; None if the error is not the user's.
     """
-    worker = _WORKER.match(str(error))
-    name, words = (worker[1], _worker_words(str(error), worker[1])) if worker else (type(error).__name__, str(error))
-    if isinstance(error, UserError) or (worker and name in _names(UserError)):
+    name, words = name_and_words(error)
+    if isinstance(error, UserError) or (_WORKER.match(str(error)) and name in _names(UserError)):
         return words
     if isinstance(error, OSError):
         return _os_error(error, words)
@@ -68,9 +67,12 @@ def mistake(error: BaseException) -> str | None:
     return None
 
 
-def _worker_words(text: str, name: str) -> str:
-    """What an error says, without the traceback of the worker process."""
-    return re.split(rf"^(?:[\w.]+\.)?{name}: ", text, flags=re.MULTILINE)[-1].strip()
+def name_and_words(error: BaseException) -> tuple[str, str]:
+    """Give the type and the text of an error, or of the error of a loader's worker process behind it."""
+    text, worker = str(error), _WORKER.match(str(error))
+    if worker is None:
+        return type(error).__name__, text
+    return worker[1], re.split(rf"^(?:[\w.]+\.)?{worker[1]}: ", text, flags=re.MULTILINE)[-1].strip()
 
 
 def _names(cls: type[Exception]) -> Iterator[str]:

@@ -62,8 +62,8 @@ def number(
             and not math.isnan(v)
             and (infinite or not math.isinf(v))
             and least <= v <= most
-            and above <= v <= below
-            and v not in (above, below)
+            and (v > above or above == -math.inf)
+            and (v < below or below == math.inf)
         ),
     )
 

@@ -66,6 +66,13 @@ _WRAPPER = {
     "constructor": Range("a registered name", lambda v: isinstance(v, str) or callable(v)),
 }
 
+_CHECKPOINTS = {
+    "interval": COUNT | _NEVER,
+    "max_keep_ckpts": COUNT | _NEVER,
+    "save_begin": NATURAL,
+    "save_best": TEXT | several(TEXT, name="texts") | NONE,
+}
+
 # By the type of a dict, or by the name of its place.
 OF_TYPE: dict[str, dict[str, Range]] = {
     "DataLoader": {
@@ -126,11 +133,12 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     },
     # Models
     "ViT": {
+        "patch_size": SIZE,
         "init_values": POSITIVE | choice("auto") | NONE,
         "reg_tokens": NATURAL,
         "interpolate_offset": number(least=0, most=1),
     },
-    "DenseViT": {"init_values": POSITIVE | choice("auto") | NONE, "reg_tokens": NATURAL},
+    "DenseViT": {"patch_size": SIZE, "init_values": POSITIVE | choice("auto") | NONE, "reg_tokens": NATURAL},
     "LogitsObjective": {"alpha": SHARE},
     "MixupDataPreprocessor": {"mixup": NON_NEGATIVE, "cutmix": NON_NEGATIVE},
     "ClassifierDataPreprocessor": {"mixup": NON_NEGATIVE, "cutmix": NON_NEGATIVE},
@@ -172,12 +180,10 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "FeatureTable": {"width": COUNT | NONE},
     "distill_collate": {"probability": SHARE},
     # Hooks
-    "CheckpointHook": {
-        "interval": COUNT | _NEVER,
-        "max_keep_ckpts": COUNT | _NEVER,
-        "save_begin": NATURAL,
-        "save_best": TEXT | several(TEXT, name="texts") | NONE,
-    },
+    "CheckpointHook": _CHECKPOINTS,
+    "AtomicCheckpointHook": _CHECKPOINTS,
+    "StopOnNaNHook": {"keep_mb": NON_NEGATIVE},
+    "SaveOnSignalHook": {"patience": NON_NEGATIVE},
     "CorruptImageHook": {"max_share": SHARE},
     "WatchHook": {"images": integer(2), "patches_per_image": COUNT},
     "SlicedStartHook": {"views": COUNT, "batch_size": COUNT},

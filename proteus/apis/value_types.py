@@ -117,6 +117,8 @@ def _accepts(annotation: Any, value: Any) -> bool:
     base = origin or annotation
     if not isinstance(base, type):
         return True
+    if issubclass(base, numbers.Number):
+        return isinstance(value, base) and not isinstance(value, bool)
     if issubclass(base, os.PathLike):
         return isinstance(value, (str, os.PathLike))
     if issubclass(base, collections.abc.Mapping):

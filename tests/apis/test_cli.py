@@ -146,6 +146,13 @@ def test_a_bug_is_one_line_and_keeps_its_traceback(
     assert "Traceback" in kept.read_text()
 
 
+def test_a_bug_in_a_worker_is_named_without_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loader = DataLoader(Raising(TypeError("no such shape")), num_workers=1)
+    status, text = ended(lambda _: next(iter(loader)), capsys, Namespace(out=tmp_path))
+    assert status == 1
+    assert "please report it: TypeError: no such shape; traceback in" in text
+
+
 def test_a_bug_without_a_folder_keeps_its_traceback_in_a_temporary_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
+from proteus.apis.config_files import read_config
 from proteus.apis.validation import check_config
 
 ROOT = Path(__file__).parents[2]
@@ -297,3 +298,18 @@ def test_any_value_at_any_key_is_right_or_one_line(recipe: Config) -> None:
         assert all("\n" not in problem for problem in check_config(put(recipe, path, value)))
 
     check()
+
+
+@pytest.mark.parametrize("package", ["mmseg", "mmpretrain"])
+def test_the_values_of_other_toolboxes_configs_are_right(package: str) -> None:
+    """One in forty of their configs; all 1,220 pass (with a step of 1)."""
+    folder = Path(pytest.importorskip(package).__file__).parent / ".mim/configs"
+    paths = [path for path in sorted(folder.rglob("*.py")) if "_base_" not in path.parts][::40]
+    assert len(paths) > 10
+    for path in paths:
+        try:
+            config = read_config(path)
+        except ConfigError:  # a base in a package that is not installed
+            continue
+        config.setdefault("default_scope", package)
+        assert [problem for problem in check_config(config) if ": found " in problem] == [], path
