@@ -51,7 +51,7 @@ def mistake(error: BaseException) -> str | None:
         The line; None if the error is not the user's.
     """
     name, words = name_and_words(error)
-    if isinstance(error, UserError) or (_WORKER.match(str(error)) and name in _names(UserError)):
+    if isinstance(error, UserError) or name in _names(UserError):
         return words
     if isinstance(error, OSError):
         return _os_error(error, words)
@@ -69,7 +69,10 @@ def mistake(error: BaseException) -> str | None:
 
 def name_and_words(error: BaseException) -> tuple[str, str]:
     """Give the type and the text of an error, or of the error of a loader's worker process behind it."""
-    text, worker = str(error), _WORKER.match(str(error))
+    text = str(error)
+    if text.startswith("Caught "):
+        text = text.replace("\\n", "\n")  # errors that keep control characters out of the terminal escape them
+    worker = _WORKER.match(text)
     if worker is None:
         return type(error).__name__, text
     return worker[1], re.split(rf"^(?:[\w.]+\.)?{worker[1]}: ", text, flags=re.MULTILINE)[-1].strip()
