@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from proteus.datasets.randomness import SampleKey
 from proteus.registry import DATASETS, FUNCTIONS
 from proteus.structures import DataError
+from proteus.utils import load_npy
 
 
 @DATASETS.register_module()
@@ -37,7 +38,7 @@ class FeatureTable(Dataset[dict[str, Any]]):
         self.features, self.labels = str(features), str(labels)
         table = self._table = _open("dataset.features", features)
         self._labels = _open("dataset.labels", labels)
-        if table.ndim != 3 or table.dtype not in (np.float16, np.float32):
+        if table.ndim != 3 or table.dtype not in (np.float16, np.float32) or 0 in table.shape[1:]:
             raise DataError(
                 f"dataset.features: {features} holds {table.dtype} {table.shape}; expected float16 or float32 "
                 "(images, tokens, width)"
@@ -116,12 +117,11 @@ def table_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _open(key: str, path: str | Path) -> np.ndarray:
+def _open(key: str, path: str | Path) -> Any:
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{key}: there is no file {path}")
     try:
-        # Mapped, not read; and never unpickled.
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{key}: {path} is no array that numpy.save wrote, or is cut short ({error})") from error
+        return load_npy(path)
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error

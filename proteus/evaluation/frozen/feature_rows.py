@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from proteus.structures import DataError, FullDiskError
-from proteus.utils import disk_full_errors, write_json
+from proteus.utils import disk_full_errors, load_npy, write_json
 
 FEATURES, RECORD = "features.npy", "rows.json"
 FORMAT = 2
@@ -199,9 +199,9 @@ def _reserve(file: BinaryIO, path: Path, size: int) -> None:
 
 def _mapped(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+        return load_npy(path)
+    except (FileNotFoundError, DataError) as error:
+        raise damaged(path, str(error)) from error
 
 
 def _bytes(shape: tuple[int, ...]) -> int:

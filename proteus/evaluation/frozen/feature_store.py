@@ -27,7 +27,7 @@ from proteus.models.backbones import BackboneSpec
 from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.registry import DATASETS
 from proteus.structures import DataError
-from proteus.utils import atomic_path, exclusive
+from proteus.utils import atomic_path, exclusive, load_npy
 
 Tokens = Literal["cls", "probe"]
 # Work that an interrupted extraction may have to repeat.
@@ -283,9 +283,9 @@ def _state_of_files(names: list[str]) -> np.ndarray:
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+        found = load_npy(path, mapped=False)
+    except (FileNotFoundError, DataError) as error:
+        raise damaged(path, str(error)) from error
     if found.dtype != labels.dtype or not np.array_equal(found, labels):
         raise damaged(path, "its labels are not those of the data set")
 
