@@ -21,6 +21,7 @@ from proteus.apis import places
 from proteus.apis.kinds import ScopeError, find, nearest, nearest_names
 from proteus.apis.places import Place, top_place
 from proteus.apis.signatures import Keys, keys_of
+from proteus.apis.unavailable import not_available
 from proteus.apis.value_checks import check_values
 from proteus.structures import UserError
 
@@ -246,6 +247,9 @@ def unknown_key(key: str, label: str, keys: Keys, kind: k.Kind | None) -> str:
 
 def unknown_type(name: str, scope: str, place: Place) -> str:
     """Word the refusal of a ``type`` that is not registered."""
+    unavailable = not_available(name)
+    if unavailable is not None:
+        return unavailable
     what = place.hinted[0].name if place.hinted is not k.ALL else "part"
     near = nearest_names(name, scope, place.hinted)
     hint = f"did you mean {_or(near)}?" if near else "name the module that registers it in custom_imports"
