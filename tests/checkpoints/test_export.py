@@ -68,3 +68,18 @@ def test_a_file_that_was_there_stays_until_the_new_one_is_whole(tmp_path: Path) 
     export_backbone({"a": torch.ones(2)}, path, {})
     assert load_file(path)["a"].tolist() == [1.0, 1.0]
     assert [entry.name for entry in tmp_path.iterdir()] == ["student.safetensors"]
+
+
+def test_the_readmes_snippet_takes_other_sizes(tmp_path: Path) -> None:
+    model = ViT("small", **NARROW).eval()
+    arguments = dict(model.timm_args)
+    about = {"architecture": arguments.pop("model_name"), "arguments": arguments}
+    path = export_backbone(model.timm_state(), tmp_path / "student.safetensors", about)
+    with safe_open(path, "pt") as file:
+        found = json.loads(file.metadata()["proteus"])
+    theirs = timm.create_model(found["architecture"], num_classes=0, **found["arguments"], dynamic_img_size=True).eval()
+    theirs.load_state_dict(load_file(path))
+    with torch.inference_mode():
+        assert theirs.forward_features(torch.randn(1, 3, 224, 224)).shape == (1, 257, 48)
+        same = torch.randn(1, 3, 56, 56)
+        torch.testing.assert_close(theirs.forward_features(same)[:, 0], model(same).cls, atol=1e-5, rtol=0)
