@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from projects.task_oriented_transfer.arguments import add_backbone_arguments, backbone_of, labelled_images, reading
 from projects.task_oriented_transfer.embedding import embed
 from proteus.apis.cli import ToolParser, non_negative_int, positive_int, run
+from proteus.checkpoints.export import check_written
 from proteus.datasets import CorruptImageError, LabelledFolder, ProxySet
 from proteus.models.backbones import BackboneSpec
 from proteus.structures import DataError
+from proteus.utils import atomic_path
 
 PENALTIES = np.logspace(-4, 2, 7)
 """Values of C that are compared by cross-validation."""
@@ -134,8 +136,10 @@ def main(args: Namespace) -> int:
         right = _accuracy(embed(spec, test, **reading(args)).features, labels_of(test), weight, bias) if test else None
     except CorruptImageError as error:
         raise DataError(f"an image cannot be read, and no head is fitted without it: {error}") from error
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": adapted(spec, weight, bias)}, args.out)
+    state = adapted(spec, weight, bias)
+    check_written(state, args.out)
+    with atomic_path(args.out) as temporary, temporary.open("wb") as opened:
+        torch.save({"state_dict": state}, opened)
     print(f"{args.out}: {len(weight)} classes from {len(train)} images, C={penalty:g}")
     if right is not None:
         print(f"accuracy of the adapted teacher: {right:.2f}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proteus.checkpoints import CheckpointError, read_state_dict
+from proteus.checkpoints import CheckpointError, load_strictly, read_state_dict
 from proteus.models.heads import LinearClassifier
 from proteus.registry import MODELS
 
@@ -41,11 +41,10 @@ class TaskClassifier(LinearClassifier):
                 "projects.task_oriented_transfer.adapt` wrote, or a checkpoint of teacher_finetune.py"
             )
         if head["weight"].shape != self.linear.weight.shape:
-            classes, width = head["weight"].shape
+            classes, width = [*head["weight"].shape, "?", "?"][:2]
             raise CheckpointError(
                 f"{checkpoint} holds a head of {classes} classes upon width {width}, and the config's is of "
                 f"{self.num_classes} upon {self.linear.in_features}: write num_classes={classes}, and the backbone "
                 "that was adapted"
             )
-        if not self.linear.weight.is_meta:
-            self.linear.load_state_dict(head)
+        load_strictly(self.linear, head, checkpoint)

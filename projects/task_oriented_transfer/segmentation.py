@@ -19,9 +19,11 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError, locate, read_state_dict
+from proteus.checkpoints.export import check_written
 from proteus.models import Objective, Teacher, Views
 from proteus.registry import HOOKS, MODELS
 from proteus.structures import Features
+from proteus.utils import atomic_path
 
 _CLASSIFIER = "decode_head.conv_seg.weight"
 
@@ -100,9 +102,9 @@ class ExportSegmentorHook(Hook):
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = {name: value.cpu() for name, value in model.student.guest.state_dict().items()}
         path = Path(runner.work_dir) / "segmentor.pth"
-        partial = path.with_name(f"{path.name}.partial")
-        torch.save({"state_dict": state, "meta": {"iter": runner.iter}}, partial)
-        partial.replace(path)
+        check_written(state, path)
+        with atomic_path(path) as temporary, temporary.open("wb") as opened:
+            torch.save({"state_dict": state, "meta": {"iter": runner.iter}}, opened)
         runner.logger.info(f"the student, for mmseg: {path}")
 
 

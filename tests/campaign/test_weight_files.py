@@ -253,6 +253,8 @@ def tensor_files(weights: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.
         "other-width": {"cls_token": torch.zeros(1, 1, 64)},
         "patch-0": {"patch_embed.proj.weight": torch.zeros(48, 3, 0, 0)},
         "left-over": {"unknown.weight": torch.zeros(3)},
+        "no-axes-classifier": {"head.weight": torch.tensor(1.0), "head.bias": torch.tensor(1.0)},
+        "short-bias": {"head.weight": torch.zeros(3, 48), "head.bias": torch.zeros(2)},
         "flat-classifier": {"head.weight": torch.zeros(3), "head.bias": torch.zeros(3)},
     }
     found = {name: {**weights, **values} for name, values in changed.items()}
@@ -323,7 +325,7 @@ def readers(folder: Path) -> dict[str, Callable[[str], Any]]:
         check_resumable(load_checkpoint(path), path)
 
     vit, cnn = ViT("tiny", mask_token=True, **SIZES), TimmBackbone("test_vit", img_size=160)
-    classifier = LinearClassifier(48, 3, layers=1)
+    classifier = LinearClassifier(48, 3, layers=1, avgpool=False)
     return {
         "read_state_dict": read_state_dict,
         "locate_backbone": lambda path: locate_backbone(path, img_size=56),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from proteus.checkpoints import CheckpointError, read_state_dict
+from proteus.checkpoints import CheckpointError, load_strictly, read_state_dict
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.arguments import check_whole
@@ -74,13 +74,12 @@ class LinearClassifier(nn.Module):
                 f"layers={self.layers}, avgpool={self.avgpool} of this backbone make {tuple(self.linear.weight.shape)}"
                 f"{self._advice(weight.shape)}"
             )
-        if not self.linear.weight.is_meta:
-            self.linear.load_state_dict({"weight": weight, "bias": bias})
+        load_strictly(self.linear, {"weight": weight, "bias": bias}, checkpoint)
 
     def _advice(self, shape: Sequence[int]) -> str:
         width = self.linear.in_features // (self.layers + self.avgpool)
         for layers, avgpool in ((1, True), (4, True), (1, False), (4, False)):
-            if shape[-1] == (layers + avgpool) * width:
+            if len(shape) == 2 and shape[-1] == (layers + avgpool) * width:
                 return f": write layers={layers}, avgpool={avgpool}, num_classes={shape[0]}"
         return ": use the classifier that was made for this backbone"
 
