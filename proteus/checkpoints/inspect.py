@@ -35,7 +35,7 @@ def inspect_file(path: str | Path) -> str:
     count = sum(value.numel() for value in state.values())
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in state.values()})
     lines = [f"{printable(str(path))}: {len(state)} tensors, {count / 1e6:.2f} M values, {', '.join(dtypes)}"]
-    lines += [_row("beside them", ", ".join(beside)) for beside in [_beside(content)] if beside]
+    lines += [_row("also holds", ", ".join(beside)) for beside in [_beside(content)] if beside]
     found, renamed = find_backbone(state), to_timm_keys(state)
     shape = recognise(renamed)
     if found is None or shape is None:

@@ -56,7 +56,7 @@ def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoin
 
     Returns:
         What a checkpoint with a ``state_dict`` holds, all of it; of any other file one model's tensors, under
-        ``state_dict``, and what is beside them.
+        ``state_dict``, and its other entries.
         The text of the config in ``meta`` is left out: MMEngine would run it as Python.
 
     Raises:

@@ -54,7 +54,7 @@ def test_published_checkpoint(tmp_path: Path) -> None:
     torch.save({"model": model, "model_ema": {**state, "mask_token": torch.ones(1, 24)}, "epoch": 299}, path)
     found = rows(path)
     assert found["family"] == "DINOv2 ViT-24/14, under student.backbone.*"
-    assert found["beside them"] == "model, model_ema, epoch"
+    assert found["also holds"] == "model, model_ema, epoch"
     assert found["heads"] == "token_head: 24 -> 32"
     assert found["parts"] == "#student, #teacher, #ema"
     assert found["mask token"] == "no"
