@@ -66,6 +66,6 @@ def test_nyu(tmp_path: Path) -> None:
     done = tool("dataset_converters/nyu.py", out, *sources, "--check")
     assert done.returncode == 1
     assert f"{out}/attic/rgb_1.jpg is missing" in done.stdout
-    done = tool("dataset_converters/nyu.py", out, "--labelled", "a.mat")
+    done = tool("dataset_converters/nyu.py", out, "--labelled", __file__)
     assert done.returncode == 2
     assert "--labelled and --splits belong together" in done.stderr

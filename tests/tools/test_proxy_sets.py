@@ -139,7 +139,7 @@ def test_a_merged_set_can_be_left_out_and_another_misspelt(tmp_path: Path) -> No
 
 def test_packing_refuses_in_a_sentence(place: Path, shards: Path, tmp_path: Path) -> None:
     for arguments, message in {
-        (tmp_path / "nowhere", tmp_path / "out"): "there is no folder",
+        (tmp_path / "nowhere", tmp_path / "out"): "no such folder",
         (place / "images", shards, "--short-side", 32): "made otherwise (short_side=None",
     }.items():
         done = tool("pack_shards.py", *arguments)
