@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -188,3 +188,36 @@ def test_metainfo_of_ones_own(tmp_path: Path) -> None:
     assert names_and_colours({}, 3)[0] == ["0", "1", "2"]
     with pytest.raises(DataError, match="names 2 classes and 1 colours"):
         names_and_colours({"classes": ["a", "b"], "palette": [[0, 0, 0]]}, 2)
+
+
+@pytest.mark.parametrize(
+    "test_cfg",
+    [{"mode": "whole"}, {"mode": "slide", "crop_size": (28, 28), "stride": (20, 20)}],
+    ids=["whole", "slide"],
+)
+@pytest.mark.parametrize("tta", [False, True], ids=["plain", "tta"])
+def test_our_vit_takes_images_off_its_grid(test_cfg: dict[str, Any], tta: bool) -> None:
+    """Of 33x45 px, which patches of 14 px do not divide, and 20x45, smaller than a window."""
+    from mmengine.registry import DefaultScope
+    from mmseg.structures import SegDataSample
+
+    backbone = {"type": "proteus.DenseViT", "arch": "tiny", "img_size": 28, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    head = {"type": "FCNHead", "in_channels": 24, "channels": 8, "num_convs": 1, "num_classes": 3, "in_index": -1}
+    config: dict[str, Any] = {
+        "type": "EncoderDecoder",
+        "data_preprocessor": {"type": "SegDataPreProcessor"},
+        "backbone": {**backbone, "out_indices": (0, 1)},
+        "decode_head": head,
+        "test_cfg": test_cfg,
+    }
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(ConfigDict({"type": "SegTTAModel", "module": config} if tta else config)).eval()
+        for height, width in ((33, 45), (20, 45)):
+            sample = SegDataSample(
+                metainfo={"ori_shape": (height, width), "img_shape": (height, width), "flip": False, "img_path": "a"}
+            )
+            image = torch.zeros(3, height, width, dtype=torch.uint8)
+            batch = {"inputs": [[image]] * 2 if tta else [image], "data_samples": [[sample]] * 2 if tta else [sample]}
+            with torch.inference_mode():
+                (found,) = model.test_step(batch)
+            assert found.pred_sem_seg.data.shape[-2:] == (height, width)

@@ -29,7 +29,8 @@ class ProxySetHook(Hook):
         Raises:
             DataError: A sample of a user's data set cannot be trained on.
         """
-        dataset, collate = runner.train_dataloader.dataset, runner.train_dataloader.collate_fn
+        loader = runner.train_dataloader
+        dataset, collate = loader.dataset, getattr(loader, "collate_fn", None)
         guest = not has_own_seeds(dataset.dataset if isinstance(dataset, SeededSet) else dataset)
         if guest and getattr(collate, "func", collate) is distill_collate:
             check_sample(dataset[SampleKey(0, 0, 0)])
