@@ -95,4 +95,15 @@ def mend_log_encoding() -> bool:
     return True
 
 
+def register_configs() -> None:
+    """Let MMEngine's ``_base_ = "proteus::proteus/vit-s_dinov2-b.py"`` name the configs of a checkout.
+
+    MMEngine looks for ``proteus/.mim/configs``, and knows the packages that it looks in by a fixed table.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE.setdefault("proteus", "proteus")
+
+
 mend_torchvision()
+register_configs()

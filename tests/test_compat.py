@@ -2,13 +2,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from PIL import Image, ImageOps
 from timm.data import auto_augment
 
 from proteus import compat
+from proteus.apis import ConfigError, load_config
 
 
 def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -67,3 +70,22 @@ def test_log_lines_that_name_files_which_are_not_utf_8_are_written(tmp_path: Pat
         handler.flush()
     assert "corrupt: caf\\udce9.jpg\n" in (tmp_path / "a.log").read_text(encoding="utf-8")
     assert compat.mend_log_encoding() is False
+
+
+def test_a_config_elsewhere_takes_one_of_ours_as_its_base(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text('_base_ = "proteus::proteus/vit-s_dinov2-b.py"\nmodel = dict(student=dict(drop_path_rate=0.1))\n')
+    wanted = load_config("configs/proteus/vit-s_dinov2-b.py", {"model.student.drop_path_rate": 0.1}).model
+    found = load_config(path).model
+    # MMEngine notes the package's scope in each part.
+    assert _without_scope(found.to_dict()) == wanted.to_dict()
+    assert Config.fromfile(path).model.student.drop_path_rate == 0.1
+    path.write_text('_base_ = "proteus::proteus/nothing.py"\n')
+    with pytest.raises(ConfigError, match=r"_base_: no such config file: .*proteus/nothing\.py"):
+        load_config(path)
+
+
+def _without_scope(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_scope(item) for key, item in value.items() if key != "_scope_"}
+    return [_without_scope(item) for item in value] if isinstance(value, list) else value

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness, and write a report."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -68,6 +69,9 @@ def main(args: Namespace) -> int:
         spec, configs, args.data_root, out, args.img_size, args.cache, args.device, args.batch_size, args.workers
     )
     print(f"\n{out / 'report.md'}, report.json, report.png")
+    if not any(outcome.rows or outcome.failed for outcome in outcomes.values()):
+        print("error: nothing was evaluated, since no data set of these protocols is on disk", file=sys.stderr)
+        return 1
     return 1 if any(outcome.failed for outcome in outcomes.values()) else 0
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from proteus.apis.checks import check_batch, check_files, check_sizes
 from proteus.apis.cli import as_config_error
 from proteus.apis.config import ConfigError
+from proteus.apis.resources import check_device
 from proteus.datasets import FixedViews, distill_collate
 from proteus.datasets.teacher_cache import (
     CacheIndex,
@@ -40,7 +41,7 @@ from proteus.datasets.teacher_cache.shards import errors_of
 from proteus.engine.hooks.teacher_cache import cache_identity, check_usable, stale
 from proteus.engine.runner import prepare_processes
 from proteus.registry import DATASETS, MODELS
-from proteus.structures import Features, FullDiskError
+from proteus.structures import Features, FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 from proteus.version import __version__
 
@@ -109,7 +110,10 @@ def prepare(
         ConfigError: The config has no fixed views, its parts do not fit, or a file is missing.
         StaleCacheError: The folder holds a cache of something else, or the model cannot use one.
         CheckpointError: The teacher's weights cannot be read.
+        UserError: There is no such device, or a number is out of range.
     """
+    _check_values(patches, components, batch_size, num_workers, shard_bytes)
+    device = None if device is None else check_device(device)
     loader = cfg.train_dataloader
     config = dict(loader.dataset)
     if not str(config["type"]).endswith("FixedViews"):
@@ -322,6 +326,19 @@ def _free(folder: Path) -> int:
     while not folder.exists():
         folder = folder.absolute().parent
     return shutil.disk_usage(folder).free
+
+
+def _check_values(
+    patches: str | None, components: int | None, batch_size: int | None, num_workers: int | None, shard_bytes: float
+) -> None:
+    if patches not in (None, "float16", "int8-pca"):
+        raise UserError(f"patches={patches!r}: choose from: float16, int8-pca")
+    least = {"components": (components, 1), "batch_size": (batch_size, 1), "num_workers": (num_workers, 0)}
+    for name, (value, lowest) in least.items():
+        if value is not None and not (type(value) is int and value >= lowest):
+            raise UserError(f"{name}={value!r}: write a whole number from {lowest} on")
+    if type(shard_bytes) not in (int, float) or not 0 < shard_bytes < float("inf"):
+        raise UserError(f"shard_bytes={shard_bytes!r}: write a positive number")
 
 
 def _join(cfg: Config) -> None:

@@ -226,7 +226,8 @@ def _folder(name: str | Path, option: str) -> Path:
 
 def _has_own_folders(cfg: Config) -> bool:
     sets = cfg.protocol.get("sets")
-    return bool(sets) and all(Path((config or {}).get("data_root", "/")).is_absolute() for config in sets.values())
+    roots = [config.get("data_root", "") for config in (sets or {}).values() if config]
+    return bool(roots) and all(Path(root).is_absolute() for root in roots)
 
 
 def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None) -> Config:

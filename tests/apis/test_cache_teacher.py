@@ -26,7 +26,7 @@ from proteus.datasets.teacher_cache import (
 )
 from proteus.engine.hooks.teacher_cache import cache_identity, stale
 from proteus.registry import DATASETS, MODELS
-from proteus.structures import FullDiskError, LockedError
+from proteus.structures import FullDiskError, LockedError, UserError
 
 
 @pytest.fixture(scope="module")
@@ -365,3 +365,19 @@ def test_no_room(config: Path, tmp_path: Path) -> None:
     with pytest.raises(FullDiskError, match=r"GB are still to be written, and .* GB are free"):
         build(job)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"patches": "int8"},
+        *({"components": value} for value in (0, -1, 2.5, "8", True)),
+        *({"batch_size": value} for value in (0, -1, 8.5, "8", True)),
+        *({"num_workers": value} for value in (-1, "2", False)),
+        *({"shard_bytes": value} for value in (0, -1.0, float("nan"), float("inf"), "1e6", None)),
+    ],
+    ids=str,
+)
+def test_wrong_values_are_refused_before_the_teacher_is_built(config: Path, values: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"^{next(iter(values))}="):
+        job_of(config, **values)

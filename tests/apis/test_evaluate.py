@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 from PIL import Image
 
 from proteus.apis import ConfigError
-from proteus.apis.evaluate import CONFIGS, describe, protocol_configs
+from proteus.apis.evaluate import CONFIGS, describe, evaluate, protocol_configs
 from proteus.models.backbones import locate_backbone
+from proteus.structures import UserError
 
 FOLDER = Path(__file__).parents[2] / "configs"
 
@@ -80,3 +83,68 @@ def test_what_is_said_of_a_backbone_is_counted() -> None:
     assert round(about["parameters"] / 1e6, 2) == 5.52
     assert about["precision"] == "float32"
     assert describe(locate_backbone("random:resnet18"), "cuda")["width"] == 512
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder, "no such folder"),
+        (lambda folder: folder.write_text("x"), "is a file"),
+        (lambda folder: folder.mkdir(), "train is missing; expected train/CLASS"),
+        (lambda folder: shutil.rmtree(write_classes(folder) / "test"), "test is missing"),
+        (lambda folder: write_classes(folder, classes=1), "has one class"),
+        (lambda folder: (write_classes(folder) / "train/a/0.png").unlink(), "train/a: the class's folder has no image"),
+        (lambda folder: (write_classes(folder) / "test/d").mkdir(), "test/d: the class's folder has no image"),
+        (lambda folder: (write_classes(folder) / "test/a").rename(folder / "test/z"), "'z' is none of the 2 classes"),
+    ],
+    ids=["missing", "file", "empty", "no test", "one class", "empty class", "empty test class", "another class"],
+)
+def test_what_is_not_a_labelled_folder_is_refused_at_start(
+    tmp_path: Path, make: Callable[[Path], Any], words: str
+) -> None:
+    make(tmp_path / "own")
+    with pytest.raises(UserError, match=rf"--sets '.*own'.*{words}"):
+        protocol_configs(["knn"], FOLDER, sets=[str(tmp_path / "own")])
+
+
+def test_sets_of_ones_own_need_no_data_folder_and_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_classes(tmp_path / "own", images=3)
+    monkeypatch.chdir(tmp_path)
+    spec = locate_backbone("random:test_vit", img_size=32)
+    own = protocol_configs(["knn"], FOLDER, {"protocol.ks": (1,)}, 32, ["own"])
+    outcome = evaluate(spec, own, None, Path("out"), 32, device="cpu", batch_size=4, num_workers=0)["knn"]
+    assert outcome.rows["own"]["test"] == 6
+    with pytest.raises(UserError, match="--data-root 'data': no such folder"):
+        evaluate(spec, protocol_configs(["knn"], FOLDER), None, Path("out"), device="cpu")
+    with pytest.raises(UserError, match="--data-root 'nowhere': no such folder"):
+        evaluate(spec, own, Path("nowhere"), Path("out"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        *(({"batch_size": value}, "batch_size") for value in (0, -1, 1.5, True, "8", None)),
+        *(({"num_workers": value}, "num_workers") for value in (-1, 0.5, "2", True)),
+        *(({"device": value}, "device") for value in ("gpu0", "cuda:77", "meta", "cpu:x", "CPU ")),
+    ],
+    ids=str,
+)
+def test_wrong_numbers_and_devices_are_refused_before_anything_is_written(
+    tmp_path: Path, option: dict[str, Any], words: str
+) -> None:
+    spec = locate_backbone("random:test_vit", img_size=32)
+    with pytest.raises(UserError, match=words):
+        evaluate(spec, {}, tmp_path, tmp_path / "out", 32, **{"device": "cpu", **option})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [0, -32, 1.5, "32", True, None])
+def test_a_wrong_size_of_images_is_refused(size: Any) -> None:
+    with pytest.raises(UserError, match="img_size"):
+        protocol_configs(["knn"], FOLDER, img_size=size)
+
+
+@pytest.mark.parametrize("names", [[], ["knm"], ["knn", "knn"], [""], ["nothing.py"]])
+def test_protocols_that_are_none_are_refused(names: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        protocol_configs(names, FOLDER)
