@@ -76,28 +76,42 @@ def _key_of(trace: TracebackType | None, config: Config) -> str | None:
         if name is not None:
             built.append(trace.tb_frame.f_locals.get(name))
         trace = trace.tb_next
-    for part in reversed(built):
-        if isinstance(part, Mapping):
-            found = next(_holders(dict(config.items()), part, ""), None)
-            if found is not None:
-                return found
-    return None
+    whole: Any = dict(config.items())
+    found, inside = "", whole
+    for part in built:  # the outer ones come first; each is looked for in the one before, then everywhere
+        if not isinstance(part, Mapping):
+            continue
+        for root, path in ((inside, found), (whole, "")):
+            near = list(_holders(root, part, path))
+            exact = [(key, value) for key, value in near if value is part or value == part]
+            match = next((each[0] for each in (exact, near) if len(each) == 1), None)
+            if match is not None:
+                found, inside = match
+            if near:
+                break
+    return found or None
 
 
-def _holders(value: Any, part: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Yield the keys under which a dict stands in a config."""
+def _holders(value: Any, part: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the keys and the dicts of a config that a built dict may come from."""
     if isinstance(value, Mapping):
-        if (
-            path
-            and ("type" in value or "dataset" in value)
-            and (value is part or dict(value.items()) == dict(part.items()))
-        ):
-            yield path
+        if path and ("type" in value or "dataset" in value) and _alike(value, part):
+            yield path, value
         for key, item in value.items():
             yield from _holders(item, part, f"{path}.{key}" if path else str(key))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from _holders(item, part, f"{path}[{index}]")
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values agree where both say something; owners fill keys in, or take some out."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        shared = one.keys() & other.keys()
+        return one.get("type") == other.get("type") and all(_alike(one[key], other[key]) for key in shared)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
 
 
 def check_transforms(cfg: Config) -> None:

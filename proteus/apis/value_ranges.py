@@ -51,6 +51,7 @@ _PRIORITY = integer(0, 100) | choice(
 )
 _METHOD = choice("fork", "spawn", "forkserver")
 _PATTERN = Range("a regular expression", lambda v: isinstance(v, str) and compiles(v))
+_FOLDER = Range("the name of a folder", lambda v: isinstance(v, str) and bool(v.strip()))
 _SEED = integer(0, 2**32 - 1)
 _LOOP = {
     "max_iters": COUNT,
@@ -125,7 +126,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
         "log_level": choice("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET"),
         "resume": SWITCH,
         "load_from": TEXT | NONE,
-        "work_dir": Range("the name of a folder", lambda v: isinstance(v, str) and bool(v.strip())) | NONE,
+        "work_dir": _FOLDER | NONE,
         "experiment_name": TEXT | NONE,
         "default_scope": TEXT | NONE,
         "sync_bn": choice("torch", "mmcv") | NONE,
@@ -277,12 +278,14 @@ OF_KIND: dict[k.Kind, dict[str, Range]] = {
         "min_depth": POSITIVE,
         "max_depth": POSITIVE | NONE,
     },
+    k.VISUALIZER: {"vis_backends": Range("a list of dicts", lambda v: isinstance(v, (list, tuple))) | NONE},
     k.METRIC: {"min_depth": POSITIVE, "max_depth": POSITIVE | NONE},
 }
 # Keys that hold a probability in our own parts; others take lists and texts there.
 _OURS: dict[str, Range] = {
     **dict.fromkeys(["drop_path_rate", "drop_rate", "attn_drop_rate", "dropout_ratio", "proj_drop_rate"], PART),
     "weight": NON_NEGATIVE,
+    "data_root": _FOLDER | NONE,
     "prob": SHARE,
     "loss_weight": NON_NEGATIVE,
     "eps": POSITIVE,

@@ -4,7 +4,7 @@ from mmengine.config import Config
 from proteus.apis import ConfigError
 from proteus.apis.building import as_config_error
 from proteus.checkpoints import CheckpointError
-from proteus.registry import HOOKS
+from proteus.registry import HOOKS, VISUALIZERS
 
 
 def test_what_a_constructor_refuses_becomes_a_config_error() -> None:
@@ -40,3 +40,17 @@ def test_the_key_of_the_innermost_part_is_named() -> None:
         HOOKS.build(config.default_hooks.logger)
     with pytest.raises(ConfigError, match=r"custom_hooks\[1\]: "), as_config_error(config):
         HOOKS.build(config.custom_hooks[1])
+
+
+def test_the_key_is_found_where_owners_add_or_take_keys_and_siblings_are_equal() -> None:
+    config = Config(
+        dict(
+            visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend", wrong=1)]),
+            custom_hooks=[dict(type="IterTimerHook", wrong=2), dict(type="IterTimerHook", wrong=2)],
+        )
+    )
+    built = {**config.visualizer, "name": "test_building", "save_dir": "x"}
+    with pytest.raises(ConfigError, match=r"visualizer\.vis_backends\[0\]: .*wrong"), as_config_error(config):
+        VISUALIZERS.build(built)
+    with pytest.raises(ConfigError, match=r"^config: custom_hooks: .*wrong"), as_config_error(config, "custom_hooks"):
+        HOOKS.build({**config.custom_hooks[0]})
