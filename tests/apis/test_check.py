@@ -5,9 +5,10 @@ import pytest
 import torch
 from runs import write_config, write_images, write_teacher
 
-from proteus.apis import ConfigError, check, load_config
+from proteus.apis import check, load_config
 from proteus.apis.check import build_without_memory
 from proteus.checkpoints import CheckpointError
+from proteus.structures import UserError
 
 RECIPE = "configs/proteus/vit-ti_dinov2-s.py"
 
@@ -88,7 +89,7 @@ def test_weights_that_are_there_are_compared(small: Path) -> None:
     ids=["grids", "policy", "dtype", "repeats", "ratio", "split"],
 )
 def test_what_a_part_refuses(small: Path, override: dict, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(UserError, match=words):
         check(load_config(small, override))
 
 
