@@ -20,6 +20,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import runpy
 import shutil
 import signal
@@ -122,7 +123,7 @@ class Place:
     def evaluate(self, out: Path) -> Tool:
         """A k-NN evaluation, whose features are kept."""
         fast = ["--img-size", 32, "--workers", 0, "--device", "cpu", "--protocols", "knn"]
-        sets = ["--sets", self.folder / "labelled"]
+        sets = ["--sets", self.folder / "labelled", "--data-root", self.folder]
         return Tool("evaluate.py", "--backbone", "random:test_vit", "--out", out, *sets, *fast)
 
     def pack(self, out: Path) -> Tool:
@@ -168,7 +169,8 @@ def kills(place: Place, trials: int) -> None:
     """Kill trainings at random moments and within saves, and resume them."""
     whole = place.folder / "whole"
     start = time.monotonic()
-    assert place.train(whole).end().status == 0
+    done = place.train(whole).end()
+    assert done.status == 0, done.output
     seconds, wanted = time.monotonic() - start, last_checkpoint(whole)
     for row in ("kill: any moment", "kill: within a save", "SIGTERM"):
         for trial in range(trials):
@@ -222,13 +224,14 @@ def full_disks(place: Place) -> None:
     }
     for name, start in tools.items():
         alone = place.folder / f"room-{name}"
-        assert start(alone).end().status == 0, name
+        done = start(alone).end()
+        assert done.status == 0, done.output
         needed = sum(-(-path.stat().st_size // 4096) * 4096 for path in alone.rglob("*") if path.is_file())
         for part in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
             out, row = place.folder / f"full-{name}", f"full disk: {name}"
             with small_disk(out, max(4096 * 2, int(needed * part) // 4096 * 4096)):
                 done = start(out / "run").end()
-                one_line = done.status == 2 and "no space left" in done.output.lower()
+                one_line = done.status == 2 and re.search("no space left|make room", done.output)
                 told = (one_line or done.status == 0) and "Traceback" not in done.output
                 count(f"{row}, one line", told, f"with {part:.0%} of the room", done)
                 faults = [fault_of(path) for path in out.rglob("*.pth") if not path.name.startswith(".")]
@@ -244,7 +247,8 @@ def races(place: Place, trials: int) -> None:
     for name in ("train", "evaluate", "pack", "cache"):
         start: Callable[[Path], Tool] = getattr(place, name)
         alone = place.folder / f"alone-{name}"
-        assert start(alone).end().status == 0, name
+        done = start(alone).end()
+        assert done.status == 0, done.output
         wanted = digest(name, alone)
         for trial in range(trials):
             out = place.folder / f"race-{name}{trial}"

@@ -21,6 +21,8 @@ from proteus.structures import FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 
 _MMENGINES = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
+# Folders whose full disk has been reported.
+_WARNED: set[str] = set()
 _RUN_HOOKS = {
     "resume_settings": "proteus.ResumeSettingsHook",
     "stop_on_nan": "proteus.StopOnNaNHook",
@@ -50,6 +52,7 @@ def exclusive_run(cfg: Config) -> Iterator[None]:
         LockedError: Another run trains in it.
     """
     folder = check_out_folder(cfg.work_dir)
+    _do_without_logs()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -102,7 +105,7 @@ def run_training(runner: Runner, otherwise: str | None = None, override: bool = 
     for hook in settings:
         hook.override = hook.override or override
     signals = [hook for hook in runner.hooks if isinstance(hook, SaveOnSignalHook)]
-    _do_without_logs(runner)
+    _do_without_curves(runner)
     try:
         with disk_full_errors(runner.work_dir, "make room and resume with the same command and --resume"):
             _train(runner, signals)
@@ -124,18 +127,24 @@ def _train(runner: Runner, signals: list[SaveOnSignalHook]) -> None:
         raise
 
 
-def _do_without_logs(runner: Runner) -> None:
-    """Let a full disk stop the log file and the curves, with one line, but not the run."""
-    warned: list[str] = []
+def _do_without_logs() -> None:
+    """Let a full disk stop log files, with one line, but not the run; from now on in this process."""
+    default = logging.StreamHandler.handleError
 
-    def warn(path: str) -> None:
-        if not warned:
-            warned.append(path)
-            print(f"warning: {path}: no space left on the disk; lines and curves are lost", file=sys.stderr)
+    def handle(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        try:
+            with disk_full_errors(handler.baseFilename):
+                raise sys.exc_info()[1] or RuntimeError
+        except FullDiskError:
+            _warn_once(handler.baseFilename)
+        except Exception:
+            default(handler, record)
 
-    for handler in runner.logger.handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handleError = _on_log_error(handler, warn)  # type: ignore[method-assign]
+    logging.FileHandler.handleError = handle  # type: ignore[method-assign, assignment]
+
+
+def _do_without_curves(runner: Runner) -> None:
+    """Likewise for what the visualizer writes."""
     add_scalars = runner.visualizer.add_scalars
 
     def guarded(*arguments: Any, **options: Any) -> None:
@@ -143,21 +152,13 @@ def _do_without_logs(runner: Runner) -> None:
             with disk_full_errors(runner.log_dir):
                 add_scalars(*arguments, **options)
         except FullDiskError:
-            warn(runner.log_dir)
+            _warn_once(runner.log_dir)
 
     runner.visualizer.add_scalars = guarded
 
 
-def _on_log_error(handler: logging.FileHandler, warn: Any) -> Any:
-    default = handler.handleError
-
-    def handle(record: logging.LogRecord) -> None:
-        try:
-            with disk_full_errors(handler.baseFilename):
-                raise sys.exc_info()[1] or RuntimeError
-        except FullDiskError:
-            warn(handler.baseFilename)
-        except Exception:
-            default(record)
-
-    return handle
+def _warn_once(path: str) -> None:
+    folder = str(Path(path).parent if Path(path).suffix else path)
+    if folder not in _WARNED:
+        _WARNED.add(folder)
+        print(f"warning: {path}: no space left on the disk; log lines and curves are lost", file=sys.stderr)

@@ -20,7 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from toy_runs import checkpoints, saved, toy_config, toy_runner
 
-from proteus.apis import ConfigError, train
+from proteus.apis import ConfigError, run_state, train
 from proteus.apis.cli import run
 from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training, set_resume
 from proteus.engine import AtomicCheckpointHook, StoppedBySignal
@@ -177,6 +177,8 @@ def test_a_full_disk_costs_log_lines_and_not_the_run(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(type(runner.visualizer), "add_scalars", full)
+    monkeypatch.setattr(logging.FileHandler, "handleError", logging.FileHandler.handleError)
+    run_state._do_without_logs()
     run_training(runner)
     out, err = capfd.readouterr()
     assert "Traceback" not in out + err
