@@ -16,7 +16,11 @@ from proteus.structures import DataError, FullDiskError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Libraries written in Rust and C++ put the operating system's words or number into an error type of their own.
-_DISK_FULL_TEXT = re.compile(r"No space left on device|os error 28|Disk quota exceeded|os error 122")
+# NumPy's ``tofile`` gives counts, and torch's zip writer where it was when it could not finish the file.
+_DISK_FULL_TEXT = re.compile(
+    r"No space left on device|os error 28|Disk quota exceeded|os error 122|\d+ requested and \d+ written"
+    r"|unexpected pos \d+ vs \d+"
+)
 
 
 @contextmanager

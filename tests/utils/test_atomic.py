@@ -74,8 +74,16 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-def test_a_full_disk_is_recognised_in_the_words_of_another_library() -> None:
-    words = "Error while serializing: I/O error: No space left on device (os error 28)"
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        "[enforce fail at inline_container.cc:672] . unexpected pos 3712 vs 3664",
+        "600 requested and 496 written",
+    ],
+    ids=["safetensors", "torch", "numpy"],
+)
+def test_a_full_disk_is_recognised_in_the_words_of_another_library(words: str) -> None:
     with pytest.raises(FullDiskError, match=r"student\.safetensors"), disk_full_errors("student.safetensors"):
         raise RuntimeError(words)
 

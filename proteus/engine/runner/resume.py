@@ -14,7 +14,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError
-from proteus.engine.runner.safe_checkpoints import load_checkpoint
+from proteus.checkpoints.harmless import HARMLESS
 
 
 class Found(NamedTuple):
@@ -149,7 +149,8 @@ def _named(record: Path, folder: Path) -> Path | None:
 def _time_of(path: Path) -> str:
     """When a checkpoint was saved, ``YYYYmmdd_HHMMSS``; its weights are not read. The file's time if it is damaged."""
     try:
-        meta = load_checkpoint(str(path), map_location=torch.device("meta"))["meta"]
-        return str(meta["time"])
-    except (CheckpointError, KeyError, TypeError):
+        with torch.serialization.safe_globals(HARMLESS):
+            checkpoint = torch.load(path, map_location="meta", weights_only=True)
+        return str(checkpoint["meta"]["time"])
+    except Exception:  # whatever a damaged file makes torch raise
         return time.strftime("%Y%m%d_%H%M%S", time.localtime(path.stat().st_mtime))
