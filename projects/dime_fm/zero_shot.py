@@ -6,7 +6,6 @@ python -m projects.dime_fm.zero_shot --config CONFIG --checkpoint work_dirs/NAME
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +33,7 @@ from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.evaluation.protocols import Outcome
 from proteus.evaluation.report import table
 from proteus.registry import MODELS, PROTOCOLS
+from proteus.utils import write_json, write_text
 
 CONFIGS = Path(__file__).with_name("configs") / "zero_shot"
 NAMES = ("sets", "robustness")
@@ -80,14 +80,14 @@ def write(out: Path, about: Mapping[str, Any], outcomes: Mapping[str, Outcome]) 
     """Write ``zero_shot.json`` and ``zero_shot.md``; returns the latter."""
     out.mkdir(parents=True, exist_ok=True)
     found = {name: outcome.as_dict() for name, outcome in outcomes.items()}
-    (out / "zero_shot.json").write_text(json.dumps({**about, "protocols": found}, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "zero_shot.json", {**about, "protocols": found}, indent=1)
     text = [f"# Zero-shot: {about['config']}", "", f"Student: {about['checkpoint'] or 'not judged'}", ""]
     for name, outcome in outcomes.items():
         text += [f"## {outcome.title} ({outcome.unit})", "", *(table(name, outcome, []) if outcome.rows else []), ""]
         text += [f"- failed: {title}: {' '.join(why.split())}" for title, why in outcome.failed.items()]
         text += [f"- not on disk: {title}: {where}" for title, where in outcome.missing.items()]
         text += [""]
-    (out / "zero_shot.md").write_text("\n".join(text), encoding="utf-8")
+    write_text(out / "zero_shot.md", "\n".join(text))
     return out / "zero_shot.md"
 
 

@@ -9,7 +9,6 @@ the order of images. What an interrupted call has finished is not done again.
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from proteus.apis import load_config, set_work_dir, train
 from proteus.apis.cli import ToolParser, out_folder, positive_int, run
 from proteus.datasets import ImageFolder
 from proteus.structures import DataError
+from proteus.utils import read_json, write_json
 
 CONFIGS = Path(__file__).parent / "configs"
 LITE0 = (
@@ -163,7 +163,7 @@ class Comparison:
         """Draw both sets out of what is neither tested on nor labelled."""
         note = out / "shares.json"
         if note.is_file():
-            return dict(json.loads(note.read_text(encoding="utf-8")))
+            return dict(read_json(note))
         spec, data = backbone_of(teacher), self.args.data
         if self._gallery is None:
             whole = embed(spec, ImageFolder(str(self.args.gallery)), **reading(teacher))
@@ -174,7 +174,7 @@ class Comparison:
         names = write_both(gallery, queries, self.args.per_query, seed, out)
         own = ImageFolder(str(data / "train"))
         shares = {f"own-{how}": share_of(chosen, gallery.root, own) for how, chosen in names.items()}
-        note.write_text(json.dumps(shares), encoding="utf-8")
+        write_json(note, shares)
         return shares
 
     def _data(self, seed: int) -> dict[str, Any]:

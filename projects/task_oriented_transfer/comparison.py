@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from proteus.structures import DataError
+from proteus.utils import read_json, write_json
 
 
 def claim(out: Path, comparison: dict[str, Any]) -> None:
@@ -19,25 +19,25 @@ def claim(out: Path, comparison: dict[str, Any]) -> None:
     """
     note = out / "comparison.json"
     if note.is_file():
-        other = json.loads(note.read_text(encoding="utf-8"))
+        other = read_json(note)
         if other != comparison:
             raise DataError(
                 f"--out {out} holds the comparison {other}, and this one is {comparison}: give another folder"
             )
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(comparison), encoding="utf-8")
+    write_json(note, comparison)
 
 
 def once(work_dir: Path, options: dict[str, Any], run: Callable[[], dict[str, float]]) -> dict[str, float]:
     """The metrics of a run, which is made unless ``result.json`` in its folder has those of the same options."""
     kept = work_dir / "result.json"
     if kept.is_file():
-        result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        result = read_json(kept)
+        if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict) or "options" not in result:
+            raise DataError(f"{kept} is damaged (no options and metrics); remove it and give the same command again")
         if result["options"] == options:
             return dict(result["metrics"])
     metrics = run()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"options": options, "metrics": metrics}, indent=2), encoding="utf-8")
+    write_json(kept, {"options": options, "metrics": metrics}, indent=2)
     return metrics
 
 

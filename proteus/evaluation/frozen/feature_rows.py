@@ -20,7 +20,7 @@ from proteus.utils import disk_full_errors, load_npy, write_json
 FEATURES, RECORD = "features.npy", "rows.json"
 FORMAT = 2
 _CHUNK = 1 << 24
-_GB = 1e9
+_MB = 1e6
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -184,7 +184,7 @@ def _reserve(file: BinaryIO, path: Path, size: int) -> None:
         FullDiskError: There is not enough room.
     """
     free = shutil.disk_usage(path.parent).free
-    remedy = f"it needs {size / _GB:,.3f} GB and {free / _GB:,.3f} GB are free: make room, or give another folder"
+    remedy = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free: make room, or give another folder"
     with disk_full_errors(path, f"{remedy} with --cache"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)

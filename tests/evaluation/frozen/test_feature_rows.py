@@ -61,7 +61,7 @@ def test_space_is_reserved_before_the_first_row(tmp_path: Path, monkeypatch: pyt
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(FullDiskError, match=r"features\.npy: no space left .*; it needs 0\.000 GB and .* free"):
+    with pytest.raises(FullDiskError, match=r"features\.npy: no space left .*; it needs 0\.0 MB and .* free"):
         write(tmp_path)
     assert not list(tmp_path.iterdir())
 
