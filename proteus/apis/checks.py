@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import timm
 from mmengine.config import Config
+from mmengine.registry import Registry
 
 from proteus.apis.config import ConfigError
 from proteus.apis.validation import nearest_file
 from proteus.checkpoints import locate
 from proteus.datasets.collate import smallest_batch
+from proteus.datasets.transforms.masks import is_mask_config
 from proteus.models.backbones import TimmBackbone
-from proteus.registry import MODELS
+from proteus.registry import MODELS, TRANSFORMS
 
 CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
-_MASKS = ("UniformMask", "BlockMask")
 _FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
 
 
@@ -54,7 +55,7 @@ def check_batch(cfg: Config) -> None:
     """
     loader = cfg.train_dataloader
     collate = loader.get("collate_fn", {})
-    masks = any(_bare(step) in _MASKS for _, pipeline in pipelines(loader.dataset) for step in pipeline)
+    masks = any(is_mask_config(step) for _, pipeline in pipelines(loader.dataset) for step in pipeline)
     probability = collate.get("probability", 0.5)
     masked = int(loader.batch_size * probability) if masks and _bare(collate) == "distill_collate" else None
     problems = _unsplit(cfg, masked)
@@ -114,10 +115,9 @@ def check_sizes(cfg: Config) -> None:
                     f"{key}[{position}].size = {crop} ({pipeline[position]['type']}): {part}.img_size is {size}{remedy}"
                 )
             for position, step in enumerate(pipeline):
-                if patch is not None and _bare(step) in _MASKS and step.get("patch_size", 14) != patch:
-                    problems.append(
-                        f"{key}[{position}].patch_size = {step.get('patch_size', 14)}: {part}.patch_size is {patch}"
-                    )
+                own = _argument(step, "patch_size", TRANSFORMS) if is_mask_config(step) else None
+                if None not in (own, patch) and own != patch:
+                    problems.append(f"{key}[{position}].patch_size = {own}: {part}.patch_size is {patch}")
     if problems:
         raise ConfigError(problems, str(cfg.filename))
 
@@ -149,20 +149,20 @@ def _made_for(encoder: Mapping[str, Any]) -> int | None:
     return _side(_argument(encoder, "img_size"))
 
 
-def _argument(encoder: Mapping[str, Any], name: str) -> Any:
+def _argument(part: Mapping[str, Any], name: str, registry: Registry = MODELS) -> Any:
     """What a part is built with: what is written, or its class' own; None where it takes no such argument."""
-    target = _target(encoder)
-    if name in encoder or target is None:
-        return encoder.get(name)
+    target = _target(part, registry)
+    if name in part or target is None:
+        return part.get(name)
     parameter = inspect.signature(target).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
-def _target(encoder: Mapping[str, Any]) -> type | None:
+def _target(part: Mapping[str, Any], registry: Registry = MODELS) -> type | None:
     """The class of a part of ours; another toolbox's may take images of any size, and is not imported."""
-    kind = encoder.get("type")
+    kind = part.get("type")
     if isinstance(kind, str):
-        kind = None if "." in kind.removeprefix("proteus.") else MODELS.get(kind)
+        kind = None if "." in kind.removeprefix("proteus.") else registry.get(kind)
     return kind if isinstance(kind, type) else None
 
 

@@ -12,7 +12,7 @@ from proteus.datasets.merge import Merge
 from proteus.datasets.proxy_set import ProxySet
 from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.teacher_cache import StaleCacheError, TeacherCache, plain, set_identity
-from proteus.datasets.transforms import BlockMask, UniformMask
+from proteus.datasets.transforms import MaskTransform
 from proteus.registry import DATASETS
 
 # Keeps the masks' random streams apart from those of the views, whatever the seeds are.
@@ -129,10 +129,10 @@ class FixedViews(ProxySet):
         return self.dataset.chosen()
 
 
-def _masks(dataset: ProxySet) -> Iterator[UniformMask | BlockMask]:
+def _masks(dataset: ProxySet) -> Iterator[MaskTransform]:
     if isinstance(dataset, Merge):
         for member in dataset.members.values():
             yield from _masks(member)
     for step in getattr(dataset.pipeline, "transforms", ()):
-        if isinstance(step, (UniformMask, BlockMask)):
+        if isinstance(step, MaskTransform):
             yield step

@@ -13,8 +13,7 @@ from proteus.datasets.merge import Merge
 from proteus.datasets.proxy_set import ProxySet
 from proteus.datasets.single import Single
 from proteus.datasets.subset import NamedImages
-from proteus.datasets.transforms import BlockMask, UniformMask
-from proteus.registry import TRANSFORMS
+from proteus.datasets.transforms.masks import is_mask_config
 from proteus.structures import DataError
 
 # Where images are, and what names a part of them: the images' names tell what that comes to.
@@ -77,12 +76,6 @@ def differences(found: Any, wanted: Any, key: str = "") -> list[str]:
     return [f"{key}: the cache was built with {_short(found)}, this run has {_short(wanted)}"]
 
 
-def is_mask(step: Mapping[str, Any]) -> bool:
-    """Whether a transform's config is of a mask."""
-    target = TRANSFORMS.get(str(step["type"])) if isinstance(step["type"], str) else step["type"]
-    return isinstance(target, type) and issubclass(target, (UniformMask, BlockMask))
-
-
 def _names(dataset: ProxySet) -> Iterator[str]:
     if isinstance(dataset, Merge):
         for (name, member), count in zip(dataset.members.items(), dataset.counts, strict=True):
@@ -112,7 +105,7 @@ def _split(config: Any) -> tuple[Any, Any]:
 
 
 def _counts(step: dict[str, Any]) -> bool:
-    return not is_mask(step) and str(step["type"]).rpartition(".")[2] != "PackInputs"
+    return not is_mask_config(step) and str(step["type"]).rpartition(".")[2] != "PackInputs"
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:

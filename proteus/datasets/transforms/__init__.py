@@ -22,7 +22,7 @@ from proteus.datasets.transforms.depth_loading import LoadDepth, PackDepth
 from proteus.datasets.transforms.erasing import RandomErasing
 from proteus.datasets.transforms.fast_loading import LoadRandomResizedCrop
 from proteus.datasets.transforms.loading import CorruptImageError, LoadImage
-from proteus.datasets.transforms.masks import BlockMask, UniformMask
+from proteus.datasets.transforms.masks import BlockMask, MaskTransform, UniformMask
 from proteus.datasets.transforms.packing import PackInputs, ToTensor
 from proteus.datasets.transforms.rand_augment import RandAugment
 from proteus.datasets.transforms.randaugment_draw import DeviceRandAugment
@@ -44,6 +44,7 @@ __all__ = [
     "LoadDepth",
     "LoadImage",
     "LoadRandomResizedCrop",
+    "MaskTransform",
     "NYUCrop",
     "PackDepth",
     "PackInputs",

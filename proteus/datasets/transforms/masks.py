@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,21 @@ from proteus.registry import TRANSFORMS
 from proteus.utils.arguments import check_number, check_side
 
 
-class _Mask(ABC):
-    """Adds ``mask``, ``(h * w,)`` bool, for the tensor image in ``img``."""
+class MaskTransform(ABC):
+    """Base class of mask transforms: adds ``mask``, ``(h * w,)`` bool, for the tensor image in ``img``.
 
-    def __init__(self, ratio: float | Sequence[float], patch_size: int) -> None:
+    A transform of yours that chooses masks derives from it. Batches are then checked for masked images, fixed views
+    redraw the masks, teacher caches do not depend on them, and online evaluation masks as training does.
+
+    Args:
+        ratio: Share of the patches, or the range from which it is drawn for each image.
+        patch_size: Side of a patch in pixels.
+
+    Raises:
+        ValueError: ``ratio`` is outside [0, 1], or ``patch_size`` is not a positive integer.
+    """
+
+    def __init__(self, ratio: float | Sequence[float] = 0.5, patch_size: int = 14) -> None:
         name = type(self).__name__
         ends = (ratio, ratio) if not isinstance(ratio, Sequence) or isinstance(ratio, str) else tuple(ratio)
         if len(ends) != 2:
@@ -29,6 +40,7 @@ class _Mask(ABC):
         self.patch_size = check_side(f"{name}.patch_size", patch_size)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``mask``, ``(h * w,)`` bool, where ``img`` is ``(C, h * patch_size, w * patch_size)``."""
         height, width = (side // self.patch_size for side in results["img"].shape[-2:])
         count = int(height * width * random.uniform(self.low, self.high))
         results["mask"] = self.draw(height, width, count).flatten()
@@ -40,7 +52,7 @@ class _Mask(ABC):
 
 
 @TRANSFORMS.register_module()
-class UniformMask(_Mask):
+class UniformMask(MaskTransform):
     """Patches anywhere, each as likely as any other, exactly as many as asked: what was released (protocols A.7).
 
     Args:
@@ -59,7 +71,7 @@ class UniformMask(_Mask):
 
 
 @TRANSFORMS.register_module()
-class BlockMask(_Mask):
+class BlockMask(MaskTransform):
     """Rectangles of patches, as in iBOT (protocols A.7): what the paper's text names.
 
     Blocks are added, each of an area between a ninth of the shorter side's square and what is still missing, until
@@ -105,3 +117,10 @@ class BlockMask(_Mask):
             return 0
         block.fill_(True)
         return new
+
+
+def is_mask_config(step: Mapping[str, Any]) -> bool:
+    """Whether the config of a transform, which has a ``type``, is that of a mask transform."""
+    kind = step.get("type")
+    found = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(found, type) and issubclass(found, MaskTransform)

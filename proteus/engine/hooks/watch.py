@@ -16,7 +16,7 @@ from mmengine.hooks import Hook, IterTimerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from proteus.datasets import BlockMask, CorruptImageError, ProxySet, UniformMask
+from proteus.datasets import CorruptImageError, MaskTransform, ProxySet
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
 from proteus.evaluation.metrics import TeacherAgreement
 from proteus.evaluation.watch.during_distillation import compare_with_teacher, left_out, nearest_neighbour_accuracy
@@ -191,7 +191,7 @@ class WatchHook(Hook):
             runner.logger.warning("watch: the validation set has fewer than two images; k-NN alone is watched")
             return
         steps = getattr(getattr(training, "pipeline", None), "transforms", ())
-        mask = next((step for step in steps if isinstance(step, (UniformMask, BlockMask))), None)
+        mask = next((step for step in steps if isinstance(step, MaskTransform)), None)
 
         def warn(error: CorruptImageError) -> None:
             runner.logger.warning(f"watch: cannot be read and is left out: {error}")
