@@ -36,7 +36,6 @@ from proteus.apis.ranges import (
         (COUNTS, "a list of positive integers", [[1], (1, 2)], [[], 1, [0], "12"]),
         (several(COUNT, increasing=True), "a list of increasing values", [[1, 2]], [[2, 1], [1, 1]]),
     ],
-    ids=str,
 )
 def test_ranges(rule: Range, expected: str, right: list, wrong: list) -> None:
     assert rule.expected.startswith(expected)
