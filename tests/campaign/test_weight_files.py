@@ -270,6 +270,10 @@ def tensor_files(weights: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.
     return found
 
 
+ABSOLUTE = "an absolute path"
+"""Entry of an archive that gets the absolute path of a file next to the archive."""
+
+
 def archives() -> Iterator[tuple[str, Writer]]:
     """Zip files: no checkpoint, a bomb, paths that lead out, a TorchScript of garbage."""
 
@@ -277,7 +281,7 @@ def archives() -> Iterator[tuple[str, Writer]]:
         def write(path: Path) -> None:
             with zipfile.ZipFile(path, "w", compression) as archive:
                 for name, content in entries.items():
-                    archive.writestr(name, content)
+                    archive.writestr(str(path.parent / "canary") if name == ABSOLUTE else name, content)
 
         return write
 
@@ -286,7 +290,7 @@ def archives() -> Iterator[tuple[str, Writer]]:
     for name, entries in {
         "nothing": {},
         "other": {"readme.txt": b"hello"},
-        "outside": {"../../canary": b"x", "/tmp/canary": b"x"},
+        "outside": {"../../canary": b"x", ABSOLUTE: b"x"},
         "no-data": {"a/version": b"3"},
         "garbage-data": {"a/data.pkl": b"garbage", "a/version": b"3", "a/byteorder": b"little"},
         "trap": {"a/data.pkl": trap, "a/version": b"3", "a/byteorder": b"little"},
@@ -371,6 +375,7 @@ def test_bad_files_are_read_or_refused(tmp_path: Path, monkeypatch: pytest.Monke
             except BaseException as error:
                 failures.append(f"{name} -> {reader}: {type(error).__name__}: {str(error)[:300]}")
         assert not list(working.iterdir()), f"{name} ran code"
+        assert not (folder / "canary").exists(), f"{name} wrote a file"
     print(counts)
     assert not failures, f"{len(failures)} of {counts}:\n" + "\n".join(failures[:60])
     assert counts["files"] >= 300
