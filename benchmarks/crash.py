@@ -66,7 +66,7 @@ class Done(NamedTuple):
 
 
 class Tool:
-    """A tool that runs in a process of its own."""
+    """A tool that runs in its own process."""
 
     def __init__(self, name: str, *arguments: Any) -> None:
         self.output = Path(tempfile.mkstemp(prefix="crash-", suffix=".log")[1])
@@ -117,11 +117,11 @@ class Place:
             Image.fromarray(pixels).save(path)
 
     def train(self, out: Path, *more: Any) -> Tool:
-        """A training with frequent checkpoints, of which one is kept."""
+        """Start a training run that saves often and keeps one checkpoint."""
         return Tool("train.py", self.config, "--work-dir", out, *more, *options(TRAIN))
 
     def evaluate(self, out: Path) -> Tool:
-        """A k-NN evaluation, whose features are kept."""
+        """Start a k-NN evaluation that keeps its features."""
         fast = ["--img-size", 32, "--workers", 0, "--device", "cpu", "--protocols", "knn"]
         sets = ["--sets", self.folder / "labelled", "--data-root", self.folder]
         return Tool("evaluate.py", "--backbone", "random:test_vit", "--out", out, *sets, *fast)
@@ -204,7 +204,7 @@ def kills(place: Place, trials: int) -> None:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A tmpfs of so many bytes."""
+    """Mount a tmpfs of ``size`` bytes."""
     folder.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
     try:
@@ -232,8 +232,8 @@ def full_disks(place: Place) -> None:
             with small_disk(out, max(4096 * 2, int(needed * part) // 4096 * 4096)):
                 done = start(out / "run").end()
                 one_line = done.status == 2 and re.search("no space left|make room", done.output)
-                told = (one_line or done.status == 0) and "Traceback" not in done.output
-                count(f"{row}, one line", told, f"with {part:.0%} of the room", done)
+                is_clean = (one_line or done.status == 0) and "Traceback" not in done.output
+                count(f"{row}, one line", is_clean, f"with {part:.0%} of the room", done)
                 faults = [fault_of(path) for path in out.rglob("*.pth") if not path.name.startswith(".")]
                 count(f"{row}, nothing damaged", not any(faults), f"with {part:.0%}: {faults}")
                 subprocess.run(["mount", "-o", f"remount,size={needed * 4 + 2**22}", str(out)], check=True)

@@ -73,7 +73,7 @@ def mend_posterize() -> bool:
 
 
 def mend_log_encoding() -> bool:
-    r"""Make MMEngine's log handlers write lines that name files whose names are not UTF-8.
+    r"""Make MMEngine's log handlers write file names that are not UTF-8.
 
     Python keeps such bytes as lone surrogates, which no log file or terminal can encode: the line would be lost, with a
     traceback in its place. They are written as ``\udcff``, as Python itself writes them to stderr.

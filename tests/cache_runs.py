@@ -43,5 +43,5 @@ def built(config: Path, options: dict[str, Any] | None = None, **arguments: Any)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a cache but its lock."""
+    """All files of a cache except its lock."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}

@@ -99,7 +99,7 @@ def twelve_bits(pixels: np.ndarray) -> bytes:
 
 
 def turned(orientation: int) -> np.ndarray:
-    """The stored pixels of a picture whose upright form has :data:`COLOURS`: by hand, square by square."""
+    """Return the stored pixels of a picture that is :data:`COLOURS` when upright: by hand, square by square."""
     a, b, c, d = COLOURS
     stored = {
         1: (a, b, c, d),
@@ -257,7 +257,7 @@ def kinds() -> dict[str, Kind]:
 
 
 def refused() -> dict[str, tuple[bytes, str]]:
-    """Kinds without defined 8-bit values, and some that are no images, each with words of the refusal."""
+    """Kinds without defined 8-bit values, and some that are not images, each with words of the error."""
     some = squares((0, 1, 2, 3), int)
     make: Callable[..., bytes] = lambda kind, bits, **tags: tiff(some.astype(kind).tobytes(), [bits], 1, **tags)  # noqa: E731
     return {

@@ -117,7 +117,7 @@ def tool(name: str, *arguments: Any, path: Path | None = None) -> subprocess.Com
 
 
 def _run_script(command: list[str], environment: dict[str, str], output: list[Path]) -> None:
-    """Be what ``python SCRIPT ...`` is: its folder, environment, path, arguments and streams."""
+    """Run a script as ``python SCRIPT ...`` does: folder, environment, path, arguments and streams."""
     for descriptor, file in enumerate(output, start=1):
         os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
     os.chdir(ROOT)

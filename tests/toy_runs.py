@@ -1,4 +1,4 @@
-"""Runs of a model of two weights, under MMEngine's runner with the hooks that every run of ours has."""
+"""Runs of a model of two weights, under MMEngine's runner with our default hooks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ToySet(Dataset):
 
 @METRICS.register_module()
 class ToyMetric(BaseMetric):
-    """The error, as ``toy/error``; with ``values`` these, one at each validation, in its place."""
+    """Report the error as ``toy/error``; or ``values``, one at each validation."""
 
     default_prefix = "toy"
 
@@ -201,7 +201,7 @@ def _train_rank(
 
 @HOOKS.register_module()
 class ToyTrouble(Hook):
-    """At an iteration, on one rank, send a signal, spoil the weights, or be slow."""
+    """At an iteration, on one rank, send a signal, spoil the weights, or sleep."""
 
     priority = "VERY_HIGH"
 
@@ -209,7 +209,7 @@ class ToyTrouble(Hook):
         self.rank, self.iteration, self.number, self.bad, self.sleep = rank, iteration, number, bad, sleep
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Make trouble."""
+        """Do it."""
         time.sleep(self.sleep)
         if runner.rank == self.rank and runner.iter + 1 == self.iteration:
             if self.number:

@@ -1,6 +1,6 @@
 # What every run has, whatever it trains.
 default_scope = "proteus"
-# For MMEngine's own Runner. A config that imports parts of its own writes their module here instead.
+# For MMEngine's own Runner. A config that uses your own classes names their module here instead.
 custom_imports = dict(imports=["proteus"])
 
 default_hooks = dict(

@@ -2,7 +2,7 @@
 _base_ = "./runtime_unwatched.py"
 
 default_hooks = dict(
-    # Does it work? Under 1 % of the run (WatchHook says how that was reckoned). Off: default_hooks.watch=None,
+    # Does it work? Under 1 % of the run (see WatchHook for the estimate). Off: default_hooks.watch=None,
     # or the base runtime_unwatched.py where MMEngine's own Runner trains, which takes None for its own six hooks alone.
     watch=dict(
         type="WatchHook",

@@ -34,7 +34,7 @@ class ScoreAgreement(CheckedMetric):
         """Keep the embeddings (keys as in ``UnpairedDistiller.predict``).
 
         Raises:
-            DataError: There are no sentences, or embeddings are not finite.
+            DataError: The list of sentences is empty, or embeddings are not finite.
         """
         kept = ("student_image", "teacher_image", "student_texts", "teacher_texts", "scale")
         for sample in data_samples:

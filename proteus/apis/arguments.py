@@ -66,7 +66,7 @@ def number(least: float | None = None, most: float | None = None, above: float |
     Args:
         least: Smallest value.
         most: Largest value.
-        above: Value that must be exceeded.
+        above: The number must exceed this value.
     """
     if above is not None:
         expected = "a positive number" if above == 0 else f"a number above {above:g}"
@@ -95,7 +95,7 @@ def device(text: str) -> str:
     """Accept the name of a device that this machine has.
 
     Raises:
-        ArgumentTypeError: There is no such device; the message names what to write.
+        ArgumentTypeError: The machine does not have the device; the message lists those it has.
     """
     try:
         return check_device(text)

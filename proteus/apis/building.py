@@ -1,4 +1,4 @@
-"""Parts that a config names, built so that what their constructors refuse is reported with its key."""
+"""Build the parts of a config, and report refused arguments with their key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proteus.apis.mistakes import mistake
 from proteus.apis.validation import ConfigError
 from proteus.registry import TRANSFORMS
 
-# What constructors raise at arguments that they cannot use.
+# Exceptions that constructors raise for bad arguments.
 _REFUSALS = (
     TypeError,
     ValueError,
@@ -31,20 +31,20 @@ _REFUSALS = (
     NotImplementedError,
     ImportError,
 )
-# Functions that build what a config describes, and their argument that is the description.
+# Functions that build parts from a config, and the name of their config argument.
 _BUILDERS = {build_from_cfg.__code__: "cfg", Runner.build_dataloader.__code__: "dataloader"}
 
 
 @contextmanager
 def as_config_error(config: str | Config, key: str = "") -> Iterator[None]:
-    """Report what a part's constructor refuses as a mistake in a config.
+    """Report an error of a part's constructor as a mistake in a config.
 
     Args:
         config: The config, in which the key of the part is looked up; or its name, where only that is known.
-        key: Key of what is built, for parts that are not found in ``config``.
+        key: Key of the part, used if it is not found in ``config``.
 
     Raises:
-        ConfigError: A constructor refused its arguments; names the key and gives the constructor's words.
+        ConfigError: A constructor refused its arguments; has the key and the constructor's message.
     """
     try:
         yield
@@ -57,7 +57,7 @@ def as_config_error(config: str | Config, key: str = "") -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """Return the message of an exception in one line."""
     text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
     if isinstance(error, KeyError) and " " not in text:
         return f"unknown or missing name '{text}'"
@@ -105,7 +105,7 @@ def _holders(value: Any, part: Mapping[str, Any], path: str) -> Iterator[tuple[s
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two values agree where both say something; owners fill keys in, or take some out."""
+    """Compare two values by the keys they share; constructors add or remove keys."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         shared = one.keys() & other.keys()
         return one.get("type") == other.get("type") and all(_alike(one[key], other[key]) for key in shared)

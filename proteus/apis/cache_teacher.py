@@ -110,7 +110,7 @@ def prepare(
         ConfigError: The config has no fixed views, its parts do not fit, or a file is missing.
         StaleCacheError: The folder holds a cache of something else, or the model cannot use one.
         CheckpointError: The teacher's weights cannot be read.
-        UserError: There is no such device, or a number is out of range.
+        UserError: The machine does not have the device, or a number is out of range.
     """
     _check_values(patches, components, batch_size, num_workers, shard_bytes)
     device = None if device is None else check_device(device)

@@ -1,4 +1,4 @@
-"""What the command-line tools share: arguments, and the one place where a tool runs and its errors are printed."""
+"""Shared parts of the command-line tools: arguments, running a tool, printing its errors."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
 
 
 def _exit(status: int, line: str) -> None:
-    """Print a line, on one rank only if several have the same to print, and end the process."""
+    """Print a line once, even if several ranks have the same line, and end the process."""
     if _first_to_print(line):
         print(line, file=sys.stderr)
     logging.shutdown()
@@ -122,7 +122,7 @@ def _exit(status: int, line: str) -> None:
 
 
 def _first_to_print(line: str) -> bool:
-    """Ask the ranks' common store whether another rank has printed this line; True where there is none."""
+    """Return whether this process prints a line: a single process, or the first rank that asks the shared store."""
     try:
         if int(os.environ.get("WORLD_SIZE") or 1) < 2:
             return True

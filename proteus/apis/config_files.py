@@ -1,7 +1,7 @@
-"""Reading config files: Python is trusted code; YAML and JSON are data, and name no code.
+"""Reading config files: Python is trusted code; YAML and JSON are data and cannot name code.
 
 A data config may name only what is registered: no ``custom_imports``, no dotted import paths in ``type``, no scope of
-an unknown package. Its ``_base_`` may be data, or a Python config that is installed with a toolbox or stands in this
+an unknown package. Its ``_base_`` may be data, or a Python config that is installed with a toolbox or is in this
 project's ``configs``. It does not read the environment (``{{$NAME:...}}``).
 """
 
@@ -82,7 +82,7 @@ def _check_chain(file: Path, chain: tuple[Path, ...]) -> None:
 
 
 def _read_text(file: Path, chain: Sequence[Path]) -> str:
-    """Text of a file; names the file that has it as a base if it cannot be read."""
+    """Read a file; if it cannot be read, the error names the file that has it as a base."""
     source, prefix = (str(chain[-1]), f"_base_: '{file}': ") if chain else (str(file), "")
     try:
         if file.is_dir():
@@ -113,7 +113,7 @@ def _read_text(file: Path, chain: Sequence[Path]) -> str:
 
 
 def _python_bases(text: str, file: Path) -> Any:
-    """What a Python config assigns to ``_base_``; nothing where only running it would tell."""
+    """Return the literal that a Python config assigns to ``_base_``; an empty list if it is computed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -160,7 +160,7 @@ def _is_installed_config(path: Path, base: str) -> bool:
 
 
 def _where(error: BaseException, file: Path) -> str:
-    """What went wrong in a config's own code, and on which line."""
+    """Describe an error in a config's own code, with its line."""
     words = " ".join(str(error).split())
     duplicate = _DUPLICATE.search(words)
     if duplicate:
@@ -169,7 +169,7 @@ def _where(error: BaseException, file: Path) -> str:
         quoted = re.search(r'"(.+?)"', words)
         missing = error.filename or (quoted.group(1) if quoted else words)
         return f"_base_: no such config file: '{missing}'{near_file(missing)}"
-    # MMEngine runs the text of a config as a module; what that imports is a module, too, and comes later.
+    # MMEngine runs a config as a module. Modules that it imports come later in the traceback.
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
     name = "ends the process" if isinstance(error, SystemExit) else f"{type(error).__name__}: {words}"
     if not frames:

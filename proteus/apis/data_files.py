@@ -23,7 +23,7 @@ from proteus.apis.validation import ConfigError
 _NAMED = frozenset({"type", "constructor", "ema_type", "runner_type"})
 _SCOPES = frozenset({"mmengine", "proteus", *k.PACKAGES})
 _ENVIRONMENT = re.compile(r"\{\{['\"]?\s*\$(\w+)")
-# More values than any config has; aliases of aliases reach it in a few lines.
+# More values than any real config has; a few lines of nested aliases can exceed it.
 _MOST = 200_000
 
 
@@ -46,11 +46,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# What MMEngine writes for a tuple; it runs nothing.
+# MMEngine writes tuples with this tag; it runs no code.
 _Loader.add_constructor(
     "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
 )
-# YAML 1.1 takes 1e-3 for text.
+# YAML 1.1 reads 1e-3 as text.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -58,10 +58,10 @@ _Loader.add_implicit_resolver(
 
 @register_handler(["yaml", "yml"])
 class SafeYamlHandler(YamlHandler):
-    """MMEngine's handler of YAML files, reading data alone; used wherever MMEngine loads YAML."""
+    """YAML handler that reads data only; replaces MMEngine's everywhere."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Parse a file; ``Loader`` is not taken from ``kwargs``."""
+        """Parse a file; a ``Loader`` in ``kwargs`` is ignored."""
         return yaml.load(file, Loader=_Loader)
 
 
@@ -69,7 +69,7 @@ def parse_data(text: str, file: Path) -> dict[str, Any]:
     """Parse the text of a YAML or JSON config.
 
     Raises:
-        ConfigError: The text is broken, holds Python objects or a key twice, or is no mapping of names.
+        ConfigError: The text is broken, holds Python objects or a duplicate key, or is not a mapping with string keys.
     """
     variable = _ENVIRONMENT.search(text)
     if variable:
@@ -106,7 +106,7 @@ def parse_data(text: str, file: Path) -> dict[str, Any]:
 
 
 def check_data(content: Mapping[str, Any], file: Path) -> None:
-    """Refuse what would import or run code in a config that is data.
+    """Refuse names in a data config that would import or run code.
 
     Raises:
         ConfigError: Names the key.
@@ -197,10 +197,10 @@ def _walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _count(value: Any, sizes: dict[int, int] | None = None) -> int:
-    """Count the values below, those behind an alias each time.
+    """Count nested values; aliased values count each time.
 
     Raises:
-        ValueError: There are more than any config has.
+        ValueError: The count exceeds the limit.
         RecursionError: A value holds itself.
     """
     sizes = {} if sizes is None else sizes

@@ -122,7 +122,7 @@ def evaluate(
         What each protocol found out.
 
     Raises:
-        UserError: There is no folder ``data_root``, no such device, a folder cannot be written to, or a number is out
+        UserError: ``data_root`` or the device does not exist, a folder cannot be written to, or a number is out
             of range.
         LockedError: Another evaluation writes to ``out``. Evaluations may share ``cache``, where one waits for the
             features that another extracts.

@@ -1,4 +1,4 @@
-"""MMEngine's runner, with the parts that it builds late inside the same guard as the model."""
+"""MMEngine's runner with config errors for the parts that it builds late."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from proteus.apis.building import as_config_error
 
 
 class GuardedRunner(Runner):
-    """A runner that reports what a loader, a loop, an optimizer or a schedule refuses with the key that named it.
+    """Runner that reports bad arguments of loaders, loops, optimizers and schedules with their config key.
 
-    MMEngine builds these when training or testing starts. Errors of the training itself are not touched.
+    MMEngine builds these when training or testing starts. Errors during training pass unchanged.
     """
 
     def build_train_loop(self, loop: Any) -> Any:

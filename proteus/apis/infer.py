@@ -152,7 +152,7 @@ def _images(source: Path, out: Path) -> list[Path] | None:
         )
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such image, folder or video")
-    # Pictures of an earlier call are no input.
+    # Skip pictures that an earlier call wrote.
     found = walk(source, EXTENSIONS + VIDEOS, skip=[out])
     images = [source / name for name in found.files if name.lower().endswith(EXTENSIONS)]
     if found.junk:

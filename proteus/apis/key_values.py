@@ -27,7 +27,7 @@ class KeyValues(DictAction):
         """
         for text in [values] if isinstance(values, str) else values or []:
             key, separator, value = text.partition("=")
-            key = re.sub(r"\[(\d+)\]", r".\1", key)  # messages write the position in a list so
+            key = re.sub(r"\[(\d+)\]", r".\1", key)  # error messages write list positions as [1]
             given = getattr(namespace, self.dest, None) or {}
             problem = _key_problem(text, key, separator, given) or _value_problem(key, value)
             if problem is None:

@@ -1,4 +1,4 @@
-"""Which errors a user can correct, and the line that is printed for each."""
+"""Errors that a user can correct, and the line to print for each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OS_ERRORS = {
     errno.EAGAIN: "the limit of processes is reached; use fewer workers",
     errno.ENOMEM: "not enough memory; use a smaller batch or fewer workers",
 }
-# Raised with a sentence by our own code and by libraries, without a number.
+# Our code and libraries raise these with a sentence and without an error number.
 _OS_ERROR_TYPES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _OS_ERROR_TEXT = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '(.*)')?", re.DOTALL)
 _WORKER = re.compile(r"Caught (\w+) in .*\nOriginal Traceback")
@@ -42,13 +42,13 @@ _KILLED_WORKER = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|kill
 def mistake(error: BaseException) -> str | None:
     """Give the line to print for an error that a user can correct.
 
-    An error of a loader's worker process is recognised behind the traceback that torch puts before it.
+    An error of a loader's worker process is recognised after the traceback that torch adds to it.
 
     Args:
         error: What was raised.
 
     Returns:
-        The line; None if the error is not the user's.
+        The line; None if the user cannot correct the error.
     """
     name, words = name_and_words(error)
     if isinstance(error, UserError) or name in _names(UserError):
@@ -58,7 +58,9 @@ def mistake(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("proteus."):
         return words if "install" in words else f"{words}; install the package that has it (pip install ...)"
     if isinstance(error, RuntimeError) and _KILLED_WORKER.search(words):
-        return "a process that reads images was killed, mostly for want of memory; use fewer workers or a smaller batch"
+        return (
+            "a process that reads images was killed, usually by a lack of memory; use fewer workers or a smaller batch"
+        )
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and _NO_MEMORY.search(words)
     ):
@@ -68,10 +70,10 @@ def mistake(error: BaseException) -> str | None:
 
 
 def name_and_words(error: BaseException) -> tuple[str, str]:
-    """Give the type and the text of an error, or of the error of a loader's worker process behind it."""
+    """Return the type and message of an error; for a loader's worker, those of the original error."""
     text = str(error)
     if text.startswith("Caught "):
-        text = text.replace("\\n", "\n")  # errors that keep control characters out of the terminal escape them
+        text = text.replace("\\n", "\n")  # CheckpointError escapes control characters
     worker = _WORKER.match(text)
     if worker is None:
         return type(error).__name__, text
@@ -86,7 +88,7 @@ def _names(cls: type[Exception]) -> Iterator[str]:
 
 def _os_error(error: OSError, words: str) -> str | None:
     number, name, reason = error.errno, error.filename, error.strerror
-    if number is None:  # a worker's, of which the text is left
+    if number is None:  # from a worker: only the text is left
         match = _OS_ERROR_TEXT.fullmatch(words)
         if match is None:
             return words if isinstance(error, _OS_ERROR_TYPES) else None
@@ -98,7 +100,7 @@ def _os_error(error: OSError, words: str) -> str | None:
     if isinstance(name, bytes):
         name = name.decode("utf-8", "surrogateescape")
     if name is None and number in (errno.ENOENT, errno.EBADF, errno.EINVAL):
-        return None  # a wrong use of a file, not a wrong file
+        return None  # a bug, not a wrong file
     text = _OS_ERRORS.get(number, str(reason).lower())
     if number == errno.EEXIST and name is not None and os.path.isfile(name):
         text = "is a file; remove it, or name another place"
@@ -107,7 +109,7 @@ def _os_error(error: OSError, words: str) -> str | None:
 
 
 def _open_file(error: BaseException) -> str | None:
-    """Name of the file that was being written where an error without a name was raised."""
+    """Return the name of the file that was open when an error without a file name was raised."""
     frames, trace = [], error.__traceback__
     while trace is not None:
         frames.append(trace.tb_frame)

@@ -80,7 +80,7 @@ class Segmenter(Predictor):
         palette: Their colours, RGB of 0 to 255.
 
     Raises:
-        DataError: There are more or fewer names than classes.
+        DataError: The numbers of names and classes differ.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, device: str, classes: Sequence[str] | None = None) -> None:

@@ -48,11 +48,11 @@ class Figures:
 
 
 def use_folder(cfg: Config, folder: str) -> None:
-    """Distil on a folder of one's own instead of the packaged photographs: four fifths train, a fifth is held out.
+    """Distil on your own images instead of the packaged photographs: four fifths train, a fifth is held out.
 
     Raises:
         DataError: Its images are too few: one is needed to train on, and two held-out ones to compare.
-        FileNotFoundError: There is no such folder, or no image in it.
+        FileNotFoundError: The folder does not exist or has no images.
     """
     images = ImageFolder(folder)
     held_out = sum(images.is_chosen(name, "held-out", _HELD_OUT) for name in images.names())

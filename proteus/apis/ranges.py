@@ -1,4 +1,4 @@
-"""Ranges of values, and the words for them in a message."""
+"""Ranges of values and their descriptions for error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Range:
-    """What a value must be.
+    """A set of allowed values.
 
     Attributes:
         expected: The end of ``expected ...`` in a message.
@@ -74,7 +74,7 @@ def choice(*values: Any) -> Range:
 
 
 def several(rule: Range, count: int | None = None, name: str = "", increasing: bool = False) -> Range:
-    """Make the range of a list whose values are in ``rule``."""
+    """Make the range of a list with all values in ``rule``."""
     plural = name or f"values that are each {rule.expected}"
     text = f"a list of {f'{count} ' if count else ''}{'increasing ' if increasing else ''}{plural}"
     return Range(
@@ -89,7 +89,7 @@ def several(rule: Range, count: int | None = None, name: str = "", increasing: b
 
 
 def compiles(pattern: str) -> bool:
-    """Whether a text is a regular expression."""
+    """Whether a string is a valid regular expression."""
     try:
         re.compile(pattern)
     except re.error:

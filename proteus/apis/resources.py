@@ -1,4 +1,4 @@
-"""Devices, files and folders that a run was given, checked before they are used."""
+"""Checks of devices, files and folders before they are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_device(name: str | torch.device) -> str:
     """Return the name of a device if this machine has it.
 
     Raises:
-        UserError: There is no such device; the message names what to write.
+        UserError: The machine does not have the device; the message lists those it has.
     """
     text = str(name)
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", text)
@@ -95,7 +95,7 @@ def _available() -> str:
 
 
 def _probe(path: Path, name: str | Path) -> None:
-    """Refuse a path that the system cannot even look up."""
+    """Refuse a path that the operating system cannot look up."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

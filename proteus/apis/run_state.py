@@ -1,4 +1,4 @@
-"""A training run from its start to its end: hooks that every run has, its lock, what it resumes from, how it stops."""
+"""State of a training run: default hooks, the lock, resuming and stopping."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proteus.structures import FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 
 _MMENGINES = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
-# Folders whose full disk has been reported.
+# Folders for which a full disk was already reported.
 _WARNED: set[str] = set()
 _RUN_HOOKS = {
     "resume_settings": "proteus.ResumeSettingsHook",
@@ -31,7 +31,7 @@ _RUN_HOOKS = {
 
 
 def add_run_hooks(cfg: Config) -> None:
-    """Give a config of another toolbox the hooks that ours have; ``default_hooks.<name>=None`` leaves one out."""
+    """Add our default hooks to a config of another toolbox; ``default_hooks.<name>=None`` leaves one out."""
     hooks = dict(cfg.get("default_hooks") or {})
     checkpoint = hooks.get("checkpoint", {"type": "CheckpointHook", "interval": 1})
     if checkpoint is not None and checkpoint.get("type", "CheckpointHook") in _MMENGINES:
@@ -128,7 +128,7 @@ def _train(runner: Runner, signals: list[SaveOnSignalHook]) -> None:
 
 
 def _do_without_logs() -> None:
-    """Let a full disk stop log files, with one line, but not the run; from now on in this process."""
+    """Make a full disk stop the log files, with one warning, but not the run; applies to this process from now on."""
     default = logging.StreamHandler.handleError
 
     def handle(handler: logging.FileHandler, record: logging.LogRecord) -> None:
@@ -144,7 +144,7 @@ def _do_without_logs() -> None:
 
 
 def _do_without_curves(runner: Runner) -> None:
-    """Likewise for what the visualizer writes."""
+    """Do the same for the visualizer's files."""
     add_scalars = runner.visualizer.add_scalars
 
     def guarded(*arguments: Any, **options: Any) -> None:

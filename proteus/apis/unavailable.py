@@ -1,4 +1,4 @@
-"""Parts of the Monocular-Depth-Estimation-Toolbox that people look for, and that are not here."""
+"""Parts of the Monocular-Depth-Estimation-Toolbox that Proteus does not have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSING = {
 
 
 def not_available(name: str) -> str | None:
-    """Say that a registered name of the toolbox is not available here, and what to write instead.
+    """Return a message that a name of the toolbox is not available, with what to write instead.
 
     Args:
         name: The unknown ``type``, with or without a scope.

@@ -1,4 +1,4 @@
-"""The values of one dict of a config: their types, their ranges, and whether they fit each other."""
+"""Check the values of one dict of a config: types, ranges and contradictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_values(value: Mapping[str, Any], label: str, keys: Keys, kind: Kind | 
 
     Args:
         value: The dict.
-        label: Its type, or the name of its place.
+        label: Its type, or the name of its place in the config.
         keys: The keys that it may have.
         kind: Its kind; None where it has no type.
 
@@ -52,7 +52,7 @@ def _problem(value: Any, rule: Range | None, hint: Hint | None, strict: bool) ->
 
 
 def _contradictions(label: str, value: Mapping[str, Any], keys: Keys) -> Iterator[tuple[str, str]]:
-    """Find values that are right alone and do not fit each other."""
+    """Find values that are valid alone and contradict each other."""
 
     def get(key: str) -> Any:
         hint = keys.hints.get(key)

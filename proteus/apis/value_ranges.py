@@ -1,7 +1,7 @@
-"""Which values a key may have, where its annotation does not say: MMEngine's, torch's and our own numbers.
+"""Allowed values of config keys that annotations do not limit: MMEngine's, torch's and ours.
 
-The tables are read by what a dict is for (its ``type``, or the name of its place), then by its kind, then by the key
-alone in our own parts. A value must be in its range and fit its annotation.
+A key is looked up by the ``type`` of its dict (or the name of its place), then by the kind of the dict, then, for our
+own parts, by the key alone. A value must be in its range and fit its annotation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MASKED = Range(
     lambda v: SHARE.accepts(v) or (several(SHARE, 2).accepts(v) and v[0] <= v[1]),
 )
 _MEAN, _STD = several(FINITE, name="numbers"), several(POSITIVE, name="positive numbers")
-_DTYPE = choice("auto", "bfloat16", "float32", "float16")  # the wrapper refuses float16 and says what to use
+_DTYPE = choice("auto", "bfloat16", "float32", "float16")  # the wrapper refuses float16 with its own message
 _HALF = choice("float16", "bfloat16")
 _INTERVAL = COUNT
 _NEVER = choice(-1)
@@ -74,7 +74,7 @@ _CHECKPOINTS = {
     "save_best": TEXT | several(TEXT, name="texts") | NONE,
 }
 
-# By the type of a dict, or by the name of its place.
+# By the type of a dict, or the name of its place.
 OF_TYPE: dict[str, dict[str, Range]] = {
     "DataLoader": {
         "batch_size": COUNT,
@@ -204,7 +204,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
 _SEVERITIES = {"severities": several(integer(1, 5), name="integers from 1 to 5")}
 OF_TYPE |= dict.fromkeys(["ImageNetC", "GeneratedImageNetC"], _SEVERITIES)
 
-# By the kind of a dict that has a type.
+# By the kind of a dict with a type.
 OF_KIND: dict[k.Kind, dict[str, Range]] = {
     k.OPTIMIZER: {
         "lr": POSITIVE,
@@ -281,7 +281,7 @@ OF_KIND: dict[k.Kind, dict[str, Range]] = {
     k.VISUALIZER: {"vis_backends": Range("a list of dicts", lambda v: isinstance(v, (list, tuple))) | NONE},
     k.METRIC: {"min_depth": POSITIVE, "max_depth": POSITIVE | NONE},
 }
-# Keys that hold a probability in our own parts; others take lists and texts there.
+# Keys of our own parts; other packages take other types for these names.
 _OURS: dict[str, Range] = {
     **dict.fromkeys(["drop_path_rate", "drop_rate", "attn_drop_rate", "dropout_ratio", "proj_drop_rate"], PART),
     "weight": NON_NEGATIVE,
@@ -294,7 +294,7 @@ _OURS: dict[str, Range] = {
 }
 
 
-# Types that other toolboxes have under the same name with other arguments.
+# Names that other toolboxes use for types with other arguments.
 _ALSO_ELSEWHERE = frozenset(
     {"RandomResizedCrop", "CenterCrop", "Resize", "ImageFolder", "ColorAug", "LinearClassifier", "SmoothL1Loss", "KNN"}
     | {"Single", "NYUDepth", "LinearProbe", "ResizeImage", "SiLogLoss", "GradientLoss"}

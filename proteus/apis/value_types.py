@@ -1,4 +1,4 @@
-"""Values of a config compared with the annotations of the constructor that takes them."""
+"""Compare config values with the annotations of constructors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 
 @dataclass(frozen=True)
 class Hint:
-    """What a signature says of one argument.
+    """Annotation and default of one argument.
 
     Attributes:
         annotation: As written, a string in modules with postponed annotations.
-        default: ``inspect.Parameter.empty`` where there is none.
+        default: ``inspect.Parameter.empty`` for a required argument.
         names: Names that the annotation may use.
     """
 
@@ -32,26 +32,26 @@ class Hint:
 
 
 def hints_of(function: Callable[..., Any], parameters: Sequence[inspect.Parameter]) -> dict[str, Hint]:
-    """Give the annotations and defaults of a function's arguments, by name."""
+    """Return the annotations and defaults of a function's arguments, by name."""
     names = getattr(inspect.unwrap(function), "__globals__", {})
     return {parameter.name: Hint(parameter.annotation, parameter.default, names) for parameter in parameters}
 
 
 def wrong_type(value: Any, hint: Hint, strict: bool = True) -> str | None:
-    """Say what is wrong with a value of another type than its annotation.
+    """Describe a value that does not fit its annotation.
 
-    Where the annotation is missing, or names a type that cannot stand in a config, any value is right. A default is
-    right whatever the annotation says, and so is a list for a tuple.
+    If the annotation is missing, or names a type that a config cannot hold, any value is valid. The default is always
+    valid, and so is a list for a tuple.
 
     Args:
-        value: What the config has.
-        hint: What the signature says.
+        value: The value in the config.
+        hint: Annotation and default of the argument.
         strict: Refuse whatever the annotation does not name. Otherwise, for packages whose annotations leave out values
             that they take, refuse only text for a number, a number for a list or a dict, and all but True and False
             for those two.
 
     Returns:
-        ``found X, expected Y``, with a hint where it is clear what was meant; None if the value is right.
+        ``found X, expected Y``, with a hint where it is clear what was meant; None if the value is valid.
     """
     if isinstance(value, (LazyObject, LazyAttr)) or (type(value) is type(hint.default) and value == hint.default):
         return None
@@ -64,7 +64,7 @@ def wrong_type(value: Any, hint: Hint, strict: bool = True) -> str | None:
 
 
 def not_expected(value: Any, expected: str) -> str:
-    """Word a refusal, with what to write where that is clear from the value."""
+    """Build ``found X, expected Y``, with a suggestion if the value makes it clear."""
     hint = ""
     if "integer" in expected and isinstance(value, int) and abs(value) >= 2**31:
         hint = " below 2**31"
@@ -78,7 +78,7 @@ def not_expected(value: Any, expected: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """Give a value as it is written in a config, shortened."""
+    """Show a value as in a config, shortened."""
     if isinstance(value, Mapping):
         return f"a dict ({', '.join(map(str, list(value)[:4])) or 'empty'})"
     text = " ".join(repr(value).split())
@@ -92,7 +92,7 @@ def _resolved(hint: Hint) -> Any:
         return hint.annotation
     try:
         return eval(hint.annotation, {**vars(typing), **vars(collections.abc), **hint.names})  # of installed code
-    except Exception:  # a name that is imported for type checkers alone
+    except Exception:  # a name that is only imported for type checkers
         return Any
 
 
@@ -122,7 +122,7 @@ def _accepts(annotation: Any, value: Any) -> bool:
     if issubclass(base, os.PathLike):
         return isinstance(value, (str, os.PathLike))
     if issubclass(base, collections.abc.Mapping):
-        # A dict that is built before, or that stands for one of several.
+        # A dict that is built first, or one in place of a list of one.
         return isinstance(value, Mapping) and (
             len(inner) < 2 or all(_accepts(inner[1], item) for item in value.values())
         )
@@ -163,7 +163,7 @@ _SEQUENCES = (
 
 def _accepts_sequence(base: type, inner: tuple[Any, ...], value: Any) -> bool:
     if not isinstance(value, (list, tuple, set, frozenset, range)):
-        # Some are generators, arrays or other objects of code.
+        # Python configs may pass generators, arrays or other objects.
         return not isinstance(value, (str, bytes, bool, int, float, Mapping, type(None)))
     if base is tuple and inner and Ellipsis not in inner:
         return len(value) == len(inner) and all(map(_accepts, inner, value))

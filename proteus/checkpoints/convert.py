@@ -28,12 +28,12 @@ FORMS = ("timm", "dinov2", "hf", "mmpretrain", "mmseg", "mmseg-vit")
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted.
+    """Result of a conversion.
 
     Attributes:
         shape: Architecture of the weights.
-        usage: Code that builds the model with these names in the project that has them.
-        notes: What a user of the file has to know.
+        usage: Code that builds a matching model in the target project.
+        notes: Remarks for users of the file.
     """
 
     shape: Shape
@@ -50,7 +50,7 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     into the layer before it (the same model, up to rounding). A mask token is kept under every form's names, except in
     ``mmseg-vit``; a classifier is left.
 
-    What the source says of itself (architecture, arguments, mean, std, teacher) is carried on to a ``.safetensors``.
+    The source's description (architecture, arguments, mean, std, teacher) is copied to a ``.safetensors``.
 
     Args:
         source: Any file that :func:`read_state_dict` reads.
@@ -122,7 +122,7 @@ def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
         if form == "mmseg-vit":
             _refuse(shape.swiglu, form, "gated MLPs", "timm, dinov2, hf or mmpretrain")
             plain = _without_layer_scale({key: value for key, value in state.items() if key != "mask_token"})
-            # First match wins: attention and the last norm have names of their own here.
+            # First match wins: attention and the last norm have different names here.
             return to_theirs(plain, tables.MMSEG_VIT + tables.OPENMMLAB + tables.OPENMMLAB_MLP)
         own = tables.MMPRETRAIN if form == "mmpretrain" else tables.MMSEG
         mlp = tables.OPENMMLAB_SWIGLU if shape.swiglu else tables.OPENMMLAB_MLP

@@ -1,6 +1,6 @@
-"""Which arguments of an architecture a weight file may name, and with which values.
+"""Arguments of an architecture that a weight file may set, and their allowed values.
 
-Everything else is refused: whatever names a class, a file, an address, or settings of another part (``type``,
+Anything else is refused: names of classes, files, addresses, or settings of another part (``type``,
 ``checkpoint_path``, ``pretrained``, ``pretrained_cfg``, ``init_cfg``).
 """
 
@@ -15,11 +15,11 @@ from proteus.checkpoints.errors import CheckpointError, shown
 
 
 class Rule(NamedTuple):
-    """What a value must be.
+    """A set of allowed values.
 
     Attributes:
-        expected: The same in words, for messages.
-        allows: Whether a value of JSON is that.
+        expected: Description for messages.
+        allows: Whether a JSON value is allowed.
     """
 
     expected: str
@@ -76,7 +76,7 @@ _SCALE = _either(_NONE, _number(0, 100))
 _INDEX = _integer(-64, 256)
 _SWITCHES = _either(_SWITCH, _several(_SWITCH))
 
-# Names under which OpenMMLab registers layers that hold nothing but numbers.
+# Layers of OpenMMLab's registries that only compute with numbers.
 _NORMS = _choice("BN", "BN1d", "BN2d", "SyncBN", "GN", "LN", "LN2d", "RMS", "GRN")
 _ACTIVATIONS = _choice("ReLU", "LeakyReLU", "ReLU6", "GELU", "QuickGELU", "SiLU", "Swish", "HSwish", "HSigmoid", "Tanh")
 _SETTINGS = {"requires_grad": _FLAG, "inplace": _FLAG, "eps": _number(0, 1), "momentum": _number(0, 1)}
@@ -156,18 +156,18 @@ _RULES |= {"layer_cfgs": _either(_LAYER, _several(_LAYER)), "arch": _either(_VAR
 
 
 def check_arguments(arguments: Any, where: str) -> dict[str, Any]:
-    """Check the arguments that a weight file names for its architecture.
+    """Check the arguments that a weight file sets for its architecture.
 
     Args:
-        arguments: As JSON gives them.
-        where: File and place, for messages.
+        arguments: The parsed JSON.
+        where: File and field, for messages.
 
     Returns:
-        The same, with tuples in place of lists.
+        The arguments, with tuples in place of lists.
 
     Raises:
-        CheckpointError: They are not an object, one of them is not on the list, or its value is not of the type and
-            range that the list gives.
+        CheckpointError: ``arguments`` is not an object, or an argument is unknown or has a value of another type or
+            range.
     """
     if not isinstance(arguments, dict):
         raise CheckpointError(f"{where}: arguments is {shown(arguments)}; expected an object")

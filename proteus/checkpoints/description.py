@@ -1,4 +1,4 @@
-"""What a weight file says of itself, as data that was checked.
+"""The description in a weight file, read as untrusted data and checked.
 
 Files that Proteus exports carry a description as JSON under ``proteus`` in the header of the ``.safetensors`` file.
 Anybody can write such a header, so nothing in it is trusted: an architecture is a name in timm or in the model
@@ -32,17 +32,17 @@ _LONGEST = 1_000_000
 
 @dataclass(frozen=True)
 class Description:
-    """What a weight file says of itself.
+    """Description of a weight file.
 
     Attributes:
-        architecture: Name in timm, or ``mmpretrain.NAME`` or ``mmseg.NAME``; None if the file does not say.
-        arguments: What the architecture is built with, checked by name, type and range.
-        mean: Channel means that images are normalised with, for images in [0, 1]; None if the file does not say.
+        architecture: Name in timm, or ``mmpretrain.NAME`` or ``mmseg.NAME``; None if unknown.
+        arguments: Arguments of the architecture, checked by name, type and range.
+        mean: Channel means that images are normalised with, for images in [0, 1]; None if unknown.
         std: Channel standard deviations, likewise.
-        teacher: Name of the teacher, free text without control characters; empty if the file does not say.
-        iterations: Training steps; None if the file does not say.
+        teacher: Name of the teacher, free text without control characters; empty if unknown.
+        iterations: Training steps; None if unknown.
         converted_to: Naming scheme of the weights, if they were converted.
-        converted_from: File that they were converted from.
+        converted_from: Source file of the conversion.
     """
 
     architecture: str | None = None
@@ -55,17 +55,17 @@ class Description:
     converted_from: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """What is known, as :func:`~proteus.checkpoints.export_backbone` takes it."""
+        """Return the known fields in the form that :func:`~proteus.checkpoints.export_backbone` takes."""
         known = {key: value for key, value in vars(self).items() if value not in (None, "", {})}
         return known if self.architecture is None else {"arguments": {}, **known}
 
 
 def read_description(path: Path) -> Description | None:
-    """Read what a weight file says of itself; None for a file without a description.
+    """Read the description of a weight file; None for a file without one.
 
     Raises:
-        CheckpointError: The file cannot be read, or its description is not what Proteus writes; the message names the
-            file and the field.
+        CheckpointError: The file cannot be read, or its description is not valid; the message names the file and the
+            field.
     """
     if path.suffix.lower() != ".safetensors":
         return None
@@ -91,17 +91,17 @@ def read_description(path: Path) -> Description | None:
 
 
 def check_description(content: Mapping[str, Any], where: str) -> Description:
-    """Check what a file says of itself.
+    """Check a description.
 
     Args:
-        content: The description as JSON gives it.
-        where: File and place, for messages.
+        content: The parsed JSON.
+        where: File and place in it, for messages.
 
     Raises:
         CheckpointError: A field is missing or has another type or range, or names anything but a known architecture.
     """
     architecture = content.get("architecture")
-    # Files of earlier versions of convert_checkpoint.py hold a title there, such as "DINOv2 ViT-S/14".
+    # Earlier versions of convert_checkpoint.py wrote a title there, such as "DINOv2 ViT-S/14".
     if "converted_to" in content and "arguments" not in content:
         architecture = None
     arguments: dict[str, Any] = {}
@@ -129,7 +129,7 @@ def _architecture(name: Any, where: str) -> str:
         stem, _, rest = name.partition(".")
         if stem in GUESTS and rest:
             return name
-        if is_model(stem):  # a tag behind it names pretrained weights, which are not fetched
+        if is_model(stem):  # its tag names pretrained weights, which are not fetched
             return stem
     raise CheckpointError(
         f"{where}: architecture is {shown(name)}; expected a model of timm's, or mmpretrain.NAME or mmseg.NAME"

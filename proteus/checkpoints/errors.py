@@ -1,4 +1,4 @@
-"""The error of every weight file that cannot be used."""
+"""Errors for weight files that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proteus.structures import UserError
 class CheckpointError(UserError):
     """A weight file that is missing, unreadable, unsafe, or made for another model.
 
-    Text of a file may be part of the message: control characters in it, which a terminal would obey, are escaped.
+    The message may quote text from the file, so control characters are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -19,15 +19,15 @@ class CheckpointError(UserError):
 
 
 class DamagedFileError(CheckpointError):
-    """A file that is cut, has other bytes than were written, or never was a weight file."""
+    """A file that is truncated, corrupted, or not a weight file at all."""
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    r"""Escape what a terminal obeys rather than shows: ``\x1b[2J``, newlines, marks that turn the reading direction.
+    r"""Escape control characters: ``\x1b[2J``, newlines, marks that change the reading direction.
 
     Args:
         text: Any text.
-        limit: Cut to so many characters.
+        limit: Maximum number of characters; longer text is cut.
     """
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
@@ -37,7 +37,7 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def shown(value: Any) -> str:
-    """Show a value of a file in an error message, shortened."""
+    """Format a value from a file for an error message, shortened."""
     try:
         return printable(repr(value), 60)
     except Exception:  # a value nested deeper than Python can print
@@ -45,6 +45,6 @@ def shown(value: Any) -> str:
 
 
 def first_sentence(error: BaseException) -> str:
-    """The type of a library's error and the beginning of what it says, on one line."""
+    """Return the type and the first sentence of a library's error, on one line."""
     text = " ".join(str(error).split()).partition(". ")[0]
     return f"{type(error).__name__}: {printable(text, 200)}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""What a training checkpoint may hold besides tensors and plain containers, and still be data.
+"""Types other than tensors and plain containers that a training checkpoint may safely hold.
 
 NumPy's own unpickling trusts what it reads: a type description in a file can declare bytes to be pointers. So arrays
 and NumPy scalars are rebuilt here, from numeric types alone.

@@ -1,4 +1,4 @@
-"""What a weight file holds, without building a model."""
+"""Print the contents of a weight file, without building a model."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _backbone(shape: Shape, prefix: str) -> list[str]:
 
 
 def _described(description: Description) -> list[str]:
-    """What the file says of itself."""
+    """Format the description in the file."""
     rows = {
         "architecture": description.architecture,
         "teacher": description.teacher,

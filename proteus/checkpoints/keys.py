@@ -64,17 +64,16 @@ CLASSIFIER = ("head.weight", "head.bias")
 _NO_BACKBONE = ("proj", "embeddings.position_ids")
 
 
-# Modules that others are wrapped in, whose names then stand inside those of the weights: torch.compile, FSDP and
-# activation checkpointing.
+# Wrapper modules that add their name to the names of weights: torch.compile, FSDP, activation checkpointing.
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module"}
 # Meta's training code keeps blocks in chunks for FSDP: blocks.1.6 is block 6, in chunk 1.
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.((?:norm1|attn|ls1|norm2|mlp|ls2)\..+)")
-# How many axes some tensors must have for the rest to make sense of them.
+# Required number of axes of some tensors.
 _AXES = {"cls_token": 3, "pos_embed": 3, "reg_token": 3, "patch_embed.proj.weight": 4}
 
 
 class Weights(dict[str, Tensor]):
-    """A state dict that knows its file.
+    """State dict with the path of its file.
 
     Args:
         tensors: Tensors by name.
@@ -87,7 +86,7 @@ class Weights(dict[str, Tensor]):
 
 
 def without_wrappers(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
-    """Take the names of wrapping modules (torch.compile, FSDP, activation checkpointing) out of those of weights.
+    """Remove the names of wrapper modules (torch.compile, FSDP, activation checkpointing) from names of weights.
 
     Raises:
         CheckpointError: The weights are FSDP's flat shards.
@@ -114,8 +113,8 @@ def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Unknown names pass unchanged, so that :func:`load_strictly` can name them.
 
     Raises:
-        CheckpointError: There are several models, none of which comes before the others, or a tensor has no shape that
-            a ViT's could have.
+        CheckpointError: The file holds several models and the rule prefers none of them, or a tensor has a shape that
+            is impossible in a ViT.
     """
     found = find_backbone(state)
     if found is None:
@@ -139,10 +138,10 @@ def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
     """Find a ViT among the names of a state dict.
 
     Returns:
-        How it is named, and what stands before its names; None where there is no ViT.
+        Its naming scheme and the prefix of its names; None if the file holds no ViT.
 
     Raises:
-        CheckpointError: There are several, none of which comes before the others.
+        CheckpointError: The file holds several ViTs and the rule prefers none of them.
     """
     candidates = _candidates(state)
     if not candidates:
@@ -152,15 +151,15 @@ def find_backbone(state: Iterable[str]) -> tuple[Form, str] | None:
 
 
 def backbone_prefixes(state: Iterable[str]) -> list[str]:
-    """What stands before the names of each ViT in a state dict."""
+    """Return the prefix of each ViT in a state dict."""
     return [prefix for _, prefix in _candidates(state)]
 
 
 def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the part of ``state`` that has the names ``own`` behind some prefix; all of it where no part has.
+    """Take the part of ``state`` with the names ``own`` after a prefix; all of it if no part has them.
 
     Raises:
-        CheckpointError: Several parts have them, none of which comes before the others.
+        CheckpointError: Several parts have them and the rule prefers none.
     """
     own = list(own)
     found = [key.removesuffix(own[0]) for key in state if key == own[0] or key.endswith(f".{own[0]}")]

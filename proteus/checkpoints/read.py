@@ -31,12 +31,12 @@ def read_state_dict(path: str | Path) -> Weights:
     TorchScript archive only the tensors are looked at.
 
     A checkpoint that nests its weights under ``state_dict`` or ``model`` is unwrapped. One that holds several models
-    gives the trained student, as the paper takes it; ``file.pth#ema`` gives the average that was kept beside it,
+    gives the trained student, as the paper takes it; ``file.pth#ema`` gives the average of its weights,
     ``file.pth#teacher`` the teacher, ``file.pth#NAME`` any other part; :mod:`proteus.checkpoints.parts` has the rule.
 
     Raises:
-        CheckpointError: The file is missing, is no weight file, would run code when opened, lacks the part, holds
-            several models of which none is named, or holds a tensor that is not plain, or not finite.
+        CheckpointError: The file is missing, is not a weight file, would run code when opened, lacks the part, holds
+            several models and no part is named, or holds a tensor that is not plain or not finite.
     """
     file = locate(path)
     state = take_part(open_weights(file), split_part(path)[1], file)
@@ -116,7 +116,7 @@ _LARGEST_RATIO, _SMALLEST_BOMB = 50, 1 << 24
 def _open(path: Path, device: str) -> Any:
     try:
         if path.suffix.lower() == ".safetensors":
-            read_description(path)  # a file that lies about itself is not used at all
+            read_description(path)  # refuse the whole file if its description is invalid
             return load_file(path)
         _refuse_bombs(path)
         if is_torchscript(path):
@@ -139,18 +139,16 @@ def _open(path: Path, device: str) -> Any:
             f"(it asks for {printable(asked[1], 200)}). If you trust its author, re-save only the weights where it was "
             "made: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
-    except Exception as error:  # the libraries raise many types for a damaged file; all mean the same to the reader
+    except Exception as error:  # libraries raise many types for a damaged file
         raise DamagedFileError(f"{path} cannot be read as weights ({first_sentence(error)})") from error
 
 
 def _refuse_bombs(path: Path) -> None:
-    """Refuse an archive that is small on disk and fills the memory; torch.save stores tensors uncompressed."""
+    """Refuse an archive that unpacks to far more than its size; torch.save does not compress."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     size = sum(entry.file_size for entry in entries)
     if size > _SMALLEST_BOMB and size > _LARGEST_RATIO * path.stat().st_size:
-        raise CheckpointError(
-            f"{path} cannot be read as weights: {path.stat().st_size:,} bytes that unpack to {size:,} are no checkpoint"
-        )
+        raise CheckpointError(f"{path} cannot be read as weights: its {path.stat().st_size:,} bytes unpack to {size:,}")

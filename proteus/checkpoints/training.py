@@ -1,4 +1,4 @@
-"""Training checkpoints, as MMEngine's runner saves and resumes them, read as data."""
+"""Read MMEngine's training checkpoints as data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proteus.checkpoints.parts import check_values, take_part
 from proteus.checkpoints.paths import check_file, locate, split_part
 from proteus.checkpoints.read import open_weights
 
-# What MMEngine's runner reads when it resumes; the last two only where a run has saved them.
+# Entries that MMEngine's runner reads when it resumes; the last two are optional.
 _STATE: dict[str, Any] = {"meta": Mapping, "message_hub": Mapping}
 _STATE |= {"optimizer": Mapping, "param_schedulers": (Mapping, list)}
 _BY_URL = ("http://", "https://")
@@ -25,17 +25,17 @@ _ELSEWHERE = ("pavi://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://")
 
 
 def use_safe_checkpoints() -> None:
-    """Make MMEngine read every checkpoint as data alone, from now on in this process.
+    """Make MMEngine read every checkpoint without unpickling; applies to this process from now on.
 
     Official MMEngine 0.10 unpickles them, and its maintained fork falls back to unpickling what it cannot read safely.
-    That holds for local files, for what it downloads, and for the weights that a part of a model names in ``init_cfg``.
+    This covers local files, downloads, and weights that a part of a model names in ``init_cfg``.
     """
     for prefixes, loader in (("", load_checkpoint), (_BY_URL, _download), (_BY_NAME, _look_up), (_ELSEWHERE, _refuse)):
         CheckpointLoader.register_scheme(prefixes=prefixes, loader=loader, force=True)
 
 
 class Checkpoint(dict[str, Any]):
-    """What a checkpoint holds, and its file.
+    """Entries of a checkpoint, and the path of its file.
 
     Args:
         content: Entries by name.
@@ -51,17 +51,16 @@ def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoin
     """Read a training checkpoint, or any weight file to start from.
 
     Args:
-        filename: A file of :func:`~proteus.checkpoints.read_state_dict`, with ``#ema`` and the like behind it.
-        map_location: As for ``torch.load``; ``meta`` reads no weights, and does not check them.
+        filename: A path as for :func:`~proteus.checkpoints.read_state_dict`, including ``#ema``.
+        map_location: As for ``torch.load``; ``meta`` neither reads nor checks the weights.
 
     Returns:
-        What a checkpoint with a ``state_dict`` holds, all of it; of any other file one model's tensors, under
-        ``state_dict``, and its other entries.
-        The text of the config in ``meta`` is left out: MMEngine would run it as Python.
+        All entries of a checkpoint with a ``state_dict``; for any other file, one model's tensors under ``state_dict``
+        and the entries without tensors. The config text in ``meta`` is removed: MMEngine would run it as Python.
 
     Raises:
-        CheckpointError: It is missing, damaged, holds anything that would run code, has no weights, or has weights that
-            are not finite.
+        CheckpointError: The file is missing or damaged, would run code, or has no weights or weights that are not
+            finite.
     """
     path, part = locate(filename), split_part(filename)[1]
     headers_only = isinstance(map_location, (str, torch.device)) and torch.device(map_location).type == "meta"
@@ -98,7 +97,7 @@ def check_resumable(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         path: Its file, for messages.
 
     Raises:
-        CheckpointError: It is a weight file, or lacks a part; the message names it.
+        CheckpointError: The checkpoint lacks an entry that resuming needs; the message names it.
     """
     missing = [key for key in ("meta", "message_hub") if key not in checkpoint]
     if missing:
@@ -147,7 +146,7 @@ def _download(filename: str, map_location: Any = None) -> dict[str, Any]:
 
 
 def _look_up(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Find the address of published weights in MMEngine's lists."""
+    """Load published weights by their name in MMEngine's lists."""
     scheme, _, name = filename.partition("://")
     lists: Callable[[], Mapping[str, str]] = {
         "torchvision": mmengine_checkpoint.get_torchvision_models,

@@ -1,4 +1,4 @@
-"""How a converted file is used: the model that its names fit, as code of the project that has them."""
+"""Code that builds a model for a converted file, in the project that the names come from."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 from proteus.checkpoints.description import Description
 from proteus.checkpoints.recognise import Shape
 
-# Of the ViTs that projects publish in these widths.
+# Of published ViTs, by width.
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1536: 24}
 _NAMES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
 
 
 def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Description) -> str:
-    """Write the code that builds a model for a file's names.
+    """Write code that builds a model for a converted file.
 
     Args:
         shape: Architecture of the weights.
         form: Naming scheme of the file.
         state: The weights under timm's names.
-        description: What the source says of itself.
+        description: Description of the source file.
 
     Returns:
-        One expression. ``num_heads=None`` stands where neither weights nor description know the number of heads.
+        One expression. It has ``num_heads=None`` if the number of heads is unknown.
     """
     heads = description.arguments.get("num_heads", _HEADS.get(shape.width))
     size = 224 if shape.side is None else shape.side * shape.patch
@@ -37,7 +37,7 @@ def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Des
         return _dinov2(shape, size, heads)
     if form == "hf":
         return _hugging_face(shape, size, heads, hidden)
-    # OpenAI's CLIPs and many others' have QuickGELU, which weights do not show.
+    # OpenAI's and many other CLIPs use QuickGELU; weights alone do not show it.
     quick = shape.pre_norm and "quickgelu" in (description.architecture or "quickgelu")
     activation = {"act_cfg": {"type": "mmpretrain.QuickGELU"}} if quick else {}
     norm = {"type": "LN", "eps": 1e-5 if shape.pre_norm else 1e-6}
@@ -46,7 +46,7 @@ def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Des
         layers = {**({"ffn_type": "swiglu_fused"} if shape.swiglu else {}), **activation}
         return _dict(
             "mmpretrain.VisionTransformer",
-            # Of gated MLPs mmpretrain takes two thirds.
+            # mmpretrain reduces the width of gated MLPs to two thirds.
             arch={**arch, "feedforward_channels": hidden * 3 // 2 if shape.swiglu else hidden},
             img_size=size,
             patch_size=shape.patch,
@@ -75,7 +75,7 @@ def _timm(shape: Shape, size: int, heads: int | None, description: Description) 
         name = f"vit_{_NAMES.get(shape.width, 'base')}_patch14_dinov2"
         if shape.pre_norm:
             name = "vit_large_patch14_clip_quickgelu_224"
-        elif get_pretrained_cfg(name) is None:  # there is no tiny DINOv2
+        elif get_pretrained_cfg(name) is None:  # timm has no tiny DINOv2
             name = "vit_tiny_patch16_224"
         arguments = {"img_size": size, "patch_size": shape.patch, "embed_dim": shape.width, "depth": shape.depth}
         arguments |= {"num_heads": heads, "init_values": 1.0 if shape.layer_scale else 0.0}

@@ -76,18 +76,18 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
 
 
 def as_sample(sample: Any) -> dict[str, Any]:
-    """Bring what a data set returns into the form of :class:`~proteus.datasets.PackInputs`.
+    """Convert a sample of a data set to the form of :class:`~proteus.datasets.PackInputs`.
 
     Args:
         sample: A dict with ``image``; a tensor image; or a tensor image and its label, as torchvision's data sets
             return with a transform that ends in a tensor.
 
     Returns:
-        A dict with ``image`` ``(3, H, W)``, ``meta`` (a dict; with ``label`` where there is one), and all else that
-        the sample has; a ``mask`` is ``(N,)`` bool.
+        A dict with ``image`` ``(3, H, W)``, ``meta`` (a dict; with ``label`` if known), and all other entries of
+        the sample; a ``mask`` is ``(N,)`` bool.
 
     Raises:
-        DataError: There is no image in it, or not of this form; the message says which keys are needed.
+        DataError: The sample has no image, or an image of another form; the message lists the keys that are needed.
     """
     if isinstance(sample, Tensor):
         sample = {"image": sample}

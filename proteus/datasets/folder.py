@@ -73,8 +73,8 @@ class ImageFolder(NamedImages):
             chosen = (self.is_chosen(name, self.split, self.held_out) for name in names)
             images = images.take([position for position, is_in in enumerate(chosen) if is_in])
         if not images:
-            told = f"{found} images, none of them in split={self.split!r} (which names decide)" if found else "no image"
-            raise FileNotFoundError(f"dataset.data_root: {told} in {root} ({', '.join(EXTENSIONS)} are looked for)")
+            what = f"{found} images, none of them in split={self.split!r} (which names decide)" if found else "no image"
+            raise FileNotFoundError(f"dataset.data_root: {what} in {root} ({', '.join(EXTENSIONS)} are looked for)")
         return images
 
     def name_of(self, info: dict[str, Any]) -> str:

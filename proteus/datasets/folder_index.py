@@ -75,7 +75,7 @@ def _read(path: Path, about: bytes, root: Path) -> np.ndarray | None:
             junk = int(file["junk"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except Exception as error:  # a damaged archive raises whatever its bytes make zipfile and NumPy stumble over
+    except Exception as error:  # zipfile and NumPy raise many types for a damaged archive
         print_log(f"{path} cannot be read and is made anew ({type(error).__name__}: {error})", "current", 30)
         return None
     try:
@@ -89,7 +89,7 @@ def _read(path: Path, about: bytes, root: Path) -> np.ndarray | None:
 
 
 def _keep(path: Path, about: bytes, found: Walk, listed: str) -> None:
-    """Keep a list for later runs; where that fails, say so."""
+    """Keep a list for later runs; log a failure."""
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(

@@ -25,7 +25,7 @@ class ProxySet(BaseDataset):
     Args:
         data_root: Folder of the images.
         pipeline: Transforms from ``dict(img_path=...)`` to a packed sample.
-        indices: Use only these images: the first so many, or those at these positions.
+        indices: Use only the first N images (int), or those at these positions.
     """
 
     pipeline: Compose

@@ -54,7 +54,7 @@ class SampleKey(int):
 
     @property
     def parts(self) -> tuple[int, int, int, int]:
-        """``(seed, epoch, image, view)``: what tells this key from every other."""
+        """``(seed, epoch, image, view)``: identifies this key."""
         return self.seed, self.epoch, int(self), self.view
 
     def at(self, image: int) -> SampleKey:

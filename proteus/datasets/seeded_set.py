@@ -1,4 +1,4 @@
-"""Data sets of other people as proxy sets."""
+"""Any map-style data set as a proxy set."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class SeededSet(Dataset):
-    """Any map-style data set, with every random choice in it a function of the sample's key.
+    """A map-style data set with all random choices determined by the sample's key.
 
-    A data set of torch's, torchvision's or MMEngine's draws from the process' own generators. Here ``random``, NumPy
-    and torch are seeded for each sample with its :class:`~proteus.datasets.SampleKey`, so that a resumed run sees what
-    the unbroken one would have, whatever the workers. ``tools/train.py`` wraps such a set by itself; for MMEngine's own
-    ``Runner``, write it: ``dataset=dict(type='proteus.SeededSet', dataset=dict(type='MySet'))``.
+    Data sets of torch, torchvision and MMEngine draw from the global random generators. Here ``random``, NumPy
+    and torch are seeded for each sample with its :class:`~proteus.datasets.SampleKey`, so that a resumed run sees the
+    same samples as an uninterrupted one, with any number of workers. ``tools/train.py`` wraps such a set by itself;
+    for MMEngine's own ``Runner``, write it: ``dataset=dict(type='proteus.SeededSet', dataset=dict(type='MySet'))``.
 
     A proxy set inside another wrapper (``Subset``, ``ConcatDataset``) draws the view that the key asks for.
 
@@ -38,7 +38,7 @@ class SeededSet(Dataset):
         check_map_style(self.dataset)
 
     def full_init(self) -> None:
-        """What MMEngine's runner calls before the first sample."""
+        """Initialise the wrapped set; MMEngine's runner calls this before the first sample."""
         if hasattr(self.dataset, "full_init"):
             self.dataset.full_init()
 
@@ -72,13 +72,13 @@ def check_map_style(dataset: Any) -> None:
 
 
 def has_own_seeds(dataset: Any) -> bool:
-    """Tell whether a data set, or a class of them, takes a :class:`~proteus.datasets.SampleKey` itself."""
+    """Whether a data set, or its class, handles a :class:`~proteus.datasets.SampleKey` itself."""
     kind = dataset if isinstance(dataset, type) else type(dataset)
     return issubclass(kind, (ProxySet, SeededSet)) or kind.__module__.partition(".")[0] == "proteus"
 
 
 def holds_proxy_set(dataset: Any) -> bool:
-    """Tell whether another wrapper, which would lose the key, stands round a proxy set."""
+    """Whether a wrapper that would lose the key contains a proxy set."""
     return not has_own_seeds(dataset) and any(
         isinstance(inner, ProxySet) or holds_proxy_set(inner) for inner in _inner(dataset)
     )
@@ -92,11 +92,11 @@ def _inner(dataset: Any) -> Iterator[Any]:
 
 
 def seeded_config(loader: Mapping[str, Any], scope: str | None = None) -> Any:
-    """The config of a loader's data set, in a :class:`SeededSet` where the sampler gives keys that the set ignores.
+    """Return the config of a loader's data set, in a :class:`SeededSet` if the set ignores the sampler's keys.
 
     Args:
         loader: Config of the loader.
-        scope: Where the set's name is looked up; by default in the current scope.
+        scope: Registry scope of the set's name; default: the current scope.
     """
     dataset, sampler = loader.get("dataset"), loader.get("sampler")
     if not isinstance(dataset, Mapping) or not isinstance(sampler, Mapping):

@@ -89,8 +89,8 @@ def read_index(folder: Path) -> Index:
     the index says are damaged: they are reported, and their index stays.
 
     Raises:
-        FileNotFoundError: There is no such folder, no shard in it, or shards that the index names are not there.
-        DataError: The shards are compressed, packing them has not come to its end, or the index is damaged.
+        FileNotFoundError: The folder does not exist, has no shards, or lacks shards that the index names.
+        DataError: The shards are compressed, packing did not finish, or the index is damaged.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -119,10 +119,10 @@ def write_index(path: Path, index: Index) -> None:
 
 
 def load_index(path: Path) -> Index | None:
-    """Read an index; None where there is none that can be read.
+    """Read an index; None if the file cannot be opened.
 
     Raises:
-        DataError: It is none of ours, or damaged; names it.
+        DataError: The file is not our index, or is damaged; the message names it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

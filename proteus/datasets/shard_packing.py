@@ -98,7 +98,7 @@ def pack(
         "images": len(names),
         "names": sha1("\n".join(names).encode(errors="surrogateescape")).hexdigest(),
     }
-    _check_settings(target, settings)  # before a lock file is put into a folder of something else
+    _check_settings(target, settings)  # before a lock file is written into an unrelated folder
     with exclusive(target, "packing shards"):
         return _pack(source, target, names, settings, workers, tell)
 
@@ -257,8 +257,8 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
         return
     other = [key for key, value in settings.items() if earlier.get(key) != value]
     if other:
-        told = ", ".join("the images themselves" if key == "names" else f"{key}={earlier.get(key)}" for key in other)
-        raise DataError(f"{target} holds shards that were made otherwise ({told}); give an empty folder")
+        changed = ", ".join("the images themselves" if key == "names" else f"{key}={earlier.get(key)}" for key in other)
+        raise DataError(f"{target} holds shards that were made otherwise ({changed}); give an empty folder")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

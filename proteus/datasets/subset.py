@@ -36,15 +36,15 @@ class NamedImages(ProxySet):
         indices: As for :class:`ProxySet`; counted within the part.
         images_per_class: Take only so many images of each class (int), or this share of them (float). A share is
             exact in total, and in each class up to less than one image.
-        classes: Take only so many of the classes (int), or this share of them (float).
+        classes: Take this number of classes (int), or this share of them (float).
         subset_seed: Another one takes another part.
         list_file: Take the images that this file names, one a line, in its order: what an earlier run wrote to
             ``proxy_set.txt``.
 
     Raises:
-        FileNotFoundError: There is no ``list_file``.
-        DataError: ``list_file`` names what is not there.
-        ValueError: There is not so much to take.
+        FileNotFoundError: ``list_file`` does not exist.
+        DataError: ``list_file`` names images that the set does not have.
+        ValueError: The set has fewer images or classes.
     """
 
     def __init__(
@@ -157,14 +157,14 @@ def read_list(list_file: str, names: Sequence[str]) -> list[int]:
         list_file: A text file in UTF-8, one name a line. Lines at its beginning that start with ``#`` and name no
             image are comments. A line in double quotes is a JSON string, as :func:`write_list` writes names that do
             not fit in a line.
-        names: The names that there are.
+        names: The names of all images of the set.
 
     Returns:
         Positions in ``names``, in the order of the list.
 
     Raises:
-        FileNotFoundError: There is no such list.
-        DataError: It is empty or no text, or names what is not there, or something twice.
+        FileNotFoundError: The list does not exist.
+        DataError: The list is empty or not text, or has unknown or duplicate names.
     """
     path = Path(list_file).expanduser()
     if not path.is_file():
@@ -190,7 +190,7 @@ def read_list(list_file: str, names: Sequence[str]) -> list[int]:
 
 
 def write_list(path: Path, names: Sequence[str], comment: str) -> None:
-    """Write what :func:`read_list` reads, whatever the names are."""
+    """Write a list for :func:`read_list`; names may have any bytes."""
     lines = [f"# {comment}", *(json.dumps(name) if _needs_quotes(name) else name for name in names)]
     write_text(path, "\n".join(lines) + "\n")
 

@@ -63,7 +63,7 @@ def write_report(out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcom
 
 
 def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, Outcome]:
-    """Read the outcomes that an earlier report in the same folder has of the same backbone at the same size.
+    """Read the outcomes of an earlier report in the same folder, for the same backbone and image size.
 
     Raises:
         DataError: The report is damaged.

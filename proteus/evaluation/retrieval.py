@@ -68,7 +68,7 @@ def nearest_patch_share(queries: Tensor, keys: Tensor) -> float:
         Between 0 and 1.
 
     Raises:
-        DataError: There are fewer than two images, so that every answer would be right, or tokens are not finite.
+        DataError: Fewer than two images are given, so that every answer would be right, or tokens are not finite.
     """
     if len(queries) < 2 or len(queries) != len(keys) or 0 in (*queries.shape, *keys.shape):
         raise DataError(

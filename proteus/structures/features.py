@@ -54,7 +54,7 @@ def _unflatten(tensors: Iterable[Tensor], grid: Sequence[int]) -> Features:
     return Features(cls, patches, (grid[0], grid[1]))
 
 
-# torch.export, its ONNX exporter and torch.func take Features apart, and put them together again.
+# torch.export, its ONNX exporter and torch.func flatten and rebuild Features.
 _pytree.register_pytree_node(
     Features,
     _flatten,

@@ -1,4 +1,4 @@
-"""Checks of constructors' arguments: each refuses a wrong value in one line that names the argument."""
+"""Checks of constructor arguments; errors are one line with the name of the argument."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_whole(name: str, value: Any, least: int = 1) -> int:
         The number as an ``int``.
 
     Raises:
-        ValueError: It is not a whole number, or too small.
+        ValueError: The value is not a whole number, or too small.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name}={value!r}: write a whole number, {least} or more")
@@ -41,7 +41,7 @@ def check_number(name: str, value: Any, low: float = -math.inf, high: float = ma
         The number as it was given.
 
     Raises:
-        ValueError: It is not a number, not finite, or out of range.
+        ValueError: The value is not a number, not finite, or out of range.
     """
     fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not fits or not low <= value <= high or (above and value == low):
@@ -60,7 +60,7 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Check that a value is one of a few.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: The value is not one of them.
     """
     if isinstance(value, (list, dict, set)) or value not in choices:
         raise ValueError(f"{name}={value!r}: choose from: {', '.join(map(repr, choices))}")
@@ -73,7 +73,7 @@ def check_side(name: str, value: Any) -> int:
         The side.
 
     Raises:
-        ValueError: It is not a whole number above 0, or height and width differ.
+        ValueError: The value is not a whole number above 0, or height and width differ.
     """
     if isinstance(value, (list, tuple)):
         if len(value) != 2 or value[0] != value[1]:

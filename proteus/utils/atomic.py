@@ -15,8 +15,8 @@ from typing import Any
 from proteus.structures import DataError, FullDiskError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-# Libraries written in Rust and C++ put the operating system's words or number into an error type of their own.
-# NumPy's ``tofile`` gives counts, and torch's zip writer where it was when it could not finish the file.
+# Rust and C++ libraries raise other error types with the operating system's message or number in the text.
+# NumPy's ``tofile`` reports counts, and torch's zip writer a position in the file.
 _DISK_FULL_TEXT = re.compile(
     r"No space left on device|os error 28|Disk quota exceeded|os error 122|\d+ requested and \d+ written"
     r"|unexpected pos \d+ vs \d+"
@@ -91,8 +91,8 @@ def read_json(path: str | Path, remedy: str = "remove it and give the same comma
         remedy: What to do about a damaged one, for the message.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        DataError: It is not JSON, or cannot be read.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is not JSON, or cannot be read.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

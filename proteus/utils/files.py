@@ -64,7 +64,7 @@ def walk(root: str | Path, extensions: tuple[str, ...], skip: Iterable[Path] = (
                 found.repeated[folder.rstrip("/")] = seen[identity].rstrip("/") or "."
                 continue
             seen[identity] = folder
-            # Before it is read: what changes in between must not pass for what was read.
+            # Before the folder is read, so that later changes are noticed.
             found.folders[folder] = os.stat(path).st_mtime_ns
             with os.scandir(path) as entries:
                 for entry in entries:
@@ -91,12 +91,12 @@ def is_junk(name: str) -> bool:
 
 
 def describe_junk(count: int) -> str:
-    """Word how many files were passed over."""
+    """Describe how many files were skipped."""
     return f"{count:,} {'files' if count > 1 else 'file'} passed over that an operating system added (such as ._a.jpg)"
 
 
 def printable(text: str) -> str:
-    """Escape what no terminal can show: the bytes of names that are not UTF-8."""
+    """Escape bytes of names that are not UTF-8, which a terminal cannot show."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -110,7 +110,7 @@ def read_lines(path: str | Path, strict: bool = False) -> list[str]:
         strict: As for :func:`decode_text`.
 
     Raises:
-        DataError: It is no text file in UTF-8.
+        DataError: The file is not UTF-8 text.
     """
     lines = decode_text(Path(path).read_bytes(), str(path), strict).split("\n")
     return [line.removesuffix("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
@@ -126,7 +126,7 @@ def decode_text(content: bytes, name: str, strict: bool = False) -> str:
             names of files.
 
     Raises:
-        DataError: It is no text, or in UTF-16.
+        DataError: The content is not text, or is UTF-16.
     """
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{name} is not a text file in UTF-8 (it begins as UTF-16 does): save it as UTF-8")
@@ -146,7 +146,7 @@ def _sort_in(
             return
         (links.append if entry.is_symlink() else real.append)(f"{folder}{entry.name}/")
     elif entry.name.lower().endswith(extensions):
-        # A link that leads nowhere is listed, so that whoever reads it names it.
+        # List broken links, so that the reader reports them by name.
         if is_junk(entry.name) or not (entry.is_symlink() or entry.is_file()):
             found.junk += 1
         else:
@@ -162,5 +162,5 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _identity(path: str) -> tuple[int, int] | str:
     stat = os.stat(path)
-    # Some file systems number nothing.
+    # Some file systems have no inode numbers.
     return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.realpath(path)

@@ -1,4 +1,4 @@
-"""The one decoder of image files, which every loader, converter and tool uses, so that all see the same pixels.
+"""The image decoder of every loader, converter and tool, so that all see the same pixels.
 
 The rule, of which ``docs/images.md`` has a table:
 
@@ -35,7 +35,7 @@ from proteus.structures import CorruptImageError, UserError
 Pixels = NDArray[np.uint8]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".gif")
-"""What the names of image files end in, in lower case."""
+"""Extensions of image files, in lower case."""
 
 # What a file's content may be, whatever its name. Pillow knows more, some of which start other programs (EPS).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "JPEG2000", "AVIF")
@@ -88,7 +88,7 @@ class Turn(NamedTuple):
 
 
 UPRIGHT = Turn()
-# By the value of EXIF's tag; 6 is a quarter turn clockwise.
+# By the value of the EXIF tag; 6 is a quarter turn clockwise.
 _TURNS = {
     2: Turn(mirror_x=True),
     3: Turn(mirror_x=True, mirror_y=True),
@@ -122,8 +122,8 @@ def open_rgb(source: str | Path | bytes, name: str | Path | None = None, short_s
         The picture, without metadata: nothing can turn it a second time.
 
     Raises:
-        CorruptImageError: It is missing, no image, cut short, or of a kind without defined 8-bit values; the message is
-            the name and the reason.
+        CorruptImageError: The file is missing, not an image, truncated, or of a kind without defined 8-bit values; the
+            message has the name and the reason.
     """
     with opened(source, name) as image:
         size = image.size
@@ -147,7 +147,7 @@ def upright_size(source: str | Path | bytes, name: str | Path | None = None) -> 
     """Width and height that :func:`open_rgb` gives, from the file's header wherever the format allows that.
 
     Raises:
-        CorruptImageError: It is missing or no image.
+        CorruptImageError: The file is missing or not an image.
     """
     with opened(source, name) as image:
         # Pillow gives a TIFF's size as it is after turning, and decodes a PNG to look for metadata behind the pixels.
@@ -158,22 +158,22 @@ def upright_size(source: str | Path | bytes, name: str | Path | None = None) -> 
 
 @contextmanager
 def opened(source: str | Path | bytes, name: str | Path | None = None) -> Iterator[Image.Image]:
-    """Open an image file with Pillow, and report whatever goes wrong inside the block as the file's fault.
+    """Open an image file with Pillow, and report any error inside the block as a corrupt file.
 
     Args:
         source: The file, or its content.
         name: What to call it in errors; the file by default.
 
     Raises:
-        CorruptImageError: It is missing, no image or damaged. A :class:`UserError` that the block raises passes.
+        CorruptImageError: The file is missing, not an image, or damaged. A :class:`UserError` of the block passes.
     """
     called = name if name is not None else "the image" if isinstance(source, bytes) else source
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
             yield image
-    except (UserError, MemoryError):  # a refusal made inside the block is no damage
+    except (UserError, MemoryError):  # refusals of the block, not damaged files
         raise
-    except Exception as error:  # Pillow's decoders raise whatever damaged data make them stumble over
+    except Exception as error:  # Pillow's decoders raise many types for damaged data
         raise as_corrupt(called, error, source) from error
 
 
@@ -189,11 +189,11 @@ def as_corrupt(name: str | Path, error: Exception, source: str | Path | bytes | 
     Args:
         name: The file.
         error: What was raised.
-        source: The file or its content, to tell an unknown kind of TIFF from what is no image at all.
+        source: The file or its content, to recognise an unsupported TIFF.
     """
     if isinstance(error, _UndefinedWhiteError):
         return CorruptImageError(f"{name} ({error})")
-    # Pillow names what it was given: for bytes an address, which would make each failure another one.
+    # For bytes, Pillow's message has a memory address, which would make every message different.
     reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
     if isinstance(error, UnidentifiedImageError) and _head(source)[:4] in (b"II*\0", b"MM\0*"):
         reason = f"a TIFF with pixels of a kind that Pillow cannot read; {_REMEDY}"

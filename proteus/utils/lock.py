@@ -24,7 +24,7 @@ def exclusive(
 ) -> Iterator[None]:
     """Hold a folder for this process, or for all ranks of a run, which call this together and share it.
 
-    The operating system releases the lock when the process ends, however it ends. The lock file stays and says who
+    The operating system releases the lock when the process ends, however it ends. The lock file stays and names
     took it last.
 
     Args:
@@ -37,7 +37,7 @@ def exclusive(
     Raises:
         LockedError: Another process holds the folder and ``wait`` is not set; on every rank, so that none waits for
             the others.
-        FullDiskError: There is no room for the lock file.
+        FullDiskError: The disk has no room for the lock file.
     """
     path, lock, refusal = Path(folder) / name, None, [""]
     if get_dist_info()[0] == 0:

@@ -1,4 +1,4 @@
-"""NumPy files that may be damaged."""
+"""Read NumPy files that may be damaged."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def load_npy(path: str | Path, mapped: bool = True) -> Any:
         The array.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        DataError: It is not such a file, is cut short, or cannot be read.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is not a NumPy file, is truncated, or cannot be read.
     """
     try:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise
-    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
+    except Exception as error:  # NumPy parses the header as Python and raises many types
         words = " ".join(str(error).split())
         raise DataError(
-            f"{path} is no array that numpy.save wrote, or is cut short ({type(error).__name__}: {words})"
+            f"{path} is not an array that numpy.save wrote, or is cut short ({type(error).__name__}: {words})"
         ) from error

@@ -14,11 +14,11 @@ from proteus.utils.files import read_lines
 
 
 def meta_of_config(dataset: Mapping[str, Any], scope: str | None = None) -> dict[str, Any]:
-    """What a data set's class and its config say of the classes, without building it.
+    """Return the class names and colours of a data set from its class and its config, without building it.
 
     Args:
         dataset: Config of the set.
-        scope: Where its name is looked up; by default in the current scope.
+        scope: Registry scope of the set's name; default: the current scope.
 
     Returns:
         ``classes`` and ``palette``, as far as they are known.
@@ -31,7 +31,7 @@ def meta_of_config(dataset: Mapping[str, Any], scope: str | None = None) -> dict
     if isinstance(written.get("classes"), (str, Path)):  # MMEngine reads a file here
         written["classes"] = read_lines(Path(written["classes"]))
     if "classes" in written and "palette" not in written:
-        # Of a subset of the classes, each keeps its colour.
+        # A subset of the classes keeps the colours of the full set.
         colours = dict(zip(own.get("classes") or (), own.get("palette") or (), strict=False))
         names = list(written["classes"])
         own["palette"] = [colours[name] for name in names] if all(name in colours for name in names) else None

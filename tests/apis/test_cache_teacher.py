@@ -131,7 +131,7 @@ build(job_of(Path(sys.argv[1]), out=sys.argv[2], **eval(sys.argv[3])))
 @pytest.mark.parametrize(
     "kept", [{}, {"patches": "int8-pca", "components": 8, "shard_bytes": 4000}], ids=["float16", "int8-pca"]
 )
-def test_killed_and_gone_on_with(config: Path, tmp_path: Path, kept: dict[str, Any]) -> None:
+def test_killed_and_resumed(config: Path, tmp_path: Path, kept: dict[str, Any]) -> None:
     command = [sys.executable, "-c", KILLED, str(config), str(tmp_path / "killed"), repr(kept)]
     path = f"{ROOT}:{ROOT / 'tests'}"
     environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -22,7 +22,7 @@ class StoppedError(UserError):
 
 
 class TwoArgumentsError(UserError):
-    """Cannot be made again of its text, as torch tries for an error of a worker."""
+    """An error that torch cannot rebuild from its text, as it tries for errors of workers."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

@@ -107,7 +107,7 @@ def test_what_is_not_a_labelled_folder_is_refused_at_start(
         protocol_configs(["knn"], FOLDER, sets=[str(tmp_path / "own")])
 
 
-def test_sets_of_ones_own_need_no_data_folder_and_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_of_a_user_need_no_data_folder_and_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_classes(tmp_path / "own", images=3)
     monkeypatch.chdir(tmp_path)
     spec = locate_backbone("random:test_vit", img_size=32)
@@ -145,6 +145,6 @@ def test_a_wrong_size_of_images_is_refused(size: Any) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["knm"], ["knn", "knn"], [""], ["nothing.py"]])
-def test_protocols_that_are_none_are_refused(names: list[str]) -> None:
+def test_unknown_protocols_are_refused(names: list[str]) -> None:
     with pytest.raises(ConfigError):
         protocol_configs(names, FOLDER)

@@ -32,7 +32,7 @@ from proteus.utils import exclusive
 
 @pytest.fixture
 def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """The toy run, which the checks of a distillation have nothing to say about."""
+    """The toy run, without the checks for distillation."""
     for name in ("check_batch", "check_sizes", "check_dense", "check_files"):
         monkeypatch.setattr(sys.modules["proteus.apis.train"], name, lambda *_: None)
     found = toy_config(tmp_path / "run")
@@ -77,7 +77,7 @@ def test_a_work_dir_that_is_a_file(cfg: Config, tmp_path: Path, kind: str) -> No
 
 
 def test_resuming_with_and_without_a_checkpoint(cfg: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Where there is none, the weights that the config starts from are not forgotten."""
+    """Without a checkpoint, the run starts from the weights of the config."""
     torch.save(
         {"state_dict": {"line.weight": torch.full((1, 1), 9.0), "line.bias": torch.zeros(1)}}, tmp_path / "w.pth"
     )

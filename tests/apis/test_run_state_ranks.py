@@ -1,4 +1,4 @@
-"""Several processes of one run: what one of them sees stops all of them, at the same iteration."""
+"""Several processes of one run: a problem of one rank stops all ranks at the same iteration."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ from proteus.apis.unavailable import not_available
         ("model.decode_head.type", "BinsFormerDecodeHead", "DPTDepthHead"),
     ],
 )
-def test_a_config_that_names_them_is_refused_with_words(tmp_path: Path, key: str, name: str, words: str) -> None:
+def test_a_config_that_names_them_is_refused_with_an_alternative(
+    tmp_path: Path, key: str, name: str, words: str
+) -> None:
     with pytest.raises(ConfigError) as refused:
         load_config("configs/nyu/vit-s_dpt.py", {key: name})
     text = str(refused.value)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs/proteus/vit-s_dinov2-b.py"
 # Keys of the recipe at which another type, or None, is right as well.
 ALSO_RIGHT: dict[str, tuple[type, ...]] = {
-    "dataset.indices": (int,),  # the first so many images
+    "dataset.indices": (int,),  # the number of images
     "optimizer.fused": (type(None),),  # torch decides
 }
 
@@ -171,7 +171,7 @@ def recipe() -> Config:
 
 
 def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield the way to each value that is no dict, and the value."""
+    """Yield the path of each value that is not a dict, and the value."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from leaves(item, (*path, key))

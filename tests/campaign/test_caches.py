@@ -200,7 +200,7 @@ def test_a_teacher_cache(teacher_cache: tuple[Path, list[Any]], name: str, damag
 def test_principal_components_are_read_or_refused(
     teacher_cache: tuple[Path, list[Any]], damage: Callable[[bytes], bytes]
 ) -> None:
-    """They have no checksum, but are finite and of the shape that the index says."""
+    """They have no checksum, but must be finite and have the shape in the index."""
     folder, wanted = teacher_cache
     path = folder / "pca.safetensors"
     whole = path.read_bytes()

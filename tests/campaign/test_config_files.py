@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from proteus.apis import ConfigError, load_config
 
 BOMB = "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))])
-# Files beside the one that is read; the first is read. Then words of the message.
+# Files; the first is read. Then words of the message.
 BROKEN: dict[str, tuple[dict[str, str | bytes], tuple[str, ...]]] = {
     "YAML that ends early": ({"c.yaml": "model: [1, 2\nx: 3"}, ("line 2 is not YAML",)),
     "YAML with a tab": ({"c.yaml": "model:\n\t- 1"}, ("line 2 is not YAML",)),
@@ -93,7 +93,7 @@ CODE = {  # YAML and JSON that would run code, or import it
     "a function below": "train_dataloader: {{dataset: {{pipeline: [{{type: os.system, command: 'touch {mark}'}}]}}}}",
     "a function of a toolbox": "model: {{type: mmengine.dump, obj: x, file: '{mark}'}}",
     "a module of a toolbox": "model: {{type: mmengine.utils.package_utils.subprocess.getoutput, cmd: 'touch {mark}'}}",
-    "a module beside": "model: {{type: evil}}",
+    "a module in the same folder": "model: {{type: evil}}",
     "a scope": "default_scope: evil",
     "a scope below": "model: {{type: ViT, _scope_: evil}}",
     "a constructor": "optim_wrapper: {{constructor: evil.run, optimizer: {{type: SGD, lr: 1}}}}",

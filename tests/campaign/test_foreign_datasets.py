@@ -65,7 +65,7 @@ class Noise(Dataset):
 
 
 class Listed(BaseDataset):
-    """A data set of MMEngine's with a pipeline of its own."""
+    """A data set of MMEngine with its own pipeline."""
 
     def load_data_list(self) -> list[dict[str, Any]]:
         return [{"number": number} for number in range(12)]

@@ -175,7 +175,7 @@ def test_what_was_passed_over_is_counted_once_in_the_log(tmp_path: Path, capsys:
 
 
 def test_pipes_and_links_to_nothing(tmp_path: Path) -> None:
-    """A pipe would be waited for without end; a link to nothing is listed, and named when it is read."""
+    """Reading a pipe would block forever; a broken link is listed, and named when it is read."""
     root = eight(tmp_path / "set")
     os.mkfifo(root / "pipe.png")
     (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
@@ -221,8 +221,8 @@ def test_a_tool_prints_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit) as ended:
         run(main, Namespace())
     assert ended.value.code == 2
-    told = capsys.readouterr()
-    assert told.out == "read caf\\udce9.png\n"
+    printed = capsys.readouterr()
+    assert printed.out == "read caf\\udce9.png\n"
 
 
 def test_predictions_csv_keeps_names_of_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_lists_written_by_editors(tmp_path: Path, content: bytes) -> None:
     assert read_list(str(tmp_path / "list.txt"), ["b.jpg", "a.jpg"]) == [1, 0]
 
 
-def test_a_first_image_that_begins_with_a_hash_is_no_comment(tmp_path: Path) -> None:
+def test_a_first_image_that_begins_with_a_hash_is_not_a_comment(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("#1.jpg\na.jpg\n")
     assert read_list(str(tmp_path / "list.txt"), ["a.jpg", "#1.jpg"]) == [1, 0]
 

@@ -1,4 +1,4 @@
-"""Runs on images that cannot be read end with one line that names them, or go on and name them in the log."""
+"""Runs on images that cannot be read end with one line that names them, or continue and name them in the log."""
 
 from __future__ import annotations
 

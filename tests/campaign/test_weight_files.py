@@ -177,7 +177,7 @@ def objects() -> dict[str, Any]:
     dtype = Call(np.dtype, "f8", False, True, state=(3, "<", None, None, None, -1, -1, 63))
     return {
         "code": {"state_dict": {"w": Call(os.system, "touch canary")}},
-        "code-beside": {"state_dict": weights, "meta": Call(os.mkdir, "canary")},
+        "code-in-meta": {"state_dict": weights, "meta": Call(os.mkdir, "canary")},
         "code-eval": {"state_dict": weights, "meta": Call(eval, "open('canary', 'w')")},
         "code-key": {Call(os.mkdir, "canary"): 1},
         "code-open": Call(open, "canary", "w"),
@@ -306,7 +306,7 @@ def archives() -> Iterator[tuple[str, Writer]]:
 
 
 def places() -> Iterator[tuple[str, Writer]]:
-    """What stands where a file should be, and files with odd names."""
+    """Yield folders, links and pipes in place of files, and files with odd names."""
 
     def circle(path: Path) -> None:
         other = path.with_name(f"{path.name}.back")

@@ -195,13 +195,13 @@ def test_entries_of_a_checkpoint_can_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ema_state_dict", "model_ema", "state_dict_ema", "ema", "ema_model"])
-def test_an_average_alone_and_beside_a_model(name: str, tmp_path: Path) -> None:
+def test_an_average_alone_and_together_with_a_model(name: str, tmp_path: Path) -> None:
     average, model = vit(0).timm_state(), vit(1).timm_state()
     torch.save({name: average}, tmp_path / "alone.pth")
-    torch.save({name: average, "model": model}, tmp_path / "beside.pth")
-    for part in ("alone.pth", "alone.pth#ema", "beside.pth#ema", f"beside.pth#{name}"):
+    torch.save({name: average, "model": model}, tmp_path / "both.pth")
+    for part in ("alone.pth", "alone.pth#ema", "both.pth#ema", f"both.pth#{name}"):
         assert same(read_state_dict(f"{tmp_path}/{part}"), average), part
-    assert same(read_state_dict(tmp_path / "beside.pth"), model)
+    assert same(read_state_dict(tmp_path / "both.pth"), model)
 
 
 def test_mmengines_swap_holds_for_every_model(tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def test_files_that_are_no_such_arrays(save: Save, tokens: np.ndarray, tmp_path:
         FeatureTable(features=files["features"], labels=str(tmp_path / "gone.npy"))
     save(tokens, np.zeros(6, dtype=int))
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:300])
-    with pytest.raises(DataError, match=r"x\.npy is no array.*cut short"):
+    with pytest.raises(DataError, match=r"x\.npy is not an array.*cut short"):
         FeatureTable(**files)
     np.save(tmp_path / "x.npy", np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"x\.npy is no array"):
+    with pytest.raises(DataError, match=r"x\.npy is not an array"):
         FeatureTable(**files)
 
 

@@ -39,8 +39,8 @@ def readable(images: Path) -> list[str]:
 
 def test_webdataset_reads_them_as_written(images: Path, tmp_path: Path) -> None:
     """The format's own library finds each image under its key, byte for byte."""
-    told: list[str] = []
-    index = pack(images, tmp_path / "shards", per_shard=10, tell=told.append)
+    lines: list[str] = []
+    index = pack(images, tmp_path / "shards", per_shard=10, tell=lines.append)
     assert [len(shard.images) for shard in index.shards] == [10, 10 - 1, 6 - 1]
     urls = [str(path) for path in sorted((tmp_path / "shards").glob("*.tar"))]
     samples = {
@@ -51,9 +51,9 @@ def test_webdataset_reads_them_as_written(images: Path, tmp_path: Path) -> None:
     assert list(samples) == keys_of(readable(images))
     for name, key in zip(readable(images), samples, strict=True):
         assert samples[key][Path(name).suffix[1:]] == (images / name).read_bytes()
-    assert len(told) == 3
+    assert len(lines) == 3
     for name in CORRUPT:
-        assert sum(f"corrupt, left out: {images / name}" in text for text in told) == 1
+        assert sum(f"corrupt, left out: {images / name}" in text for text in lines) == 1
     assert sorted(index.left_out) == sorted(CORRUPT)
     summary = json.loads((tmp_path / "shards" / INDEX).read_text())
     assert (summary["images"], summary["shards"]) == (24, 3)
@@ -119,9 +119,9 @@ def test_interrupted_and_called_again(images: Path, tmp_path: Path) -> None:
     cut = target / "00001.tar"
     cut.write_bytes(cut.read_bytes()[:3000])
     (target / "00004.tar.part").write_bytes(b"half")
-    told: list[str] = []
-    index = pack(images, target, per_shard=5, tell=told.append)
-    assert [text.split()[1] for text in told if "was there" in text] == ["00000.tar:", "00002.tar:"]
+    lines: list[str] = []
+    index = pack(images, target, per_shard=5, tell=lines.append)
+    assert [text.split()[1] for text in lines if "was there" in text] == ["00000.tar:", "00002.tar:"]
     assert (target / "00000.tar").stat().st_mtime_ns == before["00000.tar"]
     assert cut.stat().st_mtime_ns != before["00001.tar"]
     pack(images, tmp_path / "straight", per_shard=5, tell=lambda _: None)
@@ -186,7 +186,7 @@ def test_a_second_process_is_refused_by_the_name_of_the_first(images: Path, tmp_
     assert len(WebShards(str(tmp_path / "shards"))) == 24
 
 
-def test_an_interrupted_packing_goes_on(images: Path, tmp_path: Path) -> None:
+def test_an_interrupted_packing_resumes(images: Path, tmp_path: Path) -> None:
     def interrupt(line: str) -> None:
         raise KeyboardInterrupt
 
@@ -195,9 +195,9 @@ def test_an_interrupted_packing_goes_on(images: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="are not finished"):
         WebShards(str(tmp_path / "shards"))
     (tmp_path / f"shards/.00001.tar.{socket.gethostname()}-999999999.tmp").write_bytes(b"from a run that was killed")
-    told: list[str] = []
-    pack(images, tmp_path / "shards", per_shard=10, tell=told.append)
-    assert ["was there" in line for line in told] == [True, False, False]
+    lines: list[str] = []
+    pack(images, tmp_path / "shards", per_shard=10, tell=lines.append)
+    assert ["was there" in line for line in lines] == [True, False, False]
     assert sorted(path.suffix for path in (tmp_path / "shards").iterdir()) == ["", ".json", ".tar", ".tar", ".tar"]
     pack(images, tmp_path / "whole", per_shard=10, tell=lambda _: None)
     for name in ("00000.tar", "00001.tar", "00002.tar", INDEX):

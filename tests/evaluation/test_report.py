@@ -98,7 +98,7 @@ def test_each_average_is_that_of_its_sets() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"backbone": []}', b"[" * 100_000])
-def test_a_report_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_report_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "report.json").write_bytes(content)
     with pytest.raises(DataError, match=r"report\.json is damaged .*remove it"):
         read_outcomes(tmp_path, locate_backbone("random:tiny"), ABOUT)

@@ -73,7 +73,7 @@ def test_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["a\n".encode("utf-16"), "a\n".encode("utf-16-be"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]
 )
-def test_what_is_no_text(content: bytes) -> None:
+def test_what_is_not_text(content: bytes) -> None:
     with pytest.raises(DataError, match=r"list\.txt is not a text file"):
         decode_text(content, "list.txt")
 

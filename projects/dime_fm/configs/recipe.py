@@ -129,5 +129,5 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 auto_scale_lr = dict(base_batch_size=5120, enable=False)
 
-# There is no watch: its figures are of class and patch tokens, which nothing here compares.
+# Without WatchHook: it compares class and patch tokens, which this recipe does not train.
 default_hooks = dict(checkpoint=dict(interval=7812), export=dict(teacher="CLIP ViT-L/14 (OpenAI, MIT)"))

@@ -47,7 +47,7 @@ def read_rows(path: Path, columns: int) -> Iterator[Row]:
         columns: How many there are.
 
     Raises:
-        DataError: The file is no text.
+        DataError: The file is not text.
         ValueError: A line has fewer.
     """
     for number, line in enumerate(read_lines(path, strict=True), 1):

@@ -100,7 +100,7 @@ def generate(
     names = [Path(name).as_posix() for name in images.names()]
     _check_stems(names)
     marker = Marker(library(), len(names), sha1("\n".join(names).encode(errors="surrogateescape")).hexdigest())
-    _finished(target, marker)  # refuses a folder of something else before anything is written there
+    _finished(target, marker)  # refuse an unrelated folder before anything is written there
     with exclusive(target, "generating ImageNet-C"):
         return _generate(root, target, names, marker, corruptions, workers, tell)
 

@@ -1,4 +1,4 @@
-"""Masks with labels that no class has."""
+"""Check masks for labels beyond the classes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CheckLabels:
         shift = int(bool(results.get("reduce_zero_label")))
         if wrong.size:
             raise DataError(unknown_label(path, int(wrong.max()) + shift, self.num_classes, shift))
-        if os.path.isfile(path):  # else it came through another file client of MMEngine's
+        if os.path.isfile(path):  # otherwise MMEngine read it with another file client
             self._check_bits(path, shift)
         return results
 

@@ -12,16 +12,16 @@ from proteus.utils.images import rgb_array
 
 @TRANSFORMS.register_module()
 class LoadBGRImage:
-    """Read ``img_path`` as :class:`~proteus.datasets.LoadImage` does, into the BGR array that mmseg's transforms take.
+    """Read ``img_path`` as :class:`~proteus.datasets.LoadImage` does, as the BGR array that mmseg's transforms expect.
 
-    In place of mmcv's ``LoadImageFromFile``, which turns 16-bit pixels white and blends some kinds of alpha.
+    It replaces mmcv's ``LoadImageFromFile``, which turns 16-bit pixels white and blends some kinds of alpha.
     """
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``img``, ``(H, W, 3)`` uint8, upright, and its size as ``img_shape`` and ``ori_shape``.
 
         Raises:
-            CorruptImageError: The file cannot be read; the message is the path and the reason.
+            CorruptImageError: The file cannot be read; the message has the path and the reason.
         """
         image = np.ascontiguousarray(rgb_array(results["img_path"])[..., ::-1])
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])

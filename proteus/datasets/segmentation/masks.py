@@ -1,4 +1,4 @@
-"""Masks as they are stored: one number a pixel."""
+"""Read masks as stored: one number per pixel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def read_mask(path: str) -> np.ndarray:
     """Read a mask, ``(H, W)`` of integers, with the labels that the file stores.
 
     Raises:
-        CorruptImageError: It is missing, no image, or cut short.
-        DataError: It has several channels, floating-point numbers, or an orientation.
+        CorruptImageError: The file is missing, not an image, or truncated.
+        DataError: The mask has several channels, floating-point numbers, or an orientation.
     """
     with opened(path) as image:
         check_mask_kind(path, image)
@@ -26,17 +26,17 @@ def read_mask(path: str) -> np.ndarray:
 
 
 def check_mask_kind(path: str, image: Image.Image) -> int:
-    """Refuse an opened image whose pixels are no labels; returns their bits: 8, 16 or 32.
+    """Check that the pixels of an opened image can be labels; returns their bits: 8, 16 or 32.
 
     Raises:
-        DataError: Names the file and what it holds.
+        DataError: They cannot; the message names the file and its kind of pixels.
     """
     bands = image.getbands()
     if len(bands) != 1:
         raise DataError(f"{path}: the mask has {len(bands)} channels ({''.join(bands)}); write one of class numbers")
     if image.mode not in _BITS:
         raise DataError(f"{path}: the mask holds floating-point numbers; write class numbers in 8 bits")
-    # Of PNGs what stands before the pixels: a header is read, and nothing decoded.
+    # For PNGs, only chunks before the pixels: the header is read, nothing is decoded.
     if "exif" in image.info and turn_of(image) != UPRIGHT:
         raise DataError(
             f"{path}: the mask has an EXIF orientation, and whether its pixels are turned already is unknown; "

@@ -1,4 +1,4 @@
-"""Every image has its mask, of its size: checked by names and file headers, before anything is decoded."""
+"""Check by names and file headers that every image has a mask of its size; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_folders(folders: dict[str, str], suffixes: dict[str, str], data_root: 
         else:
             found = walk(folder, (suffixes[key].lower(),))
             if found.repeated:
-                # mmseg follows links, without end where they lead back.
+                # mmseg follows links, and never ends on circular ones.
                 link, other = min(found.repeated.items())
                 raise DataError(
                     f"{Path(folder, link)} links to {Path(folder, other)}, which is listed too: remove the link"

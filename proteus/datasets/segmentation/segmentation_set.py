@@ -33,7 +33,7 @@ class SegmentationSet(Dataset):
 
     Raises:
         DataError: A folder is missing, an image lacks its mask or a mask its image, a mask has another size than its
-            image, a label that is no class, or nothing but 255 or 0 and 255. From ``[]``: a file cannot be read.
+            image, a label beyond the classes, or only 255 or 0 and 255. From ``[]``: a file cannot be read.
     """
 
     def __init__(self, dataset: Mapping[str, Any], read_masks: int = 32) -> None:

@@ -15,7 +15,7 @@ from proteus.utils import write_json
 
 FORMAT = 1
 INDEX = "index.json"
-# Far beyond any cache that fits a disk; a damaged number would otherwise make millions of names or a huge array.
+# Larger than any cache on a disk; a damaged number must not allocate millions of names or a huge array.
 _MAX_SIZE, _MAX_FILES = 2**50, 2**24
 _REMEDY = "remove it and build the cache again (tools/cache_teacher.py)"
 
@@ -142,7 +142,7 @@ def write_index(folder: str | Path, index: CacheIndex) -> None:
 
 
 def is_count(value: Any, low: int = 0) -> bool:
-    """Whether a value from a file is a whole number from ``low`` to a size that can be; ``True`` is not."""
+    """Whether a value from a file is an integer from ``low`` to the largest plausible size; ``True`` is not."""
     return type(value) is int and low <= value <= _MAX_SIZE
 
 
@@ -155,7 +155,7 @@ def _check(index: CacheIndex) -> None:
     counts = {name: getattr(index, name) for name in ("images", "views", "cls_dim", "images_per_shard")}
     wrong = [f"{name}={value!r}" for name, value in counts.items() if not is_count(value, 1)]
     wrong += [] if is_count(index.replaced) else [f"replaced={index.replaced!r}"]
-    # A teacher of whole images alone has no patches: (0, 0).
+    # A teacher without patch tokens: (0, 0).
     fits = len(index.grid) == 2 and all(map(is_count, index.grid)) and all(index.grid) == any(index.grid)
     wrong += [] if fits else [f"grid={index.grid!r}"]
     wrong += [] if type(index.complete) is bool else [f"complete={index.complete!r}"]

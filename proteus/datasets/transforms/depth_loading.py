@@ -34,8 +34,8 @@ def read_depth(path: str) -> np.ndarray:
         ``(H, W)`` uint16, 0 where nothing was measured.
 
     Raises:
-        CorruptImageError: It is missing, no image, or cut short.
-        DataError: It has another kind of pixels, an orientation, or depths beyond 16 bits.
+        CorruptImageError: The file is missing, not an image, or truncated.
+        DataError: The map has another kind of pixels, an orientation, or depths beyond 16 bits.
     """
     with opened(path) as image:
         check_depth_mode(path, image)
@@ -46,14 +46,14 @@ def read_depth(path: str) -> np.ndarray:
 
 
 def check_depth_mode(path: str, image: Image.Image) -> None:
-    """Refuse an opened image whose pixels cannot be a depth map's.
+    """Check that the pixels of an opened image can be depths.
 
     Args:
         path: The file, for the message.
-        image: What Pillow opened; its header is enough.
+        image: The opened image; only its header is read.
 
     Raises:
-        DataError: They are not single 16-bit numbers, or it has an orientation.
+        DataError: The pixels are not single 16-bit numbers, or the image has an orientation.
     """
     if image.mode == "F":
         raise DataError(f"{path}: a depth map of floating-point numbers: {_REMEDY}")

@@ -91,7 +91,7 @@ class _File:
         content: The file.
 
     Raises:
-        CorruptImageError: It is no image or damaged.
+        CorruptImageError: The file is not an image, or is damaged.
     """
 
     def __init__(self, path: str, content: bytes) -> None:
@@ -105,7 +105,7 @@ class _File:
         else:
             with opened(content, path) as image:
                 self.is_jpeg = image.format in ("JPEG", "MPO")
-                if not self.is_jpeg:  # never decoded at a fraction, and some formats note the orientation at their end
+                if not self.is_jpeg:  # decoded at full size; some formats store the orientation at the end of the file
                     self._pixels[1] = np.array(to_rgb(image))
                 self.turn = turn_of(image)
                 size = size or (image.height, image.width)
@@ -115,7 +115,7 @@ class _File:
         """The pixels as stored, ``(height / by, width / by, 3)`` rounded up.
 
         Raises:
-            CorruptImageError: It is cut short or damaged.
+            CorruptImageError: The file is truncated or damaged.
         """
         if by not in self._pixels:
             pixels = jpeg.decode(self.content, self.height, self.width, by) if self.is_plain_jpeg else None

@@ -58,7 +58,7 @@ def read_size(content: bytes) -> tuple[int, int] | None:
 
 
 def may_be_turned(content: bytes) -> bool:
-    """Whether a JPEG has metadata that can hold an orientation; a walk over the headers before its pixels, no more."""
+    """Whether a JPEG has metadata that can hold an orientation; reads only the headers before the pixels."""
     position = 2
     while position + 4 <= len(content) and content[position] == 0xFF:
         marker = content[position + 1]

@@ -36,8 +36,8 @@ class LoadImage:
         """Decode the whole file.
 
         Raises:
-            CorruptImageError: It is missing, no image, cut short, or of a kind without defined 8-bit values; the
-                message is the path and the reason.
+            CorruptImageError: The file is missing, not an image, truncated, or of a kind without defined 8-bit values;
+                the message has the path and the reason.
         """
         path, content = results["img_path"], results.pop("img_bytes", None)
         if self.kept is not None and path in self.kept:

@@ -120,7 +120,7 @@ class BlockMask(MaskTransform):
 
 
 def is_mask_config(step: Mapping[str, Any]) -> bool:
-    """Whether the config of a transform, which has a ``type``, is that of a mask transform."""
+    """Whether the config of a transform, which has a ``type``, names a mask transform."""
     kind = step.get("type")
     found = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
     return isinstance(found, type) and issubclass(found, MaskTransform)

@@ -21,10 +21,10 @@ from proteus.visualization import draw_probe_grid
 
 @HOOKS.register_module()
 class BestHeadHook(AtomicCheckpointHook):
-    """A checkpoint hook whose checkpoints of a ``LinearProbe`` know which head is the best.
+    """Checkpoint hook for a ``LinearProbe`` that stores which head is the best.
 
-    A checkpoint that is due at an iteration at which the probe is validated is saved after the validation, so that the
-    head which was found is in it: the last one is a classifier. At each validation the table of all heads is written to
+    If a checkpoint and a validation fall on the same iteration, the checkpoint is saved after the validation, so that
+    it includes the best head and the last one is a classifier. At each validation the table of all heads is written to
     ``probe_grid.md``, ``probe_grid.json`` and ``probe_grid.png`` in the work directory.
 
     Args:

@@ -23,14 +23,14 @@ from proteus.utils import atomic_path, write_text
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, such that a whole checkpoint is on disk at every moment.
+    """MMEngine's ``CheckpointHook`` with a complete checkpoint on disk at every moment.
 
-    A checkpoint and ``last_checkpoint`` are written under a temporary name, flushed and renamed; only then are the
-    checkpoints removed that ``max_keep_ckpts`` leaves out, or the best one that is no longer the best. A run that
-    resumes takes the newest whole checkpoint of its work directory, which may have been moved, and the log says which.
+    A checkpoint and ``last_checkpoint`` are written under a temporary name, flushed and renamed; only then are
+    old checkpoints beyond ``max_keep_ckpts`` and the previous best one removed. A resumed run takes the newest complete
+    checkpoint of its work directory, which may have been moved, and logs which one.
 
-    Before anything is saved, every hook with a method ``before_save(runner)`` is asked; one that raises on every rank
-    prevents it.
+    Before anything is saved, ``before_save(runner)`` of every hook that has it is called; it can raise, on every rank,
+    to prevent the save.
 
     Args:
         **checkpoint: As for MMEngine's ``CheckpointHook``.
@@ -56,7 +56,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
         Raises:
             UserError: The run has no iterations, validates every 0, or ``save_best`` names no metric of it.
-            CheckpointError: It is to resume, and every checkpoint is damaged.
+            CheckpointError: The run should resume, and every checkpoint is damaged.
         """
         if isinstance(runner._train_loop, BaseLoop):
             _check_lengths(runner)
@@ -64,7 +64,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self.choose(runner)
 
     def before_train(self, runner: Runner) -> None:
-        """As MMEngine's, after removing what killed runs left."""
+        """Remove leftovers of killed runs, then do as MMEngine does."""
         super().before_train(runner)
         if self._local:
             for name in self._leftovers(runner):
@@ -78,16 +78,16 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint["meta"].pop("config", None)
 
     def choose(self, runner: Runner, otherwise: str | None = None) -> None:
-        """Choose what a runner that is to resume by itself resumes from, unless that has been done.
+        """Choose the checkpoint for a runner with ``resume``, unless that was done before.
 
         Args:
             runner: The runner, before it has loaded anything.
-            otherwise: Weights to start from where there is no checkpoint.
+            otherwise: Weights to start from if no checkpoint exists.
         """
         choose_checkpoint(runner, self.filename_tmpl, self._folder(runner), otherwise)
 
     def save(self, runner: Runner, iteration: int) -> str:
-        """Save a checkpoint between two of those that are due; returns its path."""
+        """Save an extra checkpoint now; returns its path."""
         self._save_checkpoint_with_step(runner, iteration, {"epoch": runner.epoch, "iter": iteration})
         return str(self.last_ckpt)
 
@@ -96,7 +96,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return isinstance(self.file_backend, LocalBackend)
 
     def _folder(self, runner: Runner) -> Path:
-        """Where the checkpoints are; ``out_dir`` is completed when training begins."""
+        """Folder of the checkpoints; ``out_dir`` is completed when training begins."""
         if self.out_dir is None or self.out_dir == runner.work_dir:
             return Path(runner.work_dir)
         return Path(self.out_dir) / Path(runner.work_dir).name
@@ -106,7 +106,7 @@ class AtomicCheckpointHook(CheckpointHook):
     ) -> None:
         runner.call_hook("before_save")
         outdated, record = [*self._rotate(runner, step), *superseded], Path(runner.work_dir) / "last_checkpoint"
-        # For a run that is killed before it has removed them.
+        # In case the run is killed before it removes them.
         runner.message_hub.update_info("superseded_ckpts", [Path(path).name for path in outdated])
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -187,7 +187,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @master_only
     def _remove(self, path: str) -> None:
-        # One that is gone, or cannot be removed, is no reason to stop.
+        # Do not stop the run if a file is gone or cannot be removed.
         with suppress(OSError):
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
@@ -195,7 +195,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.file_backend.rmtree(path)
 
     def _leftovers(self, runner: Runner) -> list[str]:
-        """What runs that were killed while they saved, or before they removed an older checkpoint, left behind."""
+        """List leftovers of runs that were killed during a save or before removing an older checkpoint."""
         names = [entry.name for entry in Path(self.out_dir).glob(".*.tmp")]
         names = [name for name in names if re.fullmatch(r"\..+\.pth\..*-\d+\.tmp", name)]
         resumed_here = runner._resume and runner._load_from and Path(runner._load_from).parent == Path(self.out_dir)
@@ -206,7 +206,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return [str(path) for path in found if path]
 
     def _move_best(self) -> None:
-        """Find the best checkpoints of a resumed run whose work directory was moved."""
+        """Find the best checkpoints of a resumed run if its work directory was moved."""
 
         def here(path: str | None) -> str | None:
             return str(Path(self.out_dir) / Path(path).name) if path else path
@@ -217,7 +217,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = {key: here(path) for key, path in self.best_ckpt_path_dict.items()}
 
     def _check_best(self, runner: Runner) -> None:
-        """Compare the metrics of ``save_best`` with the evaluator's, as far as those are known before a validation."""
+        """Check ``save_best`` against the evaluator's metrics, as far as their names are known before a validation."""
         if not self.save_best:
             return
         if runner._val_loop is None:
@@ -235,7 +235,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _names_of(metric: Any) -> list[str]:
-    """Names that a metric gives, with ``*`` for what is not known."""
+    """Return the names that a metric reports, with ``*`` for unknown parts."""
     kinds = {"mIoU": ("mIoU", "mAcc"), "mDice": ("mDice", "mAcc"), "mFscore": ("mFscore", "mPrecision", "mRecall")}
     names: Sequence[str] = getattr(metric, "metric_names", ("*",))
     if type(metric).__name__ == "IoUMetric":  # mmseg's
@@ -244,10 +244,10 @@ def _names_of(metric: Any) -> list[str]:
 
 
 def _on_main(write: Callable[[], None], path: Path) -> None:
-    """Write on rank 0; where that fails, stop every rank with one line.
+    """Write on rank 0; if that fails, stop every rank with one line.
 
     Raises:
-        FullDiskError: There is no room.
+        FullDiskError: The disk is full.
         UserError: The folder or file cannot be written.
     """
     failure: list[Exception | None] = [None]

@@ -35,7 +35,7 @@ class ExportStudentHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Warn of an architecture that no reader of the file could rebuild, while the config can still be changed."""
+        """Warn at the start if the exported architecture could not be rebuilt from its file."""
         for distiller in _distillers(_unwrapped(runner.model)).values():
             reason = _refusal(self._description(distiller, 0))
             if reason:
@@ -78,7 +78,7 @@ class ExportStudentHook(Hook):
                 architecture, scope = architecture.__name__, architecture.__module__.partition(".")[0]
             if "." not in architecture:
                 architecture = f"{scope}.{architecture}"
-            arguments.pop("init_cfg", None)  # where it started from
+            arguments.pop("init_cfg", None)  # initial weights
         else:
             arguments = dict(student.timm_args)
             architecture = arguments.pop("model_name")
@@ -93,7 +93,7 @@ class ExportStudentHook(Hook):
 
 
 def _refusal(description: dict[str, Any]) -> str:
-    """Why a description would not be read again; empty if it would."""
+    """Return why a description could not be read again; empty if it can."""
     try:
         check_description(json.loads(json.dumps(description)), "student.safetensors")
     except (CheckpointError, TypeError) as error:

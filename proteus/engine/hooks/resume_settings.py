@@ -1,4 +1,4 @@
-"""Runs that are resumed with other settings."""
+"""Log and apply settings that changed between a checkpoint and a config."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 
-# Parts of a config that a checkpoint has in it, and parts that only the config has.
+# Settings that a checkpoint stores, and settings that only the config has.
 _OF_CHECKPOINT = ("optim_wrapper", "param_scheduler", "randomness")
 _OF_CONFIG = ("model", "train_dataloader", "train_cfg")
 
@@ -24,12 +24,12 @@ _OF_CONFIG = ("model", "train_dataloader", "train_cfg")
 class ResumeSettingsHook(Hook):
     """When a run is resumed, log which of its settings changed, and which of the two values wins.
 
-    MMEngine restores learning rates, weight decay, schedules and seed from the checkpoint, whatever the config says
-    now; batch size, data and length of the run are the config's.
+    MMEngine restores learning rates, weight decay, schedules and seed from the checkpoint and ignores those of the
+    config; batch size, data and length of the run come from the config.
 
     Args:
         override: Take learning rates, weight decay and the like, and the schedules, from the config. The optimizer's
-            moments are the checkpoint's all the same. The schedules are advanced to the iteration of the checkpoint.
+            moments still come from the checkpoint. The schedules are advanced to the iteration of the checkpoint.
 
     Raises:
         UserError: ``override`` with several optimizers.
@@ -45,7 +45,7 @@ class ResumeSettingsHook(Hook):
         self._resumed = False
 
     def before_run(self, runner: Runner) -> None:
-        """Keep what the config says, before a checkpoint is read into it."""
+        """Keep the config's settings before the checkpoint overwrites them."""
         wrapper = runner.optim_wrapper
         self._resumed = False
         if not self.override or not runner._resume:
@@ -90,12 +90,12 @@ class ResumeSettingsHook(Hook):
                     scheduler.step()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Note the settings."""
+        """Store the settings in the checkpoint."""
         checkpoint["meta"]["settings"] = json.dumps(_settings(runner))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], override: bool = False) -> list[str]:
-    """Word what changed between a checkpoint's settings and a config's, at most one line for each that wins.
+    """Describe the differences between a checkpoint's settings and a config's: one line for each side that wins.
 
     Args:
         before: Dotted keys and values, of the checkpoint.

@@ -1,4 +1,4 @@
-"""Runs that are asked to stop."""
+"""Save a checkpoint when a signal stops a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proteus.registry import HOOKS
 
 
 class StoppedBySignal(SystemExit):
-    """A signal ended a run, which had saved a checkpoint; the exit status is 128 plus the number of the signal."""
+    """A signal ended a run after it saved a checkpoint; the exit status is 128 plus the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -65,7 +65,7 @@ class SaveOnSignalHook(Hook):
         self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Listen from now on; processes that are forked later, such as a loader's workers, leave it to this one."""
+        """Install the handlers; processes that are forked later, such as loader workers, ignore the signals."""
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning("signals are not handled: the run is not in the main thread")
             return
@@ -77,7 +77,7 @@ class SaveOnSignalHook(Hook):
             self._before[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Validate, if the run was stopped before it could."""
+        """Run the validation that the stopped run missed."""
         if self.validation_due:
             self.validation_due = False
             if runner.val_loop is not None:
@@ -87,17 +87,17 @@ class SaveOnSignalHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Stop if a rank was asked to."""
+        """Stop if any rank received a signal."""
         if self._agreed():
             self.validation_due = _validates(runner, runner.iter + 1)
             self.stop(runner, runner.iter + 1)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Note that a validation is under way."""
+        """Remember that a validation is running."""
         self._validating = True
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Stop within a validation where one process is all there is: ranks may have different numbers of batches."""
+        """Stop during a validation in a single process only: ranks may have different numbers of batches."""
         if self.received and not self._several:
             self.stop(runner, runner.iter)
 
@@ -108,25 +108,25 @@ class SaveOnSignalHook(Hook):
             self.stop(runner, runner.iter)
 
     def after_run(self, runner: Runner) -> None:
-        """Leave the signals to those who had them before."""
+        """Restore the previous signal handlers."""
         self.close()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Note in the checkpoint which validation is still to be done."""
+        """Store in the checkpoint which validation is still due."""
         checkpoint["validation_due"] = self.validation_due
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Take that up."""
+        """Read which validation is still due."""
         self.validation_due = bool(runner._resume and checkpoint.get("validation_due"))
 
     def close(self) -> None:
-        """Leave the signals to those who had them before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def lost_workers(self, runner: Runner) -> None:
-        """Stop because the signal ended the data loader's workers, too; return if there was none."""
+        """Stop because the signal ended the data loader's workers too; return if no signal came."""
         if self.received:
             self.stop(runner, runner.iter, can_save=not self._several)
 
@@ -139,7 +139,7 @@ class SaveOnSignalHook(Hook):
         if self._validating:
             self._validating, self.validation_due = False, True
             for hook in runner.hooks:
-                if isinstance(hook, EMAHook):  # it has put the average in the model's place
+                if isinstance(hook, EMAHook):  # it has swapped the average into the model
                     hook._swap_ema_parameters()
         saved = self._save(runner, iteration) if can_save else None
         if saved is None:
@@ -179,10 +179,10 @@ class SaveOnSignalHook(Hook):
         now = time.monotonic()
         if not self.received:
             self.received, self._when = number, now
-            # Loader workers that got the signal, too, end now, which must not break off the iteration.
+            # Loader workers that got the signal too end now; this must not interrupt the iteration.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         elif now - self._when > (3.0 if self._several else 0.2):
-            # Later than torchrun hands on what its processes already have from the terminal.
+            # After torchrun has forwarded the signal that its processes already got from the terminal.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 

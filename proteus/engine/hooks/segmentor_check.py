@@ -48,11 +48,11 @@ class SegmentorCheckHook(Hook):
         _compare_classes(runner, "test_dataloader", runner.test_loop.dataloader)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Refuse figures over nothing."""
+        """Refuse metrics without a valid pixel."""
         refuse_not_finite_figures(metrics or {}, "val_evaluator", _NO_LABEL)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Refuse figures over nothing."""
+        """Refuse metrics without a valid pixel."""
         refuse_not_finite_figures(metrics or {}, "test_evaluator", _NO_LABEL)
 
 

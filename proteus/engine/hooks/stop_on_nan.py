@@ -1,4 +1,4 @@
-"""Runs that diverge."""
+"""Stop runs that diverge."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DivergedError(UserError):
 
 @dataclass
 class _Step:
-    """What is kept of an iteration until its losses are read."""
+    """Data of an iteration that is kept until its losses are read."""
 
     iteration: int
     names: list[str]
@@ -64,7 +64,7 @@ class StopOnNaNHook(Hook):
         ValueError: ``interval`` is below 1, or ``keep_mb`` below 0.
     """
 
-    # Before the hook that takes the gradient norms away, and before anything that writes at the end.
+    # Before the hook that clears the gradient norms, and before hooks that write at the end.
     priority = 0
 
     def __init__(self, interval: int = 10, keep_mb: float = 256) -> None:
@@ -177,7 +177,7 @@ def _first_bad_weight(runner: Runner) -> str | None:
         if isinstance(hook, EMAHook):
             averages = dict(hook.ema_model.module.named_parameters())
             weights |= {f"average of {name}": averages[name] for name in trained if name in averages}
-    # Minus infinity is what a mask in a buffer is made of.
+    # Buffers may hold attention masks with minus infinity.
     buffers = {name: buffer for name, buffer in model.named_buffers() if buffer.is_floating_point()}
     flags = [~weight.isfinite().all() for weight in weights.values()]
     flags += [buffer.isnan().any() for buffer in buffers.values()]
@@ -188,7 +188,7 @@ def _first_bad_weight(runner: Runner) -> str | None:
 
 
 def _describe(runner: Runner, path: Path, step: _Step, terms: dict[str, float]) -> None:
-    """Write what is known of an iteration, as tensors and plain containers."""
+    """Save the data of an iteration as tensors and plain containers."""
     last = runner.message_hub.get_info("last_ckpt")
     content = {
         "iteration": step.iteration,
@@ -219,7 +219,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _plain(value: Any, tensors: bool = True) -> Any:
-    """A batch as what ``torch.load(weights_only=True)`` reads, with or without its tensors."""
+    """Convert a batch to types that ``torch.load(weights_only=True)`` reads, with or without its tensors."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         value = torch.from_numpy(value.copy())
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""What one rank has seen, made known to all."""
+"""Share a flag or a number among all ranks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import distributed as dist
 
 
 def any_rank(seen: bool) -> bool:
-    """Whether any rank has seen something; every rank calls this at the same iteration.
+    """Whether ``seen`` is true on any rank; every rank must call this at the same iteration.
 
     It sends one number, and waits for the device where the processes exchange data through it.
     """
@@ -16,7 +16,7 @@ def any_rank(seen: bool) -> bool:
 
 
 def largest(value: int) -> int:
-    """The largest of the ranks' numbers."""
+    """Return the largest value of all ranks."""
     if get_world_size() == 1:
         return value
     device = "cuda" if get_backend() == "nccl" else "cpu"

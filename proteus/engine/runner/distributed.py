@@ -55,7 +55,7 @@ def prepare_processes(cfg: Config) -> None:
 
 
 def _check_numbers(launcher: str) -> None:
-    """Refuse variables that are not numbers, and a rank that none would wait for: half an hour would be lost."""
+    """Refuse variables that are not numbers, and a rank out of range, which would hang for half an hour."""
     for name in _LAUNCHED[launcher][1]:
         if name not in ("MASTER_ADDR", "SLURM_NODELIST") and not os.environ[name].strip().isdecimal():
             raise ValueError(f"found {name}={os.environ[name]!r}, expected a non-negative integer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
-# Values of each history that are kept even where log lines look back at fewer.
+# Minimum number of values to keep of each history.
 _FLOOR = 100
 
 
@@ -21,7 +21,7 @@ def bound_histories(runner: Runner) -> None:
     for name, buffer in scalars.items():
         history, counts = buffer.data
         if buffer.max_length > longest or len(history) > longest:
-            # Copies, for a slice would hold the whole history, in memory and in the checkpoint.
+            # Copy: a slice would keep the whole history, in memory and in the checkpoint.
             scalars[name] = HistoryBuffer(history[-longest:].copy(), counts[-longest:].copy(), longest)
 
 
@@ -30,7 +30,7 @@ def _longest_window(runner: Runner) -> int | None:
     windows = [processor.window_size, *(custom.get("window_size", 1) for custom in processor.custom_cfg)]
     if "global" in windows:
         return None
-    # An epoch of validation is averaged whole.
+    # Validation values are averaged over the whole epoch.
     loops = [runner._train_loop if "epoch" in windows else None, runner._val_loop, runner._test_loop]
     epochs = [len(loop.dataloader) for loop in loops if hasattr(loop, "dataloader")]
     return max([_FLOOR, *(window for window in windows if isinstance(window, int)), *epochs])

@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from."""
+"""Choose the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 def newest_whole(folder: str | Path, template: str = "iter_{}.pth", recorded_in: str | Path | None = None) -> Found:
-    """Find the checkpoint to resume from: the one that was saved last, or the newest before it that is not damaged.
+    """Find the newest checkpoint that is not damaged.
 
     The file ``last_checkpoint`` decides where it names a checkpoint of this folder, wherever the folder was when that
     was written. Where it is missing, empty or outdated, the time of saving in the checkpoints decides.
@@ -41,7 +41,7 @@ def newest_whole(folder: str | Path, template: str = "iter_{}.pth", recorded_in:
         recorded_in: Folder of ``last_checkpoint``; by default the same.
 
     Raises:
-        CheckpointError: There are checkpoints, and all of them are damaged.
+        CheckpointError: All checkpoints are damaged.
     """
     folder = Path(folder)
     skipped: list[str] = []
@@ -61,7 +61,7 @@ def newest_whole(folder: str | Path, template: str = "iter_{}.pth", recorded_in:
 
 
 def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwise: str | None = None) -> None:
-    """Let a runner that is to resume by itself do so from the newest whole checkpoint, and log which.
+    """Make a runner with ``resume`` resume from the newest complete checkpoint, and log which one.
 
     Without any, it starts from iteration 0.
 
@@ -69,7 +69,7 @@ def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwi
         runner: The runner, before it has loaded anything.
         template: Names of its checkpoints, with ``{}`` for the number.
         folder: Folder of its checkpoints.
-        otherwise: Weights to start from where there is no checkpoint.
+        otherwise: Weights to start from if no checkpoint exists.
 
     Raises:
         CheckpointError: On every rank: all checkpoints are damaged.
@@ -98,7 +98,7 @@ def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwi
 
 
 def fault_of(path: Path) -> str | None:
-    """Read a checkpoint to its end without keeping it; returns what is wrong with it."""
+    """Read a whole checkpoint to check it; returns what is wrong with it."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -116,12 +116,12 @@ def _newest_first(folder: Path, template: str, record: Path) -> list[Path]:
     named = _named(record, folder)
     if named is None:
         return ordered
-    if named not in steps:  # under a name that a hook's own template gives, or in a folder that was not moved along
+    if named not in steps:  # another filename template, or the file is in a folder that was not moved
         return [named, *ordered]
-    # One that was saved just before the kill, and not recorded any more, is newer than the one named.
+    # A checkpoint that was saved just before a kill and not recorded is newer than the recorded one.
     later = [path for path in ordered if steps[path] > steps[named] and saved[path][0] >= saved[named][0]]
     earlier = [path for path in ordered if path not in later and path != named]
-    # Files that a longer run left here earlier come last.
+    # Files of an earlier, longer run come last.
     return [*later, named, *sorted(earlier, key=lambda path: (steps[path] < steps[named], saved[path]), reverse=True)]
 
 
@@ -141,7 +141,7 @@ def _named(record: Path, folder: Path) -> Path | None:
         return None
     if not text:
         return None
-    # A folder that was moved or copied: its own file, not the one that was left behind.
+    # If the folder was moved or copied, use the file in it, not the old one.
     here, there = folder / Path(text).name, Path(text)
     return here if here.is_file() else there if there.is_file() else None
 
@@ -152,5 +152,5 @@ def _time_of(path: Path) -> str:
         with torch.serialization.safe_globals(HARMLESS):
             checkpoint = torch.load(path, map_location="meta", weights_only=True)
         return str(checkpoint["meta"]["time"])
-    except Exception:  # whatever a damaged file makes torch raise
+    except Exception:  # torch raises many types for a damaged file
         return time.strftime("%Y%m%d_%H%M%S", time.localtime(path.stat().st_mtime))

@@ -26,7 +26,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of the rows that were written: ``rows.json``.
+    """Record of the rows that were written: ``rows.json``.
 
     It is written after the rows are on disk, so that a process that is killed at any moment loses rows but never
     counts one that is not there.
@@ -45,10 +45,10 @@ class Record:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Read the record of a table; None where there is none, or one of a version that had no checksums.
+    """Read the record of a table; None if it is missing or of an earlier version without checksums.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The record is damaged.
     """
     path = folder / RECORD
     try:
@@ -86,12 +86,12 @@ def open_rows(folder: Path, record: Record) -> np.ndarray:
 
 
 def damaged(path: Path, what: str) -> DataError:
-    """The error for a file of a table that cannot be used."""
+    """Make the error for a damaged file of a table."""
     return DataError(f"{path} is damaged ({what}): remove the folder {path.parent} and give the same command again")
 
 
 class RowWriter:
-    """Writes rows of features behind those that are there; a context manager.
+    """Context manager that appends rows of features to a table.
 
     Space for the whole table is reserved when the file is made. Rows go through ordinary writes, not a memory map, so
     that a full disk is an error and not a signal that ends the process.
@@ -126,7 +126,7 @@ class RowWriter:
         """Write rows ``(B, T, D)`` float32.
 
         Raises:
-            FullDiskError: There is no room for the table.
+            FullDiskError: The disk has no room for the table.
             DataError: The rows of the file have another shape.
         """
         if self._file is None:
@@ -162,7 +162,7 @@ class RowWriter:
                 self._file = self.path.open("r+b")
                 self._file.seek(offset + self.rows * _bytes(self.record.shape[1:]))
                 return
-            # The record first: it must not count rows of a file that is not there any more.
+            # Remove the record first: it must not count rows of a deleted file.
             self.path.with_name(RECORD).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
             self._file = self.path.open("w+b")
@@ -181,7 +181,7 @@ def _reserve(file: BinaryIO, path: Path, size: int) -> None:
     """Give a file its final size and, where the file system can, the disk space for it.
 
     Raises:
-        FullDiskError: There is not enough room.
+        FullDiskError: The disk has no room for the file.
     """
     free = shutil.disk_usage(path.parent).free
     remedy = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free: make room, or give another folder"
@@ -191,7 +191,7 @@ def _reserve(file: BinaryIO, path: Path, size: int) -> None:
         except (AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise
-            # A system or file system that cannot reserve.
+            # The system or file system cannot reserve space.
             if size > free:
                 raise OSError(_FULL[0], os.strerror(_FULL[0])) from error
             file.truncate(size)

@@ -85,7 +85,7 @@ class Split:
 
     @property
     def version(self) -> str:
-        """Digest of all that results depend on: another one where an image file has changed under its name."""
+        """Digest of everything that results depend on, including the state of the image files."""
         return f"{self.digest}-{self.images()[:16]}"
 
 
@@ -94,7 +94,7 @@ def open_split(config: Mapping[str, Any]) -> Split:
 
     Raises:
         FileNotFoundError: A file or folder of it is missing.
-        ValueError: Its images have no labels, there are none, or its layout is wrong.
+        ValueError: The set is empty, has no labels, or has a wrong layout.
     """
     dataset = DATASETS.build(dict(config))
     names, labels = _names_and_labels(dataset)
@@ -159,7 +159,7 @@ class FeatureStore:
             CorruptImageError: An image cannot be read; nothing is left out or replaced.
             DataError: Features are not finite; the message names the image. Or a file of the table is damaged; the
                 message names it.
-            FullDiskError: There is no room for the table.
+            FullDiskError: The disk has no room for the table.
         """
         statistics = [list(mean or self.spec.mean), list(std or self.spec.std)]
         for kind in ("probe", "cls") if tokens == "cls" else (tokens,):
@@ -179,7 +179,7 @@ class FeatureStore:
         return Table(features, split.labels, split.names, folder)
 
     def _complete(self, folder: Path, split: Split) -> np.ndarray | None:
-        """The features of a table, verified once in this process; None where not all of them are on disk."""
+        """Return the features of a table, verified once per process; None if they are incomplete."""
         record = read_record(folder)
         if record is None or record.rows != len(split.names) or record.images != split.images():
             return None
@@ -223,7 +223,7 @@ class FeatureStore:
             writer.mark(split.images(writer.rows))
 
     def _resumable(self, split: Split, folder: Path, title: str) -> Record | None:
-        """The record of rows that can be kept; None where extraction begins at the first image."""
+        """Return the record of rows that can be kept; None if extraction must start from the first image."""
         record = read_record(folder)
         if record is None:
             if (folder / "rows.json").is_file():
@@ -261,7 +261,7 @@ def _names_and_labels(dataset: ProxySet) -> tuple[list[str], np.ndarray]:
 
 
 def _state_of_files(names: list[str]) -> np.ndarray:
-    """Size and modification time ``(N, 2)`` of the file that each image stands in; zeros where there is none."""
+    """Size and modification time ``(N, 2)`` of the file of each image; zeros for images without a file."""
     known: dict[str, tuple[int, int]] = {}
 
     def state(path: str) -> tuple[int, int]:

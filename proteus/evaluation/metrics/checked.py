@@ -1,4 +1,4 @@
-"""What all metrics of ours refuse."""
+"""Checks that all our metrics share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proteus.structures import DataError
 
 
 class CheckedMetric(BaseMetric):
-    """Base of metrics that refuse figures over nothing, and figures that are not finite numbers."""
+    """Base of metrics that refuse an empty data set and results that are not finite."""
 
     def evaluate(self, size: int) -> dict[str, Any]:
         """Compute the figures of all images on all ranks, as MMEngine's metrics do.
@@ -25,7 +25,7 @@ class CheckedMetric(BaseMetric):
             size: Number of images of the data set.
 
         Raises:
-            DataError: On every rank: there was no image, or a figure is NaN or infinite.
+            DataError: Raised on every rank: the data set is empty, or a result is NaN or infinite.
         """
         count = torch.tensor(len(self.results) if size > 0 else 0)
         all_reduce(count)
@@ -35,10 +35,10 @@ class CheckedMetric(BaseMetric):
         return figures
 
     def refuse_empty(self, results: Sequence[Any]) -> None:
-        """Refuse to compute figures from no image.
+        """Refuse an empty list of results.
 
         Raises:
-            DataError: There are no results.
+            DataError: The list is empty.
         """
         if not len(results):
             raise DataError(
@@ -64,7 +64,7 @@ def refuse_not_finite_figures(figures: Mapping[str, Any], what: str, remedy: str
 
 
 def refuse_not_finite_values(values: Tensor, what: str) -> None:
-    """Refuse what a model gave for an image where it is NaN or infinite.
+    """Refuse model outputs that are NaN or infinite.
 
     Args:
         values: Of any shape.

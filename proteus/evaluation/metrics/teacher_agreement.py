@@ -66,7 +66,7 @@ class TeacherAgreement(CheckedMetric):
         Of several students: ``<name>.cls`` and ``<name>.patch``.
 
         Raises:
-            DataError: There is one token only, or all of the teacher's are the same: without their mean nothing is
+            DataError: Only one token was given, or all of the teacher's are equal: without their mean nothing is
                 left to compare.
         """
         self.refuse_empty(results)

@@ -59,7 +59,7 @@ class FineGrained(SetProtocol):
         """Choose the penalty on ``val``, fit on ``train`` and ``val``, test.
 
         Raises:
-            DataError: There is no validation image, or a class has no training image beside them.
+            DataError: The set has no validation images, or a class has no training images apart from them.
         """
         dataset = bench.split(config, "trainval").dataset
         in_val = dataset.in_val()
@@ -112,7 +112,7 @@ class FineGrained(SetProtocol):
 
 
 def _check_parts(name: str, in_val: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Refuse a set of which too little is left to fit and to choose on, before an image is read."""
+    """Refuse a set with too few images to fit or to validate on, before an image is read."""
     if in_val.all() or not in_val.any():
         raise DataError(
             f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need "

@@ -151,7 +151,7 @@ class SetProtocol(Protocol):
         std: Channel standard deviations, likewise.
 
     Raises:
-        ValueError: There is no set, or a mean or standard deviation is not three finite numbers.
+        ValueError: No set is given, or a mean or standard deviation is not three finite numbers.
     """
 
     name: str
@@ -210,7 +210,7 @@ class SetProtocol(Protocol):
                 judge = partial(self.judge, name, config, bench)
                 outcome.rows[name] = bench.remember(f"{self.name}/{name}", settings, judge)
             except (FullDiskError, LockedError):
-                raise  # the other sets would meet it, too
+                raise  # the other sets would fail too
             except _REFUSALS as error:
                 outcome.failed[name] = str(error)
         self.summarise(outcome)
@@ -229,7 +229,7 @@ def _are_channel_values(values: Any, positive: bool) -> bool:
 
 
 def _refuse_one_class(name: str, split: Split) -> None:
-    """Refuse a set in which every answer would be right."""
+    """Refuse a set with one class, where every answer would be right."""
     if split.dataset.num_classes < 2:
         raise DataError(
             f"{name}: {split.dataset.data_root} has {split.dataset.num_classes} class; an accuracy needs two or more, "

@@ -57,7 +57,7 @@ class Robustness(Protocol):
                 judge = partial(self._judge, cfg, checkpoint, bench)
                 outcome.rows[name] = bench.remember(f"robustness/{name}", settings, judge)
             except (FullDiskError, LockedError):
-                raise  # the other sets would meet it, too
+                raise  # the other sets would fail too
             except (FileNotFoundError, ValueError) as error:
                 outcome.failed[name] = str(error)
         outcome.notes.append(note)

@@ -38,7 +38,7 @@ class Journal:
 
 
 def read_journal(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a journal; none where there is no file, and without a last line that was cut off.
+    """Read the lines of a journal; empty if the file is missing. A truncated last line is ignored.
 
     Raises:
         DataError: Another line is damaged.
@@ -49,7 +49,7 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    # Behind the last line break is nothing, or what a killed process had written of a line.
+    # After the last line break there is at most a line that a killed process did not finish.
     lines = []
     for number, text in enumerate(written[:-1], 1):
         try:

@@ -59,7 +59,7 @@ def keep_images(
 
     Raises:
         CorruptImageError: One cannot be read, or none of them; the message is its path and the reason.
-        DataError: They are of different sizes.
+        DataError: The images have different sizes.
     """
     pixels: list[Tensor] = []
     metas: list[dict[str, Any]] = []

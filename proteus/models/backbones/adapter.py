@@ -87,7 +87,7 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
     checkpoint=...)`` names, which are read as safely and checked as strictly as our own.
 
     Raises:
-        ImportError: The toolbox is not installed; the message says what to install.
+        ImportError: The toolbox is not installed; the message names the package to install.
         CheckpointError: The weights cannot be read, or are another model's.
         ValueError: It returns no patches.
     """
@@ -115,17 +115,17 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
 
 
 def build_guest(config: Mapping[str, Any]) -> Any:
-    """Build another toolbox's backbone as it is, before its weights are initialised.
+    """Build another toolbox's backbone without initialising its weights.
 
     Raises:
-        ImportError: The toolbox is not installed; the message says what to install.
+        ImportError: The toolbox is not installed; the message names the package to install.
     """
     kind = config.get("type")
     scope = kind.split(".")[0] if isinstance(kind, str) and "." in kind else config.get("_scope_")
     import_toolbox(str(scope))
     # Weights that a nested part asks for (init_cfg) are read as data too.
     use_safe_checkpoints()
-    # Its layers are looked up in its own scope, wherever the config's default one is.
+    # Its layers are looked up in its toolbox's scope, not in the default scope of the config.
     return MODELS.build({**config, "_scope_": scope})
 
 
@@ -133,7 +133,7 @@ def import_toolbox(scope: str) -> None:
     """Register what a toolbox has to offer.
 
     Raises:
-        ImportError: It is not installed; the message says what to install.
+        ImportError: It is not installed; the message names the package to install.
     """
     try:
         importlib.import_module(f"{scope}.registry")

@@ -1,4 +1,4 @@
-"""From what a weight file says of itself to the config of a backbone: the only way from a file's text to a model."""
+"""Turn the description in a weight file into the config of a backbone; the only way from a file's text to a model."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def described_backbone(
     that its tensors take.
 
     Args:
-        description: What the file says of itself; its architecture is known.
+        description: Description of the file, with an architecture.
         state: The file's tensors.
         img_size: Side of the images in pixels, where the backbone is made for one.
-        checkpoint: The file as the user calls it.
+        checkpoint: The path as the user wrote it.
 
     Returns:
-        What :func:`~proteus.models.backbones.build_backbone` takes.
+        A config for :func:`~proteus.models.backbones.build_backbone`.
 
     Raises:
-        CheckpointError: There is no such architecture, it does not take the arguments, or it is far larger than the
-            weights of the file.
+        CheckpointError: The architecture is unknown, does not take the arguments, or is far larger than the weights
+            of the file.
     """
     architecture, arguments = description.architecture or "", dict(description.arguments)
     scope = architecture.partition(".")[0]
@@ -81,7 +81,7 @@ def _check_guest(architecture: str, checkpoint: str) -> None:
 
 
 def _check_row(config: Mapping[str, Any], checkpoint: str) -> None:
-    """Bound the patches of an image, which attention compares with each other."""
+    """Limit the number of patches, since attention grows with its square."""
     sides = {}
     for key, unused in (("img_size", max), ("patch_size", min)):
         value = config.get(key)
@@ -109,7 +109,7 @@ def _try(config: Mapping[str, Any], state: Mapping[str, Tensor], checkpoint: str
             f"{checkpoint} describes a model of more than {limit:,} values and holds {values:,}: its description is "
             "not of these weights"
         ) from error
-    except Exception as error:  # constructors raise whatever they stumble over
+    except Exception as error:  # constructors raise many types for bad arguments
         raise CheckpointError(
             f"{checkpoint}: {config.get('arch') if '.' not in config['type'] else config['type']} cannot be built as "
             f"the file describes it ({type(error).__name__}: {error})"
@@ -117,11 +117,11 @@ def _try(config: Mapping[str, Any], state: Mapping[str, Tensor], checkpoint: str
 
 
 class _TooLargeError(Exception):
-    """More values were asked for than the limit."""
+    """A model allocates more values than the limit."""
 
 
 class _Limit(TorchDispatchMode):
-    """Stop before tensors of more values than ``limit``, all together, are made from nothing."""
+    """Stop before new tensors have more than ``limit`` values in total."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What OpenMMLab's configs and trainers ask of a backbone."""
+"""Arguments and methods that OpenMMLab's configs and trainers expect of a backbone."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class OpenMMLabViT(nn.Module):
         With all blocks, the final norm is frozen, too. What is frozen stays in eval mode.
 
         Raises:
-            ValueError: There are fewer blocks.
+            ValueError: The model has fewer blocks.
         """
         if check_whole("frozen_stages", count, least=-1) > self.depth:
             raise ValueError(f"frozen_stages={count}: write -1 for none, or up to {self.depth} blocks")
@@ -95,7 +95,7 @@ class OpenMMLabViT(nn.Module):
 
         Args:
             param_name: Its name.
-            prefix: What stands before this model's own names.
+            prefix: Prefix of this model's names.
 
         Returns:
             Its layer, 0 for the embeddings and ``depth + 1`` for the final norm and for what is not of this model; and

@@ -183,7 +183,7 @@ def _from_file(name: str, arch: str | None, img_size: int) -> BackboneSpec:
         note = f"distilled from {description.teacher}" if description.teacher else ""
         return _spec(name, config, description.mean or (), description.std or (), note, state=state)
     shape = recognise(to_timm_keys(state))
-    # A file that does not name its architecture may still say how images are normalised.
+    # A file without an architecture may still have the normalisation of images.
     known = None
     if description is not None and description.mean and description.std:
         known = description.mean, description.std

@@ -63,7 +63,7 @@ class TimmBackbone(nn.Module):
             check_number("drop_path_rate", options["drop_path_rate"], 0, 0.999)
         if not isinstance(arch, str) or not timm.is_model(arch):
             raise ValueError(
-                f"arch={arch!r} is no model of timm's; nearest: {get_close_matches(str(arch), timm.list_models())}"
+                f"arch={arch!r} is not a timm model; nearest: {get_close_matches(str(arch), timm.list_models())}"
             )
         self.timm_args: dict[str, Any] = {"model_name": arch, "img_size": img_size, **options}
         try:

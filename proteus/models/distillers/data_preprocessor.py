@@ -57,7 +57,7 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
             training: Nothing depends on it here.
 
         Raises:
-            DataError: There are no ``images``.
+            DataError: The batch has no ``images``.
         """
         self.check_batch(data)
         data = self.cast_data(data)
@@ -70,7 +70,7 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
         """Refuse what MMEngine's default collate function makes of our samples, or of others.
 
         Raises:
-            DataError: There are no ``images``; the message names the collate function that makes them.
+            DataError: The batch has no ``images``; the message names the collate function that makes them.
         """
         if isinstance(data, Mapping) and isinstance(data.get("images"), (Tensor, *self.further_types)):
             return

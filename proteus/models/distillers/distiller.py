@@ -275,7 +275,7 @@ class Distiller(MicroBatchedModel):
             teacher: ``(h, w)`` of the teacher.
 
         Raises:
-            UserError: They differ; names what to change.
+            UserError: The grids differ; the message names what to change.
         """
         needing = [name for name, objective in self._objectives.items() if objective.needs_equal_grids]
         if not needing or student == teacher:

@@ -133,7 +133,7 @@ def test_an_orientation_of_a_mask_is_refused_and_one_of_its_image_explained(tmp_
         check_pairs([(image, mask)], [mask])
 
 
-def test_files_that_macos_adds_are_no_pairs(tmp_path: Path) -> None:
+def test_files_that_macos_adds_are_ignored(tmp_path: Path) -> None:
     folders = {"img_path": str(tmp_path / "i"), "seg_map_path": str(tmp_path / "m")}
     for name in ("i/._a.jpg", "m/._a.png"):
         (tmp_path / name).parent.mkdir()

@@ -81,7 +81,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, change, words: str) -> None
 
 
 @pytest.mark.parametrize("content", ["half", b"\xff\xfe", b"", "[" * 100_000], ids=["half", "bytes", "empty", "deep"])
-def test_a_file_that_is_no_index_is_named(tmp_path: Path, content: str | bytes) -> None:
+def test_a_file_that_is_not_an_index_is_named(tmp_path: Path, content: str | bytes) -> None:
     write_index(tmp_path, index_of())
     path = tmp_path / "index.json"
     whole = path.read_bytes()[:40] if content == "half" else content

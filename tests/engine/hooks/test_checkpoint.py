@@ -1,4 +1,4 @@
-"""A whole checkpoint at every moment, and the newest of them when a run is resumed."""
+"""A complete checkpoint is on disk at every moment, and a resumed run takes the newest."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from proteus.structures import FullDiskError, UserError
 
 
 class Killed(BaseException):
-    """Stands for a kill: no handler of an error sees it."""
+    """Simulates a kill: no error handler catches it."""
 
 
 def kill_at(count: int, monkeypatch: pytest.MonkeyPatch, torn: bool = True) -> Callable[[], None]:
-    """Make the ``count``-th checkpoint that is written end half-way; returns what undoes that."""
+    """Interrupt writing the ``count``-th checkpoint half-way; returns a function that undoes this."""
     written = []
 
     def save(checkpoint: Any, filename: str, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a resumed run takes from its checkpoint, and what from its config."""
+"""Settings that a resumed run takes from its checkpoint or from its config."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def group(runner: Runner) -> dict[str, Any]:
     return found
 
 
-def test_the_checkpoints_rate_wins_and_the_log_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_checkpoints_rate_wins_and_is_logged(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toy_runner(tmp_path, max_iters=2).train()
     capfd.readouterr()
     runner = resumed(tmp_path, False, **CHANGED)
@@ -84,7 +84,7 @@ def test_the_schedule_of_the_config(tmp_path: Path) -> None:
     assert group(runner)["lr"] == pytest.approx(0.001)
 
 
-def test_nothing_is_said_where_nothing_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_logged_if_nothing_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toy_runner(tmp_path, max_iters=2).train()
     (tmp_path / "iter_2.pth").rename(tmp_path / "iter_2.keep")
     (tmp_path / "iter_2.keep").rename(tmp_path / "iter_2.pth")

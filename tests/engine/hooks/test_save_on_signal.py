@@ -1,4 +1,4 @@
-"""A run that is asked to stop saves first, and the resumed run is the unbroken one."""
+"""A run that gets a signal saves first, and the resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that diverges stops, and nothing of it takes the place of what was good."""
+"""A run that diverges stops and keeps its last good checkpoint."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_gradient_norms(tmp_path: Path, scaler: bool) -> None:
             step(hook, runner, loss=torch.tensor(1.0))
 
 
-def test_what_is_no_loss_may_be_nan(tmp_path: Path) -> None:
+def test_other_values_than_losses_may_be_nan(tmp_path: Path) -> None:
     runner = toy_runner(tmp_path)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner._train_loop = runner.build_train_loop(runner._train_loop)

@@ -14,7 +14,7 @@ from toy_runs import toy_runner
 from proteus.checkpoints import CheckpointError
 from proteus.engine.runner.resume import newest_whole
 
-# What a kill, a full disk or a bad disk makes of a checkpoint.
+# Damage by a kill, a full disk or a bad disk.
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
@@ -59,7 +59,7 @@ def test_a_damaged_one_is_skipped_and_named(folder: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_all_damaged_is_no_start_from_nothing(folder: Path, damage: str) -> None:
+def test_all_damaged_is_an_error(folder: Path, damage: str) -> None:
     for path in folder.glob("*.pth"):
         DAMAGE[damage](path)
     with pytest.raises(CheckpointError, match=r"no checkpoint can be read \(.*iter_30\.pth: damaged"):
@@ -67,7 +67,7 @@ def test_all_damaged_is_no_start_from_nothing(folder: Path, damage: str) -> None
 
 
 @pytest.mark.parametrize("text", ["", " \n", None, "/elsewhere/iter_30.pth", "iter_40.pth", "\udce9", "."])
-def test_whatever_last_checkpoint_says(folder: Path, text: str | None) -> None:
+def test_any_content_of_last_checkpoint(folder: Path, text: str | None) -> None:
     (folder / "last_checkpoint").unlink()
     if text is not None:
         (folder / "last_checkpoint").write_bytes(os.fsencode(text))
@@ -105,7 +105,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert newest_whole(tmp_path) == (None, [])
 
 
-def test_a_run_says_which_and_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_logs_which_and_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toy_runner(tmp_path, max_iters=4).train()
     DAMAGE["truncated"](tmp_path / "iter_4.pth")
     runner = toy_runner(tmp_path, resume=True)
@@ -116,7 +116,7 @@ def test_a_run_says_which_and_why(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert runner.iter == 6
 
 
-def test_a_run_without_any_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_any_logs_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toy_runner(tmp_path, resume=True, max_iters=1).train()
     output = "".join(capfd.readouterr())
     assert f"no checkpoint in {tmp_path}: starting from iteration 0" in output

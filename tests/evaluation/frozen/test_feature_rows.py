@@ -1,4 +1,4 @@
-"""What is on disk of a table, after each kind of interruption and damage."""
+"""Rows of a table on disk after each kind of interruption and damage."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rows_that_were_not_marked_are_written_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path), ROWS)
 
 
-def test_a_file_without_a_record_is_begun_again(tmp_path: Path) -> None:
+def test_a_file_without_a_record_is_written_again(tmp_path: Path) -> None:
     write(tmp_path, stop=2, marked=0)
     assert read_record(tmp_path) is None
     write(tmp_path)
@@ -136,7 +136,7 @@ def test_a_record_with_impossible_values_is_named(tmp_path: Path, change: dict[s
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"7", b"\xff", b"[" * 100_000])
-def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_record_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.json").write_bytes(content)
     with pytest.raises(DataError, match=r"rows\.json is damaged"):
         read_record(tmp_path)

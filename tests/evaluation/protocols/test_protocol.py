@@ -62,7 +62,7 @@ def test_a_damaged_result_is_named_and_not_used(place: Path, content: str) -> No
     assert f"{path} is damaged" in outcome.failed["colours"]
 
 
-def test_a_figure_that_is_no_number_is_refused_and_not_kept(place: Path) -> None:
+def test_a_result_that_is_not_a_number_is_refused_and_not_kept(place: Path) -> None:
     with pytest.raises(DataError, match=r"knn/x: k = 3 is not a finite number"):
         bench(place).remember("knn/x", {}, lambda: {"k = 3": float("nan"), "train": 4})
     assert not (place / "out").exists()

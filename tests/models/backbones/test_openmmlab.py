@@ -1,4 +1,4 @@
-"""OpenMMLab's idioms on our backbones."""
+"""OpenMMLab's arguments and methods on our backbones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far features lie from other libraries' at sizes that a model was not trained at; the README has the figures."""
+"""Differences of features from other libraries at sizes other than the trained one; the README has the numbers."""
 
 from __future__ import annotations
 
