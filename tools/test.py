@@ -14,7 +14,7 @@ def parse_args() -> Namespace:
         "--show-dir",
         type=out_folder,
         metavar="DIR",
-        help="write a picture of each prediction beside the ground truth (dense configs)",
+        help="write a picture of each prediction next to the ground truth (dense configs)",
     )
     parser.add_argument("--tta", action="store_true", help="average over the views of the config's tta_pipeline")
     return parser.parse_args()

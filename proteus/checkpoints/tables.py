@@ -118,7 +118,7 @@ MMSEG = rows("""
     layers.{i}.gamma_2  blocks.{i}.ls2.gamma
 """)
 
-# mmsegmentation's VisionTransformer, whose attention is torch's. It has no LayerScale.
+# mmsegmentation's VisionTransformer, which uses torch's attention and has no LayerScale.
 MMSEG_VIT = rows("""
     layers.{i}.attn.attn.in_proj_{w}   blocks.{i}.attn.qkv.{w}
     layers.{i}.attn.attn.out_proj.{w}  blocks.{i}.attn.proj.{w}

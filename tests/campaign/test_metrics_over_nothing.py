@@ -62,9 +62,9 @@ def metric_of(kind: type) -> Any:
 @pytest.mark.parametrize("kind", SAMPLES, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("size", [0, 5], ids=["empty set", "no batch"])
 def test_no_image_is_refused(kind: type, size: int) -> None:
-    with pytest.raises(DataError, match=rf"{kind.__name__}: there was no image to compute a figure from"):
+    with pytest.raises(DataError, match=rf"{kind.__name__}: no images to compute metrics from"):
         metric_of(kind).evaluate(size)
-    with pytest.raises(DataError, match="there was no image"):
+    with pytest.raises(DataError, match="no images to compute metrics from"):
         metric_of(kind).compute_metrics([])
 
 

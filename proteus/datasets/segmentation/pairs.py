@@ -124,7 +124,7 @@ def check_some_labels(
             f"{shift + 1}"
         )
     if not classes:
-        zero = " or 0, which is no class here (reduce_zero_label)" if shift else ""
+        zero = " or 0, which is not a class here (reduce_zero_label)" if shift else ""
         raise DataError(
             f"every pixel of {read} is ignored (255{zero}): write class numbers from {shift} to "
             f"{num_classes - 1 + shift}"

@@ -42,7 +42,7 @@ class CheckedMetric(BaseMetric):
         """
         if not len(results):
             raise DataError(
-                f"{type(self).__name__}: there was no image to compute a figure from; check the data set of this "
+                f"{type(self).__name__}: no images to compute metrics from; check the data set of this "
                 "loader, or write val_evaluator=None, val_dataloader=None and val_cfg=None"
             )
 

@@ -123,6 +123,6 @@ def _check_parts(name: str, in_val: np.ndarray, labels: np.ndarray, classes: int
     if not present.all():
         absent = np.flatnonzero(~present).tolist()
         raise DataError(
-            f"{name}: {len(absent)} of {classes} classes have no training image beside those for "
+            f"{name}: {len(absent)} of {classes} classes have no training image apart from those for "
             f"validation: {absent[:10]}; give more images of each class, or a split val"
         )

@@ -107,7 +107,7 @@ def test_masks_of_which_every_pixel_is_ignored_are_refused_before_training(tmp_p
     with pytest.raises(DataError, match=r"every pixel of the 2 masks read .* is ignored \(255\): .* 0 to 149"):
         check_some_labels(write_masks(tmp_path, [255], [255]), 32, 150, 0)
     zeros = write_masks(tmp_path, [0], [0])
-    with pytest.raises(DataError, match=r"ignored \(255 or 0, which is no class here \(reduce_zero_label\)\)"):
+    with pytest.raises(DataError, match=r"ignored \(255 or 0, which is not a class here \(reduce_zero_label\)\)"):
         check_some_labels(zeros, 32, 150, 1)
     check_some_labels(zeros, 32, 150, 0)  # one class alone is named in the log
     with pytest.raises(DataError, match="every pixel of the mask read"):

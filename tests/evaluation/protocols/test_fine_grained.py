@@ -114,7 +114,7 @@ def test_a_class_without_an_image_to_fit_on_is_named(place: Path) -> None:
     train = place / "data/colours/train"
     for path in [*sorted((train / "class0").iterdir())[first:], *sorted((train / "class1").iterdir())[1:]]:
         path.unlink()
-    assert "1 of 3 classes have no training image beside those for validation: [1]" in run(place).failed["colours"]
+    assert "1 of 3 classes have no training image apart from those for validation: [1]" in run(place).failed["colours"]
 
 
 def test_the_average_is_over_the_papers_sets_alone() -> None:
