@@ -63,22 +63,42 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def png(pixels: np.ndarray, colour_type: int, bits: int, late: Mapping[bytes, bytes] | None = None) -> bytes:
-    """A PNG of any depth, with chunks behind its pixels."""
+# First row, first column, step of rows, step of columns of each pass of an interlaced PNG.
+_PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+def png(
+    pixels: np.ndarray,
+    colour_type: int,
+    bits: int,
+    late: Mapping[bytes, bytes] | None = None,
+    early: Mapping[bytes, bytes] | None = None,
+    interlaced: bool = False,
+) -> bytes:
+    """A PNG of any depth, with chunks before and behind its pixels."""
     height, width = pixels.shape[:2]
-    rows = pixels.astype(">u2" if bits == 16 else np.uint8).reshape(height, -1)
-    data = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(data)), *(late or {}).items(), (b"IEND", b"")]
+    passes = [pixels[row::rows, column::columns] for row, column, rows, columns in _PASSES] if interlaced else [pixels]
+    data = b"".join(b"\0" + _png_row(row, bits) for part in passes for row in part)
+    head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, int(interlaced))
+    content = {**(early or {}), b"IDAT": zlib.compress(data), **(late or {})}
+    chunks = [(b"IHDR", head), *content.items(), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
 
 
-def tiff(data: bytes, bits: Sequence[int], photometric: int, order: str = "<", **tags: int) -> bytes:
-    """An uncompressed TIFF of one strip with any kind of pixels; ``t339=2`` adds tag 339."""
+def _png_row(row: np.ndarray, bits: int) -> bytes:
+    if bits < 8:
+        digits = np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :]
+        return np.packbits(digits).tobytes()
+    return row.astype(">u2" if bits == 16 else np.uint8).tobytes()
+
+
+def tiff(data: bytes, bits: Sequence[int], photometric: int, order: str = "<", **tags: int | Sequence[int]) -> bytes:
+    """An uncompressed TIFF with any kind of pixels, of one strip unless tags say otherwise; ``t339=2`` adds tag 339."""
     entries = {256: [SIDE], 257: [SIDE], 258: list(bits), 259: [1], 262: [photometric], 273: [8], 277: [len(bits)]}
-    entries |= {278: [SIDE], 279: [len(data)], **{int(name[1:]): [value] for name, value in tags.items()}}
+    entries |= {278: [SIDE], 279: [len(data)]}
+    entries |= {int(name[1:]): [value] if isinstance(value, int) else list(value) for name, value in tags.items()}
     start = 8 + len(data)
     extra = start + 2 + 12 * len(entries) + 4
     directory, behind = b"", b""
@@ -221,6 +241,7 @@ def kinds() -> dict[str, Kind]:
         "rgb.webp": Kind("webp", saved(rgb, "WEBP", lossless=True), COLOURS),
         "rgb.ppm": Kind("ppm", saved(rgb, "PPM"), COLOURS),
         "other-ending.jpg": Kind("jpg", saved(rgb, "PNG"), COLOURS),
+        **_rare_kinds(),
     }
     for orientation in range(1, 9):
         stored, tag = Image.fromarray(turned(orientation)), b"Exif\0\0" + exif(orientation)
@@ -238,9 +259,8 @@ def kinds() -> dict[str, Kind]:
         found[f"exif{orientation}-late.png"] = Kind(
             "png", png(turned(orientation), 2, 8, {b"eXIf": exif(orientation)}), COLOURS
         )
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     six = Image.fromarray(turned(6))
-    found["xmp6.jpg"] = Kind("jpg", saved(six, "JPEG", xmp=xmp, quality=100, subsampling=0), COLOURS, 3)
+    found["xmp6.jpg"] = Kind("jpg", saved(six, "JPEG", xmp=_XMP6, quality=100, subsampling=0), COLOURS, 3)
     for value in (0, 9, 40000):
         content = saved(rgb, "JPEG", exif=b"Exif\0\0" + exif(value), quality=100, subsampling=0)
         found[f"exif{value}.jpg"] = Kind("jpg", content, COLOURS, 3)
@@ -254,6 +274,50 @@ def kinds() -> dict[str, Kind]:
     found["pages.tif"] = Kind("tif", saved(rgb, "TIFF", **frames), COLOURS)
     found["two.mpo"] = Kind("jpg", saved(rgb, "MPO", quality=100, subsampling=0, **frames), COLOURS, 3)
     return found
+
+
+def _rare_kinds() -> dict[str, Kind]:
+    rgb, pixels = Image.fromarray(squares(COLOURS)), squares(COLOURS)
+    sixteen = squares((0, 1000, 32768, 65535), np.uint16)
+    four, two, deep = grey((0, 51, 153, 255)), grey((0, 85, 170, 255)), grey((0, 4, 128, 255))
+    plte = bytes(value for colour in COLOURS for value in colour)
+    planes = [pixels[..., channel].tobytes() for channel in range(3)]
+    late_exif = b"\xff\xe1" + struct.pack(">H", 8 + len(exif(6))) + b"Exif\0\0" + exif(6)
+    turned_jpeg = saved(Image.fromarray(turned(6)), "JPEG", quality=100, subsampling=0)
+    numbers = squares((0, 1, 2, 3))
+    return {
+        "grey2.png": Kind("png", png(numbers, 0, 2), two),
+        "grey4-transparent.png": Kind("png", png(squares((0, 3, 9, 15)), 0, 4, early={b"tRNS": b"\0\3"}), four),
+        "grey16-transparent.png": Kind("png", png(sixteen, 0, 16, early={b"tRNS": b"\x80\0"}), deep),
+        "grey16-interlaced.png": Kind("png", png(sixteen, 0, 16, interlaced=True), deep),
+        "rgb-interlaced.png": Kind("png", png(pixels, 2, 8, interlaced=True), COLOURS),
+        "palette2.png": Kind("png", png(numbers, 3, 2, early={b"PLTE": plte}), COLOURS),
+        "xmp6-late.png": Kind("png", png(turned(6), 2, 8, {b"iTXt": b"XML:com.adobe.xmp\0\0\0\0\0" + _XMP6}), COLOURS),
+        "planes.tif": Kind(
+            "tif", tiff(b"".join(planes), [8] * 3, 2, t273=(8, 264, 520), t279=(256,) * 3, t284=2), COLOURS
+        ),
+        "strips.tif": Kind("tif", tiff(pixels.tobytes(), [8] * 3, 2, t273=(8, 392), t278=8, t279=(384, 384)), COLOURS),
+        "rgb16-big-endian.tif": Kind(
+            "tif", tiff((pixels.astype(">u2") * 257).astype(">u2").tobytes(), [16] * 3, 2, ">"), COLOURS
+        ),
+        "grey4.tif": Kind("tif", tiff(b"".join(_png_row(row, 4) for row in squares((0, 3, 9, 15))), [4], 1), four),
+        "lzw-predictor.tif": Kind("tif", saved(rgb, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}), COLOURS),
+        "grey16-deflate.tif": Kind("tif", saved(Image.fromarray(sixteen), "TIFF", compression="tiff_deflate"), deep),
+        "float-white-is-zero.tif": Kind(
+            "tif", tiff(squares((0, 0.25, 0.5, 1), "<f4").tobytes(), [32], 0, t339=3), grey((255, 191, 127, 0))
+        ),
+        "plain.ppm": Kind("ppm", b"P3 16 16 255 " + " ".join(map(str, pixels.ravel())).encode(), COLOURS),
+        "grey100.pgm": Kind("pgm", b"P5 16 16 100\n" + squares((0, 20, 50, 100)).tobytes(), grey((0, 51, 128, 255)), 1),
+        "rgba.jp2": Kind("png", saved(_with_alpha(rgb), "JPEG2000", irreversible=False), COLOURS),
+        "exif6-behind-tables.jpg": Kind(
+            "jpg", turned_jpeg.replace(b"\xff\xc0", late_exif + b"\xff\xc0", 1), COLOURS, 3
+        ),
+        "disposal.gif": Kind(
+            "gif",
+            saved(_palette(), "GIF", save_all=True, append_images=[_palette()], disposal=2, transparency=1),
+            COLOURS,
+        ),
+    }
 
 
 def refused() -> dict[str, tuple[bytes, str]]:
@@ -276,6 +340,15 @@ def refused() -> dict[str, tuple[bytes, str]]:
             tiff(squares(COLOURS, "<f4").tobytes(), [32] * 3, 2, t339=3),
             "a TIFF with pixels of a kind that Pillow cannot read; save it",
         ),
+        "planes16.tif": (
+            tiff(bytes(16 * 16 * 6), [16] * 3, 2, t273=(8, 520, 1032), t279=(512,) * 3, t284=2),
+            "16 bits in separate planes without compression",
+        ),
+        "palette-below-256.tif": (
+            tiff(some.astype(np.uint8).tobytes(), [8], 3, t320=(200,) * 768),
+            "a TIFF palette has 16 bits",
+        ),
+        "palette-missing.png": (png(some, 3, 8), "a palette image without its palette"),
         "postscript.png": (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n",
             "not an image",
@@ -285,7 +358,7 @@ def refused() -> dict[str, tuple[bytes, str]]:
     }
 
 
-_PREMULTIPLIED = ((40, 8, 8, 51), (8, 36, 12, 51), (6, 12, 44, 51), (50, 40, 2, 51))
+_XMP6 = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 _CMYK = ((0, 0, 0, 0), (255, 0, 0, 0), (0, 100, 0, 55), (0, 0, 255, 0))
 _FROM_CMYK = ((255, 255, 255), (0, 255, 255), (200, 122, 200), (255, 255, 0))
 

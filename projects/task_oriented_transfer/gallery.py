@@ -13,6 +13,7 @@ from projects.task_oriented_transfer.transfer_set import contact_sheet, write_tr
 from proteus.datasets import ProxySet
 from proteus.datasets.subset import write_list
 from proteus.structures import DataError
+from proteus.utils.pictures import save_picture
 
 
 def without(gallery: Embedded, *held_out: ProxySet) -> Embedded:
@@ -43,7 +44,7 @@ def write_both(gallery: Embedded, queries: Embedded, per_query: int, seed: int, 
     if count >= len(gallery.items):
         raise DataError(f"--gallery has {len(gallery.items)} images, and all were retrieved: nothing is chosen")
     write_transfer_set(out / "retrieved", gallery, queries, found)
-    contact_sheet(gallery, queries, found).save(out / "retrieved/contact_sheet.png")
+    save_picture(contact_sheet(gallery, queries, found), out / "retrieved/contact_sheet.png")
     rows = {"retrieved": found.items, "random": np.random.default_rng(seed).permutation(len(gallery.items))[:count]}
     names = {how: [gallery.items[row].name for row in chosen] for how, chosen in rows.items()}
     (out / "random").mkdir(parents=True, exist_ok=True)

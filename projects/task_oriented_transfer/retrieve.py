@@ -19,6 +19,7 @@ from projects.task_oriented_transfer.transfer_set import contact_sheet, write_tr
 from proteus.apis.cli import ToolParser, non_negative_int, number, out_folder, positive_int, run
 from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.structures import DataError
+from proteus.utils.pictures import save_picture
 
 # More names than this are for a file, not for a terminal.
 _NAMED = 10
@@ -63,7 +64,7 @@ def main(args: Namespace) -> int:
         gallery = embed(spec, ImageFolder(str(args.gallery)), crops=args.crops, **reading(args))
         found = retrieve(gallery.features, queries.features, args.per_query, args.min_score, args.duplicate)
         root = write_transfer_set(args.out, gallery, queries, found)
-        contact_sheet(gallery, queries, found).save(args.out / "contact_sheet.png")
+        save_picture(contact_sheet(gallery, queries, found), args.out / "contact_sheet.png")
     except CorruptImageError as error:
         raise DataError(f"an image cannot be read, and nothing is chosen without it: {error}") from error
     except ValueError as error:

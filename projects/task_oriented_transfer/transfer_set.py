@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageOps
 from projects.task_oriented_transfer.embedding import Embedded, Item, read_item
 from projects.task_oriented_transfer.retrieval import Retrieved
 from proteus.datasets.subset import write_list
+from proteus.utils.pictures import save_picture
 
 _SIDE, _GAP, _CAPTION = 96, 4, 12
 
@@ -101,5 +102,5 @@ def _save(root: Path, source: Path, item: Item) -> str:
     if item.box is None:
         shutil.copyfile(source / item.name, path)
     else:
-        read_item(source, item).save(path)
+        save_picture(read_item(source, item), path)
     return str(name)

@@ -6,6 +6,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from tqdm import tqdm
 
 from proteus.apis.predictors import Classifier, DepthPredictor, Segmenter, build_predictor
 from proteus.structures import CorruptImageError, DataError
+from proteus.utils import write_bytes
 from proteus.utils.files import describe_junk, read_lines, walk
 from proteus.utils.images import EXTENSIONS, open_rgb
+from proteus.utils.pictures import save_picture
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 _TABLE = "predictions.csv"
@@ -99,8 +102,7 @@ class _Run:
             name = name if twice[path.with_suffix("")] > 1 else name.with_suffix("")
             prediction = self._predict(image, str(path), name)
             if not isinstance(self.predictor, Classifier):
-                picture = _below(self.out, name, ".png")
-                self.predictor.draw(image, prediction).save(picture)
+                save_picture(self.predictor.draw(image, prediction), _below(self.out, name, ".png"))
         return failed
 
     def video(self, source: Path) -> list[str]:
@@ -133,9 +135,11 @@ class _Run:
                 self.table.writerow(["file", *columns])
             self.table.writerow([path, *(cell for label, score in best for cell in (label, f"{score:.6f}"))])
         if self.raw and isinstance(self.predictor, Segmenter):
-            Image.fromarray(prediction).save(_below(self.out / "raw", name, ".png"))
+            save_picture(Image.fromarray(prediction), _below(self.out / "raw", name, ".png"))
         elif self.raw:
-            np.save(_below(self.out / "raw", name, ".npy"), prediction)
+            file = BytesIO()
+            np.save(file, prediction)
+            write_bytes(_below(self.out / "raw", name, ".npy"), file.getvalue(), durable=False)
         self.rows += 1
         return prediction
 

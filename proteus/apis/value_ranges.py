@@ -6,6 +6,7 @@ own parts, by the key alone. A value must be in its range and fit its annotation
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from proteus.apis import kinds as k
@@ -51,7 +52,7 @@ _PRIORITY = integer(0, 100) | choice(
 )
 _METHOD = choice("fork", "spawn", "forkserver")
 _PATTERN = Range("a regular expression", lambda v: isinstance(v, str) and compiles(v))
-_FOLDER = Range("the name of a folder", lambda v: isinstance(v, str) and bool(v.strip()))
+_FOLDER = Range("the name of a folder", lambda v: isinstance(v, (str, os.PathLike)) and bool(str(v).strip()))
 _SEED = integer(0, 2**32 - 1)
 _LOOP = {
     "max_iters": COUNT,

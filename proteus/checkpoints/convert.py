@@ -12,7 +12,7 @@ from torch import Tensor
 
 from proteus.checkpoints import tables
 from proteus.checkpoints.description import Description, read_description
-from proteus.checkpoints.errors import CheckpointError, printable
+from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.export import check_written, export_backbone
 from proteus.checkpoints.keys import CLASSIFIER, to_timm_keys
 from proteus.checkpoints.paths import locate
@@ -21,6 +21,7 @@ from proteus.checkpoints.recognise import Shape, recognise
 from proteus.checkpoints.renaming import Row, to_theirs
 from proteus.checkpoints.usage import usage
 from proteus.utils import atomic_path
+from proteus.utils.text import printable
 
 FORMS = ("timm", "dinov2", "hf", "mmpretrain", "mmseg", "mmseg-vit")
 """Naming schemes that can be written."""

@@ -20,8 +20,9 @@ from safetensors import safe_open
 from timm.models import is_model
 
 from proteus.checkpoints.described_arguments import check_arguments
-from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, printable, shown
+from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, shown
 from proteus.checkpoints.paths import check_file
+from proteus.utils.text import printable
 
 GUESTS = ("mmpretrain", "mmseg")
 """Toolboxes from which an architecture may come, as in ``mmpretrain.ResNet``."""

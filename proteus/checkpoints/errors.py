@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proteus.structures import UserError
+from proteus.utils.text import printable
 
 
 class CheckpointError(UserError):
@@ -20,20 +21,6 @@ class CheckpointError(UserError):
 
 class DamagedFileError(CheckpointError):
     """A file that is truncated, corrupted, or not a weight file at all."""
-
-
-def printable(text: str, limit: int | None = None) -> str:
-    r"""Escape control characters: ``\x1b[2J``, newlines, marks that change the reading direction.
-
-    Args:
-        text: Any text.
-        limit: Maximum number of characters; longer text is cut.
-    """
-    shown = "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for character in text
-    )
-    return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 3]}..."
 
 
 def shown(value: Any) -> str:

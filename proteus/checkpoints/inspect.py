@@ -10,12 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from proteus.checkpoints.description import Description, read_description
-from proteus.checkpoints.errors import printable
 from proteus.checkpoints.keys import find_backbone, to_timm_keys
 from proteus.checkpoints.parts import check_values, part_names, take_part
 from proteus.checkpoints.paths import locate, split_part
 from proteus.checkpoints.read import open_weights
 from proteus.checkpoints.recognise import Shape, recognise
+from proteus.utils.text import printable
 
 # Of the weights that the authors of each family published; the same names may belong to anybody's.
 _LICENCES = {"DINOv2": "Apache-2.0 if these are Meta's weights", "CLIP": "MIT if these are OpenAI's weights"}

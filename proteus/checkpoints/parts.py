@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proteus.checkpoints.errors import CheckpointError, printable, shown
+from proteus.checkpoints.errors import CheckpointError, shown
 from proteus.checkpoints.keys import Weights, backbone_prefixes, without_wrappers
+from proteus.utils.text import printable
 
 PARTS = ("student", "teacher", "ema")
 """Parts that every training checkpoint may have."""

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from proteus.checkpoints.description import read_description
-from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, printable
+from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence
 from proteus.checkpoints.harmless import HARMLESS
 from proteus.checkpoints.keys import Weights
 from proteus.checkpoints.parts import check_values, take_part
 from proteus.checkpoints.paths import check_file, locate, split_part
 from proteus.checkpoints.recognise import describe
 from proteus.checkpoints.torchscript import is_torchscript, read_torchscript
+from proteus.utils.text import printable
 
 
 def read_state_dict(path: str | Path) -> Weights:

@@ -39,7 +39,7 @@ class ProxySet(BaseDataset):
         """The view of an image; a plain index gives the view that is drawn without a seed (validation).
 
         Raises:
-            CorruptImageError: So many images in a row could not be read that the set is not worth reading on.
+            CorruptImageError: 50 images in a row could not be read; names the first and the last.
         """
         key = SampleKey.of(key)
         corrupt: list[str] = []
@@ -51,7 +51,10 @@ class ProxySet(BaseDataset):
                 except CorruptImageError as error:
                     corrupt.append(str(error))
                     if len(corrupt) >= _MAX_REPLACEMENTS:
-                        raise
+                        raise CorruptImageError(
+                            f"{len(corrupt)} images in a row cannot be read, from {corrupt[0]} to {corrupt[-1]}: "
+                            "mend or replace them"
+                        ) from error
                 else:
                     sample["meta"]["corrupt"] = corrupt
                     return sample

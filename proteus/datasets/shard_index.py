@@ -71,7 +71,7 @@ def scan(path: Path) -> Shard:
                 if member.isreg():
                     _add(shard, member)
             end = tar.offset
-    except (tarfile.TarError, OSError, EOFError):
+    except (tarfile.TarError, OSError, EOFError, ValueError):  # ValueError: numbers in the headers
         shard.cut = True
         return shard
     # tarfile ends without a word at a damaged header, and between two images where the end mark is missing.

@@ -18,7 +18,7 @@ from proteus.datasets.folder import ImageFolder
 from proteus.datasets.shard_index import INDEX, UNFINISHED, Index, Shard, load_index, scan, write_index
 from proteus.structures import CorruptImageError, DataError
 from proteus.utils import atomic_path, exclusive, write_json
-from proteus.utils.files import printable
+from proteus.utils.image_files import read_content
 from proteus.utils.images import open_rgb, upright_size
 
 
@@ -151,10 +151,7 @@ def encode(path: Path, short_side: int | None, quality: int) -> tuple[str, bytes
     Raises:
         CorruptImageError: It cannot be read to its end.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CorruptImageError(f"{path} ({type(error).__name__}: {error})") from error
+    content = read_content(path)
     image = open_rgb(content, path, short_side)
     if short_side is None or min(upright_size(content, path)) <= short_side:
         return path.suffix[1:].lower(), content
@@ -280,5 +277,5 @@ def _progress(task: Packing, done: Sequence[Packing], total: int) -> str:
         words.append("was there")
     elif task.seconds > 0:
         words.append(f"{len(task.images) / task.seconds:.0f} images/s")
-    left_out = (f"  corrupt, left out: {printable(reason)}" for reason in task.left_out.values())
+    left_out = (f"  corrupt, left out: {reason}" for reason in task.left_out.values())
     return "\n".join([", ".join(words), *left_out])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
@@ -184,8 +184,11 @@ def read_list(list_file: str, names: Sequence[str]) -> list[int]:
             f"dataset.list_file: {len(missing):,} of the {len(wanted):,} images that {path} names are not below "
             f"dataset.data_root, the first of them {missing[0]!r}; the names must be relative to that folder"
         )
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise DataError(f"dataset.list_file: {path} names {'images twice' if wanted else 'no image'}")
+    if not wanted:
+        raise DataError(f"dataset.list_file: {path} names no image")
+    repeated = [name for name, count in Counter(wanted).items() if count > 1]
+    if repeated:
+        raise DataError(f"dataset.list_file: {path} names images twice, the first of them {repeated[0]!r}")
     return [positions[name] for name in wanted]
 
 

@@ -110,6 +110,8 @@ class ShardReader:
         self._open[path] = descriptor
         if len(self._open) > self.most:
             os.close(self._open.popitem(last=False)[1])
+        # What an index or a header says may be far beyond the file.
+        size = max(0, min(size, os.fstat(descriptor).st_size - offset))
         content = b""
         while len(content) < size and (more := os.pread(descriptor, size - len(content), offset + len(content))):
             content += more

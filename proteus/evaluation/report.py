@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from proteus.evaluation.protocols.protocol import Outcome
 from proteus.models.backbones import BackboneSpec
 from proteus.structures import DataError
-from proteus.utils import atomic_path, read_json, write_json, write_text
+from proteus.utils import read_json, write_json, write_text
+from proteus.utils.pictures import save_picture
 
 _TARGETS = Path(__file__).with_name("targets.json")
 
@@ -152,9 +153,7 @@ def draw_report(name: str, outcomes: Mapping[str, Outcome], near: list[dict[str,
         if len(axis.get_legend_handles_labels()[0]) > 1:
             axis.legend(fontsize=7, loc="lower right")
     figure.suptitle(name, fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    return path
+    return save_picture(figure, path)
 
 
 def _section(name: str, outcome: Outcome, near: list[dict[str, Any]]) -> list[str]:

@@ -95,11 +95,6 @@ def describe_junk(count: int) -> str:
     return f"{count:,} {'files' if count > 1 else 'file'} passed over that an operating system added (such as ._a.jpg)"
 
 
-def printable(text: str) -> str:
-    """Escape bytes of names that are not UTF-8, which a terminal cannot show."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def read_lines(path: str | Path, strict: bool = False) -> list[str]:
     """Read a text file, one entry a line.
 

@@ -19,34 +19,24 @@ The rule, of which ``docs/images.md`` has a table:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from proteus.structures import CorruptImageError, UserError
+from proteus.utils.image_files import REMEDY, RefusedPixelsError, opened
 
 Pixels = NDArray[np.uint8]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".gif")
 """Extensions of image files, in lower case."""
 
-# What a file's content may be, whatever its name. Pillow knows more, some of which start other programs (EPS).
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-_WHITE_IS_ZERO, _SIGNED = 0, 2
-_REMEDY = "save it with 8 or 16 bits per channel"
-
-
-class _UndefinedWhiteError(ValueError):
-    """Pixels of a kind that cannot be scaled to 8 bits without guessing."""
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _PALETTE, _SAMPLE_FORMAT = 258, 259, 262, 284, 320, 339  # TIFF tags
+_WHITE_IS_ZERO, _SIGNED, _UNCOMPRESSED, _SEPARATE = 0, 2, 1, 2
 
 
 class Turn(NamedTuple):
@@ -150,54 +140,21 @@ def upright_size(source: str | Path | bytes, name: str | Path | None = None) -> 
         CorruptImageError: The file is missing or not an image.
     """
     with opened(source, name) as image:
-        # Pillow gives a TIFF's size as it is after turning, and decodes a PNG to look for metadata behind the pixels.
-        if image.format == "TIFF" or (image.format == "PNG" and not _may_be_turned(source)):
-            return image.size
-        return turn_of(image).size(*image.size)
+        # Pillow gives a TIFF's size as it is after turning.
+        return (
+            image.size if image.format == "TIFF" or not is_turned(image, source) else turn_of(image).size(*image.size)
+        )
 
 
-@contextmanager
-def opened(source: str | Path | bytes, name: str | Path | None = None) -> Iterator[Image.Image]:
-    """Open an image file with Pillow, and report any error inside the block as a corrupt file.
-
-    Args:
-        source: The file, or its content.
-        name: What to call it in errors; the file by default.
-
-    Raises:
-        CorruptImageError: The file is missing, not an image, or damaged. A :class:`UserError` of the block passes.
-    """
-    called = name if name is not None else "the image" if isinstance(source, bytes) else source
-    try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
-            yield image
-    except (UserError, MemoryError):  # refusals of the block, not damaged files
-        raise
-    except Exception as error:  # Pillow's decoders raise many types for damaged data
-        raise as_corrupt(called, error, source) from error
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def as_corrupt(name: str | Path, error: Exception, source: str | Path | bytes | None = None) -> CorruptImageError:
-    """Name the file that an error comes from: ``path (type: reason)``.
+def is_turned(image: Image.Image, source: str | Path | bytes) -> bool:
+    """Whether an opened image that is not loaded yet has an orientation other than upright.
 
     Args:
-        name: The file.
-        error: What was raised.
-        source: The file or its content, to recognise an unsupported TIFF.
+        image: The image, inside the block of :func:`~proteus.utils.image_files.opened`.
+        source: The file that it was opened from, or its content.
     """
-    if isinstance(error, _UndefinedWhiteError):
-        return CorruptImageError(f"{name} ({error})")
-    # For bytes, Pillow's message has a memory address, which would make every message different.
-    reason = "not an image file" if isinstance(error, UnidentifiedImageError) else error
-    if isinstance(error, UnidentifiedImageError) and _head(source)[:4] in (b"II*\0", b"MM\0*"):
-        reason = f"a TIFF with pixels of a kind that Pillow cannot read; {_REMEDY}"
-    return CorruptImageError(f"{name} ({type(error).__name__}: {reason})")
+    # Pillow decodes a PNG to look for metadata behind the pixels.
+    return not (image.format == "PNG" and not _may_be_turned(source)) and turn_of(image) != UPRIGHT
 
 
 def turn_of(image: Image.Image) -> Turn:
@@ -221,39 +178,57 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image.load()
     tags = getattr(image, "tag_v2", {})
-    if _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT)):
-        raise _no_white("signed integers")
+    _check_kind(image, tags)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
         rgb = Image.fromarray(_from_integers(np.asarray(image), tags)).convert("RGB")
     elif image.mode == "I":
         raise _no_white("32-bit integers")
     elif image.mode == "F":
-        rgb = Image.fromarray(_from_floats(np.asarray(image))).convert("RGB")
+        rgb = Image.fromarray(_from_floats(np.asarray(image), tags)).convert("RGB")
     elif image.mode == "La":  # premultiplied, and Pillow converts it to LA alone
         rgb = image.convert("LA").convert("RGB")
     else:
+        image.info.pop("transparency", None)  # dropped, and Pillow warns of some kinds of it
         rgb = image.convert("RGB")
     rgb.info.clear()
     return rgb
+
+
+def _check_kind(image: Image.Image, tags: dict[int, object]) -> None:
+    """Refuse pixels without a defined white, and those that Pillow reads wrongly without an error."""
+    bits = max(_numbers(tags.get(_BITS)), default=0)
+    palette = _numbers(tags.get(_PALETTE))
+    if _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT)):
+        raise _no_white("signed integers")
+    if bits > 8 and (tags.get(_PLANES), tags.get(_COMPRESSION)) == (_SEPARATE, _UNCOMPRESSED):
+        raise RefusedPixelsError("16 bits in separate planes without compression: save it with 8 bits, or as PNG")
+    if image.mode == "P" and 0 < max(palette, default=0) < 256:
+        raise RefusedPixelsError("a TIFF palette has 16 bits, and this one ends below 256: save it as RGB")
+    if image.mode == "P" and image.format == "PNG" and image.palette is None:
+        raise RefusedPixelsError("a palette image without its palette")
 
 
 def _from_integers(pixels: np.ndarray, tags: dict[int, object]) -> Pixels:
     bits = max(_numbers(tags.get(_BITS)), default=16)
     full = 4095 if bits == 12 else 65535
     grey = np.rint(np.clip(pixels.astype(np.float32), 0, full) * np.float32(255 / full)).astype(np.uint8)
-    # Pillow inverts such TIFFs with 8 bits, and leaves those with 16 bits as they are.
-    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
+    return _black_is_zero(grey, tags)
 
 
-def _from_floats(pixels: np.ndarray) -> Pixels:
+def _from_floats(pixels: np.ndarray, tags: dict[int, object]) -> Pixels:
     if not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN compares as false
         found = f"from {pixels.min():g} to {pixels.max():g}" if np.isfinite(pixels).all() else "not all finite"
         raise _no_white(f"floating-point numbers, {found}, outside [0, 1]")
-    return np.rint(pixels * 255).astype(np.uint8)
+    return _black_is_zero(np.rint(pixels * 255).astype(np.uint8), tags)
 
 
-def _no_white(kind: str) -> _UndefinedWhiteError:
-    return _UndefinedWhiteError(f"its pixels are {kind}, which have no defined white: {_REMEDY}")
+def _black_is_zero(grey: Pixels, tags: dict[int, object]) -> Pixels:
+    """Invert what a TIFF stores with white as zero; Pillow does so for 8 bits alone."""
+    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
+
+
+def _no_white(kind: str) -> RefusedPixelsError:
+    return RefusedPixelsError(f"its pixels are {kind}, which have no defined white: {REMEDY}")
 
 
 def _numbers(value: object) -> tuple[int, ...]:
@@ -276,13 +251,3 @@ def _may_be_turned(png: str | Path | bytes) -> bool:
                 return True
             file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
     return False
-
-
-def _head(source: str | Path | bytes | None) -> bytes:
-    if source is None or isinstance(source, bytes):
-        return (source or b"")[:4]
-    try:
-        with open(source, "rb") as file:
-            return file.read(4)
-    except OSError:
-        return b""

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proteus.evaluation.watch.journal import read_journal
+from proteus.utils.pictures import save_picture
 
 
 def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
@@ -50,8 +51,7 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     for axis in axes:
         if axis.get_legend_handles_labels()[0]:
             axis.legend()
-    figure.savefig(path, dpi=110)
-    return Path(path)
+    return save_picture(figure, path)
 
 
 _PANELS = {

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from proteus.models.depth.losses import known
+from proteus.utils.pictures import save_picture
 
 
 def draw_depth_map(
@@ -58,5 +59,4 @@ def draw_depth_map(
         figure.colorbar(errors, ax=axes[-1], label="|prediction - truth| in m", shrink=0.9, extend="max")
     for axis in axes:
         axis.set_axis_off()
-    figure.savefig(path, dpi=90)
-    return Path(path)
+    return save_picture(figure, path, dpi=90)

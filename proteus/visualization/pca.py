@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from proteus.structures import Features
+from proteus.utils.pictures import save_picture
 
 
 class PCA:
@@ -59,5 +60,4 @@ def draw_pca(images: Tensor, columns: Mapping[str, Tensor], path: str | Path) ->
             axis.set_axis_off()
             if row == 0:
                 axis.set_title(title, fontsize=9)
-    figure.savefig(path, dpi=110)
-    return Path(path)
+    return save_picture(figure, path)

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from proteus.utils.pictures import save_picture
+
 
 def draw_probe_grid(columns: Mapping[str, Sequence[float]], rates: Sequence[float], path: str | Path) -> Path:
     """Draw the accuracy of each head as a coloured table, the best one framed.
@@ -39,8 +41,7 @@ def draw_probe_grid(columns: Mapping[str, Sequence[float]], rates: Sequence[floa
     axis.set_xticks(range(len(columns)), list(columns), fontsize=8)
     axis.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
     axis.set(ylabel="learning rate at batch 256", title="top-1 in per cent")
-    figure.savefig(path, dpi=110, format="png")
-    return Path(path)
+    return save_picture(figure, path)
 
 
 def _frame(column: float, row: float) -> Rectangle:

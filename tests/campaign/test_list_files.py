@@ -19,7 +19,15 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from proteus.apis import infer as inference
-from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder, LoadImage, WebShards, WnidFolder
+from proteus.datasets import (
+    CorruptImageError,
+    ImageFolder,
+    LabelledFolder,
+    LoadImage,
+    LoadRandomResizedCrop,
+    WebShards,
+    WnidFolder,
+)
 from proteus.datasets.depth.listing import list_folders
 from proteus.datasets.fine_grained.listing import class_folders, read_rows
 from proteus.datasets.robustness import imagenet_wnids
@@ -183,6 +191,16 @@ def test_pipes_and_links_to_nothing(tmp_path: Path) -> None:
     assert len(names) == 9
     with pytest.raises(CorruptImageError, match=r"gone\.png"):
         LoadImage()({"img_path": str(root / "gone.png")})
+    (root / "link.png").symlink_to(root / "pipe.png")
+    (root / "zero.png").symlink_to("/dev/zero")
+    with (root / "sparse.png").open("wb") as file:
+        file.truncate(1 << 40)
+    for load in (LoadImage(), LoadRandomResizedCrop(8)):
+        for name in ("link.png", "zero.png"):
+            with pytest.raises(CorruptImageError, match=rf"{name} \(OSError: a pipe, socket or device"):
+                load({"img_path": str(root / name)})
+        with pytest.raises(CorruptImageError, match=r"sparse\.png \(OSError: 1099\.5 GB, larger than any image\)"):
+            load({"img_path": str(root / "sparse.png")})
 
 
 def test_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

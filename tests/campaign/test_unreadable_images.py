@@ -76,7 +76,10 @@ def test_a_folder_that_is_removed_during_the_run(tmp_path: Path, teacher: Path, 
 
 def test_the_log_names_a_corrupt_image_of_any_bytes(tmp_path: Path, teacher: Path) -> None:
     images = write_images(tmp_path / "images")
-    (images / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"<html>")
-    run(tmp_path, teacher, images, **{"default_hooks.corrupt_images.max_share": 0.5, "train_cfg.max_iters": 8})
+    for name in (os.fsdecode(b"caf\xe9.jpg"), "two\nlines.jpg", "\x1b[2J.jpg"):
+        (images / name).write_bytes(b"<html>")
+    run(tmp_path, teacher, images, **{"default_hooks.corrupt_images.max_share": 0.5, "train_cfg.max_iters": 20})
     (log,) = (tmp_path / "out").rglob("*.log")
-    assert log.read_text(encoding="utf-8").count(rf"corrupt image, replaced by another: {images}/caf\udce9.jpg (") == 1
+    text = log.read_text(encoding="utf-8")
+    for name in (r"caf\udce9.jpg", r"two\nlines.jpg", r"\x1b[2J.jpg"):
+        assert text.count(f"corrupt image, replaced by another: {images}/{name} (UnidentifiedImageError: not an") == 1

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from proteus.checkpoints import convert, export_backbone, inspect_file, read_state_dict
-from proteus.checkpoints.errors import printable
 from proteus.checkpoints.training import check_resumable, load_checkpoint
 from proteus.models import LinearClassifier, TimmBackbone, ViT
 from proteus.models.backbones import locate_backbone
 from proteus.structures import UserError
+from proteus.utils.text import printable
 
 SIZES: dict[str, Any] = {"img_size": 56, "embed_dim": 48, "depth": 2, "num_heads": 3}
 Writer = Callable[[Path], None]

@@ -70,5 +70,6 @@ def test_a_corrupt_image_is_replaced_by_the_same_other_one_each_time(tmp_path: P
 def test_a_set_with_nothing_to_read_gives_up(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_bytes(b"nothing")
-    with pytest.raises(CorruptImageError, match=r"\.jpg"):
+    words = r"50 images in a row cannot be read, from .*/0\.jpg \(.*\) to .*/\d\.jpg \(.*\): mend or replace them"
+    with pytest.raises(CorruptImageError, match=words):
         ImageFolder(str(tmp_path), [{"type": "proteus.LoadImage"}])[0]

@@ -91,3 +91,18 @@ def test_a_full_disk_is_recognised_in_the_words_of_another_library(words: str) -
 def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", [os.fsdecode(b"\xe9.jpg")], ensure_ascii=False)
     assert (tmp_path / "a.json").read_bytes() == b'["\xe9.jpg"]\n'
+
+
+def test_a_file_that_can_be_made_again_is_not_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its temporary name is always the same: what a killed writer left is overwritten."""
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("flushed"))
+    (tmp_path / ".a.png.tmp").write_bytes(b"half of a picture, and longer than the next one")
+    with atomic_path(tmp_path / "a.png", durable=False) as temporary:
+        assert temporary.name == ".a.png.tmp"
+        temporary.write_bytes(b"new")
+        assert not (tmp_path / "a.png").exists()
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.png", durable=False):
+        raise RuntimeError
+    assert left(tmp_path) == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"new"

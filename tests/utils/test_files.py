@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proteus.structures import DataError
-from proteus.utils.files import class_names, decode_text, is_junk, printable, read_lines, walk
+from proteus.utils.files import class_names, decode_text, is_junk, read_lines, walk
 
 
 def touch(root: Path, *names: str) -> None:
@@ -76,7 +76,3 @@ def test_lines(tmp_path: Path) -> None:
 def test_what_is_not_text(content: bytes) -> None:
     with pytest.raises(DataError, match=r"list\.txt is not a text file"):
         decode_text(content, "list.txt")
-
-
-def test_printable() -> None:
-    assert printable("ä caf\udce9 \u2028") == "ä caf\\udce9 \u2028"

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from proteus.structures import CorruptImageError, DataError
-from proteus.utils.images import UPRIGHT, open_rgb, opened, to_rgb, turn_of, upright_size
+from proteus.utils.image_files import opened
+from proteus.utils.images import UPRIGHT, open_rgb, to_rgb, turn_of, upright_size
 
 
 def encoded(orientation: int, kind: str = "PNG") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import sys
@@ -19,9 +20,11 @@ from proteus.utils import atomic_path
 from proteus.utils.files import decode_text, is_junk
 
 # What zipfile raises for content that is not what the archive says, or that it cannot decode: NotImplementedError for a
-# compression that it does not know, RuntimeError for an encrypted member.
-_DAMAGE = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# compression that it does not know, RuntimeError for an encrypted member, OSError for bzip2.
+_DAMAGE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 _PIECE = 1 << 20
+# Images hardly shrink in an archive, and lists of files ten times; zeros do so a thousand times.
+_BOMB, _SMALL = 100, 1 << 24
 
 
 class Wanted(NamedTuple):
@@ -51,31 +54,43 @@ def opened(path: Path) -> Iterator[ZipFile]:
         FileNotFoundError: It is not there.
         DataError: It is no zip archive, or its end is missing.
     """
-    try:
-        archive = ZipFile(path)
-    except _DAMAGE as error:
-        raise DataError(f"{path} is no zip archive, or its end is missing ({error}): get it again") from error
-    with archive:
-        yield archive
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a file; name the zip archive")
+    with path.open("rb") as file:
+        try:
+            archive = ZipFile(file)
+        except _DAMAGE as error:
+            raise DataError(f"{path} is no zip archive, or its end is missing ({error}): get it again") from error
+        with archive:
+            yield archive
 
 
 def files_of(archive: ZipFile) -> list[ZipInfo]:
     """The files of an archive, without what macOS adds.
 
     Raises:
-        DataError: One has a name that leads out of the folder it is unpacked to, or is a link.
+        DataError: One has a name that leads out of the folder it is unpacked to, or is given twice, or is a link or
+            device, or unpacks to a hundred times its size.
     """
-    files = []
+    files: dict[str, ZipInfo] = {}
     for member in archive.infolist():
         name = member.filename.replace("\\", "/")
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts or (parts and parts[0].endswith(":")):
-            raise DataError(f"{archive.filename}: {member.filename!r} would land outside; nothing was unpacked")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{archive.filename}: {member.filename!r} is a link; nothing was unpacked")
-        if not member.is_dir() and not any(map(is_junk, parts)) and not parts[-1].startswith("."):
-            files.append(member)
-    return files
+            fault = "would land outside"
+        elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            fault = "is a link" if stat.S_ISLNK(member.external_attr >> 16) else "is a pipe, socket or device"
+        elif member.file_size > max(_SMALL, _BOMB * member.compress_size):
+            fault = f"unpacks to {member.file_size / 1e6:,.0f} MB, more than {_BOMB} times its size"
+        elif member.filename in files:
+            fault = "is there twice"
+        elif member.is_dir() or not parts or any(map(is_junk, parts)) or parts[-1].startswith("."):
+            continue
+        else:
+            files[member.filename] = member
+            continue
+        raise DataError(f"{archive.filename}: {member.filename!r} {fault}; nothing was unpacked")
+    return list(files.values())
 
 
 def unpack(archive: ZipFile, wanted: Sequence[Wanted], title: str) -> Done:
@@ -138,14 +153,19 @@ def _bar(total: int, title: str) -> tqdm:
 
 
 def _pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
+    left, wrong = member.file_size, ""
     try:
         with archive.open(member) as source:
             while piece := source.read(_PIECE):
+                left -= len(piece)
                 yield piece
+        wrong = f"{left:,} bytes are missing" if left else ""
     except _DAMAGE as error:
+        wrong = "it is encrypted" if member.flag_bits & 1 else str(error)
+    if wrong:
         raise DataError(
-            f"{archive.filename}: {member.filename} is damaged ({error}); get it again, what was unpacked is kept"
-        ) from error
+            f"{archive.filename}: {member.filename} is damaged ({wrong}); get it again, what was unpacked is kept"
+        )
 
 
 def _is_there(one: Wanted) -> bool:

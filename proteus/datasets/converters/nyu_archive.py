@@ -69,6 +69,8 @@ def _members(archive: ZipFile, files: list[ZipInfo], split: Split, listed: bool)
     members: dict[str, ZipInfo] = {}
     for member, place in own if own and not listed else places:
         name = f"{place['scene']}/{place['kind']}_{place['number']}.{place['ending']}"
+        if name.split() != [name]:
+            raise DataError(f"{archive.filename}: {name!r} has a space in its name, which a list of pairs cannot hold")
         if name in members:
             raise DataError(f"{archive.filename} has {name} twice: {members[name].filename} and {member.filename}")
         members[name] = member

@@ -10,7 +10,8 @@ import numpy as np
 from proteus.datasets.depth.listing import Pair
 from proteus.datasets.transforms.depth_loading import check_depth_mode, read_depth
 from proteus.structures import CorruptImageError, DataError
-from proteus.utils.images import opened, upright_size
+from proteus.utils.image_files import opened
+from proteus.utils.images import upright_size
 
 NEAREST, FARTHEST = 0.1, 10.0
 """Metres: in no indoor set is the middle of all depths nearer than the one, or farther than the other."""

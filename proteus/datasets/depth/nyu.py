@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +16,7 @@ from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
 from proteus.structures import DataError
+from proteus.utils.arguments import check_number, check_whole
 
 Split = Literal["train", "test"]
 SIZES: dict[str, int] = {"train": 24231, "test": 654}
@@ -71,15 +71,14 @@ class NYUDepth(ProxySet):
     ) -> None:
         if split not in get_args(Split):
             raise ValueError(f"dataset.split={split!r}: write 'train' or 'test', and a list's name in split_file")
-        if not 0 < depth_scale < math.inf:
-            raise ValueError(f"dataset.depth_scale={depth_scale}: write 1000 where depth maps store millimetres")
-        if check_maps is not None and check_maps < 0:
-            raise ValueError(f"dataset.check_maps={check_maps}: write 0 or more, or None for all")
+        check_number("dataset.depth_scale", depth_scale, 0, above=True)
+        if check_maps is not None:
+            check_whole("dataset.check_maps", check_maps, 0)
         self.split = split
         self.split_file = split_file
         self.depth_scale = float(depth_scale)
         self.check_maps = check_maps
-        self.whole = self.without_depth = 0
+        self.whole = self.without_depth = self.repeated = 0
         super().__init__(data_root, pipeline, indices)
         if self.deviation:
             print_log(self.describe(), "current", logging.WARNING)
@@ -92,6 +91,7 @@ class NYUDepth(ProxySet):
         check_headers(pairs)
         check_depths(pairs, self.depth_scale, self.check_maps)
         self.whole = len(pairs)
+        self.repeated = len(pairs) - len({(pair.image, pair.depth) for pair in pairs})
         return [{"img_path": pair.image, "depth_path": pair.depth, "depth_scale": self.depth_scale} for pair in pairs]
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
@@ -116,6 +116,8 @@ class NYUDepth(ProxySet):
             told.append(f"officially {SIZES[self.split]:,}")
         if self.without_depth:
             told.append(f"{self.without_depth:,} more are listed without a depth map")
+        if self.repeated:
+            told.append(f"{self.repeated:,} are listed twice")
         return "; ".join(told)
 
     def describe(self) -> str:

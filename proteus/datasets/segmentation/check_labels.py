@@ -10,7 +10,7 @@ import numpy as np
 from proteus.datasets.segmentation.masks import check_mask_kind, read_mask
 from proteus.registry import TRANSFORMS
 from proteus.structures import DataError
-from proteus.utils.images import opened
+from proteus.utils.image_files import opened
 
 
 @TRANSFORMS.register_module()

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from proteus.structures import DataError
-from proteus.utils.images import UPRIGHT, opened, turn_of
+from proteus.utils.image_files import opened
+from proteus.utils.stored_numbers import check_stored_numbers
 
 # Pillow's names of single-channel pixels: a palette's numbers are the labels.
 _BITS = {"1": 8, "L": 8, "P": 8, "I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16, "I": 32}
@@ -17,7 +18,8 @@ def read_mask(path: str) -> np.ndarray:
 
     Raises:
         CorruptImageError: The file is missing, not an image, or truncated.
-        DataError: The mask has several channels, floating-point numbers, or an orientation.
+        DataError: The mask has several channels, floating-point numbers or an orientation, or its format changes
+            numbers.
     """
     with opened(path) as image:
         check_mask_kind(path, image)
@@ -36,10 +38,5 @@ def check_mask_kind(path: str, image: Image.Image) -> int:
         raise DataError(f"{path}: the mask has {len(bands)} channels ({''.join(bands)}); write one of class numbers")
     if image.mode not in _BITS:
         raise DataError(f"{path}: the mask holds floating-point numbers; write class numbers in 8 bits")
-    # For PNGs, only chunks before the pixels: the header is read, nothing is decoded.
-    if "exif" in image.info and turn_of(image) != UPRIGHT:
-        raise DataError(
-            f"{path}: the mask has an EXIF orientation, and whether its pixels are turned already is unknown; "
-            "save it upright and without EXIF"
-        )
+    check_stored_numbers(path, image, "mask")
     return _BITS[image.mode]

@@ -17,7 +17,8 @@ from proteus.datasets.segmentation.check_labels import unknown_label
 from proteus.datasets.segmentation.masks import check_mask_kind, read_mask
 from proteus.structures import CorruptImageError, DataError
 from proteus.utils.files import walk
-from proteus.utils.images import opened, upright_size
+from proteus.utils.image_files import opened
+from proteus.utils.images import upright_size
 
 IGNORED = 255
 _TOLD = 5

@@ -17,7 +17,8 @@ from torchvision.tv_tensors import Mask
 
 from proteus.registry import TRANSFORMS
 from proteus.structures import DataError
-from proteus.utils.images import UPRIGHT, opened, turn_of
+from proteus.utils.image_files import opened
+from proteus.utils.stored_numbers import check_stored_numbers
 
 # How Pillow calls a PNG of one 16-bit channel; releases before 10.3 call it I.
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -53,7 +54,7 @@ def check_depth_mode(path: str, image: Image.Image) -> None:
         image: The opened image; only its header is read.
 
     Raises:
-        DataError: The pixels are not single 16-bit numbers, or the image has an orientation.
+        DataError: The pixels are not single 16-bit numbers, the format changes them, or the image has an orientation.
     """
     if image.mode == "F":
         raise DataError(f"{path}: a depth map of floating-point numbers: {_REMEDY}")
@@ -62,11 +63,7 @@ def check_depth_mode(path: str, image: Image.Image) -> None:
             f"{path}: a depth map is a PNG of one 16-bit channel, and this one has pixels of Pillow's kind "
             f"{image.mode!r} (8 bits or colours, as pictures made to be looked at have): give the map that was measured"
         )
-    if "exif" in image.info and turn_of(image) != UPRIGHT:
-        raise DataError(
-            f"{path}: the depth map has an EXIF orientation, and whether its pixels are turned already is unknown; "
-            "save it upright and without EXIF"
-        )
+    check_stored_numbers(path, image, "depth map")
 
 
 @TRANSFORMS.register_module()

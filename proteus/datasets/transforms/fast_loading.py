@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from proteus.datasets.transforms import jpeg
 from proteus.datasets.transforms.crops import Box, check_interpolation, crop_and_resize
 from proteus.registry import TRANSFORMS
-from proteus.utils.images import UPRIGHT, as_corrupt, opened, to_rgb, turn_of
+from proteus.utils.image_files import opened, read_content
+from proteus.utils.images import UPRIGHT, to_rgb, turn_of
 
 Pixels = NDArray[np.uint8]
 
@@ -68,7 +68,7 @@ class LoadRandomResizedCrop:
         path, content = results["img_path"], results.pop("img_bytes", None)
         file = self._last if self._last is not None and self._last.path == path else None
         if file is None:
-            file = _File(path, _read(path) if content is None else content)
+            file = _File(path, read_content(path) if content is None else content)
         width, height = file.turn.size(file.width, file.height)
         box = file.turn.box(self.box.draw(height, width), file.width, file.height)
         by = jpeg.reduction(box, self.size) if file.is_jpeg else 1
@@ -127,10 +127,3 @@ class _File:
             if by > 1:
                 image.draft("RGB", (self.width // by, self.height // by))
             return np.array(to_rgb(image))
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise as_corrupt(path, error) from error

@@ -15,7 +15,6 @@ from proteus.evaluation.metrics import ProbeAccuracy
 from proteus.models.classifiers import LinearProbe
 from proteus.registry import HOOKS
 from proteus.structures import UserError
-from proteus.utils import atomic_path
 from proteus.visualization import draw_probe_grid
 
 
@@ -55,8 +54,8 @@ class BestHeadHook(AtomicCheckpointHook):
             for metric in runner.val_evaluator.metrics:
                 if isinstance(metric, ProbeAccuracy) and metric.grid is not None:
                     metric.grid.write(runner.work_dir, runner.iter)
-                    with atomic_path(Path(runner.work_dir) / "probe_grid.png") as picture:
-                        draw_probe_grid(metric.grid.columns(), metric.grid.rates, picture)
+                    picture = Path(runner.work_dir) / "probe_grid.png"
+                    draw_probe_grid(metric.grid.columns(), metric.grid.rates, picture)
         if self._due:
             self._due = False
             # The iteration is over by now, and counted.

@@ -15,6 +15,7 @@ from torch.nn import ModuleList
 
 from proteus.registry import HOOKS
 from proteus.utils.images import rgb_array
+from proteus.utils.pictures import save_picture
 from proteus.visualization import draw_segmentation
 from proteus.visualization.class_names import names_and_colours
 
@@ -45,8 +46,7 @@ class ShowSegmentationHook(Hook):
             truth = _labels(sample.gt_sem_seg) if "gt_sem_seg" in sample else None
             sheet = draw_segmentation(image, prediction, truth, classes, palette, self.alpha)
             path = self.out_dir / _inside(Path(sample.img_path), dataset).with_suffix(".png")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sheet.save(path)
+            save_picture(sheet, path)
 
     def after_test(self, runner: Runner) -> None:
         """Say where they are."""

@@ -49,14 +49,18 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    # After the last line break there is at most a line that a killed process did not finish.
     lines = []
-    for number, text in enumerate(written[:-1], 1):
+    for number, text in enumerate(written, 1):
+        is_last = number == len(written)  # nothing, or what a killed process had written of a line
+        if is_last and not text:
+            break
         try:
             line = json.loads(text)
             if type(line["iteration"]) is not int:
                 raise TypeError(f"iteration={line['iteration']!r}")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if is_last:
+                break
             raise DataError(
                 f"{path}, line {number} is damaged ({type(error).__name__}: {error}); remove the line, or the file"
             ) from error

@@ -5,7 +5,8 @@ import pytest
 
 from proteus.datasets import NYUDepth
 from proteus.datasets.converters.nyu_archive import convert_archive
-from proteus.structures import DataError
+from proteus.structures import DataError, LockedError
+from proteus.utils import exclusive
 
 
 def pair(picture: Any, folder: str, number: str) -> dict[str, bytes]:
@@ -109,3 +110,12 @@ def test_archives_that_cannot_be_used(picture: Any, zipped: Any, tmp_path: Path)
         convert_archive(zipped(tmp_path / "b.zip", files), "train", tmp_path / "nyu")
     with pytest.raises(DataError, match=r"c\.zip has no SCENE/rgb_NUMBER\.jpg"):
         convert_archive(zipped(tmp_path / "c.zip", {"a.txt": b"x"}), "train", tmp_path / "nyu")
+
+
+def test_a_second_process_is_refused(train: Path, tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "nyu", "converting NYU Depth V2 (train)"),
+        pytest.raises(LockedError, match=r"nyu: in use by converting NYU Depth V2 \(train\)"),
+    ):
+        convert_archive(train, "train", tmp_path / "nyu")
+    assert convert_archive(train, "train", tmp_path / "nyu").frames == 3

@@ -217,8 +217,12 @@ def test_a_pair_that_is_cut_short_is_an_error_and_never_replaced(toolbox: Path) 
     ("options", "message"),
     [
         ({"split": "val"}, "split='val': write 'train' or 'test'"),
-        ({"depth_scale": 0}, "depth_scale=0: write 1000"),
-        ({"check_maps": -1}, "check_maps=-1: write 0 or more"),
+        ({"depth_scale": 0}, "depth_scale=0: write a number above 0"),
+        ({"depth_scale": float("nan")}, "depth_scale=nan: write a number above 0"),
+        ({"depth_scale": float("inf")}, "depth_scale=inf"),
+        ({"depth_scale": "1000"}, "depth_scale='1000'"),
+        ({"check_maps": -1}, "check_maps=-1: write a whole number, 0 or more"),
+        ({"check_maps": 1.5}, "check_maps=1.5"),
     ],
 )
 def test_settings_out_of_range(options: dict[str, Any], message: str, toolbox: Path) -> None:
