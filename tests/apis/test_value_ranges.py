@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from proteus.apis.value_ranges import rule_for
         ("SGD", k.OPTIMIZER, "momentum", [0, 0.9], [1, -0.1, math.nan]),
         ("MultiStepLR", k.SCHEDULER, "milestones", [[1, 2]], [[2, 1], [1, 1], [-1], 3]),
         ("LogProcessor", None, "mean_pattern", [r"loss.*", None], ["("]),
-        ("config", None, "work_dir", ["runs"], ["", " ", 3]),
+        ("config", None, "work_dir", ["runs", Path("runs")], ["", " ", 3]),
     ],
 )
 def test_ranges_of_mmengine_and_torch(

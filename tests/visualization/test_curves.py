@@ -9,7 +9,7 @@ from proteus.visualization import draw_curves
 def write_scalars(work_dir, start: str, lines: list[dict]) -> None:
     folder = work_dir / start / "vis_data"
     folder.mkdir(parents=True)
-    (folder / "scalars.json").write_text("\n".join(json.dumps(line) for line in lines))
+    (folder / "scalars.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_the_latest_start_is_drawn(tmp_path, monkeypatch) -> None:
@@ -48,7 +48,7 @@ def test_what_was_watched_is_drawn_below(tmp_path, monkeypatch) -> None:
         {"iteration": 0, **figures, "trained_on/knn_20": 12.0, "seconds": 1.0},
         {"iteration": 5, **figures, "relative_loss_token": None, "trained_on/knn_20": 50.0, "seconds": 1.0},
     ]
-    (tmp_path / "watch.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    (tmp_path / "watch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     drawn = {}
     monkeypatch.setattr(
         "matplotlib.axes.Axes.plot", lambda self, x, y, label, **style: drawn.update({label: (list(x), list(y))})
