@@ -30,6 +30,7 @@ _REFUSALS = (
     RuntimeError,
     NotImplementedError,
     ImportError,
+    OSError,
 )
 # Functions that build parts from a config, and the name of their config argument.
 _BUILDERS = {build_from_cfg.__code__: "cfg", Runner.build_dataloader.__code__: "dataloader"}
@@ -49,11 +50,13 @@ def as_config_error(config: str | Config, key: str = "") -> Iterator[None]:
     try:
         yield
     except _REFUSALS as error:
-        if mistake(error) is not None:
+        if mistake(error) is not None or isinstance(error, (ConnectionError, TimeoutError)):
             raise
         source = config if isinstance(config, str) else str(config.filename or "config")
         found = None if isinstance(config, str) else _key_of(error.__traceback__, config)
-        raise ConfigError([": ".join(filter(None, [found or key, _words(error)]))], source) from error
+        named, words = found or key, _words(error)
+        # Some constructors name the key themselves.
+        raise ConfigError([f"{named}: {words}" if named and not words.startswith(named) else words], source) from error
 
 
 def _words(error: Exception) -> str:

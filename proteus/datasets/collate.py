@@ -100,10 +100,13 @@ def as_sample(sample: Any) -> dict[str, Any]:
         bgr = " (mmpretrain's PackInputs leaves BGR)" if "inputs" in sample else ""
         raise DataError(f"a sample of the data set has no 'image' but {', '.join(map(str, sample))}{bgr}: {_WANTED}")
     image, meta = sample["image"], sample.get("meta", {})
-    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3:
+    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3 or not image.numel():
         raise DataError(f"a sample's 'image' is {_named(image)}: {_WANTED}")
     if image.dtype not in (torch.uint8, torch.float32):
         raise DataError(f"a sample's 'image' is of {image.dtype}: {_WANTED}")
+    if image.layout != torch.strided or image.is_meta:
+        kind = "has no values (device='meta')" if image.is_meta else f"has the layout {image.layout}"
+        raise DataError(f"a sample's 'image' {kind}: {_WANTED}")
     if not isinstance(meta, Mapping):
         raise DataError(f"a sample's 'meta' is {_named(meta)}: {_WANTED}")
     if "label" in sample and "label" not in meta:
@@ -118,7 +121,7 @@ def check_sample(sample: Any) -> None:
     """Refuse the first sample of a user's data set if training on it would fail or be wrong.
 
     Raises:
-        DataError: As for :func:`as_sample`, or the image has been normalised already.
+        DataError: As for :func:`as_sample`, or the image is normalised, scaled to 255, or not finite.
     """
     image = as_sample(sample)["image"]
     if not image.is_floating_point():
@@ -152,7 +155,10 @@ def _all_or_none(has: Sequence[bool], what: str) -> bool:
 
 
 def _mask(mask: Any) -> Tensor:
-    tensor = torch.as_tensor(mask).flatten()
+    try:
+        tensor = torch.as_tensor(mask).flatten()
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"a sample's 'mask' is {_named(mask)}: write one bool for each patch") from None
     if tensor.dtype != torch.bool:
         if tensor.is_floating_point() or not bool(((tensor == 0) | (tensor == 1)).all()):
             raise DataError(f"a sample's 'mask' is {_named(mask)}: write one bool for each patch, True where masked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch.utils.data import Dataset, IterableDataset
 from proteus.datasets.proxy_set import ProxySet
 from proteus.datasets.randomness import SampleKey, reading, seeded
 from proteus.registry import DATASETS
+from proteus.structures import DataError, UserError
+from proteus.utils.text import printable
 
 
 @DATASETS.register_module()
@@ -31,6 +34,7 @@ class SeededSet(Dataset):
 
     Raises:
         ValueError: The set has no length or cannot be indexed.
+        DataError: From ``[]``: the set raised an error; names the index, and where it was raised.
     """
 
     def __init__(self, dataset: Mapping[str, Any] | Dataset) -> None:
@@ -46,15 +50,27 @@ class SeededSet(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, key: int | SampleKey) -> Any:
-        if not isinstance(key, SampleKey):
-            return self.dataset[key]
-        with reading(key), seeded(key):
-            return self.dataset[key]
+        try:
+            if not isinstance(key, SampleKey):
+                return self.dataset[key]
+            with reading(key), seeded(key):
+                return self.dataset[key]
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # StopIteration too, which would end the epoch without a word
+            raise DataError(f"{type(self.dataset).__name__}[{int(key)}] raised {_words(error)}") from error
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "dataset" not in self.__dict__:
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+def _words(error: Exception) -> str:
+    """Type and text of an error on one line, and the line of code that raised it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return printable(f"{type(error).__name__}{': ' if text else ''}{text} ({place.filename}, line {place.lineno})")
 
 
 def check_map_style(dataset: Any) -> None:

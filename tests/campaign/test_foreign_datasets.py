@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from torch.utils.data import ConcatDataset as TorchConcat
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from proteus.apis import check
+from proteus.apis.mistakes import mistake
 from proteus.apis.train import build_runner
 from proteus.datasets import ImageFolder, ProxySampler, SampleKey, SeededSet, distill_collate
 from proteus.datasets.collate import as_sample, check_sample
@@ -59,6 +62,20 @@ class Noise(Dataset):
             "double": lambda: {"image": image.double()},
             "normalised": lambda: {"image": image * 4 - 5, "mask": mask},
             "nothing": lambda: None,
+            "nan": lambda: {"image": image / 0 - image / 0},
+            "empty": lambda: {"image": image[:, :0]},
+            "meta device": lambda: {"image": image.to("meta")},
+            "sparse": lambda: {"image": image.to_sparse()},
+            "no mask": lambda: {"image": image, "mask": None},
+            "text mask": lambda: {"image": image, "mask": "abc"},
+            "short mask": lambda: {"image": image, "mask": mask[:9]},
+            "small": lambda: {"image": image[:, :50, :50], "mask": mask},
+            "without mask": lambda: {"image": image, "label": 1},
+            "raises": lambda: {}["nothing"],
+            "raises later": lambda: [{"image": image, "mask": mask, "meta": {"corrupt": False}}][position // 3],
+            "raises lines": lambda: json.loads("{\n\n"),
+            "stops": lambda: next(iter(())),
+            "gone": lambda: Path("/nowhere/a.jpg").read_bytes(),
             "float mask": lambda: {"image": image, "mask": mask.float()},
         }
         return forms[self.form]()
@@ -208,6 +225,12 @@ REFUSED = {
     "double": r"'image' is of torch\.float64",
     "normalised": r"float32 from -.* without Normalize; model\.data_preprocessor",
     "nothing": r"is of type NoneType: return dict\(image=",
+    "nan": r"float32 from nan to nan: give pixels in \[0, 1\]",
+    "empty": r"'image' is a tensor of torch\.float32 \(3, 0, 56\)",
+    "meta device": r"'image' has no values",
+    "sparse": r"'image' has the layout torch\.sparse_coo",
+    "no mask": r"'mask' is of type NoneType: write one bool",
+    "text mask": r"'mask' is of type str: write one bool",
     "float mask": r"'mask' is a tensor of torch\.float32 \(16,\): write one bool for each patch",
 }
 
@@ -226,6 +249,34 @@ def test_other_samples_are_refused_before_training(form: str, tmp_path: Path) ->
         check(configured(path))
     with pytest.raises(DataError, match=REFUSED[form]):
         build_runner(configured(path)).train()
+
+
+RAISED = {
+    "raises": r"CampaignNoise|Noise\[0\] raised KeyError: 'nothing' \(.*test_foreign_datasets\.py, line \d+\)",
+    "raises later": r"Noise\[\d+\] raised IndexError: list index out of range \(",
+    "raises lines": r"Noise\[0\] raised JSONDecodeError: Expecting property name",
+    "stops": r"Noise\[0\] raised StopIteration \(",
+    "gone": r"Noise\[0\] raised FileNotFoundError: .*/nowhere/a\.jpg",
+    "short mask": "masks of 9 values for images of 16 patches",
+    "small": "images of 50x50 px do not divide into patches of 14 px",
+    "without mask": "the patch objective needs masks: add a mask transform",
+}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("form", RAISED)
+def test_a_set_that_raises_or_changes_during_a_run_is_one_line(form: str, workers: int, tmp_path: Path) -> None:
+    if workers and "later" not in form:
+        pytest.skip("one of each is enough: a worker's error comes as text")
+    cfg = configured(write_config(tmp_path, {"type": "CampaignNoise", "form": form}))
+    cfg.train_dataloader.num_workers = workers
+    cfg.default_hooks["watch"] = None
+    with pytest.raises((UserError, OSError)) as raised:
+        build_runner(cfg).train()
+    line = mistake(raised.value)
+    assert line is not None
+    assert re.search(RAISED[form], line)
+    assert "\n" not in line
 
 
 def test_grids_that_do_not_match_are_one_sentence(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ class CorruptImageHook(Hook):
         metas = data_batch.get("metas", ()) if isinstance(data_batch, Mapping) else ()
         for meta in metas:
             # Data sets that replace no image have nothing to report.
-            self._new.update(meta.get("corrupt", ()) if isinstance(meta, Mapping) else ())
+            found = meta.get("corrupt") if isinstance(meta, Mapping) else None
+            self._new.update(found if isinstance(found, list) else ())
         if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
             self._exchange(runner)
 

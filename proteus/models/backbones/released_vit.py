@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from proteus.models.backbones.dense_vit import DenseViT
 from proteus.registry import MODELS
+from proteus.structures import DataError
 
 
 @MODELS.register_module()
@@ -46,7 +47,7 @@ class ReleasedDenseViT(DenseViT):
     def _add_bias(self, attention: Any, arguments: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         tokens = arguments[0].shape[1]
         if tokens != len(self.pairs):
-            raise ValueError(
+            raise DataError(
                 f"{tokens - 1} patches were given to a ReleasedDenseViT made for {len(self.pairs) - 1}: its bias is "
                 f"for images of {self.img_size}x{self.img_size} px"
             )

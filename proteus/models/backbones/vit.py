@@ -20,7 +20,7 @@ from proteus.models.backbones.features import sides_of
 from proteus.models.backbones.openmmlab import OpenMMLabViT, openmmlab_checkpoint
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.registry import MODELS
-from proteus.structures import Features
+from proteus.structures import DataError, Features
 from proteus.utils.arguments import check_number, check_side, check_whole
 
 ARCHITECTURES = {
@@ -269,7 +269,7 @@ class ViT(OpenMMLabViT):
         """Embeddings of the patches, ``(B, N, D)`` before masks and positions, and their grid (see :meth:`forward`)."""
         height, width = sides_of(images)
         if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
+            raise DataError(
                 f"images of {height}x{width} px do not divide into patches of {self.patch_size} px: {self.remedy}"
             )
         patches = self.vit.patch_embed(images)
@@ -278,6 +278,10 @@ class ViT(OpenMMLabViT):
     def _mask(self, patches: Tensor, masks: Tensor) -> Tensor:
         if self.mask_token is None:
             raise ValueError("masks were given to a ViT built with mask_token=False: set mask_token=True")
+        if masks.shape[-1] != patches.shape[-2]:
+            raise DataError(
+                f"masks of {masks.shape[-1]} values for images of {patches.shape[-2]} patches: draw one for each"
+            )
         return torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
 
     def _encode(self, tokens: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from timm.data import IMAGENET_DEFAULT_STD as STD
 from proteus.models.backbones.adapter import import_toolbox
 from proteus.models.distillers import DistillDataPreprocessor, MixupDataPreprocessor
 from proteus.registry import MODELS
+from proteus.structures import DataError
 from proteus.utils.arguments import check_number, check_whole
 
 
@@ -74,7 +75,7 @@ class ClassifierDataPreprocessor(BaseDataPreprocessor):
             ValueError: The images have no labels.
         """
         if "labels" not in data:
-            raise ValueError("ClassifierDataPreprocessor needs labels: use dataset type='LabelledFolder'")
+            raise DataError("ClassifierDataPreprocessor needs labels: use dataset type='LabelledFolder'")
         batch = self.batch(data, training)
         labels = batch["labels"]
         if labels.ndim == 2:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from proteus.models.objectives.objective import Objective, Views
 from proteus.registry import MODELS
+from proteus.structures import DataError
 
 # Counts for none: a part of the batch without a masked patch must not make another's share a division by zero.
 _NONE = 1e-6
@@ -29,7 +30,7 @@ class PatchObjective(Objective):
         """Return the loss over ``(K, Dt)``, the masked patches."""
         masked, indices = views.masked, views.mask_indices
         if masked is None or indices is None:
-            raise ValueError("the patch objective needs masks: add a mask transform to the training pipeline")
+            raise DataError("the patch objective needs masks: add a mask transform to the training pipeline")
         student = masked.patches.flatten(0, 1).index_select(0, indices)
         share = _share(indices, views.mask_share)
         if len(indices) == 0:
