@@ -105,8 +105,7 @@ def tool(name: str, *arguments: Any, path: Path | None = None) -> subprocess.Com
         )
     with TemporaryDirectory() as folder:
         output = [Path(folder, stream) for stream in ("stdout", "stderr")]
-        process = _SERVER.Process(target=_run_script, args=(command, environment, output))
-        process.start()
+        process = _forked(command, environment, output)
         process.join(_PATIENCE)
         if process.exitcode is None:
             process.kill()
@@ -114,6 +113,19 @@ def tool(name: str, *arguments: Any, path: Path | None = None) -> subprocess.Com
             raise subprocess.TimeoutExpired(command, _PATIENCE, *(file.read_bytes() for file in output))
         texts = [file.read_text(errors="replace") for file in output]
         return subprocess.CompletedProcess(command, process.exitcode, *texts)
+
+
+def _forked(*arguments: Any) -> Any:
+    """Start a fork of the server; where the server has died (for want of memory, say), of another one."""
+    for _ in range(2):
+        process = _SERVER.Process(target=_run_script, args=arguments)
+        try:
+            process.start()
+        except (ConnectionError, EOFError) as error:
+            broken = error
+        else:
+            return process
+    raise broken
 
 
 def _run_script(command: list[str], environment: dict[str, str], output: list[Path]) -> None:

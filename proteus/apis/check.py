@@ -23,8 +23,8 @@ from proteus.checkpoints.training import load_checkpoint
 from proteus.datasets import SampleKey, SeededSet
 from proteus.datasets.collate import check_sample
 from proteus.datasets.seeded_set import seeded_config
-from proteus.engine.hooks import check_widths
 from proteus.models import Distiller, LinearProbe, SeveralStudents
+from proteus.models.segmentor_widths import check_widths
 from proteus.registry import (
     DATA_SAMPLERS,
     DATASETS,

@@ -63,6 +63,13 @@ STUDENTS = {
 }
 
 
+def test_wrong_head_widths_are_named():
+    student = {**STUDENTS["cnn"], "decode_head": head([32, 48, 192, 95], 5)}
+    words = r"EncoderDecoder: decode_head\.in_channels does not fit the maps of backbone: write .*=\[32, 48, 192, 96\]"
+    with pytest.raises(ValueError, match=words):
+        build_backbone(student)
+
+
 def views(student, teacher):
     """Views whose patches are maps ``(B, K, h, w)``."""
     features = [Features(m.mean((2, 3)), m.flatten(2).transpose(1, 2), tuple(m.shape[2:])) for m in (teacher, student)]

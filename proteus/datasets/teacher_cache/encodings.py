@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,10 @@ class Int8PCA(Encoding):
         path = folder / PCA_FILE
         try:
             content = load_file(path)
-            mean, basis, scale = (content[name] for name in ("mean", "basis", "scale"))
+            mean, basis, scale = values = tuple(content[name] for name in ("mean", "basis", "scale"))
+            # Caches of the first release have none.
+            if "checksum" in content and int(content["checksum"]) != _checksum(values):
+                raise ValueError("its checksum differs")
             if basis.ndim != 2 or basis.shape != (*scale.shape, *mean.shape):
                 raise ValueError(f"mean {mean.shape}, basis {basis.shape} and scale {scale.shape} do not fit")
             if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in (mean, basis, scale)):
@@ -128,7 +133,9 @@ class Int8PCA(Encoding):
         Raises:
             FullDiskError: The disk is full.
         """
-        write_bytes(folder / PCA_FILE, save({"mean": self.mean, "basis": self.basis, "scale": self.scale}))
+        values = {"mean": self.mean, "basis": self.basis, "scale": self.scale}
+        checksum = np.array(_checksum(tuple(values.values())), np.int64)
+        write_bytes(folder / PCA_FILE, save({**values, "checksum": checksum}))
 
     def description(self) -> dict[str, Any]:
         """Type and number of components."""
@@ -154,6 +161,13 @@ class Int8PCA(Encoding):
             mean, basis, scale = (torch.from_numpy(value).to(device) for value in (self.mean, self.basis, self.scale))
             self._tensors[device] = (mean, basis, scale)
         return self._tensors[device]
+
+
+def _checksum(values: Sequence[np.ndarray]) -> int:
+    found = 0
+    for value in values:
+        found = zlib.crc32(np.ascontiguousarray(value).data, found)
+    return found
 
 
 def load_encoding(index: CacheIndex, folder: Path) -> Encoding:

@@ -11,7 +11,7 @@ from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook
 from proteus.engine.hooks.save_on_signal import SaveOnSignalHook, StoppedBySignal
 from proteus.engine.hooks.seed import SeedEachStepHook
-from proteus.engine.hooks.segmentor_check import SegmentorCheckHook, check_widths
+from proteus.engine.hooks.segmentor_check import SegmentorCheckHook
 from proteus.engine.hooks.show_segmentation import ShowSegmentationHook
 from proteus.engine.hooks.sliced_start import SlicedStartHook
 from proteus.engine.hooks.stop_on_nan import DivergedError, StopOnNaNHook
@@ -43,5 +43,4 @@ __all__ = [
     "TeacherCacheHook",
     "ThroughputHook",
     "WatchHook",
-    "check_widths",
 ]

@@ -7,9 +7,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
 from proteus.evaluation.metrics.checked import refuse_not_finite_figures
+from proteus.models.segmentor_widths import check_widths, heads
 from proteus.registry import HOOKS
 from proteus.structures import DataError
 
@@ -56,49 +56,6 @@ class SegmentorCheckHook(Hook):
         refuse_not_finite_figures(metrics or {}, "test_evaluator", _NO_LABEL)
 
 
-def check_widths(model: nn.Module) -> None:
-    """Compare the maps that a backbone of ours gives with what mmseg's ``Feature2Pyramid`` and heads take.
-
-    Raises:
-        DataError: Names the key and the value that fits.
-    """
-    widths = getattr(getattr(model, "backbone", None), "channels", None)
-    neck = getattr(model, "neck", None)
-    if widths is None:
-        return
-    if neck is not None:
-        if type(neck).__name__ != "Feature2Pyramid":
-            return
-        taken, given = neck.upsample_2x[0].in_channels, set(widths)
-        if given != {taken} or len(widths) != len(neck.rescales):
-            raise DataError(
-                f"model.neck takes {len(neck.rescales)} maps of width {taken}, and model.backbone gives "
-                f"{list(widths)}: write model.neck.embed_dim={widths[0]}"
-                + ("" if len(given) == 1 else ", or model.neck=None for a backbone whose maps shrink by themselves")
-            )
-    for key, head in _heads(model):
-        transform, index = head.input_transform, head.in_index
-        chosen = index if isinstance(index, (list, tuple)) else [index]
-        if max(chosen) >= len(widths):
-            raise DataError(f"{key}.in_index = {index}: model.backbone gives {len(widths)} maps (out_indices)")
-        wanted = [widths[position] for position in chosen]
-        taken = [head.in_channels] if isinstance(head.in_channels, int) else list(head.in_channels)
-        if taken != ([sum(wanted)] if transform == "resize_concat" else wanted):
-            value = wanted if transform else wanted[0]
-            raise DataError(
-                f"{key}.in_channels does not fit the maps of model.backbone: write {key}.in_channels={value}"
-            )
-
-
-def _heads(model: Any) -> list[tuple[str, Any]]:
-    auxiliary = getattr(model, "auxiliary_head", None)
-    several = isinstance(auxiliary, nn.ModuleList)
-    others = enumerate(auxiliary) if several else [("", auxiliary)]  # type: ignore[arg-type]
-    found = [("model.decode_head", getattr(model, "decode_head", None))]
-    found += [(f"model.auxiliary_head.{number}".rstrip("."), head) for number, head in others]
-    return [(key, head) for key, head in found if head is not None and hasattr(head, "in_index")]
-
-
 def _segmentor(runner: Runner) -> Any:
     model: Any = runner.model
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
@@ -108,7 +65,7 @@ def _segmentor(runner: Runner) -> Any:
 
 def _compare_classes(runner: Runner, key: str, loader: Any) -> None:
     classes = getattr(loader.dataset, "metainfo", {}).get("classes")
-    for name, head in _heads(_segmentor(runner)):
+    for name, head in heads(_segmentor(runner)):
         if classes is not None and getattr(head, "num_classes", len(classes)) != len(classes):
             raise DataError(
                 f"{name}.num_classes = {head.num_classes}, but {key}.dataset has {len(classes)} classes: write "

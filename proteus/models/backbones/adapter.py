@@ -15,8 +15,9 @@ from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
 from proteus.checkpoints.training import use_safe_checkpoints
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
+from proteus.models.segmentor_widths import check_widths
 from proteus.registry import MODELS
-from proteus.structures import Features
+from proteus.structures import DataError, Features
 
 _GUESTS = {"mmpretrain": "onedl-mmcv onedl-mmpretrain", "mmseg": "onedl-mmcv onedl-mmsegmentation"}
 
@@ -89,7 +90,7 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
     Raises:
         ImportError: The toolbox is not installed; the message names the package to install.
         CheckpointError: The weights cannot be read, or are another model's.
-        ValueError: It returns no patches.
+        ValueError: It returns no patches, or is a segmentor with heads of other widths than its backbone gives.
     """
     kind = config.get("type")
     scope = kind.split(".")[0] if isinstance(kind, str) and "." in kind else config.get("_scope_")
@@ -104,6 +105,10 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
     device = torch.get_default_device()
     with torch.device("cpu"):  # some constructors read values out of tensors, which the meta device has none of
         guest = build_guest(options)
+        try:
+            check_widths(guest, "")
+        except DataError as error:  # whoever builds this knows the key before it
+            raise ValueError(f"{kind}: {error}") from error
         guest._dump_init_info = lambda: None  # else MMEngine prints three lines for each of its parameters
         guest.init_weights()
         del guest._dump_init_info

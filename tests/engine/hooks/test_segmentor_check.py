@@ -9,7 +9,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
-from proteus.engine.hooks import check_widths
+from proteus.models.segmentor_widths import check_widths
 from proteus.registry import MODELS
 from proteus.structures import DataError
 
