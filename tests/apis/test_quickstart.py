@@ -51,7 +51,15 @@ def test_a_folder_of_too_few_images_is_refused_before_anything_is_built(tmp_path
 def test_the_folder_of_make_may_have_any_name() -> None:
     for name in ("it's mine", "a b", "ümlaut"):
         # Under `make test` this is a nested make, which would otherwise announce the directories that it enters.
-        command = ["make", "-n", "--no-print-directory", "-o", ".venv/.installed-quickstart", "quickstart", f"DATA={name}"]
+        command = [
+            "make",
+            "-n",
+            "--no-print-directory",
+            "-o",
+            ".venv/.installed-quickstart",
+            "quickstart",
+            f"DATA={name}",
+        ]
         shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert shlex.split(shown)[-2:] == ["--data", name]
 
