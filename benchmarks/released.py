@@ -1,9 +1,9 @@
 """The released schedule's training step, written plainly: what ``distill_step.py --baseline released`` measures.
 
-What it does and why is in the papers' and the released code's protocol: all images pass the student twice, clean and
-masked, although the second half of the masked view has no masked patch and reaches no loss; the teacher has float32
-weights under autocast, and resamples the position embeddings of 518 px at each step; four losses are read one by one.
-Where the released code needs xformers, this uses fused attention, which computes the same.
+See docs/reproduction.md#losses: all images pass the student twice, clean and masked, although the second half of the
+masked view has no masked patch and reaches no loss; the teacher has float32 weights under autocast, and resamples the
+position embeddings of 518 px at each step; four losses are read one by one. Where the released code needs xformers,
+this uses fused attention, which computes the same.
 """
 
 from __future__ import annotations

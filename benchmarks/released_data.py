@@ -1,4 +1,4 @@
-"""The data path as it was released (protocols A.3), written plainly: what ``data_path.py`` compares with.
+"""The released data path, which ``data_path.py`` compares with (docs/reproduction.md#distillation-data).
 
 torchvision's ``ImageFolder`` opens a file with PIL; timm's ``create_transform`` does the rest, float tensors leave the
 worker.

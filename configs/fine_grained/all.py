@@ -1,4 +1,4 @@
-# Logistic regression on frozen features (protocols C.2, C.6) on every set that is on disk:
+# Logistic regression on frozen features (docs/reproduction.md#fine-grained-classification), every set on disk:
 # tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols fine-grained
 protocol = dict(
     type="FineGrained",

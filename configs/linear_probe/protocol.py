@@ -1,4 +1,5 @@
-# The probe of protocols C.1 for tools/evaluate.py --protocols linear, which puts its backbone and data in.
+# The linear probe (docs/reproduction.md#linear-probe) for tools/evaluate.py --protocols linear,
+# which puts its backbone and data in.
 _base_ = ["./vit-s.py", "../_base_/datasets/frozen_features.py"]
 
 protocol = dict(

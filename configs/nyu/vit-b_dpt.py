@@ -1,4 +1,5 @@
-# Depth with the backbone that configs/proteus/vit-b_dinov2-l.py distils, fine-tuned. Protocols C.4, as released.
+# Depth with the backbone that configs/proteus/vit-b_dinov2-l.py distils, fine-tuned
+# as released (docs/reproduction.md#nyu-depth-v2).
 _base_ = [
     "../_base_/models/depth_dpt.py",
     "../_base_/datasets/nyu_518.py",

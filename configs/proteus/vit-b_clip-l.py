@@ -15,7 +15,7 @@ model = dict(
     ),
     # A ViT-B/14 of CLIP's form: a LayerNorm before the blocks, QuickGELU, no LayerScale.
     student=dict(arch="clip-base", init_values=None, mask_token=False),
-    # CLIP has no objective on patches, and so none here (section 3.4).
+    # CLIP has no objective on patches, and so none here (paper, section 3.4).
     objectives=dict(feature=None, patch=None),
 )
 train_pipeline = [step for step in _base_.train_pipeline if step.type != "UniformMask"]

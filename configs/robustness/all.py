@@ -1,4 +1,4 @@
-# What a linear probe of ImageNet-1K keeps on other images (protocols C.5):
+# What a linear probe of ImageNet-1K keeps on other images (docs/reproduction.md#robustness):
 # tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols linear,robustness
 protocol = dict(
     type="Robustness",

@@ -25,7 +25,7 @@ _WANTED = (
 def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[str, Any]:
     """Stack images, and the masks of the first ``int(B * probability)`` of them.
 
-    The released code masks the first half of each rank's batch (protocols A.7, ``--mask_first_n``). Masks of the
+    The released code masks the first half of each rank's batch (docs/reproduction.md#masking). Masks of the
     other half are left out here, so that the student never encodes an image whose masked view counts for nothing.
 
     Args:

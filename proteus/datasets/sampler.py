@@ -28,8 +28,8 @@ class ProxySampler(Sampler[SampleKey]):
         seed: The run's seed; the runner fills it in.
         shuffle: Draw each epoch in a new random order.
         repeats: Views of each image within one epoch. As in DeiT's repeated augmentation, an epoch then draws
-            ``n // 256 * 256`` views, of the first ``1 / repeats`` of the shuffled images (protocols A.3), and the
-            views of an image fall on different ranks.
+            ``n // 256 * 256`` views, of the first ``1 / repeats`` of the shuffled images, and the views of an image
+            fall on different ranks (docs/reproduction.md#distillation-data).
         together: Deal the images instead of the views: all views of an image fall on one rank, one after another, so
             that a worker can decode it once (``LoadRandomResizedCrop(remember=True)``). This is not as released: with
             several ranks, a rank's batch shows each of its images ``repeats`` times instead of mostly once, and the

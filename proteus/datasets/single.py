@@ -24,11 +24,11 @@ _SALT = 0x51461E
 
 @DATASETS.register_module()
 class Single(ProxySet):
-    """Crops of one picture, made when they are asked for: the paper's ImageNet-Single (section 3.5, A.11).
+    """Crops of one picture, made when they are asked for: the paper's ImageNet-Single (sections 3.5 and A.11).
 
-    The crops are those of Asano's generator (protocols C.8), which writes them to disk once: a crop depends on
-    ``crop_seed`` and its position alone, whatever the epoch and the run's seed, and ``pipeline`` then draws a new view
-    of it each time, as of a file. As in the files, a crop is a JPEG of PIL's default quality.
+    The crops are those of Asano's generator (docs/reproduction.md#proxy-sets), which writes them to disk once: a crop
+    depends on ``crop_seed`` and its position alone, whatever the epoch and the run's seed, and ``pipeline`` then draws
+    a new view of it each time, as of a file. As in the files, a crop is a JPEG of PIL's default quality.
 
     A crop's side is half the picture's shorter side, of which a part of 1/500 to all of the area is resized to
     ``int(size * sqrt(2))``, turned and sheared by up to 30 degrees (uncovered corners are black), cut to ``size`` and,

@@ -345,7 +345,7 @@ def test_weights_that_are_not_finite_are_not_written(suffix: str, tmp_path: Path
 
 
 def test_mmseg_gets_the_names_of_the_releases_converter(tmp_path: Path) -> None:
-    # protocols A.10, written out a second time.
+    # The names of docs/reproduction.md#released-checkpoints, written out a second time.
     state = vit("dinov2").timm_state() | {"mask_token": torch.zeros(1, 48)}
     expected = {}
     for key, value in state.items():

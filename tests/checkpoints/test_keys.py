@@ -49,7 +49,7 @@ def test_of_our_wrapper_the_vit_and_its_mask_token_are_taken() -> None:
 
 @pytest.mark.parametrize("prefix", ["student.backbone.", "backbone.", "module."])
 def test_other_projects_prefixes_are_taken_off(prefix: str) -> None:
-    # protocols A.10: the released checkpoints hold student.backbone.* beside the heads.
+    # Released checkpoints hold student.backbone.* next to the heads (docs/reproduction.md#released-checkpoints).
     state = vit().timm_state()
     whole = {f"{prefix}{key}": value for key, value in state.items()}
     assert same(to_timm_keys({**whole, "token_head.0.weight": torch.zeros(1)}), state)

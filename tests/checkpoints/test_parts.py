@@ -30,7 +30,7 @@ def vit(seed: int, **options: Any) -> ViT:
 
 @pytest.fixture
 def published(tmp_path: Path) -> tuple[Path, dict[str, dict[str, Tensor]]]:
-    """A file laid out as Proteus' release writes it (protocols A.10), and the backbones inside."""
+    """A file in the released layout (docs/reproduction.md#released-checkpoints), and its backbones."""
     states = {name: vit(seed).timm_state() for seed, name in enumerate(("student", "teacher", "ema"))}
     states["student"]["mask_token"] = torch.full((1, 24), 2.0)
     states["ema"]["mask_token"] = torch.full((1, 24), 3.0)
@@ -72,7 +72,8 @@ def test_backbone_alone(published: Any, wrapper: str, tmp_path: Path) -> None:
 
 
 def test_synclrs_form(tmp_path: Path) -> None:
-    # protocols A.11: timm's names of old, no LayerScale, mask token (1, 1, D); the teacher under module.visual.
+    # timm's early names, no LayerScale, mask token (1, 1, D); the teacher under module.visual
+    # (docs/reproduction.md#synclr-and-clip).
     state = vit(0, init_values=None).timm_state()
     teacher = {f"module.visual.{key}": value for key, value in state.items()}
     torch.save({"model": {**teacher, "module.mlp.0.weight": torch.zeros(3)}, "epoch": 1}, tmp_path / "synclr.pth")

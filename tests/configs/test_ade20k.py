@@ -1,4 +1,4 @@
-"""The recipes of protocols C.3, number by number."""
+"""The recipes of docs/reproduction.md#ade20k, number by number."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ import pytest
 from proteus.apis import ConfigError, check, load_config
 
 FOLDER = Path(__file__).parents[2] / "configs/linear_probe"
-# Parameters of the backbone in millions, and its GFLOPs for an image of 224 px, twice protocols D.3's GMAC.
+# Parameters of the backbone in millions, and its GFLOPs for an image of 224 px: twice the GMAC of
+# docs/reproduction.md#compute-per-image.
 SIZES = {"vit-ti": (5.51, 3.4), "vit-s": (21.63, 12.2), "vit-b": (85.72, 46.3), "vit-l": (303.23, 162.0)}
 CNN = {"type": "TimmBackbone", "arch": "resnet10t", "_delete_": True}
 
@@ -30,7 +31,7 @@ def test_every_part_is_built_without_the_data(name: str) -> None:
 
 
 def test_the_protocol() -> None:
-    """Protocols C.1, number by number."""
+    """The numbers of docs/reproduction.md#linear-probe."""
     cfg = load_config(FOLDER / "vit-s.py")
     assert (4 * cfg.train_dataloader.batch_size, cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (
         512,

@@ -1,4 +1,4 @@
-"""The depth configs against protocols C.4, number by number."""
+"""The depth configs against docs/reproduction.md#nyu-depth-v2, number by number."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_a_protocol_is_built_from_its_config(file: str) -> None:
 
 
 def test_the_fine_grained_sets_are_all_there_in_the_papers_order() -> None:
-    """Protocols C.2: order, transforms and statistics."""
+    """Order, transforms and statistics of docs/reproduction.md#fine-grained-classification."""
     cfg = load_config(FOLDER / "fine_grained/all.py").protocol
     assert {name: config.type for name, config in cfg.sets.items()} == {
         name: kind.__name__ for name, kind in fine_grained_sets().items()

@@ -1,4 +1,4 @@
-# ADE20K (SceneParsing, 150 classes: 20,210 / 2,000 images) at 518 px, as released (protocols C.3), in the
+# ADE20K (SceneParsing, 150 classes: 20,210 / 2,000 images) at 518 px, as released (docs/reproduction.md#ade20k), in the
 # layout of ADEChallengeData2016.zip: images/{training,validation}/*.jpg, annotations/{training,validation}/*.png.
 # The package's own decoder: 16-bit images are scaled, and truncated files are refused, of which OpenCV makes grey ones.
 load_image = dict(type="proteus.LoadBGRImage")

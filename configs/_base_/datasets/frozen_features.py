@@ -1,4 +1,4 @@
-# How images are prepared for frozen features: nothing is random. Protocols C.1: DINOv2's evaluation.
+# Images for frozen features, as in DINOv2's evaluation: nothing is random (docs/reproduction.md#linear-probe).
 pipeline = [
     dict(type="LoadImage"),
     dict(type="Resize", size=256, interpolation="bicubic"),

@@ -1,4 +1,4 @@
-# ImageNet-1K with its labels for DINOv2's linear probe (protocols C.1), in the layout DIR/CLASS/IMAGE.
+# Labelled ImageNet-1K for DINOv2's linear probe (docs/reproduction.md#linear-probe), in the layout DIR/CLASS/IMAGE.
 train_pipeline = [
     dict(type="LoadImage"),
     dict(type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),

@@ -1,4 +1,5 @@
-# NYU-Depth V2 at 518 px as the released code prepares it (protocols C.4): 24,231 pairs to train on, 654 to test.
+# NYU-Depth V2 at 518 px as the released code prepares it (docs/reproduction.md#nyu-depth-v2):
+# 24,231 pairs to train on, 654 to test.
 train_pipeline = [
     dict(type="LoadImage"),
     dict(type="LoadDepth"),

@@ -1,4 +1,4 @@
-# NYU-Depth V2 as the Monocular-Depth-Estimation-Toolbox prepares it for DPT (protocols C.4).
+# NYU-Depth V2 as the Monocular-Depth-Estimation-Toolbox prepares it for DPT (docs/reproduction.md#nyu-depth-v2).
 train_pipeline = [
     dict(type="LoadImage"),
     dict(type="LoadDepth"),

@@ -1,4 +1,4 @@
-# A ViT at 518 px under DPT's head, as the released code has it (protocols C.4).
+# A ViT at 518 px under DPT's head, as the released code has it (docs/reproduction.md#nyu-depth-v2).
 model = dict(
     type="DepthEstimator",
     # (x - 127.5) / 127.5, whatever the backbone was distilled with (ImageNet's mean and std).

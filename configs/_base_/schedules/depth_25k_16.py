@@ -1,4 +1,4 @@
-# 25,000 iterations of 16 images, as the released code has them (protocols C.4).
+# 25,000 iterations of 16 images, as the released code has them (docs/reproduction.md#nyu-depth-v2).
 optim_wrapper = dict(
     type="AutocastOptimWrapper",
     # No lower precision is known of the released code. tools/train.py --amp: bfloat16.

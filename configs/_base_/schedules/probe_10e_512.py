@@ -1,4 +1,4 @@
-# 10 epochs of 2502 iterations in batches of 512 (protocols C.1).
+# 10 epochs of 2502 iterations in batches of 512 (docs/reproduction.md#linear-probe).
 optim_wrapper = dict(
     type="OptimWrapper",
     # No lr: each head has one of model.learning_rates.

@@ -33,7 +33,7 @@ or, as mmseg has it:
 
 @DATASETS.register_module()
 class NYUDepth(ProxySet):
-    """NYU Depth V2 (Silberman et al., 2012) as depth estimation uses it (protocols C.4): images, and depth in metres.
+    """NYU-Depth V2 (Silberman et al., 2012; docs/reproduction.md#nyu-depth-v2): images, and depth in metres.
 
     Two layouts are read: the Monocular-Depth-Estimation-Toolbox's (and BTS's), with lists ``nyu_train.txt`` and
     ``nyu_test.txt``, and mmseg's, with folders ``images`` and ``annotations``. Where both are, the lists count.

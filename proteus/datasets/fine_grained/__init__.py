@@ -1,4 +1,4 @@
-"""The labelled sets of the fine-grained protocol (protocols C.2 and C.6)."""
+"""The labelled sets of the fine-grained protocol (docs/reproduction.md#fine-grained-classification)."""
 
 from proteus.datasets.fine_grained.aircraft import Aircraft
 from proteus.datasets.fine_grained.base import FineGrainedSet, validation_part

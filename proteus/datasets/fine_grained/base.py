@@ -20,7 +20,7 @@ Metric = Literal["mean_per_class", "top1", "map11"]
 
 
 class FineGrainedSet(ProxySet):
-    """A labelled set as its official archive unpacks (protocols C.2).
+    """A labelled set as its official archive unpacks (docs/reproduction.md#fine-grained-classification).
 
     A sample has a ``label`` beside its image. ``trainval`` is ``train`` and ``val`` together. A set without a split of
     its own for validation gives a random fifth of its training images: the first ``floor(0.2 n)`` of a permutation

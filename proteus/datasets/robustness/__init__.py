@@ -1,4 +1,4 @@
-"""Sets that show how robust a classifier of ImageNet-1K's classes is (protocols C.5)."""
+"""Sets that show how robust a classifier of ImageNet-1K's classes is (docs/reproduction.md#robustness)."""
 
 from proteus.datasets.robustness.corruption_sets import GeneratedImageNetC, ImageNetC
 from proteus.datasets.robustness.generation import generate

@@ -118,8 +118,8 @@ class _CorruptionSet(ProxySet):
 class ImageNetC(_CorruptionSet):
     """ImageNet-C on disk, as its archives unpack, with or without the archives' folders (``blur/defocus_blur``).
 
-    The images are 224 px already (protocols C.5: CenterCrop only). Folders that ``tools/generate_imagenet_c.py`` wrote
-    are read alike, and :meth:`describe` tells them apart.
+    The images are 224 px already, so that they are only cropped (docs/reproduction.md#robustness). Folders that
+    ``tools/generate_imagenet_c.py`` wrote are read alike, and :meth:`describe` tells them apart.
 
     Args:
         data_root: The folder.

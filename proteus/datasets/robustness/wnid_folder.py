@@ -47,7 +47,7 @@ class WnidFolder(ImageFolder):
     """Images in folders that are called by their class's wnid, labelled with its number in ImageNet-1K.
 
     ``LabelledFolder`` numbers the folders that it finds; here the class of a folder has the same number whichever other
-    folders are there (protocols C.5).
+    folders are there (docs/reproduction.md#robustness).
 
     Args:
         variant: The published set that this is a copy of, whose class folders must all be there and no others: ``val``,

@@ -30,7 +30,7 @@ class _OnImage:
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop:
-    """Crop a random part of the image and resize it to a square (protocols A.3).
+    """Crop a random part of the image and resize it to a square (docs/reproduction.md#distillation-data).
 
     The box is drawn and a PIL image is cut and resized exactly as torchvision does it; an array stays an array
     (:func:`~proteus.datasets.transforms.crops.crop_and_resize`).

@@ -28,7 +28,7 @@ _TORCH_TOO = ("bilinear", "bicubic")
 
 
 class Box:
-    """Draws the parts that ``RandomResizedCrop`` cuts out, by torchvision's own draws (protocols A.3).
+    """Draw the boxes of ``RandomResizedCrop`` as torchvision draws them (docs/reproduction.md#distillation-data).
 
     Args:
         size: Side of the result in pixels.

@@ -18,9 +18,10 @@ from proteus.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class CutDepth:
-    """Paint an upright stripe of the depth map over the image (Ishii and Yamashita, 2021; protocols C.4).
+    """Paint an upright stripe of the depth map over the image (Ishii and Yamashita, 2021).
 
     The stripe begins anywhere and has up to three quarters of the width that is left. What is invalid becomes black.
+    See docs/reproduction.md#nyu-depth-v2.
 
     Args:
         prob: How often.
@@ -53,7 +54,7 @@ class CutDepth:
 
 @TRANSFORMS.register_module()
 class RandomBrightnessContrast:
-    """Scale pixels and shift them, as the transform of that name in Albumentations does (protocols C.4).
+    """Scale and shift pixels, as Albumentations' transform of that name (docs/reproduction.md#nyu-depth-v2).
 
     Args:
         prob: How often.
@@ -97,7 +98,7 @@ class RandomGamma:
 
 @TRANSFORMS.register_module()
 class HueSaturationValue:
-    """Shift hue, saturation and value, as the transform of that name in Albumentations does (protocols C.4).
+    """Shift hue, saturation and value, as Albumentations' transform of that name (docs/reproduction.md#nyu-depth-v2).
 
     Args:
         prob: How often.

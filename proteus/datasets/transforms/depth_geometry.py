@@ -64,7 +64,9 @@ class DepthRandomFlip:
 
 @TRANSFORMS.register_module()
 class DepthRandomResize:
-    """Resize by a random ratio, keeping the shape (protocols C.4); the depth map takes the nearest pixel.
+    """Resize by a random ratio, keeping the shape; the depth map takes the nearest pixel.
+
+    See docs/reproduction.md#nyu-depth-v2.
 
     Args:
         scale: Most that the longer and the shorter side have at ratio 1.
@@ -122,8 +124,8 @@ class DepthPad:
 
     Args:
         size: Least height and width; a number for a square.
-        fill: Value of the image there, in [0, 1]. The released code pads after normalisation with mean 0.5 (protocols
-            C.4), so what it pads with is 0.5.
+        fill: Value of the image there, in [0, 1]. The released code pads after normalisation with mean 0.5,
+            so what it pads with is 0.5 (docs/reproduction.md#nyu-depth-v2).
     """
 
     def __init__(self, size: int | Sequence[int] = 518, fill: float = 0.5) -> None:

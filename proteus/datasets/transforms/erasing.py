@@ -35,7 +35,7 @@ class Erase(NamedTuple):
 
 @TRANSFORMS.register_module()
 class RandomErasing:
-    """Replace a random rectangle of a tensor image by noise, with timm's RandomErasing (protocols A.3).
+    """Replace a random rectangle by noise, as timm's RandomErasing does (docs/reproduction.md#distillation-data).
 
     The noise is standard normal *after* normalisation. On the device the data preprocessor writes it, after it has
     normalised; here only the rectangle and a seed are drawn, both from the sample's key, and the rectangle is the same

@@ -53,7 +53,7 @@ class MaskTransform(ABC):
 
 @TRANSFORMS.register_module()
 class UniformMask(MaskTransform):
-    """Patches anywhere, each as likely as any other, exactly as many as asked: what was released (protocols A.7).
+    """An exact number of patches, uniformly at random, as in the released code (docs/reproduction.md#masking).
 
     Args:
         ratio: Share of the patches, or the range from which it is drawn for each image.
@@ -72,7 +72,7 @@ class UniformMask(MaskTransform):
 
 @TRANSFORMS.register_module()
 class BlockMask(MaskTransform):
-    """Rectangles of patches, as in iBOT (protocols A.7): what the paper's text names.
+    """Rectangles of patches, as in iBOT (docs/reproduction.md#masking): what the paper's text names.
 
     Blocks are added, each of an area between a ninth of the shorter side's square and what is still missing, until
     the count is reached or ten attempts in a row add nothing; it is never exceeded.

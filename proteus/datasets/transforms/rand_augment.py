@@ -23,7 +23,7 @@ _INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resamp
 
 @TRANSFORMS.register_module()
 class RandAugment:
-    """timm's RandAugment, as DeiT and the released code use it (protocols A.3).
+    """timm's RandAugment, as DeiT and the released code use it (docs/reproduction.md#distillation-data).
 
     timm draws the operations and their magnitudes, for PIL images and for arrays alike: the same key gives the same
     ones. A PIL image is changed by timm, an array by :mod:`~proteus.datasets.transforms.array_ops`, four times as fast.

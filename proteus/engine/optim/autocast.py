@@ -17,8 +17,8 @@ from proteus.registry import OPTIM_WRAPPERS
 class AutocastOptimWrapper(OptimWrapper):
     """Run the forward pass under ``torch.autocast`` to bfloat16, on any device; weights and losses stay float32.
 
-    The released code trains in float16 with a gradient scaler (protocols A.2); bfloat16 has float32's range and needs
-    none. For float16 use MMEngine's ``AmpOptimWrapper``.
+    The released code trains in float16 with a gradient scaler (docs/reproduction.md#distillation-schedule); bfloat16
+    has float32's range and needs none. For float16 use MMEngine's ``AmpOptimWrapper``.
 
     Args:
         dtype: ``bfloat16``, ``float32`` (no autocast), or ``auto``: bfloat16 on GPUs that have it, float32 elsewhere.

@@ -37,8 +37,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     Backbones are found wherever they stand in the model: ``backbone`` of mmpretrain's or mmseg's models, ``student`` of
     a distiller. Layer 0 are the cls, register and mask tokens, the position and patch embeddings and the norm before
-    the blocks; layer ``i + 1`` is block ``i``; ``last`` is the final norm, with necks and heads outside (protocols C.3,
-    as BEiT, MAE and iBOT do it). Models of :class:`~proteus.models.backbones.TimmBackbone` are numbered as timm does.
+    the blocks; layer ``i + 1`` is block ``i``; ``last`` is the final norm, with necks and heads outside, as
+    in BEiT, MAE and iBOT (docs/reproduction.md#ade20k). Models of :class:`~proteus.models.backbones.TimmBackbone` are
+    numbered as timm does.
 
     ``paramwise_cfg`` takes ``layer_decay_rate`` beside MMEngine's keys, whose multipliers apply as well. Decay of
     weights is theirs: ``norm_decay_mult=0, bias_decay_mult=0, flat_decay_mult=0`` spares vectors and biases, as

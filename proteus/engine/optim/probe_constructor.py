@@ -17,7 +17,7 @@ class ProbeConstructor(DefaultOptimWrapperConstructor):
     """One parameter group for each of ``model.learning_rates``.
 
     They hold for a batch of 256; ``auto_scale_lr=dict(base_batch_size=256, enable=True)`` multiplies them by the total
-    batch over 256, as the protocol does (C.1), and writes the factor to the log.
+    batch over 256 (docs/reproduction.md#linear-probe), and writes the factor to the log.
 
     Args:
         optim_wrapper_cfg: The optimizer wrapper's config, whose optimizer has no ``lr``.

@@ -12,10 +12,11 @@ from proteus.registry import PARAM_SCHEDULERS
 
 @PARAM_SCHEDULERS.register_module()
 class DeiTCosineLR(_ParamScheduler):
-    """Linear warm-up and cosine, stepped once an epoch, as DeiT's loop and the released code do it (protocols A.2).
+    """Linear warm-up and cosine, stepped once an epoch, as in DeiT and the released code.
 
-    They step the schedule *after* each epoch with the number of the epoch just done, so that the first two epochs
-    both run at ``warmup_lr`` and the last never reaches ``min_lr``: epoch ``e`` runs at the value of ``max(e - 1, 0)``.
+    Both step the schedule *after* each epoch with the number of the epoch just done, so that the first two epochs run
+    at ``warmup_lr`` and the last never reaches ``min_lr``: epoch ``e`` runs at the value of ``max(e - 1, 0)``
+    (docs/reproduction.md#distillation-schedule).
 
     Args:
         optimizer: The optimizer; the runner fills it in.

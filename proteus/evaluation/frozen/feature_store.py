@@ -117,7 +117,8 @@ class FeatureStore:
     Args:
         root: Folder of the cache; one folder inside for each table.
         spec: The backbone.
-        device: Where it runs: in half precision on a GPU, as the paper's probe does (protocols C.1), else in float32.
+        device: Where it runs: on a GPU in half precision, as the released probe (docs/reproduction.md#linear-probe),
+            else in float32.
         batch_size: Images encoded at once.
         num_workers: Processes that read images.
     """

@@ -130,12 +130,12 @@ def logistic_regression(
     code divides by 0. The bias is not penalised. A multi-label set has one two-class fit a label and one C for all, the
     one with the best mAP. A random val split may miss a class: val scores then average over the classes it has.
 
-    The paper (A.1.3) varies "the L2-regularization constant". These are SynCLR's words for the weight decay that its
-    code, and the code released with the paper, hands to cuML as C = 1 / wd, where C means what it does in scikit-learn.
-    So the constant l is the penalty's weight: the loss summed over images plus ``l |W|^2 / 2``, and C = 1 / l. Recipes,
-    of 45 values each: ``paper``, l in 1e-6...1e3, 500 iterations; ``code``, what was released, l in 1e-6...1e5, 1000
-    iterations; ``dinov2``, C itself in 1e-6...1e5, 1000 iterations. All three have the released tolerance, 1e-12, and
-    end as scikit-learn does when the loss falls no more.
+    The paper (section A.1.3) varies "the L2-regularization constant". These are SynCLR's words for the weight decay
+    that its code, and the code released with the paper, hands to cuML as C = 1 / wd, where C means what it does in
+    scikit-learn. So the constant l is the penalty's weight: the loss summed over images plus ``l |W|^2 / 2``, and
+    C = 1 / l. Recipes, of 45 values each: ``paper``, l in 1e-6...1e3, 500 iterations; ``code``, what was released, l in
+    1e-6...1e5, 1000 iterations; ``dinov2``, C itself in 1e-6...1e5, 1000 iterations. All three have the released
+    tolerance, 1e-12, and end as scikit-learn does when the loss falls no more.
 
     Engines: ``torch`` fits all C at once on ``device``, ``sklearn`` one after another on the CPU; both find the same
     minimum. ``auto`` is torch, also the faster on one thread of a CPU: 5.1 s where scikit-learn, helped by

@@ -19,7 +19,7 @@ class TopOne(CheckedMetric):
 
     Args:
         classes: Classes among which the answer is sought, in the classifier's numbering, as for ImageNet-A and -R
-            (protocols C.5); all by default. Labels are in the full numbering, too.
+            (docs/reproduction.md#robustness); all by default. Labels are in the full numbering, too.
         **metric: As for MMEngine's metrics.
 
     Raises:

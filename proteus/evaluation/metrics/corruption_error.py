@@ -19,7 +19,7 @@ _NAMES = list(ALEXNET_ERRORS)
 
 @METRICS.register_module()
 class CorruptionError(CheckedMetric):
-    """Top-1 errors in per cent on ImageNet-C, and their mean relative to AlexNet's (protocols C.5).
+    """Top-1 errors in per cent on ImageNet-C, and their mean relative to AlexNet's (docs/reproduction.md#robustness).
 
     The mCE needs all 15 corruptions at all five severities. Where some are missing, they are named in the log and there
     are the single errors only. The log also has the table of errors, and where the images come from.

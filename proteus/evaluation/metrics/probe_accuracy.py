@@ -80,9 +80,9 @@ class ProbeGrid:
 
 @METRICS.register_module()
 class ProbeAccuracy(CheckedMetric):
-    """Top-1 accuracy in per cent of every head of a ``LinearProbe``; the best one's is the result (protocols C.1).
+    """Top-1 accuracy in per cent of every head of a ``LinearProbe``; the best one's is the result.
 
-    The table of all heads goes to the log.
+    The table of all heads goes to the log. See docs/reproduction.md#linear-probe.
 
     Attributes:
         grid: The latest table; on the main process alone.

@@ -15,13 +15,15 @@ from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError
 
-# The paper's average is over these; GTSRB and Country211 stand beside it (sections 4.2, A.6).
+# The paper's average is over these; GTSRB and Country211 stand beside it (sections 3.3.1 and A.6).
 _AVERAGED = tuple(fine_grained_sets())[:12]
 
 
 @PROTOCOLS.register_module()
 class FineGrained(SetProtocol):
-    """L2-regularised multinomial logistic regression, its penalty chosen on validation images (protocols C.2).
+    """L2-regularised multinomial logistic regression, its penalty chosen on validation images.
+
+    See docs/reproduction.md#fine-grained-classification.
 
     Args:
         recipe: Grid and number of iterations, by name: ``paper``, ``code`` (what was released) or ``dinov2``.

@@ -18,19 +18,19 @@ from proteus.utils import read_json
 
 @PROTOCOLS.register_module()
 class LinearProbing(SetProtocol):
-    """Linear classifiers trained at many settings at once, as a run of MMEngine's (protocols C.1).
+    """Linear classifiers trained at many settings at once, as a run of MMEngine's (docs/reproduction.md#linear-probe).
 
     The config that holds this protocol is the run's: model, schedule, hooks. Backbone, data and the numbers that depend
     on the data's size are put in here. The run's checkpoint is a classifier that ``tools/test.py`` and the robustness
     protocol take. An interrupted run goes on where it stopped.
 
     Args:
-        epochs: How often the training images are gone through; for ImageNet-1K 10 are the 25,020 iterations of C.1.
+        epochs: How often the training images are gone through; 10 on ImageNet-1K are the protocol's 25,020 iterations.
         min_iterations: Small sets are gone through more often, until there are so many steps.
         batch_size: Images in a step; the learning rates follow.
         validations: How often the test images are classified during the run.
         cached: Train on features of one view of each image, extracted once, instead of a new random view each time.
-            It is much faster and another protocol: its figures are not comparable with C.1's.
+            It is much faster and another protocol: its figures cannot be compared with the paper's.
         **judged: ``sets``, and ``pipeline``, ``mean`` and ``std``, which ``cached`` alone uses.
 
     Raises:

@@ -17,7 +17,9 @@ from proteus.structures import DataError, FullDiskError, LockedError
 
 @PROTOCOLS.register_module()
 class Robustness(Protocol):
-    """Test a linear probe of ImageNet-1K, without training anything, on ImageNet-A, -R, -Sketch and -C (protocols C.5).
+    """Test a linear probe of ImageNet-1K, without training anything, on ImageNet-A, -R, -Sketch and -C.
+
+    See docs/reproduction.md#robustness.
 
     Args:
         tests: Config files by data set, from the folder of the protocol's own config. Of several for one set, the

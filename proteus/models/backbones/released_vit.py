@@ -14,7 +14,7 @@ from proteus.structures import DataError
 
 @MODELS.register_module()
 class ReleasedDenseViT(DenseViT):
-    """``DenseViT`` with a learnt relative position bias in the attention of every block (protocols C.3).
+    """``DenseViT`` with a learnt relative position bias in the attention of every block (docs/reproduction.md#ade20k).
 
     The released code fine-tunes in mmseg's ``MAE`` backbone, which adds a table to each block beside the absolute
     positions: for a grid of ``h x w``, ``(2h - 1)(2w - 1) + 3`` biases a head, the three for what involves the cls

@@ -39,8 +39,8 @@ ARCHITECTURES = {
 class ViT(OpenMMLabViT):
     """A vision transformer of the DINOv2, CLIP or plain form, built by timm.
 
-    Weights are random as DINOv2's student is (protocols A.5: truncated normal 0.02, LayerScale 1.0) unless
-    ``checkpoint`` is given. Any input whose sides are multiples of ``patch_size`` is accepted.
+    Weights are random as DINOv2's student is (truncated normal 0.02, LayerScale 1.0; docs/reproduction.md#student)
+    unless ``checkpoint`` is given. Any input whose sides are multiples of ``patch_size`` is accepted.
 
     Args:
         arch: ``tiny``, ``small``, ``base``, ``large``, ``giant``; ``clip-base``, ``clip-large`` for the vision tower of
@@ -207,7 +207,7 @@ class ViT(OpenMMLabViT):
         Args:
             images: ``(B, 3, H, W)``, normalised.
             masks: ``(B, h * w)`` bool; True patches are replaced by the mask token after the patch embedding and
-                before the position embedding is added (protocols A.7).
+                before the position embedding is added (docs/reproduction.md#masking).
 
         Returns:
             ``Features`` of width ``embed_dim``.

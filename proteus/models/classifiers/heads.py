@@ -36,8 +36,9 @@ class Head(NamedTuple):
 class HeadBank(nn.Module):
     """Linear classifiers that read the same input, run as one matrix product.
 
-    Each has a weight ``(C, D)``, normal with standard deviation 0.01, and a bias ``(C,)`` of 0 (protocols C.1). They
-    are parameters of their own, so that the optimizer can give each its learning rate.
+    Each has a weight ``(C, D)``, normal with standard deviation 0.01, and a bias ``(C,)`` of 0
+    (docs/reproduction.md#linear-probe). They are separate parameters, so that the optimizer can give each its learning
+    rate.
 
     Args:
         in_dim: Width ``D`` of the input.

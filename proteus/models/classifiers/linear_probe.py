@@ -1,4 +1,4 @@
-"""DINOv2's linear probe: a grid of linear classifiers on one frozen backbone (protocols C.1)."""
+"""DINOv2's linear probe: a grid of linear classifiers on one frozen backbone (docs/reproduction.md#linear-probe)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LinearProbe(BaseModel):
         avgpool: Whether to read the mean patch token: without it, with it, or both in turn.
         learning_rates: The heads' learning rates for a batch of 256.
         dtype: Precision of the backbone: ``bfloat16``, ``float16``, ``float32``, or ``auto``: bfloat16 on GPUs that
-            have it (protocols C.1: float16). Heads are float32 always.
+            have it (docs/reproduction.md#linear-probe: float16). Heads are float32 always.
         data_preprocessor: Config of the data preprocessor; ImageNet's mean and standard deviation by default.
 
     Attributes:

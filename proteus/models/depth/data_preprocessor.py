@@ -17,7 +17,7 @@ class DepthDataPreprocessor(DistillDataPreprocessor):
 
     Args:
         mean: Channel means for images in [0, 1]. The released depth recipe has 0.5 (127.5 of 255) whatever the
-            backbone was trained with (protocols C.4).
+            backbone was trained with (docs/reproduction.md#nyu-depth-v2).
         std: Channel standard deviations, likewise.
     """
 

@@ -19,7 +19,7 @@ _SILOG = {"type": "SiLogLoss"}
 
 @MODELS.register_module()
 class DPTDepthHead(nn.Module):
-    """Tokens of four blocks, each with its cls token -> a depth map in metres (protocols C.4).
+    """Tokens of four blocks, each with its cls token -> a depth map in metres (docs/reproduction.md#nyu-depth-v2).
 
     Two outputs are known. ``linear`` is the released Proteus': dropout of channels and one 1x1 convolution, whose
     values are the depth as they are, at any sign. ``conv`` is that of the Monocular-Depth-Estimation-Toolbox (its

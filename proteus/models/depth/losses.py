@@ -18,11 +18,12 @@ _TINY = 1e-12
 
 @MODELS.register_module()
 class SiLogLoss(nn.Module):
-    """Scale-invariant error of the logarithm, image by image (Eigen et al. 2014, eq. 4, under a root; protocols C.4).
+    """Scale-invariant error of the logarithm, image by image (Eigen et al. 2014, eq. 4, under a root).
 
     ``sqrt(mean d^2 - variance_focus * mean(d)^2)`` with ``d = log(prediction) - log(truth)``, averaged over the images
     that have any known depth. Predictions below ``eps``, negative ones included, count as ``eps`` and get no gradient,
-    as in the released code; there the gradient is not a number where the prediction is right, here it is 0.
+    as in the released code (docs/reproduction.md#nyu-depth-v2); there the gradient is not a number where the prediction
+    is right, here it is 0.
 
     Args:
         variance_focus: 0: the plain error; 1: the scale does not matter.
@@ -61,8 +62,8 @@ class SigLoss(nn.Module):
     """The Monocular-Depth-Estimation-Toolbox's scale-invariant loss, over the pixels of the whole batch at once.
 
     ``sqrt(var(g) + 0.15 mean(g)^2)`` with ``g = log(prediction + eps) - log(truth + eps)``; in the first iterations
-    only ``sqrt(0.15 mean(g)^2)``, which brings the depth to the right scale (protocols C.4). The count of iterations
-    is in the checkpoint, so that a resumed run goes on with it.
+    only ``sqrt(0.15 mean(g)^2)``, which brings the depth to the right scale (docs/reproduction.md#nyu-depth-v2). The
+    count of iterations is in the checkpoint, so that a resumed run goes on with it.
 
     Args:
         max_depth: Metres; truth beyond does not count.

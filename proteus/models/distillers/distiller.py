@@ -20,7 +20,7 @@ from proteus.structures import Features, UserError
 
 @MODELS.register_module()
 class Distiller(MicroBatchedModel):
-    """Distil a teacher into a student under one or several objectives (eq. 8).
+    """Distil a teacher into a student under one or several objectives (paper, eq. 8).
 
     The student sees clean and masked images in one batch, and only those images are masked whose masks count
     (in the released schedule the others take a quarter of the student's compute and reach no loss).
@@ -30,7 +30,7 @@ class Distiller(MicroBatchedModel):
         student: Config of the backbone that learns.
         objectives: Configs of the objectives by name; ``None`` drops one that a base config has.
         data_preprocessor: Config of the data preprocessor.
-        inherit: Config of where the student's first weights come from, if they are not random (section A.2).
+        inherit: Config of where the student's first weights come from, if they are not random (paper, section A.2).
         micro_batches: See :class:`MicroBatchedModel`.
         compile_student: Compile the student's part of the training step: False, True, or a dict of ``torch.compile``'s
             options (``dict(mode="max-autotune-no-cudagraphs")``). All steps have one size, so it is done once.

@@ -14,13 +14,13 @@ _LAYERS = ("norm", "linear", "gelu")
 
 @MODELS.register_module()
 class DistillHead(nn.Sequential):
-    """``LayerNorm`` and a linear layer, the projector of the paper (eq. 4; protocols A.6: eps 1e-5, torch's init).
+    """``LayerNorm`` and a linear layer, the projector of the paper (eq. 4; docs/reproduction.md#projection-heads).
 
     Args:
         in_dim: Width of the student's tokens; the distiller fills it in.
         out_dim: Width of the teacher's tokens; the distiller fills it in.
         layers: What it consists of, in order: ``norm``, ``gelu``, and ``linear`` once, which changes the width
-            (table 20 compares ``('linear', 'gelu')`` and ``('gelu', 'linear')`` with the default).
+            (the paper's table 20 compares ``('linear', 'gelu')`` and ``('gelu', 'linear')`` with the default).
 
     Raises:
         ValueError: ``layers`` names another layer, or not exactly one ``linear``.

@@ -16,7 +16,7 @@ from proteus.registry import MODELS
 
 @MODELS.register_module()
 class WeightSelection:
-    """Start a ViT from evenly spaced elements of a larger ViT's weights (section A.2; Xu et al., 2023).
+    """Start a ViT from evenly spaced elements of a larger ViT's weights (paper, section A.2; Xu et al., 2023).
 
     Of each tensor every ``T / S``-th element is taken along each axis, and of the blocks the first ones. What the
     file has beyond the student's names (further blocks, a classifier) is left.

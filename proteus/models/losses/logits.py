@@ -11,7 +11,7 @@ from proteus.utils.arguments import check_number
 
 @MODELS.register_module()
 class SoftLogitsLoss(nn.Module):
-    """Kullback-Leibler divergence between softened class distributions (eq. 2), exactly as in DeiT.
+    """Kullback-Leibler divergence between softened class distributions (paper, eq. 2), exactly as in DeiT.
 
     ``T^2 / (B K) * sum p' (log p' - log p)``: DeiT divides by the number of classes ``K`` beside that of images, so
     this is a thousandth of the usual mean over images on ImageNet-1K.
@@ -43,7 +43,7 @@ class HardLogitsLoss(nn.Module):
 
 @MODELS.register_module()
 class CrossEntropyLoss(nn.Module):
-    """Cross-entropy with labels (eq. 1).
+    """Cross-entropy with labels (paper, eq. 1).
 
     Args:
         label_smoothing: Share of each label that is spread evenly over all classes.

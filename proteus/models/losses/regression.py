@@ -15,7 +15,7 @@ from proteus.utils.arguments import check_number
 
 @MODELS.register_module()
 class MSELoss(nn.Module):
-    """Mean squared error over every element (eq. 5 to 7; a mean where the paper writes a norm, protocols A.8)."""
+    """Mean squared error over every element, where the paper (eq. 5 to 7) has a norm (docs/reproduction.md#losses)."""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compare two ``(..., D)`` tensors; returns a scalar."""

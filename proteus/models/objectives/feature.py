@@ -13,11 +13,11 @@ from proteus.registry import MODELS
 
 @MODELS.register_module()
 class FeatureObjective(Objective):
-    """All tokens of the clean image, mapped, equal the teacher's (eq. 6).
+    """All tokens of the clean image, mapped, equal the teacher's (paper, eq. 6).
 
     The loss is a mean over the ``1 + N`` tokens. In the released code the cls token among them passes through the
-    *token* objective's head (protocols A.8), so that its part is that objective's term; ``cls_term`` names it and
-    nothing is computed twice.
+    *token* objective's head, so that its part is that objective's term (docs/reproduction.md#losses); ``cls_term``
+    names it and nothing is computed twice.
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.

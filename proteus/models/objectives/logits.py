@@ -37,7 +37,7 @@ class _ClassObjective(Objective):
 
 @MODELS.register_module()
 class LabelObjective(_ClassObjective):
-    """The student's classifier learns the labels; a teacher, if there is one, is not asked (eq. 1).
+    """The student's classifier learns the labels; a teacher, if there is one, is not asked (paper, eq. 1).
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.
@@ -68,7 +68,7 @@ class LabelObjective(_ClassObjective):
 
 @MODELS.register_module()
 class LogitsObjective(_ClassObjective):
-    """The student's classifier learns the scores of the teacher's, and the labels if asked to (eq. 3).
+    """The student's classifier learns the scores of the teacher's, and the labels if asked to (paper, eq. 3).
 
     The term is ``alpha * loss(student, teacher) + (1 - alpha) * label_loss(student, labels)``, both of one
     classifier on the student's cls token.
@@ -77,7 +77,7 @@ class LogitsObjective(_ClassObjective):
         student_dim: Width of the student's tokens; the distiller fills it in.
         teacher_dim: Not used; the distiller fills it in.
         num_classes: Number of classes, as the teacher's classifier has.
-        alpha: Share of the teacher, lambda in eq. 3; below 1 the data set must have labels.
+        alpha: Share of the teacher, lambda in the paper's eq. 3; below 1 the data set must have labels.
         loss: Config of the loss against the teacher's logits, by default ``SoftLogitsLoss``.
         label_loss: Config of the loss against the labels, by default ``CrossEntropyLoss``.
         **objective: As for :class:`Objective`; ``head`` is by default a ``ClassHead``.

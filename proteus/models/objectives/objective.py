@@ -55,7 +55,7 @@ class Objective(nn.Module):
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.
         teacher_dim: Width of the teacher's tokens; the distiller fills it in.
-        weight: Factor of the term in the total (the lambdas of eq. 8).
+        weight: Factor of the term in the total (paper, the lambdas of eq. 8).
         head: Config of the distill head.
         loss: Config of the loss.
     """

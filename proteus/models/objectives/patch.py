@@ -18,10 +18,11 @@ _NONE = 1e-6
 
 @MODELS.register_module()
 class PatchObjective(Objective):
-    """The student recovers the teacher's tokens of the patches that it cannot see (eq. 7).
+    """The student recovers the teacher's tokens of the patches that it cannot see (paper, eq. 7).
 
-    Only masked positions count (protocols A.8). Where ranks or parts of a batch mask different numbers of patches, the
-    mean of each is weighted by its share, so that the average over them is the mean over all masked patches.
+    Only masked positions count (docs/reproduction.md#losses). Where ranks or parts of a batch mask different numbers of
+    patches, the mean of each is weighted by its share, so that the average over them is the mean over all masked
+    patches.
     """
 
     needs_masks = True

@@ -12,7 +12,7 @@ from proteus.registry import MODELS
 
 @MODELS.register_module()
 class TokenObjective(Objective):
-    """The student's cls token of the clean image, mapped, equals the teacher's (eq. 4 and 5)."""
+    """The student's cls token of the clean image, mapped, equals the teacher's (paper, eq. 4 and 5)."""
 
     needs_equal_grids = False
 

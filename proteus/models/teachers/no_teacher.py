@@ -14,7 +14,7 @@ from proteus.structures import Features
 
 @MODELS.register_module()
 class NoTeacher(Teacher):
-    """Stands where a supervised run has no teacher (the first rows of tables 11 and 12): features of width 0.
+    """Stands where a supervised run has no teacher (paper, first rows of tables 11 and 12): features of width 0.
 
     The distiller refuses it where an objective needs one.
 

@@ -27,7 +27,7 @@ def make(tmp_path: Path, put_images, put_texts):
 
 @pytest.mark.parametrize("count", [1, 4, 5, 23, 60])
 def test_validation_is_the_first_fifth_of_numpys_shuffle_with_seed_0(make, told, count) -> None:
-    """As the released code draws it (protocols C.2): a list is shuffled, its first floor(0.2 n) entries are val."""
+    """The first floor(0.2 n) of a shuffled list, as released (docs/reproduction.md#fine-grained-classification)."""
     home = str(make(count))
     np.random.seed(0)
     shuffled = list(range(count))
@@ -103,7 +103,7 @@ def test_a_missing_set_or_file_is_named_with_the_layout(tmp_path: Path, name) ->
 
 
 def test_the_sets_of_the_paper() -> None:
-    """Protocols C.2, where CUB's test images are 5,788; the archive's list has 5,794 of its 11,788 images."""
+    """The table of docs/reproduction.md#fine-grained-classification; CUB lists 5,794 of its 11,788 images for test."""
     known = {
         name: (kind.num_classes, kind.metric, kind.has_val, *kind.sizes) for name, kind in fine_grained_sets().items()
     }

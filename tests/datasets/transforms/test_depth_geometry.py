@@ -104,7 +104,7 @@ def test_metres_do_not_change_with_the_size() -> None:
 
 
 def test_crops_and_padding_meet_at_518() -> None:
-    """At ratio 0.8 of (770, 512) a frame is 545 x 409 (protocols C.4): cut at the right, padded at the bottom."""
+    """At ratio 0.8 a frame is 545 x 409: cut at the right, padded at the bottom (docs/reproduction.md#nyu-depth-v2)."""
     results = DepthRandomResize(ratio_range=(0.8, 0.8))(marked())
     assert results["img"].size == (545, 409)
     results = DepthPad(518)(ToTensor()(DepthRandomCrop(518)(results)))

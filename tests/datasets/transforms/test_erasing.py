@@ -58,7 +58,10 @@ def test_device_and_worker_erase_the_same_rectangles_with_the_same_kind_of_noise
 
 
 def test_areas_and_aspects_are_those_of_the_protocol() -> None:
-    """Area uniform in 0.02 to 1/3, aspect log-uniform in 0.3 to 1 / 0.3, but for what does not fit (protocols A.3)."""
+    """Area uniform in 0.02 to 1/3, aspect log-uniform in 0.3 to 1 / 0.3, but for what does not fit.
+
+    See docs/reproduction.md#distillation-data.
+    """
     with seeded(0):
         drawn = [RandomErasing(1.0).draw(224, 224) for _ in range(3000)]
     areas = np.sort([box.height * box.width / 224**2 for box in drawn])

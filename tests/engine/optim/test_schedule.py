@@ -7,7 +7,7 @@ from torch import nn
 from proteus.engine import DeiTCosineLR
 
 PARAMETERS = {"epochs": 300, "iters_per_epoch": 1251, "warmup_epochs": 5, "warmup_lr": 1e-6, "min_lr": 1e-5}
-# Measured on the released code at a batch of 1024 (protocols A.2).
+# Measured on the released code at a batch of 1024 (docs/reproduction.md#distillation-schedule).
 RELEASED = {
     0: 1e-6,
     1: 1e-6,

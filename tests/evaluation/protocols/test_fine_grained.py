@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from proteus.datasets.fine_grained.base import validation_part
 from proteus.evaluation.protocols import FineGrained, Outcome
 
-# The paper's: 45 weights of the penalty, from the weakest (section A.1.3).
+# The paper's 45 weights of the penalty, from the weakest (paper, section A.1.3).
 CONSTANTS = 1 / np.logspace(-6, 3, 45)
 
 

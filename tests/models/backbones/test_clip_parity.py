@@ -144,7 +144,8 @@ def test_clip_base_has_patches_of_16(tmp_path: Path) -> None:
     ("arch", "width", "depth", "heads"), [("clip-base", 768, 12, 12), ("clip-large", 1024, 24, 16)]
 )
 def test_the_student_of_the_clip_form_is_openais(arch: str, width: int, depth: int, heads: int) -> None:
-    # protocols A.11: LayerNorm before the blocks, QuickGELU, eps 1e-5, patches without bias; patch 14 for both.
+    # LayerNorm before the blocks, QuickGELU, eps 1e-5, patches without bias; patch 14 for both
+    # (docs/reproduction.md#synclr-and-clip).
     with torch.device("meta"):
         model = ViT(arch)
     assert (model.embed_dim, model.depth, model.vit.blocks[0].attn.num_heads) == (width, depth, heads)

@@ -21,7 +21,8 @@ def images(height: int, width: int) -> Tensor:
 
 
 def test_random_weights_are_those_of_dinov2() -> None:
-    # protocols A.5: linear layers from a normal of 0.02 with zero bias, LayerScale 1, mask token 0, cls 1e-6.
+    # Linear layers from a normal of 0.02 with zero bias, LayerScale 1, mask token 0, cls 1e-6
+    # (docs/reproduction.md#student).
     torch.manual_seed(0)
     model = ViT("tiny", mask_token=True)
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -65,7 +66,7 @@ def test_architectures_have_the_papers_sizes(arch: str, width: int, depth: int, 
     assert (model.embed_dim, model.depth, model.vit.blocks[0].attn.num_heads) == (width, depth, heads)
     assert (model.grid, model.patch_size) == ((16, 16), 14)
     assert model.vit.blocks[0].attn.qkv.bias is not None
-    if arch == "giant":  # protocols A.4: SwiGLU, hidden 4096
+    if arch == "giant":  # docs/reproduction.md#teacher: SwiGLU, hidden 4096
         assert model.vit.blocks[0].mlp.fc1.out_features == 2 * 4096
     else:
         assert model.vit.blocks[0].mlp.fc1.out_features == 4 * width

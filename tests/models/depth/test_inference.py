@@ -13,7 +13,7 @@ def mean_of_window(images: Tensor) -> Tensor:
 
 
 def test_where_windows_stand() -> None:
-    """Protocols C.4: a frame of 518x691 gives three windows."""
+    """A frame of 518 x 691 gives three windows (docs/reproduction.md#nyu-depth-v2)."""
     assert list(spans(691, 518, 129)) == [(0, 518), (129, 647), (173, 691)]
     assert list(spans(518, 518, 129)) == [(0, 518)]
     assert list(spans(400, 518, 129)) == [(0, 400)]

@@ -287,7 +287,7 @@ def test_weights_that_do_not_fit_are_told_with_their_key(distiller: Build, part:
     ("student", "teacher", "millions"), [("small", "base", 22.52), ("tiny", "base", 5.95), ("tiny", "small", 5.73)]
 )
 def test_the_trainable_parameters_are_the_papers(student: str, teacher: str, millions: float) -> None:
-    # protocols A.5: counted in the released code, three heads included.
+    # Counted in the released code, three heads included (docs/reproduction.md#student).
     with torch.device("meta"):
         model = Distiller(
             teacher=dict(type="Teacher", backbone=dict(type="ViT", arch=teacher)),

@@ -5,7 +5,7 @@ from proteus.models import DistillHead
 
 def test_a_head_is_layernorm_and_a_linear_layer() -> None:
     head = DistillHead(in_dim=4, out_dim=3)
-    # protocols A.6: eps 1e-5, bias, torch's own start (uniform within 1 / sqrt(in_dim)).
+    # eps 1e-5, bias, torch's initial values, uniform within 1 / sqrt(in_dim) (docs/reproduction.md#projection-heads).
     assert head[0].eps == 1e-5
     assert {key: tuple(value.shape) for key, value in head.state_dict().items()} == {
         "0.weight": (4,),
