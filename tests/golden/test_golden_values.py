@@ -32,6 +32,8 @@ from proteus.apis.cache_teacher import build, prepare
 from proteus.apis.evaluate import evaluate, protocol_configs
 from proteus.models.backbones import locate_backbone
 
+pytestmark = pytest.mark.slow
+
 TABLE = Path(__file__).with_name("values.json")
 WRITE = "WRITE_GOLDEN_VALUES" in os.environ
 
