@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,15 +118,17 @@ def tool(name: str, *arguments: Any, path: Path | None = None) -> subprocess.Com
 
 def _forked(*arguments: Any) -> Any:
     """Start a fork of the server; where the server has died (for want of memory, say), of another one."""
-    for _ in range(2):
+    for delay in (0.5, 2, None):
         process = _SERVER.Process(target=_run_script, args=arguments)
         try:
             process.start()
-        except (ConnectionError, EOFError) as error:
-            broken = error
-        else:
             return process
-    raise broken
+        except (ConnectionError, EOFError):
+            if delay is None:
+                raise
+            # A server closes its pipes some time before it has ended, and only then another one is started.
+            time.sleep(delay)
+    raise AssertionError
 
 
 def _run_script(command: list[str], environment: dict[str, str], output: list[Path]) -> None:

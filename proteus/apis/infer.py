@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +20,7 @@ from proteus.structures import CorruptImageError, DataError
 from proteus.utils import write_bytes
 from proteus.utils.files import describe_junk, read_lines, walk
 from proteus.utils.images import EXTENSIONS, open_rgb
-from proteus.utils.pictures import save_picture
+from proteus.utils.pictures import add_ending, picture_names, save_picture
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 _TABLE = "predictions.csv"
@@ -89,7 +88,7 @@ class _Run:
         """Do images one by one; one that cannot be read is told at once, and the others go on."""
         failed = []
         root = source if source.is_dir() else source.parent
-        twice = Counter(path.with_suffix("") for path in images)
+        names = picture_names(images, root)
         for path in tqdm(images, "predicting", unit="image", disable=len(images) < 2):
             try:
                 image = open_rgb(path)
@@ -97,12 +96,10 @@ class _Run:
                 failed.append(str(error))
                 tqdm.write(f"error: {error}", file=sys.stderr)
                 continue
-            # a.jpg and a.png stand side by side in some folders.
-            name = path.relative_to(root)
-            name = name if twice[path.with_suffix("")] > 1 else name.with_suffix("")
+            name = names[str(path)]
             prediction = self._predict(image, str(path), name)
             if not isinstance(self.predictor, Classifier):
-                save_picture(self.predictor.draw(image, prediction), _below(self.out, name, ".png"))
+                save_picture(self.predictor.draw(image, prediction), add_ending(self.out, name, ".png"))
         return failed
 
     def video(self, source: Path) -> list[str]:
@@ -135,11 +132,11 @@ class _Run:
                 self.table.writerow(["file", *columns])
             self.table.writerow([path, *(cell for label, score in best for cell in (label, f"{score:.6f}"))])
         if self.raw and isinstance(self.predictor, Segmenter):
-            save_picture(Image.fromarray(prediction), _below(self.out / "raw", name, ".png"))
+            save_picture(Image.fromarray(prediction), add_ending(self.out / "raw", name, ".png"))
         elif self.raw:
             file = BytesIO()
             np.save(file, prediction)
-            write_bytes(_below(self.out / "raw", name, ".npy"), file.getvalue(), durable=False)
+            write_bytes(add_ending(self.out / "raw", name, ".npy"), file.getvalue(), durable=False)
         self.rows += 1
         return prediction
 
@@ -175,12 +172,6 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"--classes {path}: no such file")
     return read_lines(path)
-
-
-def _below(folder: Path, name: Path, suffix: str) -> Path:
-    path = folder / name.parent / f"{name.name}{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _frames(capture: Any) -> Iterator[Image.Image]:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.registry import HOOKS
+from proteus.utils.pictures import PictureNames, add_ending
 from proteus.visualization import draw_depth_map
 
 
@@ -18,7 +20,8 @@ class DepthVisualizationHook(Hook):
     """Write a picture of each tested image: image, predicted depth, ground truth and error, with colour bars in metres.
 
     Args:
-        out_dir: Folder to write to; a picture is called after the image and the folder that it is in.
+        out_dir: Folder to write to. Pictures have the images' names, in folders inside as the images are
+            (:class:`~proteus.utils.pictures.PictureNames`); images without a name are numbered.
         interval: Draw every so many images.
         max_depth: Metres at the upper end of the colours; by default each picture's largest true depth.
 
@@ -31,11 +34,13 @@ class DepthVisualizationHook(Hook):
             raise ValueError(f"DepthVisualizationHook.interval={interval}: write 1 or more")
         self.out_dir, self.interval, self.max_depth = Path(out_dir), interval, max_depth
         self._seen = 0
+        self._names = PictureNames(())
 
     def before_test(self, runner: Runner) -> None:
-        """Make the folder."""
+        """Make the folder, and name the pictures."""
         self.out_dir.mkdir(parents=True, exist_ok=True)
         self._seen = 0
+        self._names = PictureNames(runner.test_loop.dataloader.dataset)
 
     def after_test_iter(
         self,
@@ -47,14 +52,12 @@ class DepthVisualizationHook(Hook):
         """Draw the images of one batch."""
         for image, output in zip(data_batch["images"], outputs or (), strict=True):
             if self._seen % self.interval == 0:
-                path = self.out_dir / picture_name(output.get("img_path"), self._seen)
+                path = add_ending(self.out_dir, self._name(output.get("img_path")), ".png")
                 draw_depth_map(image, output["depth"], path, output.get("gt_depth"), self.max_depth)
             self._seen += 1
 
-
-def picture_name(img_path: str | None, number: int) -> str:
-    """What to call the picture of an image: NYU's file names repeat from scene to scene."""
-    if img_path is None:
-        return f"{number:06}.png"
-    path = Path(img_path)
-    return f"{path.parent.name}_{path.stem}.png" if path.parent.name else f"{path.stem}.png"
+    def _name(self, img_path: str | None) -> Path:
+        if img_path is None:
+            rank, world = get_dist_info()
+            return Path(f"{self._seen * world + rank:06}")  # the image's position, as MMEngine deals images to ranks
+        return self._names[img_path]

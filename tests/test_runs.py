@@ -1,0 +1,41 @@
+"""The helpers that run the tools."""
+
+from __future__ import annotations
+
+import os
+import signal
+from multiprocessing import forkserver
+from typing import Any
+
+import pytest
+import runs
+
+
+@pytest.mark.slow
+def test_a_tool_runs_although_the_server_has_just_been_killed() -> None:
+    assert runs.tool("inspect_checkpoint.py", "--help").returncode == 0
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGKILL)
+    assert runs.tool("inspect_checkpoint.py", "--help").returncode == 0
+    assert forkserver._forkserver._forkserver_pid != server  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_server_that_is_still_dying_is_waited_for(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [BrokenPipeError(), ConnectionRefusedError(), BrokenPipeError()][:failures]
+
+    class Dying:
+        def Process(self, **_: Any) -> Any:  # noqa: N802
+            return self
+
+        def start(self) -> None:
+            if left:
+                raise left.pop()
+
+    monkeypatch.setattr(runs, "_SERVER", Dying())
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    if failures < 3:
+        assert isinstance(runs._forked(), Dying)
+    else:
+        with pytest.raises(ConnectionError):
+            runs._forked()
