@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,8 +21,8 @@ from proteus.apis.cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
 from proteus.apis.dense import check_dense
 from proteus.checkpoints import locate
 from proteus.checkpoints.training import load_checkpoint
-from proteus.datasets import SampleKey, SeededSet
-from proteus.datasets.collate import check_sample
+from proteus.datasets import ProxySet, SampleKey, SeededSet
+from proteus.datasets.collate import check_sample, distill_collate
 from proteus.datasets.seeded_set import seeded_config
 from proteus.models import Distiller, LinearProbe, SeveralStudents
 from proteus.models.segmentor_widths import check_widths
@@ -66,7 +67,8 @@ def check(cfg: Config) -> str:
         model = build_without_memory(cfg.model)
         check_widths(model)
         _build_training(cfg, model)
-        images = {key: _build_loader(cfg[key], {entry.path for entry in missing}) for key in _LOADERS if cfg.get(key)}
+        absent = {entry.path for entry in missing}
+        images = {key: _build_loader(key, cfg[key], absent, model) for key in _LOADERS if cfg.get(key)}
         costs = _describe(cfg, model)
     lines = [f"{cfg.filename}: every key is known and every part was built", *costs]
     if cfg.get("train_cfg", {}).get("max_iters"):
@@ -140,7 +142,7 @@ def _build_training(cfg: Config, model: nn.Module) -> None:
         )
 
 
-def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
+def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model: nn.Module) -> int | None:
     """Build what a loader is made of; returns the number of images if they are there."""
     collate = loader.get("collate_fn")
     if collate:
@@ -153,9 +155,31 @@ def _build_loader(loader: Mapping[str, Any], missing: set[str]) -> int | None:
     built = DATASETS.build(dataset)
     if loader.get("sampler"):
         DATA_SAMPLERS.build(loader["sampler"], default_args={"dataset": built, "seed": 0})
-    if isinstance(built, SeededSet) and collate and str(collate["type"]).rpartition(".")[2] == "distill_collate":
-        check_sample(built[SampleKey(0, 0, 0)])
+    # Samples with the teacher's tokens need a cache, which is built after the check.
+    own = isinstance(built, (SeededSet, ProxySet)) and not dataset.get("cache")
+    if own and collate and str(collate["type"]).rpartition(".")[2] == "distill_collate":
+        _check_samples(built, loader, model, "loss" if key == "train_dataloader" else "predict")
     return len(built)
+
+
+def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mode: str) -> None:
+    """Take the first samples of a data set through the model, as the first step would.
+
+    Raises:
+        DataError: Samples are not as they should be, do not fit each other, or do not fit the model: images off its
+            grid of patches, masks of another length, or none although an objective needs them.
+    """
+    probability = loader["collate_fn"].get("probability", 0.5)
+    enough = math.ceil(1 / probability) + 1 if probability else 0  # for one masked image
+    count = min(max(enough, 4), loader["batch_size"])
+    samples = [dataset[SampleKey(0, 0, image % len(dataset))] for image in range(count)]
+    for sample in samples:
+        check_sample(sample)
+    batch = distill_collate(samples, probability)
+    if isinstance(model, (Distiller, SeveralStudents)):
+        images = torch.empty(batch["images"].shape, device="meta")
+        others = {key: batch[key].to("meta") for key in ("masks", "mask_indices", "labels") if key in batch}
+        model(images, **others, mode=mode)
 
 
 def _describe(cfg: Config, model: nn.Module) -> list[str]:

@@ -76,6 +76,7 @@ class Noise(Dataset):
             "raises lines": lambda: json.loads("{\n\n"),
             "stops": lambda: next(iter(())),
             "gone": lambda: Path("/nowhere/a.jpg").read_bytes(),
+            "sizes": lambda: {"image": image[:, : 42 + 14 * (position % 2)], "mask": mask},
             "float mask": lambda: {"image": image, "mask": mask.float()},
         }
         return forms[self.form]()
@@ -93,12 +94,25 @@ class Draw:
         return {"image": torch.rand(3, 56, 56), "mask": torch.rand(16) < 0.5, "meta": {"number": results["number"]}}
 
 
+class Shrink:
+    """Makes an image smaller where it had the size that the student takes."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        return {**results, "img": results["img"][:, :50]}
+
+
 class Endless(IterableDataset):
     def __iter__(self) -> Any:
         return iter(())
 
 
-for kind, registry in ((Noise, DATASETS), (Listed, DATASETS), (Endless, DATASETS), (Draw, TRANSFORMS)):
+for kind, registry in (
+    (Noise, DATASETS),
+    (Listed, DATASETS),
+    (Endless, DATASETS),
+    (Draw, TRANSFORMS),
+    (Shrink, TRANSFORMS),
+):
     registry.register_module(name=f"Campaign{kind.__name__}", module=kind, force=True)
 
 
@@ -260,7 +274,50 @@ RAISED = {
     "short mask": "masks of 9 values for images of 16 patches",
     "small": "images of 50x50 px do not divide into patches of 14 px",
     "without mask": "the patch objective needs masks: add a mask transform",
+    "sizes": r"images of one batch differ in size, \(3, \d+, 56\) and \(3, \d+, 56\): end the pipeline's",
 }
+
+
+@pytest.mark.parametrize("form", ["short mask", "small", "without mask", "sizes", "raises", "raises lines", "stops"])
+def test_a_check_refuses_what_the_first_step_would(form: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=RAISED[form]) as refused:
+        check(configured(write_config(tmp_path, {"type": "CampaignNoise", "form": form})))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_check_takes_samples_through_each_of_several_students(tmp_path: Path) -> None:
+    cfg = configured(write_config(tmp_path, {"type": "CampaignNoise", "form": "short mask"}))
+    students = {"a": {key: cfg.model.pop(key) for key in ("student", "objectives")}}
+    cfg.model.update(type="SeveralStudents", students=students)
+    with pytest.raises(UserError, match=RAISED["short mask"]):
+        check(cfg)
+
+
+def test_a_check_takes_samples_of_our_sets_through_the_model(tmp_path: Path) -> None:
+    """A transform of a user's own may change what the sizes in the config say."""
+    cfg = configured(write_config(tmp_path, {"type": "CampaignNoise"}))
+    cfg.train_dataloader.dataset = {
+        "type": "ImageFolder",
+        "data_root": str(tmp_path / "images"),
+        "pipeline": [
+            {"type": "LoadRandomResizedCrop", "size": 56},
+            {"type": "ToTensor"},
+            {"type": "CampaignShrink"},
+            {"type": "UniformMask", "patch_size": 14},
+            {"type": "PackInputs"},
+        ],
+    }
+    with pytest.raises(UserError, match="images of 50x56 px do not divide into patches of 14 px"):
+        check(cfg)
+
+
+def test_a_check_needs_no_masks_for_validation(tmp_path: Path) -> None:
+    cfg = configured(write_config(tmp_path, {"type": "CampaignNoise"}))
+    cfg.val_dataloader.dataset = {"type": "SeededSet", "dataset": {"type": "CampaignNoise", "form": "without mask"}}
+    assert "12 images" in check(cfg)
+    cfg.val_dataloader.dataset.dataset.form = "small"
+    with pytest.raises(UserError, match=RAISED["small"]):
+        check(cfg)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
