@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from proteus.apis.predictors import Classifier, DepthPredictor, Segmenter, build_predictor
+from proteus.apis.run_state import PICTURES_LOCK
 from proteus.structures import CorruptImageError, DataError
-from proteus.utils import write_bytes
+from proteus.utils import exclusive, write_bytes
 from proteus.utils.files import describe_junk, read_lines, walk
 from proteus.utils.images import EXTENSIONS, open_rgb
 from proteus.utils.pictures import add_ending, picture_names, save_picture
@@ -61,18 +63,26 @@ def infer(
         CheckpointError: The checkpoint does not fit the config.
         DataError: ``source`` is neither an image, a folder of some nor a video, or ``classes`` do not fit.
         FileNotFoundError: ``source`` or ``classes`` is not there.
+        LockedError: Another process writes predictions to ``out``.
     """
     source, out = Path(source), Path(out)
     images = _images(source, out)
     names = None if classes is None else _lines(Path(classes))
     predictor = build_predictor(cfg, checkpoint, device, names, max_depth)
-    out.mkdir(parents=True, exist_ok=True)
-    if isinstance(predictor, Classifier):
-        with (out / _TABLE).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            run = _Run(predictor, out, raw, csv.writer(file))
-            return run.images(source, images) if images is not None else run.video(source)
-    run = _Run(predictor, out, raw)
-    return run.images(source, images) if images is not None else run.video(source)
+    remedy = "wait for it, or give another folder with --out"
+    with exclusive(out, "predictions", name=PICTURES_LOCK, remedy=remedy), _table(predictor, out) as table:
+        run = _Run(predictor, out, raw, table)
+        return run.images(source, images) if images is not None else run.video(source)
+
+
+@contextmanager
+def _table(predictor: Segmenter | DepthPredictor | Classifier, out: Path) -> Iterator[Any]:
+    """Open the table of a classifier's predictions."""
+    if not isinstance(predictor, Classifier):
+        yield None
+        return
+    with (out / _TABLE).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        yield csv.writer(file)
 
 
 class _Run:

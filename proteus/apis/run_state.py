@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from proteus.engine.runner import leave_processes
 from proteus.structures import FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 
+PICTURES_LOCK = ".pictures.lock"
+"""Name of the lock of folders that predictions are drawn to."""
 _MMENGINES = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 # Folders for which a full disk was already reported.
 _WARNED: set[str] = set()
@@ -58,6 +60,26 @@ def exclusive_run(cfg: Config) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"work_dir: '{folder}' cannot be made ({error.strerror})") from error
     with exclusive(folder, "training", remedy="wait for it, or name another folder with --work-dir"):
+        yield
+
+
+@contextmanager
+def exclusive_test(cfg: Config, show_dir: str | Path | None) -> Iterator[None]:
+    """Hold a test's work directory and its folder of pictures; as for :func:`exclusive_run`.
+
+    The locks are not the one of training: a checkpoint may be tested while its run goes on.
+
+    Raises:
+        UserError: A folder cannot be written.
+        LockedError: Another test writes to it.
+    """
+    folders = {"--work-dir": (check_out_folder(cfg.work_dir), ".test.lock")}
+    if show_dir is not None:
+        folders["--show-dir"] = (check_out_folder(show_dir), PICTURES_LOCK)
+    with ExitStack() as held:
+        for option, (folder, name) in folders.items():
+            remedy = f"wait for it, or name another folder with {option}"
+            held.enter_context(exclusive(folder, "a test", name=name, remedy=remedy))
         yield
 
 

@@ -14,7 +14,7 @@ from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tt
 from proteus.apis.guarded_runner import GuardedRunner
 from proteus.apis.overrides import RUNNER_HOOKS
 from proteus.apis.resources import check_out_folder
-from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training, set_resume
+from proteus.apis.run_state import add_run_hooks, exclusive_run, exclusive_test, run_training, set_resume
 from proteus.datasets.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
@@ -73,6 +73,8 @@ def test(
 
     Raises:
         ConfigError: A file is missing, or the config does not know pictures or views.
+        UserError: The work directory or ``show_dir`` cannot be written.
+        LockedError: Another test writes to the work directory or ``show_dir``.
         CheckpointError: The checkpoint does not fit the config's model.
         DataError: Images and annotations do not fit.
     """
@@ -85,7 +87,9 @@ def test(
         use_tta(cfg)
     if show_dir is not None:
         show_in(cfg, show_dir)
-    return build_runner(cfg).test()
+    prepare_processes(cfg)
+    with exclusive_test(cfg, show_dir):
+        return build_runner(cfg).test()
 
 
 def build_runner(cfg: Config) -> Runner:

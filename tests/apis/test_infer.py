@@ -18,7 +18,8 @@ from proteus.apis.infer import infer
 from proteus.checkpoints import CheckpointError
 from proteus.datasets import distill_collate
 from proteus.datasets.depth import depth_collate
-from proteus.structures import DataError
+from proteus.structures import DataError, LockedError
+from proteus.utils import exclusive
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,18 @@ def test_a_folder_keeps_its_shape_and_goes_on_behind_a_corrupt_image(depth: tupl
         failed = run(depth, source, out)
         assert [str(source / "b/broken.jpg") in line for line in failed] == [True]
         names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-        assert names == {"a.jpg.png", "a.png.png", "b/c.png", "b/z.png"}
+        assert names == {"a.jpg.png", "a.png.png", "b/c.png", "b/z.png", ".pictures.lock"}
+
+
+def test_two_at_once_in_one_folder_are_refused(probe: tuple[Path, Path], tmp_path: Path) -> None:
+    image, out = write_picture(tmp_path / "a.png"), tmp_path / "out"
+    run(probe, image, out)
+    table = (out / "predictions.csv").read_bytes()
+    words = "out: in use by predictions, process .*; wait for it, or give another folder with --out"
+    with exclusive(out, "predictions", name=".pictures.lock"), pytest.raises(LockedError, match=words):
+        run(probe, image, out)
+    assert (out / "predictions.csv").read_bytes() == table
+    run(probe, image, out)
 
 
 def test_an_image_is_turned_as_its_camera_says(depth: tuple[Path, Path], tmp_path: Path) -> None:

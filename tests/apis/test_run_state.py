@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from toy_runs import checkpoints, saved, toy_config, toy_runner
 
 from proteus.apis import ConfigError, run_state, train
+from proteus.apis import test as run_test
 from proteus.apis.cli import run
 from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training, set_resume
 from proteus.engine import AtomicCheckpointHook, StoppedBySignal
@@ -58,6 +59,43 @@ def test_a_second_run_is_refused_and_writes_nothing(cfg: Config, tmp_path: Path)
         first.kill()
     cfg.work_dir = str(tmp_path / "run")
     train(cfg)
+
+
+@pytest.mark.parametrize("option", ["--work-dir", "--show-dir"])
+def test_a_second_test_is_refused_and_writes_nothing(cfg: Config, tmp_path: Path, option: str) -> None:
+    checkpoint, shown = _trained(cfg), tmp_path / "shown"
+    before = sorted(path for path in tmp_path.rglob("*") if ".lock" not in path.name)
+    folder, name = (tmp_path / "run", ".test.lock") if option == "--work-dir" else (shown, ".pictures.lock")
+    words = rf"'?{folder}'?: in use by a test, process .*; wait for it, or name another folder with {option}"
+    with exclusive(folder, "a test", name=name):
+        before = sorted({*before, folder})
+        with pytest.raises(LockedError, match=words):
+            run_test(cfg, checkpoint, show_dir=shown)
+        assert sorted(path for path in tmp_path.rglob("*") if ".lock" not in path.name) == before
+    assert run_test(cfg, checkpoint, show_dir=shown)["toy/error"] > 0
+
+
+def test_a_checkpoint_is_tested_while_its_run_goes_on(cfg: Config, tmp_path: Path) -> None:
+    checkpoint = _trained(cfg)
+    with exclusive(tmp_path / "run", "training"):
+        assert run_test(cfg, checkpoint, show_dir=tmp_path / "run")["toy/error"] > 0
+
+
+def _trained(cfg: Config) -> Path:
+    """Train, and make the config ready for a test with pictures."""
+    train(copy.deepcopy(cfg))
+    cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = cfg.val_dataloader, cfg.val_evaluator, {"type": "TestLoop"}
+    cfg.show_hook = {"type": "ToyPictures"}
+    cfg.experiment_name += "-tested"
+    return Path(cfg.work_dir) / "iter_6.pth"
+
+
+@HOOKS.register_module()
+class ToyPictures(Hook):
+    """Draws nothing."""
+
+    def __init__(self, out_dir: str) -> None:
+        self.out_dir = out_dir
 
 
 def test_the_lock_is_free_after_an_error(cfg: Config, tmp_path: Path) -> None:

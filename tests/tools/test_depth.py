@@ -182,9 +182,10 @@ def test_the_nine_errors_and_pictures(run: tuple[str, Path, str], place: Path, t
     assert list(figures(tested)) == list(NAMES)
     # Both recipes average with the mirror image anyway, and what was validated last was this checkpoint.
     assert figures(tested) == figures(output)
-    pictures = {path.name for path in (place / "shown" / recipe).iterdir()}
-    assert pictures == {"testroom_0_rgb_00000.png", "testroom_1_rgb_00001.png", "testroom_0_rgb_00002.png"}
-    picture = np.asarray(Image.open(place / "shown" / recipe / "testroom_0_rgb_00000.png").convert("RGB"))
+    shown = place / "shown" / recipe
+    pictures = {str(path.relative_to(shown)) for path in shown.rglob("*.png")}
+    assert pictures == {"testroom_0/rgb_00000.png", "testroom_1/rgb_00001.png", "testroom_0/rgb_00002.png"}
+    picture = np.asarray(Image.open(shown / "testroom_0/rgb_00000.png").convert("RGB"))
     assert picture.shape[1] > 2 * picture.shape[0] > 300
 
 

@@ -25,7 +25,7 @@ def test_status_and_words(tmp_path: Path) -> None:
     done = tool("infer.py", config, checkpoint, source, "--out", tmp_path / "second")
     assert done.returncode == 1
     assert f"1 could not be read:\n{source / '1.jpg'}" in done.stderr
-    assert {path.name for path in (tmp_path / "second").iterdir()} == {"0.png", "2.png"}
+    assert {path.name for path in (tmp_path / "second").iterdir()} == {"0.png", "2.png", ".pictures.lock"}
 
     done = tool("infer.py", config, tmp_path / "gone.pth", source, "--out", tmp_path / "third")
     assert done.returncode == 2

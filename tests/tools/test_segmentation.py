@@ -94,7 +94,7 @@ def test_a_test_shows_what_it_found_and_needs_no_backbone_file(
     assert figures(tested, "test") == figures(output, "val")
     assert re.search(r"\| +Class +\| +IoU +\| +Acc +\|", tested)
     assert re.search(r"\| +sky +\| +[\d.]+ +\|", tested)  # class 3 of the files, 2 counted from 0
-    assert {path.name for path in shown.iterdir()} == {f"scene_{number:03}.png" for number in range(3)}
+    assert {path.name for path in shown.rglob("*.png")} == {f"scene_{number:03}.png" for number in range(3)}
     sheet = np.asarray(Image.open(shown / "scene_001.png"))
     truth = sheet[18 : 18 + 64, 2 * 88 :]
     # Background: sky's (6, 230, 230) at 0.6 over grey of about 110.
@@ -107,7 +107,7 @@ def test_views_are_averaged(place: Path, runs: dict[str, tuple[Path, str]], tmp_
     averaged = figures(trained("test.py", *arguments, "--tta", "--show-dir", tmp_path / "shown"), "test")
     assert averaged
     assert averaged != figures(output, "val")
-    assert len(list((tmp_path / "shown").iterdir())) == 3
+    assert len(list((tmp_path / "shown").rglob("*.png"))) == 3
 
 
 def test_a_window_over_the_whole_image_equals_a_whole_pass(
@@ -125,7 +125,9 @@ def test_a_window_over_the_whole_image_equals_a_whole_pass(
         arguments = (place / "upernet.py", runs["upernet"][0] / "iter_6.pth", "--work-dir", tmp_path, *options(change))
         found[mode] = trained("test.py", *arguments, "--show-dir", tmp_path / mode)
     assert figures(found["slide"], "test") == figures(found["whole"], "test")
-    for path in (tmp_path / "slide").iterdir():
+    pictures = list((tmp_path / "slide").glob("*.png"))
+    assert len(pictures) == 3
+    for path in pictures:
         assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
 
 
