@@ -1,0 +1,70 @@
+"""Sphinx settings: ``make docs`` builds the site, with API pages from the docstrings and warnings as errors."""
+
+import shutil
+import sys
+from pathlib import Path
+from pkgutil import walk_packages
+
+from sphinx.application import Sphinx
+
+import proteus
+import proteus.apis  # imports every package, before a page is made of it
+
+ROOT = Path(__file__).resolve().parents[1]
+API = ROOT / "docs/api"
+
+project = "Proteus"
+author = copyright = "The Proteus toolbox contributors"
+version = release = proteus.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+# The root of the sources is the checkout, so that a link from a page to a README works here and in the repository.
+root_doc = "docs/index"
+include_patterns = ["docs/**", "CONTRIBUTING.md", "benchmarks/README.md", "*/*/README.md"]
+exclude_patterns = ["docs/_build", "data", "work_dirs", "checkpoints", ".venv", ".git"]
+
+html_theme = "furo"
+templates_path = ["_templates"]
+html_additional_pages = {"index": "redirect.html"}
+html_title = f"Proteus {version}"
+html_show_sourcelink = html_copy_source = False
+
+myst_heading_anchors = 3  # links to headings, as GitHub names them
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def write_api_pages(app: Sphinx) -> None:
+    """Write one page per package; it documents the names that the package exports."""
+    shutil.rmtree(API, ignore_errors=True)
+    API.mkdir()
+    packages = [info.name for info in walk_packages(proteus.__path__, "proteus.") if info.ispkg]
+    for package in ["proteus", *packages]:
+        below = [name for name in packages if name.rpartition(".")[0] == package]
+        lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :members:", ""]
+        lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in below), ""] if below else []
+        (API / f"{package}.rst").write_text("\n".join(lines), encoding="utf-8")
+
+
+def home(obj: object, name: str) -> str | None:
+    """Return the innermost package that exports an object: the one page that documents it."""
+    package = getattr(obj, "__module__", None) or ""
+    while package := package.rpartition(".")[0]:
+        if name in getattr(sys.modules.get(package), "__all__", ()):
+            return package
+    return None
+
+
+def skip_elsewhere(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Skip a name that a package exports again from a package below it."""
+    if what != "module" or home(obj, name) in (None, app.env.docname.removeprefix("docs/api/")):
+        return None
+    return True
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the functions above."""
+    app.connect("builder-inited", write_api_pages)
+    app.connect("autodoc-skip-member", skip_elsewhere)
