@@ -11,7 +11,7 @@ run := $(VENV)/bin/python
 install := PYTHON='$(PYTHON)' TORCH='$(TORCH)' requirements/install.sh $(VENV)
 declared := requirements/install.sh setup.py proteus/version.py $(wildcard requirements/*.txt)
 
-.PHONY: help quickstart test lint format clean
+.PHONY: help quickstart test lint docs format clean
 
 help: ## Show this list (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,12 +30,16 @@ lint: $(VENV)/.installed-tests ## Style and types only
 	$(run) -m ruff format --check .
 	$(run) -m mypy proteus
 
+docs: $(VENV)/.installed-tests ## Build the documentation site in docs/_build/html; a warning is an error
+	$(run) -m sphinx -q -E -W --keep-going -d docs/_build/doctrees -c docs . docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 format: $(VENV)/.installed-tests ## Mend what the linter can mend
 	$(run) -m ruff check --fix .
 	$(run) -m ruff format .
 
 clean: ## Remove the environment and the caches; results in work_dirs, data and checkpoints stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist docs/_build docs/api *.egg-info
 	find . -name __pycache__ -type d -not -path './work_dirs/*' -prune -exec rm -rf {} +
 
 # A stamp is newer than what it was installed from, so a second call installs nothing.
@@ -44,5 +48,5 @@ $(VENV)/.installed-quickstart: $(declared)
 	@touch $@
 
 $(VENV)/.installed-tests: $(declared)
-	$(install) quickstart,eval,export,tests
+	$(install) quickstart,eval,export,tests,docs
 	@touch $@ $(VENV)/.installed-quickstart
