@@ -1,6 +1,6 @@
 """Sphinx settings: ``make docs`` builds the site, with API pages from the docstrings and warnings as errors."""
 
-import shutil
+import re
 import sys
 from pathlib import Path
 from pkgutil import walk_packages
@@ -38,14 +38,16 @@ napoleon_use_ivar = True
 
 def write_api_pages(app: Sphinx) -> None:
     """Write one page per package; it documents the names that the package exports."""
-    shutil.rmtree(API, ignore_errors=True)
-    API.mkdir()
-    packages = [info.name for info in walk_packages(proteus.__path__, "proteus.") if info.ispkg]
-    for package in ["proteus", *packages]:
+    packages = ["proteus", *(info.name for info in walk_packages(proteus.__path__, "proteus.") if info.ispkg)]
+    API.mkdir(exist_ok=True)
+    for package in packages:
         below = [name for name in packages if name.rpartition(".")[0] == package]
         lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :members:", ""]
         lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in below), ""] if below else []
         (API / f"{package}.rst").write_text("\n".join(lines), encoding="utf-8")
+    for page in API.glob("*.rst"):
+        if page.stem not in packages:
+            page.unlink()
 
 
 def home(obj: object, name: str) -> str | None:
@@ -64,7 +66,13 @@ def skip_elsewhere(app: Sphinx, what: str, name: str, obj: object, skip: bool, o
     return True
 
 
+def link_pages(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Turn references to pages in docstrings into links."""
+    lines[:] = [re.sub(r"(?<!`)\bdocs/(\w+)\.md(#[\w-]+)?", r"`\g<0> <../\1.html\2>`__", line) for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("builder-inited", write_api_pages)
     app.connect("autodoc-skip-member", skip_elsewhere)
+    app.connect("autodoc-process-docstring", link_pages)
