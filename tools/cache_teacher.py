@@ -47,7 +47,7 @@ def parse_args() -> Namespace:
 
 def main(args: Namespace) -> int:
     cfg = load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
+    cfg.launcher = args.launcher or cfg.get("launcher", "none")
     job = prepare(
         cfg,
         args.out,

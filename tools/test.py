@@ -23,7 +23,7 @@ def parse_args() -> Namespace:
 def main(args: Namespace) -> int:
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.work_dir)
-    cfg.launcher = args.launcher
+    cfg.launcher = args.launcher or cfg.get("launcher", "none")
     test(cfg, args.checkpoint, show_dir=args.show_dir, tta=args.tta)
     return 0
 

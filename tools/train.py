@@ -32,7 +32,7 @@ def parse_args() -> Namespace:
 def main(args: Namespace) -> int:
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.work_dir)
-    cfg.launcher = args.launcher
+    cfg.launcher = args.launcher or cfg.get("launcher", "none")
     if args.amp:
         use_bfloat16(cfg)
     if args.resume_override and not args.resume:

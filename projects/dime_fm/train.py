@@ -39,7 +39,7 @@ def fill_caches(cfg: Config) -> None:
 
 def main(args: Namespace) -> int:
     """Fill the caches, and train."""
-    if args.launcher != "none":
+    if args.launcher not in (None, "none"):
         raise ConfigError(["is for tools/train.py; build the caches first, as --help says"], "--launcher")
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.work_dir)

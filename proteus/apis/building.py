@@ -19,8 +19,7 @@ from proteus.apis.mistakes import mistake
 from proteus.apis.validation import ConfigError
 from proteus.registry import TRANSFORMS
 
-# Exceptions that constructors raise for bad arguments.
-_REFUSALS = (
+REFUSALS = (
     TypeError,
     ValueError,
     AssertionError,
@@ -32,6 +31,7 @@ _REFUSALS = (
     ImportError,
     OSError,
 )
+"""What constructors raise at bad arguments."""
 # Functions that build parts from a config, and the name of their config argument.
 _BUILDERS = {build_from_cfg.__code__: "cfg", Runner.build_dataloader.__code__: "dataloader"}
 
@@ -49,19 +49,28 @@ def as_config_error(config: str | Config, key: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except _REFUSALS as error:
+    except REFUSALS as error:
         if mistake(error) is not None or isinstance(error, (ConnectionError, TimeoutError)):
             raise
         source = config if isinstance(config, str) else str(config.filename or "config")
         found = None if isinstance(config, str) else _key_of(error.__traceback__, config)
-        named, words = found or key, _words(error)
+        where, words = found or key, error_words(error)
         # Some constructors name the key themselves.
-        raise ConfigError([f"{named}: {words}" if named and not words.startswith(named) else words], source) from error
+        raise ConfigError([f"{where}: {words}" if where and not words.startswith(where) else words], source) from error
 
 
-def _words(error: Exception) -> str:
-    """Return the message of an exception in one line."""
+def error_words(error: Exception, named: bool = False) -> str:
+    """Return the message of an exception in one line.
+
+    Args:
+        error: The exception.
+        named: Begin with its type.
+    """
     text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    if "must contain the key" in text and '"type"' in text:  # MMEngine's registry
+        return "has no 'type'; write the name of what is to be built"
+    if named:
+        return f"{type(error).__name__}: {text}"
     if isinstance(error, KeyError) and " " not in text:
         return f"unknown or missing name '{text}'"
     if text:

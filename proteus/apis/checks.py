@@ -11,11 +11,12 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from proteus.apis.config import ConfigError
+from proteus.apis.kinds import bare_type
 from proteus.apis.validation import nearest_file
 from proteus.checkpoints import locate
-from proteus.datasets.collate import smallest_batch
+from proteus.datasets.collate import more_masks
 from proteus.datasets.transforms.masks import is_mask_config
-from proteus.models.backbones import TimmBackbone
+from proteus.models.backbones import TimmBackbone, ViT
 from proteus.registry import MODELS, TRANSFORMS
 
 CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
@@ -57,20 +58,15 @@ def check_batch(cfg: Config) -> None:
     collate = loader.get("collate_fn", {})
     masks = any(is_mask_config(step) for _, pipeline in pipelines(loader.dataset) for step in pipeline)
     probability = collate.get("probability", 0.5)
-    masked = int(loader.batch_size * probability) if masks and _bare(collate) == "distill_collate" else None
+    masked = int(loader.batch_size * probability) if masks and bare_type(collate) == "distill_collate" else None
     problems = _unsplit(cfg, masked)
     if masked == 0:
         problems = [
             f"train_dataloader.batch_size = {loader.batch_size}: at train_dataloader.collate_fn.probability = "
-            f"{probability} no image of it is masked; write at least {smallest_batch(probability)}"
+            f"{probability} no image of it is masked; {more_masks(probability, 'train_dataloader.batch_size')}"
         ]
     if problems:
         raise ConfigError(problems, str(cfg.filename))
-
-
-def _bare(part: Mapping[str, Any]) -> str:
-    """The ``type`` of a part without its scope."""
-    return str(part.get("type", "")).rpartition(".")[2]
 
 
 def _unsplit(cfg: Config, masked: int | None) -> list[str]:
@@ -118,14 +114,33 @@ def check_sizes(cfg: Config) -> None:
                 own = _argument(step, "patch_size", TRANSFORMS) if is_mask_config(step) else None
                 if None not in (own, patch) and own != patch:
                     problems.append(f"{key}[{position}].patch_size = {own}: {part}.patch_size is {patch}")
+        problems += _off_the_grid(cfg, part, patch if _is_vit(encoder) else None)
     if problems:
         raise ConfigError(problems, str(cfg.filename))
+
+
+def _off_the_grid(cfg: Config, part: str, patch: Any) -> list[str]:
+    """Crops of validation and test images that do not divide into the patches of a ViT of ours."""
+    problems: dict[int, str] = {}
+    for loader in ("val_dataloader", "test_dataloader") if isinstance(patch, int) else ():
+        for key, pipeline in pipelines((cfg.get(loader) or {}).get("dataset") or {}, f"{loader}.dataset"):
+            position, crop = last_crop(pipeline)
+            if crop is not None and crop % patch:
+                fitting = " or ".join(str(side) for side in (crop - crop % patch, crop - crop % patch + patch) if side)
+                key = f"{key}[{position}].size"
+                problems.setdefault(crop, f"{key} = {crop}: {part}.patch_size is {patch}; write {fitting}")
+    return list(problems.values())
+
+
+def _is_vit(encoder: Mapping[str, Any]) -> bool:
+    target = _target(encoder)
+    return target is not None and issubclass(target, ViT) and not encoder.get("center_padding")
 
 
 def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
     """Position and side, in pixels, of what gives a pipeline's images their size; None where that is not known."""
     for position, step in reversed(list(enumerate(pipeline))):
-        if _bare(step) in CROPS:
+        if bare_type(step) in CROPS:
             return position, _side(step.get("size"))
     return 0, None
 

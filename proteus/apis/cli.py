@@ -34,8 +34,9 @@ from proteus.apis.arguments import (
 )
 from proteus.apis.building import as_config_error
 from proteus.apis.key_values import KeyValues, add_key_values
-from proteus.apis.mistakes import mistake, name_and_words
+from proteus.apis.mistakes import foreign_culprit, mistake, name_and_words
 from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
+from proteus.apis.validation import ConfigError
 from proteus.engine.runner import leave_processes
 
 __all__ = [
@@ -69,7 +70,11 @@ def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
         "--work-dir", type=out_folder, help="folder for logs and checkpoints (default: work_dirs/<config>)"
     )
     add_key_values(parser, "override config keys: train_dataloader.batch_size=64 model.objectives.patch=None")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        help="how processes were started",
+    )
     parser.add_argument(
         "--local_rank", "--local-rank", type=non_negative_int, help="set by some launchers; read from LOCAL_RANK"
     )
@@ -104,11 +109,15 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
             sys.exit(1)
         line = mistake(error)
         if line is not None:
+            if not isinstance(error, ConfigError):  # of which each problem has a line
+                line = " ".join(part.strip() for part in line.splitlines())
             _exit(getattr(error, "exit_status", 2), f"error: {line}")
         where = _keep_traceback(error, arguments)
         words = " ".join(": ".join(filter(None, name_and_words(error))).split())
         words = words if len(words) <= 500 else f"{words[:500]}..."
-        _exit(1, f"error: this is a bug in Proteus, please report it: {words}; traceback in {where}")
+        culprit = foreign_culprit(error)
+        blame = "this is a bug in Proteus, please report it" if culprit is None else f"raised in {culprit}"
+        _exit(1, f"error: {blame}: {words}; traceback in {where}")
     leave_processes(status)
     sys.exit(status)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +185,12 @@ def nearest(word: str, words: Iterable[str], most: int = 3, cutoff: float = 0.6,
     asked = (word if whole else word.rpartition(".")[2]).lower()
     close = difflib.get_close_matches(asked, plain, n=most, cutoff=cutoff)
     return list(dict.fromkeys(original for match in close for original in plain[match]))[:most]
+
+
+def bare_type(part: Any) -> str:
+    """The ``type`` of a part without its scope; empty where there is no such name."""
+    name = part.get("type") if isinstance(part, Mapping) else None
+    return name.rpartition(".")[2] if isinstance(name, str) else ""
 
 
 def _registry(kind: Kind, scope: str) -> Registry:

@@ -6,12 +6,18 @@ import errno
 import io
 import os
 import re
+import sysconfig
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from proteus.structures import UserError
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+_OURS = (_PACKAGE, *(_PACKAGE.parent / name for name in ("tools", "projects")))
+_STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 _OS_ERRORS = {
     errno.ENOENT: "no such file or folder",
     errno.EACCES: "permission denied; change its mode, or name another place",
@@ -34,6 +40,7 @@ _OS_ERRORS = {
 # Our code and libraries raise these with a sentence and without an error number.
 _OS_ERROR_TYPES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _OS_ERROR_TEXT = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '(.*)')?", re.DOTALL)
+_FRAME = re.compile(r'File "(.+)", line (\d+), in ')
 _WORKER = re.compile(r"Caught (\w+) in .*\nOriginal Traceback")
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc|Cannot allocate memory")
 _KILLED_WORKER = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)|shared memory")
@@ -78,6 +85,31 @@ def name_and_words(error: BaseException) -> tuple[str, str]:
     if worker is None:
         return type(error).__name__, text
     return worker[1], re.split(rf"^(?:[\w.]+\.)?{worker[1]}: ", text, flags=re.MULTILINE)[-1].strip()
+
+
+def foreign_culprit(error: BaseException) -> str | None:
+    """Name the code outside Proteus that raised an error: a toolbox, or a file of the user.
+
+    Libraries that our code calls (torch, NumPy) are passed over.
+
+    Returns:
+        The package, or the file and line; None if Proteus raised it.
+    """
+    if str(error).startswith("Caught "):  # in a loader's worker, whose traceback is text
+        places = [(name, int(line)) for name, line in _FRAME.findall(str(error).replace("\\n", "\n"))]
+    else:
+        places = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
+    for name, line in reversed(places):
+        path = Path(name)
+        if any(folder in path.parents for folder in _OURS):
+            return None
+        if "site-packages" in path.parts:
+            package = path.parts[path.parts.index("site-packages") + 1 :][0]
+            if package in ("mmengine", "mmseg", "mmpretrain", "mmcv"):
+                return f"{package} ({path.name}, line {line})"
+        elif path.is_file() and _STANDARD_LIBRARY not in path.parents:
+            return f"{path}, line {line}"
+    return None
 
 
 def _names(cls: type[Exception]) -> Iterator[str]:

@@ -98,7 +98,7 @@ def _new_key(
     if f"{here}.{key}.type" in overrides or (isinstance(value, Mapping) and "type" in value):
         return None
     near = nearest(key, list(node), 2)
-    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "write one of these"
+    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "name one that is there."
     return f"{here} has no '{key}'; {hint} It has: {', '.join(map(str, node)) or 'no keys'}"
 
 

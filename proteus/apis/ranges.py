@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from mmengine.logging import HistoryBuffer
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,46 @@ def compiles(pattern: str) -> bool:
     return True
 
 
+def file_name(suffix: str) -> Range:
+    """Make the range of a file's name, without a folder."""
+    return Range(
+        f"a file name that ends in {suffix}", lambda v: isinstance(v, str) and v.endswith(suffix) and "/" not in v
+    )
+
+
+def are_numbers(*values: Any) -> bool:
+    """Whether all values are numbers; True and False are not."""
+    return all(map(_is_number, values))
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_log_rule(value: Any) -> bool:
+    """Whether an entry of ``LogProcessor.custom_cfg`` names a statistic and a window that MMEngine has."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("data_src"), str):
+        return False
+    window = value.get("window_size", 1)
+    return value.get("method_name", "mean") in HistoryBuffer()._statistics_methods and (
+        COUNT.accepts(window) or window in ("epoch", "global")
+    )
+
+
+def _is_local(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("backend", "local") in ("local", "LocalBackend", "disk")
+
+
+def _numbers_checkpoints(value: Any) -> bool:
+    """Whether a template gives each checkpoint a file name of its own, which is found again."""
+    try:
+        return value.endswith(".pth") and "/" not in value and value.format(1) != value.format(2)
+    except (AttributeError, LookupError, ValueError, TypeError):
+        return False
 
 
 COUNT, NATURAL = integer(1), integer(0)
@@ -113,3 +149,13 @@ NONE = Range("None", lambda v: v is None)
 TEXT = Range("a text", lambda v: isinstance(v, str))
 COUNTS = several(COUNT, name="positive integers")
 SIZE = COUNT | several(COUNT, 2, "positive integers")
+DICT = Range("a dict", lambda v: isinstance(v, Mapping))
+LIST_OF_DICTS = Range("a list of dicts", lambda v: isinstance(v, (list, tuple)) and all(map(DICT.accepts, v)))
+DICTS = DICT | LIST_OF_DICTS
+LOCAL = Range("dict(backend='local'): checkpoints are written to this machine", _is_local)
+CHECKPOINT_NAMES = Range("a file name such as 'iter_{}.pth', where {} is the iteration", _numbers_checkpoints)
+LOG_RULES = Range(
+    f"a list of dicts with data_src, method_name ({', '.join(map(repr, HistoryBuffer()._statistics_methods))}) and "
+    "window_size (a positive integer, 'epoch' or 'global')",
+    lambda v: isinstance(v, (list, tuple)) and all(map(_is_log_rule, v)),
+)

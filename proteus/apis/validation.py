@@ -8,6 +8,7 @@ for, and all faults are told together, each with what to write instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from mmengine.runner import Runner
 
 from proteus.apis import kinds as k
 from proteus.apis import places
+from proteus.apis.combinations import check_combinations
 from proteus.apis.kinds import ScopeError, find, nearest, nearest_names
 from proteus.apis.places import Place, top_place
 from proteus.apis.signatures import Keys, keys_of
 from proteus.apis.unavailable import not_available
 from proteus.apis.value_checks import check_values
+from proteus.apis.value_ranges import rule_for
 from proteus.structures import UserError
 
 _MARKS = frozenset({"type", "_scope_", "_delete_"})
@@ -53,6 +56,9 @@ def check_config(config: Config) -> list[str]:
     for key in root:
         if key not in places.KNOWN:
             check.top_level_name(key)
+    for key, place in places.TOP.items():
+        if rule_for("config", None, key, ours=False) is None:
+            check.expect_parts(root.get(key), key, place)
     for key in sorted(root, key=lambda name: name not in places.KNOWN):  # a variable's faults show where it is used
         check.visit(root[key], key, top_place(key), check.scope, free=key not in places.KNOWN)
     check.groups(root)
@@ -124,7 +130,22 @@ class _Check:
                 if key == "type" and not place.plain:
                     continue
                 inner = place.into(key, item)
+                if not free and (key in (*place.inner, "vis_backends") or ("type" not in value and place.rest)):
+                    self.expect_parts(item, f"{path}.{key}", inner)
                 self.visit(item, f"{path}.{key}", inner, scope, free)
+
+    def expect_parts(self, value: Any, path: str, place: Place) -> None:
+        """Refuse text, a number or None where a part is described, or in a list of parts."""
+        if isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                if item is None or isinstance(item, (str, int, float)):
+                    self._expect_part(item, f"{path}[{index}]", place)
+        elif isinstance(value, (str, int, float)):
+            self._expect_part(value, path, place)
+
+    def _expect_part(self, value: Any, path: str, place: Place) -> None:
+        if place.strict and place.kinds is not k.ALL:
+            self._add(path, f"found {value!r}, expected a dict with a type, the name of a {place.kinds[0].name}", False)
 
     def _keys(self, value: Mapping[str, Any], path: str, place: Place, scope: str, free: bool) -> None:
         """Check the keys of one dict."""
@@ -150,7 +171,9 @@ class _Check:
                 for key, text in check_values(value, label, keys, kind):
                     self._add(f"{path}.{key}", text, False)
         if place is places.OPTIM_WRAPPER and isinstance(value.get("constructor"), str):
-            self._constructor(value["constructor"], f"{path}.constructor", scope)
+            self._registered(value["constructor"], f"{path}.constructor", scope, k.CONSTRUCTOR)
+        if kind is k.HOOK and "ema_type" in value and isinstance(value["ema_type"], str):
+            self._registered(value["ema_type"], f"{path}.ema_type", scope, k.MODEL)
 
     def _compare(
         self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None, free: bool
@@ -192,8 +215,9 @@ class _Check:
         except ScopeError:
             return False
 
-    def _constructor(self, name: str, path: str, scope: str) -> None:
-        place = Place((k.CONSTRUCTOR,), strict=True)
+    def _registered(self, name: str, path: str, scope: str, kind: k.Kind) -> None:
+        """Check a name that stands alone, outside a dict with a type."""
+        place = Place((kind,), strict=True)
         try:
             if find(name, scope, place.kinds) is None:
                 self._add(path, unknown_type(name, scope, place), False)
@@ -219,11 +243,18 @@ class _Check:
 
     def files(self, root: Mapping[str, Any]) -> None:
         """Check the values that need no building."""
-        for key, text in check_values(root, "config", Keys(), None):
+        for key, text in [*check_values(root, "config", Keys(), None), *check_combinations(root)]:
             self._add(key, text, False)
+        hooks = root.get("default_hooks")
+        for key, hook in hooks.items() if isinstance(hooks, Mapping) else ():
+            if isinstance(hook, (list, tuple)):
+                self._add(
+                    f"default_hooks.{key}", f"found a list of {len(hook)}, expected one hook; see custom_hooks", False
+                )
         work_dir, launcher = root.get("work_dir"), root.get("launcher", "none")
-        if isinstance(work_dir, str) and Path(work_dir).expanduser().is_file():
-            self._add("work_dir", f"'{work_dir}' is a file; write the name of a folder to make or to use", False)
+        with suppress(OSError, RuntimeError, ValueError):  # a name that cannot be looked up is refused where it is used
+            if isinstance(work_dir, str) and Path(work_dir).expanduser().is_file():
+                self._add("work_dir", f"'{work_dir}' is a file; write the name of a folder to make or to use", False)
         launchers = ("none", "pytorch", "slurm", "mpi")
         if launcher not in launchers:
             self._add("launcher", f"found {launcher!r}, expected one of {', '.join(launchers)}", False)

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 from proteus.apis.kinds import Kind
-from proteus.apis.ranges import Range
+from proteus.apis.ranges import Range, are_numbers
 from proteus.apis.signatures import Keys
 from proteus.apis.value_ranges import rule_for
 from proteus.apis.value_types import Hint, not_expected, wrong_type
@@ -63,10 +63,10 @@ def _contradictions(label: str, value: Mapping[str, Any], keys: Keys) -> Iterato
             if value.get(key):
                 yield key, f"found {value[key]} with num_workers=0, expected {without}, or a positive num_workers"
     begin, end = value.get("begin", 0), value.get("end")
-    if label.endswith(_SCHEDULES) and _are_numbers(begin, end) and end <= begin:
+    if label.endswith(_SCHEDULES) and are_numbers(begin, end) and end <= begin:
         yield "end", f"found {end} with begin={begin}, expected an integer above it"
     warmup, epochs = value.get("warmup_epochs", 0), value.get("epochs", math.inf)
-    if _are_numbers(warmup, epochs) and warmup >= epochs:
+    if are_numbers(warmup, epochs) and warmup >= epochs:
         yield "warmup_epochs", f"found {warmup} of {epochs} epochs, expected fewer"
     size, patch = get("img_size"), get("patch_size")
     if label in ("ViT", "DenseViT") and isinstance(size, int) and isinstance(patch, int) and size % patch:
@@ -76,9 +76,5 @@ def _contradictions(label: str, value: Mapping[str, Any], keys: Keys) -> Iterato
     if isinstance(width, int) and isinstance(heads, int) and width % heads:
         yield "num_heads", f"found {heads}, expected a divisor of embed_dim={width}"
     low, high = get("min_depth"), get("max_depth")
-    if ("min_depth" in value or "max_depth" in value) and _are_numbers(low, high) and low >= high:
+    if ("min_depth" in value or "max_depth" in value) and are_numbers(low, high) and low >= high:
         yield "max_depth", f"found {high}, expected more than min_depth={low}"
-
-
-def _are_numbers(*values: Any) -> bool:
-    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)

@@ -11,9 +11,15 @@ from collections.abc import Mapping, Sequence
 
 from proteus.apis import kinds as k
 from proteus.apis.ranges import (
+    CHECKPOINT_NAMES,
     COUNT,
     COUNTS,
+    DICT,
+    DICTS,
     FINITE,
+    LIST_OF_DICTS,
+    LOCAL,
+    LOG_RULES,
     NATURAL,
     NON_NEGATIVE,
     NONE,
@@ -26,6 +32,7 @@ from proteus.apis.ranges import (
     Range,
     choice,
     compiles,
+    file_name,
     integer,
     number,
     several,
@@ -39,10 +46,11 @@ _RATIO = Range(
     "a list of 2 positive numbers, the smaller first", lambda v: several(POSITIVE, 2).accepts(v) and v[0] <= v[1]
 )
 _MASKED = Range(
-    "a number from 0 to 1, or a list of 2, the smaller first",
-    lambda v: SHARE.accepts(v) or (several(SHARE, 2).accepts(v) and v[0] <= v[1]),
+    "a number above 0 and of at most 1, or a list of 2, the smaller first",
+    lambda v: number(above=0, most=1).accepts(v) or (several(SHARE, 2).accepts(v) and v[0] <= v[1] and v[1] > 0),
 )
 _MEAN, _STD = several(FINITE, name="numbers"), several(POSITIVE, name="positive numbers")
+_RGB_MEAN, _RGB_STD = several(FINITE, 3, "numbers"), several(POSITIVE, 3, "positive numbers")
 _DTYPE = choice("auto", "bfloat16", "float32", "float16")  # the wrapper refuses float16 with its own message
 _HALF = choice("float16", "bfloat16")
 _INTERVAL = COUNT
@@ -50,8 +58,10 @@ _NEVER = choice(-1)
 _PRIORITY = integer(0, 100) | choice(
     "HIGHEST", "VERY_HIGH", "HIGH", "ABOVE_NORMAL", "NORMAL", "BELOW_NORMAL", "LOW", "VERY_LOW", "LOWEST"
 )
+_RULE = choice("greater", "less")
 _METHOD = choice("fork", "spawn", "forkserver")
 _PATTERN = Range("a regular expression", lambda v: isinstance(v, str) and compiles(v))
+_SIDE = Range("a positive integer up to 16384", integer(1, 16384).accepts)  # pixels
 _FOLDER = Range("the name of a folder", lambda v: isinstance(v, (str, os.PathLike)) and bool(str(v).strip()))
 _SEED = integer(0, 2**32 - 1)
 _LOOP = {
@@ -64,7 +74,9 @@ _LOOP = {
 
 _WRAPPER = {
     "accumulative_counts": COUNT,
-    "loss_scale": POSITIVE | choice("dynamic") | Range("a dict", lambda v: isinstance(v, Mapping)),
+    "optimizer": DICT,
+    "paramwise_cfg": DICT | NONE,
+    "loss_scale": POSITIVE | choice("dynamic") | DICT,
     "constructor": Range("a registered name", lambda v: isinstance(v, str) or callable(v)),
 }
 
@@ -73,6 +85,9 @@ _CHECKPOINTS = {
     "max_keep_ckpts": COUNT | _NEVER,
     "save_begin": NATURAL,
     "save_best": TEXT | several(TEXT, name="texts") | NONE,
+    "rule": _RULE | several(_RULE, name="these") | NONE,
+    "filename_tmpl": CHECKPOINT_NAMES | NONE,
+    "backend_args": LOCAL | NONE,
 }
 
 # By the type of a dict, or the name of its place.
@@ -86,6 +101,8 @@ OF_TYPE: dict[str, dict[str, Range]] = {
         "drop_last": SWITCH,
         "timeout": NON_NEGATIVE,
         "num_batch_per_epoch": COUNT | NONE,
+        "dataset": DICT,
+        "collate_fn": DICT | Range("a function", callable),
         "shuffle": SWITCH | NONE,
         "multiprocessing_context": _METHOD | NONE,
     },
@@ -93,9 +110,12 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "EpochBasedTrainLoop": _LOOP,
     "custom_imports": {"imports": TEXT | several(TEXT, name="texts") | NONE, "allow_failed_imports": SWITCH},
     "randomness": {"seed": _SEED | NONE, "deterministic": SWITCH, "diff_rank_seed": SWITCH},
-    "env_cfg": {"cudnn_benchmark": SWITCH, "resource_limit": COUNT},
+    "env_cfg": {"mp_cfg": DICT, "dist_cfg": DICT | NONE, "cudnn_benchmark": SWITCH, "resource_limit": COUNT},
     "mp_cfg": {"mp_start_method": _METHOD, "opencv_num_threads": NATURAL},
-    "dist_cfg": {"backend": choice("nccl", "gloo", "mpi", "hccl", "cncl", "mccl", "smddp")},
+    "dist_cfg": {
+        "timeout": POSITIVE | NONE,
+        "backend": choice("nccl", "gloo", "mpi", "hccl", "cncl", "mccl", "smddp"),
+    },
     "auto_scale_lr": {"enable": SWITCH, "base_batch_size": COUNT},
     "paramwise_cfg": {
         **dict.fromkeys(
@@ -116,7 +136,13 @@ OF_TYPE: dict[str, dict[str, Range]] = {
         "error_if_nonfinite": SWITCH,
     },
     "clip_grad_value_": {"clip_value": POSITIVE},
-    "LogProcessor": {"window_size": COUNT, "num_digits": COUNT, "by_epoch": SWITCH, "mean_pattern": _PATTERN | NONE},
+    "LogProcessor": {
+        "window_size": COUNT,
+        "num_digits": integer(1, 17),
+        "by_epoch": SWITCH,
+        "mean_pattern": _PATTERN | NONE,
+        "custom_cfg": LOG_RULES | NONE,
+    },
     "watch.knn": {
         "classes": integer(2),
         "images_per_class": integer(2),
@@ -124,9 +150,25 @@ OF_TYPE: dict[str, dict[str, Range]] = {
         "data_root": TEXT | NONE,
     },
     "config": {
+        **dict.fromkeys(
+            [
+                *("model", "data_preprocessor", "optim_wrapper", "default_hooks", "visualizer", "log_processor"),
+                *("train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg"),
+                *("auto_scale_lr", "custom_imports", "model_wrapper_cfg", "show_hook", "tta_model", "protocol"),
+            ],
+            DICT | NONE,
+        ),
+        "env_cfg": DICT,
+        "randomness": DICT,
+        "custom_hooks": LIST_OF_DICTS | NONE,
+        "param_scheduler": DICTS | NONE,
+        "val_evaluator": DICTS | NONE,
+        "test_evaluator": DICTS | NONE,
+        "compile": SWITCH | DICT,
+        "runner_type": choice("Runner"),
         "log_level": choice("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET"),
         "resume": SWITCH,
-        "load_from": TEXT | NONE,
+        "load_from": Range("the name of a file", lambda v: isinstance(v, str) and bool(v.strip())) | NONE,
         "work_dir": _FOLDER | NONE,
         "experiment_name": TEXT | NONE,
         "default_scope": TEXT | NONE,
@@ -154,10 +196,10 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "ForeachEMA": {"momentum": number(above=0, below=1), "interval": COUNT},
     "ExponentialMovingAverage": {"momentum": number(above=0, below=1), "interval": COUNT},
     # Transforms
-    "LoadRandomResizedCrop": {"size": COUNT, "scale": _SCALE, "ratio": _RATIO},
-    "RandomResizedCrop": {"size": COUNT, "scale": _SCALE, "ratio": _RATIO},
-    "CenterCrop": {"size": COUNT},
-    "Resize": {"size": COUNT},
+    "LoadRandomResizedCrop": {"size": _SIDE, "scale": _SCALE, "ratio": _RATIO},
+    "RandomResizedCrop": {"size": _SIDE, "scale": _SCALE, "ratio": _RATIO},
+    "CenterCrop": {"size": _SIDE},
+    "Resize": {"size": _SIDE},
     "UniformMask": {"ratio": _MASKED, "patch_size": COUNT},
     "BlockMask": {"ratio": _MASKED, "patch_size": COUNT, "aspect": _RATIO},
     "LoadImage": {"short_side": COUNT | NONE},
@@ -191,7 +233,12 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "SlicedStartHook": {"views": COUNT, "batch_size": COUNT},
     "TeacherCacheHook": {"compared": NATURAL},
     "ShowSegmentationHook": {"alpha": SHARE},
-    "EMAHook": {"momentum": number(above=0, below=1), "begin_iter": NATURAL, "begin_epoch": NATURAL},
+    "EarlyStoppingHook": {"patience": COUNT, "rule": _RULE | NONE, "min_delta": FINITE},
+    "LocalVisBackend": {
+        "scalar_save_file": file_name(".json"),
+        "config_save_file": file_name(".py"),
+    },
+    "EMAHook": {"momentum": number(above=0, below=1), "begin_iter": NATURAL, "begin_epoch": NATURAL, "ema_type": TEXT},
     # Optimizer wrappers
     "OptimWrapper": _WRAPPER,
     "AmpOptimWrapper": {"dtype": _HALF | NONE},
@@ -225,6 +272,7 @@ OF_KIND: dict[k.Kind, dict[str, Range]] = {
         "milestones": several(NATURAL, name="non-negative integers", increasing=True),
         "gamma": POSITIVE,
         "factor": POSITIVE,
+        "eta_max": POSITIVE,
         "start_factor": number(above=0, most=1),
         "end_factor": SHARE,
         "eta_min": NON_NEGATIVE | NONE,
@@ -274,13 +322,17 @@ OF_KIND: dict[k.Kind, dict[str, Range]] = {
         "label_smoothing": PART,
         "mean": _MEAN | FINITE | NONE,
         "std": _STD | POSITIVE | NONE,
-        "input_mean": _MEAN | NONE,
-        "input_std": _STD | NONE,
         "min_depth": POSITIVE,
         "max_depth": POSITIVE | NONE,
     },
     k.VISUALIZER: {"vis_backends": Range("a list of dicts", lambda v: isinstance(v, (list, tuple))) | NONE},
-    k.METRIC: {"min_depth": POSITIVE, "max_depth": POSITIVE | NONE},
+    k.METRIC: {
+        "min_depth": POSITIVE,
+        "max_depth": POSITIVE | NONE,
+        "collect_device": choice("cpu", "gpu", "npu"),
+        "collect_dir": TEXT | NONE,
+        "prefix": TEXT | NONE,
+    },
 }
 # Keys of our own parts; other packages take other types for these names.
 _OURS: dict[str, Range] = {
@@ -290,8 +342,10 @@ _OURS: dict[str, Range] = {
     "prob": SHARE,
     "loss_weight": NON_NEGATIVE,
     "eps": POSITIVE,
-    "mean": _MEAN,
-    "std": _STD,
+    "mean": _RGB_MEAN,
+    "std": _RGB_STD,
+    "input_mean": _RGB_MEAN | NONE,
+    "input_std": _RGB_STD | NONE,
 }
 
 
@@ -316,7 +370,7 @@ def rule_for(label: str, kind: k.Kind | None, key: str, ours: bool) -> Range | N
     """
     tables: Sequence[Mapping[str, Range]] = (
         OF_TYPE.get(label, {}) if ours or label not in _ALSO_ELSEWHERE else {},
-        OF_KIND.get(kind, {}) if kind is not None else {},
         _OURS if ours else {},
+        OF_KIND.get(kind, {}) if kind is not None else {},
     )
     return next((table[key] for table in tables if key in table), None)

@@ -98,7 +98,7 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
     left_over = [key for key in given if key not in own]
     if not (shapes or types or missing or left_over):
         return
-    lines = [f"{source} does not fit the model it is meant for ({describe(own)}; the file: {describe(given)})"]
+    parts = [f"{source} does not fit the model it is meant for ({describe(own)}; the file: {describe(given)})"]
     for title, rows in (
         ("other shape", shapes),
         ("other type", types),
@@ -106,9 +106,9 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
         ("not in the model", left_over),
     ):
         if rows:
-            lines.append(f"  {title} ({len(rows)}): {'; '.join(rows[:3])}{' ...' if len(rows) > 3 else ''}")
-    lines.append("  use that architecture's weights, or set arch, patch_size, reg_tokens or init_values to the file's")
-    raise CheckpointError("\n".join(lines))
+            parts.append(f"{title} ({len(rows)}): {', '.join(rows[:2])}{' ...' if len(rows) > 2 else ''}")
+    parts.append("use that architecture's weights, or set arch, patch_size, reg_tokens or init_values to the file's")
+    raise CheckpointError("; ".join(parts))
 
 
 _LARGEST_RATIO, _SMALLEST_BOMB = 50, 1 << 24

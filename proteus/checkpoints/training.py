@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,21 +89,23 @@ def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoin
     return content if map_location is None or headers_only else Checkpoint(_moved(dict(content), map_location), path)
 
 
-def check_resumable(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+def check_resumable(checkpoint: Mapping[str, Any], path: str | Path, needed: Sequence[str] = ()) -> None:
     """Check that a checkpoint holds what a run needs to continue.
 
     Args:
         checkpoint: From :func:`load_checkpoint`.
         path: Its file, for messages.
+        needed: Further entries that the run needs: ``optimizer``, ``param_schedulers``.
 
     Raises:
         CheckpointError: The checkpoint lacks an entry that resuming needs; the message names it.
     """
-    missing = [key for key in ("meta", "message_hub") if key not in checkpoint]
+    missing = [key for key in ("meta", "message_hub", *needed) if key not in checkpoint]
     if missing:
         raise CheckpointError(
             f"{path} cannot be resumed from: it holds weights without {', '.join(missing)}. Resume from an iter_*.pth "
-            "or epoch_*.pth of the run, or start a new run from these weights with --cfg-options load_from=FILE"
+            "or epoch_*.pth of the run (best_*.pth have weights alone), or start a new run from these weights with "
+            "--cfg-options load_from=FILE"
         )
     for key, kind in _STATE.items():
         if key in checkpoint and not isinstance(checkpoint[key], kind):

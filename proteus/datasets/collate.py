@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,8 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
         its image's position and the :class:`~proteus.datasets.transforms.erasing.Erase`.
 
     Raises:
-        ValueError: The batch is too small for one masked image.
-        DataError: A sample has no image, or the samples differ in size or in what they hold.
+        DataError: The batch is too small for one masked image, a sample has no image, or the samples differ in size or
+            in what they hold.
     """
     check_number("collate_fn.probability", probability, 0, 1)
     samples = [as_sample(sample) for sample in samples]
@@ -66,9 +67,9 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
     if _all_or_none(["mask" in sample for sample in samples], "mask"):
         masked = int(len(samples) * probability)
         if masked == 0:
-            raise ValueError(
-                f"a batch of {len(samples)} has no masked image at collate_fn.probability={probability}: set "
-                f"train_dataloader.batch_size to at least {smallest_batch(probability)}, or remove the mask transform"
+            raise DataError(
+                f"a batch of {len(samples)} has no masked image at collate_fn.probability={probability}: "
+                f"{more_masks(probability, 'train_dataloader.batch_size')}, or remove the mask transform"
             )
         batch["masks"] = _stack([sample["mask"] for sample in samples[:masked]], "masks", "draw masks of one size")
         batch["mask_indices"] = batch["masks"].flatten().nonzero().squeeze(1)
@@ -175,9 +176,21 @@ def _named(value: Any) -> str:
     return f"a {name} of {len(value)}" if isinstance(value, (tuple, list)) else f"of type {name}"
 
 
+def more_masks(probability: float, batch_size: str) -> str:
+    """Word what to write where no image of a batch is masked.
+
+    Args:
+        probability: Of :func:`distill_collate`.
+        batch_size: Key of the batch size.
+    """
+    if probability == 0:
+        return "set collate_fn.probability above 0"
+    return f"set {batch_size} to at least {smallest_batch(probability)}"
+
+
 def smallest_batch(probability: float) -> int:
-    """The smallest batch in which at least one image is masked."""
-    batch = 1
+    """The smallest batch in which at least one image is masked; ``probability`` is above 0."""
+    batch = math.floor(1 / probability)
     while int(batch * probability) == 0:
         batch += 1
     return batch

@@ -12,6 +12,7 @@ from proteus.datasets.folder_index import cache_folder, image_names
 from proteus.datasets.image_list import ImageList
 from proteus.datasets.subset import NamedImages
 from proteus.registry import DATASETS
+from proteus.utils.files import no_folder
 from proteus.utils.images import EXTENSIONS as EXTENSIONS
 
 
@@ -63,7 +64,7 @@ class ImageFolder(NamedImages):
         root = Path(self.data_root).expanduser()
         if not root.is_dir():
             raise FileNotFoundError(
-                f"dataset.data_root: there is no folder {root}; put the images there, or give their folder with "
+                f"dataset.data_root: {no_folder(root)}; put the images there, or give their folder with "
                 "--cfg-options train_dataloader.dataset.data_root=DIR"
             )
         images = ImageList(os.path.join(root, ""), image_names(root, EXTENSIONS, self._keep_in()))

@@ -10,9 +10,30 @@ from mmengine.dataset import BaseDataset, Compose
 from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
+from proteus.structures import DataError, UserError
 
 # A run of this many unreadable images in a row is no accident.
 _MAX_REPLACEMENTS = 50
+
+
+def failed_transform(error: BaseException) -> str | None:
+    """Name the transform in which an error was raised, by its position in the pipeline.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        Such as ``dataset.pipeline[2] (RandAugment)``; None if it was not raised in a pipeline.
+    """
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code is Compose.__call__.__code__:
+            transform = frame.f_locals.get("t")
+            position = next((i for i, step in enumerate(frame.f_locals["self"].transforms) if step is transform), None)
+            found = f"dataset.pipeline[{position}] ({type(transform).__name__})"
+        trace = trace.tb_next
+    return found
 
 
 @DATASETS.register_module()
@@ -40,6 +61,7 @@ class ProxySet(BaseDataset):
 
         Raises:
             CorruptImageError: 50 images in a row could not be read; names the first and the last.
+            DataError: A transform fails, for instance since another should come before it.
         """
         key = SampleKey.of(key)
         corrupt: list[str] = []
@@ -55,10 +77,31 @@ class ProxySet(BaseDataset):
                             f"{len(corrupt)} images in a row cannot be read, from {corrupt[0]} to {corrupt[-1]}: "
                             "mend or replace them"
                         ) from error
+                except UserError:
+                    raise
+                except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+                    transform = failed_transform(error)
+                    if transform is None:
+                        raise
+                    raise DataError(f"{transform}: {type(error).__name__}: {error}") from error
                 else:
+                    if not isinstance(sample, dict) or not isinstance(sample.get("meta"), dict):
+                        raise DataError("dataset.pipeline does not end in dict(type='PackInputs'), or the like")
                     sample["meta"]["corrupt"] = corrupt
                     return sample
             index = (key.image + 7919 * len(corrupt)) % len(self)
+
+    def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
+        """Take the images that ``indices`` names.
+
+        Raises:
+            ValueError: The set has fewer images.
+        """
+        count, last = len(self.data_list), indices - 1 if isinstance(indices, int) else max(indices, default=0)
+        if last >= count:
+            shown = indices if isinstance(indices, int) else f"[..., {last}]"
+            raise ValueError(f"dataset.indices={shown}: there are {count:,} images; write None to use all of them")
+        return super()._get_unserialized_subset(indices)
 
     def read(self, index: int, epoch: int) -> dict[str, Any]:
         """Read an image and draw a view of it from the random state as it is.

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 
 from proteus.structures import DataError, FullDiskError
 from proteus.utils import write_json
-from proteus.utils.files import is_junk
+from proteus.utils.files import is_junk, no_folder
 from proteus.utils.images import EXTENSIONS
 
 INDEX = "proteus-index.json"
@@ -94,7 +94,7 @@ def read_index(folder: Path) -> Index:
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"dataset.data_root: there is no folder {folder}; make it with tools/pack_shards.py IMAGES {folder}"
+            f"dataset.data_root: {no_folder(folder)}; make it with tools/pack_shards.py IMAGES {folder}"
         )
     if (folder / UNFINISHED).exists():
         raise DataError(f"dataset.data_root: the shards in {folder} are not finished; run tools/pack_shards.py again")

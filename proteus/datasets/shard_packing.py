@@ -90,6 +90,8 @@ def pack(
     if per_shard < 1 or workers < 1 or not 1 <= quality <= 95 or (short_side is not None and short_side < 1):
         raise DataError("per-shard, workers and short-side must be 1 or more, and quality 1 to 95")
     source = source.expanduser()
+    if source.resolve() == target.expanduser().resolve():
+        raise DataError(f"{target} holds the images that are packed; name another folder for the shards")
     names = ImageFolder(str(source)).names()
     settings = {
         "short_side": short_side,

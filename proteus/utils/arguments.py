@@ -66,6 +66,28 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         raise ValueError(f"{name}={value!r}: choose from: {', '.join(map(repr, choices))}")
 
 
+def check_channels(name: str, values: Any, positive: bool = False) -> tuple[float, float, float]:
+    """Check a mean or a standard deviation of R, G and B.
+
+    Args:
+        name: Of the argument.
+        values: What was given.
+        positive: Whether 0 and negative numbers are refused.
+
+    Returns:
+        The three numbers.
+
+    Raises:
+        ValueError: It is not a list of three finite numbers, or one is not positive.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 3:
+        raise ValueError(f"{name}={values!r}: write three numbers, one for each of R, G and B, of [0, 1]")
+    for value in values:
+        check_number(name, value, low=0 if positive else -math.inf, above=positive)
+    red, green, blue = values
+    return red, green, blue
+
+
 def check_side(name: str, value: Any) -> int:
     """Check a side in pixels, which OpenMMLab's configs may give twice, as ``(224, 224)``.
 

@@ -159,3 +159,8 @@ def _identity(path: str) -> tuple[int, int] | str:
     stat = os.stat(path)
     # Some file systems have no inode numbers.
     return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.realpath(path)
+
+
+def no_folder(path: str | Path) -> str:
+    """Word that a path is not a folder: it is a file, or is missing."""
+    return f"{path} is a file, not a folder" if Path(path).exists() else f"there is no folder {path}"

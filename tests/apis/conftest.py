@@ -114,7 +114,7 @@ def _good() -> dict[str, Any]:
         "train_cfg": {"by_epoch": False, "max_iters": 10},
         "optim_wrapper": {
             "type": "AmpOptimWrapper",
-            "optimizer": {"type": "AdamW", "lr": 1e-3},
+            "optimizer": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.05},
             "clip_grad": {"max_norm": 3.0, "type": "norm"},
             "paramwise_cfg": {"norm_decay_mult": 0.0, "custom_keys": {"pos_embed": {"decay_mult": 0.0}}},
         },

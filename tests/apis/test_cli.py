@@ -15,6 +15,7 @@ from proteus.apis.cli import ToolParser, add_config_arguments, run
 from proteus.checkpoints import CheckpointError
 from proteus.engine.hooks import CorruptProxySetError
 from proteus.structures import UserError
+from proteus.utils import files
 
 
 class StoppedError(UserError):
@@ -133,24 +134,36 @@ def test_an_error_of_a_worker_is_unwrapped(error: Exception, line: str, capsys: 
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("division\nby zero"), OSError("image file is truncated")])
-def test_a_bug_is_one_line_and_keeps_its_traceback(
+def test_an_unexpected_error_is_one_line_and_keeps_its_traceback(
     error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PROTEUS_TRACEBACK", raising=False)
     status, text = ended(raising(error), capsys, Namespace(out=tmp_path))
     assert (status, text.count("\n")) == (1, 1)
-    assert "this is a bug in Proteus, please report it" in text
+    assert f"raised in {__file__}, line " in text
     assert type(error).__name__ in text
     (kept,) = tmp_path.glob("traceback_*.log")
     assert str(kept) in text
     assert "Traceback" in kept.read_text()
 
 
-def test_a_bug_in_a_worker_is_named_without_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_in_proteus_is_called_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proteus.utils.files.Path", None)  # any function of ours that then fails
+    status, text = ended(lambda _: files.read_lines("x"), capsys, Namespace(out=tmp_path))
+    assert status == 1
+    assert "this is a bug in Proteus, please report it: TypeError" in text
+
+
+def test_an_error_in_a_worker_is_named_without_its_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     loader = DataLoader(Raising(TypeError("no such shape")), num_workers=1)
     status, text = ended(lambda _: next(iter(loader)), capsys, Namespace(out=tmp_path))
     assert status == 1
-    assert "please report it: TypeError: no such shape; traceback in" in text
+    assert f"raised in {__file__}, line " in text
+    assert ": TypeError: no such shape; traceback in" in text
 
 
 def test_a_bug_without_a_folder_keeps_its_traceback_in_a_temporary_file(
@@ -219,4 +232,4 @@ def test_arguments(tmp_path: Path) -> None:
     )
     assert found.config == "c.py"
     assert found.cfg_options == {"a.b": 1, "c": [1, 2], "d": None}
-    assert (found.work_dir, found.launcher, found.local_rank) == (tmp_path, "none", 1)
+    assert (found.work_dir, found.launcher, found.local_rank) == (tmp_path, None, 1)

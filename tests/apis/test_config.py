@@ -54,11 +54,11 @@ def test_base_and_delete_stay_usable(good: dict[str, Any], write: Callable[..., 
     write("base.py", **good)
     child = {
         "_base_": ["./base.py"],
-        "optim_wrapper": {"optimizer": {"_delete_": True, "type": "SGD", "lr": 0.1}},
+        "optim_wrapper": {"optimizer": {"_delete_": True, "type": "SGD", "lr": 0.1, "weight_decay": 0}},
         "model": {"objectives": {"patch": None, "new": {"_delete_": True, **good["model"]["objectives"]["patch"]}}},
     }
     config = load_config(write("child.py", **child))
-    assert config.optim_wrapper.optimizer == {"type": "SGD", "lr": 0.1}
+    assert config.optim_wrapper.optimizer == {"type": "SGD", "lr": 0.1, "weight_decay": 0}
     assert config.optim_wrapper.clip_grad.max_norm == 3.0
     assert "_delete_" not in config.model.objectives.new
     assert config.model.objectives.patch is None

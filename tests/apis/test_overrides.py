@@ -54,7 +54,11 @@ def test_an_override_that_names_nothing_is_refused(
         {"default_hooks.ema.type": "EMAHook", "default_hooks.ema.momentum": 0.1},
         {"default_hooks.sampler_seed": None},
         {"default_hooks.timer._delete_": True, "default_hooks.timer.type": "IterTimerHook"},
-        {"optim_wrapper.optimizer._delete_": True, "optim_wrapper.optimizer.type": "SGD"},
+        {
+            "optim_wrapper.optimizer._delete_": True,
+            "optim_wrapper.optimizer.type": "SGD",
+            "optim_wrapper.optimizer.weight_decay": 0,
+        },
         {"optim_wrapper.accumulative_counts": 2},
         {"param_scheduler.0.end": 7},
         {"randomness.deterministic": True, "resume": True, "work_dir": "somewhere"},

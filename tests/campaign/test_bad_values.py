@@ -60,7 +60,7 @@ CASES: list[tuple[str, Any, str]] = [
     ("train_dataloader.dataset.pipeline.0.scale", 0.5, "found 0.5, expected a list of 2 numbers"),
     ("train_dataloader.dataset.pipeline.1.prob", 1.5, "found 1.5, expected a number from 0 to 1"),
     ("train_dataloader.dataset.pipeline.3.dtype", "float16", "found 'float16', expected one of 'uint8', 'float32'"),
-    ("train_dataloader.dataset.pipeline.5.ratio", 1.5, "found 1.5, expected a number from 0 to 1"),
+    ("train_dataloader.dataset.pipeline.5.ratio", 1.5, "found 1.5, expected a number above 0 and of at most 1"),
     ("train_dataloader.dataset.pipeline.5.patch_size", 0, "found 0, expected a positive integer"),
     ("val_dataloader.dataset.pipeline.1.size", -256, "found -256, expected a positive integer"),
     ("model.student.depth", 0, "found 0, expected a positive integer or None"),
@@ -79,8 +79,8 @@ CASES: list[tuple[str, Any, str]] = [
     ("model.student", 3, "found 3, expected a dict"),
     ("model.objectives.token.weight", "heavy", "found 'heavy', expected a non-negative number"),
     ("model.objectives.token.weight", -1.0, "found -1.0, expected a non-negative number"),
-    ("model.teacher.mean", (0.5, "x", 0.5), "found (0.5, 'x', 0.5), expected a list of numbers"),
-    ("model.teacher.std", (0.5, 0.0, 0.5), "expected a list of positive numbers"),
+    ("model.teacher.mean", (0.5, "x", 0.5), "found (0.5, 'x', 0.5), expected a list of 3 numbers"),
+    ("model.teacher.std", (0.5, 0.0, 0.5), "expected a list of 3 positive numbers"),
     ("model.micro_batches", 0, "found 0, expected a positive integer"),
     ("optim_wrapper.optimizer.lr", "fast", "found 'fast', expected a positive number"),
     ("optim_wrapper.optimizer.lr", "1e-3", "found '1e-3', expected a positive number; write 1e-3 without quotes"),
@@ -131,8 +131,40 @@ CASES: list[tuple[str, Any, str]] = [
     ("env_cfg.mp_cfg.mp_start_method", "thread", "found 'thread', expected one of 'fork'"),
     ("log_level", "LOUD", "found 'LOUD', expected one of 'CRITICAL'"),
     ("resume", "yes", "found 'yes', expected True or False"),
-    ("load_from", 3, "found 3, expected a text or None"),
+    ("load_from", 3, "found 3, expected the name of a file or None"),
     ("launcher", "torchrun", "found 'torchrun', expected one of none, pytorch"),
+    ("model.teacher.mean", [0.5, 0.5], "found [0.5, 0.5], expected a list of 3 numbers"),
+    ("model.teacher.std", [0.5] * 4, "expected a list of 3 positive numbers"),
+    ("train_dataloader.dataset.pipeline", [5], "train_dataloader.dataset.pipeline[0]: found 5, expected a dict with a"),
+    ("train_dataloader.dataset.pipeline.0.size", 10**6, "found 1000000, expected a positive integer up to 16384"),
+    ("train_dataloader.dataset.pipeline.5.ratio", 0, "found 0, expected a number above 0 and of at most 1"),
+    ("train_dataloader.dataset", None, "found None, expected a dict"),
+    ("train_dataloader.sampler", "ProxySampler", "found 'ProxySampler', expected a dict with a type"),
+    ("train_dataloader.collate_fn", "default_collate", "found 'default_collate', expected a dict with a type"),
+    ("train_dataloader.collate_fn", None, "found None, expected a dict or a function"),
+    ("optim_wrapper.optimizer", None, "found None, expected a dict"),
+    ("default_hooks", [], "found [], expected a dict or None"),
+    ("default_hooks.logger", "LoggerHook", "found 'LoggerHook', expected a dict with a type, the name of a hook"),
+    ("default_hooks.logger", [{"type": "LoggerHook"}], "found a list of 1, expected one hook"),
+    ("default_hooks.checkpoint.rule", "most", "found 'most', expected one of 'greater', 'less'"),
+    ("default_hooks.checkpoint.filename_tmpl", "last.pth", "expected a file name such as 'iter_{}.pth'"),
+    ("default_hooks.checkpoint.filename_tmpl", "iter_{x}.pth", "expected a file name such as 'iter_{}.pth'"),
+    ("default_hooks.checkpoint.backend_args", {"backend": "petrel"}, "expected dict(backend='local')"),
+    ("custom_hooks", {"type": "EMAHook"}, "found a dict (type), expected a list of dicts or None"),
+    ("custom_hooks", [None], "found [None], expected a list of dicts or None"),
+    ("env_cfg", None, "found None, expected a dict"),
+    ("env_cfg.mp_cfg", 5, "found 5, expected a dict"),
+    ("randomness", None, "found None, expected a dict"),
+    ("val_evaluator", "TeacherAgreement", "found 'TeacherAgreement', expected a dict or a list of dicts or None"),
+    ("val_evaluator.collect_device", "gpu0", "found 'gpu0', expected one of 'cpu', 'gpu', 'npu'"),
+    (
+        "log_processor.custom_cfg",
+        [{"data_src": "loss", "method_name": "median"}],
+        "method_name ('min', 'max', 'current'",
+    ),
+    ("log_processor.num_digits", 1000, "found 1000, expected an integer from 1 to 17"),
+    ("runner_type", "FlexibleRunner", "found 'FlexibleRunner', expected one of 'Runner'"),
+    ("load_from", " ", "found ' ', expected the name of a file or None"),
     ("work_dir", 3, "found 3, expected the name of a folder or None"),
     ("work_dir", "", "found '', expected the name of a folder or None"),
 ]
@@ -154,11 +186,36 @@ PARTS: list[tuple[str, Any, str]] = [
         "momentum: found 1.0, expected a number above 0 and below 1",
     ),
     ("custom_hooks", [{"type": "EMAHook", "begin_iter": -1}], "begin_iter: found -1, expected a non-negative integer"),
+    ("custom_hooks", [{"type": "EMAHook", "ema_type": "Average"}], "[0].ema_type: no model 'Average'"),
+    ("param_scheduler", {"type": "OneCycleLR", "eta_max": -1}, "eta_max: found -1, expected a positive number"),
     (
         "model.objectives.token.loss",
         {"type": "SoftLogitsLoss", "temperature": 0},
         "temperature: found 0, expected a pos",
     ),
+]
+
+
+# Keys that are right alone: what is put where, the key that is named, and words of the message.
+COMBINATIONS: list[tuple[dict[str, Any], str, str]] = [
+    ({"val_dataloader.sampler": {"type": "InfiniteSampler"}}, "val_dataloader.sampler.type", "the val loop"),
+    ({"test_dataloader.sampler": {"type": "ProxySampler"}}, "test_dataloader.sampler.type", "the test loop"),
+    ({"train_cfg": {"by_epoch": True, "max_epochs": 1}}, "train_dataloader.sampler.type", "the first epoch"),
+    ({"train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 1}}, "train_dataloader.sampler.type", "never ends"),
+    ({"param_scheduler": {"type": "CosineAnnealingLR"}}, "param_scheduler.by_epoch", "never take a step"),
+    ({"param_scheduler": [{"type": "PolyLR", "by_epoch": True}]}, "param_scheduler[0].by_epoch", "never take a step"),
+    (
+        {"optim_wrapper.optimizer.lr": 1e-6},
+        "param_scheduler.min_lr",
+        "expected at most optim_wrapper.optimizer.lr=1e-06",
+    ),
+    ({"optim_wrapper.optimizer": {"type": "SGD", "lr": 1.0}}, "optim_wrapper.optimizer.weight_decay", "scales it"),
+    ({"optim_wrapper.paramwise_cfg.layer_decay_rate": 0.5}, "optim_wrapper.paramwise_cfg.layer_decay_rate", "not read"),
+    ({"default_hooks.checkpoint.by_epoch": True}, "default_hooks.checkpoint.by_epoch", "one checkpoint, at the end"),
+    ({"val_evaluator": [{"type": "TeacherAgreement"}] * 2}, "val_evaluator[1].prefix", "is there twice"),
+    ({"val_evaluator": []}, "val_evaluator", "is empty; name a metric"),
+    ({"test_evaluator": {"metrics": []}}, "test_evaluator.metrics", "is empty; name a metric"),
+    ({"compile": True}, "compile", "write model.compile_student=True"),
 ]
 
 
@@ -219,6 +276,18 @@ def test_a_wrong_value_is_named(key: str, value: Any, words: str, recipe: Config
     path = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
     problems = check_config(put(recipe, path, value))
     assert any(problem.startswith(dotted(path)) and words in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(("values", "key", "words"), COMBINATIONS, ids=[str(each[0])[:60] for each in COMBINATIONS])
+def test_keys_that_do_not_fit_each_other_are_named(
+    values: dict[str, Any], key: str, words: str, recipe: Config
+) -> None:
+    config = recipe
+    for dotted_key, value in values.items():
+        config = put(config, tuple(dotted_key.split(".")), value)
+    (problem,) = check_config(config)
+    assert problem.startswith(f"{key}: ")
+    assert words in problem
 
 
 @pytest.mark.parametrize(

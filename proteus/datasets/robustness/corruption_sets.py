@@ -21,7 +21,7 @@ from proteus.datasets.subset import Amount
 from proteus.datasets.transforms.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, library
 from proteus.registry import DATASETS
 from proteus.structures import DataError
-from proteus.utils.files import class_names, is_junk
+from proteus.utils.files import class_names, is_junk, no_folder
 
 _LAYOUT = "DIR/CORRUPTION/SEVERITY/WNID/IMAGE or DIR/GROUP/CORRUPTION/SEVERITY/WNID/IMAGE"
 
@@ -156,9 +156,7 @@ class ImageNetC(_CorruptionSet):
         """Find the parts and list the first one's images; a further part's only where they differ."""
         root = Path(self.data_root).expanduser()
         if not root.is_dir():
-            raise FileNotFoundError(
-                f"dataset.data_root: there is no folder {root}; ImageNet-C is laid out as {_LAYOUT}"
-            )
+            raise FileNotFoundError(f"dataset.data_root: {no_folder(root)}; ImageNet-C is laid out as {_LAYOUT}")
         marker = read_marker(root)
         self.source = "ImageNet-C as released" if marker is None else f"ImageNet-C generated with {marker.library}"
         folders = _find(root, self.corruptions or CORRUPTIONS)

@@ -95,6 +95,9 @@ def generate(
     check_corruptions(corruptions, SEVERITIES)
     if workers < 1:
         raise ValueError(f"workers={workers}: write 1 or more")
+    here, there = (Path(folder).expanduser().resolve() for folder in (source, target))
+    if here == there or here in there.parents:
+        raise DataError(f"{target} lies in the folder of the validation images; name another folder for ImageNet-C")
     images = WnidFolder(variant="val" if all_classes else None, data_root=str(source))
     root, target = Path(source).expanduser(), Path(target).expanduser()
     names = [Path(name).as_posix() for name in images.names()]

@@ -13,6 +13,7 @@ from timm.data.random_erasing import RandomErasing as TimmRandomErasing
 from torchvision.transforms.v2 import functional
 
 from proteus.registry import TRANSFORMS
+from proteus.utils.arguments import check_channels
 
 
 class Erase(NamedTuple):
@@ -57,8 +58,8 @@ class RandomErasing:
     ) -> None:
         mode = "const" if on_device else "pixel"
         self.eraser = TimmRandomErasing(probability=prob, mode=mode, max_count=1, device="cpu")
-        self.mean = torch.tensor(mean).view(-1, 1, 1)
-        self.std = torch.tensor(std).view(-1, 1, 1)
+        self.mean = torch.tensor(check_channels("RandomErasing.mean", mean)).view(-1, 1, 1)
+        self.std = torch.tensor(check_channels("RandomErasing.std", std, positive=True)).view(-1, 1, 1)
         self.on_device = on_device
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:

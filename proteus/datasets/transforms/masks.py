@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from proteus.registry import TRANSFORMS
+from proteus.structures import UserError
 from proteus.utils.arguments import check_number, check_side
 
 
@@ -35,14 +36,20 @@ class MaskTransform(ABC):
         if len(ends) != 2:
             raise ValueError(f"{name}.ratio={ratio!r}: write a share in [0, 1], or (lowest, highest)")
         self.low, self.high = (check_number(f"{name}.ratio", end) for end in ends)
-        if not 0 <= self.low <= self.high <= 1:
-            raise ValueError(f"{type(self).__name__}.ratio={ratio}: write a share in [0, 1], or (lowest, highest)")
+        if not 0 <= self.low <= self.high <= 1 or not self.high:
+            raise ValueError(f"{name}.ratio={ratio}: write a share above 0 and up to 1, or (lowest, highest)")
         self.patch_size = check_side(f"{name}.patch_size", patch_size)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``mask``, ``(h * w,)`` bool, where ``img`` is ``(C, h * patch_size, w * patch_size)``."""
         height, width = (side // self.patch_size for side in results["img"].shape[-2:])
         count = int(height * width * random.uniform(self.low, self.high))
+        if int(height * width * self.high) == 0:
+            size = "x".join(map(str, results["img"].shape[-2:]))
+            raise UserError(
+                f"{type(self).__name__}: ratio={self.high} masks none of the {height * width} patches of {size} px; "
+                f"write a larger ratio, or a smaller patch_size than {self.patch_size}"
+            )
         results["mask"] = self.draw(height, width, count).flatten()
         return results
 

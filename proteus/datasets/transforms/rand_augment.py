@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
+from timm.data.auto_augment import RandAugment as TimmRandAugment
 from timm.data.auto_augment import rand_augment_transform
 from torch.utils.data import get_worker_info
 
@@ -18,7 +20,35 @@ from proteus.registry import TRANSFORMS
 
 mend_posterize()
 
+# Parts of a policy; timm passes over those that it does not understand.
+_PARTS = ("m[0-9]+", "n[1-9]", r"p(0\.[0-9]+|1)", r"mstd[0-9]+(\.[0-9]+)?", "mmax[1-9][0-9]*", "inc[01]", "t[a-z0-9]+")
 _INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def check_policy(name: str, policy: str) -> TimmRandAugment:
+    """Check a description of timm's RandAugment; timm passes over parts that it does not know.
+
+    Args:
+        name: Of the argument.
+        policy: The description.
+
+    Returns:
+        timm's transform.
+
+    Raises:
+        ValueError: timm does not understand it, or would take something else.
+    """
+    try:
+        unknown = [part for part in policy.split("-")[1:] if not re.fullmatch("|".join(_PARTS), part)]
+        numbers = dict(re.findall(r"-(m|mmax)(\d+)", policy))
+        if unknown or int(numbers.get("m", 0)) > int(numbers.get("mmax", 10)):
+            raise ValueError("an unknown part, or a magnitude above the largest")
+        return rand_augment_transform(policy, {})
+    except (AssertionError, ValueError) as error:
+        raise ValueError(
+            f"{name}={policy!r} is no RandAugment of timm's; write one such as 'rand-m9-mstd0.5-inc1', with magnitudes "
+            "up to 10"
+        ) from error
 
 
 @TRANSFORMS.register_module()
@@ -52,12 +82,7 @@ class RandAugment:
         self.fill = tuple(min(255, round(255 * channel)) for channel in mean)
         self.interpolation = interpolation
         self._built: dict[tuple[int, bool], Any] = {}
-        try:
-            self._transform(0, False)
-        except (AssertionError, ValueError) as error:
-            raise ValueError(
-                f"RandAugment.policy={policy!r} is no RandAugment of timm's; write one such as 'rand-m9-mstd0.5-inc1'"
-            ) from error
+        check_policy("RandAugment.policy", policy)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Apply two random operations; they shift by at most 45 % of the image's shorter side."""

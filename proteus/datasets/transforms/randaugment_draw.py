@@ -17,6 +17,7 @@ from timm.data.auto_augment import rand_augment_transform
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from proteus.datasets.transforms.rand_augment import check_policy
 from proteus.registry import TRANSFORMS
 
 _AFFINE = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY", "TranslateXRel", "TranslateYRel")
@@ -68,13 +69,7 @@ class DeviceRandAugment:
                 f"DeviceRandAugment.interpolation={interpolation!r}: write 'bicubic' as released, 'bilinear' or "
                 "'random'"
             )
-        try:
-            drawn = rand_augment_transform(policy, {})
-        except (AssertionError, ValueError) as error:
-            raise ValueError(
-                f"DeviceRandAugment.policy={policy!r} is no RandAugment of timm's; write one such as "
-                "'rand-m9-mstd0.5-inc1'"
-            ) from error
+        drawn = check_policy("DeviceRandAugment.policy", policy)
         unknown = sorted({op.name for op in drawn.ops if _plain_name(op.name) not in (*_AFFINE, *_PLAIN, *_VALUED)})
         if unknown:
             raise ValueError(

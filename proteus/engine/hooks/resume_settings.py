@@ -63,8 +63,8 @@ class ResumeSettingsHook(Hook):
             return
         self._resumed = True
         try:
-            before = json.loads(checkpoint["meta"]["settings"])
-        except (KeyError, TypeError, ValueError):  # of an earlier version
+            before = dict(json.loads(checkpoint["meta"]["settings"]).items())
+        except (AttributeError, KeyError, TypeError, ValueError):  # of an earlier version
             return
         now = _settings(runner)
         for line in differences(before, now, self.override):

@@ -13,6 +13,7 @@ from mmengine.dataset import Compose
 
 from proteus.datasets import ImageFolder, LabelledFolder, ProxySet
 from proteus.evaluation.watch.kept_images import KeptImages, keep_images, spread
+from proteus.utils.files import no_folder
 
 # WordNet ids, which ImageNet's folders are called by.
 _WORDNET = re.compile(r"n\d{8}$")
@@ -55,7 +56,7 @@ class LabelledImages:
         if self.data_root is not None:
             if not Path(self.data_root).expanduser().is_dir():
                 raise FileNotFoundError(
-                    f"default_hooks.watch.knn.data_root: there is no folder {self.data_root}; give one that has a "
+                    f"default_hooks.watch.knn.data_root: {no_folder(self.data_root)}; give one that has a "
                     "folder of images for each class, or write default_hooks.watch.knn=None"
                 )
             return self.data_root

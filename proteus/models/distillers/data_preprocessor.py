@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 from proteus.models.distillers.randaugment import apply_augment
 from proteus.registry import MODELS
 from proteus.structures import DataError
-from proteus.utils.arguments import check_number
+from proteus.utils.arguments import check_channels
 
 
 @MODELS.register_module()
@@ -39,12 +39,8 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
 
     def __init__(self, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         super().__init__(non_blocking=True)
-        for name, values in (("mean", mean), ("std", std)):
-            if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 3:
-                raise ValueError(f"{name}={values!r}: write three numbers, one for each of R, G and B, of [0, 1]")
-            for value in values:
-                check_number(name, value, 0, above=name == "std")
-        self.channel_mean, self.channel_std = tuple(mean), tuple(std)
+        self.channel_mean = check_channels("mean", mean)
+        self.channel_std = check_channels("std", std, positive=True)
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 

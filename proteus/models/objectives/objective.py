@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
@@ -112,5 +113,22 @@ class Objective(nn.Module):
 
 
 def build_head(config: dict[str, Any] | None, student_dim: int, teacher_dim: int) -> nn.Module:
-    """Build a distill head between two widths."""
-    return MODELS.build(config or {"type": "DistillHead"}, default_args={"in_dim": student_dim, "out_dim": teacher_dim})
+    """Build a distill head between two widths.
+
+    Raises:
+        ValueError: The head takes tokens of another width than the student's, or gives another than the teacher's.
+    """
+    config = config or {"type": "DistillHead"}
+    head: nn.Module = MODELS.build(config, default_args={"in_dim": student_dim, "out_dim": teacher_dim})
+    device = next((parameter.device for parameter in head.parameters()), torch.get_default_device())
+    training = head.training
+    try:
+        with torch.no_grad():
+            width = head.eval()(torch.zeros(1, student_dim, device=device)).shape[-1]
+    except RuntimeError as error:
+        raise ValueError(f"head: {config['type']} does not take tokens of the student's width {student_dim}") from error
+    finally:
+        head.train(training)
+    if width != teacher_dim:
+        raise ValueError(f"head: {config['type']} gives tokens of width {width}, and the teacher's have {teacher_dim}")
+    return head

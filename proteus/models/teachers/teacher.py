@@ -18,6 +18,7 @@ from proteus.models.compiling import compiled
 from proteus.models.teachers.sharding import blocks_of, shard_blocks, shards_wanted
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.arguments import check_channels
 
 
 @MODELS.register_module()
@@ -72,6 +73,8 @@ class Teacher(nn.Module):
         super().__init__()
         if dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"teacher.dtype={dtype!r}: write 'auto', 'float32', 'bfloat16' or 'float16'")
+        check_channels("mean", mean)
+        check_channels("std", std, positive=True)
         with _told_as("backbone.checkpoint"):
             self.backbone = build_backbone(backbone).requires_grad_(False)
         if shard and compile is not False:
