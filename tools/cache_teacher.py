@@ -14,7 +14,7 @@ from proteus.apis.cli import (
     ToolParser,
     add_config_arguments,
     device,
-    non_negative_int,
+    integer,
     out_folder,
     positive_int,
     positive_number,
@@ -36,7 +36,7 @@ def parse_args() -> Namespace:
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     parser.add_argument("--batch-size", type=positive_int, metavar="N", help="images at once (default: the training's)")
     parser.add_argument(
-        "--workers", type=non_negative_int, metavar="N", help="processes that read images (default: the training's)"
+        "--workers", type=integer(0, 512), metavar="N", help="processes that read images (default: the training's)"
     )
     parser.add_argument(
         "--shard-mb", type=positive_number, default=256, metavar="MB", help="size of a file, about (default: 256)"

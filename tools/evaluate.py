@@ -5,16 +5,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from proteus.apis.cli import (
-    ToolParser,
-    add_key_values,
-    device,
-    existing_folder,
-    non_negative_int,
-    out_folder,
-    positive_int,
-    run,
-)
+from proteus.apis.cli import ToolParser, add_key_values, device, existing_folder, integer, out_folder, positive_int, run
 from proteus.apis.evaluate import CONFIGS, evaluate, protocol_configs
 from proteus.models.backbones import locate_backbone
 
@@ -54,7 +45,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--batch-size", type=positive_int, default=64, help="images encoded at once (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=non_negative_int, help="worker processes that read images")
+    parser.add_argument("--workers", type=integer(0, 512), help="worker processes that read images")
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add_key_values(parser)
     return parser.parse_args()

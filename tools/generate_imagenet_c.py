@@ -3,7 +3,7 @@
 
 from argparse import Namespace
 
-from proteus.apis.cli import ToolParser, existing_folder, out_folder, positive_int, run
+from proteus.apis.cli import ToolParser, existing_folder, integer, out_folder, run
 from proteus.datasets.robustness import generate
 from proteus.datasets.transforms.corruption import CORRUPTIONS
 
@@ -22,7 +22,7 @@ def parse_args() -> Namespace:
         metavar="NAME",
         help=f"which (default: all: {' '.join(CORRUPTIONS)})",
     )
-    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--workers", type=integer(1, 512), default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument(
         "--any-classes", action="store_true", help="accept a folder that lacks some of the 1,000 classes"
     )

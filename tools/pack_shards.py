@@ -20,7 +20,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--per-shard", type=positive_int, default=1000, metavar="N", help="images in a shard (default: 1000)"
     )
-    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--workers", type=integer(1, 512), default=1, metavar="N", help="processes (default: 1)")
     return parser.parse_args()
 
 

@@ -18,16 +18,7 @@ from mmengine.registry import init_default_scope
 from projects.dime_fm.zero_shot_protocols import TextBench
 from proteus.apis import ConfigError, load_config
 from proteus.apis.checks import check_files
-from proteus.apis.cli import (
-    KeyValues,
-    ToolParser,
-    as_config_error,
-    device,
-    non_negative_int,
-    out_folder,
-    positive_int,
-    run,
-)
+from proteus.apis.cli import KeyValues, ToolParser, as_config_error, device, integer, out_folder, positive_int, run
 from proteus.apis.evaluate import lines
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.evaluation.protocols import Outcome
@@ -114,7 +105,7 @@ def parse_args() -> Namespace:
         "--batch-size", type=positive_int, default=64, help="images encoded at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--workers", type=non_negative_int, default=2, help="processes that read images (default: %(default)s)"
+        "--workers", type=integer(0, 512), default=2, help="processes that read images (default: %(default)s)"
     )
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     parser.add_argument(

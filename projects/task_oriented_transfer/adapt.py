@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from projects.task_oriented_transfer.arguments import add_backbone_arguments, backbone_of, labelled_images, reading
 from projects.task_oriented_transfer.embedding import embed
-from proteus.apis.cli import ToolParser, non_negative_int, positive_int, run
+from proteus.apis.cli import ToolParser, non_negative_int, out_file, positive_int, run
 from proteus.checkpoints.export import check_written
 from proteus.datasets import CorruptImageError, LabelledFolder, ProxySet
 from proteus.models.backbones import BackboneSpec
@@ -120,7 +120,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
         "--seed", type=non_negative_int, help="which of them (default: 0 of a folder, what a config says)"
     )
     parser.add_argument("--test", type=Path, help="report the accuracy on a folder, or on a config's test images")
-    parser.add_argument("--out", required=True, type=Path, help="checkpoint to write")
+    parser.add_argument("--out", required=True, type=out_file, help="checkpoint to write")
     return parser.parse_args(arguments)
 
 

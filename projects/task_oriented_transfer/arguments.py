@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from proteus.apis import load_config
-from proteus.apis.cli import KeyValues, as_config_error, device, non_negative_int, number, positive_int, positive_number
+from proteus.apis import ConfigError, load_config
+from proteus.apis.cli import KeyValues, as_config_error, device, integer, number, positive_int
 from proteus.datasets import LabelledFolder, ProxySet
 from proteus.models.backbones import BackboneSpec, locate_backbone
 from proteus.registry import DATASETS
@@ -22,12 +22,12 @@ def add_backbone_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--backbone", required=True, help="as for tools/evaluate.py: a weight file, or a timm name")
     parser.add_argument("--arch", help="its name in timm, for a weight file that does not tell (CNNs)")
     parser.add_argument(
-        "--mean", nargs=3, type=number(), help="channel means it was trained with, if they are not known"
+        "--mean", nargs=3, type=number(0, 1), help="channel means it was trained with, if they are not known"
     )
-    parser.add_argument("--std", nargs=3, type=positive_number, help="channel standard deviations, likewise")
+    parser.add_argument("--std", nargs=3, type=number(0, 1, above=0), help="channel standard deviations, likewise")
     parser.add_argument("--img-size", type=positive_int, default=224, help="side in pixels (default: %(default)s)")
     parser.add_argument("--batch-size", type=positive_int, default=64)
-    parser.add_argument("--workers", type=non_negative_int, default=0, help="processes that read images")
+    parser.add_argument("--workers", type=integer(0, 512), default=0, help="processes that read images")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--cfg-options",
@@ -89,9 +89,13 @@ def labelled_images(
     part = {key: value for key, value in part.items() if value is not None}
     with as_config_error(str(where)):
         if where.suffix != ".py":
+            if cfg_options:
+                raise ConfigError(["is for a config's images, and this is a folder"], "--cfg-options")
             return LabelledFolder(data_root=str(where), **part)
         dataset = f"{loader}_dataloader.dataset"
         asked = {**(cfg_options or {}), **{f"{dataset}.{key}": value for key, value in part.items()}}
         cfg = load_config(where, asked)
         images: ProxySet = DATASETS.build({**cfg[f"{loader}_dataloader"].dataset, "pipeline": []})
+        if not hasattr(images, "num_classes"):
+            raise DataError(f"{where}: {dataset} ({type(images).__name__}) has no labels; name a set of classes")
         return images

@@ -20,7 +20,7 @@ from projects.task_oriented_transfer.comparison import claim, once, table_of
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.gallery import share_of, without, write_both
 from proteus.apis import load_config, set_work_dir, train
-from proteus.apis.cli import ToolParser, out_folder, positive_int, run
+from proteus.apis.cli import ToolParser, existing_folder, out_folder, positive_int, run
 from proteus.datasets import ImageFolder
 from proteus.structures import DataError
 from proteus.utils import read_json, write_json
@@ -53,14 +53,14 @@ ROWS = {
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ToolParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, type=Path, help="folder with train/CLASS/IMAGE and test/CLASS/IMAGE")
+    parser.add_argument("--data", required=True, type=existing_folder, help="folder with train/CLASS and test/CLASS")
     parser.add_argument("--seeds", type=positive_int, default=5, help="how many (default: %(default)s)")
     parser.add_argument("--labels-per-class", type=positive_int, default=10, help="default: %(default)s")
     parser.add_argument("--iterations", type=positive_int, default=200, help="of a distillation (default: %(default)s)")
     parser.add_argument(
         "--finetune-iterations", type=positive_int, default=150, help="of a fine-tuning (default: %(default)s)"
     )
-    parser.add_argument("--gallery", type=Path, help="folder of images to retrieve a transfer set from, however nested")
+    parser.add_argument("--gallery", type=existing_folder, help="folder of images to retrieve a transfer set from")
     parser.add_argument(
         "--per-query", type=positive_int, default=5, help="images for each label (default: %(default)s)"
     )

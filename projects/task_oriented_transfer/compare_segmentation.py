@@ -18,7 +18,7 @@ import numpy as np
 
 from projects.task_oriented_transfer.comparison import claim, once, table_of
 from proteus.apis import load_config, set_work_dir, test, train
-from proteus.apis.cli import ToolParser, out_folder, positive_int, run
+from proteus.apis.cli import ToolParser, existing_folder, out_folder, positive_int, run
 from proteus.structures import DataError
 
 CONFIGS = Path(__file__).parent / "configs/packaged_segmentation"
@@ -36,7 +36,7 @@ ROWS = {
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ToolParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, type=Path, help="what synthetic_dense.py masks wrote")
+    parser.add_argument("--data", required=True, type=existing_folder, help="what synthetic_dense.py masks wrote")
     parser.add_argument("--seeds", type=positive_int, default=3, help="how many (default: %(default)s)")
     parser.add_argument("--labels", type=positive_int, default=40, help="labelled scenes (default: %(default)s)")
     parser.add_argument("--iterations", type=positive_int, default=150, help="of a distillation (default: %(default)s)")

@@ -16,7 +16,7 @@ from projects.task_oriented_transfer.arguments import add_backbone_arguments, ba
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.retrieval import retrieve, same_class_precision
 from projects.task_oriented_transfer.transfer_set import contact_sheet, write_transfer_set
-from proteus.apis.cli import ToolParser, non_negative_int, number, out_folder, positive_int, run
+from proteus.apis.cli import ToolParser, existing_folder, non_negative_int, number, out_folder, positive_int, run
 from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.structures import DataError
 from proteus.utils.pictures import save_picture
@@ -29,7 +29,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ToolParser(description=__doc__.splitlines()[0])
     add_backbone_arguments(parser)
-    parser.add_argument("--gallery", required=True, type=Path, help="folder of images, however nested")
+    parser.add_argument("--gallery", required=True, type=existing_folder, help="folder of images, however nested")
     parser.add_argument(
         "--queries", required=True, type=Path, help="the target's images: a folder, or a config whose labelled images"
     )
@@ -39,7 +39,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument("--per-query", required=True, type=positive_int, help="gallery items for each query")
     parser.add_argument(
-        "--crops", nargs="+", type=float, default=[], metavar="SHARE", help="search crops, too: 0.5 0.25"
+        "--crops", nargs="+", type=number(0.05, 1), default=[], metavar="SHARE", help="search crops, too: 0.5 0.25"
     )
     parser.add_argument("--min-score", type=number(-1, 1), default=-1.0, help="smallest cosine of a neighbour")
     parser.add_argument("--duplicate", type=number(-1, 1), default=0.99, help="cosine from which two items are one")

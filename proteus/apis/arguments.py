@@ -70,6 +70,7 @@ def number(least: float | None = None, most: float | None = None, above: float |
     """
     if above is not None:
         expected = "a positive number" if above == 0 else f"a number above {above:g}"
+        expected += f" up to {most:g}" if most is not None else ""
     else:
         expected = _expected("a number", "", "a non-negative number", least, most)
 
@@ -137,3 +138,21 @@ def out_folder(text: str) -> Path:
         return check_out_folder(text)
     except UserError as error:
         raise ArgumentTypeError(str(error)) from None
+
+
+def out_file(text: str) -> Path:
+    """Accept the path of a file to write, existing or new.
+
+    Raises:
+        ArgumentTypeError: The path is a folder, or its folder is a file or cannot be written to.
+    """
+    try:
+        if not text.strip():
+            raise UserError("found an empty name, expected a file to write")
+        path = Path(text).expanduser()
+        check_out_folder(path.parent)
+        if path.is_dir():
+            raise UserError(f"'{text}' is a folder; name a file to write")
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -135,8 +135,22 @@ def check_transforms(cfg: Config) -> None:
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         dataset = (cfg.get(loader) or {}).get("dataset") or {}
         for key, steps in pipelines(dataset, f"{loader}.dataset"):
-            for position, step in enumerate(steps):
-                if isinstance(step, Mapping):
-                    scope = DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine"))
-                    with scope, as_config_error(cfg, f"{key}[{position}]"):
-                        TRANSFORMS.build(copy.deepcopy(step))
+            build_steps(cfg, steps, key)
+
+
+def build_steps(cfg: Config, steps: Sequence[Any], key: str) -> None:
+    """Build the transforms of a pipeline once.
+
+    Args:
+        cfg: The config.
+        steps: The pipeline.
+        key: Its key.
+
+    Raises:
+        ConfigError: Names the transform's key.
+    """
+    for position, step in enumerate(steps):
+        if isinstance(step, Mapping):
+            scope = DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine"))
+            with scope, as_config_error(cfg, f"{key}[{position}]"):
+                TRANSFORMS.build(copy.deepcopy(step))

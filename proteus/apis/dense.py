@@ -11,14 +11,20 @@ from mmengine.config import Config
 
 from proteus.apis.checks import pipelines
 from proteus.apis.config import ConfigError
+from proteus.apis.ranges import COUNT, choice, several
+
+_PAIR = several(COUNT, 2, "positive integers")
 
 
 def check_dense(cfg: Config) -> None:
     """Refuse windows and crops that do not divide into the patches of a dense backbone of ours, or do not agree.
 
+    Of mmseg's segmentors, the mode and window of a test are checked whatever the backbone.
+
     Raises:
         ConfigError: Names the key and the nearest size that fits.
     """
+    _check_windows(cfg)
     model = cfg.model
     backbone = model.get("backbone") or {}
     patch = backbone.get("patch_size", 14)
@@ -62,8 +68,28 @@ def _sizes(cfg: Config) -> Iterator[tuple[str, tuple[int, int]]]:
     for key, size in found.items():
         if isinstance(size, int):
             yield key, (size, size)
-        elif isinstance(size, (tuple, list)):
+        elif size is not None and _PAIR.accepts(size):
             yield key, (size[0], size[1])
+
+
+def _check_windows(cfg: Config) -> None:
+    """Refuse a ``test_cfg`` that mmseg's segmentors would find wrong at the first validation.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    if not _is_mmsegs(cfg) or not (cfg.get("val_dataloader") or cfg.get("test_dataloader")):
+        return
+    test = (cfg.model.get("module") or cfg.model).get("test_cfg") or {}
+    modes = choice("slide", "whole")
+    problems = []
+    if not modes.accepts(test.get("mode")):
+        problems.append(f"model.test_cfg.mode: found {test.get('mode')!r}, expected {modes.expected}")
+    for key in ("crop_size", "stride") if test.get("mode") == "slide" else ():
+        if not _PAIR.accepts(test.get(key)):
+            problems.append(f"model.test_cfg.{key}: found {test.get(key)!r}, expected {_PAIR.expected}")
+    if problems:
+        raise ConfigError(problems, str(cfg.filename))
 
 
 def use_tta(cfg: Config) -> None:

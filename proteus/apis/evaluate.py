@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from proteus.apis.building import as_config_error
+from proteus.apis.building import as_config_error, build_steps
 from proteus.apis.checks import CROPS
 from proteus.apis.config import ConfigError, load_config
 from proteus.apis.resources import check_device, check_folder, check_out_folder
@@ -78,13 +78,14 @@ def protocol_configs(
             )
         path = configs / CONFIGS[name] if name in CONFIGS else Path(name)
         cfg = _load(path, img_size, overrides)
-        if "protocol" not in cfg:
+        if not cfg.get("protocol"):
             raise ConfigError(["not an evaluation config (no key 'protocol')"], str(path))
         title = name if name in CONFIGS else path.stem
         if title in loaded:
             raise ConfigError([f"{title!r} is named twice; results are kept by this name"], "--protocols")
         if own and "sets" in cfg.protocol:
             cfg.protocol.sets = own
+        build_steps(cfg, cfg.protocol.get("pipeline") or (), "protocol.pipeline")
         loaded[title] = cfg
     return loaded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -13,10 +14,11 @@ from mmengine.runner import BaseLoop, LogProcessor, Runner, TestLoop, ValLoop
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from proteus.apis.building import REFUSALS, error_words
+from proteus.apis.building import error_words
 from proteus.apis.kinds import PACKAGES, bare_type
 from proteus.apis.mistakes import mistake, name_and_words
 from proteus.apis.validation import ConfigError
+from proteus.datasets.proxy_set import failed_transform
 
 
 @contextmanager
@@ -36,12 +38,14 @@ def first_batch_errors(runner: Runner, finished: set[str]) -> Iterator[None]:
     """
     try:
         yield
-    except REFUSALS as error:
+    except Exception as error:
         if mistake(error) is not None:
             raise
         frames = list(_frames(error.__traceback__))
         phase = _phase(frames)
         name, words = name_and_words(error)
+        transform = failed_transform(error)
+        words = f"{transform}: {words or _line(error)}" if transform else words or _line(error)
         is_sentence = isinstance(error, ValueError) and _package(frames[-1]) == "proteus"  # written for the user
         key = _first_use(frames, phase, runner, set() if is_sentence else finished)
         if key is not None:
@@ -58,6 +62,12 @@ def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
     while trace is not None:
         yield trace.tb_frame
         trace = trace.tb_next
+
+
+def _line(error: BaseException) -> str:
+    """The line of code that raised an error without a text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return str(frames[-1].line) if frames else ""
 
 
 def _owner(frame: FrameType) -> Any:

@@ -40,6 +40,8 @@ def check_file(name: str | Path) -> Path:
         UserError: The path is missing, a folder, or unreadable.
     """
     path = Path(name).expanduser()
+    if not str(name).strip():
+        raise UserError("found an empty name, expected a file")
     _probe(path, name)
     if not path.exists():
         raise UserError(f"'{name}': no such file")
@@ -57,6 +59,8 @@ def check_folder(name: str | Path) -> Path:
         UserError: The path is missing, a file, or unreadable.
     """
     path = Path(name).expanduser()
+    if not str(name).strip():
+        raise UserError("found an empty name, expected a folder")
     _probe(path, name)
     if not path.exists():
         raise UserError(f"'{name}': no such folder")

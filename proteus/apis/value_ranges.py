@@ -45,12 +45,16 @@ _SCALE = Range(
 _RATIO = Range(
     "a list of 2 positive numbers, the smaller first", lambda v: several(POSITIVE, 2).accepts(v) and v[0] <= v[1]
 )
+_PAIR = several(COUNT, 2, "positive integers")
+_SCALES = _PAIR | several(_PAIR, name="such pairs")
 _MASKED = Range(
     "a number above 0 and of at most 1, or a list of 2, the smaller first",
     lambda v: number(above=0, most=1).accepts(v) or (several(SHARE, 2).accepts(v) and v[0] <= v[1] and v[1] > 0),
 )
 _MEAN, _STD = several(FINITE, name="numbers"), several(POSITIVE, name="positive numbers")
-_RGB_MEAN, _RGB_STD = several(FINITE, 3, "numbers"), several(POSITIVE, 3, "positive numbers")
+# Of images in [0, 1]: 0.485, not 123.675.
+_RGB_MEAN = several(SHARE, 3, "numbers from 0 to 1")
+_RGB_STD = several(number(above=0, most=1), 3, "positive numbers up to 1")
 _DTYPE = choice("auto", "bfloat16", "float32", "float16")  # the wrapper refuses float16 with its own message
 _HALF = choice("float16", "bfloat16")
 _INTERVAL = COUNT
@@ -198,6 +202,8 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     # Transforms
     "LoadRandomResizedCrop": {"size": _SIDE, "scale": _SCALE, "ratio": _RATIO},
     "RandomResizedCrop": {"size": _SIDE, "scale": _SCALE, "ratio": _RATIO},
+    "RandomCrop": {"crop_size": SIZE},
+    "RandomResize": {"scale": _SCALES, "ratio_range": _RATIO | NONE},
     "CenterCrop": {"size": _SIDE},
     "Resize": {"size": _SIDE},
     "UniformMask": {"ratio": _MASKED, "patch_size": COUNT},
@@ -308,7 +314,12 @@ OF_KIND: dict[k.Kind, dict[str, Range]] = {
         "max_refetch": NATURAL,
     },
     k.TRANSFORM: {"num_classes": COUNT},
-    k.PROTOCOL: {"temperature": POSITIVE, "epochs": COUNT, "batch_size": COUNT},
+    k.PROTOCOL: {
+        "pipeline": several(DICT, name="transforms"),
+        "temperature": POSITIVE,
+        "epochs": COUNT,
+        "batch_size": COUNT,
+    },
     k.MODEL: {
         **dict.fromkeys(["in_dim", "out_dim", "student_dim", "teacher_dim"], COUNT),
         "num_classes": COUNT | NONE,
@@ -324,6 +335,7 @@ OF_KIND: dict[k.Kind, dict[str, Range]] = {
         "std": _STD | POSITIVE | NONE,
         "min_depth": POSITIVE,
         "max_depth": POSITIVE | NONE,
+        "initial_depth": NON_NEGATIVE,
     },
     k.VISUALIZER: {"vis_backends": Range("a list of dicts", lambda v: isinstance(v, (list, tuple))) | NONE},
     k.METRIC: {

@@ -59,7 +59,8 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
         form: One of :data:`FORMS`.
 
     Raises:
-        CheckpointError: The source holds no ViT, or one that the target form has no names for.
+        CheckpointError: The source holds no ViT, or one that the target form has no names for, or weights that are not
+            floating point; or it is the target.
         FullDiskError: The disk is full; a file that was there is unchanged.
     """
     target = Path(target)
@@ -68,12 +69,17 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     if form not in FORMS:
         raise CheckpointError(f"unknown naming scheme {form!r}; choose from: {', '.join(FORMS)}")
     file = locate(source)
+    if target.expanduser().resolve() == file.resolve():
+        raise CheckpointError(f"{target} is the file that is converted; name another")
     description = read_description(file) or Description()
     state = to_timm_keys(read_state_dict(source))
     state = {key: value for key, value in state.items() if key not in CLASSIFIER}
     shape = recognise(state)
     if shape is None:
         raise CheckpointError(f"{source} holds {len(state)} tensors and no ViT that could be renamed")
+    odd = next((key for key, value in state.items() if not value.is_floating_point()), None)
+    if odd is not None:
+        raise CheckpointError(f"{source}: {odd} is of {state[odd].dtype}, and the weights of a ViT are floating point")
     renamed = from_timm_keys(state, form)
     arguments = dict(description.arguments)
     if form == "mmseg-vit" and description.architecture is not None:

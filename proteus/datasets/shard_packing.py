@@ -221,7 +221,7 @@ def _run(tasks: Sequence[Packing], workers: int) -> Iterator[Packing]:
         yield from map(pack_shard, tasks)
         return
     waiting = iter(tasks)
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(min(workers, len(tasks))) as pool:
         running: set[Future[Packing]] = set()
         try:
             while True:

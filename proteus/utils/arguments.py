@@ -78,12 +78,12 @@ def check_channels(name: str, values: Any, positive: bool = False) -> tuple[floa
         The three numbers.
 
     Raises:
-        ValueError: It is not a list of three finite numbers, or one is not positive.
+        ValueError: It is not a list of three numbers from 0 to 1, or one is not positive.
     """
     if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 3:
         raise ValueError(f"{name}={values!r}: write three numbers, one for each of R, G and B, of [0, 1]")
     for value in values:
-        check_number(name, value, low=0 if positive else -math.inf, above=positive)
+        check_number(name, value, 0, 1, above=positive)
     red, green, blue = values
     return red, green, blue
 

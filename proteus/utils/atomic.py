@@ -46,6 +46,8 @@ def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
             _remove_stale(path)
         writer = f".{socket.gethostname()}-{os.getpid()}" if durable else ""
         temporary = path.with_name(f".{path.name}{writer}.tmp")
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         try:
             temporary.open("wb").close()
             mode = (path if path.exists() else temporary).stat().st_mode & 0o7777
@@ -54,8 +56,11 @@ def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
             if durable:
                 _flush(temporary)
             os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
+        except BaseException as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename in (str(temporary), temporary):
+                error.filename = str(path)
             raise
         if durable:
             _flush(path.parent)

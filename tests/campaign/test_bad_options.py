@@ -46,6 +46,9 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("convert_checkpoint", "{tmp}/nowhere.pth {tmp}/o.pth --to timm", "not found: {tmp}/nowhere.pth"),
     ("convert_checkpoint", "{teacher} {tmp}/o.xyz --to timm", "ends in .safetensors or .pth"),
     ("convert_checkpoint", "{teacher} {tmp}/file/o.pth --to timm", "{tmp}/file"),
+    ("convert_checkpoint", "{teacher} {teacher} --to timm", "teacher.safetensors is the file that is converted"),
+    ("pack_shards", "{tmp}/images {tmp}/images", "images holds the images that are packed; name another folder"),
+    ("generate_imagenet_c", "{tmp}/images {tmp}/images/c", "images/c lies in the folder of the validation images"),
     ("inspect_checkpoint", "{tmp}", "is a folder: name a file in it"),
     ("dataset_converters/ade20k", "{tmp}/nowhere.zip {tmp}/o", "archive: '{tmp}/nowhere.zip': no such file"),
     ("dataset_converters/nyu", "{tmp}/o --train {tmp}/nowhere.zip", "--train: '{tmp}/nowhere.zip': no such file"),
@@ -53,7 +56,7 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("evaluate", "--backbone x --img-size -1", "--img-size: found '-1', expected a positive integer"),
     ("evaluate", "--backbone x --img-size 5.5", "--img-size: found '5.5', expected a positive integer"),
     ("evaluate", "--backbone x --batch-size 0", "--batch-size: found '0', expected a positive integer"),
-    ("evaluate", "--backbone x --workers -1", "--workers: found '-1', expected a non-negative integer"),
+    ("evaluate", "--backbone x --workers -1", "--workers: found '-1', expected an integer from 0 to 512"),
     ("cache_teacher", "{config} --batch-size many", "--batch-size: found 'many', expected a positive integer"),
     ("cache_teacher", "{config} --components 0", "--components: found '0', expected a positive integer"),
     ("cache_teacher", "{config} --shard-mb nan", "--shard-mb: found 'nan', expected a positive number"),
@@ -61,8 +64,8 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("pack_shards", "{tmp} {tmp}/o --quality 100", "--quality: found '100', expected an integer from 1 to 95"),
     ("pack_shards", "{tmp} {tmp}/o --per-shard 0", "--per-shard: found '0', expected a positive integer"),
     ("pack_shards", "{tmp} {tmp}/o --short-side x", "--short-side: found 'x', expected a positive integer"),
-    ("pack_shards", "{tmp} {tmp}/o --workers 0", "--workers: found '0', expected a positive integer"),
-    ("generate_imagenet_c", "{tmp} {tmp}/o --workers 0", "--workers: found '0', expected a positive integer"),
+    ("pack_shards", "{tmp} {tmp}/o --workers 0", "--workers: found '0', expected an integer from 1 to 512"),
+    ("generate_imagenet_c", "{tmp} {tmp}/o --workers 0", "--workers: found '0', expected an integer from 1 to 512"),
     ("infer", "{config} x {tmp} --out {tmp}/o --max-depth 0", "--max-depth: found '0', expected a positive number"),
     ("infer", "{config} x {tmp} --out {tmp}/o --max-depth inf", "--max-depth: found 'inf', expected a positive"),
     ("train", "{config} --local-rank x", "found 'x', expected a non-negative integer"),
@@ -79,6 +82,30 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("train", "{config} --check --resume {tmp}/nowhere.pth", "no such checkpoint: '{tmp}/nowhere.pth'"),
     ("train", "", "the following arguments are required: config"),
     ("evaluate", "--backbone {teacher} --arch nope --protocols knn", "--arch nope: no model of ours or timm's"),
+    ("evaluate", "--backbone random: --protocols knn", "no model of ours or timm's has the name ''; nearest: none"),
+    ("evaluate", "--backbone random:test_vit.x --protocols knn", "timm does not know this tag; it has: test_vit.r160"),
+    (
+        "evaluate",
+        "--backbone {teacher} --arch test_vit.x --protocols knn",
+        "--arch test_vit.x: timm does not know this",
+    ),
+    ("evaluate", "--backbone {teacher} --arch resnet18 --protocols knn", "does not fit the model it is meant for"),
+    (
+        "evaluate",
+        "--backbone random:tiny --img-size 57 --protocols knn",
+        "img_size=57 is not a multiple of patch_size=14",
+    ),
+    ("evaluate", "--backbone x --protocols knn --cfg-options protocol=None", "not an evaluation config"),
+    ("evaluate", "--backbone x --protocols knn --cfg-options protocol.pipeline=[]", "expected a list of transforms"),
+    (
+        "evaluate",
+        "--backbone x --protocols knn --cfg-options protocol.pipeline.1.interpolation=x",
+        "protocol.pipeline[1]: 'x' is not a valid InterpolationMode",
+    ),
+    ("evaluate", "--backbone x --protocols knn --cfg-options protocol.mean=[123,116,103]", "3 numbers from 0 to 1"),
+    ("infer", "{knn} x {tmp}/images --out {tmp}/o", "model: missing; write it"),
+    ("pack_shards", "'' {tmp}/o", "found an empty name, expected a folder"),
+    ("convert_checkpoint", "{teacher} {tmp}/folder.pth --to timm", "folder.pth: is a folder; name a file"),
     ("convert_checkpoint", "{teacher} {tmp}/o.pth --to x", "--to: invalid choice: 'x'"),
     ("generate_imagenet_c", "{tmp} {tmp}/o --corruptions x", "--corruptions: invalid choice: 'x'"),
     # option texts
@@ -123,6 +150,7 @@ ENVIRONMENTS: list[tuple[str, dict[str, str], str]] = [
     ("pytorch", {"RANK": "-1"}, "found RANK='-1', expected a non-negative integer"),
     ("pytorch", {"MASTER_PORT": "http"}, "found MASTER_PORT='http', expected a non-negative integer"),
     ("none", {"WORLD_SIZE": "garbage", "RANK": "?"}, "batch_size: found 0"),
+    ("", {}, "--launcher slurm: SLURM_PROCID is not set"),  # as the config says
 ]
 
 # What constructors refuse, of parts that no table knows: the key and the constructor's words.
@@ -194,6 +222,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("options")
     write_config(folder, write_images(folder / "images"), write_teacher(folder / "teacher.safetensors"))
     (folder / "file").write_text("x")
+    (folder / "folder.pth").mkdir()
     (folder / "refusing.py").write_text(REFUSING)
     return folder
 
@@ -224,6 +253,7 @@ def test_a_wrong_option_is_one_line(tool: str, arguments: str, words: str, place
         "tmp": place,
         "config": place / "small.py",
         "teacher": place / "teacher.safetensors",
+        "knn": ROOT / "configs/knn/imagenet.py",
         "long": "x" * 300,
     }
     before = sorted(place.rglob("*"))
@@ -246,7 +276,8 @@ def test_a_wrong_environment_is_one_line(
     for name, value in {**usual, **variables}.items() if variables else ():
         monkeypatch.setenv(name, value)
     extra = ["--cfg-options", "train_dataloader.batch_size=0"] if launcher == "none" else []
-    status, text = call("train", "small.py", "--work-dir", str(place / "run"), "--launcher", launcher, *extra)
+    chosen = ["--launcher", launcher] if launcher else ["--cfg-options", "launcher=slurm"]
+    status, text = call("train", "small.py", "--work-dir", str(place / "run"), *chosen, *extra)
     assert status == 2
     assert text.count("\n") == 1, text
     assert words in text

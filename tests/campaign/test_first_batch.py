@@ -35,11 +35,11 @@ PIPELINES: dict[str, tuple[Change, str]] = {
 PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a head that reads another width": (
         {"model.objectives.token.head": {"type": "DistillHead", "in_dim": 5}},
-        r"model\.objectives\.token: head: DistillHead does not take tokens of the student's width 48",
+        r"model\.objectives\.token\.head: DistillHead does not take the student's width 48",
     ),
     "a head that writes another width": (
         {"model.objectives.patch.head": {"type": "DistillHead", "out_dim": 7}},
-        r"model\.objectives\.patch: head: DistillHead gives tokens of width 7, and the teacher's have 64",
+        r"model\.objectives\.patch\.head: DistillHead gives width 7, and the teacher's tokens 64",
     ),
     "a collate function that leaves samples apart": (
         {"train_dataloader.collate_fn": {"type": "pseudo_collate"}},

@@ -26,6 +26,7 @@ from proteus.datasets.transforms.corruption import (
 )
 from proteus.structures import DataError
 from proteus.utils import exclusive, write_bytes, write_json
+from proteus.utils.arguments import check_whole
 
 MARKER = "generated.json"
 
@@ -87,14 +88,16 @@ def generate(
     Raises:
         FileNotFoundError: There is no such folder, or no image in it, or the corruption library is not installed.
         LockedError: Another process writes to ``target``.
-        DataError: The folders are not the classes', two images would be written to one file, or ``target`` holds images
-            from elsewhere, or of other images, or of another version of the library.
+        DataError: There is no such corruption, a setting is out of range, the folders are not the classes', two images
+            would be written to one file, or ``target`` holds images from elsewhere, or of other images, or of another
+            version of the library, or lies in ``source``.
         CorruptImageError: A validation image cannot be read.
-        ValueError: There is no such corruption, or a setting is out of range.
     """
-    check_corruptions(corruptions, SEVERITIES)
-    if workers < 1:
-        raise ValueError(f"workers={workers}: write 1 or more")
+    try:
+        check_corruptions(corruptions, SEVERITIES)
+        check_whole("workers", workers)
+    except ValueError as error:
+        raise DataError(str(error)) from error
     here, there = (Path(folder).expanduser().resolve() for folder in (source, target))
     if here == there or here in there.parents:
         raise DataError(f"{target} lies in the folder of the validation images; name another folder for ImageNet-C")

@@ -28,7 +28,7 @@ from proteus.checkpoints.recognise import Shape, recognise
 from proteus.models.backbones.adapter import build_backbone
 from proteus.models.backbones.described import described_backbone
 from proteus.models.backbones.vit import ARCHITECTURES
-from proteus.structures import DataError
+from proteus.structures import DataError, UserError
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar")
 _BY_WIDTH = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1536: "giant"}
@@ -105,17 +105,49 @@ def locate_backbone(name: str, arch: str | None = None, img_size: int = 224, dow
 
 def _random(name: str, img_size: int) -> BackboneSpec:
     arch, _, seed = name.removeprefix("random:").partition(":")
-    if not (arch in ARCHITECTURES or is_model(arch)):
-        near = get_close_matches(arch, [*ARCHITECTURES, *timm.list_models()], n=3)
-        raise DataError(f"--backbone {name}: no model of ours or timm's is called {arch}; nearest: {', '.join(near)}")
+    _check_arch(f"--backbone {name}", arch)
     if seed and not seed.isdigit():
         raise DataError(f"--backbone {name}: the seed is {seed!r}, write a number: random:{arch}:0")
     config = _timm_config(arch, img_size)
+    _check_build(f"--backbone {name}", config)
     mean, std = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD) if "clip" in arch else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     return _spec(name, config, mean, std, "random weights, not trained", seed=int(seed or 0))
 
 
+def _check_arch(option: str, arch: str) -> None:
+    """Refuse a name that is neither ours nor timm's, or has a tag that timm does not know.
+
+    Raises:
+        DataError: Names the nearest names, or the tags that there are.
+    """
+    if arch not in ARCHITECTURES and not is_model(arch):
+        near = ", ".join(get_close_matches(arch, [*ARCHITECTURES, *timm.list_models()], n=3))
+        raise DataError(f"{option}: no model of ours or timm's has the name '{arch}'; nearest: {near or 'none'}")
+    try:
+        get_pretrained_cfg(arch)
+    except RuntimeError as error:  # of the tag
+        tags = ", ".join(timm.list_pretrained(f"{arch.split('.')[0]}.*")) or "none"
+        raise DataError(f"{option}: timm does not know this tag; it has: {tags}") from error
+
+
+def _check_build(option: str, config: Mapping[str, Any]) -> None:
+    """Build a backbone without memory, and compare the file that it names.
+
+    Raises:
+        CheckpointError: The file holds another model's weights.
+        DataError: It cannot be built for images of this size.
+    """
+    try:
+        with torch.device("meta"):
+            build_backbone(dict(config))
+    except UserError:
+        raise
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise DataError(f"{option}, --img-size {config['img_size']}: {' '.join(str(error).split())}") from error
+
+
 def _from_timm(name: str, img_size: int, download: bool) -> BackboneSpec:
+    _check_arch(f"--backbone {name}", name)
     pretrained = get_pretrained_cfg(name)
     if pretrained is None or not pretrained.hf_hub_id:
         raise DataError(
@@ -123,6 +155,7 @@ def _from_timm(name: str, img_size: int, download: bool) -> BackboneSpec:
         )
     path = _cached(pretrained, name, download)
     config = _timm_config(name.split(".")[0], img_size)
+    _check_build(f"--backbone {name}", config)
     # DINOv2's own way to fit positions to another grid; the others' authors resize plainly.
     if config["type"] == "ViT" and "dinov2" not in name:
         config["interpolate_offset"] = 0.0
@@ -173,9 +206,8 @@ def _timm_config(arch: str, img_size: int) -> dict[str, Any]:
 
 
 def _from_file(name: str, arch: str | None, img_size: int) -> BackboneSpec:
-    if arch is not None and not (arch in ARCHITECTURES or is_model(arch)):
-        near = ", ".join(get_close_matches(arch, [*ARCHITECTURES, *timm.list_models()], n=3))
-        raise DataError(f"--arch {arch}: no model of ours or timm's has this name; nearest: {near or 'none'}")
+    if arch is not None:
+        _check_arch(f"--arch {arch}", arch)
     description = read_description(locate(name))
     state = read_state_dict(name)
     if description is not None and description.architecture is not None:
@@ -189,6 +221,7 @@ def _from_file(name: str, arch: str | None, img_size: int) -> BackboneSpec:
         known = description.mean, description.std
     if arch is not None:
         config = {**_timm_config(arch, img_size), "checkpoint": name}
+        _check_build(f"--arch {arch}", config)
         pretrained = get_pretrained_cfg(arch)
         mean, std = (pretrained.mean, pretrained.std) if pretrained else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
         if known is not None:

@@ -62,9 +62,8 @@ class TimmBackbone(nn.Module):
         if "drop_path_rate" in options:
             check_number("drop_path_rate", options["drop_path_rate"], 0, 0.999)
         if not isinstance(arch, str) or not timm.is_model(arch):
-            raise ValueError(
-                f"arch={arch!r} is not a timm model; nearest: {get_close_matches(str(arch), timm.list_models())}"
-            )
+            near = ", ".join(get_close_matches(str(arch), timm.list_models())) or "none"
+            raise ValueError(f"arch={arch!r} is not a timm model; nearest: {near}")
         self.timm_args: dict[str, Any] = {"model_name": arch, "img_size": img_size, **options}
         try:
             self.model = _create(self.timm_args)

@@ -317,7 +317,8 @@ class ViT(OpenMMLabViT):
 def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:
     if not timm.is_model(model_name):
         near = get_close_matches(arch, [*ARCHITECTURES, *timm.list_models("vit_*")], n=3)
-        raise ValueError(f"arch={arch!r} is no ViT of ours ({', '.join(ARCHITECTURES)}) or timm's; nearest: {near}")
+        ours, nearest = ", ".join(ARCHITECTURES), ", ".join(near) or "none"
+        raise ValueError(f"arch={arch!r} is no ViT of ours ({ours}) or timm's; nearest: {nearest}")
     try:
         model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
     except TypeError as error:  # another family's constructor does not know a ViT's arguments

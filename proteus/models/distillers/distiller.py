@@ -13,6 +13,7 @@ from proteus.models.backbones import build_backbone
 from proteus.models.compiling import compiled
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.objectives import Objective, Views
+from proteus.models.objectives.objective import check_head
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
 from proteus.structures import Features, UserError
@@ -260,6 +261,8 @@ class Distiller(MicroBatchedModel):
                     f"model.objectives.{name}.num_classes={objective.num_classes}, but model.teacher.classifier has "
                     f"{classes} classes: make them equal"
                 )
+            for head in objective.mapped.values():
+                check_head(f"model.objectives.{name}.head", head, self.student.embed_dim, self.teacher.embed_dim)
 
     def _check_grids(self) -> None:
         size = getattr(self.student, "img_size", None)

@@ -113,22 +113,30 @@ class Objective(nn.Module):
 
 
 def build_head(config: dict[str, Any] | None, student_dim: int, teacher_dim: int) -> nn.Module:
-    """Build a distill head between two widths.
+    """Build a distill head between two widths."""
+    return MODELS.build(config or {"type": "DistillHead"}, default_args={"in_dim": student_dim, "out_dim": teacher_dim})
+
+
+def check_head(key: str, head: nn.Module, student_dim: int, teacher_dim: int) -> None:
+    """Check that a head maps tokens of the student's width to the teacher's.
+
+    Args:
+        key: Its key, for messages.
+        head: The head.
+        student_dim: Width of the student's tokens.
+        teacher_dim: Width of the teacher's tokens.
 
     Raises:
-        ValueError: The head takes tokens of another width than the student's, or gives another than the teacher's.
+        ValueError: It takes or gives tokens of another width.
     """
-    config = config or {"type": "DistillHead"}
-    head: nn.Module = MODELS.build(config, default_args={"in_dim": student_dim, "out_dim": teacher_dim})
     device = next((parameter.device for parameter in head.parameters()), torch.get_default_device())
     training = head.training
     try:
         with torch.no_grad():
             width = head.eval()(torch.zeros(1, student_dim, device=device)).shape[-1]
     except RuntimeError as error:
-        raise ValueError(f"head: {config['type']} does not take tokens of the student's width {student_dim}") from error
+        raise ValueError(f"{key}: {type(head).__name__} does not take the student's width {student_dim}") from error
     finally:
         head.train(training)
     if width != teacher_dim:
-        raise ValueError(f"head: {config['type']} gives tokens of width {width}, and the teacher's have {teacher_dim}")
-    return head
+        raise ValueError(f"{key}: {type(head).__name__} gives width {width}, and the teacher's tokens {teacher_dim}")
