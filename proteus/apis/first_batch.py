@@ -18,7 +18,7 @@ from proteus.apis.building import error_words
 from proteus.apis.kinds import PACKAGES, bare_type
 from proteus.apis.mistakes import mistake, name_and_words
 from proteus.apis.validation import ConfigError
-from proteus.datasets.proxy_set import failed_transform
+from proteus.datasets.failures import failed_transform
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def first_batch_errors(runner: Runner, finished: set[str]) -> Iterator[None]:
         phase = _phase(frames)
         name, words = name_and_words(error)
         transform = failed_transform(error)
-        words = f"{transform}: {words or _line(error)}" if transform else words or _line(error)
+        words = f"{transform[0]}: {words or _line(error)}" if transform else words or _line(error)
         is_sentence = isinstance(error, ValueError) and _package(frames[-1]) == "proteus"  # written for the user
         key = _first_use(frames, phase, runner, set() if is_sentence else finished)
         if key is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset, Compose
 
+from proteus.datasets.failures import failed_transform, raised
 from proteus.datasets.randomness import SampleKey, seeded
 from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
@@ -14,26 +15,6 @@ from proteus.structures import DataError, UserError
 
 # A run of this many unreadable images in a row is no accident.
 _MAX_REPLACEMENTS = 50
-
-
-def failed_transform(error: BaseException) -> str | None:
-    """Name the transform in which an error was raised, by its position in the pipeline.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        Such as ``dataset.pipeline[2] (RandAugment)``; None if it was not raised in a pipeline.
-    """
-    found, trace = None, error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code is Compose.__call__.__code__:
-            transform = frame.f_locals.get("t")
-            position = next((i for i, step in enumerate(frame.f_locals["self"].transforms) if step is transform), None)
-            found = f"dataset.pipeline[{position}] ({type(transform).__name__})"
-        trace = trace.tb_next
-    return found
 
 
 @DATASETS.register_module()
@@ -46,7 +27,7 @@ class ProxySet(BaseDataset):
     Args:
         data_root: Folder of the images.
         pipeline: Transforms from ``dict(img_path=...)`` to a packed sample.
-        indices: Use only the first N images (int), or those at these positions.
+        indices: Use only the first N images (int; all of them if there are fewer), or those at these positions.
     """
 
     pipeline: Compose
@@ -77,13 +58,14 @@ class ProxySet(BaseDataset):
                             f"{len(corrupt)} images in a row cannot be read, from {corrupt[0]} to {corrupt[-1]}: "
                             "mend or replace them"
                         ) from error
-                except UserError:
+                except (UserError, MemoryError):
                     raise
-                except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-                    transform = failed_transform(error)
-                    if transform is None:
+                except Exception as error:
+                    transform, is_ours = failed_transform(error) or ("", True)
+                    # The command line has its own words for files that our transforms cannot open.
+                    if not transform or (is_ours and isinstance(error, OSError)):
                         raise
-                    raise DataError(f"{transform}: {type(error).__name__}: {error}") from error
+                    raise DataError(f"{transform}: {raised(error, place=not is_ours)}") from error
                 else:
                     if not isinstance(sample, dict) or not isinstance(sample.get("meta"), dict):
                         raise DataError("dataset.pipeline does not end in dict(type='PackInputs'), or the like")
@@ -92,15 +74,16 @@ class ProxySet(BaseDataset):
             index = (key.image + 7919 * len(corrupt)) % len(self)
 
     def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
-        """Take the images that ``indices`` names.
+        """Take the first N images, or as many as there are; or those at some positions.
 
         Raises:
-            ValueError: The set has fewer images.
+            ValueError: A position is beyond the set.
         """
-        count, last = len(self.data_list), indices - 1 if isinstance(indices, int) else max(indices, default=0)
-        if last >= count:
-            shown = indices if isinstance(indices, int) else f"[..., {last}]"
-            raise ValueError(f"dataset.indices={shown}: there are {count:,} images; write None to use all of them")
+        count = len(self.data_list)
+        if not isinstance(indices, int):
+            beyond = [position for position in indices if not -count <= position < count]
+            if beyond:
+                raise ValueError(f"dataset.indices=[..., {max(beyond, key=abs)}]: there are {count:,} images")
         return super()._get_unserialized_subset(indices)
 
     def read(self, index: int, epoch: int) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset
 
+from proteus.datasets.failures import raised
 from proteus.datasets.proxy_set import ProxySet
 from proteus.datasets.randomness import SampleKey, reading, seeded
 from proteus.registry import DATASETS
 from proteus.structures import DataError, UserError
-from proteus.utils.text import printable
 
 
 @DATASETS.register_module()
@@ -58,19 +57,12 @@ class SeededSet(Dataset):
         except (UserError, MemoryError):
             raise
         except Exception as error:  # StopIteration too, which would end the epoch without a word
-            raise DataError(f"{type(self.dataset).__name__}[{int(key)}] raised {_words(error)}") from error
+            raise DataError(f"{type(self.dataset).__name__}[{int(key)}] raised {raised(error)}") from error
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "dataset" not in self.__dict__:
             raise AttributeError(name)
         return getattr(self.dataset, name)
-
-
-def _words(error: Exception) -> str:
-    """Type and text of an error on one line, and the line of code that raised it."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
-    return printable(f"{type(error).__name__}{': ' if text else ''}{text} ({place.filename}, line {place.lineno})")
 
 
 def check_map_style(dataset: Any) -> None:

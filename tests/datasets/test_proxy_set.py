@@ -73,3 +73,11 @@ def test_a_set_with_nothing_to_read_gives_up(tmp_path: Path) -> None:
     words = r"50 images in a row cannot be read, from .*/0\.jpg \(.*\) to .*/\d\.jpg \(.*\): mend or replace them"
     with pytest.raises(CorruptImageError, match=words):
         ImageFolder(str(tmp_path), [{"type": "proteus.LoadImage"}])[0]
+
+
+def test_a_number_of_images_above_the_sets_takes_all_and_a_position_beyond_it_is_refused(images: Path) -> None:
+    assert len(ImageFolder(str(images), indices=1000)) == 12
+    assert len(ImageFolder(str(images), indices=[0, 11, -12])) == 3
+    for positions, shown in (([0, 12, 3], 12), ([-13], -13)):
+        with pytest.raises(ValueError, match=rf"dataset\.indices=\[\.\.\., {shown}\]: there are 12 images"):
+            ImageFolder(str(images), indices=positions)
