@@ -180,7 +180,7 @@ def test_few_labels_of_places365_and_of_imagenet(data):
         ("eurosat", "eurosat/2750", r"there is no folder data/eurosat/2750"),
         ("ham10k", "ham10000/HAM10000_metadata.csv", r"HAM10000_metadata\.csv is missing"),
         ("ham10k", "ham10000/HAM10000_images_part_2", r"HAM10000_images_part_2 is missing"),
-        ("ham10k", "ham10000", r"there is no such folder\n.*as HAM10000_metadata"),
+        ("ham10k", "ham10000", r"there is no folder data/ham10000\n.*as HAM10000_metadata"),
         ("places365", "places365/places365_train_standard.txt", r"places365_train_standard\.txt is missing"),
         ("places365", "places365/data_256", r"data_256 is missing"),
         ("places365", "places365/data_256/a/class10/00000001.jpg", r"1 of the 730 .*/data_256/a/class10/00000001\.jpg"),

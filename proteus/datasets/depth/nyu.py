@@ -17,6 +17,7 @@ from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.files import no_folder
 
 Split = Literal["train", "test"]
 SIZES: dict[str, int] = {"train": 24231, "test": 654}
@@ -136,4 +137,5 @@ class NYUDepth(ProxySet):
         images, depths = root / "images" / self.split, root / "annotations" / self.split
         if self.split_file is None and images.is_dir():
             return list_folders(images, depths)
-        raise FileNotFoundError(f"dataset.data_root: {listed} does not exist; {_LAYOUTS}")
+        what = f"{listed} does not exist" if root.is_dir() else no_folder(root)
+        raise FileNotFoundError(f"dataset.data_root: {what}; {_LAYOUTS}")

@@ -13,6 +13,7 @@ import numpy as np
 from proteus.datasets.fine_grained.listing import Listed, missing_images
 from proteus.datasets.proxy_set import ProxySet
 from proteus.datasets.randomness import SampleKey, seeded
+from proteus.utils.files import no_folder
 
 Part = Literal["train", "val", "test"]
 Split = Literal["train", "val", "trainval", "test"]
@@ -188,8 +189,8 @@ class FineGrainedSet(ProxySet):
         for name in names:
             if (self.home / name).exists():
                 return self.home / name
-        what = f"{names[0]} is missing" if self.home.is_dir() else "there is no such folder"
-        raise FileNotFoundError(f"dataset.data_root: {self.title} in {self.home}: {what}\n{self._expected()}")
+        what = f" in {self.home}: {names[0]} is missing" if self.home.is_dir() else f": {no_folder(self.home)}"
+        raise FileNotFoundError(f"dataset.data_root: {self.title}{what}\n{self._expected()}")
 
     def _expected(self) -> str:
         return f"what must be there, as {self.source} unpacks:\n{indent(self.layout.strip(), '  ')}"

@@ -251,7 +251,7 @@ def _find(root: Path, corruptions: Sequence[str]) -> dict[str, Path]:
 def _names(folder: Path, all_classes: bool) -> list[str]:
     if not folder.is_dir():
         raise DataError(
-            f"there is no folder {folder}: unpack the archive again, or give the severities that there are with "
+            f"{no_folder(folder)}: unpack the archive again, or give the severities that there are with "
             "dataset.severities (mCE needs all five)"
         )
     wnids = class_names(folder)

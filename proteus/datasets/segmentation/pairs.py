@@ -16,7 +16,7 @@ from tqdm import tqdm
 from proteus.datasets.segmentation.check_labels import unknown_label
 from proteus.datasets.segmentation.masks import check_mask_kind, read_mask
 from proteus.structures import CorruptImageError, DataError
-from proteus.utils.files import walk
+from proteus.utils.files import no_folder, walk
 from proteus.utils.image_files import opened
 from proteus.utils.images import upright_size
 
@@ -38,7 +38,7 @@ def check_folders(folders: dict[str, str], suffixes: dict[str, str], data_root: 
     layout = "\n".join(f"    {folder}/*{suffixes[key]}" for key, folder in folders.items())
     for key, folder in folders.items():
         if not Path(folder).is_dir():
-            fault = f"no such folder: {folder}"
+            fault = no_folder(folder)
         else:
             found = walk(folder, (suffixes[key].lower(),))
             if found.repeated:

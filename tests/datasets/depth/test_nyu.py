@@ -161,6 +161,10 @@ def test_missing_depth_in_mmsegs_layout(mmseg_layout: Path) -> None:
 def test_no_layout_at_all(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"(?s)nyu_train\.txt does not exist.*annotations/\{train,test\}"):
         built(tmp_path)
+    (tmp_path / "file").touch()
+    for name, what in (("file", "file is a file, not a folder"), ("nowhere", "there is no folder .*nowhere")):
+        with pytest.raises(FileNotFoundError, match=rf"dataset\.data_root: .*{what}; "):
+            built(tmp_path / name)
 
 
 def test_what_cannot_be_a_pair_is_refused_at_once(toolbox: Path, put: Any) -> None:

@@ -69,13 +69,17 @@ def test_labels_of_some_masks(tmp_path: Path, label: int, shift: int, wrong: boo
 def test_the_layout_is_told(tmp_path: Path) -> None:
     folders = {"img_path": str(tmp_path / "images"), "seg_map_path": str(tmp_path / "masks")}
     suffixes = {"img_path": ".jpg", "seg_map_path": ".png"}
-    with pytest.raises(DataError, match=r"no such folder: .*images; (.|\n)*masks/\*\.png"):
+    with pytest.raises(DataError, match=r"there is no folder .*images; (.|\n)*masks/\*\.png"):
         check_folders(folders, suffixes, str(tmp_path))
+    (tmp_path / "images").touch()
+    with pytest.raises(DataError, match=r"images is a file, not a folder"):
+        check_folders(folders, suffixes, str(tmp_path))
+    (tmp_path / "images").unlink()
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"no \*\.jpg in .*images"):
         check_folders(folders, suffixes, str(tmp_path))
     Image.new("RGB", (6, 4)).save(tmp_path / "images/a.jpg")
-    with pytest.raises(DataError, match=r"no such folder: .*masks"):
+    with pytest.raises(DataError, match=r"there is no folder .*masks"):
         check_folders(folders, suffixes, str(tmp_path))
 
 

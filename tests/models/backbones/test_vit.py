@@ -230,7 +230,7 @@ def test_layer_scale_can_be_left_out() -> None:
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"arch='smal'.*tiny, small, base.*'small'"):
+    with pytest.raises(ValueError, match=r"arch='smal'.*tiny, small, base.*nearest: small"):
         ViT("smal")
 
 
