@@ -21,7 +21,15 @@ from proteus.registry import TRANSFORMS
 mend_posterize()
 
 # Parts of a policy; timm passes over those that it does not understand.
-_PARTS = ("m[0-9]+", "n[1-9]", r"p(0?\.[0-9]+|1(\.0+)?)", r"mstd[0-9]+(\.[0-9]+)?", "mmax[1-9][0-9]*", "inc[01]", "t[a-z0-9]+")
+_PARTS = (
+    "m[0-9]+",
+    "n[1-9]",
+    r"p(0?\.[0-9]+|1(\.0+)?)",
+    r"mstd[0-9]+(\.[0-9]+)?",
+    "mmax[1-9][0-9]*",
+    "inc[01]",
+    "t[a-z0-9]+",
+)
 _INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 

@@ -17,7 +17,7 @@ def test_images_are_normalised_and_the_rest_moves_as_it_is() -> None:
     masks = torch.zeros(1, 16, dtype=torch.bool)
     data = {"images": images, "masks": masks, "metas": [{"img_path": "a"}, {"img_path": "b"}]}
     found = preprocessor(data, training=True)
-    # (1 - 0.5) / 0.5, (1 - 0.25) / 0.25, (1 - 0) / 2
+    # (1 - 0.5) / 0.5, (1 - 0.25) / 0.25, (1 - 0) / 1
     assert found["images"][:, :, 0, 0].tolist() == [[1.0, 3.0, 1.0]] * 2
     assert torch.equal(found["masks"], masks)
     assert found["masks"].dtype == torch.bool
