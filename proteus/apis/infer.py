@@ -16,7 +16,6 @@ from mmengine.config import Config
 from PIL import Image
 from tqdm import tqdm
 
-from proteus.apis.checks import check_present
 from proteus.apis.predictors import Classifier, DepthPredictor, Segmenter, build_predictor
 from proteus.apis.run_state import PICTURES_LOCK
 from proteus.structures import CorruptImageError, DataError
@@ -69,7 +68,6 @@ def infer(
     source, out = Path(source), Path(out)
     images = _images(source, out)
     names = None if classes is None else _lines(Path(classes))
-    check_present(cfg, "model")
     predictor = build_predictor(cfg, checkpoint, device, names, max_depth)
     remedy = "wait for it, or give another folder with --out"
     with exclusive(out, "predictions", name=PICTURES_LOCK, remedy=remedy), _table(predictor, out) as table:

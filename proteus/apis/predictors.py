@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
 
+from proteus.apis.checks import check_present
 from proteus.apis.cli import as_config_error
 from proteus.apis.config import ConfigError
 from proteus.checkpoints import load_strictly, read_state_dict
@@ -201,6 +202,7 @@ def build_predictor(
         ConfigError: The config's model predicts nothing for an image, or its parts do not fit.
         CheckpointError: The checkpoint cannot be read or holds another model.
     """
+    check_present(cfg, "model")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     init_default_scope(cfg.get("default_scope", "proteus"))
     config = copy.deepcopy(cfg.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -69,7 +70,7 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     if form not in FORMS:
         raise CheckpointError(f"unknown naming scheme {form!r}; choose from: {', '.join(FORMS)}")
     file = locate(source)
-    if target.expanduser().resolve() == file.resolve():
+    if os.path.realpath(target.expanduser()) == os.path.realpath(file):
         raise CheckpointError(f"{target} is the file that is converted; name another")
     description = read_description(file) or Description()
     state = to_timm_keys(read_state_dict(source))

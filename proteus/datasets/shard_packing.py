@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from io import BytesIO
 from itertools import islice
-from os.path import splitext
+from os.path import realpath, splitext
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def pack(
     if per_shard < 1 or workers < 1 or not 1 <= quality <= 95 or (short_side is not None and short_side < 1):
         raise DataError("per-shard, workers and short-side must be 1 or more, and quality 1 to 95")
     source = source.expanduser()
-    if source.resolve() == target.expanduser().resolve():
+    if realpath(source) == realpath(target.expanduser()):
         raise DataError(f"{target} holds the images that are packed; name another folder for the shards")
     names = ImageFolder(str(source)).names()
     settings = {

@@ -129,6 +129,7 @@ def test_a_rate_that_diverges(train: Callable[..., Any], tmp_path: Path) -> None
     found = train(
         param_scheduler__warmup_lr=1e30,
         param_scheduler__min_lr=1e30,
+        optim_wrapper__optimizer__lr=1e30,
         train_cfg__max_iters=20,
         train_cfg__val_interval=50,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -98,7 +99,7 @@ def generate(
         check_whole("workers", workers)
     except ValueError as error:
         raise DataError(str(error)) from error
-    here, there = (Path(folder).expanduser().resolve() for folder in (source, target))
+    here, there = (Path(os.path.realpath(Path(folder).expanduser())) for folder in (source, target))
     if here == there or here in there.parents:
         raise DataError(f"{target} lies in the folder of the validation images; name another folder for ImageNet-C")
     images = WnidFolder(variant="val" if all_classes else None, data_root=str(source))
