@@ -38,8 +38,9 @@ from torch.utils.data import DataLoader
 
 from proteus.datasets import ImageFolder, ProxySampler, ProxySet, SampleKey, WebShards, distill_collate
 from proteus.datasets.packaged import packaged_photographs
-from proteus.datasets.shard_packing import pack
-from proteus.datasets.transforms import fast_loading, jpeg
+from proteus.datasets.shards.packing import pack
+from proteus.datasets.transforms import jpeg
+from proteus.datasets.transforms import load_crop as fast_loading
 
 BATCH = 64
 POLICY = "rand-m9-mstd0.5-inc1"

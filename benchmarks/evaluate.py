@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from proteus.evaluation.frozen.feature_store import FeatureStore, open_split
+from proteus.evaluation.features.store import FeatureStore, open_split
 from proteus.models import LinearProbe
 from proteus.models.backbones import locate_backbone
 

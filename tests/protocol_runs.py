@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.fine_grained.listing import Listed
-from proteus.evaluation.frozen.feature_store import FeatureStore
+from proteus.evaluation.features.store import FeatureStore
 from proteus.evaluation.protocols import Bench
 from proteus.models.backbones import BackboneSpec, locate_backbone
 from proteus.registry import DATASETS

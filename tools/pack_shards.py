@@ -4,7 +4,7 @@
 from argparse import Namespace
 
 from proteus.apis.cli import ToolParser, existing_folder, integer, out_folder, positive_int, run
-from proteus.datasets.shard_packing import pack
+from proteus.datasets.shards.packing import pack
 
 
 def parse_args() -> Namespace:

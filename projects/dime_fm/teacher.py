@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from projects.dime_fm.dual_encoder import DualEncoder
 from proteus.checkpoints import CheckpointError
 from proteus.datasets.teacher_cache import plain
-from proteus.models.teachers.identity import weights_digest
+from proteus.models.teachers.fingerprint import weights_digest
 from proteus.registry import MODELS
 from proteus.structures import Features
 

@@ -11,7 +11,7 @@ from projects.task_oriented_transfer.embedding import Embedded, names_of
 from projects.task_oriented_transfer.retrieval import retrieve
 from projects.task_oriented_transfer.transfer_set import contact_sheet, write_transfer_set
 from proteus.datasets import ProxySet
-from proteus.datasets.subset import write_list
+from proteus.datasets.proxy.subsampling import write_list
 from proteus.structures import DataError
 from proteus.utils.pictures import save_picture
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.fine_grained.base import Part, Split
 from proteus.datasets.fine_grained.listing import Listed, read_rows
-from proteus.datasets.proxy_set import ProxySet
-from proteus.datasets.subset import choose
+from proteus.datasets.proxy.proxy_set import ProxySet
+from proteus.datasets.proxy.subsampling import choose
 from proteus.registry import DATASETS
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from projects.task_oriented_transfer.embedding import Embedded, Item, read_item
 from projects.task_oriented_transfer.retrieval import Retrieved
-from proteus.datasets.subset import write_list
+from proteus.datasets.proxy.subsampling import write_list
 from proteus.utils.pictures import save_picture
 
 _SIDE, _GAP, _CAPTION = 96, 4, 12

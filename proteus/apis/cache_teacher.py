@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from proteus.apis.checks import check_batch, check_files, check_sizes
 from proteus.apis.cli import as_config_error
-from proteus.apis.config import ConfigError
 from proteus.apis.resources import check_device
+from proteus.config.check_consistency import check_batch, check_files, check_sizes
+from proteus.config.load import ConfigError
 from proteus.datasets import FixedViews, distill_collate
 from proteus.datasets.teacher_cache import (
     CacheIndex,

@@ -19,7 +19,8 @@ from typing import TextIO
 import torch.distributed as dist
 from mmengine.logging import MMLogger
 
-from proteus.apis.arguments import (
+from proteus.apis.cfg_options import KeyValues, add_key_values
+from proteus.apis.cli_types import (
     ToolParser,
     device,
     existing_file,
@@ -33,12 +34,11 @@ from proteus.apis.arguments import (
     positive_int,
     positive_number,
 )
-from proteus.apis.building import as_config_error
-from proteus.apis.key_values import KeyValues, add_key_values
-from proteus.apis.mistakes import foreign_culprit, mistake, name_and_words
 from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
-from proteus.apis.validation import ConfigError
+from proteus.config.build_errors import as_config_error
+from proteus.config.validate import ConfigError
 from proteus.engine.runner import leave_processes
+from proteus.utils.user_errors import foreign_culprit, mistake, name_and_words
 
 __all__ = [
     "KeyValues",

@@ -11,14 +11,14 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from proteus.apis.building import as_config_error, build_steps
-from proteus.apis.checks import CROPS
-from proteus.apis.config import ConfigError, load_config
 from proteus.apis.resources import check_device, check_folder, check_out_folder
 from proteus.apis.train import test, train
+from proteus.config.build_errors import as_config_error, build_steps
+from proteus.config.check_consistency import CROPS
+from proteus.config.load import ConfigError, load_config
 from proteus.datasets.fine_grained import ClassFolders
-from proteus.evaluation.arrays import is_integer
-from proteus.evaluation.frozen.feature_store import FeatureStore
+from proteus.evaluation.features.store import FeatureStore
+from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.protocols import Bench, Outcome
 from proteus.evaluation.report import main_figure, read_outcomes, write_report
 from proteus.models.backbones import BackboneSpec

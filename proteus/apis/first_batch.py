@@ -14,11 +14,11 @@ from mmengine.runner import BaseLoop, LogProcessor, Runner, TestLoop, ValLoop
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from proteus.apis.building import error_words
-from proteus.apis.kinds import PACKAGES, bare_type
-from proteus.apis.mistakes import mistake, name_and_words
-from proteus.apis.validation import ConfigError
+from proteus.config.build_errors import error_words
+from proteus.config.registry_lookup import PACKAGES, bare_type
+from proteus.config.validate import ConfigError
 from proteus.datasets.failures import failed_transform
+from proteus.utils.user_errors import mistake, name_and_words
 
 
 @contextmanager

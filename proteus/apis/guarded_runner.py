@@ -6,10 +6,10 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from proteus.apis.building import REFUSALS, as_config_error, error_words
 from proteus.apis.first_batch import first_batch_errors
 from proteus.checkpoints import CheckpointError
 from proteus.checkpoints.training import check_resumable
+from proteus.config.build_errors import REFUSALS, as_config_error, error_words
 from proteus.engine.hooks import ResumeSettingsHook
 from proteus.structures import UserError
 

@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
 
-from proteus.apis.checks import check_present
 from proteus.apis.cli import as_config_error
-from proteus.apis.config import ConfigError
 from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.config.check_consistency import check_present
+from proteus.config.load import ConfigError
 from proteus.models import DepthEstimator, LinearProbe
 from proteus.structures import DataError
 from proteus.visualization.class_names import meta_of_config, names_and_colours

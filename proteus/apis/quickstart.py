@@ -13,9 +13,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor
 
-from proteus.apis.building import as_config_error
 from proteus.apis.run_state import run_training
 from proteus.apis.train import build_runner
+from proteus.config.build_errors import as_config_error
 from proteus.datasets import ImageFolder, seeded
 from proteus.engine.hooks import SlicedStartHook
 from proteus.evaluation import patch_retrieval

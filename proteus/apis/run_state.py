@@ -14,7 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from proteus.apis.resources import check_out_folder
-from proteus.apis.validation import ConfigError, near_file
+from proteus.config.validate import ConfigError, near_file
 from proteus.engine.hooks import AtomicCheckpointHook, ResumeSettingsHook, SaveOnSignalHook, StoppedBySignal
 from proteus.engine.runner import leave_processes
 from proteus.structures import FullDiskError, UserError

@@ -8,14 +8,14 @@ from mmengine.config import Config
 from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.runner import Runner
 
-from proteus.apis.building import as_config_error, check_transforms
-from proteus.apis.checks import check_batch, check_files, check_present, check_sizes
-from proteus.apis.dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.apis.guarded_runner import GuardedRunner
-from proteus.apis.overrides import RUNNER_HOOKS
 from proteus.apis.resources import check_out_folder
 from proteus.apis.run_state import add_run_hooks, exclusive_run, exclusive_test, run_training, set_resume
-from proteus.datasets.seeded_set import seeded_config
+from proteus.config.build_errors import as_config_error, check_transforms
+from proteus.config.check_consistency import check_batch, check_files, check_present, check_sizes
+from proteus.config.check_dense import batch_norm_for_cpus, check_dense, show_in, use_tta
+from proteus.config.overrides import RUNNER_HOOKS
+from proteus.datasets.proxy.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes, use_safe_checkpoints
 from proteus.registry import FUNCTIONS
 

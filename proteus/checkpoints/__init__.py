@@ -6,8 +6,8 @@ from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.export import export_backbone
 from proteus.checkpoints.inspect import inspect_file
 from proteus.checkpoints.keys import to_timm_keys
+from proteus.checkpoints.load import check_fit, load_strictly, read_state_dict
 from proteus.checkpoints.paths import locate
-from proteus.checkpoints.read import check_fit, load_strictly, read_state_dict
 
 __all__ = [
     "FORMS",

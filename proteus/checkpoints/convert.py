@@ -13,12 +13,12 @@ from torch import Tensor
 
 from proteus.checkpoints import tables
 from proteus.checkpoints.description import Description, read_description
+from proteus.checkpoints.detect_arch import Shape, recognise
 from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.export import check_written, export_backbone
 from proteus.checkpoints.keys import CLASSIFIER, to_timm_keys
+from proteus.checkpoints.load import read_state_dict
 from proteus.checkpoints.paths import locate
-from proteus.checkpoints.read import read_state_dict
-from proteus.checkpoints.recognise import Shape, recognise
 from proteus.checkpoints.renaming import Row, to_theirs
 from proteus.checkpoints.usage import usage
 from proteus.utils import atomic_path

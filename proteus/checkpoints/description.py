@@ -2,7 +2,7 @@
 
 Files that Proteus exports carry a description as JSON under ``proteus`` in the header of the ``.safetensors`` file.
 Anybody can write such a header, so nothing in it is trusted: an architecture is a name in timm or in the model
-registry of mmpretrain or mmseg, its arguments are those of :mod:`proteus.checkpoints.described_arguments`, and
+registry of mmpretrain or mmseg, its arguments are those of :mod:`proteus.checkpoints.description_rules`, and
 statistics are numbers. :func:`read_description` is the only reader.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import safe_open
 from timm.models import is_model
 
-from proteus.checkpoints.described_arguments import check_arguments
+from proteus.checkpoints.description_rules import check_arguments
 from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, shown
 from proteus.checkpoints.paths import check_file
 from proteus.utils.text import printable

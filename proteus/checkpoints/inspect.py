@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from proteus.checkpoints.description import Description, read_description
+from proteus.checkpoints.detect_arch import Shape, recognise
 from proteus.checkpoints.keys import find_backbone, to_timm_keys
+from proteus.checkpoints.load import open_weights
 from proteus.checkpoints.parts import check_values, part_names, take_part
 from proteus.checkpoints.paths import locate, split_part
-from proteus.checkpoints.read import open_weights
-from proteus.checkpoints.recognise import Shape, recognise
 from proteus.utils.text import printable
 
 # Of the weights that the authors of each family published; the same names may belong to anybody's.

@@ -12,9 +12,9 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence
+from proteus.checkpoints.load import open_weights
 from proteus.checkpoints.parts import check_values, take_part
 from proteus.checkpoints.paths import check_file, locate, split_part
-from proteus.checkpoints.read import open_weights
 
 # Entries that MMEngine's runner reads when it resumes; the last two are optional.
 _STATE: dict[str, Any] = {"meta": Mapping, "message_hub": Mapping}

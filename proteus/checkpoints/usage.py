@@ -9,7 +9,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor
 
 from proteus.checkpoints.description import Description
-from proteus.checkpoints.recognise import Shape
+from proteus.checkpoints.detect_arch import Shape
 
 # Of published ViTs, by width.
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1536: 24}

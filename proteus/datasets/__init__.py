@@ -1,6 +1,5 @@
 """Proxy sets, how their images are drawn, transformed and batched."""
 
-from proteus.datasets.collate import distill_collate
 from proteus.datasets.depth import NYUDepth, depth_collate
 from proteus.datasets.feature_table import FeatureTable, table_collate
 from proteus.datasets.fine_grained import (
@@ -22,19 +21,21 @@ from proteus.datasets.fine_grained import (
     Pets,
     fine_grained_sets,
 )
-from proteus.datasets.fixed_views import FixedViews
-from proteus.datasets.folder import ImageFolder
 from proteus.datasets.labelled_folder import LabelledFolder
-from proteus.datasets.merge import Merge
-from proteus.datasets.packaged_set import PackagedPhotographs
-from proteus.datasets.proxy_set import ProxySet
-from proteus.datasets.randomness import SampleKey, seeded
+from proteus.datasets.proxy.collate import distill_collate
+from proteus.datasets.proxy.concat import Merge
+from proteus.datasets.proxy.fixed_views import FixedViews
+from proteus.datasets.proxy.folder import ImageFolder
+from proteus.datasets.proxy.packaged import PackagedPhotographs
+from proteus.datasets.proxy.proxy_set import ProxySet
+from proteus.datasets.proxy.sampler import ProxySampler
+from proteus.datasets.proxy.seeded_set import SeededSet
+from proteus.datasets.proxy.single_image import Single
+from proteus.datasets.proxy.subsampling import NamedImages
+from proteus.datasets.proxy.web_shards import WebShards
 from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, WnidFolder
-from proteus.datasets.sampler import ProxySampler
-from proteus.datasets.seeded_set import SeededSet
+from proteus.datasets.seeding import SampleKey, seeded
 from proteus.datasets.segmentation import CheckLabels, LoadBGRImage, SegmentationSet
-from proteus.datasets.single import Single
-from proteus.datasets.subset import NamedImages
 from proteus.datasets.transforms import (
     BlockMask,
     CenterCrop,
@@ -67,7 +68,6 @@ from proteus.datasets.transforms import (
     ToTensor,
     UniformMask,
 )
-from proteus.datasets.web_shards import WebShards
 
 __all__ = [
     "CIFAR10",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from proteus.datasets.randomness import SampleKey
+from proteus.datasets.seeding import SampleKey
 from proteus.registry import DATASETS, FUNCTIONS
 from proteus.structures import DataError
 from proteus.utils import load_npy

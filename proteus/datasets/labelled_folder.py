@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proteus.datasets.folder import EXTENSIONS, ImageFolder
-from proteus.datasets.image_list import ImageList
+from proteus.datasets.proxy.folder import EXTENSIONS, ImageFolder
+from proteus.datasets.proxy.image_list import ImageList
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 from proteus.utils.files import class_names, walk

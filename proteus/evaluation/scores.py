@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from proteus.evaluation.arrays import Array, checked_labels, checked_marks, to_numpy
+from proteus.evaluation.input_checks import Array, checked_labels, checked_marks, to_numpy
 
 # Mean over the five severities, as a share of images (hendrycks/robustness).
 ALEXNET_ERRORS: Mapping[str, float] = MappingProxyType(

@@ -20,9 +20,9 @@ from proteus.models.depth import (
     SiLogLoss,
 )
 from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor, SeveralStudents
-from proteus.models.foreach_ema import ForeachEMA
+from proteus.models.ema import ForeachEMA
 from proteus.models.heads import ClassHead, DistillHead, LinearClassifier
-from proteus.models.inheritance import WeightSelection
+from proteus.models.initialization import WeightSelection
 from proteus.models.losses import CosineLoss, CrossEntropyLoss, HardLogitsLoss, MSELoss, SmoothL1Loss, SoftLogitsLoss
 from proteus.models.necks import TokenPooling
 from proteus.models.objectives import (

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from proteus.evaluation.watch.journal import read_journal
+from proteus.evaluation.online.jsonl_log import read_journal
 from proteus.utils.pictures import save_picture
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from proteus.datasets import CorruptImageError, LoadImage, WebShards
 from proteus.datasets.converters import ade20k
 from proteus.datasets.converters.nyu_archive import convert_archive
-from proteus.datasets.shard_index import scan
+from proteus.datasets.shards.index import scan
 from proteus.structures import DataError, UserError
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
-from proteus.apis.config_files import read_config
-from proteus.apis.validation import check_config
+from proteus.config.read import read_config
+from proteus.config.validate import check_config
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs/proteus/vit-s_dinov2-b.py"

@@ -22,10 +22,10 @@ from projects.dime_fm.sentence_cache import SentenceCache, SentenceIndex, write_
 from projects.dime_fm.sentence_cache import write_index as write_sentence_index
 from proteus.datasets import FeatureTable
 from proteus.datasets.teacher_cache import CacheIndex, Int8PCA, ShardBuilder, TeacherCache, write_index
-from proteus.evaluation.frozen.feature_rows import Record, RowWriter, open_rows, read_record
+from proteus.evaluation.features.rows import Record, RowWriter, open_rows, read_record
+from proteus.evaluation.online.jsonl_log import read_journal
 from proteus.evaluation.protocols import Outcome
 from proteus.evaluation.report import read_outcomes, write_report
-from proteus.evaluation.watch.journal import read_journal
 from proteus.models.backbones import locate_backbone
 from proteus.structures import UserError
 

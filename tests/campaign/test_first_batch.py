@@ -12,8 +12,8 @@ from mmengine.config import Config
 from runs import write_config, write_images, write_teacher
 
 from proteus.apis import ConfigError, load_config, train
-from proteus.apis.mistakes import mistake
 from proteus.datasets import ImageFolder
+from proteus.utils.user_errors import mistake
 
 Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 

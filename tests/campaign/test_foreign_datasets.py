@@ -22,11 +22,11 @@ from torch.utils.data import ConcatDataset as TorchConcat
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from proteus.apis import check
-from proteus.apis.mistakes import mistake
 from proteus.apis.train import build_runner
 from proteus.datasets import ImageFolder, ProxySampler, SampleKey, SeededSet, distill_collate
-from proteus.datasets.collate import as_sample, check_sample
+from proteus.datasets.proxy.collate import as_sample, check_sample
 from proteus.structures import DataError, UserError
+from proteus.utils.user_errors import mistake
 
 STEPS = [
     {"type": "proteus.LoadRandomResizedCrop", "size": 28, "scale": (0.1, 1.0)},

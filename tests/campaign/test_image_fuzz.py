@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from image_kinds import kinds
 from PIL import Image
 
-from proteus.datasets import CorruptImageError, LoadImage, LoadRandomResizedCrop, WebShards, folder_index, seeded
+from proteus.datasets import CorruptImageError, LoadImage, LoadRandomResizedCrop, WebShards, seeded
+from proteus.datasets.proxy import folder_index
 from proteus.datasets.segmentation.masks import read_mask
-from proteus.datasets.shard_index import INDEX, load_index, read_index
-from proteus.datasets.shard_packing import pack
+from proteus.datasets.shards.index import INDEX, load_index, read_index
+from proteus.datasets.shards.packing import pack
 from proteus.datasets.transforms.depth_loading import read_depth
 from proteus.structures import DataError, UserError
 from proteus.utils.images import open_rgb, upright_size

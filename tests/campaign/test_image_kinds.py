@@ -26,7 +26,7 @@ from proteus.datasets import (
     seeded,
 )
 from proteus.datasets.fine_grained import ClassFolders, ParquetSet
-from proteus.datasets.shard_packing import pack
+from proteus.datasets.shards.packing import pack
 from proteus.datasets.transforms import jpeg
 from proteus.utils.images import open_rgb, rgb_array, upright_size
 

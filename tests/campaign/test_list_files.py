@@ -30,9 +30,9 @@ from proteus.datasets import (
 )
 from proteus.datasets.depth.listing import list_folders
 from proteus.datasets.fine_grained.listing import class_folders, read_rows
+from proteus.datasets.proxy.subsampling import read_list, write_list
 from proteus.datasets.robustness import imagenet_wnids
-from proteus.datasets.shard_packing import pack
-from proteus.datasets.subset import read_list, write_list
+from proteus.datasets.shards.packing import pack
 from proteus.structures import DataError
 
 ODD_NAMES = (

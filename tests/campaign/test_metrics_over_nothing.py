@@ -15,8 +15,8 @@ from PIL import Image
 from projects.dime_fm.agreement import ScoreAgreement
 from proteus.engine.hooks import SegmentorCheckHook
 from proteus.evaluation import patch_retrieval
-from proteus.evaluation.frozen.knn import knn_predict
-from proteus.evaluation.frozen.logistic_regression import logistic_regression
+from proteus.evaluation.classifiers.knn import knn_predict
+from proteus.evaluation.classifiers.logistic_regression import logistic_regression
 from proteus.evaluation.metrics import Accuracy, CorruptionError, DepthMetric, ProbeAccuracy, TeacherAgreement, TopOne
 from proteus.evaluation.retrieval import nearest_patch_share
 from proteus.evaluation.scores import map11, mean_per_class, top1

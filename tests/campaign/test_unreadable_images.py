@@ -13,9 +13,9 @@ from mmengine.hooks import Hook
 from runs import write_config, write_images, write_teacher
 
 from proteus.apis import load_config, train
-from proteus.apis.mistakes import mistake
 from proteus.registry import HOOKS
 from proteus.structures import UserError
+from proteus.utils.user_errors import mistake
 
 
 @HOOKS.register_module()

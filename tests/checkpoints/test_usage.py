@@ -6,7 +6,7 @@ import timm
 import torch
 
 from proteus.checkpoints.description import Description
-from proteus.checkpoints.recognise import Shape
+from proteus.checkpoints.detect_arch import Shape
 from proteus.checkpoints.usage import usage
 
 # DINOv2 ViT-S/14, trained at 518 x 518: a grid of 37 x 37 patches.

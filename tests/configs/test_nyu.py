@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from proteus.apis import check, load_config
-from proteus.apis.check import build_without_memory
+from proteus.apis.dry_run import build_without_memory
 from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 
 FOLDER = Path(__file__).parents[2] / "configs/nyu"

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from proteus.datasets import LabelledFolder, LoadImage, PackInputs, ToTensor, UniformMask, distill_collate
-from proteus.datasets.randomness import SampleKey
+from proteus.datasets.seeding import SampleKey
 
 PIPELINE = [LoadImage(), ToTensor(), PackInputs()]
 WITH_MASK = [*PIPELINE[:-1], UniformMask(patch_size=4), PIPELINE[-1]]

@@ -14,7 +14,7 @@ from PIL import Image
 from runs import ROOT, log_lines, options, tool, trained, weights, write_teacher
 
 from proteus.apis import load_config, train
-from proteus.apis.mistakes import mistake
+from proteus.utils.user_errors import mistake
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from runs import log_lines, options, trained, weights
 
-from proteus.evaluation.watch.journal import read_journal
+from proteus.evaluation.online.jsonl_log import read_journal
 
 pytestmark = pytest.mark.slow
 

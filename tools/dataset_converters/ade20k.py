@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from proteus.apis.cli import ToolParser, existing_file, out_folder, run
 from proteus.datasets.converters.ade20k import convert
-from proteus.datasets.converters.told import told
+from proteus.datasets.converters.summary import told
 
 
 def parse_args() -> Namespace:

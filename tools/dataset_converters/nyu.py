@@ -13,7 +13,7 @@ from proteus.datasets import NYUDepth
 from proteus.datasets.converters.nyu_archive import convert_archive
 from proteus.datasets.converters.nyu_labelled import convert_labelled
 from proteus.datasets.converters.nyu_split import Converted, Split
-from proteus.datasets.converters.told import told
+from proteus.datasets.converters.summary import told
 
 
 def parse_args() -> Namespace:

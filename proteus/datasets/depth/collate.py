@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from proteus.datasets.collate import stack_images
+from proteus.datasets.proxy.collate import stack_images
 from proteus.registry import FUNCTIONS
 
 

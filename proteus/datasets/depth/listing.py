@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mmengine.logging import print_log
 
 from proteus.datasets.fine_grained.listing import Listed, missing_images
-from proteus.datasets.folder import EXTENSIONS
+from proteus.datasets.proxy.folder import EXTENSIONS
 from proteus.structures import DataError
 from proteus.utils.files import decode_text, describe_junk, walk
 

@@ -11,12 +11,12 @@ from mmengine.logging import print_log
 
 from proteus.datasets.depth.checks import check_depths, check_headers
 from proteus.datasets.depth.listing import Pair, list_folders, read_split_file
-from proteus.datasets.proxy_set import ProxySet
-from proteus.datasets.randomness import SampleKey, seeded
+from proteus.datasets.proxy.proxy_set import ProxySet
+from proteus.datasets.seeding import SampleKey, seeded
 from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
 from proteus.structures import DataError
-from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.argument_checks import check_number, check_whole
 from proteus.utils.files import no_folder
 
 Split = Literal["train", "test"]

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from proteus.datasets.fine_grained.listing import Listed, missing_images
-from proteus.datasets.proxy_set import ProxySet
-from proteus.datasets.randomness import SampleKey, seeded
+from proteus.datasets.proxy.proxy_set import ProxySet
+from proteus.datasets.seeding import SampleKey, seeded
 from proteus.utils.files import no_folder
 
 Part = Literal["train", "val", "test"]

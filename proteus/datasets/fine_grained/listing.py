@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.logging import print_log
 
-from proteus.datasets.folder import EXTENSIONS
+from proteus.datasets.proxy.folder import EXTENSIONS
 from proteus.utils.files import class_names, describe_junk, is_junk, read_lines
 
 Label = int | np.ndarray

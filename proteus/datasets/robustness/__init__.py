@@ -1,8 +1,8 @@
 """Sets that show how robust a classifier of ImageNet-1K's classes is (docs/reproduction.md#robustness)."""
 
-from proteus.datasets.robustness.corruption_sets import GeneratedImageNetC, ImageNetC
 from proteus.datasets.robustness.generation import generate
-from proteus.datasets.robustness.wnid_folder import VARIANTS, WnidFolder
+from proteus.datasets.robustness.imagenet_c import GeneratedImageNetC, ImageNetC
+from proteus.datasets.robustness.imagenet_variants import VARIANTS, WnidFolder
 from proteus.datasets.robustness.wnids import imagenet_wnids, subset_classes, wnid_numbers
 
 __all__ = [

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from proteus.datasets.robustness.wnid_folder import WnidFolder
+from proteus.datasets.robustness.imagenet_variants import WnidFolder
 from proteus.datasets.transforms import CenterCrop, LoadImage, Resize
 from proteus.datasets.transforms.corruption import (
     CORRUPTIONS,
@@ -27,7 +27,7 @@ from proteus.datasets.transforms.corruption import (
 )
 from proteus.structures import DataError
 from proteus.utils import exclusive, write_bytes, write_json
-from proteus.utils.arguments import check_whole
+from proteus.utils.argument_checks import check_whole
 
 MARKER = "generated.json"
 

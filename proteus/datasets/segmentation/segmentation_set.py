@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from proteus.datasets.randomness import SampleKey, seeded
+from proteus.datasets.seeding import SampleKey, seeded
 from proteus.datasets.segmentation.pairs import check_folders, check_pairs, check_some_labels, readable
 from proteus.registry import DATASETS
 from proteus.structures import CorruptImageError, DataError

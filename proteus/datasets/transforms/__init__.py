@@ -19,13 +19,13 @@ from proteus.datasets.transforms.depth_geometry import (
     ResizeImage,
 )
 from proteus.datasets.transforms.depth_loading import LoadDepth, PackDepth
+from proteus.datasets.transforms.device_rand_augment import DeviceRandAugment
 from proteus.datasets.transforms.erasing import RandomErasing
-from proteus.datasets.transforms.fast_loading import LoadRandomResizedCrop
+from proteus.datasets.transforms.load_crop import LoadRandomResizedCrop
 from proteus.datasets.transforms.loading import CorruptImageError, LoadImage
 from proteus.datasets.transforms.masks import BlockMask, MaskTransform, UniformMask
 from proteus.datasets.transforms.packing import PackInputs, ToTensor
 from proteus.datasets.transforms.rand_augment import RandAugment
-from proteus.datasets.transforms.randaugment_draw import DeviceRandAugment
 
 __all__ = [
     "BlockMask",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from proteus.datasets.randomness import seeded
+from proteus.datasets.seeding import seeded
 from proteus.registry import TRANSFORMS
 from proteus.utils.images import open_rgb
 

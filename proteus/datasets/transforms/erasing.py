@@ -13,7 +13,7 @@ from timm.data.random_erasing import RandomErasing as TimmRandomErasing
 from torchvision.transforms.v2 import functional
 
 from proteus.registry import TRANSFORMS
-from proteus.utils.arguments import check_channels
+from proteus.utils.argument_checks import check_channels
 
 
 class Erase(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from proteus.registry import TRANSFORMS
 from proteus.structures import UserError
-from proteus.utils.arguments import check_number, check_side
+from proteus.utils.argument_checks import check_number, check_side
 
 
 class MaskTransform(ABC):

@@ -15,7 +15,7 @@ from timm.data.auto_augment import rand_augment_transform
 from torch.utils.data import get_worker_info
 
 from proteus.compat import mend_posterize
-from proteus.datasets.transforms.array_ops import ARRAY_OPS, Pixels
+from proteus.datasets.transforms.rand_augment_cv2 import ARRAY_OPS, Pixels
 from proteus.registry import TRANSFORMS
 
 mend_posterize()
@@ -64,7 +64,7 @@ class RandAugment:
     """timm's RandAugment, as DeiT and the released code use it (docs/reproduction.md#distillation-data).
 
     timm draws the operations and their magnitudes, for PIL images and for arrays alike: the same key gives the same
-    ones. A PIL image is changed by timm, an array by :mod:`~proteus.datasets.transforms.array_ops`, four times as fast.
+    ones. A PIL image is changed by timm, an array by :mod:`~proteus.datasets.transforms.rand_augment_cv2`, four times as fast.
 
     Args:
         policy: timm's description: magnitude, its standard deviation, and the set of operations.

@@ -1,24 +1,24 @@
 """What happens around the training step."""
 
+from proteus.engine.hooks.async_runtime_info import LazyRuntimeInfoHook
 from proteus.engine.hooks.best_head import BestHeadHook
 from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
 from proteus.engine.hooks.classifier_check import ClassifierCheckHook
 from proteus.engine.hooks.corrupt_images import CorruptImageHook, CorruptProxySetError
-from proteus.engine.hooks.depth_pictures import DepthVisualizationHook
+from proteus.engine.hooks.depth_visualization import DepthVisualizationHook
 from proteus.engine.hooks.export import ExportStudentHook
-from proteus.engine.hooks.lazy_info import LazyRuntimeInfoHook
+from proteus.engine.hooks.online_eval import WatchHook
 from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook
 from proteus.engine.hooks.save_on_signal import SaveOnSignalHook, StoppedBySignal
 from proteus.engine.hooks.seed import SeedEachStepHook
+from proteus.engine.hooks.segmentation_visualization import ShowSegmentationHook
 from proteus.engine.hooks.segmentor_check import SegmentorCheckHook
-from proteus.engine.hooks.show_segmentation import ShowSegmentationHook
-from proteus.engine.hooks.sliced_start import SlicedStartHook
+from proteus.engine.hooks.sliced_init import SlicedStartHook
 from proteus.engine.hooks.stop_on_nan import DivergedError, StopOnNaNHook
 from proteus.engine.hooks.strict_checkpoint import StrictCheckpointHook
 from proteus.engine.hooks.teacher_cache import TeacherCacheHook
 from proteus.engine.hooks.throughput import ThroughputHook
-from proteus.engine.hooks.watch import WatchHook
 
 __all__ = [
     "AtomicCheckpointHook",

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from proteus.registry import HOOKS
 from proteus.structures import UserError
-from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.argument_checks import check_number, check_whole
 
 
 class CorruptProxySetError(UserError):

@@ -9,9 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.datasets import ProxySet, SampleKey, distill_collate
-from proteus.datasets.collate import check_sample
-from proteus.datasets.seeded_set import SeededSet, has_own_seeds
-from proteus.datasets.subset import write_list
+from proteus.datasets.proxy.collate import check_sample
+from proteus.datasets.proxy.seeded_set import SeededSet, has_own_seeds
+from proteus.datasets.proxy.subsampling import write_list
 from proteus.registry import HOOKS
 
 

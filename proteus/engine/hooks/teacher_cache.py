@@ -21,7 +21,7 @@ from proteus.datasets.teacher_cache import (
 )
 from proteus.models import SeveralStudents
 from proteus.models.distillers.mixup import MixupDataPreprocessor
-from proteus.models.teachers.identity import teacher_identity
+from proteus.models.teachers.fingerprint import teacher_identity
 from proteus.registry import HOOKS
 
 

@@ -11,10 +11,10 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from proteus.engine.hooks.device_peaks import peak_flops
 from proteus.engine.hooks.logging_due import logs_now
-from proteus.engine.hooks.step_clock import DeviceClock, HostClock, StepClock
-from proteus.models.step_flops import distillation_flops
+from proteus.engine.hooks.peak_flops import peak_flops
+from proteus.engine.hooks.step_timer import DeviceClock, HostClock, StepClock
+from proteus.models.flops import distillation_flops
 from proteus.registry import HOOKS
 
 

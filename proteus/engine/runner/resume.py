@@ -14,7 +14,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError
-from proteus.checkpoints.harmless import HARMLESS
+from proteus.checkpoints.safe_globals import HARMLESS
 
 
 class Found(NamedTuple):

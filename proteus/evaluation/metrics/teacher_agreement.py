@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from proteus.evaluation.arrays import is_integer
+from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
 from proteus.evaluation.metrics.classification import name_of
 from proteus.registry import METRICS

@@ -9,8 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from proteus.datasets.fine_grained import fine_grained_sets
-from proteus.evaluation.frozen.logistic_model import check_engine
-from proteus.evaluation.frozen.logistic_regression import find_recipe, logistic_regression
+from proteus.evaluation.classifiers.logistic_model import check_engine
+from proteus.evaluation.classifiers.logistic_regression import find_recipe, logistic_regression
 from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError

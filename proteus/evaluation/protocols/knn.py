@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proteus.evaluation.arrays import is_integer
-from proteus.evaluation.frozen.knn import knn_predict
+from proteus.evaluation.classifiers.knn import knn_predict
+from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.protocols.protocol import Bench, SetProtocol
 from proteus.evaluation.scores import mean_per_class, top1
 from proteus.registry import PROTOCOLS

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from proteus.evaluation.arrays import is_integer
+from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError

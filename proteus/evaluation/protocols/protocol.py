@@ -16,7 +16,7 @@ from mmengine.config import Config
 
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.transforms import CorruptImageError
-from proteus.evaluation.frozen.feature_store import FeatureStore, Split, Table, Tokens, open_split
+from proteus.evaluation.features.store import FeatureStore, Split, Table, Tokens, open_split
 from proteus.models.backbones import BackboneSpec
 from proteus.registry import DATASETS
 from proteus.structures import DataError, FullDiskError, LockedError

@@ -1,12 +1,12 @@
 """Image -> ``Features``."""
 
-from proteus.models.backbones.adapter import AdaptedBackbone, build_backbone
 from proteus.models.backbones.dense_timm import DenseTimm
 from proteus.models.backbones.dense_vit import DenseViT
+from proteus.models.backbones.factory import BackboneSpec, locate_backbone
 from proteus.models.backbones.features import AsTuple
+from proteus.models.backbones.openmmlab import AdaptedBackbone, build_backbone
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
-from proteus.models.backbones.released_vit import ReleasedDenseViT
-from proteus.models.backbones.spec import BackboneSpec, locate_backbone
+from proteus.models.backbones.rel_pos_vit import ReleasedDenseViT
 from proteus.models.backbones.timm_backbone import TimmBackbone
 from proteus.models.backbones.vit import ViT
 

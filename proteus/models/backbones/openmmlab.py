@@ -1,117 +1,146 @@
-"""Arguments and methods that OpenMMLab's configs and trainers expect of a backbone."""
+"""Backbones of other toolboxes."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from proteus.utils.arguments import check_whole
+from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.checkpoints.keys import take_named_like
+from proteus.checkpoints.training import use_safe_checkpoints
+from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
+from proteus.models.segmentor_widths import check_widths
+from proteus.registry import MODELS
+from proteus.structures import DataError, Features
+
+_GUESTS = {"mmpretrain": "onedl-mmcv onedl-mmpretrain", "mmseg": "onedl-mmcv onedl-mmsegmentation"}
 
 
-def openmmlab_checkpoint(
-    checkpoint: str | Path | None, pretrained: Any = None, init_cfg: Mapping[str, Any] | None = None
-) -> str | Path | None:
-    """Find the weight file among ``checkpoint``, ``pretrained`` and ``init_cfg``.
+class AdaptedBackbone(nn.Module):
+    """A backbone of mmpretrain's or another toolbox, made to return ``Features``.
+
+    A map ``(B, D, h, w)`` gives its mean as ``cls``; tokens ``(B, P + N, D)`` give the first of the ``P`` prefix
+    tokens, or their mean where there is none. Of several outputs the last is taken.
 
     Args:
-        checkpoint: Our own argument.
-        pretrained: A file; None and False name none.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)``; its ``prefix`` and ``map_location`` are not needed, since
-            weights are found under any prefix.
-
-    Returns:
-        The file, or None.
-
-    Raises:
-        ValueError: Two of them name a file, or one asks for what is never done: a download, another initialisation.
-    """
-    if pretrained is True:
-        raise ValueError("pretrained=True: nothing is downloaded; write checkpoint=FILE")
-    if pretrained not in (None, False) and not isinstance(pretrained, (str, Path)):
-        raise ValueError(f"pretrained={pretrained!r}: write checkpoint=FILE")
-    named = {"checkpoint": checkpoint, "pretrained": pretrained or None}
-    if init_cfg is not None:
-        kind = init_cfg.get("type") if isinstance(init_cfg, Mapping) else None
-        if kind != "Pretrained" or not init_cfg.get("checkpoint"):
-            raise ValueError(
-                f"init_cfg={init_cfg!r}: the backbone initialises itself; write checkpoint=FILE, or "
-                "init_cfg=dict(type='Pretrained', checkpoint=FILE)"
-            )
-        unknown = set(init_cfg) - {"type", "checkpoint", "prefix", "map_location"}
-        if unknown:
-            raise ValueError(f"init_cfg has the unknown key {sorted(unknown)[0]!r}: it takes type and checkpoint")
-        named["init_cfg"] = init_cfg["checkpoint"]
-    given = {name: file for name, file in named.items() if file is not None}
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} name a file each: write checkpoint alone")
-    return next(iter(given.values()), None)
-
-
-class OpenMMLabViT(nn.Module):
-    """A vision transformer that freezes its first blocks and names its layers as mmpretrain's does.
+        guest: The backbone.
+        config: What it was built from.
 
     Attributes:
-        frozen_stages: See :meth:`freeze_stages`.
+        img_size: Side in pixels of the images it is made for; None if it takes any, as CNNs do.
     """
 
-    vit: Any
-    frozen_stages = -1
+    def __init__(self, guest: nn.Module, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.guest = guest
+        self.config = dict(config)
+        size = getattr(guest, "img_size", None)
+        self.img_size: int | None = size[0] if isinstance(size, (tuple, list)) else size
 
-    @property
-    def depth(self) -> int:
-        """Number of transformer blocks."""
-        return len(self.vit.blocks)
+    @cached_property
+    def embed_dim(self) -> int:
+        """Width of the tokens."""
+        return probe(self, self.img_size or 224).patches.shape[-1]
 
-    def freeze_stages(self, count: int) -> None:
-        """Freeze the embeddings (0), the first blocks as well (``count``), or nothing (-1).
+    def grid_for(self, img_size: int) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
+        return probe(self, img_size).grid
 
-        With all blocks, the final norm is frozen, too. What is frozen stays in eval mode.
+    def init_weights(self) -> None:
+        """Nothing to do: :func:`build_backbone` has initialised or loaded."""
+
+    def load(self, checkpoint: str | Path) -> None:
+        """Load the guest's weights, under whatever prefix the file has them; heads in the file are left.
 
         Raises:
-            ValueError: The model has fewer blocks.
+            CheckpointError: The file cannot be read, or holds another model.
         """
-        if check_whole("frozen_stages", count, least=-1) > self.depth:
-            raise ValueError(f"frozen_stages={count}: write -1 for none, or up to {self.depth} blocks")
-        self.frozen_stages = count
-        if count >= 0:
-            for token in (self.vit.cls_token, self.vit.reg_token, self.vit.pos_embed):
-                if token is not None:
-                    token.requires_grad_(False)
-        for part in self._frozen_modules():
-            part.requires_grad_(False)
+        state = take_named_like(self.guest.state_dict(), read_state_dict(checkpoint))
+        load_strictly(self.guest, state, checkpoint)
 
-    def train(self, mode: bool = True) -> OpenMMLabViT:
-        """Switch to training or eval mode; frozen blocks are always in eval mode."""
-        super().train(mode)
-        for part in self._frozen_modules():
-            part.eval()
-        return self
+    def forward(self, images: Tensor) -> Features:
+        """Encode images ``(B, 3, H, W)``, normalised."""
+        output = self.guest(images)
+        while isinstance(output, (tuple, list)) and len(output):
+            output = output[-1]
+        if isinstance(output, Tensor) and output.ndim == 4:
+            return features_of_map(output)
+        if isinstance(output, Tensor) and output.ndim == 3:
+            prefix = getattr(self.guest, "num_extra_tokens", 0)
+            patches = output[:, prefix:]
+            cls = output[:, 0] if prefix else patches.mean(dim=1)
+            return Features(cls, patches, grid_of_tokens(patches.shape[1], images))
+        found = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        hint = "; set out_type='raw'" if hasattr(self.guest, "out_type") else ""
+        raise ValueError(f"{self.config['type']} returns {found} and no patches, of which Features are made{hint}")
 
-    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
-        """Where a parameter lies, for mmpretrain's ``LearningRateDecayOptimWrapperConstructor``.
 
-        Args:
-            param_name: Its name.
-            prefix: Prefix of this model's names.
+def build_backbone(config: Mapping[str, Any]) -> Any:
+    """Build a backbone; one of another toolbox (``type='mmpretrain.ResNet'``) is adapted to return ``Features``.
 
-        Returns:
-            Its layer, 0 for the embeddings and ``depth + 1`` for the final norm and for what is not of this model; and
-            the number of layers, ``depth + 2``.
-        """
-        layers = self.depth + 2
-        parts = param_name.removeprefix(prefix).split(".")
-        if not param_name.startswith(prefix) or parts[:2] == ["vit", "norm"]:
-            return layers - 1, layers
-        if parts[:2] == ["vit", "blocks"]:
-            return int(parts[2]) + 1, layers
-        return (0 if parts[0] in ("vit", "mask_token") else layers - 1), layers
+    A guest starts from its own initialisation, or from the weights that its ``init_cfg=dict(type='Pretrained',
+    checkpoint=...)`` names, which are read as safely and checked as strictly as our own.
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        blocks = self.vit.blocks[: self.frozen_stages]
-        norm = [self.vit.norm] if self.frozen_stages == self.depth else []
-        return [self.vit.patch_embed, self.vit.norm_pre, *blocks, *norm]
+    Raises:
+        ImportError: The toolbox is not installed; the message names the package to install.
+        CheckpointError: The weights cannot be read, or are another model's.
+        ValueError: It returns no patches, or is a segmentor with heads of other widths than its backbone gives.
+    """
+    kind = config.get("type")
+    scope = kind.split(".")[0] if isinstance(kind, str) and "." in kind else config.get("_scope_")
+    if scope not in _GUESTS:
+        return MODELS.build(dict(config))
+    options = dict(config)
+    pretrained = options.get("init_cfg")
+    if not (isinstance(pretrained, Mapping) and pretrained.get("type") == "Pretrained"):
+        pretrained = None
+    else:
+        del options["init_cfg"]
+    device = torch.get_default_device()
+    with torch.device("cpu"):  # some constructors read values out of tensors, which the meta device has none of
+        guest = build_guest(options)
+        try:
+            check_widths(guest, "")
+        except DataError as error:  # whoever builds this knows the key before it
+            raise ValueError(f"{kind}: {error}") from error
+        guest._dump_init_info = lambda: None  # else MMEngine prints three lines for each of its parameters
+        guest.init_weights()
+        del guest._dump_init_info
+    backbone = AdaptedBackbone(guest, config).to(device)
+    if pretrained is not None and pretrained.get("checkpoint"):
+        backbone.load(pretrained["checkpoint"])
+    probe(backbone, backbone.img_size or 224)
+    return backbone
+
+
+def build_guest(config: Mapping[str, Any]) -> Any:
+    """Build another toolbox's backbone without initialising its weights.
+
+    Raises:
+        ImportError: The toolbox is not installed; the message names the package to install.
+    """
+    kind = config.get("type")
+    scope = kind.split(".")[0] if isinstance(kind, str) and "." in kind else config.get("_scope_")
+    import_toolbox(str(scope))
+    # Weights that a nested part asks for (init_cfg) are read as data too.
+    use_safe_checkpoints()
+    # Its layers are looked up in its toolbox's scope, not in the default scope of the config.
+    return MODELS.build({**config, "_scope_": scope})
+
+
+def import_toolbox(scope: str) -> None:
+    """Register what a toolbox has to offer.
+
+    Raises:
+        ImportError: It is not installed; the message names the package to install.
+    """
+    try:
+        importlib.import_module(f"{scope}.registry")
+    except ImportError as error:
+        raise ImportError(f"{scope} cannot be imported ({error}): pip install {_GUESTS[scope]}") from error

@@ -16,7 +16,7 @@ from proteus.checkpoints.keys import take_named_like
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
 from proteus.registry import MODELS
 from proteus.structures import Features
-from proteus.utils.arguments import check_number, check_side
+from proteus.utils.argument_checks import check_number, check_side
 
 
 @MODELS.register_module()

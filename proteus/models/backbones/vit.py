@@ -17,11 +17,11 @@ from torch.utils.checkpoint import checkpoint as recompute
 from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
 from proteus.checkpoints.keys import CLASSIFIER
 from proteus.models.backbones.features import sides_of
-from proteus.models.backbones.openmmlab import OpenMMLabViT, openmmlab_checkpoint
+from proteus.models.backbones.openmmlab_vit import OpenMMLabViT, openmmlab_checkpoint
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
-from proteus.utils.arguments import check_number, check_side, check_whole
+from proteus.utils.argument_checks import check_number, check_side, check_whole
 
 ARCHITECTURES = {
     "tiny": "vit_tiny_patch16_224",

@@ -16,7 +16,7 @@ from proteus.models.backbones import build_backbone
 from proteus.models.classifiers.heads import Head, HeadBank
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
-from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.argument_checks import check_number, check_whole
 
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 """For a batch of 256, as DINOv2 has them."""

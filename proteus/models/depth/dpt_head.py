@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from proteus.models.depth.dpt import READOUTS, DPTDecoder
 from proteus.registry import MODELS
 from proteus.structures import Features
-from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.argument_checks import check_number, check_whole
 
 _SILOG = {"type": "SiLogLoss"}
 

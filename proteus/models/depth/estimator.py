@@ -15,7 +15,7 @@ from proteus.models.backbones import DenseViT, build_backbone
 from proteus.models.depth.inference import flipped, padded, slide
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
-from proteus.utils.arguments import check_whole
+from proteus.utils.argument_checks import check_whole
 
 MODES = ("whole", "whole_flip", "slide", "slide_flip")
 _WHOLE = {"mode": "whole"}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
-from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.argument_checks import check_number, check_whole
 
 # Below this a root is taken for 0, with gradient 0: the slope of a root at 0 is infinite.
 _TINY = 1e-12

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 from proteus.models.distillers.randaugment import apply_augment
 from proteus.registry import MODELS
 from proteus.structures import DataError
-from proteus.utils.arguments import check_channels
+from proteus.utils.argument_checks import check_channels
 
 
 @MODELS.register_module()

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models.backbones import build_backbone
-from proteus.models.compiling import compiled
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.objectives import Objective, Views
 from proteus.models.objectives.objective import check_head
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
 from proteus.structures import Features, UserError
+from proteus.utils.compile import compiled
 
 
 @MODELS.register_module()

@@ -12,7 +12,7 @@ from torch.distributions import Beta
 
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.registry import MODELS
-from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.argument_checks import check_number, check_whole
 
 
 @MODELS.register_module()

@@ -22,7 +22,7 @@ def apply_augment(images: Tensor, groups: Sequence[Group]) -> Tensor:
 
     Args:
         images: ``(B, 3, H, W)`` uint8; they stay as they are.
-        groups: What :func:`~proteus.datasets.transforms.randaugment_draw.group_operations` gives, on the same device.
+        groups: What :func:`~proteus.datasets.transforms.device_rand_augment.group_operations` gives, on the same device.
 
     Returns:
         The images after all operations, ``(B, 3, H, W)`` uint8.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from proteus.registry import MODELS
-from proteus.utils.arguments import check_whole
+from proteus.utils.argument_checks import check_whole
 
 
 @MODELS.register_module()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
-from proteus.utils.arguments import check_whole
+from proteus.utils.argument_checks import check_whole
 
 _LAYERS = ("norm", "linear", "gelu")
 

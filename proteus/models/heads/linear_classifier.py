@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from proteus.checkpoints import CheckpointError, load_strictly, read_state_dict
 from proteus.registry import MODELS
 from proteus.structures import Features
-from proteus.utils.arguments import check_whole
+from proteus.utils.argument_checks import check_whole
 
 # How the files that people have name the layer: Meta's DINOv2 classifiers; timm's ViTs; timm's CNNs; torchvision's.
 _STEMS = ("", "linear_head.", "head.", "head.fc.", "fc.", "classifier.")

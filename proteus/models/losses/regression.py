@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
-from proteus.utils.arguments import check_number
+from proteus.utils.argument_checks import check_number
 
 
 @MODELS.register_module()

@@ -10,7 +10,7 @@ from torch import Tensor
 from proteus.models.objectives.objective import Objective, Views
 from proteus.registry import MODELS
 from proteus.structures import Features
-from proteus.utils.arguments import check_number, check_whole
+from proteus.utils.argument_checks import check_number, check_whole
 
 
 class _ClassObjective(Objective):

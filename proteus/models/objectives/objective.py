@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from proteus.registry import MODELS
 from proteus.structures import Features
-from proteus.utils.arguments import check_number
+from proteus.utils.argument_checks import check_number
 
 
 @dataclass(frozen=True)

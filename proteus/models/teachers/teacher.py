@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models.backbones import build_backbone
-from proteus.models.compiling import compiled
 from proteus.models.teachers.sharding import blocks_of, shard_blocks, shards_wanted
 from proteus.registry import MODELS
 from proteus.structures import Features
-from proteus.utils.arguments import check_channels
+from proteus.utils.argument_checks import check_channels
+from proteus.utils.compile import compiled
 
 
 @MODELS.register_module()

@@ -12,10 +12,10 @@ from runs import write_config, write_images, write_teacher
 from torch import Tensor
 
 from proteus.apis import load_config
-from proteus.apis.checks import check_batch, check_sizes
-from proteus.apis.config import ConfigError
+from proteus.config.check_consistency import check_batch, check_sizes
+from proteus.config.load import ConfigError
 from proteus.datasets import FixedViews, MaskTransform, SampleKey
-from proteus.datasets.teacher_cache.identity import set_identity
+from proteus.datasets.teacher_cache.fingerprint import set_identity
 from proteus.registry import DATASETS, TRANSFORMS
 
 

@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.engine.hooks import ThroughputHook
-from proteus.engine.hooks.step_clock import HostClock
+from proteus.engine.hooks.step_timer import HostClock
 
 Make = Callable[..., Runner]
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import DefaultOptimWrapperConstructor
 
 from proteus.apis import load_config
-from proteus.apis.check import build_without_memory
+from proteus.apis.dry_run import build_without_memory
 from proteus.engine import MergedGroupsConstructor
 from proteus.engine.optim.constructor import merge_groups
 from proteus.models import DistillHead, ViT

@@ -10,7 +10,7 @@ from timm.data.auto_augment import AugmentOp
 
 from proteus.datasets import seeded
 from proteus.datasets.packaged import packaged_photographs
-from proteus.datasets.transforms.randaugment_draw import Operation, _plain_name, _tell, group_operations
+from proteus.datasets.transforms.device_rand_augment import Operation, _plain_name, _tell, group_operations
 from proteus.models.distillers.randaugment import apply_augment
 
 FILL = (124, 116, 104)

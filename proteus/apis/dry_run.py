@@ -1,0 +1,267 @@
+"""``tools/train.py CONFIG --check``: build everything, train nothing."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from proteus.apis.model_cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
+from proteus.checkpoints import locate
+from proteus.checkpoints.training import load_checkpoint
+from proteus.config.build_errors import as_config_error, check_transforms
+from proteus.config.check_consistency import check_batch, check_present, check_sizes, missing_files, paths, pipelines
+from proteus.config.check_dense import check_dense
+from proteus.datasets import ProxySet, SampleKey, SeededSet
+from proteus.datasets.proxy.collate import check_sample, distill_collate
+from proteus.datasets.proxy.seeded_set import seeded_config
+from proteus.models import Distiller, LinearProbe, SeveralStudents
+from proteus.models.segmentor_widths import check_widths
+from proteus.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    FUNCTIONS,
+    HOOKS,
+    LOG_PROCESSORS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    PARAM_SCHEDULERS,
+    VISUALIZERS,
+)
+
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def check(cfg: Config) -> str:
+    """Build every part of a config, the models without memory, and describe what a run would cost.
+
+    Files that are missing are no mistake: the report lists them.
+
+    Returns:
+        A text for the terminal.
+
+    Raises:
+        ConfigError: Parts do not fit each other, or refuse their arguments.
+        CheckpointError: Weights that are there are unsafe, damaged, or made for another model.
+    """
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    check_present(cfg, "model", "train_dataloader")
+    check_transforms(cfg)
+    check_batch(cfg)
+    check_sizes(cfg)
+    check_dense(cfg)
+    missing = missing_files(cfg)
+    if cfg.get("load_from") and locate(cfg.load_from).is_file():
+        load_checkpoint(cfg.load_from)
+    with as_config_error(cfg):
+        model = build_without_memory(cfg.model)
+        check_widths(model)
+        _build_training(cfg, model)
+        absent = {entry.path for entry in missing}
+        images = {key: _build_loader(key, cfg[key], absent, model) for key in _LOADERS if cfg.get(key)}
+        costs = _describe(cfg, model)
+    lines = [f"{cfg.filename}: every key is known and every part was built", *costs]
+    if cfg.get("train_cfg", {}).get("max_iters"):
+        lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
+    lines += [_row(key, f"{count:,} images") for key, count in images.items() if count is not None]
+    if missing:
+        lines.append("missing on this machine, put there or point the key elsewhere with --cfg-options:")
+        # The test loader of most configs is the validation loader under another name: each path once.
+        lines += [f"  {entry}" for entry in {entry.path: entry for entry in reversed(missing)}.values()][::-1]
+    return "\n".join(lines)
+
+
+def build_without_memory(config: Mapping[str, Any]) -> Any:
+    """Build a model on the meta device; weight files that are there are read and compared, then let go."""
+    config = copy.deepcopy(config)
+    weights = _pop_checkpoints(config)
+    with torch.device("meta"):
+        model = MODELS.build(config)
+    for keys, path in weights:
+        part = model
+        for key in keys:
+            part = part.objectives if key == "objectives" else getattr(part, key)
+        if locate(path).is_file() and hasattr(part, "load"):
+            part.load(path)
+    return model
+
+
+def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], str]]:
+    if not isinstance(config, dict):
+        return []
+    found = [(keys, config.pop("checkpoint"))] if isinstance(config.get("checkpoint"), str) else []
+    for key, value in config.items():
+        # A guest's init_cfg names the weights of the backbone that it belongs to.
+        found += _pop_checkpoints(value, keys if key == "init_cfg" else (*keys, key))
+    return found
+
+
+def _build_visualizer(cfg: Config) -> None:
+    """As the runner does before its hooks, some of which ask for it; without its backends, which write files."""
+    visualizer = cfg.get("visualizer")
+    if visualizer:
+        VISUALIZERS.build({**visualizer, "name": f"check_{time.monotonic_ns()}", "vis_backends": None})
+
+
+def _build_training(cfg: Config, model: nn.Module) -> None:
+    _build_visualizer(cfg)
+    for config in [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", [])]:
+        if config is not None:
+            HOOKS.build(config)
+    if cfg.get("show_hook"):
+        HOOKS.build({**cfg.show_hook, "out_dir": "shown"})
+    if cfg.get("log_processor"):
+        LOG_PROCESSORS.build({"type": "LogProcessor", **cfg.log_processor})
+    for evaluator in (cfg.get("val_evaluator"), cfg.get("test_evaluator")):
+        for metric in evaluator if isinstance(evaluator, list) else [evaluator]:
+            if metric is not None and "type" in metric:
+                METRICS.build(metric)
+    if not cfg.get("optim_wrapper"):
+        return
+    wrapper = dict(cfg.optim_wrapper)
+    constructor = {
+        "type": wrapper.pop("constructor", "DefaultOptimWrapperConstructor"),
+        "paramwise_cfg": wrapper.pop("paramwise_cfg", None),
+    }
+    optimizer = OPTIM_WRAPPER_CONSTRUCTORS.build({**constructor, "optim_wrapper_cfg": Config(wrapper)._cfg_dict})(model)
+    schedulers = cfg.get("param_scheduler") or []
+    for config in schedulers if isinstance(schedulers, list) else [schedulers]:
+        PARAM_SCHEDULERS.build(
+            {key: value for key, value in config.items() if key != "convert_to_iter_based"},
+            default_args={"optimizer": optimizer},
+        )
+
+
+def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model: nn.Module) -> int | None:
+    """Build what a loader is made of; returns the number of images if they are there."""
+    collate = loader.get("collate_fn")
+    if collate:
+        FUNCTIONS.get(collate["type"])
+    dataset = seeded_config(loader)
+    if any(path in missing for _, path in paths(dataset)):
+        for _, pipeline in pipelines(dataset):
+            Compose(pipeline)
+        return None
+    built = DATASETS.build(dataset)
+    if loader.get("sampler"):
+        DATA_SAMPLERS.build(loader["sampler"], default_args={"dataset": built, "seed": 0})
+    # Samples with the teacher's tokens need a cache, which is built after the check.
+    own = isinstance(built, (SeededSet, ProxySet)) and not dataset.get("cache")
+    if own and collate and str(collate["type"]).rpartition(".")[2] == "distill_collate":
+        _check_samples(built, loader, model, "loss" if key == "train_dataloader" else "predict")
+    return len(built)
+
+
+def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mode: str) -> None:
+    """Take the first samples of a data set through the model, as the first step would.
+
+    Raises:
+        DataError: Samples are not as they should be, do not fit each other, or do not fit the model: images off its
+            grid of patches, masks of another length, or none although an objective needs them.
+    """
+    probability = loader["collate_fn"].get("probability", 0.5)
+    enough = math.ceil(1 / probability) + 1 if probability else 0  # for one masked image
+    count = min(max(enough, 4), loader["batch_size"])
+    samples = [dataset[SampleKey(0, 0, image % len(dataset))] for image in range(count)]
+    for sample in samples:
+        check_sample(sample)
+    batch = distill_collate(samples, probability)
+    if isinstance(model, (Distiller, SeveralStudents)):
+        images = torch.empty(batch["images"].shape, device="meta")
+        others = {key: batch[key].to("meta") for key in ("masks", "mask_indices", "labels") if key in batch}
+        model(images, **others, mode=mode)
+
+
+def _describe(cfg: Config, model: nn.Module) -> list[str]:
+    batch = cfg.train_dataloader.batch_size
+    if isinstance(model, Distiller):
+        return _distiller_rows(_as_cached(step_cost(model, cfg), cfg), batch, cached=_cache(cfg))
+    if isinstance(model, SeveralStudents):
+        costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
+        return _several_rows(costs, batch, _cache(cfg))
+    if isinstance(model, LinearProbe):
+        return _probe_rows(probe_cost(model, cfg))
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    rows = [_row("model", _millions(sum(count for count, _ in counts)))]
+    trained = sum(count for count, train in counts if train)
+    return rows if all(train for _, train in counts) else [*rows, _row("trained", _millions(trained))]
+
+
+def _cache(cfg: Config) -> str | None:
+    """Where the run finds the teacher's tokens, if it does not run the teacher."""
+    found: str | None = cfg.train_dataloader.dataset.get("cache")
+    return found
+
+
+def _as_cached(cost: StepCost, cfg: Config) -> StepCost:
+    return replace(cost, step_flops=cost.step_flops - cost.teacher_flops) if _cache(cfg) else cost
+
+
+def _several_rows(costs: Mapping[str, StepCost], batch: int, cached: str | None) -> list[str]:
+    """The rows of a run in which all students share a pass of the teacher."""
+    first, *others = costs.values()
+    shared = replace(
+        first,
+        trained_parameters=sum(cost.trained_parameters for cost in costs.values()),
+        copied_parameters=sum(cost.copied_parameters for cost in costs.values()),
+        step_flops=first.step_flops + sum(c.step_flops - (0 if cached else c.teacher_flops) for c in others),
+        activation_bytes=sum(cost.activation_bytes for cost in costs.values()),
+    )
+    return _distiller_rows(shared, batch, costs, cached)
+
+
+def _distiller_rows(
+    cost: StepCost, batch: int, students: Mapping[str, StepCost] | None = None, cached: str | None = None
+) -> list[str]:
+    gibs = [cost.memory(batch, low_precision) / GIB for low_precision in (True, False)]
+    named = {f"student {name}": each for name, each in students.items()} if students else {"student": cost}
+    return [
+        _row(
+            "teacher",
+            f"{_millions(cost.teacher_parameters)}, {cost.teacher_flops / 1e9:.1f} GFLOPs per image"
+            + (f", not run: its tokens are in {cached}" if cached else ""),
+        ),
+        *(
+            _row(name, f"{_millions(each.student_parameters)}, {each.student_flops / 1e9:.1f} GFLOPs per image")
+            for name, each in named.items()
+        ),
+        _row(
+            "trained",
+            f"{_millions(cost.trained_parameters)}, {'students' if students else 'student'} and distill heads",
+        ),
+        _row("step", f"{cost.step_flops / 1e9:.1f} GFLOPs per image, forward and backward (2 a multiply-add)"),
+        _row(
+            "memory",
+            f"about {gibs[0]:.1f} GiB in bfloat16, {gibs[1]:.1f} in float32 (a process with {batch} images)",
+        ),
+    ]
+
+
+def _probe_rows(cost: ProbeCost) -> list[str]:
+    return [
+        _row(
+            "backbone",
+            f"{_millions(cost.backbone_parameters)}, frozen, {cost.backbone_flops / 1e9:.1f} GFLOPs per image",
+        ),
+        _row("trained", f"{_millions(cost.head_parameters)}, {cost.heads} linear heads"),
+        _row("heads", f"{cost.head_flops / 1e9:.2f} GFLOPs per image, forward and backward (2 a multiply-add)"),
+        _row("memory", f"{cost.memory / GIB:.1f} GiB of weights, gradients and momentum in float32"),
+    ]
+
+
+def _row(title: str, text: str) -> str:
+    return f"  {title:<18}{text}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M parameters"

@@ -1,0 +1,169 @@
+"""What a training step costs, found out without running it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from proteus.config.check_consistency import crop_size
+from proteus.models import Distiller, LinearProbe
+
+GIB = 1024**3
+# Bytes that autograd keeps for an image under bfloat16 autocast over those in float32: the residual stream and the
+# inputs of the norms stay float32. Measured with saved_tensors_hooks on a CPU, ViT-S/14 student at 224 px with fused
+# attention, heads and losses included: 71.6 of 125.7 MiB (tests/apis/test_model_cost.py repeats it on a small one).
+BFLOAT16_SHARE = 0.57
+# Pixels a side, where neither the pipeline nor the model tells.
+_USUAL_SIZE = 224
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Sizes of a model and of one training step; FLOPs are per image, bytes as named.
+
+    Attributes:
+        teacher_parameters: Number of the teacher's.
+        student_parameters: Number of the student backbone's.
+        trained_parameters: Number of all that get a gradient: student and heads.
+        copied_parameters: Of these, those of which autocast keeps a copy in low precision until the backward pass: the
+            weights of linear layers and convolutions (tests/apis/test_model_cost.py measures it on a CPU, to the byte).
+        teacher_flops: One forward pass of the teacher.
+        student_flops: One forward pass of the student.
+        step_flops: The whole step: teacher, clean and masked student, heads, backward.
+        activation_bytes: What autograd keeps for one image of the batch, in float32.
+    """
+
+    teacher_parameters: int
+    student_parameters: int
+    trained_parameters: int
+    copied_parameters: int
+    teacher_flops: float
+    student_flops: float
+    step_flops: float
+    activation_bytes: float
+
+    def memory(self, batch: int, low_precision: bool) -> float:
+        """Bytes of one process at its peak: weights, gradients, AdamW's two moments, teacher, activations."""
+        trained = 16 * self.trained_parameters + (2 * self.copied_parameters if low_precision else 0)
+        teacher = (2 if low_precision else 4) * self.teacher_parameters
+        activations = batch * self.activation_bytes * (BFLOAT16_SHARE if low_precision else 1.0)
+        return trained + teacher + activations
+
+
+def step_cost(model: Distiller, cfg: Config) -> StepCost:
+    """Count one step of a distiller on the meta device.
+
+    Args:
+        model: A ``Distiller`` on the meta device.
+        cfg: Its config; the batch is shortened, the share of masked images kept.
+    """
+    probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
+    count = min(cfg.train_dataloader.batch_size, 8)
+    student = model.student
+    size = crop_size(cfg) or student.img_size or _USUAL_SIZE
+    images = torch.empty(count, 3, size, size, device="meta")
+    masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, student.grid_for(size))
+    labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
+    with FlopCounterMode(display=False) as counter:
+        model.teacher(images)
+    teacher_flops = counter.get_total_flops() / count
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        student(images)
+    student_flops = counter.get_total_flops() / count
+    kept = _Kept({tensor.untyped_storage()._cdata for tensor in [*model.parameters(), images]})
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            total = sum(model(images, masks, indices, labels=labels, mode="loss").values())
+        assert isinstance(total, Tensor)
+        total.backward()
+    return StepCost(
+        teacher_parameters=_count(model.teacher),
+        student_parameters=_count(student),
+        trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        copied_parameters=_copied(model),
+        teacher_flops=teacher_flops,
+        student_flops=student_flops,
+        step_flops=counter.get_total_flops() / count,
+        activation_bytes=kept.bytes / count,
+    )
+
+
+@dataclass(frozen=True)
+class ProbeCost:
+    """Sizes of a linear probe and of one training step; FLOPs are per image.
+
+    Attributes:
+        backbone_parameters: Number of the frozen backbone's.
+        head_parameters: Number of all heads'.
+        heads: Number of heads.
+        backbone_flops: One forward pass of the backbone.
+        head_flops: Forward and backward of all heads.
+    """
+
+    backbone_parameters: int
+    head_parameters: int
+    heads: int
+    backbone_flops: float
+    head_flops: float
+
+    @property
+    def memory(self) -> float:
+        """Bytes of weights, and of the heads' gradients and momentum, in float32."""
+        return 4 * self.backbone_parameters + 12 * self.head_parameters
+
+
+def probe_cost(model: LinearProbe, cfg: Config) -> ProbeCost:
+    """Count one step of a linear probe on the meta device."""
+    size = crop_size(cfg) or getattr(model.backbone, "img_size", None) or _USUAL_SIZE
+    with FlopCounterMode(display=False) as counter:
+        tokens = model.tokens(torch.empty(1, 3, size, size, device="meta"))
+    backbone_flops = counter.get_total_flops()
+    with FlopCounterMode(display=False) as counter:
+        model.losses(tokens, torch.empty(1, dtype=torch.long, device="meta"))["loss_heads"].backward()
+    return ProbeCost(
+        backbone_parameters=_count(model.backbone),
+        head_parameters=_count(model.heads),
+        heads=len(model.heads_of_grid),
+        backbone_flops=backbone_flops,
+        head_flops=counter.get_total_flops(),
+    )
+
+
+def _half_masked(images: int, grid: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
+    if images == 0:
+        return None, None
+    patches = grid[0] * grid[1]
+    masks = torch.empty(images, patches, dtype=torch.bool, device="meta")
+    return masks, torch.empty(images * (patches // 2), dtype=torch.long, device="meta")
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _copied(model: nn.Module) -> int:
+    layers = (module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+    return sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
+
+
+class _Kept:
+    """Adds up what autograd saves, each storage once; attention maps are left out, since fused kernels keep none."""
+
+    def __init__(self, known: set[int]) -> None:
+        self.known = known
+        self.alive: list[Tensor] = []
+        self.bytes = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        is_attention = tensor.ndim >= 3 and tensor.shape[-1] == tensor.shape[-2] and tensor.shape[-1] > 4
+        if storage._cdata not in self.known and not is_attention:
+            self.known.add(storage._cdata)
+            self.alive.append(tensor)
+            self.bytes += storage.nbytes()
+        return tensor

@@ -1,0 +1,1 @@
+"""Config files: load, override and validate them before anything is built."""

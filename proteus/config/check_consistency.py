@@ -1,0 +1,259 @@
+"""Parts of a config that must fit each other, checked before any of them is built."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import timm
+from mmengine.config import Config
+from mmengine.registry import Registry
+
+from proteus.checkpoints import locate
+from proteus.config.load import ConfigError
+from proteus.config.registry_lookup import bare_type
+from proteus.config.validate import nearest_file
+from proteus.datasets.proxy.collate import more_masks
+from proteus.datasets.transforms.masks import is_mask_config
+from proteus.models.backbones import TimmBackbone, ViT
+from proteus.registry import MODELS, TRANSFORMS
+
+CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
+_FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
+
+
+class Missing(NamedTuple):
+    """A file or folder that a config names and that is not there."""
+
+    key: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.path!r}"
+
+
+def check_present(cfg: Config, *keys: str) -> None:
+    """Refuse a config that lacks what a tool needs.
+
+    Args:
+        cfg: The config.
+        *keys: Top-level keys that must be set.
+
+    Raises:
+        ConfigError: Names the keys that are missing.
+    """
+    problems = [f"{key}: missing; write it, or name a _base_ that has it" for key in keys if not cfg.get(key)]
+    if problems:
+        raise ConfigError(problems, str(cfg.filename or "config"))
+
+
+def check_batch(cfg: Config) -> None:
+    """Refuse a batch in which no image would be masked although a mask transform asks for it, or that cannot be split.
+
+    Raises:
+        ConfigError: Names the batch size that would do, or the number of micro-batches.
+    """
+    loader = cfg.train_dataloader
+    collate = loader.get("collate_fn", {})
+    masks = any(is_mask_config(step) for _, pipeline in pipelines(loader.dataset) for step in pipeline)
+    probability = collate.get("probability", 0.5)
+    masked = int(loader.batch_size * probability) if masks and bare_type(collate) == "distill_collate" else None
+    problems = _unsplit(cfg, masked)
+    if masked == 0:
+        problems = [
+            f"train_dataloader.batch_size = {loader.batch_size}: at train_dataloader.collate_fn.probability = "
+            f"{probability} no image of it is masked; {more_masks(probability, 'train_dataloader.batch_size')}"
+        ]
+    if problems:
+        raise ConfigError(problems, str(cfg.filename))
+
+
+def _unsplit(cfg: Config, masked: int | None) -> list[str]:
+    parts, batch = (cfg.get("model") or {}).get("micro_batches"), cfg.train_dataloader.batch_size
+    problems = []
+    if isinstance(parts, int) and parts > 0 and (batch % parts or (masked or 0) % parts):
+        what = f"{batch} images" + (f", {masked} of them masked" if masked is not None else "")
+        fitting = [n for n in range(1, batch + 1) if not batch % n and not (masked or 0) % n]
+        problems.append(
+            f"model.micro_batches = {parts} does not divide train_dataloader.batch_size ({what}); write one of "
+            f"{', '.join(map(str, fitting))}"
+        )
+    distils = "student" in (cfg.get("model") or {}) or "students" in (cfg.get("model") or {})
+    accumulated = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    if distils and accumulated != 1:
+        problems.append(
+            f"optim_wrapper.accumulative_counts = {accumulated}: each of its iterations loads a batch and counts in "
+            f"the schedule, though only one in {accumulated} updates; write model.micro_batches = {accumulated} with "
+            f"train_dataloader.batch_size = {batch * accumulated}"
+        )
+    return problems
+
+
+def check_sizes(cfg: Config) -> None:
+    """Refuse crops and masks that are made for another student, or for another backbone of a classifier.
+
+    Of several crops in a pipeline the last one counts. A backbone that takes images of any size, as timm's CNNs do,
+    fits every crop unless its ``img_size`` is written.
+
+    Raises:
+        ConfigError: Names both keys.
+    """
+    problems = []
+    for part, encoder in _encoders(cfg.model).items():
+        size, patch = _made_for(encoder), _argument(encoder, "patch_size")
+        written = "img_size" in encoder
+        for key, pipeline in pipelines(cfg.train_dataloader.dataset, "train_dataloader.dataset"):
+            position, crop = last_crop(pipeline)
+            if size is not None and crop not in (None, size):
+                remedy = "" if written else f" where it is not written; write {part}.img_size={crop}"
+                problems.append(
+                    f"{key}[{position}].size = {crop} ({pipeline[position]['type']}): {part}.img_size is {size}{remedy}"
+                )
+            for position, step in enumerate(pipeline):
+                own = _argument(step, "patch_size", TRANSFORMS) if is_mask_config(step) else None
+                if None not in (own, patch) and own != patch:
+                    problems.append(f"{key}[{position}].patch_size = {own}: {part}.patch_size is {patch}")
+        problems += _off_the_grid(cfg, part, patch if _is_vit(encoder) else None)
+    if problems:
+        raise ConfigError(problems, str(cfg.filename))
+
+
+def _off_the_grid(cfg: Config, part: str, patch: Any) -> list[str]:
+    """Crops of validation and test images that do not divide into the patches of a ViT of ours."""
+    problems: dict[int, str] = {}
+    for loader in ("val_dataloader", "test_dataloader") if isinstance(patch, int) else ():
+        for key, pipeline in pipelines((cfg.get(loader) or {}).get("dataset") or {}, f"{loader}.dataset"):
+            position, crop = last_crop(pipeline)
+            if crop is not None and crop % patch:
+                fitting = " or ".join(str(side) for side in (crop - crop % patch, crop - crop % patch + patch) if side)
+                key = f"{key}[{position}].size"
+                problems.setdefault(crop, f"{key} = {crop}: {part}.patch_size is {patch}; write {fitting}")
+    return list(problems.values())
+
+
+def _is_vit(encoder: Mapping[str, Any]) -> bool:
+    target = _target(encoder)
+    return target is not None and issubclass(target, ViT) and not encoder.get("center_padding")
+
+
+def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
+    """Position and side, in pixels, of what gives a pipeline's images their size; None where that is not known."""
+    for position, step in reversed(list(enumerate(pipeline))):
+        if bare_type(step) in CROPS:
+            return position, _side(step.get("size"))
+    return 0, None
+
+
+def crop_size(cfg: Config) -> int | None:
+    """Side of the training images in pixels; None where it is not known, or not the same for all of them."""
+    sides = {last_crop(pipeline)[1] for _, pipeline in pipelines(cfg.train_dataloader.get("dataset") or {})}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _made_for(encoder: Mapping[str, Any]) -> int | None:
+    """Side in pixels of the images that a backbone takes; None if it takes any, or if that is not known."""
+    if "img_size" in encoder:
+        return _side(encoder["img_size"])
+    target = _target(encoder)
+    if target is not None and issubclass(target, TimmBackbone):
+        # Nothing is built here: timm tells of each model whether its size is fixed.
+        known = timm.models.get_pretrained_cfg(encoder.get("arch", ""), allow_unregistered=True)
+        if known is None or not known.fixed_input_size or encoder.get("dynamic_img_size"):
+            return None
+    return _side(_argument(encoder, "img_size"))
+
+
+def _argument(part: Mapping[str, Any], name: str, registry: Registry = MODELS) -> Any:
+    """What a part is built with: what is written, or its class' own; None where it takes no such argument."""
+    target = _target(part, registry)
+    if name in part or target is None:
+        return part.get(name)
+    parameter = inspect.signature(target).parameters.get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def _target(part: Mapping[str, Any], registry: Registry = MODELS) -> type | None:
+    """The class of a part of ours; another toolbox's may take images of any size, and is not imported."""
+    kind = part.get("type")
+    if isinstance(kind, str):
+        kind = None if "." in kind.removeprefix("proteus.") else registry.get(kind)
+    return kind if isinstance(kind, type) else None
+
+
+def _side(size: Any) -> int | None:
+    size = size[0] if isinstance(size, (list, tuple)) and size else size
+    return size if isinstance(size, int) else None
+
+
+def _encoders(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What is trained on the images, or stands under what is, by its key."""
+    students = model.get("students")
+    if isinstance(students, Mapping):
+        return {
+            f"model.students.{name}.student": config["student"]
+            for name, config in students.items()
+            if isinstance(config, Mapping) and isinstance(config.get("student"), Mapping)
+        }
+    part = "backbone" if "student" not in model and "backbone" in model else "student"
+    return {f"model.{part}": model.get(part, {})}
+
+
+def check_files(cfg: Config, sections: Sequence[str]) -> None:
+    """Refuse a config whose weights or data are not there.
+
+    Args:
+        cfg: The config.
+        sections: Top-level keys that will be used.
+
+    Raises:
+        ConfigError: Names each key and path.
+    """
+    missing = [entry for entry in missing_files(cfg) if entry.key.split(".")[0] in sections]
+    if missing:
+        remedy = "put it there, or name another place with --cfg-options"
+        raise ConfigError(
+            [f"{entry} does not exist{_like(entry.path)}; {remedy} {entry.key}=..." for entry in missing],
+            str(cfg.filename),
+        )
+
+
+def missing_files(cfg: Config) -> list[Missing]:
+    """Weights and data folders that a config names and that are not on this machine."""
+    return [
+        Missing(key, path)
+        for key, path in paths(cfg.to_dict())
+        # MMEngine itself fetches what training starts from.
+        if not (key == "load_from" and "://" in path) and not locate(path).exists()
+    ]
+
+
+def _like(path: str) -> str:
+    near = nearest_file(locate(path))
+    return "" if near is None else f" (there is '{near}')"
+
+
+def pipelines(dataset: Mapping[str, Any], key: str = "dataset") -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the key and the steps of each pipeline of a dataset's config, and of the sets that it holds."""
+    if dataset.get("pipeline"):
+        yield f"{key}.pipeline", dataset["pipeline"]
+    if isinstance(dataset.get("dataset"), Mapping):  # a set around another toolbox's
+        yield from pipelines(dataset["dataset"], f"{key}.dataset")
+    inner = dataset.get("datasets")
+    for name, member in inner.items() if isinstance(inner, Mapping) else ():
+        if member is not None:
+            yield from pipelines(member, f"{key}.datasets.{name}")
+
+
+def paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the key and the value of all that names a file or a folder."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            here = f"{key}.{name}" if key else str(name)
+            if name in _FILES and isinstance(item, str) and item:
+                yield here, item
+            else:
+                yield from paths(item, here)
+    elif isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            yield from paths(item, f"{key}[{position}]")

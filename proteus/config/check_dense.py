@@ -1,0 +1,149 @@
+"""Configs of dense models: sizes that must fit each other, views of a test, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from proteus.config.check_consistency import pipelines
+from proteus.config.load import ConfigError
+from proteus.config.ranges import COUNT, choice, several
+
+_PAIR = several(COUNT, 2, "positive integers")
+
+
+def check_dense(cfg: Config) -> None:
+    """Refuse windows and crops that do not divide into the patches of a dense backbone of ours, or do not agree.
+
+    Of mmseg's segmentors, the mode and window of a test are checked whatever the backbone.
+
+    Raises:
+        ConfigError: Names the key and the nearest size that fits.
+    """
+    _check_windows(cfg)
+    model = cfg.model
+    backbone = model.get("backbone") or {}
+    patch = backbone.get("patch_size", 14)
+    if str(backbone.get("type")).rpartition(".")[2] not in ("DenseViT", "ReleasedDenseViT"):
+        return
+    sizes = dict(_sizes(cfg))
+    problems = []
+    if not backbone.get("center_padding"):
+        for key, size in sizes.items():
+            wrong = [side for side in size if side % patch]
+            if wrong:
+                near = wrong[0] // patch * patch
+                problems.append(f"{key} = {size}: the patches are {patch} px wide; write {near} or {near + patch}")
+    window, padded = (sizes.get(key) for key in ("model.test_cfg.crop_size", "model.data_preprocessor.test_cfg.size"))
+    if window and padded and window != padded:
+        problems.append(f"model.data_preprocessor.test_cfg.size = {padded}, but model.test_cfg.crop_size = {window}")
+    crops = {key: size for key, size in sizes.items() if key.endswith(".crop_size") and "dataset" in key}
+    padding = sizes.get("model.data_preprocessor.size")
+    for key, size in crops.items():
+        if padding and size != padding:
+            problems.append(f"{key} = {size}: model.data_preprocessor.size is {padding}; write the same for both")
+    if problems:
+        raise ConfigError(problems, str(cfg.filename))
+
+
+def _sizes(cfg: Config) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the keys and values of the sizes (height, width) of images that the backbone sees."""
+    preprocessor = cfg.model.get("data_preprocessor") or {}
+    found = {
+        "model.data_preprocessor.size": preprocessor.get("size"),
+        "model.data_preprocessor.test_cfg.size": (preprocessor.get("test_cfg") or {}).get("size"),
+    }
+    test = cfg.model.get("test_cfg") or {}
+    if str(test.get("mode", "")).startswith("slide"):
+        found["model.test_cfg.crop_size"] = test.get("crop_size")
+    loader = cfg.get("train_dataloader")
+    for key, steps in pipelines(loader.dataset, "train_dataloader.dataset") if loader else ():
+        for position, step in enumerate(steps):
+            if str(step["type"]).rpartition(".")[2] == "RandomCrop":
+                found[f"{key}[{position}].crop_size"] = step.get("crop_size")
+    for key, size in found.items():
+        if isinstance(size, int):
+            yield key, (size, size)
+        elif size is not None and _PAIR.accepts(size):
+            yield key, (size[0], size[1])
+
+
+def _check_windows(cfg: Config) -> None:
+    """Refuse a ``test_cfg`` that mmseg's segmentors would find wrong at the first validation.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    if not _is_mmsegs(cfg) or not (cfg.get("val_dataloader") or cfg.get("test_dataloader")):
+        return
+    test = (cfg.model.get("module") or cfg.model).get("test_cfg") or {}
+    modes = choice("slide", "whole")
+    problems = []
+    if not modes.accepts(test.get("mode")):
+        problems.append(f"model.test_cfg.mode: found {test.get('mode')!r}, expected {modes.expected}")
+    for key in ("crop_size", "stride") if test.get("mode") == "slide" else ():
+        if not _PAIR.accepts(test.get(key)):
+            problems.append(f"model.test_cfg.{key}: found {test.get(key)!r}, expected {_PAIR.expected}")
+    if problems:
+        raise ConfigError(problems, str(cfg.filename))
+
+
+def use_tta(cfg: Config) -> None:
+    """Test on the views of ``tta_pipeline``, merged by ``tta_model``.
+
+    Raises:
+        ConfigError: The config has none.
+    """
+    missing = [key for key in ("tta_model", "tta_pipeline") if not cfg.get(key)]
+    if missing:
+        raise ConfigError([f"--tta: the config has no {' and no '.join(missing)}"], str(cfg.filename))
+    dataset = cfg.test_dataloader.dataset
+    while "pipeline" not in dataset and isinstance(dataset.get("dataset"), Mapping):
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = {**cfg.tta_model, "module": cfg.model}
+
+
+def show_in(cfg: Config, folder: str | Path) -> None:
+    """Add the config's ``show_hook``, writing into ``folder``; by default the one of segmentors for mmseg's models.
+
+    Raises:
+        ConfigError: The config has none, and its model is not mmseg's.
+    """
+    if not cfg.get("show_hook") and _is_mmsegs(cfg):
+        cfg.show_hook = {"type": "proteus.ShowSegmentationHook"}
+    if not cfg.get("show_hook"):
+        raise ConfigError(["--show-dir: the config has no show_hook, so there is nothing to draw"], str(cfg.filename))
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {**cfg.show_hook, "out_dir": str(folder)}]
+
+
+def _is_mmsegs(cfg: Config) -> bool:
+    kind = cfg.model.get("type")
+    scope = kind.__module__ if isinstance(kind, type) else str(kind)
+    return "decode_head" in (cfg.model.get("module") or cfg.model) and (
+        cfg.get("default_scope") == "mmseg" or scope.partition(".")[0] == "mmseg"
+    )
+
+
+def batch_norm_for_cpus(cfg: Config) -> None:
+    """Replace SyncBN by BN in a config for several processes without GPUs, where torch has no SyncBN.
+
+    In a single process MMEngine itself reverts it.
+    """
+    if cfg.get("launcher", "none") != "none" and not torch.cuda.is_available():
+        _replace(cfg.model)
+
+
+def _replace(value: Any) -> None:
+    if isinstance(value, dict):
+        if value.get("type") == "SyncBN":
+            value["type"] = "BN"
+        for item in value.values():
+            _replace(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _replace(item)

@@ -1,0 +1,138 @@
+"""Keys at different places of a config that are right alone and do not fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from proteus.config.ranges import are_numbers
+from proteus.config.registry_lookup import bare_type
+
+_ENDLESS = ("InfiniteSampler", "ProxySampler")  # and InfiniteGroupSampler and the like of other toolboxes
+_DECAYS = ("bias_decay_mult", "norm_decay_mult", "flat_decay_mult", "dwconv_decay_mult")
+_ONE_RATE = ("MergedGroupsConstructor", "DefaultOptimWrapperConstructor")
+
+
+def check_combinations(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find keys that contradict each other.
+
+    Args:
+        root: The top level of a config.
+
+    Yields:
+        A dotted key, and what is wrong with its value.
+    """
+    yield from _endless_loops(root)
+    yield from _still_schedules(root)
+    yield from _unused_decay(root)
+    yield from _rare_checkpoints(root)
+    yield from _twice_measured(root)
+    if root.get("compile") and {"student", "students"} & set(_dict(root.get("model"))):
+        yield (
+            "compile",
+            "is for other toolboxes' models; write model.compile_student=True or model.teacher.compile=True",
+        )
+
+
+def _endless_loops(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find samplers that never end where the loop waits for their end."""
+    for phase in ("train", "val", "test"):
+        sampler = _dict(_dict(root.get(f"{phase}_dataloader")).get("sampler"))
+        name = bare_type(sampler)
+        if not (name in _ENDLESS or name.startswith("Infinite")):
+            continue
+        key = f"{phase}_dataloader.sampler.type"
+        if phase != "train":
+            yield key, f"{name} never ends, and so would the {phase} loop; write DefaultSampler with shuffle=False"
+        elif _counts_epochs(root):
+            yield key, f"{name} never ends, and so would the first epoch; write DefaultSampler, or train by max_iters"
+
+
+def _still_schedules(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find schedules that never take a step, or whose lowest rate is above the optimizer's."""
+    schedules = root.get("param_scheduler")
+    listed = isinstance(schedules, (list, tuple))
+    rate = _dict(_dict(root.get("optim_wrapper")).get("optimizer")).get("lr")
+    scaled = _dict(root.get("auto_scale_lr")).get("enable")
+    for index, schedule in enumerate(schedules if isinstance(schedules, (list, tuple)) else [schedules]):
+        key, name = f"param_scheduler[{index}]" if listed else "param_scheduler", bare_type(_dict(schedule))
+        if not name:
+            continue
+        by_epoch = schedule.get("by_epoch", name != "DeiTCosineLR")
+        if by_epoch is True and not schedule.get("convert_to_iter_based") and _counts_iterations(root):
+            yield (
+                f"{key}.by_epoch",
+                (
+                    "True (MMEngine's default), and train_cfg counts iterations: the schedule would never take a step; "
+                    "write by_epoch=False, with begin and end in iterations"
+                ),
+            )
+        for lowest in ("min_lr", "eta_min"):
+            value = schedule.get(lowest)
+            if name.endswith("LR") and not scaled and are_numbers(value, rate) and rate and 0 < rate < value:
+                yield f"{key}.{lowest}", f"found {value}, expected at most optim_wrapper.optimizer.lr={rate}"
+
+
+def _unused_decay(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find factors of a weight decay that is not set, and a decay by layers that the constructor does not read."""
+    wrapper = _dict(root.get("optim_wrapper"))
+    optimizer, paramwise = _dict(wrapper.get("optimizer")), _dict(wrapper.get("paramwise_cfg"))
+    scaled = next((key for key in _DECAYS if paramwise.get(key) is not None), None)
+    if "type" in optimizer and optimizer.get("weight_decay") is None and scaled is not None:
+        yield (
+            "optim_wrapper.optimizer.weight_decay",
+            (f"missing, while optim_wrapper.paramwise_cfg.{scaled} scales it; write weight_decay=0.05 or the like"),
+        )
+    constructor = wrapper.get("constructor", _ONE_RATE[1])
+    if isinstance(constructor, str) and constructor.rpartition(".")[2] in _ONE_RATE:
+        for key in ("layer_decay_rate", "num_layers"):
+            if key in paramwise:
+                yield (
+                    f"optim_wrapper.paramwise_cfg.{key}",
+                    (f"{constructor} does not read it; write constructor='proteus.LayerDecayConstructor'"),
+                )
+
+
+def _rare_checkpoints(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find a hook that counts epochs where the loop has one."""
+    hook = _dict(_dict(root.get("default_hooks")).get("checkpoint"))
+    if hook.get("by_epoch") is True and _counts_iterations(root):
+        yield (
+            "default_hooks.checkpoint.by_epoch",
+            ("True, and train_cfg counts iterations: there would be one checkpoint, at the end; write by_epoch=False"),
+        )
+
+
+def _twice_measured(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find metrics whose results would have the same names, and evaluators without any."""
+    for phase in ("val", "test"):
+        key = f"{phase}_evaluator"
+        evaluator = root.get(key)
+        if isinstance(evaluator, Mapping) and "metrics" in evaluator:
+            key, evaluator = f"{key}.metrics", evaluator["metrics"]
+        if isinstance(evaluator, (list, tuple)):
+            if not evaluator:
+                yield key, f"is empty; name a metric, or write None for {phase}_dataloader, {phase}_cfg and this"
+            seen = [(bare_type(metric), _dict(metric).get("prefix")) for metric in evaluator]
+            for index, each in enumerate(seen):
+                if each[0] and each in seen[:index] and each[0] != "DumpResults":
+                    yield (
+                        f"{key}[{index}].prefix",
+                        f"{each[0]} is there twice; write a prefix to tell the results apart",
+                    )
+
+
+def _counts_epochs(root: Mapping[str, Any]) -> bool:
+    loop = _dict(root.get("train_cfg"))
+    return bare_type(loop) == "EpochBasedTrainLoop" or (
+        not bare_type(loop) and loop.get("by_epoch", "max_epochs" in loop)
+    )
+
+
+def _counts_iterations(root: Mapping[str, Any]) -> bool:
+    loop = _dict(root.get("train_cfg"))
+    return bare_type(loop) == "IterBasedTrainLoop" or (not bare_type(loop) and loop.get("by_epoch") is False)
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

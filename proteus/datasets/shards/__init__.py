@@ -1,0 +1,1 @@
+"""WebDataset shards: their index and how to pack them."""

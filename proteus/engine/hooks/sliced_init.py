@@ -1,0 +1,100 @@
+"""A student that begins as a slice of its teacher."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from mmengine.dist import broadcast, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from proteus.datasets import ProxySet, SampleKey
+from proteus.models import Distiller, SeveralStudents
+from proteus.models.initialization import check_slice, fit_heads, slice_teacher
+from proteus.registry import HOOKS
+
+# Not one that runs are given: the views that training begins with are then new to the student.
+_SEED = 2**31
+
+
+@HOOKS.register_module()
+class SlicedStartHook(Hook):
+    """Before the first iteration, fill student and heads from the teacher, fitted on images of the proxy set.
+
+    :func:`~proteus.models.initialization.slice_teacher` makes the student, and the linear layers of the heads become the
+    regression from its tokens to the teacher's. What training then has to do is much less than from random weights:
+    take a lower learning rate, which leaves what is there. Rank 0 computes, and all begin with its weights. A run that
+    is resumed or has ``load_from`` keeps the weights that it brings.
+
+    This is not the paper's recipe, whose students begin at random.
+
+    Args:
+        views: Views to fit the student on, of images at even distances in the proxy set; of a smaller set, several of
+            each image. The heads are fitted on as many others, on which the student is not better than it will be.
+        batch_size: Views that are encoded at a time.
+
+    Raises:
+        ValueError: ``views`` or ``batch_size`` is below 1.
+    """
+
+    priority = "HIGH"  # WatchHook's first figures are those of this start.
+
+    def __init__(self, views: int = 512, batch_size: int = 32) -> None:
+        for name, value in (("views", views), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"SlicedStartHook.{name}={value}: write at least 1")
+        self.views = views
+        self.batch_size = batch_size
+        self._done = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Fill the weights, once.
+
+        Raises:
+            ValueError: Student and teacher do not fit each other, or the training set is no proxy set.
+        """
+        if self._done:
+            return
+        self._done = True
+        if runner._resume or runner._load_from or runner.iter:
+            runner.logger.info("sliced start: left out, since this run brings weights of its own")
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        students = model.distillers if isinstance(model, SeveralStudents) else {"student": model}
+        for distiller in students.values():
+            check_slice(distiller.student, distiller.teacher)
+        images = self._read(runner, model) if is_main_process() else None
+        for name, distiller in students.items():
+            if images is not None:
+                self._fill(runner, name, distiller, images)
+            for tensor in (*distiller.student.parameters(), *distiller.objectives.parameters()):
+                broadcast(tensor.data)
+
+    def _read(self, runner: Runner, model: Distiller | SeveralStudents) -> Tensor:
+        loader = runner.train_dataloader
+        if not isinstance(loader.dataset, ProxySet):
+            raise ValueError(f"a sliced start reads a proxy set; the training set is {type(loader.dataset).__name__}")
+        size = len(loader.dataset)
+        step = max(size // self.views, 1)
+        positions = [step * k + (step // 2 if k >= self.views else 0) for k in range(2 * self.views)]
+        samples = [loader.dataset[SampleKey(_SEED, *divmod(position, size))] for position in positions]
+        images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["images"]
+        return images
+
+    def _fill(self, runner: Runner, name: str, distiller: Distiller, images: Tensor) -> None:
+        start, training = time.time(), distiller.training
+        distiller.eval()
+        with torch.autocast(images.device.type, enabled=False):
+            errors = slice_teacher(distiller.student, distiller.teacher, images[: self.views], self.batch_size)
+            fitted = fit_heads(distiller, images[self.views :], self.batch_size)
+        distiller.train(training)
+        left = [objective for objective in distiller.objectives if objective not in fitted]
+        runner.logger.info(
+            f"sliced start: {name} is a slice of the teacher, fitted on {self.views:,} views in "
+            f"{time.time() - start:.0f} s; error of its stream after each block, as a share of the variance: "
+            f"{', '.join(f'{error:.2f}' for error in errors)}; heads fitted: {', '.join(fitted) or 'none'}"
+            + (f"; left as they were: {', '.join(left)}" if left else "")
+        )

@@ -1,0 +1,308 @@
+"""Features of whole data sets, extracted once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from proteus.datasets import ProxySet, distill_collate
+from proteus.datasets.fine_grained import FineGrainedSet
+from proteus.datasets.transforms import CorruptImageError
+from proteus.evaluation.features.rows import Record, RowWriter, damaged, open_rows, read_record
+from proteus.models.backbones import BackboneSpec
+from proteus.models.distillers.data_preprocessor import as_floats
+from proteus.registry import DATASETS
+from proteus.structures import DataError
+from proteus.utils import atomic_path, exclusive, load_npy
+
+Tokens = Literal["cls", "probe"]
+# Work that an interrupted extraction may have to repeat.
+_SECONDS_BETWEEN_MARKS = 20.0
+_BLOCKS = 4
+
+
+@dataclass(frozen=True)
+class Table:
+    """The features of a data set's images, in its order.
+
+    Attributes:
+        features: ``(N, T, D)``, mapped from disk. ``T`` is 1 for tokens ``cls``; for ``probe`` it is the cls tokens of
+            the last four blocks after the final norm, first block first, and then the last block's mean patch token
+            (of a backbone without blocks: its cls token and its mean patch).
+        labels: ``(N,)`` int64, or ``(N, C)`` int8 where images have several labels.
+        names: What each image is called; its path where it is a file.
+        folder: Where both are: ``features.npy`` and ``labels.npy``.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+    folder: Path
+
+    @property
+    def cls(self) -> np.ndarray:
+        """The last block's cls token, ``(N, D)``, still on disk."""
+        return self.features[:, -2 if self.features.shape[1] > 1 else 0]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A labelled data set, or a part of one, as far as it is known without opening an image.
+
+    Attributes:
+        config: What it was built from.
+        dataset: The data set.
+        names: What each image is called.
+        labels: ``(N,)`` int64 or ``(N, C)`` int8.
+        digest: Of config, names and labels.
+        files: ``(N, 2)`` int64, size in bytes and modification time in ns of the file that holds each image.
+    """
+
+    config: dict[str, Any]
+    dataset: FineGrainedSet
+    names: list[str]
+    labels: np.ndarray
+    digest: str
+    files: np.ndarray
+
+    def images(self, count: int | None = None) -> str:
+        """Digest of the state of the image files, or of the first ``count`` of them."""
+        return hashlib.sha256(self.files[:count].tobytes()).hexdigest()
+
+    @property
+    def version(self) -> str:
+        """Digest of everything that results depend on, including the state of the image files."""
+        return f"{self.digest}-{self.images()[:16]}"
+
+
+def open_split(config: Mapping[str, Any]) -> Split:
+    """Build a labelled data set and list what is in it.
+
+    Raises:
+        FileNotFoundError: A file or folder of it is missing.
+        ValueError: The set is empty, has no labels, or has a wrong layout.
+    """
+    dataset = DATASETS.build(dict(config))
+    names, labels = _names_and_labels(dataset)
+    text = json.dumps([config, names], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode() + labels.tobytes()).hexdigest()
+    return Split(dict(config), dataset, names, labels, digest, _state_of_files(names))
+
+
+class FeatureStore:
+    """Extracts features and keeps them under a key of everything that they depend on.
+
+    The key is made of the backbone's weights and architecture, the data set's config with its transforms, its images'
+    names and labels, the statistics of the normalisation and the arithmetic. Where an image file has another size or
+    modification time than when it was encoded, the table is extracted again. Re-running resumes an interrupted
+    extraction.
+
+    One process at a time writes a table: another one that needs it waits and then reads it. A table counts as complete
+    once all its rows are on disk, and its bytes are compared with a checksum when it is opened.
+
+    Args:
+        root: Folder of the cache; one folder inside for each table.
+        spec: The backbone.
+        device: Where it runs: on a GPU in half precision, as the released probe (docs/reproduction.md#linear-probe),
+            else in float32.
+        batch_size: Images encoded at once.
+        num_workers: Processes that read images.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        spec: BackboneSpec,
+        device: str = "cpu",
+        batch_size: int = 64,
+        num_workers: int | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.spec = spec
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.num_workers = min(8, (os.cpu_count() or 2) // 2) if num_workers is None else num_workers
+        self._model: Any = None
+        self._verified: dict[tuple[Path, Record], np.ndarray] = {}
+
+    def table(
+        self,
+        split: Split,
+        title: str,
+        tokens: Tokens = "cls",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> Table:
+        """Give the features of a data set, from the cache or by extracting them.
+
+        Args:
+            split: The data set.
+            title: What it is called, for the progress bar and the folder's name.
+            tokens: Which; see :class:`Table`. A table of ``probe`` serves where ``cls`` is asked.
+            mean: Channel means to normalise with, for images in [0, 1]; the backbone's by default.
+            std: Channel standard deviations, likewise.
+
+        Raises:
+            CorruptImageError: An image cannot be read; nothing is left out or replaced.
+            DataError: Features are not finite; the message names the image. Or a file of the table is damaged; the
+                message names it.
+            FullDiskError: The disk has no room for the table.
+        """
+        statistics = [list(mean or self.spec.mean), list(std or self.spec.std)]
+        for kind in ("probe", "cls") if tokens == "cls" else (tokens,):
+            folder = self.root / f"{title.replace('/', '-')}-{kind}-{self._key(split, statistics, kind)}"
+            features = self._complete(folder, split)
+            if features is not None:
+                break
+        else:
+            with exclusive(folder, f"extracting the features of {title}", wait=True):
+                # Another process may have finished it in the meantime.
+                features = self._complete(folder, split)
+                if features is None:
+                    self._extract(split, folder, title, tokens, statistics)
+                    features = self._complete(folder, split)
+            if features is None:
+                raise damaged(folder / "rows.json", "it does not count the rows that were just written")
+        return Table(features, split.labels, split.names, folder)
+
+    def _complete(self, folder: Path, split: Split) -> np.ndarray | None:
+        """Return the features of a table, verified once per process; None if they are incomplete."""
+        record = read_record(folder)
+        if record is None or record.rows != len(split.names) or record.images != split.images():
+            return None
+        if (folder, record) not in self._verified:
+            _check_labels(folder / "labels.npy", split.labels)
+            self._verified[folder, record] = open_rows(folder, record)
+        return self._verified[folder, record]
+
+    def _key(self, split: Split, statistics: Any, kind: str) -> str:
+        precision = "float16" if self.device.type == "cuda" else "float32"
+        text = json.dumps([self.spec.digest, split.digest, statistics, kind, precision])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _extract(self, split: Split, folder: Path, title: str, tokens: Tokens, statistics: list[list[float]]) -> None:
+        record = self._resumable(split, folder, title)
+        with atomic_path(folder / "labels.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, split.labels)
+        if self._model is None:
+            self._model = self.spec.build().to(self.device)
+        dataset, done = split.dataset, record.rows if record else 0
+        mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in statistics)
+        rest: Subset[Any] = Subset(dataset, range(done, len(dataset)))
+        loader = DataLoader(rest, self.batch_size, num_workers=self.num_workers, collate_fn=distill_collate)
+        marked = time.monotonic()
+        # A bar that is not looked at on a terminal would fill a log.
+        quiet = 0.5 if sys.stderr.isatty() else 30.0
+        with (
+            RowWriter(folder, record, len(dataset)) as writer,
+            tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=quiet) as bar,
+        ):
+            for batch in loader:
+                _refuse_corrupt(batch["metas"], title)
+                images = (as_floats(batch["images"].to(self.device, non_blocking=True)) - mean) / std
+                features = self._encode(images, tokens).cpu()
+                _refuse_nan(features, batch["metas"], self.spec.name, title)
+                writer.append(features.numpy())
+                bar.update(len(features))
+                if time.monotonic() - marked > _SECONDS_BETWEEN_MARKS:
+                    writer.mark(split.images(writer.rows))
+                    marked = time.monotonic()
+            writer.mark(split.images(writer.rows))
+
+    def _resumable(self, split: Split, folder: Path, title: str) -> Record | None:
+        """Return the record of rows that can be kept; None if extraction must start from the first image."""
+        record = read_record(folder)
+        if record is None:
+            if (folder / "rows.json").is_file():
+                tqdm.write(f"{folder}: features of an earlier version, without checksums, are extracted again")
+            return None
+        if record.shape[0] != len(split.names):
+            raise damaged(folder / "rows.json", f"{record.shape[0]} rows in all, for {len(split.names)} images")
+        if record.images != split.images(record.rows):
+            tqdm.write(f"{title}: image files have changed since their features were extracted; extracting them again")
+            return None
+        open_rows(folder, record)
+        return record
+
+    @torch.inference_mode()
+    def _encode(self, images: Tensor, tokens: Tokens) -> Tensor:
+        with _half_on_gpu(self.device):
+            if tokens == "cls":
+                return self._model(images).cls.float()[:, None]
+            blocks = min(_BLOCKS, self._model.depth) if hasattr(self._model, "levels") else 1
+            levels = self._model.levels(images, range(-blocks, 0)) if blocks > 1 else [self._model(images)]
+        return torch.stack([*(level.cls for level in levels), levels[-1].patches.mean(1)], dim=1).float()
+
+
+def _names_and_labels(dataset: ProxySet) -> tuple[list[str], np.ndarray]:
+    names, labels = [], []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        if "label" not in info:
+            raise DataError(f"{type(dataset).__name__} {dataset.data_root} gives no labels: use a labelled data set")
+        names.append(str(info["img_path"]))
+        labels.append(info["label"])
+    if not names:
+        raise DataError(f"{type(dataset).__name__} {dataset.data_root} has no image")
+    return names, np.asarray(labels, dtype=np.int8 if np.ndim(labels[0]) else np.int64)
+
+
+def _state_of_files(names: list[str]) -> np.ndarray:
+    """Size and modification time ``(N, 2)`` of the file of each image; zeros for images without a file."""
+    known: dict[str, tuple[int, int]] = {}
+
+    def state(path: str) -> tuple[int, int]:
+        # An image of an archive is called ARCHIVE/NUMBER.
+        folder = os.path.dirname(path)
+        if folder in known:
+            return known[folder]
+        try:
+            found = os.stat(path)
+        except NotADirectoryError:
+            known[folder] = state(folder)
+            return known[folder]
+        except OSError:
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
+
+    return np.array([state(name) for name in names], np.int64).reshape(-1, 2)
+
+
+def _check_labels(path: Path, labels: np.ndarray) -> None:
+    try:
+        found = load_npy(path, mapped=False)
+    except (FileNotFoundError, DataError) as error:
+        raise damaged(path, str(error)) from error
+    if found.dtype != labels.dtype or not np.array_equal(found, labels):
+        raise damaged(path, "its labels are not those of the data set")
+
+
+def _half_on_gpu(device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast("cuda", torch.float16) if device.type == "cuda" else nullcontext()
+
+
+def _refuse_corrupt(metas: list[dict[str, Any]], title: str) -> None:
+    corrupt = [name for meta in metas for name in meta.get("corrupt", ())]
+    if corrupt:
+        raise CorruptImageError(f"{title}: an image cannot be read, and no figure is made without it: {corrupt[0]}")
+
+
+def _refuse_nan(features: Tensor, metas: list[dict[str, Any]], backbone: str, title: str) -> None:
+    wrong = (~features.isfinite().flatten(1).all(1)).nonzero()
+    if len(wrong):
+        name = metas[int(wrong[0])]["img_path"]
+        raise DataError(f"{title}: {backbone} gives features that are not finite (NaN or infinite), first for {name}")

@@ -1,7 +1,0 @@
-"""Where a student's first weights come from."""
-
-from proteus.models.inheritance.fitted_heads import fit_heads
-from proteus.models.inheritance.slicing import check_slice, slice_teacher
-from proteus.models.inheritance.weight_selection import WeightSelection, evenly_spaced, select_evenly
-
-__all__ = ["WeightSelection", "check_slice", "evenly_spaced", "fit_heads", "select_evenly", "slice_teacher"]

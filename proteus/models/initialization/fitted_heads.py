@@ -1,0 +1,72 @@
+"""Heads that begin as the regression from a student's tokens to its teacher's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proteus.models.initialization.least_squares import LeastSquares
+
+
+@torch.no_grad()
+def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]:
+    """Fit the linear layer at the end of each head to what the teacher makes of the same images.
+
+    The head of an objective on masked patches is fitted on patches of which half are masked at random.
+
+    Args:
+        distiller: A :class:`~proteus.models.Distiller`, in evaluation mode.
+        images: ``(B, 3, H, W)``, normalised for the student.
+        batch_size: Images that are encoded at a time.
+
+    Returns:
+        Names of the objectives of which a head was fitted. One that does not end in a linear layer, or maps something
+        else than tokens to the teacher's, is left as it is.
+    """
+    fits = [
+        _Fit(name, objective.needs_masks, kind, layers[:-1], layers[-1])
+        for name, objective in distiller.objectives.items()
+        for kind, head in objective.mapped.items()
+        if isinstance(head, nn.Sequential) and isinstance((layers := list(head))[-1], nn.Linear)
+    ]
+    drawn = torch.Generator().manual_seed(0)
+    for batch in images.split(batch_size):
+        clean, teacher = distiller.student(batch), distiller.teacher(batch)
+        for fit in fits:
+            if not fit.masked:
+                fit.add(getattr(clean, fit.kind).flatten(0, -2), getattr(teacher, fit.kind).flatten(0, -2))
+        if any(fit.masked for fit in fits):
+            masks = (torch.rand(teacher.patches.shape[:2], generator=drawn) < 0.5).to(images.device)
+            hidden = distiller.student(batch, masks).patches[masks]
+            for fit in fits:
+                if fit.masked:
+                    fit.add(hidden, teacher.patches[masks])
+    for fit in fits:
+        fit.write()
+    return list(dict.fromkeys(fit.objective for fit in fits))
+
+
+class _Fit:
+    """The regression for one head: what comes before its last layer is kept."""
+
+    def __init__(self, objective: str, masked: bool, kind: str, before: list[nn.Module], last: nn.Linear) -> None:
+        self.objective = objective
+        self.masked = masked
+        self.kind = kind
+        self._before = before
+        self._last = last
+        self._sums = LeastSquares(last.in_features, last.out_features, last.weight.device)
+
+    def add(self, student: Tensor, teacher: Tensor) -> None:
+        """Tokens ``(R, Ds)`` and ``(R, Dt)``."""
+        for layer in self._before:
+            student = layer(student)
+        self._sums.add(student, teacher)
+
+    def write(self) -> None:
+        weight, bias = self._sums.solve(ridge=self._sums.best_ridge())
+        self._last.weight.copy_(weight)
+        if self._last.bias is not None:
+            self._last.bias.copy_(bias)

@@ -1,0 +1,113 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from runs import write_config, write_images, write_teacher
+
+from proteus.apis import check, load_config
+from proteus.apis.dry_run import build_without_memory
+from proteus.checkpoints import CheckpointError
+from proteus.structures import UserError
+
+RECIPE = "configs/proteus/vit-ti_dinov2-s.py"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return write_config(tmp_path, write_images(tmp_path / "images", 8), write_teacher(tmp_path / "teacher.safetensors"))
+
+
+def test_nothing_missing(small: Path) -> None:
+    text = check(load_config(small))
+    assert "train_dataloader  8 images" in text
+    assert "missing on this machine" not in text
+
+
+def test_what_is_missing_is_listed_once() -> None:
+    lines = check(load_config(RECIPE)).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
+    assert lines[start + 1 :] == [
+        "  model.teacher.backbone.checkpoint = 'checkpoints/dinov2_vits14_pretrain.pth'",
+        "  train_dataloader.dataset.data_root = 'data/imagenet/train'",
+        "  val_dataloader.dataset.data_root = 'data/imagenet/val'",
+    ]
+
+
+def test_a_first_checkpoint_that_is_missing_is_listed_too(small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "work/iter_30.pth"
+    lines = check(load_config(small, {"load_from": str(path)})).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
+    assert lines[start + 1 :] == [f"  load_from = '{path}'"]
+    path.parent.mkdir()
+    torch.save({"state_dict": {"weight": torch.ones(1)}}, path)
+    assert "missing on this machine" not in check(load_config(small, {"load_from": str(path)}))
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"iter_30\.pth is damaged"):
+        check(load_config(small, {"load_from": str(path)}))
+
+
+def test_a_cnn_is_priced_at_the_size_of_its_images(small: Path) -> None:
+    """ResNets of any size: a quarter of the pixels, a quarter of the FLOPs."""
+    values = {
+        "model.teacher.backbone.img_size": 112,
+        "model.student": {"_delete_": True, "type": "TimmBackbone", "arch": "resnet10t"},
+        "model.objectives.feature": None,
+        "model.objectives.patch": None,
+    }
+    flops = []
+    for size in (112, 224):
+        cfg = load_config(small, {**values, "train_dataloader.dataset.pipeline.0.size": size})
+        cfg.train_dataloader.dataset.pipeline.pop(5)
+        (line,) = (line for line in check(cfg).splitlines() if line.startswith("  student"))
+        flops.append(float(re.search(r"([\d.]+) GFLOPs", line)[1]))  # type: ignore[index]
+    assert flops[1] == pytest.approx(4 * flops[0], rel=0.1)
+
+
+def test_the_largest_model_takes_no_memory() -> None:
+    model = build_without_memory(load_config("configs/proteus/vit-l_dinov2-g.py").model)
+    assert {parameter.device.type for parameter in [*model.parameters(), *model.teacher.parameters()]} == {"meta"}
+    assert sum(parameter.numel() for parameter in model.teacher.parameters()) == pytest.approx(1.136e9, rel=0.01)
+
+
+def test_weights_that_are_there_are_compared(small: Path) -> None:
+    write_teacher(small.parent / "teacher.safetensors", embed_dim=96)
+    with pytest.raises(CheckpointError, match="width 96"):
+        check(load_config(small))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"model.teacher.img_size": 70}, "model.student has 4x4 patches"),
+        ({"train_dataloader.dataset.pipeline.2.policy": "no-such"}, "no-such"),
+        ({"optim_wrapper.dtype": "float16"}, r"optim_wrapper\.dtype='float16'"),
+        ({"train_dataloader.sampler.repeats": 0}, r"sampler\.repeats: found 0, expected a positive"),
+        ({"train_dataloader.dataset.pipeline.5.ratio": 50}, r"pipeline\[5\]\.ratio: found 50, expected a number"),
+        ({"train_dataloader.dataset.split": "test"}, "'held-out'"),
+    ],
+    ids=["grids", "policy", "dtype", "repeats", "ratio", "split"],
+)
+def test_what_a_part_refuses(small: Path, override: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check(load_config(small, override))
+
+
+def test_a_check_leaves_the_config_as_it_was(small: Path) -> None:
+    cfg = load_config(small)
+    before = cfg.to_dict()
+    check(cfg)
+    assert cfg.to_dict() == before
+    assert torch.empty(1).device.type == "cpu"
+
+
+def test_several_students_share_the_teachers_pass() -> None:
+    lines = check(load_config("configs/proteus/vit-ti-and-s_dinov2-b.py")).splitlines()
+    rows = {line[2:20].strip(): line[20:] for line in lines if line.startswith("  ")}
+    assert rows["student tiny"].startswith("5.51 M parameters, ")
+    assert rows["student small"].startswith("21.63 M parameters, ")
+    alone = check(load_config("configs/proteus/vit-s_dinov2-b.py"))
+    of_small = float(re.search(r"step +([\d.]+) GFLOPs", alone)[1])  # type: ignore[index]
+    teacher = float(re.search(r"([\d.]+) GFLOPs", rows["teacher"])[1])  # type: ignore[index]
+    step = float(re.search(r"([\d.]+) GFLOPs", rows["step"])[1])  # type: ignore[index]
+    assert of_small < step < 2 * of_small - teacher

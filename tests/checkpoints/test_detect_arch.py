@@ -1,0 +1,57 @@
+import pytest
+import timm
+
+from proteus.checkpoints.detect_arch import describe, recognise
+from proteus.models import ViT
+
+
+@pytest.mark.parametrize(
+    ("vit", "title", "words"),
+    [
+        (
+            dict(arch="tiny", depth=2, img_size=56),
+            "DINOv2 ViT-Ti/14",
+            "ViT of width 192, 2 blocks, patch 14, 0 registers",
+        ),
+        (
+            dict(arch="small", depth=1, img_size=56, reg_tokens=4),
+            "DINOv2 ViT-S/14",
+            "ViT of width 384, 1 blocks, patch 14, 4 registers",
+        ),
+        (
+            dict(arch="tiny", depth=1, img_size=56, init_values=None),
+            "plain ViT-Ti/14",
+            "ViT of width 192, 1 blocks, patch 14, 0 registers, no LayerScale",
+        ),
+        (
+            dict(arch="clip-base", depth=1, img_size=64, patch_size=16),
+            "CLIP ViT-B/16",
+            "CLIP ViT of width 768, 1 blocks, patch 16, 0 registers",
+        ),
+    ],
+)
+def test_what_weights_say(vit: dict, title: str, words: str) -> None:
+    state = ViT(**vit).timm_state()
+    shape = recognise(state)
+    assert shape is not None
+    assert shape.title == title
+    assert describe(state) == words
+    assert describe({f"module.{key}": value for key, value in state.items()}) == words
+
+
+def test_gates_grid_and_classifier() -> None:
+    model = timm.create_model(
+        "vit_giant_patch14_dinov2", img_size=42, embed_dim=48, depth=1, num_heads=3, num_classes=7
+    )
+    shape = recognise(model.state_dict())
+    assert shape is not None
+    assert shape.swiglu
+    assert shape.side == 3
+    assert shape.classifier == 7
+    assert not shape.mask_token
+
+
+def test_a_cnn_is_no_vit() -> None:
+    state = timm.create_model("resnet10t").state_dict()
+    assert recognise(state) is None
+    assert describe(state) == f"{len(state)} tensors, no ViT"

@@ -1,0 +1,186 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+
+from proteus.apis import ConfigError, load_config
+from proteus.config.check_consistency import check_batch, check_files, check_sizes, crop_size, missing_files
+
+
+@pytest.fixture
+def cfg() -> Config:
+    return load_config("configs/proteus/vit-ti_dinov2-s.py")
+
+
+def test_the_recipe_fits_itself(cfg: Config) -> None:
+    check_batch(cfg)
+    check_sizes(cfg)
+
+
+@pytest.mark.parametrize(("probability", "batch", "wanted"), [(0.5, 1, 2), (0.25, 3, 4)])
+def test_a_batch_without_masked_images(cfg: Config, probability: float, batch: int, wanted: int) -> None:
+    cfg.train_dataloader.collate_fn.probability = probability
+    cfg.train_dataloader.batch_size = batch
+    with pytest.raises(ConfigError, match=rf"train_dataloader\.batch_size = {batch}: .*at least {wanted}"):
+        check_batch(cfg)
+    cfg.train_dataloader.batch_size = wanted
+    check_batch(cfg)
+
+
+def test_micro_batches_divide_the_batch_and_its_masked_images(cfg: Config) -> None:
+    cfg.train_dataloader.batch_size = 12
+    cfg.model.micro_batches = 2
+    check_batch(cfg)
+    for parts in (5, 4):  # 4 divides 12 images, but not the 6 that are masked
+        cfg.model.micro_batches = parts
+        with pytest.raises(ConfigError, match=rf"model\.micro_batches = {parts} .*12 images, 6 .*one of 1, 2, 3, 6"):
+            check_batch(cfg)
+    cfg.train_dataloader.dataset.pipeline.pop(5)
+    cfg.model.micro_batches = 4
+    check_batch(cfg)
+
+
+def test_mmengines_accumulation_is_refused_with_what_to_write_instead(cfg: Config) -> None:
+    cfg.optim_wrapper.accumulative_counts = 2
+    with pytest.raises(ConfigError, match=r"accumulative_counts = 2: .*micro_batches = 2 .*batch_size = 256"):
+        check_batch(cfg)
+
+
+def test_one_image_is_enough_where_nothing_is_masked(cfg: Config) -> None:
+    cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.dataset.pipeline.pop(5)
+    check_batch(cfg)
+
+
+def test_crop_and_patches_are_the_students(cfg: Config) -> None:
+    cfg.model.student.update(img_size=256, patch_size=16)
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(cfg)
+    message = str(caught.value)
+    assert "pipeline[0].size = 224 (LoadRandomResizedCrop): model.student.img_size is 256" in message
+    assert "pipeline[5].patch_size = 14: model.student.patch_size is 16" in message
+
+
+def test_the_crop_is_that_of_a_classifiers_backbone() -> None:
+    cfg = load_config("configs/linear_probe/vit-s.py")
+    check_sizes(cfg)
+    cfg.model.backbone.img_size = 448
+    with pytest.raises(ConfigError, match=r"size = 224 \(RandomResizedCrop\): model\.backbone\.img_size is 448"):
+        check_sizes(cfg)
+
+
+def test_feature_tables_are_files() -> None:
+    table = {"type": "FeatureTable", "features": "x.npy", "labels": "y.npy"}
+    assert [entry.path for entry in missing_files(Config({"train_dataloader": {"dataset": table}}))] == [
+        "x.npy",
+        "y.npy",
+    ]
+
+
+def test_missing_files_are_named_by_their_keys(cfg: Config, tmp_path: Path) -> None:
+    names = {entry.key: entry.path for entry in missing_files(cfg)}
+    assert names == {
+        "model.teacher.backbone.checkpoint": "checkpoints/dinov2_vits14_pretrain.pth",
+        "train_dataloader.dataset.data_root": "data/imagenet/train",
+        "val_dataloader.dataset.data_root": "data/imagenet/val",
+        "test_dataloader.dataset.data_root": "data/imagenet/val",
+    }
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        check_files(cfg, ("model", "train_dataloader"))
+    assert "model.teacher.backbone.checkpoint" in str(caught.value)
+    assert "train_dataloader" not in str(caught.value)
+    check_files(cfg, ("train_dataloader",))
+
+
+def test_a_first_checkpoint_is_looked_for(cfg: Config, tmp_path: Path) -> None:
+    (tmp_path / "iter_10.pth").touch()
+    cfg.load_from = str(tmp_path / "iter_1O.pth")
+    assert "load_from" in {entry.key for entry in missing_files(cfg)}
+    with pytest.raises(ConfigError) as caught:
+        check_files(cfg, ("load_from",))
+    (problem,) = caught.value.problems
+    assert problem == (
+        f"load_from = '{tmp_path / 'iter_1O.pth'}' does not exist (there is '{tmp_path / 'iter_10.pth'}'); put it "
+        "there, or name another place with --cfg-options load_from=..."
+    )
+    for there in (str(tmp_path / "iter_10.pth"), "https://example.org/x.pth", None):
+        cfg.load_from = there
+        check_files(cfg, ("load_from",))
+
+
+def test_places_inside_lists_are_found() -> None:
+    cfg = Config({"train_dataloader": {"dataset": {"datasets": [{"data_root": "no/where"}, {"data_root": ""}]}}})
+    (entry,) = missing_files(cfg)
+    assert str(entry) == "train_dataloader.dataset.datasets[0].data_root = 'no/where'"
+
+
+def test_crop_and_patches_are_those_of_each_of_several_students() -> None:
+    cfg = load_config("configs/proteus/vit-ti-and-s_dinov2-b.py")
+    check_sizes(cfg)
+    cfg.model.students.small.student.img_size = 448
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(cfg)
+    (problem,) = caught.value.problems
+    assert problem.endswith("size = 224 (LoadRandomResizedCrop): model.students.small.student.img_size is 448")
+
+
+STUDENTS: dict[str, tuple[dict[str, Any], bool]] = {
+    "cnn": ({"type": "TimmBackbone", "arch": "resnet18"}, True),
+    "scoped cnn": ({"type": "proteus.TimmBackbone", "arch": "fastvit_t8"}, True),
+    "cnn with a size": ({"type": "TimmBackbone", "arch": "resnet18", "img_size": 224}, False),
+    "cnn with the crop's size": ({"type": "TimmBackbone", "arch": "resnet18", "img_size": 140}, True),
+    "model of a fixed size": ({"type": "TimmBackbone", "arch": "swin_tiny_patch4_window7_224"}, False),
+    "model of any size": (
+        {"type": "TimmBackbone", "arch": "eva02_tiny_patch14_224", "dynamic_img_size": True},
+        True,
+    ),
+    "vit": ({"type": "ViT", "arch": "tiny"}, False),
+    "guest": ({"type": "mmpretrain.ResNet", "depth": 18}, True),
+    "unknown": ({"type": "MyOwn"}, True),
+}
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_student_whose_size_is_not_written(cfg: Config, name: str) -> None:
+    """Crops of 140 px: what a model of any size takes, and one that is built for 224 px by default does not."""
+    student, fits = STUDENTS[name]
+    cfg.model.student = student
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    pipeline[0].size = 140
+    pipeline.pop(5)  # of a masked student
+    if fits:
+        check_sizes(cfg)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(cfg)
+    (problem,) = caught.value.problems
+    wanted = "pipeline[0].size = 140 (LoadRandomResizedCrop): model.student.img_size is 224"
+    if "img_size" not in student:
+        wanted += " where it is not written; write model.student.img_size=140"
+    assert problem.endswith(wanted)
+
+
+def test_the_last_crop_of_a_pipeline_counts(cfg: Config) -> None:
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    pipeline[0].size = 256
+    pipeline.insert(1, {"type": "CenterCrop", "size": (224, 224)})
+    check_sizes(cfg)
+    assert crop_size(cfg) == 224
+    pipeline[1]["size"] = 210
+    with pytest.raises(ConfigError, match=r"pipeline\[1\]\.size = 210 \(CenterCrop\)"):
+        check_sizes(cfg)
+    assert crop_size(cfg) == 210
+
+
+def test_the_size_of_the_training_images() -> None:
+    crop, other = ([{"type": "RandomResizedCrop", "size": side}, {"type": "ToTensor"}] for side in (64, 96))
+    sets = {
+        "nested": {"dataset": {"pipeline": crop}},
+        "merged": {"datasets": {"one": {"pipeline": crop}, "two": {"pipeline": crop}}},
+        "two sizes": {"datasets": {"one": {"pipeline": crop}, "two": {"pipeline": other}}},
+        "no crop": {"pipeline": [{"type": "ToTensor"}]},
+    }
+    found = {name: crop_size(Config({"train_dataloader": {"dataset": dataset}})) for name, dataset in sets.items()}
+    assert found == {"nested": 64, "merged": 64, "two sizes": None, "no crop": None}

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mmengine.registry import MODELS as ROOT
+from mmengine.registry import Registry
+
+from proteus.config import registry_lookup as kinds
+
+
+@pytest.fixture
+def toolbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A toolbox like any other: its registry is empty until it is first asked."""
+    package = tmp_path / "toybox"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "registry.py").write_text(
+        "from mmengine.registry import MODELS as ROOT\nfrom mmengine.registry import Registry\n"
+        "MODELS = Registry('model', parent=ROOT, scope='toybox', locations=['toybox.models'])\n"
+        "EXTRAS = Registry('extra', scope='toybox', locations=['toybox.models'])\n"
+    )
+    (package / "models.py").write_text(
+        "from toybox.registry import EXTRAS, MODELS\n"
+        "@MODELS.register_module()\nclass ToyNet:\n    pass\n"
+        "@EXTRAS.register_module()\nclass ToyMixup:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "toybox"
+    ROOT.children.pop("toybox", None)
+    for name in [name for name in sys.modules if name.split(".")[0] == "toybox"]:
+        del sys.modules[name]
+
+
+def test_a_scope_is_imported_when_it_is_named(toolbox: str) -> None:
+    found = kinds.find("ToyNet", toolbox, (kinds.MODEL,))
+    assert found is not None
+    assert found.kind is kinds.MODEL
+    assert found.target.__name__ == "ToyNet"
+    assert kinds.find("ToyNet", "mmengine", (kinds.MODEL,)) is None
+    assert kinds.find("toybox.ToyNet", "proteus", (kinds.MODEL,)) is not None
+    assert kinds.nearest_names("ToyNte", "mmengine", (kinds.MODEL,))[0] == "toybox.ToyNet"
+
+
+def test_parts_of_the_root_are_found_from_any_scope(toolbox: str) -> None:
+    assert kinds.find("AdamW", toolbox, (kinds.OPTIMIZER,)) is not None
+    assert kinds.find("torch.optim.AdamW", toolbox, (kinds.OPTIMIZER,)) is not None
+    assert kinds.find("torch.optim.Nothing", toolbox, (kinds.OPTIMIZER,)) is None
+
+
+def test_registries_without_a_root_are_searched_where_the_kind_is_open(toolbox: str) -> None:
+    found = kinds.find("ToyMixup", toolbox, kinds.ALL)
+    assert found is not None
+    assert found.kind is None
+    assert kinds.find("ToyMixup", toolbox, (kinds.MODEL,)) is None
+
+
+def test_a_scope_that_cannot_be_imported_says_what_to_install(toolbox: str, tmp_path: Path) -> None:
+    with pytest.raises(kinds.ScopeError, match=r"pip install no_toolbox"):
+        kinds.find("X", "no_toolbox", (kinds.MODEL,))
+    (tmp_path / "toybox" / "registry.py").write_text("raise AssertionError('wrong version')\n")
+    with pytest.raises(kinds.ScopeError, match="wrong version"):
+        kinds.find("X", toolbox, (kinds.MODEL,))
+
+
+def test_parts_that_cannot_be_imported_are_told(toolbox: str, tmp_path: Path) -> None:
+    (tmp_path / "toybox" / "models.py").write_text("import no_such_dependency\n")
+    with pytest.raises(kinds.ScopeError, match="no_such_dependency"):
+        kinds.find("ToyNet", toolbox, (kinds.MODEL,))
+
+
+def test_nearest_ignores_case_and_scope() -> None:
+    assert kinds.nearest("vit", ["ViT", "ResNet"]) == ["ViT"]
+    assert kinds.nearest("proteus.VitT", ["mmseg.ViT", "Other"]) == ["mmseg.ViT"]
+    assert kinds.nearest("a_b.pyy", ["a_b.py", "c.py"], whole=True) == ["a_b.py"]
+    assert kinds.nearest("zzz", ["ViT"]) == []
+
+
+def test_an_empty_registry_is_not_no_registry() -> None:
+    empty = Registry("model", parent=ROOT, scope="toyempty")
+    try:
+        assert kinds.find("ToyNet", "toyempty", (kinds.MODEL,)) is None
+        kinds.import_scope("toyempty")  # known already, though nothing is in it
+        assert len(empty) == 0
+    finally:
+        ROOT.children.pop("toyempty")

@@ -1,0 +1,230 @@
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+from mmengine.logging import MMLogger
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from proteus.datasets import CorruptImageError, ImageFolder, SampleKey, WebShards
+from proteus.datasets.proxy.subsampling import write_list
+from proteus.datasets.proxy.web_shards import ShardReader
+from proteus.datasets.shards.index import INDEX
+from proteus.datasets.shards.packing import pack
+
+STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
+COUNT = 50
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """50 images in five classes."""
+    root = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for number in range(COUNT):
+        path = root / f"n{number % 5}" / f"{number:03}.{'png' if number % 7 == 0 else 'jpg'}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """What is logged."""
+    texts: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield texts
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def shards(images: Path, tmp_path: Path) -> Path:
+    pack(images, tmp_path / "shards", per_shard=8, tell=lambda _: None)
+    return tmp_path / "shards"
+
+
+@pytest.mark.slow
+def test_random_access_in_any_order_and_process(images: Path, shards: Path) -> None:
+    folder, proxy = ImageFolder(str(images), STEPS), WebShards(str(shards), STEPS)
+    assert len(proxy) == COUNT
+    assert [proxy.path_of(name) for name in proxy.names()] == folder.names()
+    keys = [SampleKey(0, 0, int(image)) for image in torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))]
+    proxy[0]  # opened before the workers are forked
+    for context in ("fork", "spawn"):
+        loader = DataLoader(proxy, batch_size=None, sampler=keys, num_workers=2, multiprocessing_context=context)
+        for key, sample in zip(keys, loader, strict=True):
+            assert torch.equal(sample["image"], folder[key.image]["image"])
+    name = folder.names()[0]
+    assert proxy[0]["meta"] == {"img_path": f"{shards}/00000.tar/{name}", "corrupt": []}
+
+
+def test_a_truncated_shard_is_reported_survived_and_counted(shards: Path, warnings: list[str]) -> None:
+    whole = WebShards(str(shards), STEPS)
+    views = [whole[index]["image"] for index in range(COUNT)]
+    cut = shards / "00002.tar"
+    cut.write_bytes(cut.read_bytes()[: whole.get_data_info(19)["offset"] + 10])  # three of its eight are left
+    proxy = WebShards(str(shards), STEPS)
+    assert [text for text in warnings if f"{cut} is cut short" in text and "5 of its 8 images are corrupt" in text]
+    assert len(proxy) == COUNT
+    corrupt = []
+    for index in range(COUNT):
+        sample = proxy[index]
+        corrupt += sample["meta"]["corrupt"]
+        assert torch.equal(sample["image"], views[index]) == (not 19 <= index < 24)
+    names = whole.names()
+    assert sorted(set(corrupt)) == [f"{shards}/{names[index]} (the shard is cut short)" for index in range(19, 24)]
+
+
+def test_a_shard_that_vanishes_during_the_run_is_corrupt_images(shards: Path) -> None:
+    proxy = WebShards(str(shards), STEPS)
+    (shards / "00001.tar").unlink()
+    assert proxy[0]["meta"]["corrupt"] == []
+    assert "00001.tar" in proxy[8]["meta"]["corrupt"][0]
+    with pytest.raises(CorruptImageError, match="No such file"):
+        proxy.get_data_info(8)
+
+
+def test_shards_made_by_others(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels and masks beside the images, the same names in every shard, one shard without its end."""
+    monkeypatch.setenv("PROTEUS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    names = ImageFolder(str(images)).names()
+    mask = BytesIO()
+    Image.new("L", (4, 4)).save(mask, "PNG")
+    with webdataset.ShardWriter(str(folder / "train-%03d.tar"), maxcount=10, verbose=0) as writer:
+        for number, name in enumerate(names):
+            content = (images / name).read_bytes()
+            writer.write(
+                {
+                    "__key__": f"{number % 10:04}",
+                    Path(name).suffix[1:]: content,
+                    "seg.png": mask.getvalue(),
+                    "cls": number % 5,
+                    "json": {"caption": "no"},
+                }
+            )
+    last = folder / "train-004.tar"
+    last.write_bytes(last.read_bytes()[:-15_000])
+    proxy = WebShards(str(folder), STEPS)
+    assert (folder / INDEX).exists()
+    assert 40 < len(proxy) <= COUNT
+    plain = ImageFolder(str(images), STEPS)
+    views = [plain[index]["image"] for index in range(COUNT)]
+    lost = [index for index in range(len(proxy)) if not torch.equal(proxy[index]["image"], views[index])]
+    assert len(lost) <= 1
+    assert all(proxy[index]["meta"]["corrupt"] for index in lost)
+    assert len(set(proxy.names())) == len(proxy)
+
+
+def test_the_part_of_a_folder_is_the_part_of_its_shards(images: Path, shards: Path, tmp_path: Path) -> None:
+    options = {"images_per_class": 0.3, "classes": 3, "subset_seed": 4}
+    folder, proxy = ImageFolder(str(images), **options), WebShards(str(shards), **options)
+    assert [proxy.path_of(name) for name in proxy.names()] == folder.names()
+    assert len(proxy) == 9
+    write_list(tmp_path / "list.txt", proxy.names(), "of a test")
+    assert WebShards(str(shards), list_file=str(tmp_path / "list.txt")).names() == proxy.names()
+
+
+def test_files_are_opened_once_and_not_too_many(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(6)]
+    for path in paths:
+        path.write_bytes(path.name.encode() * 100)
+    before = len(os.listdir("/proc/self/fd"))
+    reader = ShardReader(most=3)
+    for path in paths * 3:
+        assert reader.read(path, 50, 10) == path.name.encode() * 10
+    assert reader.read(paths[0], 95, 10) == b"00000"
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    copy = pickle.loads(pickle.dumps(reader))
+    assert copy.read(paths[0], 0, 2) == b"00"
+    reader.close()
+    del copy
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+RANK = """
+import sys
+
+import torch
+from mmengine.dataset import worker_init_fn
+from torch import distributed
+from torch.utils.data import DataLoader
+
+from proteus.datasets import ProxySampler, WebShards
+
+root, store, target, rank, resumed, batches = *sys.argv[1:4], *map(int, sys.argv[4:])
+distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+steps = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
+proxy = WebShards(root, steps)
+sampler = ProxySampler(proxy, seed=3)
+sampler.skip(resumed)
+loader = DataLoader(
+    proxy, 5, sampler=sampler, num_workers=2, collate_fn=list, worker_init_fn=lambda w: worker_init_fn(w, 2, rank, 3)
+)
+seen = []
+for _, batch in zip(range(batches), loader):
+    seen += [(sample["meta"]["img_path"], float(sample["image"].sum())) for sample in batch]
+torch.save(seen, f"{target}.{rank}")
+distributed.barrier()
+distributed.destroy_process_group()
+"""
+
+
+def two_ranks(shards: Path, tmp_path: Path, resumed: int) -> list[list[tuple[str, float]]]:
+    """Run two ranks with two workers each through two epochs; returns which images each of them read."""
+    store, target = tmp_path / f"store{resumed}", tmp_path / f"seen{resumed}"
+    arguments = [str(shards), str(store), str(target)]
+    batches = str((COUNT - resumed) // 5)
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, *arguments, str(rank), str(resumed), batches],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in (0, 1)
+    ]
+    assert [rank.wait(120) for rank in ranks] == [0, 0]
+    return [torch.load(f"{target}.{rank}") for rank in (0, 1)]
+
+
+@pytest.mark.slow
+def test_two_ranks_with_two_workers_see_each_sample_once_and_resume(shards: Path, tmp_path: Path) -> None:
+    """The shards have no index at first, so that two ranks ask for it at once."""
+    (shards / INDEX).unlink()
+    straight, resumed = two_ranks(shards, tmp_path, 0), two_ranks(shards, tmp_path, 20)
+    assert (shards / INDEX).exists()
+    names = [f"{shards}/{name}" for name in WebShards(str(shards)).names()]
+    half = COUNT // 2
+    for epoch in (slice(0, half), slice(half, None)):
+        assert Counter(path for rank in straight for path, _ in rank[epoch]) == Counter(names)
+    assert straight[0][:half] != straight[0][half:]
+    assert resumed == [rank[20:] for rank in straight]
+
+
+def test_a_corrupt_image_is_one_and_the_same_each_time(tmp_path: Path) -> None:
+    """What the hook counts are these texts: an address in one would make each failure another image."""
+    (tmp_path / "sample").mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"sample/{number}.jpg")
+    pack(tmp_path / "sample", tmp_path / "shards", tell=lambda _: None)
+    shard = tmp_path / "shards/00000.tar"
+    first = WebShards(str(tmp_path / "shards"), STEPS).get_data_info(0)
+    content = bytearray(shard.read_bytes())
+    content[first["offset"] : first["offset"] + first["size"]] = b"x" * first["size"]
+    shard.write_bytes(content)
+    proxy = WebShards(str(tmp_path / "shards"), STEPS)
+    told = {text for _ in range(3) for text in proxy[0]["meta"]["corrupt"]}
+    assert told == {f"{shard}/0.jpg (UnidentifiedImageError: not an image file)"}

@@ -1,0 +1,184 @@
+import pickle
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from proteus.datasets import CorruptImageError, LoadImage, LoadRandomResizedCrop, RandomResizedCrop, seeded
+from proteus.datasets.packaged import packaged_photographs
+from proteus.datasets.transforms import jpeg
+from proteus.datasets.transforms import load_crop as fast_loading
+
+pytestmark = pytest.mark.skipif(jpeg.simplejpeg is None, reason="needs simplejpeg: pip install -e '.[fast]'")
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Image.Image:
+    return Image.open(packaged_photographs("held-out")[0]).convert("RGB").resize((1500, 1125), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def fast(content: bytes, number: int, **options) -> np.ndarray:
+    transform = LoadRandomResizedCrop(**{"size": 112, **options})
+    with seeded(number):
+        results = transform({"img_path": "0.tar/a.jpg", "img_bytes": content})
+    assert set(results) == {"img_path", "img"}
+    return results["img"]
+
+
+def slow(content: bytes, number: int, size: int = 112) -> np.ndarray:
+    with seeded(number):
+        return np.array(RandomResizedCrop(size)(LoadImage()({"img_path": "a", "img_bytes": content}))["img"])
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(one.astype(int) - other)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_whole_jpegs_give_what_the_two_transforms_give(photograph: Image.Image, subsampling: int) -> None:
+    content = encoded(photograph.resize((250, 188)), quality=90, subsampling=subsampling)
+    for number in range(20):
+        difference = apart(fast(content, number, size=224), slow(content, number, size=224))
+        assert difference.mean() < 0.4
+        assert difference.max() <= 12
+
+
+def test_large_jpegs_are_decoded_at_a_fraction(photograph: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, decode = [], jpeg.decode
+
+    def watched(content: bytes, height: int, width: int, by: int) -> np.ndarray | None:
+        pixels = decode(content, height, width, by)
+        asked.append((by, pixels.shape))
+        return pixels
+
+    monkeypatch.setattr(jpeg, "decode", watched)
+    content = encoded(photograph, quality=92)
+    differences = [apart(fast(content, number), slow(content, number)).mean() for number in range(40)]
+    assert np.mean(differences) < 2
+    assert max(differences) < 6
+    assert {by for by, _ in asked} == {2, 4, 8}
+    assert {shape for by, shape in asked if by == 8} == {(141, 188, 3)}
+
+
+@pytest.mark.parametrize("by", [1, 2, 4, 8])
+def test_without_simplejpeg_pixels_are_the_same(
+    photograph: Image.Image, by: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are libjpeg-turbo, or PIL's is the library that it took over from."""
+    for width, height in ((1500, 1125), (1001, 777)):
+        content = encoded(photograph.resize((width, height)), quality=91)
+        with monkeypatch.context() as patch:
+            found = fast_loading._File("a", content).decoded(by)
+            patch.setattr(jpeg, "simplejpeg", None)
+            by_pil = fast_loading._File("a", content).decoded(by)
+        assert found.shape == by_pil.shape == (-(-height // by), -(-width // by), 3)
+        assert apart(found, by_pil).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("L", "JPEG"), ("CMYK", "JPEG"), ("L", "PNG"), ("P", "PNG"), ("RGBA", "PNG"), ("RGB", "WEBP"), ("1", "BMP")],
+)
+def test_other_kinds_are_as_pil_reads_them(photograph: Image.Image, mode: str, kind: str) -> None:
+    content = encoded(photograph.resize((96, 80)).convert(mode), kind)
+    assert apart(fast(content, 5), slow(content, 5)).mean() < 0.4
+
+
+def test_progressive_and_turned_jpegs(photograph: Image.Image) -> None:
+    """The orientation that a camera notes is not read by PIL's decoder either."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = photograph.resize((200, 120))
+    for options in ({"progressive": True}, {"exif": exif}, {"restart_marker_rows": 1}):
+        content = encoded(small, quality=90, **options)
+        assert apart(fast(content, 5), slow(content, 5)).mean() < 0.4
+
+
+@pytest.mark.parametrize("cut", [100, 3000, -400, -3])
+def test_damage_is_told_as_load_image_tells_it(photograph: Image.Image, cut: int) -> None:
+    content = encoded(photograph.resize((200, 120)), quality=90)[:cut]
+    with pytest.raises(CorruptImageError, match=r"^0\.tar/a\.jpg \(") as found:
+        fast(content, 1)
+    with pytest.raises(CorruptImageError) as wanted:
+        LoadImage()({"img_path": "0.tar/a.jpg", "img_bytes": content})
+    assert str(found.value) == str(wanted.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"\xff\xd8\xff"])
+def test_what_is_no_image(content: bytes) -> None:
+    with pytest.raises(CorruptImageError, match=r"^0\.tar/a\.jpg \("):
+        fast(content, 1)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CorruptImageError, match=r"gone\.jpg \(FileNotFoundError"):
+        LoadRandomResizedCrop(8)({"img_path": str(tmp_path / "gone.jpg")})
+
+
+def test_images_too_large_to_be_true_are_refused(photograph: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(CorruptImageError, match="DecompressionBombError"):
+        fast(encoded(photograph.resize((60, 50))), 1)
+
+
+def test_remembering_changes_nothing_but_the_work(
+    photograph: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, side in enumerate((1500, 240)):
+        photograph.resize((side, side)).save(tmp_path / f"{number}.jpg", quality=90)
+    decoded, decode = [], jpeg.decode
+    monkeypatch.setattr(jpeg, "decode", lambda *given: decoded.append(given[3]) or decode(*given))
+    loads = [LoadRandomResizedCrop(112, remember=remember) for remember in (False, True)]
+    counts, views = [], []
+    for load in loads:
+        decoded.clear()
+        found = []
+        for path in ("0.jpg", "1.jpg", "0.jpg"):
+            for view in range(6):
+                with seeded(view):
+                    found.append(load({"img_path": str(tmp_path / path)})["img"])
+        counts.append(len(decoded))
+        views.append(found)
+    assert all(map(np.array_equal, *views))
+    assert len({view.tobytes() for view in views[1][:6]}) == 6
+    assert counts[0] == 18
+    assert counts[1] <= 4 + 2 + 4  # once for each fraction that a view asked for
+    assert len(pickle.dumps(loads[1])) < 10_000  # pixels stay with their process
+
+
+def test_a_whole_image_is_decoded_once_for_three_views(
+    photograph: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, decode = [], jpeg.decode
+    monkeypatch.setattr(jpeg, "decode", lambda *given: decoded.append(given[3]) or decode(*given))
+    load, content = LoadRandomResizedCrop(112, remember=True), encoded(photograph.resize((200, 120)))
+    for view in range(3):
+        with seeded(view):
+            load({"img_path": "a", "img_bytes": content})
+    assert decoded == [1]
+
+
+@pytest.mark.slow
+def test_missing_simplejpeg_is_told_once() -> None:
+    code = (
+        "import sys; sys.modules['simplejpeg'] = None\n"
+        "from proteus.datasets import LoadRandomResizedCrop\n"
+        "[LoadRandomResizedCrop(8) for _ in range(3)]"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (told.stdout + told.stderr).count("pip install -e '.[fast]'") == 1
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"LoadRandomResizedCrop\.interpolation='cubic'"):
+        LoadRandomResizedCrop(8, interpolation="cubic")

@@ -1,0 +1,150 @@
+"""The lazy hook against MMEngine's own: the same log, the same hub, the same checkpoints."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import Runner
+
+from proteus.engine.hooks.async_runtime_info import LazyRuntimeInfoHook, extend
+
+Make = Callable[..., Runner]
+LAZY, EAGER = ({"type": name} for name in ("LazyRuntimeInfoHook", "RuntimeInfoHook"))
+MADE_UP = ("time", "data_time", "images_per_s", "data_wait", "memory")
+
+
+class Logged(Hook):
+    """Collects what the logger hands to the visualizer."""
+
+    priority = "LOWEST"
+
+    def before_train(self, runner: Runner) -> None:
+        self.lines: list[tuple[int, dict[str, float]]] = []
+        runner.visualizer.add_scalars = lambda values, step, **_: self.lines.append(
+            (step, {name: value for name, value in values.items() if name not in MADE_UP})
+        )
+
+
+def run(make: Make, hook: dict[str, Any], name: str, **overrides: Any) -> tuple[Runner, list[Any]]:
+    logged = Logged()
+    runner = make(name, default_hooks__runtime_info=hook, default_hooks__watch=None, **overrides)
+    runner.register_hook(logged)
+    runner.train()
+    return runner, logged.lines
+
+
+def histories(hub: MessageHub) -> dict[str, list[float]]:
+    return {
+        name: buffer.data[0].tolist()
+        for name, buffer in hub.log_scalars.items()
+        if not any(name.endswith(made_up) for made_up in MADE_UP)
+    }
+
+
+@pytest.mark.parametrize(("interval", "window"), [(2, 3), (3, 2)])
+def test_lines_and_histories_are_mmengines(make_runner: Make, interval: int, window: int) -> None:
+    settings = {
+        "train_cfg__max_iters": 5,
+        "train_cfg__val_interval": 3,
+        "default_hooks__logger__interval": interval,
+        "log_processor__window_size": window,
+        "optim_wrapper__clip_grad": {"max_norm": 0.5},
+    }
+    lazy, lines = run(make_runner, LAZY, f"lazy{interval}", **settings)
+    eager, expected = run(make_runner, EAGER, f"eager{interval}", **settings)
+    assert lines == expected
+    assert len([line for _, line in lines if "loss" in line]) >= 5 // interval
+    assert {"train/loss", "train/lr", "train/grad_norm", "train/loss_patch"} <= histories(lazy.message_hub).keys()
+    assert histories(lazy.message_hub) == histories(eager.message_hub)
+    assert lazy.message_hub.get_scalar("train/loss").data[1].tolist() == [1] * 5
+
+
+def test_resumed_between_two_lines(make_runner: Make) -> None:
+    settings = {"default_hooks__logger__interval": 4, "default_hooks__checkpoint__interval": 3}
+    whole, lines = run(make_runner, LAZY, "whole", train_cfg__max_iters=8, **settings)
+    checkpoint = Path(whole.work_dir) / "iter_3.pth"
+    kept = torch.load(checkpoint, weights_only=False)["message_hub"]["log_scalars"]["train/loss"]
+    assert len(kept.data[0]) == 3  # though no line was written at the third step
+    resumed, rest = run(
+        make_runner, LAZY, "resumed", train_cfg__max_iters=8, resume=True, load_from=str(checkpoint), **settings
+    )
+    assert histories(resumed.message_hub) == histories(whole.message_hub)
+    assert rest == [line for line in lines if line[0] > 3]
+
+
+def test_nothing_is_read_between_two_lines(make_runner: Make) -> None:
+    seen = []
+
+    class Look(Hook):
+        priority = "LOWEST"
+
+        def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
+            seen.append(len(runner.message_hub.log_scalars.get("train/loss", HistoryBuffer()).data[0]))
+
+    runner = make_runner(train_cfg__max_iters=5, default_hooks__logger__interval=3)
+    runner.register_hook(Look())
+    runner.train()
+    # Lines at the end of the first epoch and at the interval; the last step is saved.
+    assert seen == [0, 2, 3, 3, 5]
+    assert len(runner.message_hub.get_scalar("train/loss").data[0]) == 5
+
+
+class OneNumber:
+    """As much of a runner as the hook asks, with losses of our choice."""
+
+    hooks = ()
+    optim_wrapper = type("Wrapper", (), {"get_lr": staticmethod(lambda: {"lr": [0.1]})})()
+
+    def __init__(self, name: str) -> None:
+        self.message_hub = MessageHub.get_instance(name)
+        self.iter = 0
+
+
+def test_kinds_of_values(tmp_path: Path) -> None:
+    runner: Any = OneNumber(str(tmp_path))
+    hook = LazyRuntimeInfoHook()
+    value = torch.ones((), requires_grad=True)
+    outputs: list[dict[str, Any]] = [
+        {
+            "loss": value * 2,
+            "nan": torch.tensor(math.nan),
+            "count": 3,
+            "array": np.ones(1),
+            "half": torch.tensor(0.5).half(),
+        },
+        {"loss": torch.tensor([3.0]), "count": torch.tensor(4), "now_and_then": np.float64(0.5)},
+    ]
+    outputs[0]["half"] = torch.tensor(0.5).half()
+    for number, output in enumerate(outputs):
+        hook.before_train_iter(runner, number)
+        hook.after_train_iter(runner, number, outputs=output)
+    outputs[1]["loss"].fill_(7.0)  # what a captured graph does to its outputs
+    hook._hand_over(runner)
+    found = {name.removeprefix("train/"): list(b.data[0]) for name, b in runner.message_hub.log_scalars.items()}
+    assert math.isnan(found.pop("nan")[0])
+    assert found == {
+        "lr": [0.1, 0.1],
+        "loss": [2, 3],
+        "count": [3, 4],
+        "array": [1],
+        "half": [0.5],
+        "now_and_then": [0.5],
+    }
+    with pytest.raises(TypeError, match=r"logs 'loss' of shape \(2,\): give a single number"):
+        hook.after_train_iter(runner, 2, outputs={"loss": torch.zeros(2)})
+
+
+def test_extend_keeps_the_latest(tmp_path: Path) -> None:
+    hub = MessageHub.get_instance(str(tmp_path))
+    hub.log_scalars["a"] = HistoryBuffer([1.0, 2.0], [1, 1], max_length=4)
+    extend(hub, "a", [3.0, 4.0, 5.0])
+    extend(hub, "b", [1.0])
+    assert hub.get_scalar("a").data[0].tolist() == [2.0, 3.0, 4.0, 5.0]
+    assert hub.get_scalar("a").max_length == 4
+    assert hub.get_scalar("b").data[0].tolist() == [1.0]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from proteus.datasets import SampleKey
+from proteus.engine.hooks import SlicedStartHook
+from proteus.engine.hooks import sliced_init as sliced_start
+
+Make = Callable[..., Runner]
+START = [{"type": "SlicedStartHook", "views": 40, "batch_size": 16}]
+
+
+def started(runner: Runner) -> Runner:
+    runner.model.train()
+    runner.call_hook("before_train")
+    return runner
+
+
+def weights(runner: Runner) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in runner.model.state_dict().items()}
+
+
+def agreement(runner: Runner) -> float:
+    """Error of the predicted patch tokens of the training images, as a share of the teacher's variance."""
+    model = runner.model.eval()
+    batch = model.data_preprocessor(next(iter(runner.build_dataloader(runner._train_dataloader))))
+    with torch.no_grad():
+        wanted = model.teacher(batch["images"]).patches
+        found = model.predict_tokens(model.student(batch["images"]))["patches"]
+        return ((found - wanted).square().sum() / (wanted - wanted.mean((0, 1))).square().sum()).item()
+
+
+def test_training_begins_near_the_teacher_and_goes_on_from_there(make_runner: Make) -> None:
+    plain, sliced = started(make_runner("plain")), started(make_runner("sliced", START))
+    assert agreement(sliced) < 0.5
+    assert agreement(plain) > 1.0
+    before = weights(sliced)
+    sliced.model.train()
+    sliced.train()  # the hook has done its part, and does not do it again
+    assert sliced.iter == 5
+    assert not torch.equal(weights(sliced)["student.vit.cls_token"], before["student.vit.cls_token"])
+
+
+def test_the_same_images_give_the_same_start_whatever_the_runs_seed(make_runner: Make) -> None:
+    one, other = (weights(started(make_runner(f"seed{s}", START, randomness__seed=s))) for s in (0, 1))
+    for name, value in one.items():
+        assert torch.equal(other[name], value), name
+
+
+def test_student_heads_and_training_each_see_other_views(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def spy(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            seen.extend(arg for arg in args if isinstance(arg, torch.Tensor))
+            return real(*args)
+
+        return call
+
+    for name in ("slice_teacher", "fit_heads"):
+        monkeypatch.setattr(sliced_start, name, spy(getattr(sliced_start, name)))
+    runner = started(make_runner("seen", START))
+    dataset = runner.train_dataloader.dataset
+    collated = runner.train_dataloader.collate_fn([dataset[SampleKey(0, 0, k)] for k in range(len(dataset))])
+    seen.append(runner.model.data_preprocessor(collated)["images"])
+    assert [len(images) for images in seen] == [40, 40, len(dataset)]
+    every = torch.cat(seen).flatten(1)
+    assert len(every.unique(dim=0)) == len(every)
+
+
+def test_a_run_with_weights_of_its_own_keeps_them(make_runner: Make, tmp_path: Path) -> None:
+    make_runner("first", START).train()
+    checkpoint = torch.load(tmp_path / "first/iter_5.pth", weights_only=False)["state_dict"]
+    runner = make_runner("loaded", START, load_from=str(tmp_path / "first/iter_5.pth"))
+    runner.load_or_resume()
+    started(runner)
+    assert all(torch.equal(weights(runner)[key], value) for key, value in checkpoint.items())
+
+
+def test_a_resumed_run_is_the_unbroken_one(make_runner: Make, tmp_path: Path) -> None:
+    whole = make_runner("whole", START)
+    whole.train()
+    broken = make_runner("broken", START, train_cfg__max_iters=3, default_hooks__checkpoint__interval=3)
+    broken.train()
+    resumed = make_runner("broken", START, resume=True)
+    resumed.train()
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value), name
+
+
+def test_each_of_several_students(make_runner: Make, several_students: dict[str, Any]) -> None:
+    # Heads as wide as the teacher's: 16 of its 64 channels each.
+    for name, width in (("tiny", 32), ("small", 48)):
+        several_students["students"][name]["student"] |= {"embed_dim": width, "num_heads": width // 16}
+    runner = started(make_runner("several", START, model=several_students))
+    for distiller in runner.model.distillers.values():
+        assert distiller.student.mask_token.abs().sum() > 0
+        # Nothing lies along the ones, which LayerNorm takes away.
+        assert distiller.student.vit.pos_embed.sum(-1).abs().max() < 1e-5
+
+
+def test_a_student_that_is_no_slice_is_refused_before_anything_is_read(make_runner: Make) -> None:
+    runner = make_runner("registers", START, model__student__reg_tokens=2)
+    with pytest.raises(ValueError, match=r"keeps the teacher.s reg_tokens, 0, and model\.student has 2"):
+        started(runner)
+
+
+@pytest.mark.parametrize("key", ["views", "batch_size"])
+def test_numbers_below_one_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"SlicedStartHook.{key}=0"):
+        SlicedStartHook(**{key: 0})
