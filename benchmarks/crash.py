@@ -52,7 +52,7 @@ TRAIN = {
     "train_cfg.val_interval": 1000,
     "default_hooks.checkpoint.interval": 2,
     "default_hooks.checkpoint.max_keep_ckpts": 1,
-    "default_hooks.watch": None,
+    "default_hooks.online_eval": None,
     "train_dataloader.num_workers": 1,
 }
 COUNTS: dict[str, list[str]] = defaultdict(list)

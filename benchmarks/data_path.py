@@ -61,7 +61,7 @@ FAST = [
     dict(type="RandomErasing"),
     dict(type="PackInputs"),
 ]
-REMEMBER = [dict(type="LoadRandomResizedCrop", size=224, remember=True), *FAST[1:]]
+REMEMBER = [dict(type="LoadRandomResizedCrop", size=224, cache_last=True), *FAST[1:]]
 STAGES = {
     "LoadImage": "decode",
     "RandomResizedCrop": "crop, resize",

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.fine_grained.listing import Listed
 from proteus.evaluation.features.store import FeatureStore
-from proteus.evaluation.protocols import Bench
+from proteus.evaluation.protocols import EvalContext
 from proteus.models.backbones import BackboneSpec, locate_backbone
 from proteus.registry import DATASETS
 
@@ -38,12 +38,12 @@ def bench(
     backbone: str = "random:test_vit",
     cfg: Config | None = None,
     train: Callable[[Config], Any] = never,
-) -> Bench:
+) -> EvalContext:
     """Data in ``folder/data``, features in ``folder/cache``, the report in ``folder/out``."""
     init_default_scope("proteus")
     spec = _spec(backbone)
     store = FeatureStore(folder / "cache", spec, batch_size=8, num_workers=0)
-    return Bench(spec, store, folder / "data", folder / "out", cfg or Config(), never, train, never)
+    return EvalContext(spec, store, folder / "data", folder / "out", cfg or Config(), never, train, never)
 
 
 @lru_cache

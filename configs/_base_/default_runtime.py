@@ -5,7 +5,7 @@ custom_imports = dict(imports=["proteus"])
 
 default_hooks = dict(
     # MMEngine's own, RuntimeInfoHook, waits for the device at each step to read the losses.
-    runtime_info=dict(type="LazyRuntimeInfoHook"),
+    runtime_info=dict(type="AsyncRuntimeInfoHook"),
     timer=dict(type="IterTimerHook"),
     throughput=dict(type="ThroughputHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),

@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/segmentor_upernet.py",
     "../_base_/datasets/ade20k_512.py",
     "../_base_/schedules/ade20k_upernet_60k.py",
-    "../_base_/runtime_mmseg.py",
+    "../_base_/mmseg_runtime.py",
 ]
 
 model = dict(

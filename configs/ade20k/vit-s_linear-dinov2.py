@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/segmentor_linear.py",
     "../_base_/datasets/ade20k_512.py",
     "../_base_/schedules/ade20k_linear_60k.py",
-    "../_base_/runtime_mmseg.py",
+    "../_base_/mmseg_runtime.py",
 ]
 
 custom_imports = dict(imports=["proteus.models.heads.bn_head"])

@@ -3,4 +3,4 @@
 # that are not the student's, start at 0, are decayed, and tie the model to windows of 518 px.
 _base_ = "./vit-s_upernet.py"
 
-model = dict(backbone=dict(type="proteus.ReleasedDenseViT"))
+model = dict(backbone=dict(type="proteus.RelPosDenseViT"))

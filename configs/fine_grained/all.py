@@ -2,18 +2,18 @@
 # tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols fine-grained
 protocol = dict(
     type="FineGrained",
-    # Paper: 45 L2 constants in 1e-6...1e3, 500 iterations. Released: up to 1e5, 1000 iterations (recipe="code").
+    # Paper: 45 L2 constants in 1e-6...1e3, 500 iterations. Released: up to 1e5, 1000 iterations (recipe="released").
     recipe="paper",
     sets=dict(
-        aircraft=dict(type="Aircraft"),
+        aircraft=dict(type="FGVCAircraft"),
         caltech101=dict(type="Caltech101"),
-        cars=dict(type="Cars"),
+        cars=dict(type="StanfordCars"),
         cifar10=dict(type="CIFAR10"),
         cifar100=dict(type="CIFAR100"),
         dtd=dict(type="DTD"),
         flowers=dict(type="Flowers102"),
         food101=dict(type="Food101"),
-        pets=dict(type="Pets"),
+        pets=dict(type="OxfordIIITPet"),
         sun397=dict(type="SUN397"),
         voc2007=dict(type="VOC2007"),
         cub=dict(type="CUB"),

@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/models/classifier_vit.py",
     "../_base_/datasets/imagenet_finetune.py",
     "../_base_/schedules/finetune_100e_1024.py",
-    "../_base_/runtime_classifier.py",
+    "../_base_/classifier_runtime.py",
 ]
 
 model = dict(

@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/depth_dpt.py",
     "../_base_/datasets/nyu_518.py",
     "../_base_/schedules/depth_25k_16.py",
-    "../_base_/runtime_depth.py",
+    "../_base_/depth_runtime.py",
 ]
 
 model = dict(

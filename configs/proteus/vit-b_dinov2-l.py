@@ -2,7 +2,7 @@ _base_ = [
     "../_base_/models/distill_vit.py",
     "../_base_/datasets/imagenet.py",
     "../_base_/schedules/deit_300e_1024.py",
-    "../_base_/runtime.py",
+    "../_base_/distill_runtime.py",
 ]
 
 model = dict(

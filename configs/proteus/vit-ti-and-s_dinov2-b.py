@@ -2,14 +2,14 @@ _base_ = [
     "../_base_/models/distill_vit.py",
     "../_base_/datasets/imagenet.py",
     "../_base_/schedules/deit_300e_1024.py",
-    "../_base_/runtime.py",
+    "../_base_/distill_runtime.py",
 ]
 
 # Two students of one teacher, which sees each image once: each gets the recipe of vit-s_dinov2-b.py.
 alone = _base_.model
 model = dict(
     _delete_=True,
-    type="SeveralStudents",
+    type="MultiStudentDistiller",
     data_preprocessor=alone.data_preprocessor,
     teacher=dict(
         type="Teacher",

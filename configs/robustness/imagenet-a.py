@@ -2,4 +2,4 @@
 _base_ = ["./imagenet-val.py", "../../proteus/datasets/robustness/imagenet_subsets.json"]
 
 test_dataloader = dict(dataset=dict(variant="a", data_root="data/imagenet-a"))
-test_evaluator = [dict(type="TopOne", classes=_base_.imagenet_a_classes)]
+test_evaluator = [dict(type="Top1Accuracy", classes=_base_.imagenet_a_classes)]

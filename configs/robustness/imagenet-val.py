@@ -7,11 +7,15 @@ model = dict(backbone=dict(checkpoint=None))
 
 test_dataloader = dict(
     dataset=dict(
-        _delete_=True, type="WnidFolder", variant="val", data_root="data/imagenet/val", pipeline=_base_.val_pipeline
+        _delete_=True,
+        type="ImageNetVariant",
+        variant="val",
+        data_root="data/imagenet/val",
+        pipeline=_base_.val_pipeline,
     ),
 )
 # Of the head that the checkpoint has chosen: choosing one on these images would flatter it.
-test_evaluator = [dict(type="TopOne")]
+test_evaluator = [dict(type="Top1Accuracy")]
 
 # Nothing is trained here.
 train_dataloader = train_cfg = optim_wrapper = param_scheduler = auto_scale_lr = None

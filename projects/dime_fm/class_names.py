@@ -118,15 +118,15 @@ def _flowers(_: Any) -> list[str]:
 
 
 _NAMERS: dict[type, Callable[[Any], list[str]]] = {
-    sets.Aircraft: _column("data/variants.txt"),
+    sets.FGVCAircraft: _column("data/variants.txt"),
     sets.Caltech101: _folders("101_ObjectCategories"),
-    sets.Cars: _cars,
+    sets.StanfordCars: _cars,
     sets.CIFAR10: _listed("cifar10"),
     sets.CIFAR100: _listed("cifar100"),
     sets.DTD: _folders("images"),
     sets.Flowers102: _flowers,
     sets.Food101: _column("meta/classes.txt"),
-    sets.Pets: _pets,
+    sets.OxfordIIITPet: _pets,
     sets.SUN397: _sun397,
     sets.VOC2007: _listed("voc2007"),
     sets.CUB: _cub,

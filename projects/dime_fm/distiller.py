@@ -187,7 +187,7 @@ class UnpairedDistiller(BaseModel):
             found["student_logits"], found["teacher_logits"] = scale * ours @ student.T, scale * theirs @ teacher.T
         return [{**meta, **{key: value[i] for key, value in found.items()}} for i, meta in enumerate(metas)]
 
-    def teacher_identity(self) -> dict[str, Any]:
+    def teacher_fingerprint(self) -> dict[str, Any]:
         """What the teacher's embeddings of images depend on, for the index of their cache."""
         preprocessor: Any = self.data_preprocessor
         statistics = {"mean": list(preprocessor.channel_mean), "std": list(preprocessor.channel_std)}

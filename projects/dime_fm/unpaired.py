@@ -42,7 +42,7 @@ class UnpairedSet(ProxySet):
         images = DATASETS.build(dict(dataset))
         if not isinstance(images, ProxySet):
             raise ValueError(
-                f"dataset.dataset: {type(images).__name__} is no proxy set; write an ImageFolder, Merge..."
+                f"dataset.dataset: {type(images).__name__} is no proxy set; write an ImageFolder, ConcatProxySet..."
             )
         self.dataset = images
         self.pipeline: Compose = images.pipeline
@@ -72,10 +72,10 @@ class UnpairedSet(ProxySet):
     def read(self, index: int, epoch: int) -> dict[str, Any]:
         """Not for this set: which sentences come takes the whole key."""
         raise ValueError(
-            "UnpairedSet goes round a Merge, not into it: dict(type='UnpairedSet', dataset=dict(type='Merge'))"
+            "UnpairedSet goes round a ConcatProxySet, not into it: dict(type='UnpairedSet', dataset=dict(type='ConcatProxySet'))"
         )
 
-    def take_pipeline(self, pipeline: Compose) -> None:
+    def set_default_pipeline(self, pipeline: Compose) -> None:
         """Only a merge offers one, and this set cannot be merged."""
         self.read(0, 0)
 

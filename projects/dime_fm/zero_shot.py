@@ -21,7 +21,7 @@ from proteus.apis.cli import KeyValues, ToolParser, as_config_error, device, int
 from proteus.apis.evaluate import lines
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.config.check_consistency import check_files
-from proteus.evaluation.protocols import Outcome
+from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.report import table
 from proteus.registry import MODELS, PROTOCOLS
 from proteus.utils import write_json, write_text
@@ -67,7 +67,7 @@ def of_folders(folders: list[str]) -> dict[str, dict[str, Any]]:
     return sets
 
 
-def write(out: Path, about: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Path:
+def write(out: Path, about: Mapping[str, Any], outcomes: Mapping[str, ProtocolResult]) -> Path:
     """Write ``zero_shot.json`` and ``zero_shot.md``; returns the latter."""
     out.mkdir(parents=True, exist_ok=True)
     found = {name: outcome.as_dict() for name, outcome in outcomes.items()}

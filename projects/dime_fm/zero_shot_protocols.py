@@ -20,7 +20,7 @@ from proteus.apis import load_config
 from proteus.datasets import distill_collate
 from proteus.datasets.transforms import CorruptImageError
 from proteus.evaluation.metrics.classification import check_samples
-from proteus.evaluation.protocols import Outcome
+from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.scores import map11, mean_per_class, top1
 from proteus.registry import DATASETS, METRICS, PROTOCOLS
 
@@ -101,9 +101,9 @@ class ZeroShot:
     templates: Mapping[str, Any]
     title: str = field(default="Zero-shot classification", init=False)
 
-    def run(self, bench: TextBench) -> Outcome:
+    def run(self, bench: TextBench) -> ProtocolResult:
         """Judge every set that is there; name those that are not, and those that are wrong."""
-        outcome = Outcome(self.title, "%")
+        outcome = ProtocolResult(self.title, "%")
         chosen = {name: config for name, config in self.sets.items() if not bench.only or name in bench.only}
         for name, config in chosen.items():
             try:
@@ -160,9 +160,9 @@ class ZeroShotRobustness:
     averaged: Sequence[str] = ()
     title: str = field(default="Zero-shot robustness", init=False)
 
-    def run(self, bench: TextBench) -> Outcome:
+    def run(self, bench: TextBench) -> ProtocolResult:
         """Judge every set that is there; name those that are not, and those that are wrong."""
-        outcome = Outcome(self.title, "top-1, %; ImageNet-C: mCE, lower is better")
+        outcome = ProtocolResult(self.title, "top-1, %; ImageNet-C: mCE, lower is better")
         classes: dict[str, Tensor] = {}
         for name, files in self.tests.items():
             if bench.only and name not in bench.only:
@@ -225,7 +225,7 @@ def _figure(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
     return top1(predictions, labels)
 
 
-def _average(outcome: Outcome, names: Sequence[str], of: Sequence[str]) -> None:
+def _average(outcome: ProtocolResult, names: Sequence[str], of: Sequence[str]) -> None:
     there = [outcome.rows[name] for name in names if name in outcome.rows]
     if there:
         title = f"average of {len(there)} of {len(names)}"

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from proteus.models import Objective, Views
+from proteus.models import Objective, StepFeatures
 from proteus.registry import MODELS
 
 
@@ -59,7 +59,7 @@ class RelationObjective(Objective):
         loss = loss or {"type": "LogCoshLoss"}
         super().__init__(student_dim, teacher_dim, head={"type": "NoHead"}, loss=loss, **objective)
 
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, N, N)``."""
         return self.loss(relations(views.student.patches), relations(views.teacher.patches))
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError, locate, read_state_dict
 from proteus.checkpoints.export import check_written
-from proteus.models import Objective, Teacher, Views
+from proteus.models import Objective, StepFeatures, Teacher
 from proteus.registry import HOOKS, MODELS
 from proteus.structures import Features
 from proteus.utils import atomic_path
@@ -82,7 +82,7 @@ class PixelObjective(Objective):
         self.weight = weight
         self.loss = MODELS.build(loss or {"type": "SoftLogitsLoss"})
 
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B h w, K)``, where ``(h, w)`` is the finer grid."""
         grids = zip(views.student.grid, views.teacher.grid, strict=True)
         height, width = (max(sides) for sides in grids)

@@ -38,7 +38,7 @@ from proteus.datasets.teacher_cache import (
 )
 from proteus.datasets.teacher_cache.encodings import PCA_FILE
 from proteus.datasets.teacher_cache.shards import errors_of
-from proteus.engine.hooks.teacher_cache import cache_identity, check_usable, stale
+from proteus.engine.hooks.teacher_cache import cache_fingerprint, check_usable, stale
 from proteus.engine.runner import prepare_processes
 from proteus.registry import DATASETS, MODELS
 from proteus.structures import Features, FullDiskError, UserError
@@ -281,7 +281,7 @@ def _finish(job: Job) -> None:
 
 
 def _index(job: Job, cfg: Config, patches: str | None, components: int | None, shard_bytes: float) -> CacheIndex:
-    wanted = cache_identity(job.model, cfg.model, job.dataset)
+    wanted = cache_fingerprint(job.model, cfg.model, job.dataset)
     there = read_index(job.folder)
     if there is None:
         first = job.encode(distill_collate([_Views(job.dataset)[0, 0]]))

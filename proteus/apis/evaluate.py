@@ -19,7 +19,7 @@ from proteus.config.load import ConfigError, load_config
 from proteus.datasets.fine_grained import ClassFolders
 from proteus.evaluation.features.store import FeatureStore
 from proteus.evaluation.input_checks import is_integer
-from proteus.evaluation.protocols import Bench, Outcome
+from proteus.evaluation.protocols import EvalContext, ProtocolResult
 from proteus.evaluation.report import main_figure, read_outcomes, write_report
 from proteus.models.backbones import BackboneSpec
 from proteus.models.backbones.features import probe
@@ -100,7 +100,7 @@ def evaluate(
     device: str | None = None,
     batch_size: int = 64,
     num_workers: int | None = None,
-) -> dict[str, Outcome]:
+) -> dict[str, ProtocolResult]:
     """Judge a backbone and write ``report.json``, ``report.md`` and ``report.png``.
 
     What was found out already (in an earlier call with the same ``out``) is not worked out again, and the report is
@@ -145,15 +145,15 @@ def evaluate(
 
 def _evaluate(
     spec: BackboneSpec, configs: Mapping[str, Config], data_root: Path, out: Path, img_size: int, store: FeatureStore
-) -> dict[str, Outcome]:
+) -> dict[str, ProtocolResult]:
     device = str(store.device)
     about = describe(spec, device)
     earlier = read_outcomes(out, spec, about)
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, ProtocolResult] = {}
     for name, cfg in configs.items():
         print(f"\n== {name}: {cfg.filename}", flush=True)
         init_default_scope(cfg.get("default_scope", "proteus"))
-        bench = Bench(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
+        bench = EvalContext(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
         with as_config_error(cfg):
             protocol = PROTOCOLS.build(cfg.protocol)
         outcomes[name] = protocol.run(bench)
@@ -163,7 +163,7 @@ def _evaluate(
     return outcomes
 
 
-def lines(outcome: Outcome) -> list[str]:
+def lines(outcome: ProtocolResult) -> list[str]:
     """What a protocol found out, for the terminal."""
     told = []
     for title, row in outcome.rows.items():

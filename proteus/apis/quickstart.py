@@ -17,7 +17,7 @@ from proteus.apis.run_state import run_training
 from proteus.apis.train import build_runner
 from proteus.config.build_errors import as_config_error
 from proteus.datasets import ImageFolder, seeded
-from proteus.engine.hooks import SlicedStartHook
+from proteus.engine.hooks import SlicedInitHook
 from proteus.evaluation import patch_retrieval
 from proteus.models import Distiller
 from proteus.registry import DATASETS
@@ -82,7 +82,7 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     Writes ``student.safetensors``, ``results.json``, ``curves.png`` and ``pca.png`` to the work directory.
 
     Returns:
-        The figures of ``random student``, ``sliced start`` where the config has one, ``distilled student`` and
+        The figures of ``random student``, ``sliced initialization`` where the config has one, ``distilled student`` and
         ``teacher``.
 
     Raises:
@@ -105,9 +105,9 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
 
     look("random student")
     for hook in runner.hooks:
-        if isinstance(hook, SlicedStartHook):
+        if isinstance(hook, SlicedInitHook):
             hook.before_train(runner)
-            look("sliced start")
+            look("sliced initialization")
     run_training(runner)
     look("distilled student")
     retrieval = patch_retrieval(_encoder(model, model.teacher), photographs, model.student.img_size)
@@ -159,7 +159,7 @@ def _figures(runner: Runner, photographs: Tensor, cfg: Config) -> Figures:
             evaluator.process(model.val_step(batch), batch)
         metrics = evaluator.evaluate(len(loader.dataset))
         retrieval = patch_retrieval(_encoder(model, model.student), photographs, model.student.img_size)
-    return Figures(metrics["agreement/patch"], metrics["agreement/cls"], retrieval)
+    return Figures(metrics["centered_cosine/patch"], metrics["centered_cosine/cls"], retrieval)
 
 
 def _encoder(model: Distiller, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Features]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from proteus.checkpoints import tables
 from proteus.checkpoints.description import Description, read_description
-from proteus.checkpoints.detect_arch import Shape, recognise
+from proteus.checkpoints.detect_arch import Shape, detect_arch
 from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.export import check_written, export_backbone
 from proteus.checkpoints.keys import CLASSIFIER, to_timm_keys
@@ -75,7 +75,7 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     description = read_description(file) or Description()
     state = to_timm_keys(read_state_dict(source))
     state = {key: value for key, value in state.items() if key not in CLASSIFIER}
-    shape = recognise(state)
+    shape = detect_arch(state)
     if shape is None:
         raise CheckpointError(f"{source} holds {len(state)} tensors and no ViT that could be renamed")
     odd = next((key for key, value in state.items() if not value.is_floating_point()), None)
@@ -113,7 +113,7 @@ def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: ``form`` is none of :data:`FORMS`, or has no names for such a model.
     """
-    shape = recognise(state)
+    shape = detect_arch(state)
     if shape is None:
         raise CheckpointError("these weights are no ViT's in timm's names: pass them through to_timm_keys first")
     if form == "timm":

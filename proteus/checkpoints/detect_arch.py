@@ -52,7 +52,7 @@ class Shape:
         return f"{self.family} ViT-{_LETTERS.get(self.width, self.width)}/{self.patch}"
 
 
-def recognise(state: Mapping[str, Tensor]) -> Shape | None:
+def detect_arch(state: Mapping[str, Tensor]) -> Shape | None:
     """Tell the architecture of weights with timm's names; None if they are no ViT's."""
     if "cls_token" not in state or "patch_embed.proj.weight" not in state:
         return None
@@ -83,7 +83,7 @@ def _doubled(shape: Sequence[int]) -> tuple[int, ...]:
 def describe(state: Mapping[str, Tensor]) -> str:
     """Say in a few words what weights with timm's names belong to."""
     stem = next((key.removesuffix("cls_token") for key in state if key.endswith("cls_token")), "")
-    shape = recognise({key.removeprefix(stem): value for key, value in state.items()})
+    shape = detect_arch({key.removeprefix(stem): value for key, value in state.items()})
     if shape is None:
         return f"{len(state)} tensors, no ViT"
     words = f"ViT of width {shape.width}, {shape.depth} blocks, patch {shape.patch}, {shape.registers} registers"

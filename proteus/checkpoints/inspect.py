@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from proteus.checkpoints.description import Description, read_description
-from proteus.checkpoints.detect_arch import Shape, recognise
+from proteus.checkpoints.detect_arch import Shape, detect_arch
 from proteus.checkpoints.keys import find_backbone, to_timm_keys
 from proteus.checkpoints.load import open_weights
 from proteus.checkpoints.parts import check_values, part_names, take_part
@@ -37,7 +37,7 @@ def inspect_file(path: str | Path) -> str:
     lines = [f"{printable(str(path))}: {len(state)} tensors, {count / 1e6:.2f} M values, {', '.join(dtypes)}"]
     lines += [_row("also holds", ", ".join(beside)) for beside in [_beside(content)] if beside]
     found, renamed = find_backbone(state), to_timm_keys(state)
-    shape = recognise(renamed)
+    shape = detect_arch(renamed)
     if found is None or shape is None:
         names = sorted({key.split(".")[0] for key in state})
         lines.append(_row("family", f"no ViT; names begin with {', '.join(names[:8])}"))

@@ -28,7 +28,7 @@ def check_dense(cfg: Config) -> None:
     model = cfg.model
     backbone = model.get("backbone") or {}
     patch = backbone.get("patch_size", 14)
-    if str(backbone.get("type")).rpartition(".")[2] not in ("DenseViT", "ReleasedDenseViT"):
+    if str(backbone.get("type")).rpartition(".")[2] not in ("DenseViT", "RelPosDenseViT"):
         return
     sizes = dict(_sizes(cfg))
     problems = []
@@ -115,7 +115,7 @@ def show_in(cfg: Config, folder: str | Path) -> None:
         ConfigError: The config has none, and its model is not mmseg's.
     """
     if not cfg.get("show_hook") and _is_mmsegs(cfg):
-        cfg.show_hook = {"type": "proteus.ShowSegmentationHook"}
+        cfg.show_hook = {"type": "proteus.SegmentationVisualizationHook"}
     if not cfg.get("show_hook"):
         raise ConfigError(["--show-dir: the config has no show_hook, so there is nothing to draw"], str(cfg.filename))
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {**cfg.show_hook, "out_dir": str(folder)}]

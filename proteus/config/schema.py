@@ -141,7 +141,9 @@ LAYER = Place((k.MODEL, *k.ALL), layer=True)
 INITIALIZER = Place((k.INITIALIZER,), strict=True, inner={"override": Place((k.INITIALIZER,), layer=True)})
 VIS_BACKEND = Place((k.VIS_BACKEND,), strict=True)
 HOOK = Place(
-    (k.HOOK,), strict=True, inner={"knn": Place(schema=_fixed("watch.knn", "data_root classes images_per_class ks"))}
+    (k.HOOK,),
+    strict=True,
+    inner={"knn": Place(schema=_fixed("online_eval.knn", "data_root classes images_per_class ks"))},
 )
 MODEL_PART = Place((k.MODEL, *k.ALL), keep=True)
 STUDENTS = Place(rest=Place(schema=_student, rest=MODEL_PART))

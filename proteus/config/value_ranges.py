@@ -147,7 +147,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
         "mean_pattern": _PATTERN | NONE,
         "custom_cfg": LOG_RULES | NONE,
     },
-    "watch.knn": {
+    "online_eval.knn": {
         "classes": integer(2),
         "images_per_class": integer(2),
         "ks": COUNTS,
@@ -189,7 +189,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "DenseViT": {"patch_size": SIZE, "init_values": POSITIVE | choice("auto") | NONE, "reg_tokens": NATURAL},
     "LogitsObjective": {"alpha": SHARE},
     "MixupDataPreprocessor": {"mixup": NON_NEGATIVE, "cutmix": NON_NEGATIVE},
-    "ClassifierDataPreprocessor": {"mixup": NON_NEGATIVE, "cutmix": NON_NEGATIVE},
+    "MMPretrainDataPreprocessor": {"mixup": NON_NEGATIVE, "cutmix": NON_NEGATIVE},
     "LinearProbe": {"layers": COUNTS, "learning_rates": several(POSITIVE, name="positive numbers")},
     "LinearClassifier": {"layers": COUNT},
     "SiLogLoss": {"variance_focus": SHARE},
@@ -224,7 +224,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     # Datasets
     "ImageFolder": {"held_out": number(above=0, below=1)},
     "FixedViews": {"views": COUNT, "view_seed": _SEED},
-    "Single": {"length": COUNT, "size": COUNT, "crop_seed": _SEED},
+    "SingleImage": {"length": COUNT, "size": COUNT, "crop_seed": _SEED},
     "NYUDepth": {"depth_scale": POSITIVE, "check_maps": NATURAL | NONE},
     "SegmentationSet": {"read_masks": NATURAL},
     "FeatureTable": {"width": COUNT | NONE},
@@ -235,10 +235,10 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "StopOnNaNHook": {"keep_mb": NON_NEGATIVE},
     "SaveOnSignalHook": {"patience": NON_NEGATIVE},
     "CorruptImageHook": {"max_share": SHARE},
-    "WatchHook": {"images": integer(2), "patches_per_image": COUNT},
-    "SlicedStartHook": {"views": COUNT, "batch_size": COUNT},
+    "OnlineEvalHook": {"images": integer(2), "patches_per_image": COUNT},
+    "SlicedInitHook": {"views": COUNT, "batch_size": COUNT},
     "TeacherCacheHook": {"compared": NATURAL},
-    "ShowSegmentationHook": {"alpha": SHARE},
+    "SegmentationVisualizationHook": {"alpha": SHARE},
     "EarlyStoppingHook": {"patience": COUNT, "rule": _RULE | NONE, "min_delta": FINITE},
     "LocalVisBackend": {
         "scalar_save_file": file_name(".json"),
@@ -364,7 +364,7 @@ _OURS: dict[str, Range] = {
 # Names that other toolboxes use for types with other arguments.
 _ALSO_ELSEWHERE = frozenset(
     {"RandomResizedCrop", "CenterCrop", "Resize", "ImageFolder", "ColorAug", "LinearClassifier", "SmoothL1Loss", "KNN"}
-    | {"Single", "NYUDepth", "LinearProbe", "ResizeImage", "SiLogLoss", "GradientLoss"}
+    | {"SingleImage", "NYUDepth", "LinearProbe", "ResizeImage", "SiLogLoss", "GradientLoss"}
 )
 
 

@@ -10,30 +10,30 @@ from proteus.datasets.fine_grained import (
     GTSRB,
     SUN397,
     VOC2007,
-    Aircraft,
     Caltech101,
-    Cars,
     Country211,
+    FGVCAircraft,
     FineGrainedSet,
     Flowers102,
     Food101,
+    OxfordIIITPet,
     ParquetSet,
-    Pets,
+    StanfordCars,
     fine_grained_sets,
 )
 from proteus.datasets.labelled_folder import LabelledFolder
 from proteus.datasets.proxy.collate import distill_collate
-from proteus.datasets.proxy.concat import Merge
+from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.fixed_views import FixedViews
 from proteus.datasets.proxy.folder import ImageFolder
 from proteus.datasets.proxy.packaged import PackagedPhotographs
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.proxy.sampler import ProxySampler
 from proteus.datasets.proxy.seeded_set import SeededSet
-from proteus.datasets.proxy.single_image import Single
+from proteus.datasets.proxy.single_image import SingleImage
 from proteus.datasets.proxy.subsampling import NamedImages
 from proteus.datasets.proxy.web_shards import WebShards
-from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, WnidFolder
+from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, ImageNetVariant
 from proteus.datasets.seeding import SampleKey, seeded
 from proteus.datasets.segmentation import CheckLabels, LoadBGRImage, SegmentationSet
 from proteus.datasets.transforms import (
@@ -77,13 +77,12 @@ __all__ = [
     "GTSRB",
     "SUN397",
     "VOC2007",
-    "Aircraft",
     "BlockMask",
     "Caltech101",
-    "Cars",
     "CenterCrop",
     "CheckLabels",
     "ColorAug",
+    "ConcatProxySet",
     "Corrupt",
     "CorruptImageError",
     "Country211",
@@ -94,6 +93,7 @@ __all__ = [
     "DepthRandomResize",
     "DepthRandomRotate",
     "DeviceRandAugment",
+    "FGVCAircraft",
     "FeatureTable",
     "FineGrainedSet",
     "FixedViews",
@@ -103,21 +103,21 @@ __all__ = [
     "HueSaturationValue",
     "ImageFolder",
     "ImageNetC",
+    "ImageNetVariant",
     "LabelledFolder",
     "LoadBGRImage",
     "LoadDepth",
     "LoadImage",
     "LoadRandomResizedCrop",
     "MaskTransform",
-    "Merge",
     "NYUCrop",
     "NYUDepth",
     "NamedImages",
+    "OxfordIIITPet",
     "PackDepth",
     "PackInputs",
     "PackagedPhotographs",
     "ParquetSet",
-    "Pets",
     "ProxySampler",
     "ProxySet",
     "RandAugment",
@@ -131,11 +131,11 @@ __all__ = [
     "SampleKey",
     "SeededSet",
     "SegmentationSet",
-    "Single",
+    "SingleImage",
+    "StanfordCars",
     "ToTensor",
     "UniformMask",
     "WebShards",
-    "WnidFolder",
     "depth_collate",
     "distill_collate",
     "fine_grained_sets",

@@ -1,6 +1,6 @@
 """What a student is worth."""
 
-from proteus.evaluation.metrics import Accuracy, ProbeAccuracy, TeacherAgreement, TopOne
+from proteus.evaluation.metrics import ProbeAccuracy, StudentTeacherAccuracy, TeacherAgreement, Top1Accuracy
 from proteus.evaluation.retrieval import patch_retrieval
 
-__all__ = ["Accuracy", "ProbeAccuracy", "TeacherAgreement", "TopOne", "patch_retrieval"]
+__all__ = ["ProbeAccuracy", "StudentTeacherAccuracy", "TeacherAgreement", "Top1Accuracy", "patch_retrieval"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from proteus.evaluation.protocols.protocol import Outcome
+from proteus.evaluation.protocols.protocol import ProtocolResult
 from proteus.models.backbones import BackboneSpec
 from proteus.structures import DataError
 from proteus.utils import read_json, write_json, write_text
@@ -29,7 +29,9 @@ def targets(width: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["width"] == width] or rows
 
 
-def write_report(out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Path:
+def write_report(
+    out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcomes: Mapping[str, ProtocolResult]
+) -> Path:
     """Write ``report.json``, ``report.md`` and, where there are figures, ``report.png``.
 
     Nothing in them depends on when or how often the evaluation was started.
@@ -63,7 +65,7 @@ def write_report(out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcom
     return out / "report.md"
 
 
-def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, Outcome]:
+def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, ProtocolResult]:
     """Read the outcomes of an earlier report in the same folder, for the same backbone and image size.
 
     Raises:
@@ -83,9 +85,9 @@ def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> di
         ) from error
 
 
-def _outcome(content: Mapping[str, Any]) -> Outcome:
-    outcome = Outcome(**content)
-    for name, empty in vars(Outcome("", "")).items():
+def _outcome(content: Mapping[str, Any]) -> ProtocolResult:
+    outcome = ProtocolResult(**content)
+    for name, empty in vars(ProtocolResult("", "")).items():
         value = getattr(outcome, name)
         if type(value) is not type(empty):
             raise ValueError(f"{name} is {value!r:.40}")
@@ -104,7 +106,7 @@ def main_figure(row: Mapping[str, Any]) -> float | None:
     return next((value for value in row.values() if isinstance(value, (int, float))), None)
 
 
-def table(name: str, outcome: Outcome, near: list[dict[str, Any]]) -> list[str]:
+def table(name: str, outcome: ProtocolResult, near: list[dict[str, Any]]) -> list[str]:
     """Lines of Markdown: a row for each data set and each summary, the paper's figures in the last columns."""
     columns = list(dict.fromkeys(column for row in outcome.rows.values() for column in row))
     shown = {*outcome.rows, *outcome.summary}
@@ -117,7 +119,9 @@ def table(name: str, outcome: Outcome, near: list[dict[str, Any]]) -> list[str]:
     return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def draw_report(name: str, outcomes: Mapping[str, Outcome], near: list[dict[str, Any]], path: Path) -> Path | None:
+def draw_report(
+    name: str, outcomes: Mapping[str, ProtocolResult], near: list[dict[str, Any]], path: Path
+) -> Path | None:
     """Draw each protocol's main figures as bars, and the paper's as marks; None where there are no figures.
 
     Args:
@@ -156,7 +160,7 @@ def draw_report(name: str, outcomes: Mapping[str, Outcome], near: list[dict[str,
     return save_picture(figure, path)
 
 
-def _section(name: str, outcome: Outcome, near: list[dict[str, Any]]) -> list[str]:
+def _section(name: str, outcome: ProtocolResult, near: list[dict[str, Any]]) -> list[str]:
     lines = [f"## {outcome.title} ({outcome.unit})", ""]
     if outcome.rows:
         lines += [*table(name, outcome, near), ""]

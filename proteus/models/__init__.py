@@ -4,12 +4,12 @@ from proteus.models.backbones import (
     AdaptedBackbone,
     DenseTimm,
     DenseViT,
-    ReleasedDenseViT,
+    RelPosDenseViT,
     TimmBackbone,
     ViT,
     build_backbone,
 )
-from proteus.models.classifiers import ClassifierDataPreprocessor, LinearProbe, ProbeDataPreprocessor
+from proteus.models.classifiers import LinearProbe, MMPretrainDataPreprocessor, ProbeDataPreprocessor
 from proteus.models.depth import (
     DepthDataPreprocessor,
     DepthEstimator,
@@ -19,7 +19,7 @@ from proteus.models.depth import (
     SigLoss,
     SiLogLoss,
 )
-from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor, SeveralStudents
+from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor, MultiStudentDistiller
 from proteus.models.ema import ForeachEMA
 from proteus.models.heads import ClassHead, DistillHead, LinearClassifier
 from proteus.models.initialization import WeightSelection
@@ -31,15 +31,14 @@ from proteus.models.objectives import (
     LogitsObjective,
     Objective,
     PatchObjective,
+    StepFeatures,
     TokenObjective,
-    Views,
 )
 from proteus.models.teachers import NoTeacher, Teacher
 
 __all__ = [
     "AdaptedBackbone",
     "ClassHead",
-    "ClassifierDataPreprocessor",
     "CosineLoss",
     "CrossEntropyLoss",
     "DPTDepthHead",
@@ -59,24 +58,25 @@ __all__ = [
     "LinearClassifier",
     "LinearProbe",
     "LogitsObjective",
+    "MMPretrainDataPreprocessor",
     "MSELoss",
     "MixupDataPreprocessor",
+    "MultiStudentDistiller",
     "NoTeacher",
     "Objective",
     "PatchObjective",
     "ProbeDataPreprocessor",
-    "ReleasedDenseViT",
-    "SeveralStudents",
+    "RelPosDenseViT",
     "SiLogLoss",
     "SigLoss",
     "SmoothL1Loss",
     "SoftLogitsLoss",
+    "StepFeatures",
     "Teacher",
     "TimmBackbone",
     "TokenObjective",
     "TokenPooling",
     "ViT",
-    "Views",
     "WeightSelection",
     "build_backbone",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from proteus.models.distillers import Distiller, SeveralStudents
+from proteus.models.distillers import Distiller, MultiStudentDistiller
 from proteus.registry import MODELS
 
 # Images that are enough to tell the share of masked ones.
@@ -33,7 +33,7 @@ def distillation_flops(config: Mapping[str, Any], batch: Mapping[str, Any]) -> f
     config = _without_weights(copy.deepcopy(dict(config)))
     with torch.device("meta"):
         model = MODELS.build(config)
-    if not isinstance(model, (Distiller, SeveralStudents)):
+    if not isinstance(model, (Distiller, MultiStudentDistiller)):
         return None
     inputs = _shapes_of(batch, getattr(model, "needs_labels", True))
     with FlopCounterMode(display=False) as counter:

@@ -9,14 +9,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from proteus.evaluation.online.jsonl_log import read_journal
+from proteus.evaluation.online.jsonl_log import read_jsonl
 from proteus.utils.pictures import save_picture
 
 
 def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     """Draw the losses and the validation metrics that MMEngine's local backend wrote to a work directory.
 
-    Below them comes what ``WatchHook`` wrote to ``watch.jsonl``, if it did: relative losses, effective ranks, k-NN.
+    Below them comes what ``OnlineEvalHook`` wrote to ``online_eval.jsonl``, if it did: relative losses, effective ranks, k-NN.
 
     Args:
         work_dir: Folder of the run; of several starts in it, the latest is drawn.
@@ -29,7 +29,7 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     if not logs:
         raise FileNotFoundError(f"no */vis_data/scalars.json in {work_dir}: was LocalVisBackend taken from the config?")
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
-    watched = read_journal(Path(work_dir) / "watch.jsonl")
+    watched = read_jsonl(Path(work_dir) / "online_eval.jsonl")
     panels = {start: words for start, words in _PANELS.items() if _names(watched, start)}
     columns = max(2, len(panels))
     figure = Figure(figsize=(4.5 * columns, 6.8 if panels else 3.4), layout="constrained")
@@ -38,8 +38,8 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     for name in sorted({key for line in lines for key in line if key.startswith("loss_")}):
         left.plot(*_series(lines, name, "iter"), label=name.removeprefix("loss_"))
     left.set(xlabel="iteration", ylabel="loss", title="training")
-    for name in sorted({key for line in lines for key in line if key.startswith("agreement/")}):
-        right.plot(*_series(lines, name, "step"), marker="o", label=name.removeprefix("agreement/"))
+    for name in sorted({key for line in lines for key in line if key.startswith("centered_cosine/")}):
+        right.plot(*_series(lines, name, "step"), marker="o", label=name.removeprefix("centered_cosine/"))
     right.axhline(0, color="grey", linewidth=0.8)
     right.set(xlabel="iteration", ylabel="centred cosine to the teacher", title="held-out images")
     axes = [left, right]
@@ -55,7 +55,7 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
 
 
 _PANELS = {
-    "relative_loss_": "loss / loss of the best constant",
+    "unexplained_variance_": "loss / loss of the best constant",
     "effective_rank_": "effective rank",
     "knn_": "k-NN accuracy, %",
 }
@@ -75,7 +75,7 @@ def _draw_watched(axis: Axes, watched: list[dict[str, Any]], start: str) -> None
             linestyle="--" if of_teacher else "-",
             marker="" if of_teacher else "o",
         )
-    if start == "relative_loss_":
+    if start == "unexplained_variance_":
         axis.axhline(1, color="grey", linewidth=0.8)
     axis.set_ylim(bottom=0)
 

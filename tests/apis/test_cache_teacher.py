@@ -24,7 +24,7 @@ from proteus.datasets.teacher_cache import (
     TeacherCache,
     read_index,
 )
-from proteus.engine.hooks.teacher_cache import cache_identity, stale
+from proteus.engine.hooks.teacher_cache import cache_fingerprint, stale
 from proteus.registry import DATASETS, MODELS
 from proteus.structures import FullDiskError, LockedError, UserError
 
@@ -304,7 +304,7 @@ def test_what_makes_a_cache_stale(config: Path, cache: Path, values: dict[str, A
     cfg = load_config(config, values)
     dataset, index = DATASETS.build({**cfg.train_dataloader.dataset, "cache": None}), read_index(cache)
     assert index is not None
-    lines = stale(index, cache_identity(MODELS.build(cfg.model), cfg.model, dataset), dataset.views)
+    lines = stale(index, cache_fingerprint(MODELS.build(cfg.model), cfg.model, dataset), dataset.views)
     assert [line.split(":")[0] for line in lines] == named
 
 

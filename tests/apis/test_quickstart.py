@@ -23,7 +23,7 @@ def test_the_config_differs_from_the_recipe_in_data_size_start_and_schedule_alon
     for same in ("default_scope", "log_processor", "visualizer"):
         assert recipe.get(same) == quick.get(same)
     assert "custom_hooks" not in recipe
-    assert [hook["type"] for hook in quick["custom_hooks"]] == ["SlicedStartHook"]
+    assert [hook["type"] for hook in quick["custom_hooks"]] == ["SlicedInitHook"]
     assert recipe["model"]["objectives"] == quick["model"]["objectives"]
     assert {**recipe["model"]["student"], "img_size": 112} == quick["model"]["student"]
     assert recipe["optim_wrapper"]["paramwise_cfg"] == quick["optim_wrapper"]["paramwise_cfg"]
@@ -94,8 +94,8 @@ def test_a_folder_of_ones_own(tmp_path) -> None:
 
     assert results["distilled student"].patch > results["random student"].patch
     assert results["distilled student"].cls > results["random student"].cls
-    assert list(results) == ["random student", "sliced start", "distilled student", "teacher"]
-    assert results["sliced start"].patch > results["random student"].patch + 0.3
+    assert list(results) == ["random student", "sliced initialization", "distilled student", "teacher"]
+    assert results["sliced initialization"].patch > results["random student"].patch + 0.3
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"student.safetensors", "curves.png", "pca.png", "results.json"} <= written
     stored = json.loads((tmp_path / "run" / "results.json").read_text())

@@ -21,7 +21,7 @@ model = dict(
         classifier=dict(num_classes=2, checkpoint="{folder}/head.safetensors"),
     ),
     student=dict(arch="tiny", img_size=56, embed_dim=32, depth=4, num_heads=2),
-    inherit=dict(type="WeightSelection", checkpoint=weights),
+    init_from=dict(type="WeightSelection", checkpoint=weights),
     objectives=dict(logits=dict(num_classes=2)),
 )
 train_pipeline = _base_.train_pipeline
@@ -63,7 +63,7 @@ def test_check_compares_classifier_and_inheritance(small: Path) -> None:
 def test_check_tells_that_nothing_can_be_inherited(small: Path) -> None:
     narrow = write_teacher(small.parent / "narrow.safetensors", embed_dim=16, depth=4)
     with pytest.raises(CheckpointError, match="at least as large"):
-        check(load_config(small, {"model.inherit.checkpoint": str(narrow)}))
+        check(load_config(small, {"model.init_from.checkpoint": str(narrow)}))
 
 
 @pytest.mark.slow

@@ -23,8 +23,8 @@ from projects.dime_fm.sentence_cache import write_index as write_sentence_index
 from proteus.datasets import FeatureTable
 from proteus.datasets.teacher_cache import CacheIndex, Int8PCA, ShardBuilder, TeacherCache, write_index
 from proteus.evaluation.features.rows import Record, RowWriter, open_rows, read_record
-from proteus.evaluation.online.jsonl_log import read_journal
-from proteus.evaluation.protocols import Outcome
+from proteus.evaluation.online.jsonl_log import read_jsonl
+from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.report import read_outcomes, write_report
 from proteus.models.backbones import locate_backbone
 from proteus.structures import UserError
@@ -254,7 +254,7 @@ def test_a_report(tmp_path_factory: pytest.TempPathFactory, damage: Callable[[by
     folder = tmp_path_factory.getbasetemp() / "fuzzed_report"
     about = {"width": 384, "parameters": 22_000_000, "img_size": 224, "precision": "float32"}
     spec = locate_backbone("random:tiny")
-    outcome = Outcome("k-NN", "%", rows={"a": {"k = 3": 50.0}}, summary={"average": 50.0}, notes=["note"])
+    outcome = ProtocolResult("k-NN", "%", rows={"a": {"k = 3": 50.0}}, summary={"average": 50.0}, notes=["note"])
     if not folder.exists():
         write_report(folder, spec, about, {"knn": outcome})
     path = folder / "report.json"
@@ -268,10 +268,10 @@ def test_a_report(tmp_path_factory: pytest.TempPathFactory, damage: Callable[[by
 @FUZZ
 @given(content=st.binary(max_size=60))
 def test_a_journal(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "watch.jsonl"
+    path = tmp_path / "online_eval.jsonl"
     path.write_bytes(content)
-    lines, error = outcome_of(lambda: read_journal(path))
-    assert "watch.jsonl" in error if error else all(type(line["iteration"]) is int for line in lines)
+    lines, error = outcome_of(lambda: read_jsonl(path))
+    assert "online_eval.jsonl" in error if error else all(type(line["iteration"]) is int for line in lines)
 
 
 EVALUATE = """

@@ -68,7 +68,7 @@ PARTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a best checkpoint that cannot be told": (
         {"default_hooks.checkpoint.save_best": "auto", "train_cfg.val_interval": 1, "train_cfg.max_iters": 1},
-        r"default_hooks\.checkpoint: ValueError: Cannot infer the rule for key agreement/cls",
+        r"default_hooks\.checkpoint: ValueError: Cannot infer the rule for key centered_cosine/cls",
     ),
 }
 

@@ -189,7 +189,7 @@ def write_config(folder: Path, dataset: dict[str, Any], further: str = "") -> Pa
     images = write_images(folder / "images", 8)
     text = CONFIG.format(recipe=RECIPE, teacher=write_teacher(folder / "teacher.safetensors"), images=images)
     dataset = {"_delete_": True, **dataset}
-    watch = "default_hooks['watch'] = dict(knn=None, images=4, interval=2)"
+    watch = "default_hooks['online_eval'] = dict(knn=None, images=4, interval=2)"
     path.write_text(f"{text}\ntrain_dataloader['dataset'] = {dataset!r}\n{watch}\n{further}")
     return path
 
@@ -288,7 +288,7 @@ def test_a_check_refuses_what_the_first_step_would(form: str, tmp_path: Path) ->
 def test_a_check_takes_samples_through_each_of_several_students(tmp_path: Path) -> None:
     cfg = configured(write_config(tmp_path, {"type": "CampaignNoise", "form": "short mask"}))
     students = {"a": {key: cfg.model.pop(key) for key in ("student", "objectives")}}
-    cfg.model.update(type="SeveralStudents", students=students)
+    cfg.model.update(type="MultiStudentDistiller", students=students)
     with pytest.raises(UserError, match=RAISED["short mask"]):
         check(cfg)
 
@@ -327,7 +327,7 @@ def test_a_set_that_raises_or_changes_during_a_run_is_one_line(form: str, worker
         pytest.skip("one of each is enough: a worker's error comes as text")
     cfg = configured(write_config(tmp_path, {"type": "CampaignNoise", "form": form}))
     cfg.train_dataloader.num_workers = workers
-    cfg.default_hooks["watch"] = None
+    cfg.default_hooks["online_eval"] = None
     with pytest.raises((UserError, OSError)) as raised:
         build_runner(cfg).train()
     line = mistake(raised.value)
@@ -337,7 +337,7 @@ def test_a_set_that_raises_or_changes_during_a_run_is_one_line(form: str, worker
 
 
 def test_grids_that_do_not_match_are_one_sentence(tmp_path: Path) -> None:
-    """A guest's grid is known at the first look alone: in ``--check``, or at the watch before the first step."""
+    """A guest's grid is known at the first look alone: in ``--check``, or at online evaluation before the first step."""
     pytest.importorskip("mmpretrain")
     further = """
 model["student"] = dict(_delete_=True, type="mmpretrain.ResNet", depth=18, base_channels=8, stem_channels=8)

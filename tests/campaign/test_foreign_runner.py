@@ -177,9 +177,11 @@ def test_mmengine_trains_one_config_of_each_family(family: Callable[[Path], str]
 def test_a_hook_that_is_none_is_dropped_by_our_runner(tmp_path: Path) -> None:
     """MMEngine's refuses None for other hooks than its own six, so no config of ours has any."""
     path = tmp_path / "small_hooks.py"
-    path.write_text(distillation(tmp_path) + "default_hooks.update(watch=None, corrupt_images=None, timer=None)\n")
+    path.write_text(
+        distillation(tmp_path) + "default_hooks.update(online_eval=None, corrupt_images=None, timer=None)\n"
+    )
     cfg = Config.fromfile(path)
     cfg.work_dir, cfg.visualizer = str(tmp_path / "run"), None
     names = {type(hook).__name__ for hook in build_runner(cfg).hooks}
-    assert not names & {"WatchHook", "CorruptImageHook", "IterTimerHook"}
+    assert not names & {"OnlineEvalHook", "CorruptImageHook", "IterTimerHook"}
     assert {"ProxySetHook", "ExportStudentHook"} <= names

@@ -22,11 +22,11 @@ from proteus.apis import infer as inference
 from proteus.datasets import (
     CorruptImageError,
     ImageFolder,
+    ImageNetVariant,
     LabelledFolder,
     LoadImage,
     LoadRandomResizedCrop,
     WebShards,
-    WnidFolder,
 )
 from proteus.datasets.depth.listing import list_folders
 from proteus.datasets.fine_grained.listing import class_folders, read_rows
@@ -104,7 +104,7 @@ def depth_pairs(root: Path) -> list[str]:
 WALKERS: dict[str, Callable[[Path], list[str]]] = {
     "ImageFolder": lambda root: ImageFolder(str(root), index_cache=False).names(),
     "LabelledFolder": lambda root: LabelledFolder(data_root=str(root), index_cache=False).names(),
-    "WnidFolder": lambda root: WnidFolder(data_root=str(root), index_cache=False).names(),
+    "ImageNetVariant": lambda root: ImageNetVariant(data_root=str(root), index_cache=False).names(),
     "infer": inferred,
     "pack": packed,
     "depth": depth_pairs,

@@ -17,7 +17,14 @@ from proteus.engine.hooks import SegmentorCheckHook
 from proteus.evaluation import patch_retrieval
 from proteus.evaluation.classifiers.knn import knn_predict
 from proteus.evaluation.classifiers.logistic_regression import logistic_regression
-from proteus.evaluation.metrics import Accuracy, CorruptionError, DepthMetric, ProbeAccuracy, TeacherAgreement, TopOne
+from proteus.evaluation.metrics import (
+    CorruptionError,
+    DepthMetric,
+    ProbeAccuracy,
+    StudentTeacherAccuracy,
+    TeacherAgreement,
+    Top1Accuracy,
+)
 from proteus.evaluation.retrieval import nearest_patch_share
 from proteus.evaluation.scores import map11, mean_per_class, top1
 from proteus.models.classifiers import Head
@@ -45,8 +52,8 @@ def scores(**change: Any) -> dict[str, Any]:
 
 LOGITS = torch.tensor([0.0, 1.0])
 SAMPLES: dict[type, dict[str, Any]] = {
-    TopOne: {"logits": LOGITS, "label": 1},
-    Accuracy: {"student_logits": LOGITS, "teacher_logits": LOGITS, "label": 1},
+    Top1Accuracy: {"logits": LOGITS, "label": 1},
+    StudentTeacherAccuracy: {"student_logits": LOGITS, "teacher_logits": LOGITS, "label": 1},
     CorruptionError: {"logits": LOGITS, "label": 1, "corruption": "snow", "severity": 3},
     ProbeAccuracy: {"head_labels": torch.tensor([0, 1]), "heads": HEADS, "label": 1},
     DepthMetric: {"depth": torch.ones(2, 2), "gt_depth": torch.ones(2, 2)},
@@ -72,9 +79,9 @@ def test_no_image_is_refused(kind: type, size: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "key"),
     [
-        (TopOne, "logits"),
-        (Accuracy, "student_logits"),
-        (Accuracy, "teacher_logits"),
+        (Top1Accuracy, "logits"),
+        (StudentTeacherAccuracy, "student_logits"),
+        (StudentTeacherAccuracy, "teacher_logits"),
         (CorruptionError, "logits"),
         (DepthMetric, "depth"),
         *((TeacherAgreement, name) for name in ("student_cls", "teacher_cls", "student_patches", "teacher_patches")),
@@ -103,7 +110,7 @@ def test_heads_without_finite_scores_are_refused_only_if_all_are() -> None:
 
 
 @pytest.mark.parametrize("label", [-1, 2, 255])
-@pytest.mark.parametrize("kind", [TopOne, Accuracy, CorruptionError])
+@pytest.mark.parametrize("kind", [Top1Accuracy, StudentTeacherAccuracy, CorruptionError])
 def test_labels_out_of_range_are_refused(kind: type, label: int) -> None:
     with pytest.raises(DataError, match=rf"label {label}"):
         kind().process({}, [{**SAMPLES[kind], "label": label}])

@@ -21,7 +21,7 @@ from proteus.utils import exclusive
 SMALL = {
     "train_cfg.max_iters": 2,
     "train_dataloader.batch_size": 4,
-    "default_hooks.watch": None,
+    "default_hooks.online_eval": None,
     "default_hooks.checkpoint.interval": 1,
 }
 

@@ -1,7 +1,7 @@
 import pytest
 import timm
 
-from proteus.checkpoints.detect_arch import describe, recognise
+from proteus.checkpoints.detect_arch import describe, detect_arch
 from proteus.models import ViT
 
 
@@ -32,7 +32,7 @@ from proteus.models import ViT
 )
 def test_what_weights_say(vit: dict, title: str, words: str) -> None:
     state = ViT(**vit).timm_state()
-    shape = recognise(state)
+    shape = detect_arch(state)
     assert shape is not None
     assert shape.title == title
     assert describe(state) == words
@@ -43,7 +43,7 @@ def test_gates_grid_and_classifier() -> None:
     model = timm.create_model(
         "vit_giant_patch14_dinov2", img_size=42, embed_dim=48, depth=1, num_heads=3, num_classes=7
     )
-    shape = recognise(model.state_dict())
+    shape = detect_arch(model.state_dict())
     assert shape is not None
     assert shape.swiglu
     assert shape.side == 3
@@ -53,5 +53,5 @@ def test_gates_grid_and_classifier() -> None:
 
 def test_a_cnn_is_no_vit() -> None:
     state = timm.create_model("resnet10t").state_dict()
-    assert recognise(state) is None
+    assert detect_arch(state) is None
     assert describe(state) == f"{len(state)} tensors, no ViT"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proteus.checkpoints import CheckpointError, read_state_dict, to_timm_keys
-from proteus.models import Distiller, SeveralStudents, TimmBackbone, ViT
+from proteus.models import Distiller, MultiStudentDistiller, TimmBackbone, ViT
 
 NARROW: dict[str, Any] = {"img_size": 56, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
@@ -93,7 +93,7 @@ def test_names_that_nobody_knows_pass_so_that_they_can_be_told() -> None:
 def test_of_several_students_none_is_guessed() -> None:
     size = dict(type="ViT", arch="tiny", img_size=28, embed_dim=24, depth=1, num_heads=3)
     one = dict(student=size, objectives=dict(token=dict(type="TokenObjective")))
-    state = SeveralStudents(dict(type="Teacher", backbone=size), dict(tiny=one, small=one)).state_dict()
+    state = MultiStudentDistiller(dict(type="Teacher", backbone=size), dict(tiny=one, small=one)).state_dict()
     with pytest.raises(CheckpointError, match=r"several students \(small, tiny\): give .* student_small\.safetensors"):
         to_timm_keys(state)
     own = {key: value for key, value in state.items() if key.startswith("students.tiny.")}

@@ -40,7 +40,7 @@ def test_views_and_pictures_take_their_place() -> None:
     assert views.type == "TestTimeAug"
     assert len(views.transforms[0]) * len(views.transforms[1]) == 12
     show_in(cfg, "there")
-    assert cfg.custom_hooks == [{"type": "proteus.ShowSegmentationHook", "out_dir": "there"}]
+    assert cfg.custom_hooks == [{"type": "proteus.SegmentationVisualizationHook", "out_dir": "there"}]
 
 
 def test_a_config_without_them_says_so() -> None:

@@ -59,6 +59,6 @@ def test_a_student_of_several_takes_what_a_distiller_takes_for_one() -> None:
     assert student.schema is not None
     known = student.schema({"student": {}})
     assert known is not None
-    assert {"student", "objectives", "inherit"} <= known[1].required.keys()
+    assert {"student", "objectives", "init_from"} <= known[1].required.keys()
     assert not {"teacher", "data_preprocessor"} & known[1].required.keys()
     assert student.schema({"width": 3}) is None  # of another model, which may mean something else

@@ -69,7 +69,7 @@ def test_logits(name: str, loss: str, alpha: float) -> None:
 @pytest.mark.parametrize(
     ("name", "keys"),
     [
-        ("vit-s_dinov2-b_inherit", {"model.inherit.type", "model.inherit.checkpoint"}),
+        ("vit-s_dinov2-b_inherit", {"model.init_from.type", "model.init_from.checkpoint"}),
         ("vit-s_dinov2-l", {"model.teacher.backbone.arch", "model.teacher.backbone.checkpoint"}),
         ("vit-s_dinov2-g", {"model.teacher.backbone.arch", "model.teacher.backbone.checkpoint"}),
         (
@@ -95,9 +95,9 @@ def test_the_rows_of_tables_11_and_12_differ_in_teacher_and_inheritance(name: st
     distilled = {"deit-ti": "deit-ti_deit-s", "vit-ti": "vit-ti_dinov2-s"}[name] + "_hard-logits-ce"
     rows = [ablation(row) for row in (f"{name}_labels", f"{name}_labels_inherit", distilled, f"{distilled}_inherit")]
     assert [row.model.teacher.type for row in rows] == ["NoTeacher", "NoTeacher", "Teacher", "Teacher"]
-    assert ["inherit" in row.model for row in rows] == [False, True, False, True]
+    assert ["init_from" in row.model for row in rows] == [False, True, False, True]
     assert all(row.model.student == rows[0].model.student for row in rows)
     assert all(row.train_dataloader == rows[0].train_dataloader for row in rows)
     # Two rows inherit from their own teacher.
-    assert rows[3].model.inherit.checkpoint == rows[3].model.teacher.backbone.checkpoint
-    assert rows[1].model.inherit == rows[3].model.inherit
+    assert rows[3].model.init_from.checkpoint == rows[3].model.teacher.backbone.checkpoint
+    assert rows[1].model.init_from == rows[3].model.init_from

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[2] / "configs"
 METRICS = {"top1": "top-1", "mean_per_class": "mean per class", "map11": "11-point mAP"}
 
 
-@pytest.mark.parametrize("file", [*CONFIGS.values(), "fine_grained/all_code.py"])
+@pytest.mark.parametrize("file", [*CONFIGS.values(), "fine_grained/all_released.py"])
 def test_a_protocol_is_built_from_its_config(file: str) -> None:
     init_default_scope("proteus")
     protocol = PROTOCOLS.build(load_config(FOLDER / file).protocol)

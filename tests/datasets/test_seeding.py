@@ -14,7 +14,7 @@ def test_outside_nothing_has_happened() -> None:
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
-    undisturbed = [draw(), draw()]
+    eval_mode = [draw(), draw()]
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
@@ -22,7 +22,7 @@ def test_outside_nothing_has_happened() -> None:
     with seeded(7, 8):
         draw()
     found.append(draw())
-    assert found == undisturbed
+    assert found == eval_mode
 
 
 def test_the_state_comes_back_after_an_error_too() -> None:
@@ -70,7 +70,7 @@ def test_first_draws_of_neighbouring_keys_are_uniform_and_unrelated() -> None:
 
 def test_blocks_within_blocks() -> None:
     np.random.seed(1)
-    undisturbed = np.random.rand(3).tolist()
+    eval_mode = np.random.rand(3).tolist()
     with seeded(5):
         alone = [draw(), draw()]
     np.random.seed(1)
@@ -83,7 +83,7 @@ def test_blocks_within_blocks() -> None:
                 assert draw() == alone[0]
         found.append(draw())
     assert found == alone
-    assert [before, *np.random.rand(2)] == undisturbed
+    assert [before, *np.random.rand(2)] == eval_mode
 
 
 def test_numpy_draws_as_if_it_had_been_seeded() -> None:

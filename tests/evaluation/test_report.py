@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from proteus.evaluation.protocols import Outcome
+from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.report import read_outcomes, targets, write_report
 from proteus.models.backbones import locate_backbone
 from proteus.structures import DataError
@@ -17,13 +17,13 @@ from proteus.structures import DataError
 ABOUT = {"width": 384, "parameters": 22_000_000, "img_size": 224, "precision": "float32"}
 
 
-def outcomes() -> dict[str, Outcome]:
-    fine = Outcome(
+def outcomes() -> dict[str, ProtocolResult]:
+    fine = ProtocolResult(
         "Logistic regression", "%", rows={"cub": {"test": 80.125, "metric": "top1"}}, summary={"average": 79.0}
     )
     fine.missing["dtd"] = "data/dtd should hold\nlabels/train1.txt"
     fine.failed["cars"] = "cars_train_annos.mat is missing"
-    return {"fine-grained": fine, "knn": Outcome("k-NN", "accuracy, %")}
+    return {"fine-grained": fine, "knn": ProtocolResult("k-NN", "accuracy, %")}
 
 
 def test_the_papers_figures_stand_beside_those_of_the_same_set(tmp_path: Path) -> None:
@@ -64,7 +64,9 @@ def test_the_picture_has_every_protocol_with_figures(tmp_path: Path) -> None:
 
 
 def test_nothing_found_draws_nothing(tmp_path: Path) -> None:
-    text = write_report(tmp_path, locate_backbone("random:tiny"), ABOUT, {"knn": Outcome("k-NN", "%")}).read_text()
+    text = write_report(
+        tmp_path, locate_backbone("random:tiny"), ABOUT, {"knn": ProtocolResult("k-NN", "%")}
+    ).read_text()
     assert not (tmp_path / "report.png").exists()
     assert "report.png" not in text
 

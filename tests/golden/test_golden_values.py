@@ -57,8 +57,8 @@ EVERYWHERE = {
 }
 
 # Distillation: a config and what is different in it. "{place}" is the folder of the images and weights.
-ONLINE_EVALUATION = "default_hooks.watch"
-ONLINE_EVALUATION_FILE = "watch.jsonl"
+ONLINE_EVALUATION = "default_hooks.online_eval"
+ONLINE_EVALUATION_FILE = "online_eval.jsonl"
 TEACHER_BACKBONE, TEACHER_CLASSIFIER = "model.teacher.backbone", "model.teacher.classifier"
 STUDENT, TRAIN_SET = "model.student", "train_dataloader.dataset"
 DISTILLATION = {

@@ -36,7 +36,7 @@ def test_against_the_check_of_a_config() -> None:
 
 def test_two_students_share_the_teacher() -> None:
     one = distillation_flops({"type": "Distiller", "teacher": TEACHER, **STUDENT}, batch(8))
-    both = {"type": "SeveralStudents", "teacher": TEACHER, "students": {"a": STUDENT, "b": STUDENT}}
+    both = {"type": "MultiStudentDistiller", "teacher": TEACHER, "students": {"a": STUDENT, "b": STUDENT}}
     with torch.device("meta"):
         model = Distiller(teacher={"type": "Teacher", "backbone": SIZES}, **STUDENT)
     cost = step_cost(model, Config({"train_dataloader": {"batch_size": 8, "collate_fn": {"probability": 0.5}}}))

@@ -18,7 +18,7 @@ from proteus.utils import exclusive
 
 pytestmark = pytest.mark.slow
 
-RUN = {"train_cfg.max_iters": 20, "log_processor.window_size": 1, "default_hooks.watch.interval": 1000}
+RUN = {"train_cfg.max_iters": 20, "log_processor.window_size": 1, "default_hooks.online_eval.interval": 1000}
 OTHER_STUDENT = {**RUN, "model.student.depth": 1, "model.student.num_heads": 4, "randomness.seed": 7}
 
 

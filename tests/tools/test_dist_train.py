@@ -59,6 +59,6 @@ def test_the_largest_recipe_on_two_cpu_ranks(place: Path, tmp_path: Path) -> Non
     recipe = ROOT / "configs/proteus/vit-l_dinov2-g.py"
     output = trained("dist_train.sh", recipe, 2, "--work-dir", tmp_path / "run", *options(values))
     assert len(log_lines(output)) == 2
-    assert "agreement/patch" in output
+    assert "centered_cosine/patch" in output
     assert (tmp_path / "run/iter_2.pth").is_file()
     assert (tmp_path / "run/student.safetensors").is_file()

@@ -75,7 +75,9 @@ class Losses(Hook):
 
 def curve(config: Path, folder: Path, **values: Any) -> list[dict[str, float]]:
     """The losses of a run in this process."""
-    cfg = load_config(config, {**BLOCKS, **PLAIN, "train_cfg.max_iters": STEPS, "default_hooks.watch": None, **values})
+    cfg = load_config(
+        config, {**BLOCKS, **PLAIN, "train_cfg.max_iters": STEPS, "default_hooks.online_eval": None, **values}
+    )
     cfg.work_dir, cfg.experiment_name, cfg.visualizer = str(folder), folder.name, None
     runner = build_runner(cfg)
     losses = Losses()
@@ -116,7 +118,7 @@ custom_imports = dict(imports=["means"])
 custom_hooks = [dict(type="Means", file="{tmp_path / "losses.jsonl"}")]
 """
     (tmp_path / "run.py").write_text(config.read_text() + hook)
-    values = {**BLOCKS, **PLAIN, "train_cfg.max_iters": STEPS, "default_hooks.watch": None, **TOGETHER[name]}
+    values = {**BLOCKS, **PLAIN, "train_cfg.max_iters": STEPS, "default_hooks.online_eval": None, **TOGETHER[name]}
     values["train_dataloader.batch_size"] = 4
     trained("dist_train.sh", tmp_path / "run.py", 2, "--work-dir", tmp_path / "run", *options(values), path=tmp_path)
     assert_same([json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()], plain)

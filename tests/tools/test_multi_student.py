@@ -16,7 +16,7 @@ SEVERAL = """
 alone = model
 model = dict(
     _delete_=True,
-    type="SeveralStudents",
+    type="MultiStudentDistiller",
     teacher=dict(type="Teacher", backbone=dict(type="ViT", patch_size=14, **alone["teacher"]["backbone"])),
     students=dict(
         tiny=dict(student={{**learner, "embed_dim": 24}}, objectives=objectives),
@@ -59,7 +59,7 @@ def test_the_log_and_the_files_name_each(unbroken: tuple[Path, str]) -> None:
     assert len(log_lines(log)) == 5
     for name in ("tiny", "small"):
         assert f"{name}.loss_patch: " in log_lines(log)[0]
-        assert f"agreement/{name}.patch: " in log
+        assert f"centered_cosine/{name}.patch: " in log
         assert (folder / f"student_{name}.safetensors").is_file()
 
 

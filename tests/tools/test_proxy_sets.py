@@ -17,13 +17,13 @@ train_dataloader["num_workers"] = 2
 train_dataloader["sampler"] = dict(repeats=1)
 train_dataloader["dataset"] = dict(
     _delete_=True,
-    type="Merge",
+    type="ConcatProxySet",
     pipeline=train_pipeline,
     repeats=dict(shards=1.5),
     datasets=dict(
         part=dict(type="ImageFolder", data_root="{place}/images", {part}),
         shards=dict(type="WebShards", data_root="{place}/shards"),
-        crops=dict(type="Single", picture="{place}/images/a/b/001.jpg", length=20, size=64),
+        crops=dict(type="SingleImage", picture="{place}/images/a/b/001.jpg", length=20, size=64),
     ),
 )
 train_cfg.update(max_iters=4)
@@ -51,10 +51,10 @@ def merged(place: Path, config: Path, shards: Path, tmp_path_factory: pytest.Tem
 
 def test_the_composition_is_told_once(merged: Path, place: Path) -> None:
     log = (merged / "log.txt").read_text()
-    assert log.count("proxy set: Merge: 68 images an epoch, from 3 sets") == 1
+    assert log.count("proxy set: ConcatProxySet: 68 images an epoch, from 3 sets") == 1
     assert f"17.6%  part: ImageFolder {place}/images: 12 images of 24 (images_per_class=0.5, subset_seed=1)" in log
     assert f"52.9%  shards (x 1.5): WebShards {place}/shards: 24 images" in log
-    assert "29.4%  crops: Single" in log
+    assert "29.4%  crops: SingleImage" in log
     assert len(log_lines(log)) == 4
 
 

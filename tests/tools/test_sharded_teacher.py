@@ -8,7 +8,7 @@ import pytest
 import torch
 from runs import log_lines, options, trained, weights
 
-from proteus.evaluation.online.jsonl_log import read_journal
+from proteus.evaluation.online.jsonl_log import read_jsonl
 
 pytestmark = pytest.mark.slow
 
@@ -17,9 +17,9 @@ def test_the_same_run(config: Path, place: Path, tmp_path: Path) -> None:
     values = {
         "train_dataloader.batch_size": 4,
         # Rank 0 looks at the teacher between two steps, and every one of its passes needs the others.
-        "default_hooks.watch.interval": 2,
-        "default_hooks.watch.knn.data_root": place / "images",
-        "default_hooks.watch.knn.ks": "(3,)",
+        "default_hooks.online_eval.interval": 2,
+        "default_hooks.online_eval.knn.data_root": place / "images",
+        "default_hooks.online_eval.knn.ks": "(3,)",
         "train_cfg.val_interval": 2,
     }
     logs = []
@@ -31,7 +31,7 @@ def test_the_same_run(config: Path, place: Path, tmp_path: Path) -> None:
     assert whole.keys() == spread.keys()
     for name, value in whole.items():
         torch.testing.assert_close(spread[name], value, atol=1e-5, rtol=0)
-    journals = [read_journal(tmp_path / f"{name}/watch.jsonl") for name in ("whole", "spread")]
+    journals = [read_jsonl(tmp_path / f"{name}/online_eval.jsonl") for name in ("whole", "spread")]
     assert [line["iteration"] for line in journals[1]] == [0, 2, 4, 5]
     for found, wanted in zip(journals[1], journals[0], strict=True):
         for key in wanted.keys() - {"seconds"}:

@@ -47,7 +47,7 @@ def test_tensorboard_shows_every_loss(run: tuple[Path, str]) -> None:
     steps = [event.step for event in accumulator.Scalars("loss_token")]
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
     assert {"loss", "loss_feature", "loss_patch", "lr", "images_per_s"} <= set(accumulator.Tags()["scalars"])
-    assert [event.step for event in accumulator.Scalars("agreement/patch")] == [4, 8]
+    assert [event.step for event in accumulator.Scalars("centered_cosine/patch")] == [4, 8]
 
 
 def test_training_lowers_every_loss(run: tuple[Path, str]) -> None:
@@ -92,4 +92,4 @@ def test_the_config_that_a_run_writes_down_runs_again(run: tuple[Path, str], tmp
 
 def _agreement(output: str) -> dict[str, float]:
     """The last figures in a log."""
-    return {name: float(re.findall(rf"agreement/{name}: (-?[\d.]+)", output)[-1]) for name in ("cls", "patch")}
+    return {name: float(re.findall(rf"centered_cosine/{name}: (-?[\d.]+)", output)[-1]) for name in ("cls", "patch")}

@@ -20,7 +20,7 @@ def test_the_latest_start_is_drawn(tmp_path, monkeypatch) -> None:
         [
             {"iter": 1, "step": 1, "loss_token": 3.0, "loss_patch": 2.0},
             {"iter": 2, "step": 2, "loss_token": 1.0, "loss_patch": 1.5},
-            {"step": 2, "agreement/cls": 0.4},
+            {"step": 2, "centered_cosine/cls": 0.4},
         ],
     )
     drawn = {}
@@ -43,12 +43,12 @@ def test_a_run_without_scalars_is_named(tmp_path) -> None:
 
 def test_what_was_watched_is_drawn_below(tmp_path, monkeypatch) -> None:
     write_scalars(tmp_path, "a", [{"iter": 1, "step": 1, "loss_token": 3.0}])
-    figures = {"relative_loss_token": 0.9, "effective_rank_cls_student": 8.0, "effective_rank_cls_teacher": 30.0}
+    figures = {"unexplained_variance_token": 0.9, "effective_rank_cls_student": 8.0, "effective_rank_cls_teacher": 30.0}
     lines = [
         {"iteration": 0, **figures, "trained_on/knn_20": 12.0, "seconds": 1.0},
-        {"iteration": 5, **figures, "relative_loss_token": None, "trained_on/knn_20": 50.0, "seconds": 1.0},
+        {"iteration": 5, **figures, "unexplained_variance_token": None, "trained_on/knn_20": 50.0, "seconds": 1.0},
     ]
-    (tmp_path / "watch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "online_eval.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     drawn = {}
     monkeypatch.setattr(
         "matplotlib.axes.Axes.plot", lambda self, x, y, label, **style: drawn.update({label: (list(x), list(y))})

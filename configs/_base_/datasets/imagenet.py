@@ -1,6 +1,6 @@
 # ImageNet-1K as proxy set: labels are not read. Augmentation as released, which is DeiT's without mixup.
 train_pipeline = [
-    # The crop is drawn first, and no more is decoded than it needs. With remember=True, and together=True in the
+    # The crop is drawn first, and no more is decoded than it needs. With cache_last=True, and group_views=True in the
     # sampler, the three views of an image share one decoding, in one batch (released: on three ranks).
     dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),

@@ -8,7 +8,7 @@ _base_ = "./imagenet.py"
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type="Merge",
+        type="ConcatProxySet",
         pipeline=_base_.train_pipeline,
         # Each image once an epoch, as in the paper; with repeats=dict(cub=4) those of one set four times.
         repeats=dict(),

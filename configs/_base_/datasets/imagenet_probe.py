@@ -35,5 +35,5 @@ val_dataloader = dict(
 )
 val_evaluator = [dict(type="ProbeAccuracy")]
 test_dataloader = val_dataloader
-# TopOne reads the logits of the head that the checkpoint has chosen; ProbeAccuracy chooses anew.
-test_evaluator = [dict(type="ProbeAccuracy"), dict(type="TopOne")]
+# Top1Accuracy reads the logits of the head that the checkpoint has chosen; ProbeAccuracy chooses anew.
+test_evaluator = [dict(type="ProbeAccuracy"), dict(type="Top1Accuracy")]

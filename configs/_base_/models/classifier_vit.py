@@ -2,7 +2,7 @@
 model = dict(
     type="mmpretrain.ImageClassifier",
     # mixup 0.8, CutMix 1.0, one of the two for each batch: BEiT, MAE, iBOT, DeiT.
-    data_preprocessor=dict(type="ClassifierDataPreprocessor", num_classes=1000, mixup=0.8, cutmix=1.0),
+    data_preprocessor=dict(type="MMPretrainDataPreprocessor", num_classes=1000, mixup=0.8, cutmix=1.0),
     backbone=dict(type="ViT", patch_size=14, img_size=224, init_values=1.0),
     # iBOT (--use_cls), as the token objective trains the cls token. BEiT and MAE: pool="avg".
     neck=dict(type="TokenPooling", pool="cls"),

@@ -4,7 +4,7 @@ _base_ = [
     "../../_base_/models/distill_logits.py",
     "../../_base_/datasets/imagenet_labels.py",
     "../../_base_/schedules/deit_300e_1024.py",
-    "../../_base_/runtime.py",
+    "../../_base_/distill_runtime.py",
 ]
 
 model = dict(

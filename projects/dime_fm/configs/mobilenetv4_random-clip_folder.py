@@ -5,7 +5,7 @@ _base_ = "./mobilenetv4_random-clip_packaged.py"
 
 train_pipeline = _base_.train_pipeline
 # A folder may be larger than memory.
-train_pipeline[0].keep = False
+train_pipeline[0].cache_in_memory = False
 
 train_dataloader = dict(
     dataset=dict(

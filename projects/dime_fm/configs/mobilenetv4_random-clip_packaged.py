@@ -45,14 +45,14 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type="LoadImage", short_side=160, keep=True),
+    dict(type="LoadImage", short_side=160, cache_in_memory=True),
     dict(type="RandomResizedCrop", size=112, scale=(0.4, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="ToTensor", dtype="uint8"),
     dict(type="PackInputs"),
 ]
 val_pipeline = [
-    dict(type="LoadImage", short_side=320, keep=True),
+    dict(type="LoadImage", short_side=320, cache_in_memory=True),
     dict(type="Resize", size=128, interpolation="bicubic"),
     dict(type="CenterCrop", size=112),
     dict(type="ToTensor"),

@@ -1,5 +1,5 @@
 # What the recipes share: CLIP ViT-L/14 as teacher, images and sentences of the paper's sizes, the released schedule.
-_base_ = "../../../configs/_base_/runtime_unwatched.py"
+_base_ = "../../../configs/_base_/distill_runtime_no_eval.py"
 
 custom_imports = dict(
     imports=[
@@ -67,7 +67,7 @@ train_dataloader = dict(
         type="UnpairedSet",
         # Paper: 40 M images (released: IN-21K, GCC-15M and YFCC-14M) and 28.4 M sentences.
         dataset=dict(
-            type="Merge",
+            type="ConcatProxySet",
             pipeline=train_pipeline,
             datasets=dict(
                 imagenet21k=dict(type="ImageFolder", data_root="data/imagenet21k"),
@@ -98,7 +98,7 @@ val_dataloader = dict(
         sentences=dict(type="SentenceSet", list_file="data/sentences.txt", split="held-out", held_out=1000),
     ),
 )
-val_evaluator = [dict(type="Accuracy"), dict(type="ScoreAgreement")]
+val_evaluator = [dict(type="StudentTeacherAccuracy"), dict(type="ScoreAgreement")]
 # tools/test.py: zero-shot on all 50,000.
 test_dataloader = dict(
     batch_size=100,
@@ -109,7 +109,7 @@ test_dataloader = dict(
     collate_fn=dict(type="proteus.unpaired_collate"),
     dataset=dict(type="LabelledFolder", data_root="data/imagenet/val", num_classes=1000, pipeline=val_pipeline),
 )
-test_evaluator = dict(type="Accuracy")
+test_evaluator = dict(type="StudentTeacherAccuracy")
 
 # Released: 100 epochs, 8e-4 with 4 epochs of warm-up from 4e-6, cosine to 4e-5, AdamW with 0.05, vectors spared.
 optim_wrapper = dict(
@@ -129,5 +129,5 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 auto_scale_lr = dict(base_batch_size=5120, enable=False)
 
-# Without WatchHook: it compares class and patch tokens, which this recipe does not train.
+# Without OnlineEvalHook: it compares class and patch tokens, which this recipe does not train.
 default_hooks = dict(checkpoint=dict(interval=7812), export=dict(teacher="CLIP ViT-L/14 (OpenAI, MIT)"))

@@ -22,7 +22,7 @@ from projects.dime_fm.unpaired import UnpairedFixedViews, unpaired_collate
 from proteus.apis import ConfigError, load_config
 from proteus.datasets import SampleKey
 from proteus.datasets.teacher_cache import CacheError, StaleCacheError
-from proteus.engine.hooks.teacher_cache import cache_identity, stale
+from proteus.engine.hooks.teacher_cache import cache_fingerprint, stale
 from proteus.registry import DATASETS, MODELS
 
 CONFIG = """
@@ -82,7 +82,7 @@ val_dataloader = dict(
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=1)
 optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.05))
 val_cfg = dict(type="ValLoop")
-val_evaluator = dict(type="Accuracy")
+val_evaluator = dict(type="StudentTeacherAccuracy")
 """
 
 
@@ -183,14 +183,14 @@ def test_what_is_not_of_this_run_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(StaleCacheError, match=r"holds a cache of something else:(.|\n)*teacher.weights"):
         cache_sentences.build(Config({**cfg.to_dict(), "model": config}, filename=cfg.filename))
     index = dataset.cache.index  # type: ignore[union-attr]
-    told = stale(index, cache_identity(other, config, dataset), 2)
+    told = stale(index, cache_fingerprint(other, config, dataset), 2)
     assert [line.partition(":")[0] for line in told] == ["teacher.weights"]
     # The teacher sees images as the preprocessor normalises them.
     config = cfg.model.to_dict()
     config["data_preprocessor"]["mean"] = (0.5, 0.5, 0.5)
-    told = stale(index, cache_identity(MODELS.build(config), config, dataset), 2)
+    told = stale(index, cache_fingerprint(MODELS.build(config), config, dataset), 2)
     assert [line.partition(":")[0] for line in told] == ["teacher.mean"]
-    assert stale(index, cache_identity(model, cfg.model, dataset), 2) == []
+    assert stale(index, cache_fingerprint(model, cfg.model, dataset), 2) == []
 
     # Other sentences, or other tokens of them.
     config = cfg.train_dataloader.dataset.sentences.to_dict()

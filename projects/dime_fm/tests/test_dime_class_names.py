@@ -34,7 +34,7 @@ def test_from_the_sets_own_files(tmp_path: Path) -> None:
     put_text(tmp_path / "air/data/variants.txt", aircraft)
     put(tmp_path / "air/data/images", ["1.jpg"])
     put_text(tmp_path / "air/data/images_variant_test.txt", ["1 A3_x"])
-    found = class_names(sets.Aircraft(str(tmp_path / "air"), "test"), "aircraft")
+    found = class_names(sets.FGVCAircraft(str(tmp_path / "air"), "test"), "aircraft")
     assert found == [name.replace("_", " ") for name in aircraft]
 
     breeds = ["Abyssinian", "great_pyrenees", *(f"breed_{i}" for i in range(35))]
@@ -43,7 +43,7 @@ def test_from_the_sets_own_files(tmp_path: Path) -> None:
     put_text(tmp_path / "pets/annotations/test.txt", rows[:20])
     put_text(tmp_path / "pets/annotations/trainval.txt", rows[15:])
     put(tmp_path / "pets/images", [f"{name}_12.jpg" for name in breeds])
-    found = class_names(sets.Pets(str(tmp_path / "pets"), "test"), "pets")
+    found = class_names(sets.OxfordIIITPet(str(tmp_path / "pets"), "test"), "pets")
     assert found[:3] == ["Abyssinian", "great pyrenees", "breed 0"]
 
     birds = [f"{i} {i:03}.Black_footed_Bird{i}" for i in range(1, 201)]
@@ -65,7 +65,7 @@ def test_from_the_sets_own_files(tmp_path: Path) -> None:
     (tmp_path / "cars/devkit").mkdir(parents=True)
     savemat(tmp_path / "cars/cars_test_annos_withlabels.mat", {"annotations": annotations})
     put(tmp_path / "cars", ["cars_test/1.jpg"])
-    cars = sets.Cars(str(tmp_path / "cars"), "test")
+    cars = sets.StanfordCars(str(tmp_path / "cars"), "test")
     with pytest.raises(FileNotFoundError, match=r"cars_meta.mat is missing"):
         class_names(cars, "cars")
     (tmp_path / "names.mat").rename(tmp_path / "cars/devkit/cars_meta.mat")

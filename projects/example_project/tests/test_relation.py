@@ -12,7 +12,7 @@ import torch
 from runs import ROOT, log_lines, trained, write_config, write_images, write_teacher
 
 from proteus.apis import load_config
-from proteus.models import Objective, Views
+from proteus.models import Objective, StepFeatures
 from proteus.structures import Features
 
 # By the folder, so that a copy under another name tests itself.
@@ -53,15 +53,15 @@ def test_widths_scales_and_rotations_do_not_matter() -> None:
     torch.manual_seed(0)
     student = torch.randn(4, 5, 2)
     turned = 7 * student @ torch.tensor([[0.6, -0.8, 0.0], [0.8, 0.6, 0.0]])
-    assert objective()(Views(features(turned), features(student)), {}).item() == pytest.approx(0, abs=1e-6)
-    assert objective()(Views(features(torch.randn(4, 5, 3)), features(student)), {}).item() > 0.05
+    assert objective()(StepFeatures(features(turned), features(student)), {}).item() == pytest.approx(0, abs=1e-6)
+    assert objective()(StepFeatures(features(torch.randn(4, 5, 3)), features(student)), {}).item() > 0.05
 
 
 def test_gradient_reaches_the_students_patches_and_no_other_image() -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 5, 2, requires_grad=True), torch.randn(2, 5, 3)
     teacher[1] = torch.nn.functional.pad(student.detach()[1], (0, 1))  # the second image is right already
-    objective()(Views(features(teacher), features(student)), {}).backward()
+    objective()(StepFeatures(features(teacher), features(student)), {}).backward()
     assert student.grad is not None
     assert student.grad[0].abs().max() > 1e-3
     assert student.grad[1].abs().max() < 1e-6

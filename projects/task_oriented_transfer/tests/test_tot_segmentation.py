@@ -11,7 +11,7 @@ from projects.task_oriented_transfer import compare_segmentation
 from projects.task_oriented_transfer.segmentation import PixelObjective
 from proteus.apis import ConfigError, check, load_config, train
 from proteus.checkpoints import CheckpointError
-from proteus.models import Distiller, Views, build_backbone
+from proteus.models import Distiller, StepFeatures, build_backbone
 from proteus.registry import MODELS
 from proteus.structures import Features
 
@@ -71,9 +71,9 @@ def test_wrong_head_widths_are_named():
 
 
 def views(student, teacher):
-    """Views whose patches are maps ``(B, K, h, w)``."""
+    """StepFeatures whose patches are maps ``(B, K, h, w)``."""
     features = [Features(m.mean((2, 3)), m.flatten(2).transpose(1, 2), tuple(m.shape[2:])) for m in (teacher, student)]
-    return Views(*features)
+    return StepFeatures(*features)
 
 
 @pytest.fixture

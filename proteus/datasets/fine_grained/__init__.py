@@ -1,9 +1,9 @@
 """The labelled sets of the fine-grained protocol (docs/reproduction.md#fine-grained-classification)."""
 
-from proteus.datasets.fine_grained.aircraft import Aircraft
+from proteus.datasets.fine_grained.aircraft import FGVCAircraft
 from proteus.datasets.fine_grained.base import FineGrainedSet, validation_part
 from proteus.datasets.fine_grained.caltech101 import Caltech101
-from proteus.datasets.fine_grained.cars import Cars
+from proteus.datasets.fine_grained.cars import StanfordCars
 from proteus.datasets.fine_grained.cifar import CIFAR10, CIFAR100
 from proteus.datasets.fine_grained.country211 import Country211
 from proteus.datasets.fine_grained.cub import CUB
@@ -13,7 +13,7 @@ from proteus.datasets.fine_grained.folders import ClassFolders, ImageNet1K
 from proteus.datasets.fine_grained.food101 import Food101
 from proteus.datasets.fine_grained.gtsrb import GTSRB
 from proteus.datasets.fine_grained.parquet import ParquetSet
-from proteus.datasets.fine_grained.pets import Pets
+from proteus.datasets.fine_grained.pets import OxfordIIITPet
 from proteus.datasets.fine_grained.sun397 import SUN397
 from proteus.datasets.fine_grained.voc2007 import VOC2007
 
@@ -25,17 +25,17 @@ __all__ = [
     "GTSRB",
     "SUN397",
     "VOC2007",
-    "Aircraft",
     "Caltech101",
-    "Cars",
     "ClassFolders",
     "Country211",
+    "FGVCAircraft",
     "FineGrainedSet",
     "Flowers102",
     "Food101",
     "ImageNet1K",
+    "OxfordIIITPet",
     "ParquetSet",
-    "Pets",
+    "StanfordCars",
     "fine_grained_sets",
     "validation_part",
 ]
@@ -44,15 +44,15 @@ __all__ = [
 def fine_grained_sets() -> dict[str, type[FineGrainedSet]]:
     """The paper's twelve sets in its order, over which it averages, then its two others."""
     return {
-        "aircraft": Aircraft,
+        "aircraft": FGVCAircraft,
         "caltech101": Caltech101,
-        "cars": Cars,
+        "cars": StanfordCars,
         "cifar10": CIFAR10,
         "cifar100": CIFAR100,
         "dtd": DTD,
         "flowers": Flowers102,
         "food101": Food101,
-        "pets": Pets,
+        "pets": OxfordIIITPet,
         "sun397": SUN397,
         "voc2007": VOC2007,
         "cub": CUB,

@@ -8,7 +8,7 @@ from proteus.registry import DATASETS
 
 
 @DATASETS.register_module()
-class Aircraft(FineGrainedSet):
+class FGVCAircraft(FineGrainedSet):
     """FGVC-Aircraft with its 100 variants (Maji et al., 2013).
 
     Args:

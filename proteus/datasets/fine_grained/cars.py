@@ -1,4 +1,4 @@
-"""Stanford Cars."""
+"""Stanford StanfordCars."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from proteus.registry import DATASETS
 
 
 @DATASETS.register_module()
-class Cars(FineGrainedSet):
-    """Stanford Cars (Krause et al., 2013).
+class StanfordCars(FineGrainedSet):
+    """Stanford StanfordCars (Krause et al., 2013).
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
     """
 
-    title = "Stanford Cars"
+    title = "Stanford StanfordCars"
     num_classes = 196
     sizes = (8144, None, 8041)
     folder = "stanford_cars"

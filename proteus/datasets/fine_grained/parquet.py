@@ -35,10 +35,10 @@ class ParquetSet(FineGrainedSet):
         indices: As for :class:`FineGrainedSet`.
         image_column: A column of ``{bytes, path}``, or of bytes: image files.
         label_column: A column of classes from 0, or of lists of them, where an image may have several.
-        num_classes: How many classes there are; by default what ``like`` or the shards themselves say.
-        metric: How the set is judged; by default as ``like``, else by ``top1``.
+        num_classes: How many classes there are; by default what ``base_dataset`` or the shards themselves say.
+        metric: How the set is judged; by default as ``base_dataset``, else by ``top1``.
         title: What to call it; by default the folder's name.
-        like: A set of this package (``'CIFAR10'``) of which this is a copy: what is known of that holds here too.
+        base_dataset: A set of this package (``'CIFAR10'``) of which this is a copy: what is known of that holds here too.
 
     Raises:
         FileNotFoundError: There are no such shards, or not all of them.
@@ -64,11 +64,15 @@ data/test-00000-of-00001.parquet ..."""
         num_classes: int | None = None,
         metric: Metric | None = None,
         title: str | None = None,
-        like: str | None = None,
+        base_dataset: str | None = None,
     ) -> None:
-        copied = DATASETS.get(like) if like is not None else None
-        if like is not None and (copied is None or not issubclass(copied, FineGrainedSet) or copied is ParquetSet):
-            raise ValueError(f"dataset.like={like!r}: write a fine-grained set's name, such as 'CIFAR10'")
+        copied = DATASETS.get(base_dataset) if base_dataset is not None else None
+        if base_dataset is not None and (
+            copied is None or not issubclass(copied, FineGrainedSet) or copied is ParquetSet
+        ):
+            raise ValueError(
+                f"dataset.base_dataset={base_dataset!r}: write a fine-grained set's name, such as 'CIFAR10'"
+            )
         self.image_column, self.label_column = image_column, label_column
         self.title = title or (copied.title if copied else Path(data_root).name)
         self.metric = metric or (copied.metric if copied else "top1")

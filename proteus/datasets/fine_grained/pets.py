@@ -8,7 +8,7 @@ from proteus.registry import DATASETS
 
 
 @DATASETS.register_module()
-class Pets(FineGrainedSet):
+class OxfordIIITPet(FineGrainedSet):
     """Oxford-IIIT Pets with its 37 breeds (Parkhi et al., 2012).
 
     Args:

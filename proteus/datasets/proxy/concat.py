@@ -15,7 +15,7 @@ from proteus.registry import DATASETS
 
 
 @DATASETS.register_module()
-class Merge(ProxySet):
+class ConcatProxySet(ProxySet):
     """Proxy sets one after another, as in the paper's ImageNet-Merge (section 3.5).
 
     Each set takes a block of the merged positions. A view is a function of its key, as in any proxy set, with the
@@ -95,15 +95,15 @@ class Merge(ProxySet):
         member, position = self.find(index, epoch)
         return member.read(position, epoch)
 
-    def take_pipeline(self, pipeline: Compose) -> None:
+    def set_default_pipeline(self, pipeline: Compose) -> None:
         """Use a pipeline here and in the sets, unless there is one already."""
-        super().take_pipeline(pipeline)
+        super().set_default_pipeline(pipeline)
         for member in self._sets:
-            member.take_pipeline(self.pipeline)
+            member.set_default_pipeline(self.pipeline)
 
     def describe(self) -> str:
         """The sets, each with its share of an epoch."""
-        lines = [f"Merge: {len(self):,} images an epoch, from {len(self.members)} sets"]
+        lines = [f"ConcatProxySet: {len(self):,} images an epoch, from {len(self.members)} sets"]
         for (name, member), count in zip(self.members.items(), self.counts, strict=True):
             factor = "" if count == len(member) else f" (x {count / len(member):.4g})"
             about = member.describe().replace("\n", "\n    ")
@@ -124,5 +124,5 @@ class Merge(ProxySet):
             raise ValueError(
                 f"dataset.datasets.{name}: {type(member).__name__} is no proxy set; merge subclasses of it"
             )
-        member.take_pipeline(self.pipeline)
+        member.set_default_pipeline(self.pipeline)
         return member

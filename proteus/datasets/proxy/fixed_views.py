@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from mmengine.dataset import Compose
 
-from proteus.datasets.proxy.concat import Merge
+from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.seeding import SampleKey, seeded
-from proteus.datasets.teacher_cache import StaleCacheError, TeacherCache, plain, set_identity
+from proteus.datasets.teacher_cache import StaleCacheError, TeacherCache, dataset_fingerprint, plain
 from proteus.datasets.transforms import MaskTransform
 from proteus.registry import DATASETS
 
@@ -31,11 +31,11 @@ class FixedViews(ProxySet):
     As there are only so many views, the teacher's tokens of them can be computed once, by ``tools/cache_teacher.py``,
     and be read from ``cache`` by this run and by others, also of other students and with other seeds.
 
-    A set that comes with factors (:class:`~proteus.datasets.proxy.concat.Merge`, 0.25 say) goes on from view to view as it
+    A set that comes with factors (:class:`~proteus.datasets.proxy.concat.ConcatProxySet`, 0.25 say) goes on from view to view as it
     otherwise does from epoch to epoch: in 4 views each image is seen once.
 
     Args:
-        dataset: Config of the proxy set. A ``Merge`` goes in here, and never this set into a ``Merge``.
+        dataset: Config of the proxy set. A ``ConcatProxySet`` goes in here, and never this set into a ``ConcatProxySet``.
         views: How many views of each image there are.
         cache: Folder of the teacher's tokens of these views; None lets the teacher run.
         view_seed: Another one gives other views. It is not the run's seed.
@@ -103,7 +103,7 @@ class FixedViews(ProxySet):
 
     def identity(self) -> dict[str, Any]:
         """What the views depend on: ``views``, ``images``, ``transform`` and ``dataset``."""
-        return {"views": {"seed": self.view_seed}, **set_identity(self.config, self.dataset)}
+        return {"views": {"seed": self.view_seed}, **dataset_fingerprint(self.config, self.dataset)}
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """What the set says of an image."""
@@ -112,10 +112,10 @@ class FixedViews(ProxySet):
     def read(self, index: int, epoch: int) -> dict[str, Any]:
         """Not for this set: which view it is takes the whole key."""
         raise ValueError(
-            "FixedViews goes round a Merge, not into it: dict(type='FixedViews', dataset=dict(type='Merge'))"
+            "FixedViews goes round a ConcatProxySet, not into it: dict(type='FixedViews', dataset=dict(type='ConcatProxySet'))"
         )
 
-    def take_pipeline(self, pipeline: Compose) -> None:
+    def set_default_pipeline(self, pipeline: Compose) -> None:
         """Only a merge offers one, and this set cannot be merged."""
         self.read(0, 0)
 
@@ -130,7 +130,7 @@ class FixedViews(ProxySet):
 
 
 def _masks(dataset: ProxySet) -> Iterator[MaskTransform]:
-    if isinstance(dataset, Merge):
+    if isinstance(dataset, ConcatProxySet):
         for member in dataset.members.values():
             yield from _masks(member)
     for step in getattr(dataset.pipeline, "transforms", ()):

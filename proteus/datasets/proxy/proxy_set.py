@@ -98,7 +98,7 @@ class ProxySet(BaseDataset):
         """
         return self.pipeline(self.get_data_info(index))
 
-    def take_pipeline(self, pipeline: Compose) -> None:
+    def set_default_pipeline(self, pipeline: Compose) -> None:
         """Use a pipeline unless there is one already."""
         if not self.pipeline.transforms:
             self.pipeline = pipeline
@@ -110,6 +110,6 @@ class ProxySet(BaseDataset):
     def chosen(self) -> dict[str, list[str]]:
         """The names of the images of each set of which a part was taken, by what that set is called.
 
-        Only a :class:`~proteus.datasets.proxy.concat.Merge` calls sets anything; elsewhere the key is empty.
+        Only a :class:`~proteus.datasets.proxy.concat.ConcatProxySet` calls sets anything; elsewhere the key is empty.
         """
         return {}

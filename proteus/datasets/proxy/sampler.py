@@ -27,11 +27,11 @@ class ProxySampler(Sampler[SampleKey]):
         dataset: The proxy set; the runner fills it in.
         seed: The run's seed; the runner fills it in.
         shuffle: Draw each epoch in a new random order.
-        repeats: Views of each image within one epoch. As in DeiT's repeated augmentation, an epoch then draws
+        repeats: StepFeatures of each image within one epoch. As in DeiT's repeated augmentation, an epoch then draws
             ``n // 256 * 256`` views, of the first ``1 / repeats`` of the shuffled images, and the views of an image
             fall on different ranks (docs/reproduction.md#distillation-data).
-        together: Deal the images instead of the views: all views of an image fall on one rank, one after another, so
-            that a worker can decode it once (``LoadRandomResizedCrop(remember=True)``). This is not as released: with
+        group_views: Deal the images instead of the views: all views of an image fall on one rank, one after another, so
+            that a worker can decode it once (``LoadRandomResizedCrop(cache_last=True)``). This is not as released: with
             several ranks, a rank's batch shows each of its images ``repeats`` times instead of mostly once, and the
             masked half of it (``distill_collate``) has all views of an image, or none. An epoch leaves out the last
             image where it would not be shown ``repeats`` times. The ranks together see in each step what one process
@@ -39,7 +39,7 @@ class ProxySampler(Sampler[SampleKey]):
 
     Raises:
         ValueError: The set is empty or cannot be indexed, ``repeats`` is below 1, or there is nothing to keep
-            ``together``.
+            ``group_views``.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class ProxySampler(Sampler[SampleKey]):
         seed: int | None = None,
         shuffle: bool = True,
         repeats: int = 1,
-        together: bool = False,
+        group_views: bool = False,
     ) -> None:
         check_whole("sampler.repeats", repeats)
-        if together and repeats == 1:
+        if group_views and repeats == 1:
             raise ValueError(
-                "sampler.together=True: with repeats=1 an image has one view; write repeats=3, or remove it"
+                "sampler.group_views=True: with repeats=1 an image has one view; write repeats=3, or remove it"
             )
         check_map_style(dataset)
         if holds_proxy_set(dataset):
@@ -66,7 +66,7 @@ class ProxySampler(Sampler[SampleKey]):
         self.size = len(dataset)
         self.epoch_length = self.size if repeats == 1 else max(self.size // 256 * 256, min(self.size, 256))
         # So many positions in a row go to one rank.
-        self.dealt = repeats if together else 1
+        self.dealt = repeats if group_views else 1
         self.epoch_length = max(self.epoch_length // self.dealt, 1) * self.dealt
         self.seed = sync_random_seed() if seed is None else seed
         self.shuffle = shuffle

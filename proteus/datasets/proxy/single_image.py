@@ -23,7 +23,7 @@ _SALT = 0x51461E
 
 
 @DATASETS.register_module()
-class Single(ProxySet):
+class SingleImage(ProxySet):
     """Crops of one picture, made when they are asked for: the paper's ImageNet-Single (sections 3.5 and A.11).
 
     The crops are those of Asano's generator (docs/reproduction.md#proxy-sets), which writes them to disk once: a crop
@@ -112,9 +112,7 @@ class Single(ProxySet):
     def describe(self) -> str:
         """As for :class:`ProxySet`, with the picture."""
         width, height = self.pixels.size
-        return (
-            f"Single {self.path} ({width} x {height}): {len(self):,} crops of {self.size}, crop_seed={self.crop_seed}"
-        )
+        return f"SingleImage {self.path} ({width} x {height}): {len(self):,} crops of {self.size}, crop_seed={self.crop_seed}"
 
     def draw(self) -> Image.Image:
         """A crop from the random state as it is."""

@@ -2,14 +2,14 @@
 
 from proteus.datasets.robustness.generation import generate
 from proteus.datasets.robustness.imagenet_c import GeneratedImageNetC, ImageNetC
-from proteus.datasets.robustness.imagenet_variants import VARIANTS, WnidFolder
+from proteus.datasets.robustness.imagenet_variants import VARIANTS, ImageNetVariant
 from proteus.datasets.robustness.wnids import imagenet_wnids, subset_classes, wnid_numbers
 
 __all__ = [
     "VARIANTS",
     "GeneratedImageNetC",
     "ImageNetC",
-    "WnidFolder",
+    "ImageNetVariant",
     "generate",
     "imagenet_wnids",
     "subset_classes",

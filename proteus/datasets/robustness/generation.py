@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from proteus.datasets.robustness.imagenet_variants import WnidFolder
+from proteus.datasets.robustness.imagenet_variants import ImageNetVariant
 from proteus.datasets.transforms import CenterCrop, LoadImage, Resize
 from proteus.datasets.transforms.corruption import (
     CORRUPTIONS,
@@ -102,7 +102,7 @@ def generate(
     here, there = (Path(os.path.realpath(Path(folder).expanduser())) for folder in (source, target))
     if here == there or here in there.parents:
         raise DataError(f"{target} lies in the folder of the validation images; name another folder for ImageNet-C")
-    images = WnidFolder(variant="val" if all_classes else None, data_root=str(source))
+    images = ImageNetVariant(variant="val" if all_classes else None, data_root=str(source))
     root, target = Path(source).expanduser(), Path(target).expanduser()
     names = [Path(name).as_posix() for name in images.names()]
     _check_stems(names)

@@ -16,7 +16,7 @@ from proteus.datasets.proxy.folder import EXTENSIONS
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.proxy.subsampling import Amount
 from proteus.datasets.robustness.generation import read_marker
-from proteus.datasets.robustness.imagenet_variants import WnidFolder
+from proteus.datasets.robustness.imagenet_variants import ImageNetVariant
 from proteus.datasets.robustness.wnids import check_wnids, wnid_numbers
 from proteus.datasets.transforms.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, library
 from proteus.registry import DATASETS
@@ -221,7 +221,7 @@ class GeneratedImageNetC(_CorruptionSet):
     def load_data_list(self) -> Sequence[dict[str, Any]]:
         """List the validation images once, and refer to them for each part."""
         self.source = f"ImageNet-C generated with {library()}"
-        images = WnidFolder(
+        images = ImageNetVariant(
             variant="val" if self.all_classes else None,
             data_root=self.data_root,
             images_per_class=self.images_per_class,

@@ -43,7 +43,7 @@ VARIANTS = {
 
 
 @DATASETS.register_module()
-class WnidFolder(ImageFolder):
+class ImageNetVariant(ImageFolder):
     """Images in folders that are called by their class's wnid, labelled with its number in ImageNet-1K.
 
     ``LabelledFolder`` numbers the folders that it finds; here the class of a folder has the same number whichever other

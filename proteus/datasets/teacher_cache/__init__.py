@@ -1,7 +1,7 @@
 """What a teacher makes of fixed views, on disk; the files know nothing of models."""
 
 from proteus.datasets.teacher_cache.encodings import Encoding, Float16, Int8PCA, load_encoding
-from proteus.datasets.teacher_cache.fingerprint import StaleCacheError, differences, plain, set_identity
+from proteus.datasets.teacher_cache.fingerprint import StaleCacheError, dataset_fingerprint, differences, plain
 from proteus.datasets.teacher_cache.index import CacheError, CacheIndex, Shard, read_index, write_index
 from proteus.datasets.teacher_cache.reader import TeacherCache, Tokens
 from proteus.datasets.teacher_cache.shards import ShardBuilder, is_whole, pixels_of
@@ -17,12 +17,12 @@ __all__ = [
     "StaleCacheError",
     "TeacherCache",
     "Tokens",
+    "dataset_fingerprint",
     "differences",
     "is_whole",
     "load_encoding",
     "pixels_of",
     "plain",
     "read_index",
-    "set_identity",
     "write_index",
 ]

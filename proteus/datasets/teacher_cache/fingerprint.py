@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proteus.datasets.proxy.concat import Merge
+from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.proxy_set import ProxySet
-from proteus.datasets.proxy.single_image import Single
+from proteus.datasets.proxy.single_image import SingleImage
 from proteus.datasets.proxy.subsampling import NamedImages
 from proteus.datasets.transforms.masks import is_mask_config
 from proteus.structures import DataError
@@ -25,7 +25,7 @@ class StaleCacheError(DataError):
     """A teacher cache that was made of something else than what the run has."""
 
 
-def set_identity(config: Mapping[str, Any], dataset: ProxySet) -> dict[str, Any]:
+def dataset_fingerprint(config: Mapping[str, Any], dataset: ProxySet) -> dict[str, Any]:
     """What the images of a proxy set and their views depend on, beside the key.
 
     Masks do not count, as the teacher never sees them; nor does where the images lie.
@@ -77,11 +77,11 @@ def differences(found: Any, wanted: Any, key: str = "") -> list[str]:
 
 
 def _names(dataset: ProxySet) -> Iterator[str]:
-    if isinstance(dataset, Merge):
+    if isinstance(dataset, ConcatProxySet):
         for (name, member), count in zip(dataset.members.items(), dataset.counts, strict=True):
             yield f"{name} {count}"
             yield from _names(member)
-    elif isinstance(dataset, Single):
+    elif isinstance(dataset, SingleImage):
         yield hashlib.sha256(Path(dataset.path).read_bytes()).hexdigest()
     elif isinstance(dataset, NamedImages):
         yield from dataset.names()
@@ -110,7 +110,7 @@ def _counts(step: dict[str, Any]) -> bool:
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:
     # Keeping images in memory changes none.
-    return {key: value for key, value in step.items() if key not in ("keep", "remember")}
+    return {key: value for key, value in step.items() if key not in ("cache_in_memory", "cache_last")}
 
 
 def _unscoped(value: Any) -> Any:

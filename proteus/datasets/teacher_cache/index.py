@@ -47,7 +47,7 @@ class Shard(NamedTuple):
 class CacheIndex:
     """The description of a teacher cache.
 
-    Views do not share shards, so that a cache grows by views without a file being written anew.
+    StepFeatures do not share shards, so that a cache grows by views without a file being written anew.
 
     Attributes:
         identity: Of the teacher, the views and the images: what must be the same in a run that reads the cache.

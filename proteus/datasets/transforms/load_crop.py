@@ -36,8 +36,8 @@ class LoadRandomResizedCrop:
         scale: Range of the crop's area as a share of the image's.
         ratio: Range of the crop's width over its height.
         interpolation: ``bicubic``, or another of PIL's by its name in torchvision.
-        remember: Keep the last decoded image, so that its next view need not decode it again. Of use with
-            ``ProxySampler(repeats=3, together=True)``; results do not depend on it.
+        cache_last: Keep the last decoded image, so that its next view need not decode it again. Of use with
+            ``ProxySampler(repeats=3, group_views=True)``; results do not depend on it.
 
     Raises:
         ValueError: There is no such interpolation.
@@ -49,13 +49,13 @@ class LoadRandomResizedCrop:
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
-        remember: bool = False,
+        cache_last: bool = False,
     ) -> None:
         check_interpolation(type(self).__name__, interpolation)
         self.size = size
         self.box = Box(size, scale, ratio)
         self.interpolation = interpolation
-        self.remember = remember
+        self.cache_last = cache_last
         self._last: _File | None = None
         jpeg.tell_decoder()
 
@@ -73,7 +73,7 @@ class LoadRandomResizedCrop:
         box = file.turn.box(self.box.draw(height, width), file.width, file.height)
         by = jpeg.reduction(box, self.size) if file.is_jpeg else 1
         pixels = file.decoded(by)
-        self._last = file if self.remember else None
+        self._last = file if self.cache_last else None
         crop = crop_and_resize(pixels, [edge / by for edge in box], self.size, self.interpolation)
         results["img"] = file.turn.array(crop)
         return results

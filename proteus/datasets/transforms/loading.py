@@ -20,17 +20,17 @@ class LoadImage:
     Args:
         short_side: Reduce images whose shorter side is longer than this many pixels; a JPEG is then decoded at a half,
             quarter or eighth of its size where that suffices. By default images keep their size.
-        keep: Keep every image in memory once it was read, for proxy sets that are small and read often.
+        cache_in_memory: Keep every image in memory once it was read, for proxy sets that are small and read often.
 
     Raises:
         ValueError: ``short_side`` is not a positive whole number.
     """
 
-    def __init__(self, short_side: int | None = None, keep: bool = False) -> None:
+    def __init__(self, short_side: int | None = None, cache_in_memory: bool = False) -> None:
         if short_side is not None and (type(short_side) is not int or short_side < 1):
             raise ValueError(f"LoadImage.short_side={short_side!r}: write a positive whole number of pixels, or None")
         self.short_side = short_side
-        self.kept: dict[str, Image.Image] | None = {} if keep else None
+        self.kept: dict[str, Image.Image] | None = {} if cache_in_memory else None
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Decode the whole file.

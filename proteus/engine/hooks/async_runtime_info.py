@@ -21,7 +21,7 @@ _MOST = 1000
 
 
 @HOOKS.register_module()
-class LazyRuntimeInfoHook(RuntimeInfoHook):
+class AsyncRuntimeInfoHook(RuntimeInfoHook):
     """MMEngine's ``RuntimeInfoHook``, except that what the model returns stays on the device until it is logged.
 
     MMEngine reads every loss at every step, and each reading waits until the device has finished. This hook keeps the

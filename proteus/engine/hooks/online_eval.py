@@ -20,27 +20,27 @@ from proteus.datasets import CorruptImageError, MaskTransform, ProxySet
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
 from proteus.evaluation.metrics import TeacherAgreement
 from proteus.evaluation.online.compare import compare_with_teacher, left_out, nearest_neighbour_accuracy
-from proteus.evaluation.online.eval_mode import undisturbed
-from proteus.evaluation.online.jsonl_log import Journal
+from proteus.evaluation.online.eval_mode import eval_mode
+from proteus.evaluation.online.jsonl_log import JSONLLog
 from proteus.evaluation.online.labelled_images import LabelledImages
-from proteus.evaluation.online.probe_images import KeptImages, keep_images, number_in, spread
-from proteus.models import Distiller, SeveralStudents
+from proteus.evaluation.online.probe_images import ProbeImages, load_probe_images, number_in, spread
+from proteus.models import Distiller, MultiStudentDistiller
 from proteus.registry import HOOKS
 from proteus.structures import DataError
 
 
 @HOOKS.register_module()
-class WatchHook(Hook):
+class OnlineEvalHook(Hook):
     """Look at the student during a distillation, without a trace in its training.
 
     Four figures, before the first iteration, every ``interval`` iterations and after the last: how well the heads
-    predict the teacher's tokens (``agreement_*``, as the metric ``TeacherAgreement``), in how many directions the
+    predict the teacher's tokens (``centered_cosine_*``, as the metric ``TeacherAgreement``), in how many directions the
     features spread beside the teacher's (``effective_rank_*``), each squared term of the loss over that of the best
-    constant answer (``relative_loss_*``), and the k-NN accuracy of a small labelled set beside the teacher's
+    constant answer (``unexplained_variance_*``), and the k-NN accuracy of a small labelled set beside the teacher's
     (``knn_*``, per cent). What a model or a config does not have is left out, and the log says so once.
 
-    Each time adds a line to ``watch.jsonl`` in the work directory, which a resumed run goes on with, and scalars
-    ``watch/*`` to the visualizer. The student is looked at as it is, not its EMA, in float32 and evaluation mode. Of
+    Each time adds a line to ``online_eval.jsonl`` in the work directory, which a resumed run goes on with, and scalars
+    ``online_eval/*`` to the visualizer. The student is looked at as it is, not its EMA, in float32 and evaluation mode. Of
     several students each is looked at in turn, and its name stands before those of its figures.
 
     The images are of the validation set. If it holds images that are trained on, or there is none and views of the
@@ -81,19 +81,21 @@ class WatchHook(Hook):
     ) -> None:
         if interval < 1 or images < 2 or patches_per_image < 1:
             raise ValueError(
-                f"WatchHook(interval={interval}, images={images}, patches_per_image={patches_per_image}): write at "
-                "least 1, 2 and 1, or default_hooks.watch=None for no watch"
+                f"OnlineEvalHook(interval={interval}, images={images}, patches_per_image={patches_per_image}): write at "
+                "least 1, 2 and 1, or default_hooks.online_eval=None for no watch"
             )
         keys = [field.name for field in dataclasses.fields(LabelledImages)]
         unknown = sorted(set(knn or {}) - set(keys))
         if unknown:
-            raise ValueError(f"default_hooks.watch.knn has no key {unknown[0]!r}: write some of {', '.join(keys)}")
+            raise ValueError(
+                f"default_hooks.online_eval.knn has no key {unknown[0]!r}: write some of {', '.join(keys)}"
+            )
         self.interval = interval
         self.most = images
         self.patches_per_image = patches_per_image
         self.labelled = None if knn is None else LabelledImages(**knn)
-        self.images: KeptImages | None = None
-        self.knn_images: KeptImages | None = None
+        self.images: ProbeImages | None = None
+        self.knn_images: ProbeImages | None = None
         self.prefixes = {"": "", "knn": ""}
         self.of_teacher: dict[str, float] = {}
         self.ks: list[int] = []
@@ -104,9 +106,9 @@ class WatchHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read the images, and look at the student for the first time unless the run is resumed."""
         model = _model_of(runner)
-        if not isinstance(model, (Distiller, SeveralStudents)):
+        if not isinstance(model, (Distiller, MultiStudentDistiller)):
             self.idle = True
-            runner.logger.warning(f"watch: {type(model).__name__} is no Distiller, and is not watched")
+            runner.logger.warning(f"online eval: {type(model).__name__} is no Distiller, and is not watched")
             return
         self.idle = not (is_main_process() or model.teacher.sharded)
         validation = runner.val_dataloader.dataset if runner.val_loop is not None else None
@@ -114,12 +116,12 @@ class WatchHook(Hook):
         if self.idle:
             return
         self.began = time.perf_counter()
-        with undisturbed(model):
+        with eval_mode(model):
             self._read(runner, validation)
             if folder is not None:
                 self._read_labelled(runner, validation, folder)
         if is_main_process():
-            self.journal = Journal(Path(runner.work_dir) / "watch.jsonl", runner.iter)
+            self.journal = JSONLLog(Path(runner.work_dir) / "online_eval.jsonl", runner.iter)
         if runner.iter == 0:
             self._look(runner, 0)
 
@@ -139,7 +141,7 @@ class WatchHook(Hook):
         start = time.perf_counter()
         figures: dict[str, float] = {}
         reasons: dict[str, list[str]] = {}
-        with undisturbed(_model_of(runner)):
+        with eval_mode(_model_of(runner)):
             students = _distillers(runner)
             for student, model in students.items():
                 found = self._figures(model, runner.train_dataloader.batch_size or 64)
@@ -152,17 +154,17 @@ class WatchHook(Hook):
             self.said = True
             for line, of in reasons.items():
                 whose = "" if len(of) == len(students) else f" ({', '.join(of)})"
-                runner.logger.info(f"watch leaves out {line}{whose}")
+                runner.logger.info(f"online eval leaves out {line}{whose}")
         seconds = time.perf_counter() - start
         self.seconds += seconds
         share = self.seconds / max(time.perf_counter() - self.began, 1e-9)
         self.journal.write(iteration, {**figures, "seconds": round(seconds, 3)})
         cost = f"{seconds:.1f} s" + (f", {share:.1%} of the run so far" if iteration else "")
-        runner.logger.info(f"watch [{iteration}/{runner.max_iters}] {_sentence(figures)} ({cost})")
+        runner.logger.info(f"online eval [{iteration}/{runner.max_iters}] {_sentence(figures)} ({cost})")
         lost = sorted(name for name, value in figures.items() if not math.isfinite(value))
         if lost:
-            runner.logger.warning(f"watch: not a number: {', '.join(lost)}; has the run diverged?")
-        scalars = {f"watch/{name}": value for name, value in figures.items() if name not in lost}
+            runner.logger.warning(f"online eval: not a number: {', '.join(lost)}; has the run diverged?")
+        scalars = {f"online_eval/{name}": value for name, value in figures.items() if name not in lost}
         if scalars:
             runner.visualizer.add_scalars(scalars, step=iteration)
 
@@ -188,19 +190,19 @@ class WatchHook(Hook):
         dataset = training if validation is None else validation
         if len(dataset) < 2:
             _refuse_agreement_of_one(runner, len(dataset))
-            runner.logger.warning("watch: the validation set has fewer than two images; k-NN alone is watched")
+            runner.logger.warning("online eval: the validation set has fewer than two images; k-NN alone is watched")
             return
         steps = getattr(getattr(training, "pipeline", None), "transforms", ())
         mask = next((step for step in steps if isinstance(step, MaskTransform)), None)
 
         def warn(error: CorruptImageError) -> None:
-            runner.logger.warning(f"watch: cannot be read and is left out: {error}")
+            runner.logger.warning(f"online eval: cannot be read and is left out: {error}")
 
-        self.images = keep_images(dataset, spread(self.most, len(dataset)), mask, warn)
+        self.images = load_probe_images(dataset, spread(self.most, len(dataset)), mask, warn)
         if len(self.images) < 2:
             raise DataError(
-                "watch: only one validation image can be read, and two are needed; repair the others, or write "
-                "default_hooks.watch=None"
+                "online eval: only one validation image can be read, and two are needed; repair the others, or write "
+                "default_hooks.online_eval=None"
             )
         shared = len(self.images) if validation is None else number_in(training, self.images.paths)
         kind = "held-out images"
@@ -209,7 +211,7 @@ class WatchHook(Hook):
             kind = (
                 f"images, {shared:,} of which are trained on (to hold some out: dataset.split='train' and 'held-out')"
             )
-        runner.logger.info(f"watch: {len(self.images):,} {kind}, every {self.interval:,} iterations")
+        runner.logger.info(f"online eval: {len(self.images):,} {kind}, every {self.interval:,} iterations")
 
     def _read_labelled(self, runner: Runner, validation: Any, folder: str) -> None:
         assert self.labelled is not None
@@ -217,22 +219,24 @@ class WatchHook(Hook):
         try:
             kept = self.labelled.read(folder, pipeline)
         except CorruptImageError as error:
-            raise CorruptProxySetError(f"default_hooks.watch.knn.data_root: {error}; mend or remove it") from error
+            raise CorruptProxySetError(
+                f"default_hooks.online_eval.knn.data_root: {error}; mend or remove it"
+            ) from error
         except ValueError as error:
             raise DataError(
-                f"default_hooks.watch.knn.data_root: {error}; or write default_hooks.watch.knn=None"
+                f"default_hooks.online_eval.knn.data_root: {error}; or write default_hooks.online_eval.knn=None"
             ) from error
         self.ks = [k for k in self.labelled.ks if k < len(kept)]
         if not self.ks:
             raise DataError(
-                f"default_hooks.watch.knn.ks={tuple(self.labelled.ks)}: {folder} gives {len(kept)} images; k is less"
+                f"default_hooks.online_eval.knn.ks={tuple(self.labelled.ks)}: {folder} gives {len(kept)} images; k is less"
             )
         self.knn_images = kept
         if number_in(runner.train_dataloader.dataset, kept.paths):
             self.prefixes["knn"] = "trained_on/"
         classes = len(kept.labels.unique()) if kept.labels is not None else 0
         runner.logger.info(
-            f"watch: k-NN of {len(kept):,} images of {classes:,} classes in {folder}, each left out in turn"
+            f"online eval: k-NN of {len(kept):,} images of {classes:,} classes in {folder}, each left out in turn"
         )
 
 
@@ -252,7 +256,7 @@ def _refuse_agreement_of_one(runner: Runner, images: int) -> None:
 def _distillers(runner: Runner) -> dict[str, Distiller]:
     """Each student's model by the student's name; one alone has none."""
     model = _model_of(runner)
-    return model.distillers if isinstance(model, SeveralStudents) else {"": model}
+    return model.distillers if isinstance(model, MultiStudentDistiller) else {"": model}
 
 
 def _named(student: str, figure: str) -> str:

@@ -21,7 +21,7 @@ from proteus.visualization.class_names import names_and_colours
 
 
 @HOOKS.register_module()
-class ShowSegmentationHook(Hook):
+class SegmentationVisualizationHook(Hook):
     """Write image, prediction and ground truth of every tested image side by side: ``tools/test.py --show-dir DIR``.
 
     Args:

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.datasets import ProxySet, SampleKey
-from proteus.models import Distiller, SeveralStudents
+from proteus.models import Distiller, MultiStudentDistiller
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
 
@@ -21,7 +21,7 @@ _SEED = 2**31
 
 
 @HOOKS.register_module()
-class SlicedStartHook(Hook):
+class SlicedInitHook(Hook):
     """Before the first iteration, fill student and heads from the teacher, fitted on images of the proxy set.
 
     :func:`~proteus.models.initialization.slice_teacher` makes the student, and the linear layers of the heads become the
@@ -32,20 +32,20 @@ class SlicedStartHook(Hook):
     This is not the paper's recipe, whose students begin at random.
 
     Args:
-        views: Views to fit the student on, of images at even distances in the proxy set; of a smaller set, several of
+        views: StepFeatures to fit the student on, of images at even distances in the proxy set; of a smaller set, several of
             each image. The heads are fitted on as many others, on which the student is not better than it will be.
-        batch_size: Views that are encoded at a time.
+        batch_size: StepFeatures that are encoded at a time.
 
     Raises:
         ValueError: ``views`` or ``batch_size`` is below 1.
     """
 
-    priority = "HIGH"  # WatchHook's first figures are those of this start.
+    priority = "HIGH"  # OnlineEvalHook's first figures are those of this start.
 
     def __init__(self, views: int = 512, batch_size: int = 32) -> None:
         for name, value in (("views", views), ("batch_size", batch_size)):
             if value < 1:
-                raise ValueError(f"SlicedStartHook.{name}={value}: write at least 1")
+                raise ValueError(f"SlicedInitHook.{name}={value}: write at least 1")
         self.views = views
         self.batch_size = batch_size
         self._done = False
@@ -60,10 +60,10 @@ class SlicedStartHook(Hook):
             return
         self._done = True
         if runner._resume or runner._load_from or runner.iter:
-            runner.logger.info("sliced start: left out, since this run brings weights of its own")
+            runner.logger.info("sliced initialization: left out, since this run brings weights of its own")
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        students = model.distillers if isinstance(model, SeveralStudents) else {"student": model}
+        students = model.distillers if isinstance(model, MultiStudentDistiller) else {"student": model}
         for distiller in students.values():
             check_slice(distiller.student, distiller.teacher)
         images = self._read(runner, model) if is_main_process() else None
@@ -73,10 +73,12 @@ class SlicedStartHook(Hook):
             for tensor in (*distiller.student.parameters(), *distiller.objectives.parameters()):
                 broadcast(tensor.data)
 
-    def _read(self, runner: Runner, model: Distiller | SeveralStudents) -> Tensor:
+    def _read(self, runner: Runner, model: Distiller | MultiStudentDistiller) -> Tensor:
         loader = runner.train_dataloader
         if not isinstance(loader.dataset, ProxySet):
-            raise ValueError(f"a sliced start reads a proxy set; the training set is {type(loader.dataset).__name__}")
+            raise ValueError(
+                f"a sliced initialization reads a proxy set; the training set is {type(loader.dataset).__name__}"
+            )
         size = len(loader.dataset)
         step = max(size // self.views, 1)
         positions = [step * k + (step // 2 if k >= self.views else 0) for k in range(2 * self.views)]
@@ -93,7 +95,7 @@ class SlicedStartHook(Hook):
         distiller.train(training)
         left = [objective for objective in distiller.objectives if objective not in fitted]
         runner.logger.info(
-            f"sliced start: {name} is a slice of the teacher, fitted on {self.views:,} views in "
+            f"sliced initialization: {name} is a slice of the teacher, fitted on {self.views:,} views in "
             f"{time.time() - start:.0f} s; error of its stream after each block, as a share of the variance: "
             f"{', '.join(f'{error:.2f}' for error in errors)}; heads fitted: {', '.join(fitted) or 'none'}"
             + (f"; left as they were: {', '.join(left)}" if left else "")

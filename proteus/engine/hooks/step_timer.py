@@ -31,7 +31,7 @@ class Spent(NamedTuple):
     waiting: float = 0.0
 
 
-class StepClock(ABC):
+class StepTimer(ABC):
     """Told when the run starts to wait for a batch, when it is there and when its step is over, it adds up steps."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class StepClock(ABC):
         """What the steps took that have ended since the last call."""
 
 
-class HostClock(StepClock):
+class HostTimer(StepTimer):
     """The host's clock, for a device that has no queue.
 
     Args:
@@ -65,15 +65,15 @@ class HostClock(StepClock):
         self.began = 0.0
 
     def wait(self) -> None:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         self.waits = self.now()
 
     def begin(self) -> None:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         self.began = self.now()
 
     def end(self, images: int) -> None:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         ended = self.now()
         if self.waits is not None:
             spent = self.spent
@@ -86,7 +86,7 @@ class HostClock(StepClock):
         self.waits = None
 
     def read(self) -> Spent:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         spent, self.spent = self.spent, Spent()
         return spent
 
@@ -99,7 +99,7 @@ class _Step:
     images: int
 
 
-class DeviceClock(StepClock):
+class DeviceTimer(StepTimer):
     """Events in the device's own queue: what it did, not when the host asked for it.
 
     The host is usually some steps ahead. Then the device reaches a step's beginning right after the end of the one
@@ -117,22 +117,22 @@ class DeviceClock(StepClock):
         self.began: Any = None
 
     def wait(self) -> None:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         self.waits = self._recorded()
 
     def begin(self) -> None:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         self.began = self._recorded()
 
     def end(self, images: int) -> None:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         ended = self._recorded()
         if self.waits is not None:
             self.steps.append(_Step(self.waits, self.began, ended, images))
         self.waits = None
 
     def read(self) -> Spent:
-        """See :class:`StepClock`."""
+        """See :class:`StepTimer`."""
         steps = images = 0
         milliseconds = waiting = 0.0
         while self.steps and self.steps[0].ended.query():

@@ -19,9 +19,9 @@ from proteus.datasets.teacher_cache import (
     pixels_of,
     plain,
 )
-from proteus.models import SeveralStudents
+from proteus.models import MultiStudentDistiller
 from proteus.models.distillers.mixup import MixupDataPreprocessor
-from proteus.models.teachers.fingerprint import teacher_identity
+from proteus.models.teachers.fingerprint import teacher_fingerprint
 from proteus.registry import HOOKS
 
 
@@ -59,7 +59,7 @@ class TeacherCacheHook(Hook):
             dataset.cache.check_files()
         except CacheError as error:
             raise CacheError(f"{error}; build it with\n  tools/cache_teacher.py {config}") from error
-        wanted = cache_identity(model, runner.cfg.model, dataset)
+        wanted = cache_fingerprint(model, runner.cfg.model, dataset)
         different = stale(index, wanted, dataset.views) or self._pixels(dataset, dataset.cache)
         if different:
             raise StaleCacheError(refusal(dataset.cache, different, config))
@@ -89,7 +89,7 @@ def check_usable(model: Any) -> None:
     Raises:
         StaleCacheError: Says what stands against it.
     """
-    students = model.distillers.values() if isinstance(model, SeveralStudents) else [model]
+    students = model.distillers.values() if isinstance(model, MultiStudentDistiller) else [model]
     if any(student.needs_logits for student in students):
         raise StaleCacheError(
             "model.objectives read the teacher's logits, and a teacher cache holds its tokens alone: keep objectives "
@@ -102,7 +102,7 @@ def check_usable(model: Any) -> None:
         )
 
 
-def cache_identity(model: Any, config: Mapping[str, Any], dataset: FixedViews) -> dict[str, Any]:
+def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews) -> dict[str, Any]:
     """What must be the same where a cache is built and where it is read.
 
     The statistics that images are normalised with for the student do not count: the teacher has its own.
@@ -114,10 +114,10 @@ def cache_identity(model: Any, config: Mapping[str, Any], dataset: FixedViews) -
     """
     preprocessor = config.get("data_preprocessor") or {"type": "DistillDataPreprocessor"}
     # Another kind of model, of a project, describes its own kind of teacher.
-    own = getattr(model, "teacher_identity", None)
+    own = getattr(model, "teacher_fingerprint", None)
     return plain(
         {
-            "teacher": own() if own is not None else teacher_identity(model.teacher, config["teacher"]),
+            "teacher": own() if own is not None else teacher_fingerprint(model.teacher, config["teacher"]),
             "data_preprocessor": {key: value for key, value in preprocessor.items() if key not in ("mean", "std")},
             **dataset.identity(),
         }

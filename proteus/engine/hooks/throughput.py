@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from proteus.engine.hooks.logging_due import logs_now
 from proteus.engine.hooks.peak_flops import peak_flops
-from proteus.engine.hooks.step_timer import DeviceClock, HostClock, StepClock
+from proteus.engine.hooks.step_timer import DeviceTimer, HostTimer, StepTimer
 from proteus.models.flops import distillation_flops
 from proteus.registry import HOOKS
 
@@ -23,7 +23,7 @@ class ThroughputHook(Hook):
     """Add to each log line what the steps since the last one amount to.
 
     ``images_per_s``: over all ranks. ``data_wait``: share of the time in which the device, without work, waited for
-    data, 0 to 1. ``of_peak``: share of what the device can compute at most by its data sheet, where that is known and
+    data, 0 to 1. ``mfu``: share of what the device can compute at most by its data sheet, where that is known and
     the model is one that distils; it is a distiller's FLOPs, counted, over the time. ``memory``: this process's peak in
     MB, where there is no GPU whose memory MMEngine logs.
 
@@ -37,7 +37,7 @@ class ThroughputHook(Hook):
     priority = 55
 
     def __init__(self) -> None:
-        self.clock: StepClock = HostClock()
+        self.clock: StepTimer = HostTimer()
         self.flops_of_image: float | None = None
         self.peak: float | None = None
         self.counted = False
@@ -46,7 +46,7 @@ class ThroughputHook(Hook):
         """Choose the clock, and look the device's peak up."""
         device = _device_of(runner)
         on_gpu = _on_gpu(device)
-        self.clock = DeviceClock() if on_gpu else HostClock()
+        self.clock = DeviceTimer() if on_gpu else HostTimer()
         tf32 = torch.get_float32_matmul_precision() != "highest"
         self.peak = peak_flops(torch.cuda.get_device_name(device), _dtype_of(runner), tf32) if on_gpu else None
         self.counted = False
@@ -78,7 +78,7 @@ class ThroughputHook(Hook):
             hub.update_scalar("train/images_per_s", rate * get_world_size())
             hub.update_scalar("train/data_wait", spent.waiting / spent.seconds)
             if self.flops_of_image and self.peak:
-                hub.update_scalar("train/of_peak", rate * self.flops_of_image / self.peak)
+                hub.update_scalar("train/mfu", rate * self.flops_of_image / self.peak)
         if not torch.cuda.is_available():
             hub.update_scalar("train/memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
@@ -90,7 +90,7 @@ class ThroughputHook(Hook):
 class _WaitsNow(Hook):
     """After all other hooks of a step: what follows is waiting for the next batch."""
 
-    def __init__(self, clock: StepClock) -> None:
+    def __init__(self, clock: StepTimer) -> None:
         self.clock = clock
 
     def after_train_iter(
@@ -125,5 +125,5 @@ def _count(runner: Runner, batch: Any) -> float | None:
         return distillation_flops(config, batch)
     # NotImplementedError is torch's, for an operator of the model that has no kernel for meta tensors.
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        runner.logger.warning(f"of_peak is left out of the log: a step of this model cannot be counted ({error})")
+        runner.logger.warning(f"mfu is left out of the log: a step of this model cannot be counted ({error})")
         return None

@@ -44,7 +44,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "paper": Recipe(tuple((1 / np.logspace(-6, 3, 45)).tolist()), max_iter=500),
-        "code": Recipe(tuple((1 / np.logspace(-6, 5, 45)).tolist()), max_iter=1000),
+        "released": Recipe(tuple((1 / np.logspace(-6, 5, 45)).tolist()), max_iter=1000),
         "dinov2": Recipe(tuple(np.logspace(-6, 5, 45).tolist()), max_iter=1000),
     }
 )
@@ -133,7 +133,7 @@ def logistic_regression(
     The paper (section A.1.3) varies "the L2-regularization constant". These are SynCLR's words for the weight decay
     that its code, and the code released with the paper, hands to cuML as C = 1 / wd, where C means what it does in
     scikit-learn. So the constant l is the penalty's weight: the loss summed over images plus ``l |W|^2 / 2``, and
-    C = 1 / l. Recipes, of 45 values each: ``paper``, l in 1e-6...1e3, 500 iterations; ``code``, what was released, l in
+    C = 1 / l. Recipes, of 45 values each: ``paper``, l in 1e-6...1e3, 500 iterations; ``released``, l in
     1e-6...1e5, 1000 iterations; ``dinov2``, C itself in 1e-6...1e5, 1000 iterations. All three have the released
     tolerance, 1e-12, and end as scikit-learn does when the loss falls no more.
 

@@ -12,7 +12,7 @@ from proteus.structures import DataError
 
 
 @METRICS.register_module()
-class Accuracy(CheckedMetric):
+class StudentTeacherAccuracy(CheckedMetric):
     """Top-1 accuracy in per cent of the student's classifier, and of the teacher's where it is asked.
 
     The teacher's tells at the first validation whether its classifier fits its backbone and the labels' order.

@@ -14,7 +14,7 @@ from proteus.structures import DataError
 
 
 @METRICS.register_module()
-class TopOne(CheckedMetric):
+class Top1Accuracy(CheckedMetric):
     """Top-1 accuracy in per cent of the scores that a classifier gives.
 
     Args:
@@ -32,7 +32,9 @@ class TopOne(CheckedMetric):
     def __init__(self, classes: Sequence[int] | None = None, **metric: Any) -> None:
         super().__init__(**metric)
         if classes is not None and (not len(classes) or len(set(classes)) < len(classes) or min(classes) < 0):
-            raise ValueError(f"TopOne.classes={list(classes)}: write each class's number once, from 0 on, or None")
+            raise ValueError(
+                f"Top1Accuracy.classes={list(classes)}: write each class's number once, from 0 on, or None"
+            )
         self.classes = None if classes is None else torch.tensor(list(classes))
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -50,7 +52,7 @@ class TopOne(CheckedMetric):
         if self.classes is not None:
             if self.classes.max() >= logits.shape[1]:
                 raise DataError(
-                    f"TopOne.classes names class {int(self.classes.max())}, but the model has {logits.shape[1]} "
+                    f"Top1Accuracy.classes names class {int(self.classes.max())}, but the model has {logits.shape[1]} "
                     "classes: give the numbers that its classes have"
                 )
             self.classes = self.classes.to(logits.device)

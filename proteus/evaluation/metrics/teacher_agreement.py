@@ -33,7 +33,7 @@ class TeacherAgreement(CheckedMetric):
         ValueError: ``patches_per_image`` is not a positive integer.
     """
 
-    default_prefix = "agreement"
+    default_prefix = "centered_cosine"
 
     def __init__(self, patches_per_image: int | None = None, **metric: Any) -> None:
         super().__init__(**metric)
@@ -44,7 +44,7 @@ class TeacherAgreement(CheckedMetric):
         self.patches_per_image = patches_per_image
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the tokens of each image (keys as in ``Distiller.agreement`` or ``SeveralStudents.agreement``).
+        """Keep the tokens of each image (keys as in ``Distiller.agreement`` or ``MultiStudentDistiller.agreement``).
 
         Raises:
             DataError: Tokens are not finite, or beyond half precision (65504).
@@ -81,11 +81,11 @@ class TeacherAgreement(CheckedMetric):
                         f"{kind} tokens of which are all the same; validate on two different images or more, or write "
                         "val_evaluator=None, val_dataloader=None and val_cfg=None"
                     )
-                metrics[key.removesuffix(f"student_{kind}") + name] = centred_cosine(student, teacher)
+                metrics[key.removesuffix(f"student_{kind}") + name] = centered_cosine(student, teacher)
         return metrics
 
 
-def centred_cosine(prediction: Tensor, target: Tensor) -> float:
+def centered_cosine(prediction: Tensor, target: Tensor) -> float:
     """Mean over tokens of the cosine of ``prediction - m`` and ``target - m``, with ``m`` the mean target.
 
     Args:

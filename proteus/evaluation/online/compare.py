@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from proteus.evaluation.classifiers.knn import knn_predict
-from proteus.evaluation.metrics import centred_cosine
+from proteus.evaluation.metrics import centered_cosine
 from proteus.evaluation.online.effective_rank import effective_rank
-from proteus.evaluation.online.explained_variance import RelativeLoss
-from proteus.evaluation.online.probe_images import KeptImages, spread
+from proteus.evaluation.online.explained_variance import UnexplainedVariance
+from proteus.evaluation.online.probe_images import ProbeImages, spread
 from proteus.evaluation.scores import top1
 from proteus.models import Distiller
-from proteus.models.objectives import Views
+from proteus.models.objectives import StepFeatures
 from proteus.structures import Features
 
 
 def compare_with_teacher(
-    model: Distiller, images: KeptImages, batch_size: int, patches_per_image: int = 16
+    model: Distiller, images: ProbeImages, batch_size: int, patches_per_image: int = 16
 ) -> dict[str, float]:
     """Agreement, effective ranks and relative losses, as far as the model has them.
 
@@ -31,14 +31,14 @@ def compare_with_teacher(
         patches_per_image: How many patches of each image count for agreement and rank, at even distances.
 
     Returns:
-        ``agreement_cls`` and ``agreement_patch`` (:func:`~proteus.evaluation.metrics.centred_cosine` of the heads'
+        ``centered_cosine_cls`` and ``centered_cosine_patch`` (:func:`~proteus.evaluation.metrics.centered_cosine` of the heads'
         predictions) for what an objective predicts; ``effective_rank_<cls or patch>_<student or teacher>`` of the
-        backbones' own features; ``relative_loss_<objective>`` (:class:`RelativeLoss`). Without a teacher, the
+        backbones' own features; ``unexplained_variance_<objective>`` (:class:`UnexplainedVariance`). Without a teacher, the
         student's ranks alone.
     """
     taught = model.teacher.embed_dim > 0
     tokens: dict[str, list[Tensor]] = {}
-    losses = RelativeLoss(model.objectives if taught else {})  # type: ignore[arg-type]
+    losses = UnexplainedVariance(model.objectives if taught else {})  # type: ignore[arg-type]
     for positions, count in _batches(len(images), batch_size):
         pixels = _on_device(model, images.images(positions))
         student = model.student(pixels)[:count]
@@ -56,7 +56,7 @@ def compare_with_teacher(
             tokens.setdefault(name, []).append(value.float().flatten(0, -2))
     joined = {name: torch.cat(values) for name, values in tokens.items()}
     figures = {
-        f"agreement_{kind}": centred_cosine(joined[f"predicted_{kind}"], joined[f"teacher_{kind}"])
+        f"centered_cosine_{kind}": centered_cosine(joined[f"predicted_{kind}"], joined[f"teacher_{kind}"])
         for kind in ("cls", "patch")
         if f"predicted_{kind}" in joined
     }
@@ -64,7 +64,7 @@ def compare_with_teacher(
         for who in ("student", "teacher"):
             if f"{who}_{kind}" in joined:
                 figures[f"effective_rank_{kind}_{who}"] = effective_rank(joined[f"{who}_{kind}"])
-    return figures | {f"relative_loss_{name}": value for name, value in losses.compute().items()}
+    return figures | {f"unexplained_variance_{name}": value for name, value in losses.compute().items()}
 
 
 def left_out(model: Distiller, figures: Mapping[str, float]) -> list[str]:
@@ -73,21 +73,21 @@ def left_out(model: Distiller, figures: Mapping[str, float]) -> list[str]:
     reasons = []
     if not any(name.startswith("knn_") for name in has):
         reasons.append(
-            "k-NN: no labelled images; set default_hooks.watch.knn.data_root to a folder with a folder for each class"
+            "k-NN: no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder for each class"
         )
     if model.teacher.embed_dim == 0:
         return [*reasons, "agreement, the teacher's effective rank and relative losses: there is no teacher"]
     if "effective_rank_cls_student" in has:
         for kind in ("cls", "patch"):
-            if f"agreement_{kind}" not in has:
-                reasons.append(f"agreement_{kind}: no objective predicts the teacher's {kind} tokens")
-        refused = RelativeLoss(model.objectives).left_out  # type: ignore[arg-type]
+            if f"centered_cosine_{kind}" not in has:
+                reasons.append(f"centered_cosine_{kind}: no objective predicts the teacher's {kind} tokens")
+        refused = UnexplainedVariance(model.objectives).left_out  # type: ignore[arg-type]
         reasons += [f"the relative loss of {name}: {reason}" for name, reason in refused.items()]
     return reasons
 
 
 def nearest_neighbour_accuracy(
-    model: Distiller, network: Callable[[Tensor], Features], images: KeptImages, ks: Sequence[int], batch_size: int
+    model: Distiller, network: Callable[[Tensor], Features], images: ProbeImages, ks: Sequence[int], batch_size: int
 ) -> dict[str, float]:
     """Share of labelled images that the others recognise: k-NN, leaving each image out in turn.
 
@@ -134,12 +134,12 @@ def _views(
     count: int,
     student: Features,
     teacher: Features,
-) -> Views:
+) -> StepFeatures:
     if not model.needs_masks or masks is None:
-        return Views(teacher, student)
+        return StepFeatures(teacher, student)
     chosen = masks[positions].to(pixels.device)
     masked = model.student(pixels, chosen)[:count]
-    return Views(teacher, student, masked, chosen[:count].flatten().nonzero().squeeze(1))
+    return StepFeatures(teacher, student, masked, chosen[:count].flatten().nonzero().squeeze(1))
 
 
 def _some(patches: Tensor, count: int) -> Tensor:

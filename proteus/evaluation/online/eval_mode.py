@@ -12,7 +12,7 @@ from proteus.datasets import seeded
 
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
+def eval_mode(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """Run the block in evaluation mode and without gradient, and leave no trace of it.
 
     Afterwards each module is in the mode that it was in, and the random states of Python, NumPy and torch (the CPU and

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from proteus.models.losses import MSELoss
-from proteus.models.objectives import FeatureObjective, Objective, PatchObjective, TokenObjective, Views
+from proteus.models.objectives import FeatureObjective, Objective, PatchObjective, StepFeatures, TokenObjective
 
 Pair = tuple[Tensor, Tensor]
 
 
 @singledispatch
-def compared_tokens(objective: Objective, views: Views) -> list[Pair] | None:
+def compared_tokens(objective: Objective, views: StepFeatures) -> list[Pair] | None:
     """What an objective compares with what: predictions and targets, each ``(..., Dt)``.
 
     One pair for each kind of token, since the best constant answer is another one for each. An objective of one's own
@@ -29,19 +29,19 @@ def compared_tokens(objective: Objective, views: Views) -> list[Pair] | None:
 
 
 @compared_tokens.register
-def _(objective: TokenObjective, views: Views) -> list[Pair]:
+def _(objective: TokenObjective, views: StepFeatures) -> list[Pair]:
     return [(objective.head(views.student.cls), views.teacher.cls)]
 
 
 @compared_tokens.register
-def _(objective: FeatureObjective, views: Views) -> list[Pair]:
+def _(objective: FeatureObjective, views: StepFeatures) -> list[Pair]:
     # The cls part of one without a head for it is in the pairs of the objective that cls_term names.
     cls = [] if objective.cls_head is None else [(objective.cls_head(views.student.cls), views.teacher.cls)]
     return [*cls, (objective.head(views.student.patches), views.teacher.patches)]
 
 
 @compared_tokens.register
-def _(objective: PatchObjective, views: Views) -> list[Pair] | None:
+def _(objective: PatchObjective, views: StepFeatures) -> list[Pair] | None:
     if views.masked is None or views.mask_indices is None:
         return None
     masked = views.masked.patches.flatten(0, 1).index_select(0, views.mask_indices)
@@ -49,7 +49,7 @@ def _(objective: PatchObjective, views: Views) -> list[Pair] | None:
     return [(objective.head(masked), teacher)]
 
 
-class RelativeLoss:
+class UnexplainedVariance:
     """Each term of the loss over that of the best constant answer, on the same images.
 
     The mean squared error of the best constant, the mean target, is the targets' variance. So 1 is what a student
@@ -74,7 +74,7 @@ class RelativeLoss:
         self.left_out = {name: reason for name in objectives if (reason := self._refusal(name))}
         self._sums: dict[str, list[_Sums]] = {}
 
-    def update(self, views: Views) -> None:
+    def update(self, views: StepFeatures) -> None:
         """Add some images.
 
         Args:

@@ -12,7 +12,7 @@ from proteus.structures import DataError
 from proteus.utils import disk_full_errors, write_text
 
 
-class Journal:
+class JSONLLog:
     """Lines of JSON, one for an iteration, in their order.
 
     Args:
@@ -23,7 +23,7 @@ class Journal:
 
     def __init__(self, path: str | Path, iteration: int = 0) -> None:
         self.path = Path(path)
-        kept = [line for line in read_journal(path) if line["iteration"] <= iteration] if iteration else []
+        kept = [line for line in read_jsonl(path) if line["iteration"] <= iteration] if iteration else []
         self.written = {line["iteration"] for line in kept}
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -37,7 +37,7 @@ class Journal:
         self.written.add(iteration)
 
 
-def read_journal(path: str | Path) -> list[dict[str, Any]]:
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """Read the lines of a journal; empty if the file is missing. A truncated last line is ignored.
 
     Raises:

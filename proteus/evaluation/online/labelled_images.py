@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.dataset import Compose
 
 from proteus.datasets import ImageFolder, LabelledFolder, ProxySet
-from proteus.evaluation.online.probe_images import KeptImages, keep_images, spread
+from proteus.evaluation.online.probe_images import ProbeImages, load_probe_images, spread
 from proteus.utils.files import no_folder
 
 # WordNet ids, which ImageNet's folders are called by.
@@ -56,13 +56,13 @@ class LabelledImages:
         if self.data_root is not None:
             if not Path(self.data_root).expanduser().is_dir():
                 raise FileNotFoundError(
-                    f"default_hooks.watch.knn.data_root: {no_folder(self.data_root)}; give one that has a "
-                    "folder of images for each class, or write default_hooks.watch.knn=None"
+                    f"default_hooks.online_eval.knn.data_root: {no_folder(self.data_root)}; give one that has a "
+                    "folder of images for each class, or write default_hooks.online_eval.knn=None"
                 )
             return self.data_root
         return str(validation.data_root) if _tells_classes(validation) else None
 
-    def read(self, folder: str, pipeline: Compose) -> KeptImages:
+    def read(self, folder: str, pipeline: Compose) -> ProbeImages:
         """Read the images.
 
         Raises:
@@ -70,7 +70,7 @@ class LabelledImages:
             ValueError: An image is in no class's folder, or there are no two classes with two images each.
         """
         dataset = LabelledFolder(data_root=folder)
-        dataset.take_pipeline(pipeline)
+        dataset.set_default_pipeline(pipeline)
         members: dict[int, list[int]] = defaultdict(list)
         for position in range(len(dataset)):
             members[ProxySet.get_data_info(dataset, position)["label"]].append(position)
@@ -79,7 +79,7 @@ class LabelledImages:
         if len(several) < 2:
             raise ValueError(f"{folder} has {len(several)} classes of two images or more; two classes are needed")
         chosen = [several[number] for number in spread(self.classes, len(several))]
-        return keep_images(dataset, [one[at] for one in chosen for at in spread(self.images_per_class, len(one))])
+        return load_probe_images(dataset, [one[at] for one in chosen for at in spread(self.images_per_class, len(one))])
 
 
 def _tells_classes(dataset: Any) -> bool:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from proteus.datasets import CorruptImageError, Merge, ProxySet, seeded
+from proteus.datasets import ConcatProxySet, CorruptImageError, ProxySet, seeded
 from proteus.datasets.proxy.collate import as_sample
 from proteus.structures import DataError
 
 
 @dataclass(frozen=True)
-class KeptImages:
+class ProbeImages:
     """Images in memory.
 
     Attributes:
@@ -40,12 +40,12 @@ class KeptImages:
         return functional.to_dtype(self.pixels[positions], torch.float32, scale=True)
 
 
-def keep_images(
+def load_probe_images(
     dataset: Any,
     positions: Sequence[int],
     mask: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     unreadable: Callable[[CorruptImageError], None] | None = None,
-) -> KeptImages:
+) -> ProbeImages:
     """Read some images of a set.
 
     Args:
@@ -93,7 +93,7 @@ def keep_images(
         )
     if len({image.dtype for image in pixels}) > 1:
         pixels = [functional.to_dtype(image, torch.float32, scale=True) for image in pixels]
-    return KeptImages(
+    return ProbeImages(
         torch.stack(pixels),
         [meta["img_path"] for meta in metas if "img_path" in meta],
         torch.tensor([meta["label"] for meta in metas]) if all("label" in meta for meta in metas) else None,
@@ -121,9 +121,9 @@ def number_in(dataset: Any, paths: Sequence[str]) -> int:
         dataset: Only where it is a proxy set of files can it be told; else 0.
         paths: The files.
     """
-    if isinstance(dataset, Merge):
+    if isinstance(dataset, ConcatProxySet):
         return sum(number_in(member, paths) for member in dataset.members.values())
-    # One that makes its images (Single) or finds them in archives has no list of files.
+    # One that makes its images (SingleImage) or finds them in archives has no list of files.
     if not isinstance(dataset, ProxySet) or not hasattr(dataset, "data_address"):
         return 0
     root = os.path.abspath(os.path.expanduser(dataset.data_root)) if dataset.data_root else ""

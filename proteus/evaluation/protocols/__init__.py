@@ -3,7 +3,16 @@
 from proteus.evaluation.protocols.fine_grained import FineGrained
 from proteus.evaluation.protocols.knn import KNN
 from proteus.evaluation.protocols.linear_probe import LinearProbing
-from proteus.evaluation.protocols.protocol import Bench, Outcome, Protocol, SetProtocol
+from proteus.evaluation.protocols.protocol import EvalContext, Protocol, ProtocolResult, SetProtocol
 from proteus.evaluation.protocols.robustness import Robustness
 
-__all__ = ["KNN", "Bench", "FineGrained", "LinearProbing", "Outcome", "Protocol", "Robustness", "SetProtocol"]
+__all__ = [
+    "KNN",
+    "EvalContext",
+    "FineGrained",
+    "LinearProbing",
+    "Protocol",
+    "ProtocolResult",
+    "Robustness",
+    "SetProtocol",
+]

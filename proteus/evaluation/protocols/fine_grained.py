@@ -11,7 +11,7 @@ from tqdm import tqdm
 from proteus.datasets.fine_grained import fine_grained_sets
 from proteus.evaluation.classifiers.logistic_model import check_engine
 from proteus.evaluation.classifiers.logistic_regression import find_recipe, logistic_regression
-from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
+from proteus.evaluation.protocols.protocol import EvalContext, ProtocolResult, SetProtocol
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError
 
@@ -26,7 +26,7 @@ class FineGrained(SetProtocol):
     See docs/reproduction.md#fine-grained-classification.
 
     Args:
-        recipe: Grid and number of iterations, by name: ``paper``, ``code`` (what was released) or ``dinov2``.
+        recipe: Grid and number of iterations, by name: ``paper``, ``released`` or ``dinov2``.
         multiple: Read the cls tokens of the last four blocks and the mean patch token, not the last cls token alone.
         engine: ``torch``, which fits the whole grid at once on the features' device, ``sklearn``, or ``auto``.
         dtype: ``float64`` or ``float32``.
@@ -53,11 +53,11 @@ class FineGrained(SetProtocol):
         check_engine(engine, "cpu", dtype)
         self.recipe, self.multiple, self.engine, self.dtype = recipe, multiple, engine, dtype
 
-    def settings(self, bench: Bench) -> dict[str, Any]:
+    def settings(self, bench: EvalContext) -> dict[str, Any]:
         """Grid, tokens and arithmetic."""
         return {"recipe": self.recipe, "multiple": self.multiple, "engine": self.engine, "dtype": self.dtype}
 
-    def judge(self, name: str, config: dict[str, Any], bench: Bench) -> dict[str, Any]:
+    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
         """Choose the penalty on ``val``, fit on ``train`` and ``val``, test.
 
         Raises:
@@ -102,7 +102,7 @@ class FineGrained(SetProtocol):
             "remarks": "; ".join([*result.remarks, *filter(None, [dataset.deviation])]),
         }
 
-    def summarise(self, outcome: Outcome) -> None:
+    def summarise(self, outcome: ProtocolResult) -> None:
         """Average over the paper's twelve sets, where all are there; over those that are there otherwise."""
         averaged = [name for name in _AVERAGED if name in self.sets]
         there = [outcome.rows[name]["test"] for name in averaged if name in outcome.rows]

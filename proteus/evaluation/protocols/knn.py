@@ -7,7 +7,7 @@ from typing import Any
 
 from proteus.evaluation.classifiers.knn import knn_predict
 from proteus.evaluation.input_checks import is_integer
-from proteus.evaluation.protocols.protocol import Bench, SetProtocol
+from proteus.evaluation.protocols.protocol import EvalContext, SetProtocol
 from proteus.evaluation.scores import mean_per_class, top1
 from proteus.registry import PROTOCOLS
 
@@ -40,11 +40,11 @@ class KNN(SetProtocol):
         self.ks = tuple(ks)
         self.temperature = temperature
 
-    def settings(self, bench: Bench) -> dict[str, Any]:
+    def settings(self, bench: EvalContext) -> dict[str, Any]:
         """Neighbours and temperature."""
         return {"ks": self.ks, "temperature": self.temperature}
 
-    def judge(self, name: str, config: dict[str, Any], bench: Bench) -> dict[str, Any]:
+    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
         """Judge one data set.
 
         Raises:

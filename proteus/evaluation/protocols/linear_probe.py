@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from proteus.evaluation.input_checks import is_integer
-from proteus.evaluation.protocols.protocol import Bench, Outcome, SetProtocol
+from proteus.evaluation.protocols.protocol import EvalContext, ProtocolResult, SetProtocol
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError
 from proteus.utils import read_json
@@ -60,11 +60,11 @@ class LinearProbing(SetProtocol):
         if cached:
             self.name, self.title = "linear-cached", "Linear probe, cached features"
 
-    def settings(self, bench: Bench) -> dict[str, Any]:
+    def settings(self, bench: EvalContext) -> dict[str, Any]:
         """The whole config of the run."""
         return {"config": bench.cfg.to_dict()}
 
-    def judge(self, name: str, config: dict[str, Any], bench: Bench) -> dict[str, Any]:
+    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
         """Run the probe on one data set.
 
         Raises:
@@ -86,7 +86,7 @@ class LinearProbing(SetProtocol):
             "run": str(work_dir.relative_to(bench.out)),
         }
 
-    def run_config(self, name: str, config: dict[str, Any], bench: Bench) -> Config:
+    def run_config(self, name: str, config: dict[str, Any], bench: EvalContext) -> Config:
         """Make the config of the run: the protocol's own with this backbone and data set."""
         cfg = Config(bench.cfg.to_dict(), filename=bench.cfg.filename)
         cfg.pop("protocol")
@@ -134,7 +134,7 @@ class LinearProbing(SetProtocol):
         cfg.resume = True
         return cfg
 
-    def summarise(self, outcome: Outcome) -> None:
+    def summarise(self, outcome: ProtocolResult) -> None:
         """Show the grids."""
         outcome.pictures = [f"{row['run']}/probe_grid.png" for row in outcome.rows.values()]
         if self.cached:

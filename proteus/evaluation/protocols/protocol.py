@@ -27,7 +27,7 @@ _REFUSALS = (FileNotFoundError, CorruptImageError, ValueError)
 
 
 @dataclass
-class Outcome:
+class ProtocolResult:
     """What a protocol found out.
 
     Attributes:
@@ -56,7 +56,7 @@ class Outcome:
 
 
 @dataclass
-class Bench:
+class EvalContext:
     """What a protocol works with.
 
     Attributes:
@@ -115,7 +115,7 @@ class Bench:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read what :meth:`Bench.remember` kept: ``key``, and ``result`` by name.
+    """Read what :meth:`EvalContext.remember` kept: ``key``, and ``result`` by name.
 
     Raises:
         DataError: The file is damaged.
@@ -136,7 +136,7 @@ class Protocol(ABC):
     """
 
     @abstractmethod
-    def run(self, bench: Bench) -> Outcome:
+    def run(self, bench: EvalContext) -> ProtocolResult:
         """Judge the bench's backbone on all data sets that are on disk."""
 
 
@@ -175,19 +175,19 @@ class SetProtocol(Protocol):
         self.mean, self.std = mean, std
 
     @abstractmethod
-    def settings(self, bench: Bench) -> dict[str, Any]:
+    def settings(self, bench: EvalContext) -> dict[str, Any]:
         """What a result depends on beside the backbone, the data set and the transforms."""
 
     @abstractmethod
-    def judge(self, name: str, config: dict[str, Any], bench: Bench) -> dict[str, Any]:
+    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
         """Judge one data set; ``config`` has its folder and the pipeline. Returns the report's row."""
 
-    def summarise(self, outcome: Outcome) -> None:
+    def summarise(self, outcome: ProtocolResult) -> None:
         """Add figures over all data sets and notes to the outcome."""
 
-    def run(self, bench: Bench) -> Outcome:
+    def run(self, bench: EvalContext) -> ProtocolResult:
         """Judge every data set that is there; name those that are not, and those that are wrong."""
-        outcome = Outcome(self.title, self.unit)
+        outcome = ProtocolResult(self.title, self.unit)
         for name, config in self.sets.items():
             kind = DATASETS.get(config["type"])
             if not (isinstance(kind, type) and issubclass(kind, FineGrainedSet)):
@@ -216,7 +216,9 @@ class SetProtocol(Protocol):
         self.summarise(outcome)
         return outcome
 
-    def table(self, name: str, config: Mapping[str, Any], part: str, bench: Bench, tokens: Tokens = "cls") -> Table:
+    def table(
+        self, name: str, config: Mapping[str, Any], part: str, bench: EvalContext, tokens: Tokens = "cls"
+    ) -> Table:
         """Give the features of one part of a data set, normalised as the protocol says."""
         return bench.store.table(bench.split(config, part), f"{name}-{part}", tokens, self.mean, self.std)
 

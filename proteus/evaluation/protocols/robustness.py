@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from proteus.evaluation.protocols.protocol import Bench, Outcome, Protocol, read_result
+from proteus.evaluation.protocols.protocol import EvalContext, Protocol, ProtocolResult, read_result
 from proteus.registry import DATASETS, PROTOCOLS
 from proteus.structures import DataError, FullDiskError, LockedError
 
@@ -34,9 +34,9 @@ class Robustness(Protocol):
             raise ValueError("protocol.tests is empty: there is nothing to evaluate on; name a config of a test set")
         self.probe = probe
 
-    def run(self, bench: Bench) -> Outcome:
+    def run(self, bench: EvalContext) -> ProtocolResult:
         """Test the probe on each set that is on disk."""
-        outcome = Outcome("Robustness of the linear probe", "top-1, %; ImageNet-C: mCE, lower is better")
+        outcome = ProtocolResult("Robustness of the linear probe", "top-1, %; ImageNet-C: mCE, lower is better")
         found = self._found(bench)
         if found is None:
             outcome.missing["linear probe"] = (
@@ -65,7 +65,7 @@ class Robustness(Protocol):
         outcome.notes.append(note)
         return outcome
 
-    def _found(self, bench: Bench) -> tuple[Path, Any, str] | None:
+    def _found(self, bench: EvalContext) -> tuple[Path, Any, str] | None:
         """The probe's checkpoint, its model's config, and what to say of it."""
         if self.probe is not None:
             checkpoint = Path(self.probe)
@@ -87,11 +87,11 @@ class Robustness(Protocol):
                 return Path(found), Config.fromfile(configs[0]).model, f"the probe of --protocols {name}"
         return None
 
-    def _root(self, cfg: Config, bench: Bench) -> Path:
+    def _root(self, cfg: Config, bench: EvalContext) -> Path:
         # The configs stand for themselves, too, and there the folder of all data sets is called data.
         return bench.data_root / Path(cfg.test_dataloader.dataset.data_root).relative_to("data")
 
-    def _prepared(self, cfg: Config, root: Path, name: str, model: Any, bench: Bench) -> Config:
+    def _prepared(self, cfg: Config, root: Path, name: str, model: Any, bench: EvalContext) -> Config:
         cfg = Config(cfg.to_dict(), filename=cfg.filename)
         cfg.model = model
         cfg.test_dataloader.dataset.data_root = str(root)
@@ -101,7 +101,7 @@ class Robustness(Protocol):
         cfg.experiment_name = f"robustness-{name}"
         return cfg
 
-    def _judge(self, cfg: Config, checkpoint: Path, bench: Bench) -> dict[str, Any]:
+    def _judge(self, cfg: Config, checkpoint: Path, bench: EvalContext) -> dict[str, Any]:
         metrics = bench.test(cfg, checkpoint)
         dataset = DATASETS.build({**cfg.test_dataloader.dataset, "pipeline": []})
         # Without the metric's prefix; what is left may name a severity: snow/3.

@@ -6,7 +6,7 @@ from proteus.models.backbones.factory import BackboneSpec, locate_backbone
 from proteus.models.backbones.features import AsTuple
 from proteus.models.backbones.openmmlab import AdaptedBackbone, build_backbone
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
-from proteus.models.backbones.rel_pos_vit import ReleasedDenseViT
+from proteus.models.backbones.rel_pos_vit import RelPosDenseViT
 from proteus.models.backbones.timm_backbone import TimmBackbone
 from proteus.models.backbones.vit import ViT
 
@@ -16,7 +16,7 @@ __all__ = [
     "BackboneSpec",
     "DenseTimm",
     "DenseViT",
-    "ReleasedDenseViT",
+    "RelPosDenseViT",
     "TimmBackbone",
     "ViT",
     "build_backbone",

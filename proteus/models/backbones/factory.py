@@ -24,7 +24,7 @@ from proteus.checkpoints import (
     read_state_dict,
     to_timm_keys,
 )
-from proteus.checkpoints.detect_arch import Shape, recognise
+from proteus.checkpoints.detect_arch import Shape, detect_arch
 from proteus.models.backbones.from_description import described_backbone
 from proteus.models.backbones.openmmlab import build_backbone
 from proteus.models.backbones.vit import ARCHITECTURES
@@ -190,7 +190,7 @@ def _timm_config(arch: str, img_size: int) -> dict[str, Any]:
         return {"type": "ViT", "arch": arch, "img_size": img_size, "patch_size": patch}
     with torch.device("meta"):
         model: Any = timm.create_model(arch, num_classes=0)
-    shape = recognise(model.state_dict())
+    shape = detect_arch(model.state_dict())
     plain = type(model).__name__ == "VisionTransformer" and model.cls_token is not None and model.pos_embed is not None
     if not (plain and shape and model.global_pool == "token"):
         return {"type": "TimmBackbone", "arch": arch, "img_size": img_size}
@@ -214,7 +214,7 @@ def _from_file(name: str, arch: str | None, img_size: int) -> BackboneSpec:
         config = described_backbone(description, state, img_size, name)
         note = f"distilled from {description.teacher}" if description.teacher else ""
         return _spec(name, config, description.mean or (), description.std or (), note, state=state)
-    shape = recognise(to_timm_keys(state))
+    shape = detect_arch(to_timm_keys(state))
     # A file without an architecture may still have the normalisation of images.
     known = None
     if description is not None and description.mean and description.std:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from proteus.checkpoints import CheckpointError, Description, to_timm_keys
 from proteus.checkpoints.description import GUESTS
-from proteus.checkpoints.detect_arch import recognise
+from proteus.checkpoints.detect_arch import detect_arch
 from proteus.models.backbones.openmmlab import build_backbone, build_guest, import_toolbox
 from proteus.models.backbones.vit import ViT
 
@@ -54,7 +54,7 @@ def described_backbone(
         _check_row(config, checkpoint)
         _try(config, state, checkpoint)
         return {**config, "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint}}
-    plain = recognise(to_timm_keys(state)) is not None
+    plain = detect_arch(to_timm_keys(state)) is not None
     known = set(inspect.signature(ViT).parameters)
     without = {key: value for key, value in arguments.items() if key != "no_embed_class"}
     if plain and set(without) <= known:

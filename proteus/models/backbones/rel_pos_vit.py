@@ -13,7 +13,7 @@ from proteus.structures import DataError
 
 
 @MODELS.register_module()
-class ReleasedDenseViT(DenseViT):
+class RelPosDenseViT(DenseViT):
     """``DenseViT`` with a learnt relative position bias in the attention of every block (docs/reproduction.md#ade20k).
 
     The released code fine-tunes in mmseg's ``MAE`` backbone, which adds a table to each block beside the absolute
@@ -33,7 +33,7 @@ class ReleasedDenseViT(DenseViT):
     def __init__(self, frozen: bool = False, **vit: Any) -> None:
         super().__init__(**vit)
         if self.vit.num_prefix_tokens != 1:
-            raise ValueError(f"reg_tokens={self.vit.num_prefix_tokens - 1}: ReleasedDenseViT has none; use DenseViT")
+            raise ValueError(f"reg_tokens={self.vit.num_prefix_tokens - 1}: RelPosDenseViT has none; use DenseViT")
         trained = [block.attn.qkv.weight.requires_grad for block in self.vit.blocks]
         entries = (2 * self.grid[0] - 1) * (2 * self.grid[1] - 1) + 3
         self.register_buffer("pairs", relative_positions(self.grid), persistent=False)
@@ -48,7 +48,7 @@ class ReleasedDenseViT(DenseViT):
         tokens = arguments[0].shape[1]
         if tokens != len(self.pairs):
             raise DataError(
-                f"{tokens - 1} patches were given to a ReleasedDenseViT made for {len(self.pairs) - 1}: its bias is "
+                f"{tokens - 1} patches were given to a RelPosDenseViT made for {len(self.pairs) - 1}: its bias is "
                 f"for images of {self.img_size}x{self.img_size} px"
             )
         bias = attention.relative_position_bias_table[self.pairs].permute(2, 0, 1)

@@ -62,7 +62,7 @@ class ViT(OpenMMLabViT):
         interpolate_antialias: See :func:`interpolate_pos_embed`.
         interpolate_offset: See :func:`interpolate_pos_embed`.
         checkpoint: File with the weights, in any form that :func:`proteus.checkpoints.to_timm_keys` knows.
-        truncated: Take the first ``depth`` blocks of a file that has more, as where the last ones were fine-tuned for
+        allow_extra_blocks: Take the first ``depth`` blocks of a file that has more, as where the last ones were fine-tuned for
             something else. ``False`` refuses such a file.
         frozen_stages: As in mmpretrain and mmseg: 0 freezes the embeddings of patches and positions and the prefix
             tokens, ``n`` the first ``n`` blocks as well, all blocks also the final norm; -1 nothing.
@@ -94,7 +94,7 @@ class ViT(OpenMMLabViT):
         interpolate_antialias: bool = False,
         interpolate_offset: float = 0.1,
         checkpoint: str | Path | None = None,
-        truncated: bool = False,
+        allow_extra_blocks: bool = False,
         frozen_stages: int = -1,
         pretrained: str | Path | None = None,
         init_cfg: Mapping[str, Any] | None = None,
@@ -138,7 +138,7 @@ class ViT(OpenMMLabViT):
         self.grad_checkpointing = grad_checkpointing or with_cp
         self.interpolate_antialias = interpolate_antialias
         self.interpolate_offset = interpolate_offset
-        self.truncated = truncated
+        self.allow_extra_blocks = allow_extra_blocks
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
         self.freeze_stages(frozen_stages)
         if checkpoint is not None:
@@ -174,7 +174,7 @@ class ViT(OpenMMLabViT):
         state = to_timm_keys(read_state_dict(checkpoint))
         mask_token = state.pop("mask_token", None)
         state = {key: value for key, value in state.items() if key not in CLASSIFIER}
-        if self.truncated:
+        if self.allow_extra_blocks:
             state = {key: value for key, value in state.items() if not self._is_beyond(key)}
         load_strictly(self.vit, self._fit_positions(state), checkpoint)
         if self.mask_token is not None and mask_token is not None:

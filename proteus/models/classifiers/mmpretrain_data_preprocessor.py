@@ -18,7 +18,7 @@ from proteus.utils.argument_checks import check_number, check_whole
 
 
 @MODELS.register_module()
-class ClassifierDataPreprocessor(BaseDataPreprocessor):
+class MMPretrainDataPreprocessor(BaseDataPreprocessor):
     """Normalise a labelled batch, mix it in training, and hand it over as mmpretrain's ``DataSample``.
 
     mmpretrain's own preprocessor draws its mixing from NumPy's global state, which a resumed run does not have; here
@@ -75,7 +75,7 @@ class ClassifierDataPreprocessor(BaseDataPreprocessor):
             ValueError: The images have no labels.
         """
         if "labels" not in data:
-            raise DataError("ClassifierDataPreprocessor needs labels: use dataset type='LabelledFolder'")
+            raise DataError("MMPretrainDataPreprocessor needs labels: use dataset type='LabelledFolder'")
         batch = self.batch(data, training)
         labels = batch["labels"]
         if labels.ndim == 2:

@@ -3,6 +3,6 @@
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.distiller import Distiller
 from proteus.models.distillers.mixup import MixupDataPreprocessor
-from proteus.models.distillers.multi_student import SeveralStudents
+from proteus.models.distillers.multi_student import MultiStudentDistiller
 
-__all__ = ["DistillDataPreprocessor", "Distiller", "MixupDataPreprocessor", "SeveralStudents"]
+__all__ = ["DistillDataPreprocessor", "Distiller", "MixupDataPreprocessor", "MultiStudentDistiller"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from proteus.checkpoints import CheckpointError
 from proteus.models.backbones import build_backbone
 from proteus.models.distillers.micro_batches import MicroBatchedModel
-from proteus.models.objectives import Objective, Views
+from proteus.models.objectives import Objective, StepFeatures
 from proteus.models.objectives.objective import check_head
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
@@ -31,7 +31,7 @@ class Distiller(MicroBatchedModel):
         student: Config of the backbone that learns.
         objectives: Configs of the objectives by name; ``None`` drops one that a base config has.
         data_preprocessor: Config of the data preprocessor.
-        inherit: Config of where the student's first weights come from, if they are not random (paper, section A.2).
+        init_from: Config of where the student's first weights come from, if they are not random (paper, section A.2).
         micro_batches: See :class:`MicroBatchedModel`.
         compile_student: Compile the student's part of the training step: False, True, or a dict of ``torch.compile``'s
             options (``dict(mode="max-autotune-no-cudagraphs")``). All steps have one size, so it is done once.
@@ -49,7 +49,7 @@ class Distiller(MicroBatchedModel):
         student: dict[str, Any],
         objectives: Mapping[str, dict[str, Any] | None],
         data_preprocessor: dict[str, Any] | None = None,
-        inherit: dict[str, Any] | None = None,
+        init_from: dict[str, Any] | None = None,
         micro_batches: int = 1,
         compile_student: bool | dict[str, Any] = False,
     ) -> None:
@@ -67,7 +67,7 @@ class Distiller(MicroBatchedModel):
         # A function of the student and no module: checkpoints keep their keys, an average is one of the plain student,
         # and what else is asked of it (validation, exports, other sizes) is not compiled anew.
         self._encoder = compiled("model.compile_student", _clean_and_masked, compile_student)
-        self.inherit = _build("model.inherit.checkpoint: ", inherit, student=self.student) if inherit else None
+        self.init_from = _build("model.init_from.checkpoint: ", init_from, student=self.student) if init_from else None
         widths = {"student_dim": self.student.embed_dim, "teacher_dim": self.teacher.embed_dim}
         self.objectives = nn.ModuleDict(
             {name: MODELS.build(config, default_args=widths) for name, config in objectives.items() if config}
@@ -111,7 +111,7 @@ class Distiller(MicroBatchedModel):
                 it with ``teacher_patches`` does not run the teacher.
             teacher_patches: ``(B, N, Dt)``, likewise.
             mask_share: Weight of this batch's masked patches, where it is a part of a larger one: 1 if all parts have
-                equally many (see :class:`Views`).
+                equally many (see :class:`StepFeatures`).
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -151,7 +151,7 @@ class Distiller(MicroBatchedModel):
         """
         teacher, logits = self.teach(images) if taught is None else taught
         student, masked = self._encode(images, masks, teacher.grid)
-        views = Views(teacher, student, masked, mask_indices, logits, labels, mask_share)
+        views = StepFeatures(teacher, student, masked, mask_indices, logits, labels, mask_share)
         terms: dict[str, Tensor] = {}
         # Those that take up another's term come last, wherever they stand: MMEngine sorts the configs that it writes.
         for name, objective in sorted(self._objectives.items(), key=lambda item: item[1].cls_term is not None):

@@ -22,7 +22,7 @@ _SHARED = ("teacher", "data_preprocessor", "micro_batches")
 
 
 @MODELS.register_module()
-class SeveralStudents(MicroBatchedModel):
+class MultiStudentDistiller(MicroBatchedModel):
     """Distil a teacher into several students that see the same images, with one pass of the teacher for all.
 
     Each becomes what a run of its own with the same seed would make of it: it starts from the same random weights,
@@ -33,7 +33,7 @@ class SeveralStudents(MicroBatchedModel):
     Args:
         teacher: Config of the teacher.
         students: For each student, under its name, what :class:`Distiller` takes for one: ``student``, ``objectives``
-            and, if wanted, ``inherit`` and ``compile_student``. ``None`` drops one that a base config has.
+            and, if wanted, ``init_from`` and ``compile_student``. ``None`` drops one that a base config has.
         data_preprocessor: Config of the data preprocessor.
         micro_batches: See :class:`MicroBatchedModel`.
 
@@ -199,7 +199,7 @@ def _told_as(name: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, CheckpointError) as error:
-        own = r"\bmodel\.(?=(student|objectives|inherit|compile_student)\b)"
+        own = r"\bmodel\.(?=(student|objectives|init_from|compile_student)\b)"
         raise type(error)(re.sub(own, f"model.students.{name}.", str(error))) from error
 
 

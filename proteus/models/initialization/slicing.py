@@ -80,12 +80,12 @@ def check_slice(student: Any, teacher: Any) -> None:
     given = getattr(teacher, "backbone", None)
     if not isinstance(student, ViT) or not isinstance(given, ViT):
         raise ValueError(
-            f"a sliced start makes a ViT out of a ViT; model.student is {type(student).__name__} and "
+            f"a sliced initialization makes a ViT out of a ViT; model.student is {type(student).__name__} and "
             f"model.teacher.backbone {type(given).__name__}"
         )
     if teacher.sharded or teacher.img_size not in (None, student.img_size):
         raise ValueError(
-            "a sliced start needs a whole teacher that sees the student's own images: set model.teacher.shard=False "
+            "a sliced initialization needs a whole teacher that sees the student's own images: set model.teacher.shard=False "
             "and model.teacher.img_size=None"
         )
     for vit, key in ((student.vit, "student"), (given.vit, "teacher.backbone")):
@@ -93,12 +93,14 @@ def check_slice(student: Any, teacher: Any) -> None:
         plain = isinstance(vit.norm_pre, nn.Identity) and isinstance(block.attn.q_norm, nn.Identity)
         if not plain or block.mlp.fc1.out_features != block.mlp.fc2.in_features or vit.patch_embed.proj.bias is None:
             raise ValueError(
-                f"model.{key}: a sliced start knows no norm before the blocks, no norm of queries, no gated MLP and no "
+                f"model.{key}: a sliced initialization knows no norm before the blocks, no norm of queries, no gated MLP and no "
                 "patch embedding without bias"
             )
     for name, own, other in _sizes(student, given, ("patch_size", "reg_tokens", "width of a head")):
         if own != other:
-            raise ValueError(f"a sliced start keeps the teacher's {name}, {other}, and model.student has {own}")
+            raise ValueError(
+                f"a sliced initialization keeps the teacher's {name}, {other}, and model.student has {own}"
+            )
     for name, own, other in _sizes(student, given, ("embed_dim", "num_heads", "hidden units")):
         if own > other:
             raise ValueError(f"a slice is no larger than the teacher: {name} is {own} in model.student, there {other}")

@@ -32,7 +32,9 @@ class WeightSelection:
 
     def __init__(self, student: ViT, checkpoint: str | Path | None = None) -> None:
         if not isinstance(student, ViT):
-            raise ValueError(f"model.inherit selects weights for a ViT, and model.student is {type(student).__name__}")
+            raise ValueError(
+                f"model.init_from selects weights for a ViT, and model.student is {type(student).__name__}"
+            )
         self.student = student
         if checkpoint is not None:
             self.load(checkpoint)

@@ -2,7 +2,7 @@
 
 from proteus.models.objectives.feature import FeatureObjective
 from proteus.models.objectives.logits import LabelObjective, LogitsObjective
-from proteus.models.objectives.objective import Objective, Views
+from proteus.models.objectives.objective import Objective, StepFeatures
 from proteus.models.objectives.patch import PatchObjective, shares_of_parts
 from proteus.models.objectives.token import TokenObjective
 
@@ -12,7 +12,7 @@ __all__ = [
     "LogitsObjective",
     "Objective",
     "PatchObjective",
+    "StepFeatures",
     "TokenObjective",
-    "Views",
     "shares_of_parts",
 ]

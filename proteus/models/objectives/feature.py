@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from proteus.models.objectives.objective import Objective, Views, build_head
+from proteus.models.objectives.objective import Objective, StepFeatures, build_head
 from proteus.registry import MODELS
 
 
@@ -32,7 +32,7 @@ class FeatureObjective(Objective):
         self.cls_term = cls_term
         self.cls_head = None if cls_term else build_head(objective.get("head"), student_dim, teacher_dim)
 
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, 1 + N, Dt)``."""
         patches = self.compare(self.head, views.student.patches, views.teacher.patches)
         if self.cls_head is None:

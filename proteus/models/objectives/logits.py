@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from proteus.models.objectives.objective import Objective, Views
+from proteus.models.objectives.objective import Objective, StepFeatures
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_number, check_whole
@@ -61,7 +61,7 @@ class LabelObjective(_ClassObjective):
         loss = loss or {"type": "CrossEntropyLoss"}
         super().__init__(student_dim, teacher_dim, num_classes, loss=loss, **objective)
 
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, K)``."""
         return self.loss(self.head(views.student.cls).float(), labels_of(views))
 
@@ -111,7 +111,7 @@ class LogitsObjective(_ClassObjective):
         self.needs_labels = alpha < 1
         self.label_loss = MODELS.build(label_loss or {"type": "CrossEntropyLoss"}) if self.needs_labels else None
 
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, K)``."""
         if views.teacher_logits is None:
             raise ValueError("the logits objective needs a teacher that classifies: set model.teacher.classifier")
@@ -122,7 +122,7 @@ class LogitsObjective(_ClassObjective):
         return self.alpha * term + (1 - self.alpha) * self.label_loss(student, labels_of(views))
 
 
-def labels_of(views: Views) -> Tensor:
+def labels_of(views: StepFeatures) -> Tensor:
     """The step's labels.
 
     Raises:

@@ -16,7 +16,7 @@ from proteus.utils.argument_checks import check_number
 
 
 @dataclass(frozen=True)
-class Views:
+class StepFeatures:
     """The features of one training step.
 
     Attributes:
@@ -45,11 +45,11 @@ class Objective(nn.Module):
 
     A subclass says which tokens. The distiller asks these things of it:
 
-    - ``needs_masks``: it reads ``Views.masked``.
+    - ``needs_masks``: it reads ``StepFeatures.masked``.
     - ``needs_equal_grids``: it compares patch by patch.
-    - ``needs_teacher``: it reads ``Views.teacher`` or ``Views.teacher_logits``.
-    - ``needs_logits``: it reads ``Views.teacher_logits``.
-    - ``needs_labels``: it reads ``Views.labels``.
+    - ``needs_teacher``: it reads ``StepFeatures.teacher`` or ``StepFeatures.teacher_logits``.
+    - ``needs_logits``: it reads ``StepFeatures.teacher_logits``.
+    - ``needs_labels``: it reads ``StepFeatures.labels``.
     - ``num_classes``: the length of the class scores that it reads.
     - ``cls_term``: it takes up the term of the objective of this name, and is computed after it.
 
@@ -83,7 +83,7 @@ class Objective(nn.Module):
         self.loss = MODELS.build(loss or {"type": "MSELoss"})
 
     @abstractmethod
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Compute the unweighted term.
 
         Args:

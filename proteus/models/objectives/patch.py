@@ -8,7 +8,7 @@ import torch
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
-from proteus.models.objectives.objective import Objective, Views
+from proteus.models.objectives.objective import Objective, StepFeatures
 from proteus.registry import MODELS
 from proteus.structures import DataError
 
@@ -27,7 +27,7 @@ class PatchObjective(Objective):
 
     needs_masks = True
 
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(K, Dt)``, the masked patches."""
         masked, indices = views.masked, views.mask_indices
         if masked is None or indices is None:
@@ -46,7 +46,7 @@ class PatchObjective(Objective):
 
 
 def shares_of_parts(counts: Sequence[int]) -> list[float]:
-    """``Views.mask_share`` of each part of a batch, from its number of masked patches."""
+    """``StepFeatures.mask_share`` of each part of a batch, from its number of masked patches."""
     wanted = [max(count, _NONE) for count in counts]
     return [len(wanted) * count / sum(wanted) for count in wanted]
 

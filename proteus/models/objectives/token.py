@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from proteus.models.objectives.objective import Objective, Views
+from proteus.models.objectives.objective import Objective, StepFeatures
 from proteus.registry import MODELS
 
 
@@ -16,7 +16,7 @@ class TokenObjective(Objective):
 
     needs_equal_grids = False
 
-    def forward(self, views: Views, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, Dt)``."""
         return self.compare(self.head, views.student.cls, views.teacher.cls)
 

@@ -16,7 +16,7 @@ _NOT_ARCHITECTURE = {"checkpoint", "init_cfg", "type", "grad_checkpointing"}
 _NOT_TEACHER = {"type", "backbone", "mean", "std", "img_size", "dtype", "compile", "shard", "classifier"}
 
 
-def teacher_identity(teacher: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+def teacher_fingerprint(teacher: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a teacher so that two of the same description give the same tokens, up to rounding.
 
     Args:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from proteus.datasets import CUB, CorruptImageError, LoadImage, PackInputs, Pets, SampleKey, ToTensor, fine_grained_sets
+from proteus.datasets import (
+    CUB,
+    CorruptImageError,
+    LoadImage,
+    OxfordIIITPet,
+    PackInputs,
+    SampleKey,
+    ToTensor,
+    fine_grained_sets,
+)
 from proteus.datasets.fine_grained import validation_part
 from proteus.registry import DATASETS
 
@@ -33,15 +42,15 @@ def test_validation_is_the_first_fifth_of_numpys_shuffle_with_seed_0(make, told,
     shuffled = list(range(count))
     np.random.shuffle(shuffled)
     fifth = int(np.floor(0.2 * count))
-    whole = told(Pets(home, "trainval"))
+    whole = told(OxfordIIITPet(home, "trainval"))
     assert len(whole) == count
-    assert told(Pets(home, "train")) == [whole[i] for i in sorted(shuffled[fifth:])]
+    assert told(OxfordIIITPet(home, "train")) == [whole[i] for i in sorted(shuffled[fifth:])]
     if fifth:
-        assert told(Pets(home, "val")) == [whole[i] for i in sorted(shuffled[:fifth])]
+        assert told(OxfordIIITPet(home, "val")) == [whole[i] for i in sorted(shuffled[:fifth])]
     else:
         with pytest.raises(ValueError, match=r"Oxford-IIIT Pets in .* has no image in split='val'"):
-            Pets(home, "val")
-    assert np.flatnonzero(Pets(home, "trainval").in_val()).tolist() == sorted(shuffled[:fifth])
+            OxfordIIITPet(home, "val")
+    assert np.flatnonzero(OxfordIIITPet(home, "trainval").in_val()).tolist() == sorted(shuffled[:fifth])
 
 
 def test_the_division_leaves_the_global_generator_alone() -> None:
@@ -53,7 +62,7 @@ def test_the_division_leaves_the_global_generator_alone() -> None:
 
 def test_labels_and_samples_agree_and_a_part_keeps_its_own(make) -> None:
     home = str(make(12))
-    images = Pets(home, "trainval", STEPS, indices=[7, 2])
+    images = OxfordIIITPet(home, "trainval", STEPS, indices=[7, 2])
     assert images.labels().tolist() == [7, 2]
     assert images.in_val().tolist() == validation_part(12)[[7, 2]].tolist()
     assert [images[i]["meta"]["label"] for i in range(2)] == [7, 2]
@@ -63,7 +72,7 @@ def test_labels_and_samples_agree_and_a_part_keeps_its_own(make) -> None:
 def test_a_corrupt_image_is_named_and_never_replaced(make) -> None:
     home = make(3)
     (home / "images/cat_1.jpg").write_bytes(b"no image")
-    images = Pets(str(home), "trainval", STEPS)
+    images = OxfordIIITPet(str(home), "trainval", STEPS)
     assert "corrupt" not in images[0]["meta"]
     with pytest.raises(CorruptImageError, match=r"images/cat_1\.jpg"):
         images[1]
@@ -71,21 +80,21 @@ def test_a_corrupt_image_is_named_and_never_replaced(make) -> None:
 
 def test_a_small_copy_works_and_is_told(make, monkeypatch) -> None:
     home = str(make(10))
-    images = Pets(home, "trainval")
+    images = OxfordIIITPet(home, "trainval")
     assert images.deviation == "10 images, officially 3,680; images in 10 of 37 classes"
     assert images.describe().endswith(f"(trainval) {home}: 10 images, 37 classes ({images.deviation})")
-    assert Pets(home, "train").deviation.startswith("8 images, officially 2,944")
-    assert Pets(home, "val").deviation.startswith("2 images, officially 736")
-    assert Pets(home, "test").deviation.startswith("1 images, officially 3,669")
-    monkeypatch.setattr(Pets, "sizes", (10, None, 1))
-    monkeypatch.setattr(Pets, "num_classes", 10)
-    assert Pets(home, "trainval").deviation == Pets(home, "val").deviation[:0] == ""
-    assert Pets(home, "trainval").describe() == f"Oxford-IIIT Pets (trainval) {home}: 10 images, 10 classes"
+    assert OxfordIIITPet(home, "train").deviation.startswith("8 images, officially 2,944")
+    assert OxfordIIITPet(home, "val").deviation.startswith("2 images, officially 736")
+    assert OxfordIIITPet(home, "test").deviation.startswith("1 images, officially 3,669")
+    monkeypatch.setattr(OxfordIIITPet, "sizes", (10, None, 1))
+    monkeypatch.setattr(OxfordIIITPet, "num_classes", 10)
+    assert OxfordIIITPet(home, "trainval").deviation == OxfordIIITPet(home, "val").deviation[:0] == ""
+    assert OxfordIIITPet(home, "trainval").describe() == f"Oxford-IIIT Pets (trainval) {home}: 10 images, 10 classes"
 
 
 def test_a_wrong_split_is_refused(make) -> None:
     with pytest.raises(ValueError, match=r"dataset\.split='valid': write one of 'train', 'val', 'trainval', 'test'"):
-        Pets(str(make(1)), "valid")
+        OxfordIIITPet(str(make(1)), "valid")
 
 
 @pytest.mark.parametrize("name", fine_grained_sets())

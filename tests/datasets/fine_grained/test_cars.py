@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import savemat
-from torchvision.datasets import StanfordCars
+from torchvision.datasets import StanfordCars as TorchvisionStanfordCars
 
-from proteus.datasets import Cars
+from proteus.datasets import StanfordCars
 
 BOX = [("bbox_x1", "O"), ("bbox_y1", "O"), ("bbox_x2", "O"), ("bbox_y2", "O")]
 
@@ -34,32 +34,32 @@ def home(tmp_path: Path, put_images):
 
 @pytest.mark.parametrize(("split", "other"), [("trainval", "train"), ("test", "test")])
 def test_as_torchvision_reads_it(home: Path, split, other, told, told_by_torchvision) -> None:
-    images = StanfordCars(str(home.parent), split=other)
-    assert told(Cars(str(home), split)) == told_by_torchvision(images, home)
+    images = TorchvisionStanfordCars(str(home.parent), split=other)
+    assert told(StanfordCars(str(home), split)) == told_by_torchvision(images, home)
 
 
 def test_one_image_alone(home: Path, told) -> None:
     save_annotations(home / "cars_test_annos_withlabels.mat", [("00002.jpg", 103)])
-    assert told(Cars(str(home), "test")) == [("cars_test/00002.jpg", 102)]
+    assert told(StanfordCars(str(home), "test")) == [("cars_test/00002.jpg", 102)]
 
 
 @pytest.mark.parametrize("label", [0, 197])
 def test_a_class_out_of_range_is_refused_with_its_row(home: Path, label) -> None:
     save_annotations(home / "devkit/cars_train_annos.mat", [("00001.jpg", 5), ("00002.jpg", label)])
     with pytest.raises(ValueError, match=rf"annos\.mat, annotation 2: class {label} is out of range, .* has 1 to 196"):
-        Cars(str(home), "train")
+        StanfordCars(str(home), "train")
 
 
 def test_the_test_list_without_labels_is_refused(home: Path) -> None:
     save_annotations(home / "cars_test_annos_withlabels.mat", [("00001.jpg", 0), ("00002.jpg", 0)], labelled=False)
     with pytest.raises(ValueError, match=r"cars_test_annos_withlabels\.mat: annotations has no class"):
-        Cars(str(home), "test")
+        StanfordCars(str(home), "test")
 
 
 def test_what_is_no_mat_file_is_refused(home: Path) -> None:
     (home / "devkit/cars_train_annos.mat").write_text("<html>404</html>")
     with pytest.raises(ValueError, match=r"cars_train_annos\.mat is not a MATLAB file"):
-        Cars(str(home), "train")
+        StanfordCars(str(home), "train")
     savemat(home / "devkit/cars_train_annos.mat", {"other": 1})
     with pytest.raises(ValueError, match=r"cars_train_annos\.mat lacks the variable annotations; it has other"):
-        Cars(str(home), "train")
+        StanfordCars(str(home), "train")

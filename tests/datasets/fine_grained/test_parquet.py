@@ -143,7 +143,7 @@ def test_columns_may_have_other_names_and_images_be_bytes(tmp_path: Path) -> Non
 def test_several_labels(tmp_path: Path) -> None:
     labels = [[0, 19], [], [3]]
     write(tmp_path / "train-00000-of-00001.parquet", range(3), labels, classes=None, kind=pa.list_(pa.int64()))
-    images = ParquetSet(str(tmp_path), "trainval", like="VOC2007")
+    images = ParquetSet(str(tmp_path), "trainval", base_dataset="VOC2007")
     assert images.labels().dtype == np.int8
     assert [np.flatnonzero(row).tolist() for row in images.labels()] == [[0, 19], [], [3]]
     with pytest.raises(ValueError, match=r"row 0: a list of classes, which metric='top1' cannot judge"):
@@ -151,15 +151,15 @@ def test_several_labels(tmp_path: Path) -> None:
 
 
 def test_a_copy_is_judged_as_the_set_itself(home: Path) -> None:
-    images = ParquetSet(str(home), "test", like="CIFAR10")
+    images = ParquetSet(str(home), "test", base_dataset="CIFAR10")
     assert (images.title, images.num_classes, images.metric) == ("CIFAR-10", 10, CIFAR10.metric)
     assert images.deviation.startswith("5 images, officially 10,000")
     assert ParquetSet(str(home), "test").title == "cifar"
     with pytest.raises(ValueError, match=r"dataset\.num_classes: 100 expected, but .* declares 10 classes"):
-        ParquetSet(str(home), "test", like="CIFAR100")
+        ParquetSet(str(home), "test", base_dataset="CIFAR100")
     for name in ("ImageFolder", "Cifar", "ParquetSet"):
-        with pytest.raises(ValueError, match=rf"dataset\.like='{name}': write a fine-grained set's name"):
-            ParquetSet(str(home), "test", like=name)
+        with pytest.raises(ValueError, match=rf"dataset\.base_dataset='{name}': write a fine-grained set's name"):
+            ParquetSet(str(home), "test", base_dataset=name)
 
 
 def test_bad_labels_are_refused_with_their_row(tmp_path: Path) -> None:

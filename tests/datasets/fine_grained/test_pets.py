@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from torchvision.datasets import OxfordIIITPet
+from torchvision.datasets import OxfordIIITPet as TorchvisionOxfordIIITPet
 
-from proteus.datasets import Pets
+from proteus.datasets import OxfordIIITPet
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def home(tmp_path: Path, put_images, put_texts):
 
 @pytest.mark.parametrize("split", ["trainval", "test"])
 def test_as_torchvision_reads_it(home: Path, split, told, told_by_torchvision) -> None:
-    images = OxfordIIITPet(str(home.parent), split=split)
-    assert told(Pets(str(home), split)) == told_by_torchvision(images, home)
+    images = TorchvisionOxfordIIITPet(str(home.parent), split=split)
+    assert told(OxfordIIITPet(str(home), split)) == told_by_torchvision(images, home)
 
 
 def test_a_breed_out_of_range_is_refused_with_its_line(home: Path) -> None:
     for breed, what in (("38", "class 38 is out of range"), ("cat", "'cat' is not the number of a class")):
         (home / "annotations/test.txt").write_text(f"Abyssinian_201 {breed} 1 1\n")
         with pytest.raises(ValueError, match=rf"test\.txt, line 1: {what}"):
-            Pets(str(home), "test")
+            OxfordIIITPet(str(home), "test")

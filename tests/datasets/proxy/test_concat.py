@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from proteus.datasets import ImageFolder, Merge, ProxySampler, SampleKey, Single
+from proteus.datasets import ConcatProxySet, ImageFolder, ProxySampler, SampleKey, SingleImage
 
 STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
 RANDOM = [
@@ -36,7 +36,7 @@ def folder(root: Path, name: str, **more) -> dict:
     return {"type": "proteus.ImageFolder", "data_root": str(root / name), **more}
 
 
-def paths(merged: Merge, epoch: int = 0) -> Counter:
+def paths(merged: ConcatProxySet, epoch: int = 0) -> Counter:
     """How often each image is seen in an epoch."""
     found = (merged.find(index, epoch) for index in range(len(merged)))
     infos = (member.get_data_info(position) for member, position in found)
@@ -44,7 +44,7 @@ def paths(merged: Merge, epoch: int = 0) -> Counter:
 
 
 def test_one_after_another(sets: Path) -> None:
-    merged = Merge({name: folder(sets, name) for name in "abc"}, STEPS)
+    merged = ConcatProxySet({name: folder(sets, name) for name in "abc"}, STEPS)
     assert len(merged) == 20
     for index, wanted in {0: "a/0", 9: "a/9", 10: "b/0", 13: "b/3", 14: "c/0", 19: "c/5"}.items():
         assert merged[index]["meta"] == {"img_path": str(sets / f"{wanted}.png"), "corrupt": []}
@@ -52,7 +52,7 @@ def test_one_after_another(sets: Path) -> None:
 
 
 def test_repeats_in_one_epoch_and_over_several(sets: Path) -> None:
-    merged = Merge({name: folder(sets, name) for name in "abc"}, STEPS, repeats={"a": 0.3, "b": 3, "c": 1.5})
+    merged = ConcatProxySet({name: folder(sets, name) for name in "abc"}, STEPS, repeats={"a": 0.3, "b": 3, "c": 1.5})
     assert len(merged) == 3 + 12 + 9
     first = paths(merged)
     assert [sum(count for path, count in first.items() if path[0] == name) for name in "abc"] == [3, 12, 9]
@@ -65,12 +65,12 @@ def test_repeats_in_one_epoch_and_over_several(sets: Path) -> None:
 
 
 def test_what_is_seen_in_part_is_not_the_first_classes(sets: Path) -> None:
-    seen = paths(Merge({"a": folder(sets, "a")}, STEPS, repeats={"a": 0.5}))
+    seen = paths(ConcatProxySet({"a": folder(sets, "a")}, STEPS, repeats={"a": 0.5}))
     assert sorted(seen) != [f"a/{number}.png" for number in range(5)]
 
 
 def test_a_view_is_a_function_of_the_merged_key(sets: Path) -> None:
-    merged = Merge({name: folder(sets, name) for name in "ab"}, RANDOM, repeats={"a": 0.5, "b": 2})
+    merged = ConcatProxySet({name: folder(sets, name) for name in "ab"}, RANDOM, repeats={"a": 0.5, "b": 2})
     keys = [SampleKey(1, epoch, image, view) for epoch in (0, 1) for image in (0, 4, 5, 9) for view in (0, 1)]
     wanted = [torch.cat([merged[key]["image"].flatten(), merged[key]["mask"].float()]) for key in keys]
     loader = DataLoader(merged, batch_size=None, sampler=keys[::-1], num_workers=2, multiprocessing_context="fork")
@@ -82,7 +82,7 @@ def test_a_view_is_a_function_of_the_merged_key(sets: Path) -> None:
 
 
 def test_an_epoch_of_the_sampler_is_each_image_once(sets: Path) -> None:
-    merged = Merge({name: folder(sets, name) for name in "abc"}, STEPS)
+    merged = ConcatProxySet({name: folder(sets, name) for name in "abc"}, STEPS)
     stream = iter(ProxySampler(merged, seed=0))
     seen = [merged[next(stream)]["meta"]["img_path"] for _ in range(len(merged))]
     assert len(set(seen)) == 20
@@ -90,37 +90,37 @@ def test_an_epoch_of_the_sampler_is_each_image_once(sets: Path) -> None:
 
 def test_a_set_keeps_its_own_pipeline(sets: Path) -> None:
     cut = [STEPS[0], {"type": "proteus.CenterCrop", "size": 8}, *STEPS[1:]]
-    merged = Merge({"a": folder(sets, "a"), "b": folder(sets, "b", pipeline=cut)}, STEPS)
+    merged = ConcatProxySet({"a": folder(sets, "a"), "b": folder(sets, "b", pipeline=cut)}, STEPS)
     assert [merged[index]["image"].shape[-1] for index in (9, 10)] == [32, 8]
 
 
 def test_a_corrupt_image_is_replaced_from_the_whole(tmp_path: Path, sets: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/0.jpg").write_bytes(b"nothing")
-    merged = Merge({"bad": folder(tmp_path, "bad"), "a": folder(sets, "a")}, STEPS)
+    merged = ConcatProxySet({"bad": folder(tmp_path, "bad"), "a": folder(sets, "a")}, STEPS)
     sample = merged[SampleKey(0, 0, 0)]
     assert sample["meta"]["img_path"].startswith(str(sets))
     assert [text.split(" ")[0] for text in sample["meta"]["corrupt"]] == [str(tmp_path / "bad/0.jpg")]
 
 
 def test_sets_of_all_kinds_and_what_is_told_of_them(sets: Path) -> None:
-    merged = Merge(
+    merged = ConcatProxySet(
         {
             "a": ImageFolder(str(sets / "a"), images_per_class=4),
-            "inner": Merge({"b": folder(sets, "b", classes=1), "c": folder(sets, "c")}),
-            "crops": Single(str(sets / "a/0.png"), length=30, size=16),
+            "inner": ConcatProxySet({"b": folder(sets, "b", classes=1), "c": folder(sets, "c")}),
+            "crops": SingleImage(str(sets / "a/0.png"), length=30, size=16),
             "without": None,
         },
         STEPS,
         repeats={"inner": 2},
     )
     assert merged.describe().splitlines() == [
-        "Merge: 54 images an epoch, from 3 sets",
+        "ConcatProxySet: 54 images an epoch, from 3 sets",
         f"    7.4%  a: ImageFolder {sets}/a: 4 images of 10 (images_per_class=4, subset_seed=0)",
-        "   37.0%  inner (x 2): Merge: 10 images an epoch, from 2 sets",
+        "   37.0%  inner (x 2): ConcatProxySet: 10 images an epoch, from 2 sets",
         f"       40.0%  b: ImageFolder {sets}/b: 4 images of 4 (classes=1, subset_seed=0)",
         f"       60.0%  c: ImageFolder {sets}/c: 6 images",
-        f"   55.6%  crops: Single {sets}/a/0.png (32 x 32): 30 crops of 16, crop_seed=0",
+        f"   55.6%  crops: SingleImage {sets}/a/0.png (32 x 32): 30 crops of 16, crop_seed=0",
     ]
     assert {name: len(images) for name, images in merged.chosen().items()} == {"a": 4, "inner.b": 4}
     assert {tuple(merged[index]["image"].shape) for index in (0, 5, 30)} == {(3, 32, 32), (3, 16, 16)}
@@ -138,4 +138,4 @@ def test_sets_of_all_kinds_and_what_is_told_of_them(sets: Path) -> None:
 def test_what_is_refused(sets: Path, options: dict, message: str) -> None:
     datasets = {name: folder(sets, name) for name in "ab"}
     with pytest.raises(ValueError, match=message):
-        Merge(**{"datasets": datasets, **options})
+        ConcatProxySet(**{"datasets": datasets, **options})

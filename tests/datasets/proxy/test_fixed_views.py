@@ -8,7 +8,7 @@ import torch
 from runs import write_images
 from torch.utils.data import DataLoader
 
-from proteus.datasets import FixedViews, Merge, SampleKey
+from proteus.datasets import ConcatProxySet, FixedViews, SampleKey
 
 STEPS = [
     {"type": "proteus.LoadImage"},
@@ -77,21 +77,21 @@ def test_workers_that_are_spawned_see_the_same(images: Path) -> None:
 
 def test_round_a_merge_and_not_in_one(images: Path) -> None:
     sets = {"a": folder(images), "b": folder(images, indices=4)}
-    proxy = FixedViews({"type": "proteus.Merge", "datasets": sets, "repeats": {"b": 0.5}}, views=2)
+    proxy = FixedViews({"type": "proteus.ConcatProxySet", "datasets": sets, "repeats": {"b": 0.5}}, views=2)
     assert len(proxy) == 14
     assert {proxy.view(12, view)["meta"]["img_path"] for view in (0, 1)} | {
         proxy.view(13, view)["meta"]["img_path"] for view in (0, 1)
     } == {proxy.dataset.members["b"].get_data_info(index)["img_path"] for index in range(4)}
-    with pytest.raises(ValueError, match="FixedViews goes round a Merge"):
-        Merge({"a": {"type": "proteus.FixedViews", "dataset": folder(images)}})
+    with pytest.raises(ValueError, match="FixedViews goes round a ConcatProxySet"):
+        ConcatProxySet({"a": {"type": "proteus.FixedViews", "dataset": folder(images)}})
 
 
 def test_sets_that_mask_differently_are_refused(images: Path) -> None:
     other = [*STEPS[:4], {"type": "proteus.BlockMask"}, STEPS[5]]
     sets = {"a": folder(images), "b": {**folder(images), "pipeline": other}}
     with pytest.raises(ValueError, match="mask in 2 ways"):
-        FixedViews({"type": "proteus.Merge", "datasets": sets})
-    alike = FixedViews({"type": "proteus.Merge", "datasets": {"a": folder(images), "b": folder(images)}})
+        FixedViews({"type": "proteus.ConcatProxySet", "datasets": sets})
+    alike = FixedViews({"type": "proteus.ConcatProxySet", "datasets": {"a": folder(images), "b": folder(images)}})
     assert alike.mask is not None
 
 

@@ -103,7 +103,7 @@ def test_what_is_refused() -> None:
 
 
 def together(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0) -> list[Key]:
-    return stream(size, count, rank, world, skip, repeats=3, together=True)
+    return stream(size, count, rank, world, skip, repeats=3, group_views=True)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -123,7 +123,7 @@ def test_views_together_are_those_of_the_stream_as_released() -> None:
     """In one process only the end of an epoch differs, where an image would not be shown three times."""
     released, kept = stream(600, 512, repeats=3), together(600, 510)
     assert kept == released[:510]
-    sampler = ProxySampler(range(600), seed=0, repeats=3, together=True)
+    sampler = ProxySampler(range(600), seed=0, repeats=3, group_views=True)
     assert sampler.epoch_length == 510
     assert [key.epoch for key in together(600, 1020)] == [0] * 510 + [1] * 510
 
@@ -141,5 +141,5 @@ def test_views_together_of_two_images() -> None:
 
 
 def test_nothing_to_keep_together() -> None:
-    with pytest.raises(ValueError, match=r"sampler\.together=True"):
-        ProxySampler(range(3), together=True)
+    with pytest.raises(ValueError, match=r"sampler\.group_views=True"):
+        ProxySampler(range(3), group_views=True)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from proteus.datasets import ProxySampler, SampleKey, Single
+from proteus.datasets import ProxySampler, SampleKey, SingleImage
 
 STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
 VIEW = [STEPS[0], {"type": "proteus.RandomResizedCrop", "size": 28}, *STEPS[1:]]
@@ -25,12 +25,12 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def crop(single: Single, index: int) -> Image.Image:
+def crop(single: SingleImage, index: int) -> Image.Image:
     return Image.open(BytesIO(single.get_data_info(index)["img_bytes"]))
 
 
 def test_crops_are_jpegs_of_their_size_and_all_different(picture: Path) -> None:
-    single = Single(str(picture), length=10**9, size=64)
+    single = SingleImage(str(picture), length=10**9, size=64)
     assert len(single) == 10**9
     crops = [crop(single, index) for index in (0, 1, 2, 999_999_999)]
     assert {(image.format, image.size, image.mode) for image in crops} == {("JPEG", (64, 64), "RGB")}
@@ -39,7 +39,7 @@ def test_crops_are_jpegs_of_their_size_and_all_different(picture: Path) -> None:
 
 
 def test_a_crop_is_what_the_five_steps_give_in_turn(picture: Path) -> None:
-    single = Single(str(picture), size=64)
+    single = SingleImage(str(picture), size=64)
     steps = v2.Compose(
         [
             v2.RandomCrop(200),
@@ -57,17 +57,17 @@ def test_a_crop_is_what_the_five_steps_give_in_turn(picture: Path) -> None:
 
 
 def test_a_crop_depends_on_its_seed_and_position_alone(picture: Path) -> None:
-    single = Single(str(picture), STEPS, size=64)
+    single = SingleImage(str(picture), STEPS, size=64)
     first = single[SampleKey(0, 0, 5)]["image"]
     assert torch.equal(first, single[SampleKey(9, 3, 5, 1)]["image"])
     torch.manual_seed(1)
-    assert torch.equal(first, Single(str(picture), STEPS, length=10, size=64)[5]["image"])
+    assert torch.equal(first, SingleImage(str(picture), STEPS, length=10, size=64)[5]["image"])
     assert not torch.equal(first, single[6]["image"])
-    assert not torch.equal(first, Single(str(picture), STEPS, size=64, crop_seed=1)[5]["image"])
+    assert not torch.equal(first, SingleImage(str(picture), STEPS, size=64, crop_seed=1)[5]["image"])
 
 
 def test_the_pipeline_draws_a_new_view_of_it_by_the_key(picture: Path) -> None:
-    single = Single(str(picture), VIEW, size=64)
+    single = SingleImage(str(picture), VIEW, size=64)
     keys = [SampleKey(0, epoch, 5, view) for epoch in (0, 1) for view in (0, 1)]
     views = [single[key]["image"] for key in keys]
     assert len(torch.stack(views).unique(dim=0)) == 4
@@ -77,7 +77,7 @@ def test_the_pipeline_draws_a_new_view_of_it_by_the_key(picture: Path) -> None:
 
 def test_crops_come_from_everywhere_at_every_scale(picture: Path) -> None:
     """Half the shorter side is 200 pixels, of which a part is seen: never more than 200/600 of the red's range."""
-    single = Single(str(picture), size=32)
+    single = SingleImage(str(picture), size=32)
     single.change.transforms.pop()  # the colour jitter
     centres, ranges = [], []
     for index in range(300):
@@ -93,7 +93,7 @@ def test_crops_come_from_everywhere_at_every_scale(picture: Path) -> None:
 
 
 def test_turned_crops_are_black_where_nothing_is(picture: Path) -> None:
-    single = Single(str(picture), size=64)
+    single = SingleImage(str(picture), size=64)
     single.change.transforms.pop()
     dark = [(np.asarray(crop(single, index)).max(axis=2) < 30).mean() for index in range(100)]
     assert np.mean(np.array(dark) > 0) > 0.05
@@ -102,14 +102,14 @@ def test_turned_crops_are_black_where_nothing_is(picture: Path) -> None:
 
 def test_half_of_the_crops_change_in_colour(picture: Path) -> None:
     """Blue is 128 everywhere in the picture."""
-    single = Single(str(picture), size=64)
+    single = SingleImage(str(picture), size=64)
     blue = [np.asarray(crop(single, index))[24:40, 24:40, 2].mean() for index in range(200)]
     assert 0.35 < np.mean(np.abs(np.array(blue) - 128) < 2.5) < 0.65
 
 
 @pytest.mark.slow
 def test_workers_and_ranks_see_the_same_crops(picture: Path) -> None:
-    single = Single(str(picture), STEPS, length=12, size=32)
+    single = SingleImage(str(picture), STEPS, length=12, size=32)
     sampler = ProxySampler(single, seed=0)
     keys = [key for key, _ in zip(sampler, range(12), strict=False)]
     for context in ("fork", "spawn"):
@@ -119,20 +119,20 @@ def test_workers_and_ranks_see_the_same_crops(picture: Path) -> None:
 
 
 def test_the_pixels_do_not_travel_to_workers(picture: Path) -> None:
-    single = Single(str(picture), STEPS, size=32)
+    single = SingleImage(str(picture), STEPS, size=32)
     assert len(pickle.dumps(single)) < 20_000
     assert torch.equal(pickle.loads(pickle.dumps(single))[3]["image"], single[3]["image"])
 
 
 def test_what_is_refused(picture: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"picture: there is no file .*nowhere"):
-        Single(str(tmp_path / "nowhere.jpg"))
+        SingleImage(str(tmp_path / "nowhere.jpg"))
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"cannot be read: .*broken"):
-        Single(str(broken))
+        SingleImage(str(broken))
     with pytest.raises(ValueError, match="length=0"):
-        Single(str(picture), length=0)
+        SingleImage(str(picture), length=0)
     Image.new("RGB", (1, 50)).save(tmp_path / "line.png")
     with pytest.raises(ValueError, match="give a larger one"):
-        Single(str(tmp_path / "line.png"))
+        SingleImage(str(tmp_path / "line.png"))

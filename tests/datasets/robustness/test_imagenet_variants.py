@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from proteus.datasets import CenterCrop, LoadImage, PackInputs, ToTensor, WnidFolder
+from proteus.datasets import CenterCrop, ImageNetVariant, LoadImage, PackInputs, ToTensor
 from proteus.datasets.robustness import imagenet_wnids, subset_classes
-from proteus.evaluation import TopOne
+from proteus.evaluation import Top1Accuracy
 
 PIPELINE = [LoadImage(), CenterCrop(8), ToTensor(), PackInputs()]
 
@@ -27,24 +27,24 @@ def write_classes(root: Path, classes: tuple[int, ...] | range, images: int = 1)
 
 def test_a_class_keeps_its_number_whichever_folders_are_there(tmp_path: Path) -> None:
     root = write_classes(tmp_path, (999, 7, 281), images=2)
-    images = WnidFolder(data_root=str(root), pipeline=PIPELINE)
+    images = ImageNetVariant(data_root=str(root), pipeline=PIPELINE)
     assert [images[i]["meta"]["label"] for i in range(6)] == [7, 7, 281, 281, 999, 999]
-    part = WnidFolder(data_root=str(root), pipeline=PIPELINE, images_per_class=1)
+    part = ImageNetVariant(data_root=str(root), pipeline=PIPELINE, images_per_class=1)
     assert [part[i]["meta"]["label"] for i in range(3)] == [7, 281, 999]
 
 
 @pytest.mark.parametrize(("variant", "subset"), [("a", "imagenet_a"), ("r", "imagenet_r")])
 def test_the_200_classes_of_a_and_r(tmp_path: Path, variant: str, subset: str) -> None:
     root = write_classes(tmp_path, subset_classes(subset))
-    images = WnidFolder(data_root=str(root), variant=variant)
+    images = ImageNetVariant(data_root=str(root), variant=variant)
     assert sorted(images.get_data_info(i)["label"] for i in range(200)) == list(subset_classes(subset))
     published = {"a": "7,500", "r": "30,000"}[variant]
     assert f"200 images (its folder has 200, the published set {published})" in images.describe()
-    assert images.describe().startswith(f"ImageNet-{variant.upper()}, WnidFolder ")
+    assert images.describe().startswith(f"ImageNet-{variant.upper()}, ImageNetVariant ")
     gone = imagenet_wnids()[subset_classes(subset)[3]]
     shutil.rmtree(root / gone)
     with pytest.raises(ValueError, match=rf"has 200 class folders; .* has 199: it lacks {gone}\."):
-        WnidFolder(data_root=str(root), variant=variant)
+        ImageNetVariant(data_root=str(root), variant=variant)
 
 
 def test_the_other_ones_folder_is_refused(tmp_path: Path) -> None:
@@ -52,43 +52,43 @@ def test_the_other_ones_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"ImageNet-R has 200 class folders; .* has 200: it lacks .* and has .* more, "
     ):
-        WnidFolder(data_root=str(root), variant="r")
+        ImageNetVariant(data_root=str(root), variant="r")
 
 
 def test_all_classes_of_sketch(tmp_path: Path) -> None:
     root = write_classes(tmp_path, range(1000))
-    images = WnidFolder(data_root=str(root), variant="sketch")
+    images = ImageNetVariant(data_root=str(root), variant="sketch")
     assert [images.get_data_info(i)["label"] for i in (0, 500, 999)] == [0, 500, 999]
     assert "the published set 50,889" in images.describe()
     shutil.rmtree(root / "n01440764")
     with pytest.raises(ValueError, match=r"ImageNet-Sketch has 1000 class folders; .* has 999: it lacks n01440764"):
-        WnidFolder(data_root=str(root), variant="sketch")
+        ImageNetVariant(data_root=str(root), variant="sketch")
 
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "images", (1, 2))
     with pytest.raises(ValueError, match=r"dataset\.variant='v2': write one of 'val', 'a', 'r', 'sketch'"):
-        WnidFolder(data_root=str(root), variant="v2")
+        ImageNetVariant(data_root=str(root), variant="v2")
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
-        WnidFolder(data_root=str(tmp_path / "nowhere"))
+        ImageNetVariant(data_root=str(tmp_path / "nowhere"))
     (root / imagenet_wnids()[3]).mkdir()
     with pytest.raises(ValueError, match=rf"{imagenet_wnids()[3]} has no image"):
-        WnidFolder(data_root=str(root))
+        ImageNetVariant(data_root=str(root))
     (root / imagenet_wnids()[3]).rename(root / "tench")
     with pytest.raises(ValueError, match=r"has a folder that is no class of ImageNet-1K: tench"):
-        WnidFolder(data_root=str(root))
+        ImageNetVariant(data_root=str(root))
     (root / "tench").rmdir()
     Image.new("RGB", (8, 8)).save(root / "stray.png")
     with pytest.raises(ValueError, match=r"stray\.png is in no class's folder"):
-        WnidFolder(data_root=str(root))
+        ImageNetVariant(data_root=str(root))
 
 
 def test_an_image_that_cannot_be_read_is_not_replaced_in_silence(tmp_path: Path) -> None:
     root = write_classes(tmp_path, (1, 2))
     (root / imagenet_wnids()[1] / "0.jpg").write_bytes(b"no image")
-    sample = WnidFolder(data_root=str(root), pipeline=PIPELINE)[0]
+    sample = ImageNetVariant(data_root=str(root), pipeline=PIPELINE)[0]
     with pytest.raises(ValueError, match=rf"cannot be read: .*{imagenet_wnids()[1]}"):
-        TopOne().process(None, [{**sample["meta"], "logits": torch.zeros(1000)}])
+        Top1Accuracy().process(None, [{**sample["meta"], "logits": torch.zeros(1000)}])
 
 
 def test_a_score_outside_the_200_never_wins() -> None:
@@ -97,7 +97,7 @@ def test_a_score_outside_the_200_never_wins() -> None:
     logits = torch.zeros(2, 1000)
     logits[:, outside] = 50.0
     logits[0, classes[17]] = logits[1, classes[18]] = 1.0
-    metric = TopOne(classes=classes)
+    metric = Top1Accuracy(classes=classes)
     metric.process(None, [{"logits": row, "label": classes[17], "img_path": "x"} for row in logits])
     assert metric.evaluate(2) == {"accuracy/top1": 50.0}
     with pytest.raises(ValueError, match=r"has label 0"):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from runs import write_images
 
-from proteus.datasets import Merge
-from proteus.datasets.teacher_cache import differences, plain, set_identity
+from proteus.datasets import ConcatProxySet
+from proteus.datasets.teacher_cache import dataset_fingerprint, differences, plain
 from proteus.registry import DATASETS
 
 STEPS = [
@@ -31,7 +31,7 @@ def folder(images: Path, **more: Any) -> dict[str, Any]:
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    return set_identity(config, DATASETS.build(config))
+    return dataset_fingerprint(config, DATASETS.build(config))
 
 
 def changed(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -48,7 +48,7 @@ def test_what_changes_no_view_does_not_count(images: Path, tmp_path: Path) -> No
     first = folder(images)
     assert changed(first, folder(moved)) == []
     assert changed(first, folder(images, split="all", indices=12)) == []
-    assert changed(first, folder(images, pipeline=steps(0, keep=True))) == []
+    assert changed(first, folder(images, pipeline=steps(0, cache_in_memory=True))) == []
     assert changed(first, folder(images, pipeline=steps(3, ratio=0.7))) == []
     assert changed(first, folder(images, pipeline=[*STEPS[:3], {"type": "BlockMask"}, STEPS[4]])) == []
 
@@ -73,9 +73,9 @@ def test_what_does_is_named(images: Path, tmp_path: Path) -> None:
 def test_merged_sets(images: Path) -> None:
     def merged(**more: Any) -> dict[str, Any]:
         sets = {"a": folder(images), "b": folder(images, indices=4), **more.pop("sets", {})}
-        return {"type": "proteus.Merge", "datasets": sets, **more}
+        return {"type": "proteus.ConcatProxySet", "datasets": sets, **more}
 
-    assert isinstance(DATASETS.build(merged()), Merge)
+    assert isinstance(DATASETS.build(merged()), ConcatProxySet)
     assert changed(merged(), merged()) == []
     assert "images.names" in changed(merged(), merged(repeats={"b": 0.5}))
     assert "images.names" in changed(merged(), merged(sets={"b": folder(images, indices=[0, 1, 2, 5])}))

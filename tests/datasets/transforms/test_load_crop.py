@@ -138,7 +138,7 @@ def test_remembering_changes_nothing_but_the_work(
         photograph.resize((side, side)).save(tmp_path / f"{number}.jpg", quality=90)
     decoded, decode = [], jpeg.decode
     monkeypatch.setattr(jpeg, "decode", lambda *given: decoded.append(given[3]) or decode(*given))
-    loads = [LoadRandomResizedCrop(112, remember=remember) for remember in (False, True)]
+    loads = [LoadRandomResizedCrop(112, cache_last=remember) for remember in (False, True)]
     counts, views = [], []
     for load in loads:
         decoded.clear()
@@ -161,7 +161,7 @@ def test_a_whole_image_is_decoded_once_for_three_views(
 ) -> None:
     decoded, decode = [], jpeg.decode
     monkeypatch.setattr(jpeg, "decode", lambda *given: decoded.append(given[3]) or decode(*given))
-    load, content = LoadRandomResizedCrop(112, remember=True), encoded(photograph.resize((200, 120)))
+    load, content = LoadRandomResizedCrop(112, cache_last=True), encoded(photograph.resize((200, 120)))
     for view in range(3):
         with seeded(view):
             load({"img_path": "a", "img_bytes": content})

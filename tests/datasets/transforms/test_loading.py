@@ -36,7 +36,7 @@ def test_large_images_are_reduced(tmp_path: Path) -> None:
 def test_kept_images_are_read_once_and_never_changed(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     Image.new("RGB", (6, 4), "red").save(path)
-    loader = LoadImage(keep=True)
+    loader = LoadImage(cache_in_memory=True)
     results = {"img_path": str(path)}
     loader(dict(results))["img"].paste("blue", (0, 0, 6, 4))
     path.unlink()

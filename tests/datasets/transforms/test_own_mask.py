@@ -15,7 +15,7 @@ from proteus.apis import load_config
 from proteus.config.check_consistency import check_batch, check_sizes
 from proteus.config.load import ConfigError
 from proteus.datasets import FixedViews, MaskTransform, SampleKey
-from proteus.datasets.teacher_cache.fingerprint import set_identity
+from proteus.datasets.teacher_cache.fingerprint import dataset_fingerprint
 from proteus.registry import DATASETS, TRANSFORMS
 
 
@@ -53,7 +53,7 @@ def folder(images: Path, **mask: Any) -> dict[str, Any]:
 
 def test_a_teacher_cache_does_not_depend_on_it(images: Path) -> None:
     thin, dense = folder(images, ratio=0.2), folder(images, ratio=0.8)
-    assert set_identity(thin, DATASETS.build(thin)) == set_identity(dense, DATASETS.build(dense))
+    assert dataset_fingerprint(thin, DATASETS.build(thin)) == dataset_fingerprint(dense, DATASETS.build(dense))
 
 
 def test_fixed_views_redraw_it(images: Path) -> None:

@@ -32,11 +32,11 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
 
 
 @pytest.fixture
-def several_students(make_runner: Callable[..., Runner], tmp_path: Path) -> dict[str, Any]:
+def multi_student(make_runner: Callable[..., Runner], tmp_path: Path) -> dict[str, Any]:
     """The small recipe's model with two students, to stand in its place."""
     alone = load_config(tmp_path / "small.py").model.to_dict()
     students = {
         name: {"student": {**alone["student"], "embed_dim": width}, "objectives": alone["objectives"]}
         for name, width in (("tiny", 24), ("small", 48))
     }
-    return {"_delete_": True, "type": "SeveralStudents", "teacher": alone["teacher"], "students": students}
+    return {"_delete_": True, "type": "MultiStudentDistiller", "teacher": alone["teacher"], "students": students}

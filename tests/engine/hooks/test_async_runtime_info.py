@@ -12,10 +12,10 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
 
-from proteus.engine.hooks.async_runtime_info import LazyRuntimeInfoHook, extend
+from proteus.engine.hooks.async_runtime_info import AsyncRuntimeInfoHook, extend
 
 Make = Callable[..., Runner]
-LAZY, EAGER = ({"type": name} for name in ("LazyRuntimeInfoHook", "RuntimeInfoHook"))
+LAZY, EAGER = ({"type": name} for name in ("AsyncRuntimeInfoHook", "RuntimeInfoHook"))
 MADE_UP = ("time", "data_time", "images_per_s", "data_wait", "memory")
 
 
@@ -33,7 +33,7 @@ class Logged(Hook):
 
 def run(make: Make, hook: dict[str, Any], name: str, **overrides: Any) -> tuple[Runner, list[Any]]:
     logged = Logged()
-    runner = make(name, default_hooks__runtime_info=hook, default_hooks__watch=None, **overrides)
+    runner = make(name, default_hooks__runtime_info=hook, default_hooks__online_eval=None, **overrides)
     runner.register_hook(logged)
     runner.train()
     return runner, logged.lines
@@ -108,7 +108,7 @@ class OneNumber:
 
 def test_kinds_of_values(tmp_path: Path) -> None:
     runner: Any = OneNumber(str(tmp_path))
-    hook = LazyRuntimeInfoHook()
+    hook = AsyncRuntimeInfoHook()
     value = torch.ones((), requires_grad=True)
     outputs: list[dict[str, Any]] = [
         {

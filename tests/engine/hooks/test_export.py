@@ -36,9 +36,9 @@ def test_without_an_average_there_is_no_file_of_one(make_runner: Callable[..., R
 
 
 def test_several_students_have_files_of_their_own(
-    make_runner: Callable[..., Runner], several_students: dict[str, Any]
+    make_runner: Callable[..., Runner], multi_student: dict[str, Any]
 ) -> None:
-    runner = make_runner(hooks=[dict(type="EMAHook", momentum=0.2)], train_cfg__max_iters=2, model=several_students)
+    runner = make_runner(hooks=[dict(type="EMAHook", momentum=0.2)], train_cfg__max_iters=2, model=multi_student)
     runner.train()
     folder = Path(runner.work_dir)
     names = {f"student_{name}{ending}" for name in ("tiny", "small") for ending in ("", "_ema")}

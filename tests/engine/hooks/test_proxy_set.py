@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from proteus.datasets import ImageFolder, Merge
+from proteus.datasets import ConcatProxySet, ImageFolder
 from proteus.engine.hooks import ProxySetHook
 
 
@@ -46,7 +46,7 @@ def test_a_whole_set_needs_no_list(tmp_path: Path) -> None:
 
 def test_sets_of_a_merge_have_lists_by_name(tmp_path: Path) -> None:
     first, second = images(tmp_path / "first", 8), images(tmp_path / "second", 8)
-    merge = Merge(
+    merge = ConcatProxySet(
         datasets=dict(
             photos=dict(type="proteus.ImageFolder", data_root=str(first), images_per_class=1),
             drawings=dict(type="proteus.ImageFolder", data_root=str(second), images_per_class=2),

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from PIL import Image
 
-from proteus.engine.hooks import ShowSegmentationHook
+from proteus.engine.hooks import SegmentationVisualizationHook
 from proteus.registry import DATASETS, HOOKS
 
 pytest.importorskip("mmseg")
@@ -50,7 +50,7 @@ def sample(path: str, prediction: np.ndarray, truth: np.ndarray | None) -> Any:
     return found
 
 
-def show(hook: ShowSegmentationHook, dataset: Any, samples: list[Any]) -> None:
+def show(hook: SegmentationVisualizationHook, dataset: Any, samples: list[Any]) -> None:
     runner: Any = SimpleNamespace(test_loop=SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset)))
     hook.after_test_iter(runner, 0, None, samples)
 
@@ -60,7 +60,9 @@ def paths(dataset: Any) -> list[str]:
 
 
 def test_panels_worked_by_hand(dataset: Any, tmp_path: Path) -> None:
-    hook = HOOKS.build({"type": "ShowSegmentationHook", "out_dir": str(tmp_path / "not/yet/there"), "alpha": 0.25})
+    hook = HOOKS.build(
+        {"type": "SegmentationVisualizationHook", "out_dir": str(tmp_path / "not/yet/there"), "alpha": 0.25}
+    )
     prediction, truth = np.zeros((24, 40), np.int64), np.ones((24, 40), np.int64)
     prediction[:, 20:], truth[12:] = 2, 255
     path = paths(dataset)[-1]
@@ -77,7 +79,7 @@ def test_panels_worked_by_hand(dataset: Any, tmp_path: Path) -> None:
 
 def test_images_of_one_name_do_not_overwrite_each_other(dataset: Any, tmp_path: Path) -> None:
     labels = [np.full((24, 40), label, np.int64) for label in range(3)]
-    hook = ShowSegmentationHook(tmp_path / "shown")
+    hook = SegmentationVisualizationHook(tmp_path / "shown")
     show(hook, dataset, [sample(path, label, None) for path, label in zip(paths(dataset), labels, strict=True)])
     found = {str(path.relative_to(tmp_path / "shown")) for path in (tmp_path / "shown").rglob("*.png")}
     assert found == {"a/x.png", "b/x.png", "y.png"}
@@ -90,7 +92,7 @@ def test_without_ground_truth_there_is_no_panel_of_it(dataset: Any, tmp_path: Pa
     labels = np.zeros((24, 40), np.int64)
     widths = []
     for truth in (labels, None):
-        show(ShowSegmentationHook(tmp_path), dataset, [sample(paths(dataset)[-1], labels, truth)])
+        show(SegmentationVisualizationHook(tmp_path), dataset, [sample(paths(dataset)[-1], labels, truth)])
         widths.append(Image.open(tmp_path / "y.png").width)
     assert widths == [3 * 40 + 2 * 8, 2 * 40 + 8]
 
@@ -98,7 +100,7 @@ def test_without_ground_truth_there_is_no_panel_of_it(dataset: Any, tmp_path: Pa
 def test_an_image_from_elsewhere_keeps_its_name(dataset: Any, tmp_path: Path) -> None:
     Image.new("RGB", (40, 24)).save(tmp_path / "other.png")
     show(
-        ShowSegmentationHook(tmp_path / "s"),
+        SegmentationVisualizationHook(tmp_path / "s"),
         dataset,
         [sample(str(tmp_path / "other.png"), np.ones((24, 40), int), None)],
     )
@@ -113,7 +115,7 @@ def test_a_camera_that_was_turned(dataset: Any, tmp_path: Path) -> None:
     exif[0x0112] = 6
     pixels.save(tmp_path / "turned.png", exif=exif)
     show(
-        ShowSegmentationHook(tmp_path / "s"),
+        SegmentationVisualizationHook(tmp_path / "s"),
         dataset,
         [sample(str(tmp_path / "turned.png"), np.ones((24, 40), int), None)],
     )

@@ -9,11 +9,11 @@ import torch
 from mmengine.runner import Runner
 
 from proteus.datasets import SampleKey
-from proteus.engine.hooks import SlicedStartHook
-from proteus.engine.hooks import sliced_init as sliced_start
+from proteus.engine.hooks import SlicedInitHook
+from proteus.engine.hooks import sliced_init as sliced_init
 
 Make = Callable[..., Runner]
-START = [{"type": "SlicedStartHook", "views": 40, "batch_size": 16}]
+START = [{"type": "SlicedInitHook", "views": 40, "batch_size": 16}]
 
 
 def started(runner: Runner) -> Runner:
@@ -64,7 +64,7 @@ def test_student_heads_and_training_each_see_other_views(make_runner: Make, monk
         return call
 
     for name in ("slice_teacher", "fit_heads"):
-        monkeypatch.setattr(sliced_start, name, spy(getattr(sliced_start, name)))
+        monkeypatch.setattr(sliced_init, name, spy(getattr(sliced_init, name)))
     runner = started(make_runner("seen", START))
     dataset = runner.train_dataloader.dataset
     collated = runner.train_dataloader.collate_fn([dataset[SampleKey(0, 0, k)] for k in range(len(dataset))])
@@ -94,11 +94,11 @@ def test_a_resumed_run_is_the_unbroken_one(make_runner: Make, tmp_path: Path) ->
         assert torch.equal(weights(resumed)[name], value), name
 
 
-def test_each_of_several_students(make_runner: Make, several_students: dict[str, Any]) -> None:
+def test_each_of_several_students(make_runner: Make, multi_student: dict[str, Any]) -> None:
     # Heads as wide as the teacher's: 16 of its 64 channels each.
     for name, width in (("tiny", 32), ("small", 48)):
-        several_students["students"][name]["student"] |= {"embed_dim": width, "num_heads": width // 16}
-    runner = started(make_runner("several", START, model=several_students))
+        multi_student["students"][name]["student"] |= {"embed_dim": width, "num_heads": width // 16}
+    runner = started(make_runner("several", START, model=multi_student))
     for distiller in runner.model.distillers.values():
         assert distiller.student.mask_token.abs().sum() > 0
         # Nothing lies along the ones, which LayerNorm takes away.
@@ -113,5 +113,5 @@ def test_a_student_that_is_no_slice_is_refused_before_anything_is_read(make_runn
 
 @pytest.mark.parametrize("key", ["views", "batch_size"])
 def test_numbers_below_one_are_refused(key: str) -> None:
-    with pytest.raises(ValueError, match=rf"SlicedStartHook.{key}=0"):
-        SlicedStartHook(**{key: 0})
+    with pytest.raises(ValueError, match=rf"SlicedInitHook.{key}=0"):
+        SlicedInitHook(**{key: 0})

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from proteus.engine.hooks.step_timer import DeviceClock, HostClock, Spent
+from proteus.engine.hooks.step_timer import DeviceTimer, HostTimer, Spent
 
 
 def test_host_clock_leaves_out_what_lies_between() -> None:
     times = iter([0.0, 1.0, 3.0, 10.0, 14.0, 15.0])
-    clock = HostClock(lambda: next(times))
+    clock = HostTimer(lambda: next(times))
     for _ in range(2):
         clock.wait()
         clock.begin()
@@ -20,7 +20,7 @@ def test_host_clock_leaves_out_what_lies_between() -> None:
 
 
 def test_a_step_without_a_beginning_of_its_wait() -> None:
-    clock = HostClock(iter([1.0, 2.0]).__next__)
+    clock = HostTimer(iter([1.0, 2.0]).__next__)
     clock.begin()
     clock.end(8)
     assert clock.read() == Spent()
@@ -56,7 +56,7 @@ class Queue:
 def test_device_clock_reads_what_is_over() -> None:
     # Events: wait, begin, end of three steps. The second step's batch came 500 ms late, the third's in time.
     queue = Queue([0, 100, 1100, 1100, 1600, 2600, 2600, 2600, 3600])
-    clock = DeviceClock(queue.event)
+    clock = DeviceTimer(queue.event)
     for images in (8, 8, 4):
         clock.wait()
         clock.begin()

@@ -158,9 +158,9 @@ def test_intervals_that_mean_nothing_are_refused(value: Any) -> None:
 
 
 def test_a_frozen_teacher_with_nan_is_found_at_the_first_iteration(
-    make_runner: Callable[..., Runner], several_students: dict[str, Any]
+    make_runner: Callable[..., Runner], multi_student: dict[str, Any]
 ) -> None:
-    runner = make_runner(model=several_students, default_hooks__watch=None)
+    runner = make_runner(model=multi_student, default_hooks__online_eval=None)
     next(runner.model.teacher.parameters()).data.fill_(math.nan)
     with pytest.raises(DivergedError, match=r"loss = nan, tiny\.loss_.* = nan at iteration 1; no checkpoint had"):
         runner.train()

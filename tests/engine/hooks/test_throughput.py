@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.engine.hooks import ThroughputHook
-from proteus.engine.hooks.step_timer import HostClock
+from proteus.engine.hooks.step_timer import HostTimer
 
 Make = Callable[..., Runner]
 
@@ -32,7 +32,7 @@ def test_figures_of_each_line(make_runner: Make, monkeypatch: pytest.MonkeyPatch
         ticks[0] += 1.0
         return ticks[0]
 
-    monkeypatch.setattr("proteus.engine.hooks.throughput.HostClock", lambda: HostClock(now))
+    monkeypatch.setattr("proteus.engine.hooks.throughput.HostTimer", lambda: HostTimer(now))
     runner = make_runner(train_cfg__max_iters=4, train_cfg__val_interval=3, default_hooks__logger__interval=2, hooks=[])
     runner.register_hook(Slow(ticks))
     runner.train()
@@ -42,7 +42,7 @@ def test_figures_of_each_line(make_runner: Make, monkeypatch: pytest.MonkeyPatch
     assert found["data_wait"].tolist() == [0.5, 0.5]
     assert runner.message_hub.get_scalar("train/memory").current() > 10
     # A CPU's peak is not known.
-    assert "train/of_peak" not in runner.message_hub.log_scalars
+    assert "train/mfu" not in runner.message_hub.log_scalars
 
 
 def test_share_of_peak(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,14 +50,14 @@ def test_share_of_peak(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> No
     runner = make_runner(train_cfg__max_iters=2, default_hooks__logger__interval=2)
     hook = next(hook for hook in runner.hooks if isinstance(hook, ThroughputHook))
     monkeypatch.setattr("proteus.engine.hooks.throughput._on_gpu", lambda _: True)
-    monkeypatch.setattr("proteus.engine.hooks.throughput.DeviceClock", HostClock)
+    monkeypatch.setattr("proteus.engine.hooks.throughput.DeviceTimer", HostTimer)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
     runner.train()
     hub = runner.message_hub
     rate = hub.get_scalar("train/images_per_s").current()
     assert hook.flops_of_image is not None
     assert 1e6 < hook.flops_of_image < 1e9
-    assert hub.get_scalar("train/of_peak").current() == pytest.approx(rate * hook.flops_of_image / 1e15)
+    assert hub.get_scalar("train/mfu").current() == pytest.approx(rate * hook.flops_of_image / 1e15)
 
 
 @pytest.mark.parametrize("batch", [{"inputs": [1, 2]}, {"something": [1, 2]}, {"images": torch.zeros(2, 3, 4, 4)}])

@@ -32,7 +32,7 @@ class Lines(Hook):
         )
 
 
-@pytest.mark.parametrize("hook", ["RuntimeInfoHook", "LazyRuntimeInfoHook"])
+@pytest.mark.parametrize("hook", ["RuntimeInfoHook", "AsyncRuntimeInfoHook"])
 def test_checkpoints_stay_as_large_as_they_are(tmp_path: Path, hook: str) -> None:
     toy_runner(tmp_path, default_hooks__runtime_info={"type": hook}, **LONG).train()
     sizes = [(tmp_path / f"iter_{step}.pth").stat().st_size for step in (150, 300, 450)]

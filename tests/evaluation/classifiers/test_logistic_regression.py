@@ -123,7 +123,7 @@ def test_recipes() -> None:
     """The ends of the grids, in order; C = 1 / l for the paper's and the released l."""
     ends = {name: (recipe.constants[0], recipe.constants[-1], recipe.max_iter) for name, recipe in RECIPES.items()}
     assert ends["paper"] == pytest.approx((1e6, 1e-3, 500))
-    assert ends["code"] == pytest.approx((1e6, 1e-5, 1000))
+    assert ends["released"] == pytest.approx((1e6, 1e-5, 1000))
     assert ends["dinov2"] == pytest.approx((1e-6, 1e5, 1000))
     for recipe in RECIPES.values():
         steps = np.diff(np.log10(recipe.constants))

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from proteus.evaluation.metrics import Accuracy
+from proteus.evaluation.metrics import StudentTeacherAccuracy
 
 SCORES = torch.tensor([[0.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 1.0, 3.0], [0.0, 4.0, 3.0]])
 
 
 def test_top_1_of_student_and_teacher() -> None:
-    metric = Accuracy()
+    metric = StudentTeacherAccuracy()
     samples = [
         {"label": label, "student_logits": scores, "teacher_logits": -scores}
         for label, scores in zip((1, 0, 2, 0), SCORES, strict=True)
@@ -18,7 +18,7 @@ def test_top_1_of_student_and_teacher() -> None:
 
 
 def test_a_run_without_a_teacher() -> None:
-    metric = Accuracy()
+    metric = StudentTeacherAccuracy()
     metric.process(None, [{"label": 1, "student_logits": SCORES[0]}])
     assert metric.evaluate(1) == {"accuracy/student": 100.0}
 
@@ -26,4 +26,4 @@ def test_a_run_without_a_teacher() -> None:
 @pytest.mark.parametrize("sample", [{"student_logits": SCORES[0]}, {"label": 1, "teacher_logits": SCORES[0]}])
 def test_what_it_needs(sample: dict) -> None:
     with pytest.raises(ValueError, match="labels and class scores"):
-        Accuracy().process(None, [sample])
+        StudentTeacherAccuracy().process(None, [sample])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from proteus.evaluation.metrics import TopOne
+from proteus.evaluation.metrics import Top1Accuracy
 from proteus.structures import DataError
 
 LOGITS = torch.tensor([[5.0, 1.0, 2.0, 0.0], [5.0, 1.0, 0.0, 2.0], [1.0, 4.0, 3.0, 2.0], [0.0, 9.0, 1.0, 2.0]])
@@ -15,13 +15,13 @@ def samples(*labels: int) -> list[dict]:
 
 
 def test_all_classes() -> None:
-    metric = TopOne()
+    metric = Top1Accuracy()
     metric.process(None, samples(0, 0, 2, 1))
     assert metric.evaluate(4) == {"accuracy/top1": 75.0}
 
 
 def test_a_restriction_to_some_classes() -> None:
-    metric = TopOne(classes=[3, 2])
+    metric = Top1Accuracy(classes=[3, 2])
     # Among 2 and 3 the answers are 2, 3, 2, 3, whatever 0 and 1 score.
     metric.process(None, samples(2, 3, 3, 3))
     assert metric.evaluate(4) == {"accuracy/top1": 75.0}
@@ -37,16 +37,16 @@ def test_a_restriction_to_some_classes() -> None:
 )
 def test_labels_in_another_numbering(classes: list[int] | None, labels: tuple[int, ...], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        TopOne(classes=classes).process(None, samples(*labels))
+        Top1Accuracy(classes=classes).process(None, samples(*labels))
 
 
 def test_a_corrupt_image_is_no_right_answer() -> None:
     sample = {**samples(0)[0], "corrupt": ["val/x.jpg (not an image file)"]}
     with pytest.raises(DataError, match=r"val/x\.jpg"):
-        TopOne().process(None, [sample])
+        Top1Accuracy().process(None, [sample])
 
 
 @pytest.mark.parametrize("classes", [[], [1, 1], [-1]])
 def test_classes_that_make_no_sense(classes: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"TopOne\.classes="):
-        TopOne(classes=classes)
+    with pytest.raises(ValueError, match=r"Top1Accuracy\.classes="):
+        Top1Accuracy(classes=classes)

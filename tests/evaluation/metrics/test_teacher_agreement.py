@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from proteus.evaluation import TeacherAgreement
-from proteus.evaluation.metrics.teacher_agreement import centred_cosine
+from proteus.evaluation.metrics.teacher_agreement import centered_cosine
 
 
 def samples(student: torch.Tensor, teacher: torch.Tensor) -> list[dict]:
@@ -28,10 +28,10 @@ def teacher() -> torch.Tensor:
 
 
 def test_perfect_and_constant(teacher: torch.Tensor) -> None:
-    assert evaluate(teacher, teacher) == pytest.approx({"agreement/cls": 1, "agreement/patch": 1}, abs=1e-3)
+    assert evaluate(teacher, teacher) == pytest.approx({"centered_cosine/cls": 1, "centered_cosine/patch": 1}, abs=1e-3)
     constant = teacher.mean((0, 1), keepdim=True).expand_as(teacher)
     found = evaluate(constant, teacher)
-    assert abs(found["agreement/patch"]) < 0.05
+    assert abs(found["centered_cosine/patch"]) < 0.05
     # Uncentred, the same constant looks well trained.
     assert torch.cosine_similarity(constant, teacher, dim=-1).mean() > 0.95
 
@@ -40,12 +40,12 @@ def test_worked_by_hand() -> None:
     target = torch.tensor([[2.0, 1.0], [0.0, 1.0], [1.0, 3.0], [1.0, -1.0]])  # mean (1, 1)
     prediction = torch.tensor([[2.0, 1.0], [1.0, 2.0], [1.0, 0.0], [2.0, 0.0]])
     # Angles about (1, 1): 0, 90, 180 and 45 degrees.
-    assert centred_cosine(prediction, target) == pytest.approx((1 + 0 - 1 + 0.5**0.5) / 4, abs=1e-6)
+    assert centered_cosine(prediction, target) == pytest.approx((1 + 0 - 1 + 0.5**0.5) / 4, abs=1e-6)
 
 
 def test_the_better_student_scores_higher(teacher: torch.Tensor) -> None:
     noise = torch.randn_like(teacher)
-    scores = [evaluate(teacher + scale * noise, teacher)["agreement/patch"] for scale in (0.3, 1.0, 3.0)]
+    scores = [evaluate(teacher + scale * noise, teacher)["centered_cosine/patch"] for scale in (0.3, 1.0, 3.0)]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 0.9
 
@@ -53,12 +53,12 @@ def test_the_better_student_scores_higher(teacher: torch.Tensor) -> None:
 def test_evenly_spaced_patches(teacher: torch.Tensor) -> None:
     spoilt = teacher.clone()
     spoilt[:, 2:-1] = torch.randn_like(spoilt[:, 2:-1])  # all patches but the first and the last
-    assert evaluate(spoilt, teacher, patches_per_image=2)["agreement/patch"] == pytest.approx(1, abs=1e-3)
-    assert evaluate(spoilt, teacher)["agreement/patch"] < 0.5
+    assert evaluate(spoilt, teacher, patches_per_image=2)["centered_cosine/patch"] == pytest.approx(1, abs=1e-3)
+    assert evaluate(spoilt, teacher)["centered_cosine/patch"] < 0.5
 
 
 def test_only_what_the_student_predicts(teacher: torch.Tensor) -> None:
     metric = TeacherAgreement()
     for sample in samples(teacher, teacher):
         metric.process({}, [{key: value for key, value in sample.items() if key != "student_patches"}])
-    assert set(metric.evaluate(len(teacher))) == {"agreement/cls"}
+    assert set(metric.evaluate(len(teacher))) == {"centered_cosine/cls"}

@@ -8,7 +8,7 @@ import torch
 from proteus.evaluation.metrics import TeacherAgreement
 from proteus.evaluation.online.compare import compare_with_teacher, left_out, nearest_neighbour_accuracy
 from proteus.evaluation.online.effective_rank import effective_rank
-from proteus.evaluation.online.probe_images import KeptImages
+from proteus.evaluation.online.probe_images import ProbeImages
 from proteus.models import Distiller
 
 SIZE = {"type": "ViT", "arch": "tiny", "img_size": 56, "patch_size": 14, "depth": 2, "interpolate_offset": 0.0}
@@ -29,14 +29,14 @@ ALL = {
 
 
 @pytest.fixture
-def images() -> KeptImages:
+def images() -> ProbeImages:
     torch.manual_seed(1)
     masks = torch.rand(10, 16).argsort(dim=1) < 8
-    return KeptImages(torch.randint(0, 256, (10, 3, 56, 56), dtype=torch.uint8), [], torch.arange(10) % 3, masks)
+    return ProbeImages(torch.randint(0, 256, (10, 3, 56, 56), dtype=torch.uint8), [], torch.arange(10) % 3, masks)
 
 
 @torch.no_grad()
-def test_the_figures_are_those_of_the_whole_set(images: KeptImages) -> None:
+def test_the_figures_are_those_of_the_whole_set(images: ProbeImages) -> None:
     model = build(ALL)
     batch = model.data_preprocessor({"images": images.images(torch.arange(10))}, False)
     found = compare_with_teacher(model, images, batch_size=4, patches_per_image=16)
@@ -44,8 +44,10 @@ def test_the_figures_are_those_of_the_whole_set(images: KeptImages) -> None:
     metric = TeacherAgreement()
     metric.process(None, model(**batch, metas=[{} for _ in range(10)], mode="predict"))
     agreement = metric.evaluate(10)
-    assert found["agreement_cls"] == pytest.approx(agreement["agreement/cls"], abs=1e-3)  # kept there in float16
-    assert found["agreement_patch"] == pytest.approx(agreement["agreement/patch"], abs=1e-3)
+    assert found["centered_cosine_cls"] == pytest.approx(
+        agreement["centered_cosine/cls"], abs=1e-3
+    )  # kept there in float16
+    assert found["centered_cosine_patch"] == pytest.approx(agreement["centered_cosine/patch"], abs=1e-3)
 
     student, teacher = model.student(batch["images"]), model.teacher(batch["images"])
     for name, features in (("student", student), ("teacher", teacher)):
@@ -58,22 +60,24 @@ def test_the_figures_are_those_of_the_whole_set(images: KeptImages) -> None:
     targets = {"token": teacher.cls, "patch": teacher.patches.flatten(0, 1)[indices]}
     for name, target in targets.items():
         constant = (target - target.mean(0)).square().mean()
-        assert found[f"relative_loss_{name}"] == pytest.approx((terms[f"loss_{name}"] / constant).item(), rel=1e-4)
+        assert found[f"unexplained_variance_{name}"] == pytest.approx(
+            (terms[f"loss_{name}"] / constant).item(), rel=1e-4
+        )
     assert left_out(model, found) == [
-        "k-NN: no labelled images; set default_hooks.watch.knn.data_root to a folder with a folder for each class"
+        "k-NN: no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder for each class"
     ]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 16])
-def test_batches_change_nothing(images: KeptImages, batch_size: int) -> None:
+def test_batches_change_nothing(images: ProbeImages, batch_size: int) -> None:
     model = build(ALL)
     whole = compare_with_teacher(model, images, 10, 4)
     assert compare_with_teacher(model, images, batch_size, 4) == pytest.approx(whole, rel=1e-4)
 
 
 @torch.no_grad()
-def test_what_a_model_does_not_have_is_left_out(images: KeptImages) -> None:
+def test_what_a_model_does_not_have_is_left_out(images: ProbeImages) -> None:
     labels = {"labels": {"type": "LabelObjective", "num_classes": 3}}
     alone = build(labels, {"type": "NoTeacher"})
     found = compare_with_teacher(alone, images, 4)
@@ -84,11 +88,11 @@ def test_what_a_model_does_not_have_is_left_out(images: KeptImages) -> None:
     found = compare_with_teacher(unheard, images, 4)
     assert {name.rpartition("_")[2] for name in found} == {"student", "teacher"}
     assert any(line.startswith("the relative loss of labels: CrossEntropyLoss") for line in left_out(unheard, found))
-    assert any(line.startswith("agreement_patch: no objective") for line in left_out(unheard, found))
+    assert any(line.startswith("centered_cosine_patch: no objective") for line in left_out(unheard, found))
 
 
 @torch.no_grad()
-def test_nearest_neighbours(images: KeptImages) -> None:
+def test_nearest_neighbours(images: ProbeImages) -> None:
     model = build(ALL)
     found = nearest_neighbour_accuracy(model, model.student, images, (1, 3), 4)
     pixels = model.data_preprocessor({"images": images.images(torch.arange(10))}, False)["images"]
@@ -102,12 +106,12 @@ def test_nearest_neighbours(images: KeptImages) -> None:
 
 
 @torch.no_grad()
-def test_a_diverged_student_gives_no_number_and_no_error(images: KeptImages) -> None:
+def test_a_diverged_student_gives_no_number_and_no_error(images: ProbeImages) -> None:
     model = build(ALL)
     for parameter in model.student.parameters():
         parameter.fill_(math.nan)
     found = compare_with_teacher(model, images, 4)
-    assert math.isnan(found["agreement_cls"])
+    assert math.isnan(found["centered_cosine_cls"])
     assert math.isnan(found["effective_rank_cls_student"])
     assert found["effective_rank_cls_teacher"] > 1
     assert math.isnan(nearest_neighbour_accuracy(model, model.student, images, (1,), 4)["knn_1"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from proteus.evaluation.online.eval_mode import undisturbed
+from proteus.evaluation.online.eval_mode import eval_mode
 
 
 def states() -> tuple[object, ...]:
@@ -19,7 +19,7 @@ def test_no_trace_is_left() -> None:
     model.train()
     model[3][0].eval()  # a part that is frozen in training
     before, buffers = states(), {name: value.clone() for name, value in model.state_dict().items()}
-    with undisturbed(model):
+    with eval_mode(model):
         assert not any(module.training for module in model.modules())
         assert not model(torch.randn(8, 4)).requires_grad
         random.random(), np.random.rand(), torch.rand(3)
@@ -31,7 +31,7 @@ def test_no_trace_is_left() -> None:
 
 def test_nor_by_an_error() -> None:
     model, before = nn.Dropout(), states()
-    with pytest.raises(RuntimeError, match="negative"), undisturbed(model):
+    with pytest.raises(RuntimeError, match="negative"), eval_mode(model):
         torch.rand(3).repeat_interleave(torch.tensor([-1]))
     assert states() == before
     assert model.training
@@ -41,6 +41,6 @@ def test_what_is_drawn_is_the_same_each_time() -> None:
     drawn = []
     for _ in range(2):
         torch.rand(1)
-        with undisturbed(nn.Identity()):
+        with eval_mode(nn.Identity()):
             drawn.append((torch.rand(1).item(), random.random(), np.random.rand()))
     assert drawn[0] == drawn[1]

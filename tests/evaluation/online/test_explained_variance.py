@@ -4,30 +4,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from proteus.evaluation.online.explained_variance import RelativeLoss, compared_tokens
-from proteus.models import Objective, Views
+from proteus.evaluation.online.explained_variance import UnexplainedVariance, compared_tokens
+from proteus.models import Objective, StepFeatures
 from proteus.models.objectives import FeatureObjective, LabelObjective, PatchObjective, TokenObjective
 from proteus.structures import Features
 
 
 @pytest.fixture
-def views() -> Views:
+def views() -> StepFeatures:
     """Twelve images of nine patches, of which every second is masked."""
     torch.manual_seed(0)
 
     def features(dim: int) -> Features:
         return Features(torch.randn(12, dim) + 3, 2 * torch.randn(12, 9, dim) - 1, (3, 3))
 
-    return Views(features(6), features(4), features(4), torch.arange(0, 12 * 9, 2))
+    return StepFeatures(features(6), features(4), features(4), torch.arange(0, 12 * 9, 2))
 
 
-def halves(views: Views) -> list[Views]:
+def halves(views: StepFeatures) -> list[StepFeatures]:
     """The same images as a batch of five and one of seven; patch 45 is the sixth image's first."""
     masked = views.mask_indices
     assert masked is not None
     assert views.masked is not None
     return [
-        Views(
+        StepFeatures(
             views.teacher[part],
             views.student[part],
             views.masked[part],
@@ -42,7 +42,7 @@ def variance(target: Tensor) -> float:
     return (target - target.mean(0)).square().mean().item()
 
 
-def test_each_term_over_that_of_the_best_constant(views: Views) -> None:
+def test_each_term_over_that_of_the_best_constant(views: StepFeatures) -> None:
     objectives: dict[str, Objective] = {
         "token": TokenObjective(4, 6),
         "feature": FeatureObjective(4, 6, cls_term="token"),
@@ -57,7 +57,7 @@ def test_each_term_over_that_of_the_best_constant(views: Views) -> None:
     joint = (cls + 9 * patches) / 10
     wanted = {"token": cls, "feature": joint, "own": joint, "patch": masked}
 
-    relative = RelativeLoss(objectives)
+    relative = UnexplainedVariance(objectives)
     for batch in halves(views):
         relative.update(batch)
     assert relative.left_out == {}
@@ -67,22 +67,22 @@ def test_each_term_over_that_of_the_best_constant(views: Views) -> None:
         assert found[name] == pytest.approx(terms[name].item() / constant, rel=1e-5), name
 
 
-def test_the_mean_target_scores_one_and_the_target_nothing(views: Views) -> None:
+def test_the_mean_target_scores_one_and_the_target_nothing(views: StepFeatures) -> None:
     objective = TokenObjective(6, 6)
-    perfect = Views(views.teacher, views.teacher)
+    perfect = StepFeatures(views.teacher, views.teacher)
     objective.head = torch.nn.Identity()
-    relative = RelativeLoss({"token": objective})
+    relative = UnexplainedVariance({"token": objective})
     relative.update(perfect)
     assert relative.compute() == {"token": 0.0}
 
     mean = views.teacher.cls.mean(0).expand(12, 6)
-    relative = RelativeLoss({"token": objective})
-    relative.update(Views(views.teacher, Features(mean, views.teacher.patches, (3, 3))))
+    relative = UnexplainedVariance({"token": objective})
+    relative.update(StepFeatures(views.teacher, Features(mean, views.teacher.patches, (3, 3))))
     assert relative.compute()["token"] == pytest.approx(1)
 
 
-def test_other_losses_are_left_out_by_name(views: Views) -> None:
-    relative = RelativeLoss(
+def test_other_losses_are_left_out_by_name(views: StepFeatures) -> None:
+    relative = UnexplainedVariance(
         {
             "token": TokenObjective(4, 6, loss={"type": "CosineLoss"}),
             "feature": FeatureObjective(4, 6, cls_term="token"),
@@ -100,15 +100,15 @@ class MeanPatchObjective(Objective):
     """One of a user's own."""
 
 
-def test_an_objective_of_ones_own(views: Views) -> None:
+def test_an_objective_of_ones_own(views: StepFeatures) -> None:
     objective = MeanPatchObjective(4, 6)
-    assert "MeanPatchObjective" in RelativeLoss({"mine": objective}).left_out["mine"]
+    assert "MeanPatchObjective" in UnexplainedVariance({"mine": objective}).left_out["mine"]
 
     @compared_tokens.register
-    def _(objective: MeanPatchObjective, views: Views) -> list[tuple[Tensor, Tensor]]:
+    def _(objective: MeanPatchObjective, views: StepFeatures) -> list[tuple[Tensor, Tensor]]:
         return [(objective.head(views.student.patches.mean(1)), views.teacher.patches.mean(1))]
 
-    relative = RelativeLoss({"mine": objective})
+    relative = UnexplainedVariance({"mine": objective})
     relative.update(views)
     target = views.teacher.patches.mean(1)
     error = (objective.head(views.student.patches.mean(1)) - target).square().mean().item()
@@ -117,6 +117,6 @@ def test_an_objective_of_ones_own(views: Views) -> None:
 
 def test_targets_that_do_not_vary() -> None:
     same = Features(torch.full((4, 6), 0.1), torch.zeros(4, 1, 6), (1, 1))
-    relative = RelativeLoss({"token": TokenObjective(6, 6)})
-    relative.update(Views(same, same))
+    relative = UnexplainedVariance({"token": TokenObjective(6, 6)})
+    relative.update(StepFeatures(same, same))
     assert str(relative.compute()["token"]) == "nan"

@@ -43,7 +43,9 @@ def test_which_folder(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"default_hooks\.watch\.knn\.data_root: there is no folder .*nowhere"):
+    with pytest.raises(
+        FileNotFoundError, match=r"default_hooks\.online_eval\.knn\.data_root: there is no folder .*nowhere"
+    ):
         LabelledImages(str(tmp_path / "nowhere")).folder(None)
     single = write(tmp_path / "single", {"a": 1, "b": 3})
     with pytest.raises(ValueError, match="1 classes of two images"):

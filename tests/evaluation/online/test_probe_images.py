@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from runs import write_images
 
-from proteus.datasets import CorruptImageError, ImageFolder, Merge, UniformMask
-from proteus.evaluation.online.probe_images import keep_images, number_in, spread
+from proteus.datasets import ConcatProxySet, CorruptImageError, ImageFolder, UniformMask
+from proteus.evaluation.online.probe_images import load_probe_images, number_in, spread
 from proteus.models.distillers.data_preprocessor import as_floats
 
 STEPS = [
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_bytes_that_lose_nothing(folder: Path) -> None:
     dataset = ImageFolder(str(folder), STEPS)
-    kept = keep_images(dataset, [4, 0], UniformMask(0.5, patch_size=14))
+    kept = load_probe_images(dataset, [4, 0], UniformMask(0.5, patch_size=14))
     assert kept.pixels.dtype == torch.uint8
     wanted = as_floats(torch.stack([dataset[i]["image"] for i in (0, 4, 0)]))
     assert torch.equal(kept.images(torch.tensor([1, 0, 1])), wanted)
@@ -46,10 +46,10 @@ def test_random_views_are_the_same_each_time_and_no_bytes(folder: Path) -> None:
         {"type": "proteus.RandomErasing", "prob": 1.0, "on_device": False},
     ]
     dataset = ImageFolder(str(folder), [*steps, STEPS[4]])
-    kept = keep_images(dataset, range(6))
+    kept = load_probe_images(dataset, range(6))
     assert kept.pixels.dtype == torch.float32
     torch.rand(5)
-    assert torch.equal(keep_images(dataset, range(6)).pixels, kept.pixels)
+    assert torch.equal(load_probe_images(dataset, range(6)).pixels, kept.pixels)
 
 
 def test_an_unreadable_image_is_named(folder: Path) -> None:
@@ -57,16 +57,16 @@ def test_an_unreadable_image_is_named(folder: Path) -> None:
     bad.write_bytes(bad.read_bytes()[:300])
     dataset = ImageFolder(str(folder), STEPS)
     with pytest.raises(CorruptImageError, match=bad.name):
-        keep_images(dataset, range(6))
+        load_probe_images(dataset, range(6))
     named: list[CorruptImageError] = []
-    assert len(keep_images(dataset, range(6), unreadable=named.append)) == 5
+    assert len(load_probe_images(dataset, range(6), unreadable=named.append)) == 5
     assert [str(bad) in str(error) for error in named] == [True]
 
 
 def test_images_of_different_sizes_are_refused(folder: Path) -> None:
     Image.new("RGB", (50, 90)).save(folder / "c/tall.png")
     with pytest.raises(ValueError, match=r"tall\.png is .* after others .*crop"):
-        keep_images(ImageFolder(str(folder), [STEPS[0], *STEPS[3:]]), range(7))
+        load_probe_images(ImageFolder(str(folder), [STEPS[0], *STEPS[3:]]), range(7))
 
 
 def test_spread() -> None:
@@ -83,7 +83,7 @@ def test_images_that_another_set_holds(folder: Path, tmp_path: Path, monkeypatch
     assert number_in(train, here) == 0
     assert number_in(held_out, here) == len(here)
     assert number_in(train, everything) == 6 - len(here)
-    merged = Merge({"one": train, "two": ImageFolder(str(write_images(tmp_path / "other", 2)), STEPS)}, STEPS)
+    merged = ConcatProxySet({"one": train, "two": ImageFolder(str(write_images(tmp_path / "other", 2)), STEPS)}, STEPS)
     assert number_in(merged, everything) == 6 - len(here)
     monkeypatch.chdir(tmp_path)
     assert number_in(ImageFolder("images", STEPS), everything) == 6

@@ -15,13 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from proteus.datasets.fine_grained.base import validation_part
-from proteus.evaluation.protocols import FineGrained, Outcome
+from proteus.evaluation.protocols import FineGrained, ProtocolResult
 
 # The paper's 45 weights of the penalty, from the weakest (paper, section A.1.3).
 CONSTANTS = 1 / np.logspace(-6, 3, 45)
 
 
-def run(place: Path, sets: Any = None, **options: Any) -> Outcome:
+def run(place: Path, sets: Any = None, **options: Any) -> ProtocolResult:
     return FineGrained(sets=sets or SETS, pipeline=PIPELINE, **options).run(bench(place))
 
 
@@ -79,7 +79,7 @@ def test_multiple_reads_the_last_four_blocks_and_the_mean_patch(place: Path) -> 
 
 
 def test_what_a_result_depends_on(place: Path) -> None:
-    changes: list[dict[str, Any]] = [{}, {"recipe": "code"}, {"multiple": True}, {"engine": "sklearn"}]
+    changes: list[dict[str, Any]] = [{}, {"recipe": "released"}, {"multiple": True}, {"engine": "sklearn"}]
     changes.append({"dtype": "float32"})
     found = [FineGrained(sets=SETS, pipeline=PIPELINE, **change).settings(bench(place)) for change in changes]
     assert len({str(sorted(settings.items())) for settings in found}) == 5
@@ -133,7 +133,7 @@ def test_the_average_is_over_the_papers_sets_alone() -> None:
         "cub",
     ]
     protocol = FineGrained(sets={name: {"type": "X"} for name in [*names, "gtsrb"]}, pipeline=[])
-    outcome = Outcome("", "", rows={name: {"test": float(i)} for i, name in enumerate([*names, "gtsrb"])})
+    outcome = ProtocolResult("", "", rows={name: {"test": float(i)} for i, name in enumerate([*names, "gtsrb"])})
     protocol.summarise(outcome)
     assert outcome.summary == {"average": 5.5}
     del outcome.rows["cub"]

@@ -11,10 +11,10 @@ from protocol_runs import PIPELINE, SETS, bench, saved, with_several_labels
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from proteus.evaluation.protocols import KNN, Outcome
+from proteus.evaluation.protocols import KNN, ProtocolResult
 
 
-def run(place: Path, sets: Any = None, **options: Any) -> Outcome:
+def run(place: Path, sets: Any = None, **options: Any) -> ProtocolResult:
     return KNN(sets=sets or SETS, pipeline=PIPELINE, **options).run(bench(place))
 
 

@@ -11,13 +11,13 @@ from protocol_runs import bench
 from runs import ROOT
 
 from proteus.apis import load_config
-from proteus.evaluation.protocols import Bench, Robustness
+from proteus.evaluation.protocols import EvalContext, Robustness
 
 TESTS = {"imagenet-a": "imagenet-a.py", "imagenet-c": ["imagenet-c.py", "imagenet-c_generated.py"]}
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Bench:
+def found(tmp_path: Path) -> EvalContext:
     made = bench(tmp_path, cfg=load_config(ROOT / "configs/robustness/all.py"))
     made.load = load_config
     return made
@@ -31,19 +31,19 @@ def write_probe(folder: Path, classes: int) -> Path:
     return folder / "iter_3.pth"
 
 
-def remember(found: Bench, protocol: str, run: str) -> None:
+def remember(found: EvalContext, protocol: str, run: str) -> None:
     row = found.out / f"results/{protocol}/imagenet.json"
     row.parent.mkdir(parents=True)
     row.write_text(json.dumps({"key": "", "result": {"run": run}}))
 
 
-def test_without_a_probe_one_is_told_to_train(found: Bench) -> None:
+def test_without_a_probe_one_is_told_to_train(found: EvalContext) -> None:
     outcome = Robustness(tests=TESTS).run(found)
     assert not outcome.rows
     assert "run --protocols linear,robustness" in outcome.missing["linear probe"]
 
 
-def test_a_probe_that_is_named_and_not_there(found: Bench, tmp_path: Path) -> None:
+def test_a_probe_that_is_named_and_not_there(found: EvalContext, tmp_path: Path) -> None:
     lone = tmp_path / "lone/iter_3.pth"
     lone.parent.mkdir()
     torch.save({}, lone)  # without its config
@@ -52,7 +52,7 @@ def test_a_probe_that_is_named_and_not_there(found: Bench, tmp_path: Path) -> No
             Robustness(tests=TESTS, probe=str(probe)).run(found)
 
 
-def test_the_papers_probe_comes_before_the_one_on_cached_features(found: Bench, tmp_path: Path) -> None:
+def test_the_papers_probe_comes_before_the_one_on_cached_features(found: EvalContext, tmp_path: Path) -> None:
     write_probe(found.out / "linear-cached/run", 7)
     remember(found, "linear-cached", "linear-cached/run")
     protocol = Robustness(tests=TESTS)
@@ -68,7 +68,7 @@ def test_the_papers_probe_comes_before_the_one_on_cached_features(found: Bench, 
     assert (checkpoint, model.num_classes) == (named, 11)
 
 
-def test_sets_that_are_not_on_disk_are_named_with_every_place(found: Bench, tmp_path: Path) -> None:
+def test_sets_that_are_not_on_disk_are_named_with_every_place(found: EvalContext, tmp_path: Path) -> None:
     probe = write_probe(tmp_path / "own", 1000)
     outcome = Robustness(tests=TESTS, probe=str(probe)).run(found)
     assert not outcome.rows

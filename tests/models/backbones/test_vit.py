@@ -267,7 +267,7 @@ def test_the_first_blocks_of_a_deeper_file_are_taken_where_that_is_said(tmp_path
     torch.save(whole.timm_state(), tmp_path / "three.pth")
     with pytest.raises(ValueError, match=r"2 blocks.*the file: ViT of width 24, 3 blocks"):
         tiny(depth=2, checkpoint=tmp_path / "three.pth")
-    first = tiny(depth=2, truncated=True, checkpoint=tmp_path / "three.pth")
+    first = tiny(depth=2, allow_extra_blocks=True, checkpoint=tmp_path / "three.pth")
     images = torch.randn(2, 3, 28, 28)
     hooked: list[torch.Tensor] = []
     whole.vit.blocks[1].register_forward_hook(lambda _module, _inputs, output: hooked.append(output))
@@ -275,7 +275,7 @@ def test_the_first_blocks_of_a_deeper_file_are_taken_where_that_is_said(tmp_path
         whole(images)
         torch.testing.assert_close(first(images).cls, whole.vit.norm(hooked[0])[:, 0])
     with pytest.raises(ValueError, match="4 blocks"):
-        tiny(depth=4, truncated=True, checkpoint=tmp_path / "three.pth")
+        tiny(depth=4, allow_extra_blocks=True, checkpoint=tmp_path / "three.pth")
 
 
 def test_on_the_meta_device_a_file_is_checked_and_not_read_in(tmp_path: Path) -> None:

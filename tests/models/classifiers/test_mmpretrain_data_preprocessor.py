@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from proteus.models import ClassifierDataPreprocessor, MixupDataPreprocessor
+from proteus.models import MixupDataPreprocessor, MMPretrainDataPreprocessor
 from proteus.registry import MODELS
 
 pytest.importorskip("mmpretrain")
@@ -23,7 +23,7 @@ def batch() -> dict[str, Any]:
 
 def test_mixed_batches_are_those_of_mixup() -> None:
     torch.manual_seed(5)
-    data = ClassifierDataPreprocessor(3, mixup=0.8, cutmix=1.0)(batch(), training=True)
+    data = MMPretrainDataPreprocessor(3, mixup=0.8, cutmix=1.0)(batch(), training=True)
     torch.manual_seed(5)
     wanted = MixupDataPreprocessor(0.8, 1.0, 3)(batch(), training=True)
     # batch() seeds as well, so the draws after it are the same.
@@ -34,7 +34,7 @@ def test_mixed_batches_are_those_of_mixup() -> None:
 
 @pytest.mark.parametrize("mixing", [{"mixup": 0.8}, {}])
 def test_validation_is_not_mixed(mixing: dict[str, float]) -> None:
-    data = ClassifierDataPreprocessor(3, **mixing)(batch())
+    data = MMPretrainDataPreprocessor(3, **mixing)(batch())
     assert [sample.gt_label.tolist() for sample in data["data_samples"]] == [[0], [2], [1], [2]]
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     torch.testing.assert_close(data["inputs"], (batch()["images"] - mean) / std)
@@ -46,7 +46,7 @@ def classifier(**mixing: float) -> Any:
     return MODELS.build(
         {
             "type": "mmpretrain.ImageClassifier",
-            "data_preprocessor": {"type": "ClassifierDataPreprocessor", "num_classes": 3, **mixing},
+            "data_preprocessor": {"type": "MMPretrainDataPreprocessor", "num_classes": 3, **mixing},
             "backbone": {"type": "ViT", "arch": "tiny", "img_size": 28, "embed_dim": 24, "depth": 1, "num_heads": 2},
             "neck": {"type": "TokenPooling"},
             "head": {
@@ -92,9 +92,9 @@ def test_images_without_labels_are_refused() -> None:
     data = batch()
     del data["labels"]
     with pytest.raises(ValueError, match="needs labels: use dataset type='LabelledFolder'"):
-        ClassifierDataPreprocessor(3)(data)
+        MMPretrainDataPreprocessor(3)(data)
 
 
 def test_mmpretrains_mixing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"train_cfg\.augments.*data_preprocessor\.mixup"):
-        ClassifierDataPreprocessor(3, batch_augments={"augments": []})
+        MMPretrainDataPreprocessor(3, batch_augments={"augments": []})

@@ -45,7 +45,7 @@ def test_the_step_is_compiled_once_and_nothing_else(distiller: Build, batch: dic
         for name, term in expected.items():
             torch.testing.assert_close(found[name], term)
     assert len(graphs) == 1
-    # Other sizes, without gradient, and of an average: validation, the watch, an export.
+    # Other sizes, without gradient, and of an average: validation, online evaluation, an export.
     for other in (model, average):
         with torch.no_grad():
             other.eval()(data["images"][:3], metas=[{}] * 3, mode="predict")

@@ -82,9 +82,9 @@ def test_a_student_inherits(tmp_path: Path) -> None:
         student={**size, "embed_dim": 24, "num_heads": 3},
         objectives={"labels": dict(type="LabelObjective")},
     )
-    model = Distiller(**config, inherit=inherit)
+    model = Distiller(**config, init_from=inherit)
     assert torch.equal(model.student.vit.pos_embed, larger.vit.pos_embed[..., ::2])
-    assert not any(key.startswith("inherit") for key in model.state_dict())
+    assert not any(key.startswith("init_from") for key in model.state_dict())
     config["student"] = {**size, "embed_dim": 96, "num_heads": 3}
-    with pytest.raises(CheckpointError, match=r"^model\.inherit\.checkpoint: .*at least as large"):
-        Distiller(**config, inherit=inherit)
+    with pytest.raises(CheckpointError, match=r"^model\.init_from\.checkpoint: .*at least as large"):
+        Distiller(**config, init_from=inherit)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from proteus.checkpoints import CheckpointError
 from proteus.evaluation import TeacherAgreement
-from proteus.models import Distiller, SeveralStudents
+from proteus.models import Distiller, MultiStudentDistiller
 
 SIZE = dict(type="ViT", arch="tiny", img_size=56, patch_size=14, depth=2, interpolate_offset=0.0)
 TEACHER = dict(type="Teacher", backbone=dict(**SIZE, embed_dim=32, num_heads=4))
@@ -36,7 +36,7 @@ STUDENTS: dict[str, Any] = dict(
 )
 
 
-def built(kind: type = SeveralStudents, teacher: dict[str, Any] | None = None, **options: Any) -> Any:
+def built(kind: type = MultiStudentDistiller, teacher: dict[str, Any] | None = None, **options: Any) -> Any:
     torch.manual_seed(0)
     return kind(teacher=copy.deepcopy(teacher or TEACHER), **copy.deepcopy(options))
 
@@ -148,9 +148,9 @@ def test_agreement_of_each() -> None:
     metric = TeacherAgreement(patches_per_image=8)
     metric.process({}, samples)
     found = metric.evaluate(4)
-    assert set(found) == {f"agreement/{name}" for name in ("tiny.cls", "tiny.patch", "small.cls", "small.patch")} | {
-        "agreement/plain.cls"
-    }
+    assert set(found) == {
+        f"centered_cosine/{name}" for name in ("tiny.cls", "tiny.patch", "small.cls", "small.patch")
+    } | {"centered_cosine/plain.cls"}
     for name, distiller in model.distillers.items():
         alone = TeacherAgreement(patches_per_image=8)
         alone.process({}, distiller(images, metas=[{} for _ in range(4)], mode="predict"))

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from proteus.models import Objective, Views
+from proteus.models import Objective, StepFeatures
 from proteus.structures import Features
 
 
 @pytest.fixture
-def views() -> Views:
+def views() -> StepFeatures:
     """Two images of two patches; in the masked view patches 0, 1 and 3 of the four are masked."""
-    return Views(
+    return StepFeatures(
         teacher=Features(
             cls=torch.tensor([[0.0, 0.0], [1.0, 1.0]]),
             patches=torch.tensor([[[-1.0, 1.0], [0.0, 0.0]], [[1.0, 3.0], [0.0, 0.0]]]),

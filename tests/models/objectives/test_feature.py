@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from proteus.models import FeatureObjective, Objective, Views
+from proteus.models import FeatureObjective, Objective, StepFeatures
 
 AtIdentity = Callable[[Objective], Objective]
 
 
-def test_the_cls_part_is_the_named_term(views: Views, at_identity: AtIdentity) -> None:
+def test_the_cls_part_is_the_named_term(views: StepFeatures, at_identity: AtIdentity) -> None:
     objective = at_identity(FeatureObjective(student_dim=2, teacher_dim=2, cls_term="token"))
     # Patches, image 0: (-1, 1) against (-1, 1): 0, 0; (1, -1) against (0, 0): 1, 1.
     # Image 1: (1, -1) against (1, 3): 0, 16; (-1, 1) against (0, 0): 1, 1. Their mean is 20 / 8.
@@ -20,7 +20,7 @@ def test_the_cls_part_is_the_named_term(views: Views, at_identity: AtIdentity) -
     assert set(objective.predict(views.student)) == {"patches"}
 
 
-def test_without_a_term_the_cls_token_has_a_head_of_its_own(views: Views, at_identity: AtIdentity) -> None:
+def test_without_a_term_the_cls_token_has_a_head_of_its_own(views: StepFeatures, at_identity: AtIdentity) -> None:
     objective = at_identity(FeatureObjective(student_dim=2, teacher_dim=2))
     # The cls tokens give 6 (see test_token), the patches 20, over 2 images x 3 tokens x 2 channels.
     assert objective(views, {}).item() == pytest.approx(26 / 12, rel=1e-4)

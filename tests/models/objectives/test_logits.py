@@ -4,13 +4,13 @@ import math
 import pytest
 import torch
 
-from proteus.models import LabelObjective, LogitsObjective, Objective, Views
+from proteus.models import LabelObjective, LogitsObjective, Objective, StepFeatures
 
 HARD = dict(type="HardLogitsLoss")
 
 
 @pytest.fixture
-def scored(views: Views) -> Views:
+def scored(views: StepFeatures) -> StepFeatures:
     """The small step, with a teacher that chooses classes 2 and 0 of three, and labels 1 and 0."""
     logits = torch.tensor([[0.0, 0.0, 4.0], [1.0, 0.0, 0.0]])
     return dataclasses.replace(views, teacher_logits=logits, labels=torch.tensor([1, 0]))
@@ -22,7 +22,7 @@ def with_scores(objective: Objective) -> Objective:
     return objective
 
 
-def test_hard_logits_on_the_cls_token(scored: Views) -> None:
+def test_hard_logits_on_the_cls_token(scored: StepFeatures) -> None:
     objective = with_scores(LogitsObjective(2, 2, num_classes=3, loss=HARD))
     # Probabilities (1/4, 1/4, 1/2) for class 2, and a third each for class 0.
     assert objective(scored, {}).item() == pytest.approx((math.log(2) + math.log(3)) / 2, rel=1e-5)
@@ -30,7 +30,7 @@ def test_hard_logits_on_the_cls_token(scored: Views) -> None:
     assert (objective.needs_logits, objective.needs_labels, objective.needs_masks) == (True, False, False)
 
 
-def test_teacher_and_labels_are_mixed_by_alpha(scored: Views) -> None:
+def test_teacher_and_labels_are_mixed_by_alpha(scored: StepFeatures) -> None:
     objective = with_scores(LogitsObjective(2, 2, num_classes=3, loss=HARD, alpha=0.25))
     labels = (math.log(4) + math.log(3)) / 2
     expected = 0.25 * (math.log(2) + math.log(3)) / 2 + 0.75 * labels
@@ -48,7 +48,7 @@ def test_the_classifier_starts_as_deits() -> None:
     assert head.bias.abs().max() == 0
 
 
-def test_what_is_missing_is_named(views: Views, scored: Views) -> None:
+def test_what_is_missing_is_named(views: StepFeatures, scored: StepFeatures) -> None:
     with pytest.raises(ValueError, match=r"set model\.teacher\.classifier"):
         LogitsObjective(2, 2, num_classes=3)(views, {})
     for objective in (LabelObjective(2, 2, num_classes=3), LogitsObjective(2, 2, num_classes=3, alpha=0.5)):

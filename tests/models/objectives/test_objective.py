@@ -1,10 +1,10 @@
 import torch
 from torch import nn
 
-from proteus.models import CosineLoss, Objective, TokenObjective, Views
+from proteus.models import CosineLoss, Objective, StepFeatures, TokenObjective
 
 
-def test_head_and_loss_come_from_the_config(views: Views) -> None:
+def test_head_and_loss_come_from_the_config(views: StepFeatures) -> None:
     objective = TokenObjective(2, 2, head=dict(type="DistillHead"), loss=dict(type="CosineLoss"), weight=0.5)
     assert isinstance(objective.loss, CosineLoss)
     assert objective.weight == 0.5
@@ -19,7 +19,7 @@ def test_widths_of_student_and_teacher_may_differ() -> None:
     assert (objective.head[0].normalized_shape, objective.head[1].weight.shape) == ((3,), (5, 3))
 
 
-def test_losses_are_computed_in_full_precision_under_autocast(views: Views) -> None:
+def test_losses_are_computed_in_full_precision_under_autocast(views: StepFeatures) -> None:
     objective = TokenObjective(2, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert objective.head(views.student.cls).dtype == torch.bfloat16

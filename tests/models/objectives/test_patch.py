@@ -8,25 +8,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from proteus.models import Objective, PatchObjective, Views
+from proteus.models import Objective, PatchObjective, StepFeatures
 
 AtIdentity = Callable[[Objective], Objective]
 
 
-def test_the_term_is_a_mean_over_all_masked_patches(views: Views, at_identity: AtIdentity) -> None:
+def test_the_term_is_a_mean_over_all_masked_patches(views: StepFeatures, at_identity: AtIdentity) -> None:
     objective = at_identity(PatchObjective(student_dim=2, teacher_dim=2))
     # Patch 0: (-1, 1) against (-1, 1): 0, 0. Patch 1: (1, -1) against (0, 0): 1, 1. Patch 3: (-1, 1) against (0, 0).
     # A mean of the two images' means would be 3 / 4.
     assert objective(views, {}).item() == pytest.approx(4 / 6, rel=1e-4)
 
 
-def test_only_the_first_images_may_be_masked(views: Views, at_identity: AtIdentity) -> None:
+def test_only_the_first_images_may_be_masked(views: StepFeatures, at_identity: AtIdentity) -> None:
     assert views.masked is not None
     fewer = dataclasses.replace(views, masked=views.masked[:1], mask_indices=torch.tensor([1]))
     assert at_identity(PatchObjective(student_dim=2, teacher_dim=2))(fewer, {}).item() == pytest.approx(1, rel=1e-4)
 
 
-def test_a_step_without_masks_is_refused(views: Views) -> None:
+def test_a_step_without_masks_is_refused(views: StepFeatures) -> None:
     without = dataclasses.replace(views, masked=None, mask_indices=None)
     with pytest.raises(ValueError, match="add a mask transform to the training pipeline"):
         PatchObjective(student_dim=2, teacher_dim=2)(without, {})
@@ -36,7 +36,7 @@ RANK = """
 import sys
 import torch
 from torch import distributed
-from proteus.models import PatchObjective, Views
+from proteus.models import PatchObjective, StepFeatures
 from proteus.structures import Features
 
 rank, file = int(sys.argv[1]), sys.argv[2]
@@ -46,7 +46,7 @@ objective = PatchObjective(student_dim=3, teacher_dim=2)
 teacher, student = torch.randn(2, 8, 2), torch.randn(2, 8, 3)
 indices = [torch.tensor([0, 3, 4, 5, 7]), torch.tensor([2])]
 views = [
-    Views(*(Features(x[:, 0], x, (2, 4)) for x in (t[None], s[None], s[None])), indices[i])
+    StepFeatures(*(Features(x[:, 0], x, (2, 4)) for x in (t[None], s[None], s[None])), indices[i])
     for i, (t, s) in enumerate(zip(teacher, student))
 ]
 mine = objective(views[rank], {})

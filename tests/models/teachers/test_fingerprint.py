@@ -8,7 +8,7 @@ import torch
 from runs import write_teacher
 
 from proteus.models import Teacher
-from proteus.models.teachers.fingerprint import teacher_identity, weights_digest
+from proteus.models.teachers.fingerprint import teacher_fingerprint, weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def config(weights: Path, **more: Any) -> dict[str, Any]:
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    return teacher_identity(Teacher(**config), {"type": "Teacher", **config})
+    return teacher_fingerprint(Teacher(**config), {"type": "Teacher", **config})
 
 
 def changed(one: dict[str, Any], two: dict[str, Any]) -> set[str]:

@@ -16,7 +16,7 @@ val_dataloader = dict(
         ],
     ),
 )
-val_evaluator = dict(type="Accuracy")
+val_evaluator = dict(type="StudentTeacherAccuracy")
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
 val_cfg = dict(type="ValLoop")

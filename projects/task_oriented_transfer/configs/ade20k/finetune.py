@@ -3,7 +3,7 @@ _base_ = [
     "../../../../configs/_base_/models/segmentor.py",
     "../../../../configs/_base_/datasets/ade20k_518.py",
     "../../../../configs/_base_/schedules/ade20k_linear_60k.py",
-    "../../../../configs/_base_/runtime_mmseg.py",
+    "../../../../configs/_base_/mmseg_runtime.py",
     "./task.py",
 ]
 

@@ -1,4 +1,4 @@
-# The run of a distillation, without the watch.
+# The run of a distillation, without online evaluation.
 _base_ = "./default_runtime.py"
 
 default_hooks = dict(

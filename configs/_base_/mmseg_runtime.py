@@ -4,7 +4,7 @@ _base_ = "./default_runtime.py"
 
 default_scope = "mmseg"
 default_hooks = dict(
-    runtime_info=dict(type="proteus.LazyRuntimeInfoHook"),
+    runtime_info=dict(type="proteus.AsyncRuntimeInfoHook"),
     throughput=dict(type="proteus.ThroughputHook"),
     checkpoint=dict(interval=2000, max_keep_ckpts=2),
     strict_checkpoint=dict(type="proteus.StrictCheckpointHook"),
@@ -13,4 +13,4 @@ default_hooks = dict(
 )
 log_processor = dict(mean_pattern=r".*(loss|acc_seg|time|data_time).*")
 # What tools/test.py --show-dir writes for each image.
-show_hook = dict(type="proteus.ShowSegmentationHook")
+show_hook = dict(type="proteus.SegmentationVisualizationHook")
