@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import timm
 from mmengine.config import Config
 from mmengine.registry import Registry
 
@@ -14,10 +13,8 @@ from proteus.checkpoints import locate
 from proteus.config.load import ConfigError
 from proteus.config.registry_lookup import bare_type
 from proteus.config.validate import nearest_file
-from proteus.datasets.proxy.collate import more_masks
-from proteus.datasets.transforms.masks import is_mask_config
-from proteus.models.backbones import TimmBackbone, ViT
 from proteus.registry import MODELS, TRANSFORMS
+from proteus.utils.masked_batches import more_masks
 
 CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
 _FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
@@ -56,7 +53,7 @@ def check_batch(cfg: Config) -> None:
     """
     loader = cfg.train_dataloader
     collate = loader.get("collate_fn", {})
-    masks = any(is_mask_config(step) for _, pipeline in pipelines(loader.dataset) for step in pipeline)
+    masks = any(_draws_masks(step) for _, pipeline in pipelines(loader.dataset) for step in pipeline)
     probability = collate.get("probability", 0.5)
     masked = int(loader.batch_size * probability) if masks and bare_type(collate) == "distill_collate" else None
     problems = _unsplit(cfg, masked)
@@ -111,12 +108,43 @@ def check_sizes(cfg: Config) -> None:
                     f"{key}[{position}].size = {crop} ({pipeline[position]['type']}): {part}.img_size is {size}{remedy}"
                 )
             for position, step in enumerate(pipeline):
-                own = _argument(step, "patch_size", TRANSFORMS) if is_mask_config(step) else None
+                own = _argument(step, "patch_size", TRANSFORMS) if _draws_masks(step) else None
                 if None not in (own, patch) and own != patch:
                     problems.append(f"{key}[{position}].patch_size = {own}: {part}.patch_size is {patch}")
-        problems += _off_the_grid(cfg, part, patch if _is_vit(encoder) else None)
+        problems += _off_the_grid(cfg, part, patch if _needs_whole_patches(encoder) else None)
+    problems += _other_mixed_classes(cfg.model)
     if problems:
         raise ConfigError(problems, str(cfg.filename))
+
+
+def _other_mixed_classes(model: Mapping[str, Any]) -> list[str]:
+    """Find objectives on labels with another number of classes than the preprocessor that mixes the labels."""
+    preprocessor = model.get("data_preprocessor") or {}
+    mixed = _argument(preprocessor, "num_classes") if isinstance(preprocessor, Mapping) else None
+    students = model.get("students")
+    owners = {"model": model}
+    if isinstance(students, Mapping):
+        owners = {f"model.students.{name}": student for name, student in students.items()}
+    problems = []
+    for owner, config in owners.items():
+        objectives = config.get("objectives") if isinstance(config, Mapping) else None
+        for name, objective in objectives.items() if isinstance(objectives, Mapping) else ():
+            if objective is None or mixed is None or not _reads_labels(objective):
+                continue
+            classes = _argument(objective, "num_classes")
+            if classes not in (None, mixed):
+                problems.append(
+                    f"model.data_preprocessor.num_classes = {mixed}: {owner}.objectives.{name}.num_classes is "
+                    f"{classes}; write the data set's number of classes for both"
+                )
+    return problems
+
+
+def _reads_labels(objective: Mapping[str, Any]) -> bool:
+    if getattr(_target(objective), "needs_labels", False) is True:
+        return True
+    alpha = _argument(objective, "alpha")  # the teacher's share; the rest is the labels'
+    return isinstance(alpha, (int, float)) and alpha < 1
 
 
 def _off_the_grid(cfg: Config, part: str, patch: Any) -> list[str]:
@@ -132,9 +160,14 @@ def _off_the_grid(cfg: Config, part: str, patch: Any) -> list[str]:
     return list(problems.values())
 
 
-def _is_vit(encoder: Mapping[str, Any]) -> bool:
-    target = _target(encoder)
-    return target is not None and issubclass(target, ViT) and not encoder.get("center_padding")
+def _needs_whole_patches(encoder: Mapping[str, Any]) -> bool:
+    return getattr(_target(encoder), "needs_whole_patches", False) and not encoder.get("center_padding")
+
+
+def _draws_masks(step: Mapping[str, Any]) -> bool:
+    """Whether a transform is a ``MaskTransform``, by its class attribute."""
+    kind = step.get("type")
+    return getattr(TRANSFORMS.get(kind) if isinstance(kind, str) else kind, "draws_masks", False)
 
 
 def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
@@ -155,12 +188,9 @@ def _made_for(encoder: Mapping[str, Any]) -> int | None:
     """Side in pixels of the images that a backbone takes; None if it takes any, or if that is not known."""
     if "img_size" in encoder:
         return _side(encoder["img_size"])
-    target = _target(encoder)
-    if target is not None and issubclass(target, TimmBackbone):
-        # Nothing is built here: timm tells of each model whether its size is fixed.
-        known = timm.models.get_pretrained_cfg(encoder.get("arch", ""), allow_unregistered=True)
-        if known is None or not known.fixed_input_size or encoder.get("dynamic_img_size"):
-            return None
+    takes_any_size = getattr(_target(encoder), "takes_any_size", None)
+    if takes_any_size is not None and takes_any_size(encoder):
+        return None
     return _side(_argument(encoder, "img_size"))
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from proteus.config import registry_lookup as k
 from proteus.config.signatures import Keys, keys_of
-from proteus.models import Distiller
+from proteus.registry import MODELS
 
 _LAYER_KEY = re.compile(r"(^|_)(norm|act|conv|padding|upsample|dcn|plugin)_cfg$")
 Schema = Callable[[Mapping[str, Any]], tuple[str, Keys] | None]
@@ -122,7 +122,7 @@ def _dist_cfg(value: Mapping[str, Any]) -> tuple[str, Keys]:
 def _student(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
     # What another model calls its students may be anything.
     shared = "teacher data_preprocessor micro_batches"
-    return _call(Distiller, shared, label="a student")(value) if "student" in value else None
+    return _call(MODELS.get("Distiller"), shared, label="a student")(value) if "student" in value else None
 
 
 def _evaluator(value: Mapping[str, Any]) -> tuple[str, Keys] | None:

@@ -184,3 +184,39 @@ def test_the_size_of_the_training_images() -> None:
     }
     found = {name: crop_size(Config({"train_dataloader": {"dataset": dataset}})) for name, dataset in sets.items()}
     assert found == {"nested": 64, "merged": 64, "two sizes": None, "no crop": None}
+
+
+@pytest.mark.parametrize(
+    ("mixed", "objective", "fits"),
+    [
+        (10, {"type": "LabelObjective", "num_classes": 10}, True),
+        (10, {"type": "LabelObjective", "num_classes": 5}, False),
+        (None, {"type": "LabelObjective", "num_classes": 5}, False),  # both classes' default is 1,000
+        (10, {"type": "LogitsObjective", "num_classes": 5, "alpha": 0.5}, False),
+        (10, {"type": "LogitsObjective", "num_classes": 5}, True),  # labels are not read
+        (10, {"type": "TokenObjective"}, True),
+        (10, None, True),
+    ],
+)
+@pytest.mark.parametrize("students", [False, True])
+def test_mixed_labels_have_the_objectives_number_of_classes(
+    cfg: Config, mixed: int | None, objective: dict[str, Any] | None, fits: bool, students: bool
+) -> None:
+    cfg.model.data_preprocessor = {"type": "MixupDataPreprocessor", **({"num_classes": mixed} if mixed else {})}
+    key = "model.objectives.labels"
+    if students:
+        cfg.model = load_config("configs/proteus/vit-ti-and-s_dinov2-b.py").model
+        cfg.model.data_preprocessor = {"type": "MixupDataPreprocessor", **({"num_classes": mixed} if mixed else {})}
+        cfg.model.students.small.objectives = {"labels": objective}
+        key = "model.students.small.objectives.labels"
+    else:
+        cfg.model.objectives = {"labels": objective}
+    if fits:
+        check_sizes(cfg)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(cfg)
+    assert caught.value.problems == [
+        f"model.data_preprocessor.num_classes = {mixed or 1000}: {key}.num_classes is 5; write the data set's number "
+        "of classes for both"
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from proteus.datasets.transforms.device_rand_augment import group_operations
 from proteus.registry import FUNCTIONS
 from proteus.structures import DataError
 from proteus.utils.argument_checks import check_number
+from proteus.utils.masked_batches import more_masks
 
 _WANTED = (
     "return dict(image=..., meta=dict(img_path=...)) with image (3, H, W), RGB, uint8 or float32 in [0, 1], as "
@@ -174,23 +174,3 @@ def _named(value: Any) -> str:
         return f"an array of {value.dtype} {value.shape}"
     name = type(value).__name__
     return f"a {name} of {len(value)}" if isinstance(value, (tuple, list)) else f"of type {name}"
-
-
-def more_masks(probability: float, batch_size: str) -> str:
-    """Word what to write where no image of a batch is masked.
-
-    Args:
-        probability: Of :func:`distill_collate`.
-        batch_size: Key of the batch size.
-    """
-    if probability == 0:
-        return "set collate_fn.probability above 0"
-    return f"set {batch_size} to at least {smallest_batch(probability)}"
-
-
-def smallest_batch(probability: float) -> int:
-    """The smallest batch in which at least one image is masked; ``probability`` is above 0."""
-    batch = math.floor(1 / probability)
-    while int(batch * probability) == 0:
-        batch += 1
-    return batch

@@ -6,7 +6,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ class MaskTransform(ABC):
     Raises:
         ValueError: ``ratio`` is outside [0, 1], or ``patch_size`` is not a positive integer.
     """
+
+    draws_masks: ClassVar[bool] = True
+    """Read by the checks of configs, which do not import data sets."""
 
     def __init__(self, ratio: float | Sequence[float] = 0.5, patch_size: int = 14) -> None:
         name = type(self).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +75,16 @@ class TimmBackbone(nn.Module):
             _checkpoint_activations(self.model, arch)
         if checkpoint is not None:
             self.load(checkpoint)
+
+    @staticmethod
+    def takes_any_size(config: Mapping[str, Any]) -> bool:
+        """Whether the model of a config encodes images of any size; used by the checks of configs, builds nothing.
+
+        Args:
+            config: Arguments of this class.
+        """
+        known = timm.models.get_pretrained_cfg(config.get("arch", ""), allow_unregistered=True)
+        return known is None or not known.fixed_input_size or bool(config.get("dynamic_img_size"))
 
     @cached_property
     def embed_dim(self) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 import torch
@@ -77,6 +77,9 @@ class ViT(OpenMMLabViT):
         ValueError: ``arch`` is unknown, a size does not fit, or an argument has a wrong value.
         CheckpointError: ``checkpoint`` cannot be read or holds another model.
     """
+
+    needs_whole_patches: ClassVar[bool] = True
+    """The sides of images are multiples of ``patch_size``; read by the checks of configs."""
 
     def __init__(
         self,

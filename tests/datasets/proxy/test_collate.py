@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from proteus.datasets import distill_collate
-from proteus.datasets.proxy.collate import smallest_batch
 from proteus.datasets.transforms.device_rand_augment import Operation
 from proteus.datasets.transforms.erasing import Erase
+from proteus.utils.masked_batches import smallest_batch
 
 
 def samples(count: int, masks: bool = True) -> list[dict]:
