@@ -20,7 +20,7 @@ from proteus.apis import ConfigError, load_config
 from proteus.apis.cli import KeyValues, ToolParser, as_config_error, device, integer, out_folder, positive_int, run
 from proteus.apis.evaluate import lines
 from proteus.checkpoints import load_strictly, read_state_dict
-from proteus.config.check_consistency import check_files
+from proteus.config.check_files import check_files
 from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.report import table
 from proteus.registry import MODELS, PROTOCOLS

@@ -2,6 +2,7 @@
 
 from proteus.apis.dry_run import check
 from proteus.apis.train import set_work_dir, test, train, use_bfloat16
-from proteus.config.load import ConfigError, load_config, validate
+from proteus.config.load import load_config, validate
+from proteus.structures import ConfigError
 
 __all__ = ["ConfigError", "check", "load_config", "set_work_dir", "test", "train", "use_bfloat16", "validate"]

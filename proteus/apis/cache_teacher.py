@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from proteus.apis.cli import as_config_error
 from proteus.apis.resources import check_device
-from proteus.config.check_consistency import check_batch, check_files, check_sizes
-from proteus.config.load import ConfigError
+from proteus.config.check_consistency import check_batch, check_sizes
+from proteus.config.check_files import check_files
 from proteus.datasets import FixedViews, distill_collate
 from proteus.datasets.teacher_cache import (
     CacheIndex,
@@ -41,7 +41,7 @@ from proteus.datasets.teacher_cache.shards import errors_of
 from proteus.engine.hooks.teacher_cache import cache_fingerprint, check_usable, stale
 from proteus.engine.runner import prepare_processes
 from proteus.registry import DATASETS, MODELS
-from proteus.structures import Features, FullDiskError, UserError
+from proteus.structures import ConfigError, Features, FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 from proteus.version import __version__
 

@@ -36,8 +36,8 @@ from proteus.apis.cli_types import (
 )
 from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
 from proteus.config.build_errors import as_config_error
-from proteus.config.validate import ConfigError
 from proteus.engine.runner import leave_processes
+from proteus.structures import ConfigError
 from proteus.utils.user_errors import foreign_culprit, mistake, name_and_words
 
 __all__ = [

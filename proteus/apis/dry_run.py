@@ -19,8 +19,9 @@ from proteus.apis.model_cost import GIB, ProbeCost, StepCost, probe_cost, step_c
 from proteus.checkpoints import locate
 from proteus.checkpoints.training import load_checkpoint
 from proteus.config.build_errors import as_config_error, check_transforms
-from proteus.config.check_consistency import check_batch, check_present, check_sizes, missing_files, paths, pipelines
+from proteus.config.check_consistency import check_batch, check_present, check_sizes, pipelines
 from proteus.config.check_dense import check_dense
+from proteus.config.check_files import missing_files, paths
 from proteus.datasets import ProxySet, SampleKey, SeededSet
 from proteus.datasets.proxy.collate import check_sample, distill_collate
 from proteus.datasets.proxy.seeded_set import seeded_config

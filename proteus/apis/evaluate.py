@@ -15,7 +15,7 @@ from proteus.apis.resources import check_device, check_folder, check_out_folder
 from proteus.apis.train import test, train
 from proteus.config.build_errors import as_config_error, build_steps
 from proteus.config.check_consistency import CROPS
-from proteus.config.load import ConfigError, load_config
+from proteus.config.load import load_config
 from proteus.datasets.fine_grained import ClassFolders
 from proteus.evaluation.features.store import FeatureStore
 from proteus.evaluation.input_checks import is_integer
@@ -24,7 +24,7 @@ from proteus.evaluation.report import main_figure, read_outcomes, write_report
 from proteus.models.backbones import BackboneSpec
 from proteus.models.backbones.features import probe
 from proteus.registry import PROTOCOLS
-from proteus.structures import UserError
+from proteus.structures import ConfigError, UserError
 from proteus.utils import exclusive
 
 _LAYOUT = "train/CLASS/IMAGE.jpg and test/CLASS/IMAGE.jpg"

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from proteus.config.build_errors import error_words
 from proteus.config.registry_lookup import PACKAGES, bare_type
-from proteus.config.validate import ConfigError
 from proteus.datasets.failures import failed_transform
+from proteus.structures import ConfigError
 from proteus.utils.user_errors import mistake, name_and_words
 
 

@@ -22,9 +22,8 @@ from torchvision.tv_tensors import Mask
 from proteus.apis.cli import as_config_error
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.config.check_consistency import check_present
-from proteus.config.load import ConfigError
 from proteus.models import DepthEstimator, LinearProbe
-from proteus.structures import DataError
+from proteus.structures import ConfigError, DataError
 from proteus.visualization.class_names import meta_of_config, names_and_colours
 from proteus.visualization.depth_panel import draw_depth_panel
 from proteus.visualization.segmentation import draw_segmentation

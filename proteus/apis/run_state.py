@@ -14,10 +14,10 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from proteus.apis.resources import check_out_folder
-from proteus.config.validate import ConfigError, near_file
+from proteus.config.suggestions import near_file
 from proteus.engine.hooks import AtomicCheckpointHook, ResumeSettingsHook, SaveOnSignalHook, StoppedBySignal
 from proteus.engine.runner import leave_processes
-from proteus.structures import FullDiskError, UserError
+from proteus.structures import ConfigError, FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 
 PICTURES_LOCK = ".pictures.lock"

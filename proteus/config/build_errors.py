@@ -15,8 +15,8 @@ from mmengine.registry.build_functions import build_from_cfg
 from mmengine.runner import Runner
 
 from proteus.config.check_consistency import pipelines
-from proteus.config.validate import ConfigError
 from proteus.registry import TRANSFORMS
+from proteus.structures import ConfigError
 from proteus.utils.user_errors import mistake
 
 REFUSALS = (

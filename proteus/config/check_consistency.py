@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from proteus.checkpoints import locate
-from proteus.config.load import ConfigError
 from proteus.config.registry_lookup import bare_type
-from proteus.config.validate import nearest_file
 from proteus.registry import MODELS, TRANSFORMS
+from proteus.structures import ConfigError
 from proteus.utils.masked_batches import more_masks
 
 CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
-_FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
-
-
-class Missing(NamedTuple):
-    """A file or folder that a config names and that is not there."""
-
-    key: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.key} = {self.path!r}"
 
 
 def check_present(cfg: Config, *keys: str) -> None:
@@ -229,40 +216,6 @@ def _encoders(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {f"model.{part}": model.get(part, {})}
 
 
-def check_files(cfg: Config, sections: Sequence[str]) -> None:
-    """Refuse a config whose weights or data are not there.
-
-    Args:
-        cfg: The config.
-        sections: Top-level keys that will be used.
-
-    Raises:
-        ConfigError: Names each key and path.
-    """
-    missing = [entry for entry in missing_files(cfg) if entry.key.split(".")[0] in sections]
-    if missing:
-        remedy = "put it there, or name another place with --cfg-options"
-        raise ConfigError(
-            [f"{entry} does not exist{_like(entry.path)}; {remedy} {entry.key}=..." for entry in missing],
-            str(cfg.filename),
-        )
-
-
-def missing_files(cfg: Config) -> list[Missing]:
-    """Weights and data folders that a config names and that are not on this machine."""
-    return [
-        Missing(key, path)
-        for key, path in paths(cfg.to_dict())
-        # MMEngine itself fetches what training starts from.
-        if not (key == "load_from" and "://" in path) and not locate(path).exists()
-    ]
-
-
-def _like(path: str) -> str:
-    near = nearest_file(locate(path))
-    return "" if near is None else f" (there is '{near}')"
-
-
 def pipelines(dataset: Mapping[str, Any], key: str = "dataset") -> Iterator[tuple[str, Sequence[Any]]]:
     """Yield the key and the steps of each pipeline of a dataset's config, and of the sets that it holds."""
     if dataset.get("pipeline"):
@@ -273,17 +226,3 @@ def pipelines(dataset: Mapping[str, Any], key: str = "dataset") -> Iterator[tupl
     for name, member in inner.items() if isinstance(inner, Mapping) else ():
         if member is not None:
             yield from pipelines(member, f"{key}.datasets.{name}")
-
-
-def paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the key and the value of all that names a file or a folder."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            here = f"{key}.{name}" if key else str(name)
-            if name in _FILES and isinstance(item, str) and item:
-                yield here, item
-            else:
-                yield from paths(item, here)
-    elif isinstance(value, (list, tuple)):
-        for position, item in enumerate(value):
-            yield from paths(item, f"{key}[{position}]")

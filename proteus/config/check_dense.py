@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 
 from proteus.config.check_consistency import pipelines
-from proteus.config.load import ConfigError
 from proteus.config.ranges import COUNT, choice, several
+from proteus.structures import ConfigError
 
 _PAIR = several(COUNT, 2, "positive integers")
 

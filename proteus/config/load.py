@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.utils import get_installed_path, is_installed
 
+from proteus.config.annotations import shown
 from proteus.config.overrides import check_overrides, merged
-from proteus.config.read import read_config
-from proteus.config.validate import ConfigError, check_config
-from proteus.config.value_types import shown
+from proteus.config.suggestions import near_file
+from proteus.config.validate import check_config
+from proteus.config.yaml_json import check_data, parse_data
+from proteus.structures import ConfigError
 
-__all__ = ["ConfigError", "load_config", "validate"]
+SUFFIXES = (".py", ".yaml", ".yml", ".json")
+# Python configs that a data config may build on: this project's, in a clone or in the installed package.
+_OURS = [Path(__file__).parents[2] / "configs", Path(__file__).parents[1] / ".mim", Path(__file__).parents[1]]
+_DUPLICATE = re.compile(r"Duplicate keys: \{(.+?)\}")
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
@@ -70,6 +79,31 @@ def validate(cfg: Config | Mapping[str, Any], overrides: Mapping[str, Any] | Non
         raise ConfigError(problems, str(config.filename or "config"))
 
 
+def read_config(path: str | Path) -> Config:
+    """Read a config file and its bases.
+
+    Args:
+        path: A file of MMEngine's formats: ``.py``, ``.yaml``, ``.yml`` or ``.json``.
+
+    Returns:
+        The merged config, as it was written.
+
+    Raises:
+        ConfigError: The file or one of its bases is missing, unreadable, broken, or leads back to itself; a Python
+            config raises an exception; a data config names code.
+    """
+    file = Path(path).expanduser()
+    _check_chain(file, ())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of escapes in a user's strings
+            return Config.fromfile(file, import_custom_modules=False)
+    except RecursionError as error:
+        raise ConfigError(["its values or its bases lead back to themselves"], str(file)) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError([_where(error, file)], str(file)) from error
+
+
 def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
     """Import the modules that a config names; one that is missing may be allowed to fail."""
     if not custom:
@@ -108,3 +142,129 @@ def _drop_delete(value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             _drop_delete(item)
+
+
+def _check_chain(file: Path, chain: tuple[Path, ...]) -> None:
+    """Check a file and all its bases, without running any of them."""
+    text = _read_text(file, chain)
+    earlier = [part.resolve() for part in chain]
+    if file.resolve() in earlier:
+        names = " -> ".join(str(part) for part in (*chain[earlier.index(file.resolve()) :], file))
+        raise ConfigError([f"_base_ leads back to itself: {names}"], str(chain[0]))
+    if file.suffix == ".py":
+        bases = _python_bases(text, file)
+    else:
+        content = parse_data(text, file)
+        bases = content.get("_base_", [])
+        check_data(content, file)
+    is_data = file.suffix != ".py"
+    for base in _base_names(bases, file):
+        path = _locate(base, file)
+        if path is None:  # MMEngine finds it by a package's index of models, or reports it
+            continue
+        if is_data and path.suffix == ".py" and not _is_installed_config(path, base):
+            raise ConfigError(
+                [
+                    f"_base_: '{base}' is Python, which a {file.suffix} config may not run; write this config in "
+                    "Python, or the base in YAML or JSON"
+                ],
+                str(file),
+            )
+        _check_chain(path, (*chain, file))
+
+
+def _read_text(file: Path, chain: Sequence[Path]) -> str:
+    """Read a file; if it cannot be read, the error names the file that has it as a base."""
+    source, prefix = (str(chain[-1]), f"_base_: '{file}': ") if chain else (str(file), "")
+    try:
+        if file.is_dir():
+            raise ConfigError([f"{prefix}is a folder; name a config file in it"], source)
+        if file.is_symlink() and not file.exists():
+            raise ConfigError([f"{prefix}is a link that leads nowhere"], source)
+        if not file.exists():
+            missing = f"_base_: no such config file: '{file}'" if chain else "no such config file"
+            raise ConfigError([f"{missing}{near_file(file)}"], source)
+        if file.suffix not in SUFFIXES:
+            raise ConfigError(
+                [f"{prefix}unknown suffix '{file.suffix}'; a config file is one of {', '.join(SUFFIXES)}"], source
+            )
+        text = file.read_text(encoding="utf-8")
+    except ConfigError:
+        raise
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([f"{prefix}line {line} is not UTF-8; save the file in that encoding"], source) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError([f"{prefix}cannot be read: {reason}"], source) from error
+    except ValueError as error:  # a NUL byte in the name
+        raise ConfigError([f"{prefix}{error}"], source) from error
+    if not text.strip():
+        raise ConfigError([f"{prefix}the file is empty; a config starts with _base_ or model"], source)
+    return text
+
+
+def _python_bases(text: str, file: Path) -> Any:
+    """Return the literal that a Python config assigns to ``_base_``; an empty list if it is computed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(text, str(file))
+    except SyntaxError as error:
+        line = f" on line {error.lineno}" if error.lineno else ""
+        raise ConfigError([f"syntax error{line}: {error.msg}"], str(file)) from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError([f"cannot be parsed: {error}"], str(file)) from error
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "_base_":
+            try:
+                return ast.literal_eval(node.value)
+            except ValueError:
+                return []
+    return []
+
+
+def _base_names(bases: Any, file: Path) -> list[str]:
+    names = bases if isinstance(bases, (list, tuple)) else [bases]
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(
+                [f"_base_: found {name!r}, expected the name of a config file, or a list of names"], str(file)
+            )
+    return list(names)
+
+
+def _locate(base: str, file: Path) -> Path | None:
+    if "::" not in base:
+        return file.parent / base
+    package, _, name = base.partition("::")
+    if not is_installed(package):
+        raise ConfigError([f"_base_: '{base}': the package '{package}' is not installed"], str(file))
+    path = Path(get_installed_path(package)) / ".mim" / "configs" / name
+    return path if path.is_file() else None
+
+
+def _is_installed_config(path: Path, base: str) -> bool:
+    folders = list(_OURS)
+    if "::" in base:
+        folders.append(Path(get_installed_path(base.partition("::")[0])) / ".mim")
+    return any(folder.resolve() in path.resolve().parents for folder in folders)
+
+
+def _where(error: BaseException, file: Path) -> str:
+    """Describe an error in a config's own code, with its line."""
+    words = " ".join(str(error).split())
+    duplicate = _DUPLICATE.search(words)
+    if duplicate:
+        return f"_base_: two bases define {duplicate[1]}; keep each key in one of them"
+    if isinstance(error, FileNotFoundError):
+        quoted = re.search(r'"(.+?)"', words)
+        missing = error.filename or (quoted.group(1) if quoted else words)
+        return f"_base_: no such config file: '{missing}'{near_file(missing)}"
+    # MMEngine runs a config as a module. Modules that it imports come later in the traceback.
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
+    name = "ends the process" if isinstance(error, SystemExit) else f"{type(error).__name__}: {words}"
+    if not frames:
+        return name
+    source = "" if Path(frames[0].filename).resolve() == file.resolve() else f" of '{frames[0].filename}'"
+    return f"line {frames[0].lineno}{source}: {name}"

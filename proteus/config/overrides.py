@@ -13,9 +13,10 @@ from typing import Any
 from mmengine.config import Config
 
 from proteus.config import schema as places
-from proteus.config.registry_lookup import ScopeError, nearest
+from proteus.config.registry_lookup import ScopeError
 from proteus.config.schema import Place, top_place
-from proteus.config.validate import known_keys, unknown_key
+from proteus.config.suggestions import nearest, unknown_key
+from proteus.config.validate import known_keys
 
 # Runner adds these where default_hooks does not name them; None leaves one out.
 RUNNER_HOOKS = frozenset({"runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"})

@@ -5,10 +5,9 @@ A *kind* is one of MMEngine's root registries; the default scope picks the child
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +131,7 @@ def find(name: str, scope: str, kinds: tuple[Kind, ...]) -> Found | None:
         import_scope(str(prefix))
     failures = []
     for kind in kinds:
-        registry = _registry(kind, scope)
+        registry = registry_of(kind, scope)
         try:
             target = registry.get(name)
         except RuntimeError:  # a dotted name that leads nowhere
@@ -152,48 +151,14 @@ def find(name: str, scope: str, kinds: tuple[Kind, ...]) -> Found | None:
     return None
 
 
-def nearest_names(name: str, scope: str, kinds: tuple[Kind, ...], most: int = 3) -> list[str]:
-    """Give the registered names that are nearest to ``name``, as they would be written in this scope."""
-    names: dict[str, None] = {}
-    for kind in kinds:
-        registry: Registry | None = _registry(kind, scope)
-        while registry is not None:
-            names.update(dict.fromkeys(registry.module_dict))
-            registry = registry.parent
-        for child in kind.root.children.values():
-            if child.scope != scope:
-                names.update(dict.fromkeys(f"{child.scope}.{key}" for key in child.module_dict))
-    return nearest(name, names, most)
-
-
-def nearest(word: str, words: Iterable[str], most: int = 3, cutoff: float = 0.6, whole: bool = False) -> list[str]:
-    """Give the words nearest to ``word``, the nearest first.
-
-    Args:
-        word: what was written.
-        words: what may be written.
-        most: how many to give at most.
-        cutoff: the least likeness, from 0 to 1.
-        whole: compare also what stands before the last dot; otherwise it is taken for a scope.
-
-    Returns:
-        Some of ``words``; capitals do not count.
-    """
-    plain: dict[str, list[str]] = {}
-    for one in words:
-        plain.setdefault((one if whole else one.rpartition(".")[2]).lower(), []).append(one)
-    asked = (word if whole else word.rpartition(".")[2]).lower()
-    close = difflib.get_close_matches(asked, plain, n=most, cutoff=cutoff)
-    return list(dict.fromkeys(original for match in close for original in plain[match]))[:most]
-
-
 def bare_type(part: Any) -> str:
     """The ``type`` of a part without its scope; empty where there is no such name."""
     name = part.get("type") if isinstance(part, Mapping) else None
     return name.rpartition(".")[2] if isinstance(name, str) else ""
 
 
-def _registry(kind: Kind, scope: str) -> Registry:
+def registry_of(kind: Kind, scope: str) -> Registry:
+    """Return the registry that a default scope searches for a kind of part."""
     child = _child(kind.root, scope)
     return kind.root if child is None else child  # an empty registry counts as false
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from proteus.config.value_types import Hint, hints_of
+from proteus.config.annotations import Hint, hints_of
 
 
 @dataclass(frozen=True)

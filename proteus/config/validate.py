@@ -7,45 +7,30 @@ for, and all faults are told together, each with what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import Runner
 
 from proteus.config import registry_lookup as k
 from proteus.config import schema as places
-from proteus.config.check_values import check_values
-from proteus.config.combinations import check_combinations
-from proteus.config.registry_lookup import ScopeError, find, nearest, nearest_names
+from proteus.config.annotations import Hint, not_expected, wrong_type
+from proteus.config.contradictions import check_combinations, contradictions_in_dict
+from proteus.config.range_table import rule_for
+from proteus.config.ranges import Range
+from proteus.config.registry_lookup import ScopeError, find
 from proteus.config.schema import Place, top_place
 from proteus.config.signatures import Keys, keys_of
-from proteus.config.unsupported import not_available
-from proteus.config.value_ranges import rule_for
-from proteus.structures import UserError
+from proteus.config.suggestions import nearest, unknown_key, unknown_type
 
 _MARKS = frozenset({"type", "_scope_", "_delete_"})
-
-
-class ConfigError(UserError):
-    """A config that cannot be run as it is.
-
-    Attributes:
-        problems: one line each: the dotted key, what was found, and what to write instead.
-    """
-
-    def __init__(self, problems: Iterable[str], source: str = "config") -> None:
-        self.problems = [" ".join(problem.splitlines()) for problem in problems]
-        if len(self.problems) == 1:
-            super().__init__(f"{source}: {self.problems[0]}")
-        else:
-            super().__init__(
-                "\n".join([f"{source}: {len(self.problems)} problems", *(f"  {p}" for p in self.problems)])
-            )
 
 
 def check_config(config: Config) -> list[str]:
@@ -101,6 +86,40 @@ def known_keys(value: Mapping[str, Any], place: Place, scope: str) -> tuple[str,
         keys = replace(keys, required={**dict.fromkeys(sorted(kind.extra), False), **keys.required})
     keys = _stored(target, keys, value, scope)
     return name, keys, kind
+
+
+def check_values(value: Mapping[str, Any], label: str, keys: Keys, kind: k.Kind | None) -> list[tuple[str, str]]:
+    """Compare the values of a dict with what their keys take.
+
+    Args:
+        value: The dict.
+        label: Its type, or the name of its place in the config.
+        keys: The keys that it may have.
+        kind: Its kind; None where it has no type.
+
+    Returns:
+        For each value that is wrong, its key and ``found X, expected Y``.
+    """
+    ours = keys.owner.split(".")[0] == "proteus"
+    label = label if kind is None else label.rpartition(".")[2]
+    problems = []
+    for key, item in value.items():
+        if key == "type":
+            continue
+        text = _problem(item, rule_for(label, kind, key, ours), keys.hints.get(key), ours)
+        if text is not None:
+            problems.append((key, text))
+    return problems or list(contradictions_in_dict(label, value, keys))
+
+
+def _problem(value: Any, rule: Range | None, hint: Hint | None, strict: bool) -> str | None:
+    if isinstance(value, (LazyObject, LazyAttr)) or (value is None and hint is not None and hint.default is None):
+        return None
+    if rule is not None and not rule.accepts(value):
+        return not_expected(value, rule.expected)
+    if isinstance(value, float) and math.isnan(value):
+        return not_expected(value, "a number")
+    return wrong_type(value, hint, strict) if hint is not None else None
 
 
 class _Check:
@@ -267,47 +286,6 @@ class _Check:
         self.problems.append(" ".join(f"{path}: {text}".splitlines()))
 
 
-def unknown_key(key: str, label: str, keys: Keys, kind: k.Kind | None) -> str:
-    """Word the refusal of a key that ``label`` does not take."""
-    filled = kind.filled if kind is not None else frozenset()
-    names = [name for name in keys.required if name not in filled]
-    near = nearest(key, names, 1)
-    hint = f"did you mean '{near[0]}'? It" if near else "it"
-    return f"unknown key of {label}; {hint} takes: {', '.join(names) or 'no keys'}"
-
-
-def unknown_type(name: str, scope: str, place: Place) -> str:
-    """Word the refusal of a ``type`` that is not registered."""
-    unavailable = not_available(name)
-    if unavailable is not None:
-        return unavailable
-    what = place.hinted[0].name if place.hinted is not k.ALL else "part"
-    near = nearest_names(name, scope, place.hinted)
-    hint = f"did you mean {_or(near)}?" if near else "name the module that registers it in custom_imports"
-    other = find(name, scope, k.ALL) if place.strict else None
-    if other is not None and other.kind is not None:
-        hint = f"that name is of kind {other.kind.name}; {hint}"
-    return f"no {what} '{name}' in scope '{scope}'; {hint}"
-
-
-def near_file(path: str | Path) -> str:
-    """Give the nearest name that exists beside a missing file, as the end of a sentence."""
-    folder, near = Path(path).expanduser().parent, nearest_file(path)
-    if near is not None:
-        return f"; did you mean '{near}'?"
-    if not folder.is_dir():
-        return f"; the folder '{folder}' does not exist"
-    return f"; nothing in '{folder}' has a name like it"
-
-
-def nearest_file(path: str | Path) -> Path | None:
-    """Give what exists beside a missing file under a name like its own."""
-    folder = Path(path).expanduser().parent
-    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    near = nearest(Path(path).name, names, 1, whole=True)
-    return folder / near[0] if near else None
-
-
 def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Keys:
     """Add what two hooks of MMEngine do later with the further keys that their constructors store."""
     later: Any = None
@@ -322,10 +300,6 @@ def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Ke
     filled = {"self", "model", "device", "out_dir", "filename"}
     names = {name: False for name in further.required if name not in filled}
     return Keys({**keys.required, **names}, further.open, {**further.hints, **keys.hints}, keys.owner)
-
-
-def _or(names: list[str]) -> str:
-    return " or ".join(f"'{name}'" for name in names)
 
 
 def _listed(value: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Errors that a user can correct."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -14,6 +15,23 @@ class UserError(ValueError):
     """
 
     exit_status: ClassVar[int] = 2
+
+
+class ConfigError(UserError):
+    """A config that cannot be run as it is.
+
+    Attributes:
+        problems: one line each: the dotted key, what was found, and what to write instead.
+    """
+
+    def __init__(self, problems: Iterable[str], source: str = "config") -> None:
+        self.problems = [" ".join(problem.splitlines()) for problem in problems]
+        if len(self.problems) == 1:
+            super().__init__(f"{source}: {self.problems[0]}")
+        else:
+            super().__init__(
+                "\n".join([f"{source}: {len(self.problems)} problems", *(f"  {p}" for p in self.problems)])
+            )
 
 
 class DataError(UserError):

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from proteus.apis.guarded_runner import GuardedRunner
-from proteus.config.validate import ConfigError
+from proteus.structures import ConfigError
 
 BUILDERS = {
     "build_train_loop": "train_cfg",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
-from proteus.config.read import read_config
+from proteus.config.load import read_config
 from proteus.config.validate import check_config
 
 ROOT = Path(__file__).parents[2]

@@ -1,11 +1,10 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
-from proteus.config.check_consistency import check_batch, check_files, check_sizes, crop_size, missing_files
+from proteus.config.check_consistency import check_batch, check_sizes, crop_size
 
 
 @pytest.fixture
@@ -68,52 +67,6 @@ def test_the_crop_is_that_of_a_classifiers_backbone() -> None:
     cfg.model.backbone.img_size = 448
     with pytest.raises(ConfigError, match=r"size = 224 \(RandomResizedCrop\): model\.backbone\.img_size is 448"):
         check_sizes(cfg)
-
-
-def test_feature_tables_are_files() -> None:
-    table = {"type": "FeatureTable", "features": "x.npy", "labels": "y.npy"}
-    assert [entry.path for entry in missing_files(Config({"train_dataloader": {"dataset": table}}))] == [
-        "x.npy",
-        "y.npy",
-    ]
-
-
-def test_missing_files_are_named_by_their_keys(cfg: Config, tmp_path: Path) -> None:
-    names = {entry.key: entry.path for entry in missing_files(cfg)}
-    assert names == {
-        "model.teacher.backbone.checkpoint": "checkpoints/dinov2_vits14_pretrain.pth",
-        "train_dataloader.dataset.data_root": "data/imagenet/train",
-        "val_dataloader.dataset.data_root": "data/imagenet/val",
-        "test_dataloader.dataset.data_root": "data/imagenet/val",
-    }
-    cfg.train_dataloader.dataset.data_root = str(tmp_path)
-    with pytest.raises(ConfigError) as caught:
-        check_files(cfg, ("model", "train_dataloader"))
-    assert "model.teacher.backbone.checkpoint" in str(caught.value)
-    assert "train_dataloader" not in str(caught.value)
-    check_files(cfg, ("train_dataloader",))
-
-
-def test_a_first_checkpoint_is_looked_for(cfg: Config, tmp_path: Path) -> None:
-    (tmp_path / "iter_10.pth").touch()
-    cfg.load_from = str(tmp_path / "iter_1O.pth")
-    assert "load_from" in {entry.key for entry in missing_files(cfg)}
-    with pytest.raises(ConfigError) as caught:
-        check_files(cfg, ("load_from",))
-    (problem,) = caught.value.problems
-    assert problem == (
-        f"load_from = '{tmp_path / 'iter_1O.pth'}' does not exist (there is '{tmp_path / 'iter_10.pth'}'); put it "
-        "there, or name another place with --cfg-options load_from=..."
-    )
-    for there in (str(tmp_path / "iter_10.pth"), "https://example.org/x.pth", None):
-        cfg.load_from = there
-        check_files(cfg, ("load_from",))
-
-
-def test_places_inside_lists_are_found() -> None:
-    cfg = Config({"train_dataloader": {"dataset": {"datasets": [{"data_root": "no/where"}, {"data_root": ""}]}}})
-    (entry,) = missing_files(cfg)
-    assert str(entry) == "train_dataloader.dataset.datasets[0].data_root = 'no/where'"
 
 
 def test_crop_and_patches_are_those_of_each_of_several_students() -> None:

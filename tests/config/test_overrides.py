@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from proteus.config.load import ConfigError, validate
+from proteus.config.load import validate
 from proteus.config.overrides import merged
+from proteus.structures import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS as ROOT
 from mmengine.registry import Registry
 
 from proteus.config import registry_lookup as kinds
+from proteus.config.suggestions import nearest_names
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_a_scope_is_imported_when_it_is_named(toolbox: str) -> None:
     assert found.target.__name__ == "ToyNet"
     assert kinds.find("ToyNet", "mmengine", (kinds.MODEL,)) is None
     assert kinds.find("toybox.ToyNet", "proteus", (kinds.MODEL,)) is not None
-    assert kinds.nearest_names("ToyNte", "mmengine", (kinds.MODEL,))[0] == "toybox.ToyNet"
+    assert nearest_names("ToyNte", "mmengine", (kinds.MODEL,))[0] == "toybox.ToyNet"
 
 
 def test_parts_of_the_root_are_found_from_any_scope(toolbox: str) -> None:
@@ -65,17 +66,10 @@ def test_a_scope_that_cannot_be_imported_says_what_to_install(toolbox: str, tmp_
         kinds.find("X", toolbox, (kinds.MODEL,))
 
 
-def test_parts_that_cannot_be_imported_are_told(toolbox: str, tmp_path: Path) -> None:
+def test_parts_that_cannot_be_imported_are_reported(toolbox: str, tmp_path: Path) -> None:
     (tmp_path / "toybox" / "models.py").write_text("import no_such_dependency\n")
     with pytest.raises(kinds.ScopeError, match="no_such_dependency"):
         kinds.find("ToyNet", toolbox, (kinds.MODEL,))
-
-
-def test_nearest_ignores_case_and_scope() -> None:
-    assert kinds.nearest("vit", ["ViT", "ResNet"]) == ["ViT"]
-    assert kinds.nearest("proteus.VitT", ["mmseg.ViT", "Other"]) == ["mmseg.ViT"]
-    assert kinds.nearest("a_b.pyy", ["a_b.py", "c.py"], whole=True) == ["a_b.py"]
-    assert kinds.nearest("zzz", ["ViT"]) == []
 
 
 def test_an_empty_registry_is_not_no_registry() -> None:

@@ -9,9 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
-from proteus.config.load import ConfigError, validate
-from proteus.config.validate import near_file, nearest_file
+from proteus.config.load import validate
 from proteus.registry import DATASETS
+from proteus.structures import ConfigError
 
 
 def put(cfg: dict[str, Any], path: str, value: Any) -> None:
@@ -220,16 +220,6 @@ def test_files(good: dict[str, Any], tmp_path: Path) -> None:
     # Whether it is there is a question of the machine: --check lists it, and training refuses it.
     good.update(load_from=str(tmp_path / "epoch_1O.pth"), work_dir=str(tmp_path / "new"))
     validate(good)
-
-
-def test_the_nearest_file(tmp_path: Path) -> None:
-    (tmp_path / "epoch_10.pth").touch()
-    assert nearest_file(tmp_path / "epoch_1O.pth") == tmp_path / "epoch_10.pth"
-    assert near_file(tmp_path / "epoch_1O.pth") == f"; did you mean '{tmp_path / 'epoch_10.pth'}'?"
-    assert nearest_file(tmp_path / "other.txt") is None
-    assert near_file(tmp_path / "other.txt") == f"; nothing in '{tmp_path}' has a name like it"
-    assert nearest_file(tmp_path / "absent/epoch_10.pth") is None
-    assert near_file(tmp_path / "absent/x.pth") == f"; the folder '{tmp_path / 'absent'}' does not exist"
 
 
 def test_guests_are_not_imported(good: dict[str, Any]) -> None:

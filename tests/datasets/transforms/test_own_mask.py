@@ -13,10 +13,10 @@ from torch import Tensor
 
 from proteus.apis import load_config
 from proteus.config.check_consistency import check_batch, check_sizes
-from proteus.config.load import ConfigError
 from proteus.datasets import FixedViews, MaskTransform, SampleKey
 from proteus.datasets.teacher_cache.fingerprint import dataset_fingerprint
 from proteus.registry import DATASETS, TRANSFORMS
+from proteus.structures import ConfigError
 
 
 class TopRowsMask(MaskTransform):

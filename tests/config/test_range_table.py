@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from proteus.config import registry_lookup as k
-from proteus.config.value_ranges import rule_for
+from proteus.config.range_table import rule_for
 
 
 @pytest.mark.parametrize(

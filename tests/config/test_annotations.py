@@ -9,7 +9,7 @@ from typing import Any, Literal, Optional, Union
 import pytest
 from torch import nn
 
-from proteus.config.value_types import Hint, not_expected, shown, wrong_type
+from proteus.config.annotations import Hint, not_expected, shown, wrong_type
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from proteus.config import registry_lookup as k
-from proteus.config.check_values import check_values
 from proteus.config.signatures import keys_of
+from proteus.config.validate import check_values
 from proteus.models import ViT
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from proteus.config.data_configs import SafeYamlHandler, check_data, parse_data
-from proteus.config.validate import ConfigError
+from proteus.config.yaml_json import SafeYamlHandler, check_data, parse_data
+from proteus.structures import ConfigError
 
 YAML, JSON = Path("a.yaml"), Path("a.json")
 

@@ -17,7 +17,7 @@ from mmengine.fileio.handlers.registry_utils import register_handler
 from mmengine.registry import Registry
 
 from proteus.config import registry_lookup as k
-from proteus.config.validate import ConfigError
+from proteus.structures import ConfigError
 
 # Values of these keys are looked up in a registry, where a dotted name that is not registered is imported.
 _NAMED = frozenset({"type", "constructor", "ema_type", "runner_type"})

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proteus.config.ranges import are_numbers
 from proteus.config.registry_lookup import bare_type
+from proteus.config.signatures import Keys
 
 _ENDLESS = ("InfiniteSampler", "ProxySampler")  # and InfiniteGroupSampler and the like of other toolboxes
+_SCHEDULES = ("LR", "Momentum", "ParamScheduler", "Scheduler")
 _DECAYS = ("bias_decay_mult", "norm_decay_mult", "flat_decay_mult", "dwconv_decay_mult")
 _ONE_RATE = ("MergedGroupsConstructor", "DefaultOptimWrapperConstructor")
+
+
+def contradictions_in_dict(label: str, value: Mapping[str, Any], keys: Keys) -> Iterator[tuple[str, str]]:
+    """Find values that are valid alone and contradict each other."""
+
+    def get(key: str) -> Any:
+        hint = keys.hints.get(key)
+        return value.get(key, hint.default if hint else None)
+
+    if label == "DataLoader" and not value.get("num_workers", 0):
+        for key, without in (("persistent_workers", False), ("prefetch_factor", None)):
+            if value.get(key):
+                yield key, f"found {value[key]} with num_workers=0, expected {without}, or a positive num_workers"
+    begin, end = value.get("begin", 0), value.get("end")
+    if label.endswith(_SCHEDULES) and are_numbers(begin, end) and end <= begin:
+        yield "end", f"found {end} with begin={begin}, expected an integer above it"
+    warmup, epochs = value.get("warmup_epochs", 0), value.get("epochs", math.inf)
+    if are_numbers(warmup, epochs) and warmup >= epochs:
+        yield "warmup_epochs", f"found {warmup} of {epochs} epochs, expected fewer"
+    size, patch = get("img_size"), get("patch_size")
+    if label in ("ViT", "DenseViT") and isinstance(size, int) and isinstance(patch, int) and size % patch:
+        fitting = " or ".join(str(n) for n in (size - size % patch, size - size % patch + patch) if n)
+        yield "img_size", f"found {size}, expected a multiple of patch_size={patch}, such as {fitting}"
+    width, heads = value.get("embed_dim"), value.get("num_heads")
+    if isinstance(width, int) and isinstance(heads, int) and width % heads:
+        yield "num_heads", f"found {heads}, expected a divisor of embed_dim={width}"
+    low, high = get("min_depth"), get("max_depth")
+    if ("min_depth" in value or "max_depth" in value) and are_numbers(low, high) and low >= high:
+        yield "max_depth", f"found {high}, expected more than min_depth={low}"
 
 
 def check_combinations(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from proteus.apis import load_config
-from proteus.config.load import ConfigError
-from proteus.config.unsupported import not_available
+from proteus.config.suggestions import near_file, nearest, nearest_file, not_available
+from proteus.structures import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,20 @@ def test_a_config_that_names_them_is_refused_with_an_alternative(
 def test_other_names_keep_their_hints() -> None:
     assert not_available("DPTDepthHea") is None
     assert not_available("NYUDeph") is None
+
+
+def test_nearest_ignores_case_and_scope() -> None:
+    assert nearest("vit", ["ViT", "ResNet"]) == ["ViT"]
+    assert nearest("proteus.VitT", ["mmseg.ViT", "Other"]) == ["mmseg.ViT"]
+    assert nearest("a_b.pyy", ["a_b.py", "c.py"], whole=True) == ["a_b.py"]
+    assert nearest("zzz", ["ViT"]) == []
+
+
+def test_the_nearest_file(tmp_path: Path) -> None:
+    (tmp_path / "epoch_10.pth").touch()
+    assert nearest_file(tmp_path / "epoch_1O.pth") == tmp_path / "epoch_10.pth"
+    assert near_file(tmp_path / "epoch_1O.pth") == f"; did you mean '{tmp_path / 'epoch_10.pth'}'?"
+    assert nearest_file(tmp_path / "other.txt") is None
+    assert near_file(tmp_path / "other.txt") == f"; nothing in '{tmp_path}' has a name like it"
+    assert nearest_file(tmp_path / "absent/epoch_10.pth") is None
+    assert near_file(tmp_path / "absent/x.pth") == f"; the folder '{tmp_path / 'absent'}' does not exist"
