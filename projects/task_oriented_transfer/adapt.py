@@ -55,7 +55,9 @@ def fit_head(
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV, StratifiedKFold
     except ImportError as error:
-        raise ImportError(f"{error}; a head on a frozen teacher needs scikit-learn: pip install '.[eval]'") from error
+        raise ImportError(
+            f"{error}; a head on a frozen teacher needs scikit-learn: pip install '.[projects]'"
+        ) from error
     names, counts = np.unique(np.asarray(labels), return_counts=True)
     if len(names) < 2 or counts.min() < 2:
         rarest = f", class {names[counts.argmin()]} has {counts.min()}" if len(names) else ""

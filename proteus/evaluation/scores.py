@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from proteus.evaluation.input_checks import Array, checked_labels, checked_marks, to_numpy
+from proteus.evaluation.input_checks import Array, checked_labels, checked_multi_labels, to_numpy
 
 # Mean over the five severities, as a share of images (hendrycks/robustness).
 ALEXNET_ERRORS: Mapping[str, float] = MappingProxyType(
@@ -91,7 +91,7 @@ def map11(scores: Array, labels: Array, skip_absent: bool = False) -> float:
     Raises:
         ValueError: Shapes differ, a score is NaN, a label is neither 0 nor 1, or a class has no image.
     """
-    values, marks = to_numpy(scores), checked_marks(labels)
+    values, marks = to_numpy(scores), checked_multi_labels(labels)
     if values.shape != marks.shape:
         raise ValueError(f"scores and labels should both be (N, C); found {values.shape} and {marks.shape}")
     if np.isnan(values).any():

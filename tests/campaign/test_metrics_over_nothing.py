@@ -249,7 +249,6 @@ def test_leaving_one_image_out_of_one_is_refused() -> None:
         {"metric": "map11"},
         {"metric": "top5"},
         {"recipe": "none"},
-        {"engine": "none"},
         {"dtype": "float16"},
     ],
     ids=lambda change: ", ".join(change),

@@ -1,4 +1,4 @@
-"""What judges of frozen features refuse by name."""
+"""Errors for invalid features and labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from proteus.evaluation.input_checks import checked_features, checked_labels, checked_marks, refuse_not_finite, to_numpy
+from proteus.evaluation.input_checks import (
+    check_rows_finite,
+    checked_features,
+    checked_labels,
+    checked_multi_labels,
+    to_numpy,
+)
 
 
 def test_a_memory_map_stays_on_disk_and_a_tensor_is_shared(tmp_path: Path) -> None:
@@ -21,9 +27,9 @@ def test_a_memory_map_stays_on_disk_and_a_tensor_is_shared(tmp_path: Path) -> No
     assert tensor[0] == 5
 
 
-def test_accepted_values_keep_their_numbers() -> None:
+def test_valid_values_are_kept() -> None:
     assert checked_labels(torch.tensor([0, 2], dtype=torch.int32), 3).tolist() == [0, 2]
-    assert checked_marks(np.array([[True, False]])).tolist() == [[1, 0]]
+    assert checked_multi_labels(np.array([[True, False]])).tolist() == [[1, 0]]
     features = checked_features(np.array([[1, 2]], np.float16))
     assert features.dtype == np.float64
     assert features.tolist() == [[1.0, 2.0]]
@@ -32,24 +38,24 @@ def test_accepted_values_keep_their_numbers() -> None:
 @pytest.mark.parametrize(
     ("labels", "classes", "words"),
     [
-        ([0, 3], 3, r"labels\[1\] is 3; labels lie between 0 and 2"),
-        ([0, -1], None, r"labels\[1\] is -1; labels lie above -1"),
+        ([0, 3], 3, r"labels\[1\] is 3; labels must lie between 0 and 2"),
+        ([0, -1], None, r"labels\[1\] is -1; labels must be 0 or more"),
         ([0.5], 3, "class indices"),
         ([], 3, "class indices"),
         ([[0]], 3, "class indices"),
     ],
 )
-def test_wrong_labels_are_named(labels: Any, classes: int | None, words: str) -> None:
+def test_invalid_labels_raise(labels: Any, classes: int | None, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         checked_labels(np.array(labels), classes)
 
 
-def test_wrong_marks_and_features_are_named() -> None:
+def test_invalid_multi_labels_and_features_raise() -> None:
     with pytest.raises(ValueError, match=r"labels\[0, 1\] is -1"):
-        checked_marks(np.array([[0, -1]]))
+        checked_multi_labels(np.array([[0, -1]]))
     with pytest.raises(ValueError, match=r"should be \(N, C\)"):
-        checked_marks(np.array([0, 1]))
+        checked_multi_labels(np.array([0, 1]))
     with pytest.raises(ValueError, match=r"should be \(N, D\)"):
         checked_features(np.zeros((0, 4)))
     with pytest.raises(ValueError, match="train: row 11 is not finite"):
-        refuse_not_finite(np.array([[0.0], [np.nan], [np.inf]]), "train", first_row=10)
+        check_rows_finite(np.array([[0.0], [np.nan], [np.inf]]), "train", first_row=10)

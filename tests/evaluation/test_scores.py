@@ -64,9 +64,9 @@ def test_absent_classes_are_refused_or_left_out() -> None:
 
 
 def test_labels_that_are_none() -> None:
-    with pytest.raises(ValueError, match=r"labels\[1\] is 3; labels lie between 0 and 2"):
+    with pytest.raises(ValueError, match=r"labels\[1\] is 3; labels must lie between 0 and 2"):
         mean_per_class(np.array([0, 1]), np.array([0, 3]), 3)
-    with pytest.raises(ValueError, match=r"predictions\[0\] is -1; labels lie above -1"):
+    with pytest.raises(ValueError, match=r"predictions\[0\] is -1; labels must be 0 or more"):
         top1(np.array([-1]), np.array([0]))
     with pytest.raises(ValueError, match="found 1 predictions and 2 labels"):
         top1(np.array([0]), np.array([0, 1]))

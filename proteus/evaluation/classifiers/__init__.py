@@ -1,1 +1,1 @@
-"""Judges of frozen features: extracted once, kept, and classified without touching the backbone."""
+"""Classifiers of frozen features."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proteus.evaluation.input_checks import Array, checked_labels, is_integer, refuse_not_finite, to_numpy
+from proteus.evaluation.input_checks import Array, check_rows_finite, checked_labels, is_integer, to_numpy
 
 
 def knn_predict(
@@ -151,7 +151,7 @@ def _directions(rows: np.ndarray, name: str, first_row: int, dtype: torch.dtype,
     features = torch.from_numpy(np.array(rows, dtype=np.float64 if dtype == torch.float64 else np.float32)).to(device)
     lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     if not lengths.isfinite().all():
-        refuse_not_finite(np.asarray(rows), name, first_row)
+        check_rows_finite(np.asarray(rows), name, first_row)
         raise ValueError(f"{name}: the length of a row from {first_row} on overflows {dtype}; give float64 features")
     if not lengths.all():
         row = first_row + int((lengths == 0).flatten().float().argmax())

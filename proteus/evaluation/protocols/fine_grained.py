@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from proteus.datasets.fine_grained import fine_grained_sets
-from proteus.evaluation.classifiers.logistic_model import check_engine
+from proteus.evaluation.classifiers.logistic_model import find_dtype
 from proteus.evaluation.classifiers.logistic_regression import find_recipe, logistic_regression
 from proteus.evaluation.protocols.protocol import EvalContext, ProtocolResult, SetProtocol
 from proteus.registry import PROTOCOLS
@@ -28,12 +28,11 @@ class FineGrained(SetProtocol):
     Args:
         recipe: Grid and number of iterations, by name: ``paper``, ``released`` or ``dinov2``.
         multiple: Read the cls tokens of the last four blocks and the mean patch token, not the last cls token alone.
-        engine: ``torch``, which fits the whole grid at once on the features' device, ``sklearn``, or ``auto``.
         dtype: ``float64`` or ``float32``.
         **judged: ``sets``, ``pipeline``, ``mean``, ``std``, as for :class:`SetProtocol`.
 
     Raises:
-        ValueError: A name is unknown, or scikit-learn cannot do what is asked.
+        ValueError: A name is unknown.
     """
 
     name = "fine-grained"
@@ -44,18 +43,17 @@ class FineGrained(SetProtocol):
         self,
         recipe: str = "paper",
         multiple: bool = False,
-        engine: str = "auto",
         dtype: str = "float64",
         **judged: Any,
     ) -> None:
         super().__init__(**judged)
         find_recipe(recipe)
-        check_engine(engine, "cpu", dtype)
-        self.recipe, self.multiple, self.engine, self.dtype = recipe, multiple, engine, dtype
+        find_dtype(dtype)
+        self.recipe, self.multiple, self.dtype = recipe, multiple, dtype
 
     def settings(self, bench: EvalContext) -> dict[str, Any]:
         """Grid, tokens and arithmetic."""
-        return {"recipe": self.recipe, "multiple": self.multiple, "engine": self.engine, "dtype": self.dtype}
+        return {"recipe": self.recipe, "multiple": self.multiple, "dtype": self.dtype}
 
     def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
         """Choose the penalty on ``val``, fit on ``train`` and ``val``, test.
@@ -88,7 +86,6 @@ class FineGrained(SetProtocol):
                 dataset.num_classes,
                 dataset.metric,
                 self.recipe,
-                self.engine,
                 bench.store.device,
                 self.dtype,
                 progress,

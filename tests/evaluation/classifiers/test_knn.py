@@ -99,7 +99,7 @@ def test_what_is_refused() -> None:
         knn_predict(TRAIN, LABELS, TEST[:, :9])
     with pytest.raises(ValueError, match="203 images and 200 labels"):
         knn_predict(TRAIN, LABELS[:200], TEST)
-    with pytest.raises(ValueError, match=r"train_labels\[\d+\] is 5; labels lie between 0 and 4"):
+    with pytest.raises(ValueError, match=r"train_labels\[\d+\] is 5; labels must lie between 0 and 4"):
         knn_predict(TRAIN, LABELS, TEST, num_classes=5)
     with pytest.raises(ValueError, match="either test_features or leave_one_out"):
         knn_predict(TRAIN, LABELS, TEST, leave_one_out=True)

@@ -51,9 +51,8 @@ def fifth(count: int) -> np.ndarray:
     return np.isin(np.arange(count), np.random.RandomState(0).permutation(count)[: count // 5])
 
 
-@pytest.mark.parametrize("engine", ["torch", "sklearn"])
-def test_without_a_validation_split_a_fifth_chooses_the_penalty(place: Path, engine: str) -> None:
-    row = run(place, engine=engine).rows["colours"]
+def test_a_fifth_serves_as_validation_without_a_split(place: Path) -> None:
+    row = run(place).rows["colours"]
     compare(row, chain(place, fifth(30), accuracy_score))
     assert row["train + val / test images"] == "30 / 18"
 
@@ -79,10 +78,10 @@ def test_multiple_reads_the_last_four_blocks_and_the_mean_patch(place: Path) -> 
 
 
 def test_what_a_result_depends_on(place: Path) -> None:
-    changes: list[dict[str, Any]] = [{}, {"recipe": "released"}, {"multiple": True}, {"engine": "sklearn"}]
+    changes: list[dict[str, Any]] = [{}, {"recipe": "released"}, {"multiple": True}]
     changes.append({"dtype": "float32"})
     found = [FineGrained(sets=SETS, pipeline=PIPELINE, **change).settings(bench(place)) for change in changes]
-    assert len({str(sorted(settings.items())) for settings in found}) == 5
+    assert len({str(sorted(settings.items())) for settings in found}) == 4
 
 
 def test_images_of_several_labels_have_an_average_precision(place: Path) -> None:
@@ -94,7 +93,7 @@ def test_images_of_several_labels_have_an_average_precision(place: Path) -> None
 
 
 def test_a_recipe_that_is_none(place: Path) -> None:
-    for option in ({"recipe": "papre"}, {"engine": "torhc"}, {"dtype": "float16"}):
+    for option in ({"recipe": "papre"}, {"dtype": "float16"}):
         with pytest.raises(ValueError, match=next(iter(option))):
             run(place, **option)
 
