@@ -1,4 +1,4 @@
-"""A bench on disk for protocols: a small labelled set, a random backbone, and what the bench keeps of it."""
+"""Contexts for tests of protocols: a small labelled set, a random backbone, and its saved features."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ SETS: dict[str, dict[str, Any]] = {"colours": {"type": "ClassFolders", "data_roo
 
 
 def never(*arguments: Any) -> Any:
-    """Stands for training and testing where nothing is to be trained."""
-    raise AssertionError("nothing is trained here")
+    """Fail: training and testing are not expected."""
+    raise AssertionError("unexpected training or testing")
 
 
-def bench(
+def eval_context(
     folder: Path,
     backbone: str = "random:test_vit",
     cfg: Config | None = None,
     train: Callable[[Config], Any] = never,
 ) -> EvalContext:
-    """Data in ``folder/data``, features in ``folder/cache``, the report in ``folder/out``."""
+    """Make a context with data in ``folder/data``, features in ``folder/cache`` and the report in ``folder/out``."""
     init_default_scope("proteus")
     spec = _spec(backbone)
     store = FeatureStore(folder / "cache", spec, batch_size=8, num_workers=0)
@@ -52,15 +52,15 @@ def _spec(backbone: str) -> BackboneSpec:
 
 
 def saved(folder: Path, part: str, tokens: str = "cls") -> tuple[np.ndarray, np.ndarray]:
-    """The features ``(N, T, D)`` and labels that a protocol left of the set ``colours``, as they lie on disk."""
+    """Read the features ``(N, T, D)`` and labels that a protocol saved for the set ``colours``."""
     (table,) = (folder / "cache").glob(f"colours-{part}-{tokens}-*")
     return np.load(table / "features.npy"), np.load(table / "labels.npy")
 
 
 class SeveralLabels(FineGrainedSet):
-    """The images of ``colours``, each with the label of its class and with that of the next class.
+    """The images of ``colours``, each with the label of its class and of the next class.
 
-    ``test`` has the official number of images, and ``train`` has not.
+    ``test`` has the official number of images; ``train`` does not.
     """
 
     title = "images of several labels"
@@ -81,7 +81,7 @@ class SeveralLabels(FineGrainedSet):
 
 
 def with_several_labels() -> dict[str, dict[str, Any]]:
-    """Sets of a protocol: one whose images have several labels each."""
+    """Return the sets of a protocol: a multi-label set."""
     if "SeveralLabels" not in DATASETS.module_dict:
         DATASETS.register_module(module=SeveralLabels)
     return {"colours": {"type": "SeveralLabels"}}

@@ -20,7 +20,7 @@ from proteus.datasets.fine_grained import ClassFolders
 from proteus.evaluation.features.store import FeatureStore
 from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.protocols import EvalContext, ProtocolResult
-from proteus.evaluation.report import main_figure, read_outcomes, write_report
+from proteus.evaluation.report import main_score, read_results, write_report
 from proteus.models.backbones import BackboneSpec
 from proteus.models.backbones.features import probe
 from proteus.registry import PROTOCOLS
@@ -148,7 +148,7 @@ def _evaluate(
 ) -> dict[str, ProtocolResult]:
     device = str(store.device)
     about = describe(spec, device)
-    earlier = read_outcomes(out, spec, about)
+    earlier = read_results(out, spec, about)
     outcomes: dict[str, ProtocolResult] = {}
     for name, cfg in configs.items():
         print(f"\n== {name}: {cfg.filename}", flush=True)
@@ -170,9 +170,7 @@ def lines(outcome: ProtocolResult) -> list[str]:
         figures = ", ".join(
             f"{key} {value:.2f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
         )
-        told.append(
-            f"  {title:<16} {figures}" if main_figure(row) is not None else f"  {title:<16} {figures or 'done'}"
-        )
+        told.append(f"  {title:<16} {figures}" if main_score(row) is not None else f"  {title:<16} {figures or 'done'}")
     told += [f"  {title:<16} {value:.2f}" for title, value in outcome.summary.items()]
     told += [f"  note: {note}" for note in outcome.notes]
     told += [f"  {title:<16} FAILED: {reason}" for title, reason in outcome.failed.items()]

@@ -1,4 +1,4 @@
-"""What the protocols found out, for people, for programs and as a picture."""
+"""Reports of an evaluation: Markdown, JSON and a picture."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _TARGETS = Path(__file__).with_name("targets.json")
 
 
 def targets(width: int) -> list[dict[str, Any]]:
-    """The paper's figures (tables 3, 4, 7, 14 and 17) for backbones whose tokens are as wide; all where none is.
+    """Return the paper's scores (tables 3, 4, 7, 14 and 17) for backbones of this width, or all if there are none.
 
     Returns:
-        For each, ``method``, ``arch``, ``width``, and its figures by protocol and data set.
+        For each backbone ``method``, ``arch``, ``width``, and its scores by protocol and data set.
     """
     rows: list[dict[str, Any]] = json.loads(_TARGETS.read_text(encoding="utf-8"))
     return [row for row in rows if row["width"] == width] or rows
 
 
 def write_report(
-    out: Path, spec: BackboneSpec, about: Mapping[str, Any], outcomes: Mapping[str, ProtocolResult]
+    out: Path, spec: BackboneSpec, about: Mapping[str, Any], results: Mapping[str, ProtocolResult]
 ) -> Path:
-    """Write ``report.json``, ``report.md`` and, where there are figures, ``report.png``.
+    """Write ``report.json``, ``report.md`` and, if there are scores, ``report.png``.
 
-    Nothing in them depends on when or how often the evaluation was started.
+    Their contents do not depend on when or how often the evaluation was started.
 
     Args:
-        out: Folder of the report; it is made.
+        out: Folder of the report; it is created.
         spec: The backbone.
-        about: What else is known of it: ``width``, ``parameters``, and the arithmetic.
-        outcomes: What each protocol found out.
+        about: Further facts about it: ``width``, ``parameters``, ``img_size`` and ``precision``.
+        results: Results by protocol.
 
     Returns:
         The path of ``report.md``.
@@ -48,25 +48,25 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     near = targets(int(about["width"]))
     backbone = {"name": spec.name, "digest": spec.digest, "note": spec.note, "mean": spec.mean, "std": spec.std}
-    drawn = draw_report(spec.name, outcomes, near, out / "report.png")
-    outcomes = dict(sorted(outcomes.items()))
+    drawn = draw_report(spec.name, results, near, out / "report.png")
+    results = dict(sorted(results.items()))
     content = {
         "backbone": {**backbone, "config": spec.config, **about},
-        "protocols": {name: outcome.as_dict() for name, outcome in outcomes.items()},
+        "protocols": {name: result.as_dict() for name, result in results.items()},
         "targets": near,
     }
     write_json(out / "report.json", content, indent=1, default=str)
     lines = [f"# {spec.name}", "", _sentence(spec, about), ""]
-    for name, outcome in outcomes.items():
-        lines += _section(name, outcome, near)
+    for name, result in results.items():
+        lines += _section(name, result, near)
     if drawn:
-        lines += ["![Each data set's figure, and the paper's for backbones of this width](report.png)", ""]
+        lines += ["![Scores by data set, with the paper's for backbones of this width](report.png)", ""]
     write_text(out / "report.md", "\n".join(lines))
     return out / "report.md"
 
 
-def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, ProtocolResult]:
-    """Read the outcomes of an earlier report in the same folder, for the same backbone and image size.
+def read_results(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, ProtocolResult]:
+    """Read the results of an earlier report in the same folder for the same backbone and image size.
 
     Raises:
         DataError: The report is damaged.
@@ -78,70 +78,73 @@ def read_outcomes(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> di
     try:
         if [content["backbone"].get(key) for key in ("digest", "img_size")] != [spec.digest, about["img_size"]]:
             return {}
-        return {name: _outcome(outcome) for name, outcome in content["protocols"].items()}
+        return {name: _parse_result(result) for name, result in content["protocols"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {error}); remove it and give the same command again"
+            f"{path} is damaged ({type(error).__name__}: {error}); remove it and run the same command again"
         ) from error
 
 
-def _outcome(content: Mapping[str, Any]) -> ProtocolResult:
-    outcome = ProtocolResult(**content)
+def _parse_result(content: Mapping[str, Any]) -> ProtocolResult:
+    result = ProtocolResult(**content)
     for name, empty in vars(ProtocolResult("", "")).items():
-        value = getattr(outcome, name)
+        value = getattr(result, name)
         if type(value) is not type(empty):
             raise ValueError(f"{name} is {value!r:.40}")
-    figures = [*outcome.summary.values(), *(value for row in outcome.rows.values() for value in row.values())]
-    if any(isinstance(value, float) and not math.isfinite(value) for value in figures):
-        raise ValueError("a figure is not a number")
-    texts = [*outcome.missing.values(), *outcome.failed.values(), *outcome.notes, *outcome.pictures]
-    numbers = all(type(value) in (int, float) for value in outcome.summary.values())
+    scores = [*result.summary.values(), *(value for row in result.rows.values() for value in row.values())]
+    if any(isinstance(value, float) and not math.isfinite(value) for value in scores):
+        raise ValueError("a score is not a number")
+    texts = [*result.missing.values(), *result.failed.values(), *result.notes, *result.pictures]
+    numbers = all(type(value) in (int, float) for value in result.summary.values())
     if not numbers or not all(isinstance(text, str) for text in texts):
         raise ValueError("values of another type")
-    return outcome
+    return result
 
 
-def main_figure(row: Mapping[str, Any]) -> float | None:
-    """The first number of a row, which is the one that a protocol is quoted by."""
+def main_score(row: Mapping[str, Any]) -> float | None:
+    """Return the first number of a row, which is the protocol's main score."""
     return next((value for value in row.values() if isinstance(value, (int, float))), None)
 
 
-def table(name: str, outcome: ProtocolResult, near: list[dict[str, Any]]) -> list[str]:
-    """Lines of Markdown: a row for each data set and each summary, the paper's figures in the last columns."""
-    columns = list(dict.fromkeys(column for row in outcome.rows.values() for column in row))
-    shown = {*outcome.rows, *outcome.summary}
-    beside = [target for target in near if shown & set(target.get(name, ()))]
-    head = ["", *columns, *(f"{target['method']} {target['arch']} (paper)" for target in beside)]
-    rows = [[title, *(_cell(row.get(column)) for column in columns)] for title, row in outcome.rows.items()]
-    rows += [[f"**{title}**", _cell(value), *[""] * (len(columns) - 1)] for title, value in outcome.summary.items()]
+def table(name: str, result: ProtocolResult, near: list[dict[str, Any]]) -> list[str]:
+    """Format a result as lines of Markdown: a row per data set and summary, the paper's scores in the last columns."""
+    columns = list(dict.fromkeys(column for row in result.rows.values() for column in row))
+    shown = {*result.rows, *result.summary}
+    reported = [target for target in near if shown & set(target.get(name, ()))]
+    head = ["", *columns, *(f"{target['method']} {target['arch']} (paper)" for target in reported)]
+    rows = [[title, *(_cell(row.get(column)) for column in columns)] for title, row in result.rows.items()]
+    rows += [[f"**{title}**", _cell(value), *[""] * (len(columns) - 1)] for title, value in result.summary.items()]
     for row in rows:
-        row += [_cell(target[name].get(row[0].strip("*"))) for target in beside]
+        row += [_cell(target[name].get(row[0].strip("*"))) for target in reported]
     return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def draw_report(
-    name: str, outcomes: Mapping[str, ProtocolResult], near: list[dict[str, Any]], path: Path
+    name: str, results: Mapping[str, ProtocolResult], near: list[dict[str, Any]], path: Path
 ) -> Path | None:
-    """Draw each protocol's main figures as bars, and the paper's as marks; None where there are no figures.
+    """Draw each protocol's main scores as bars and the paper's as marks.
 
     Args:
         name: The backbone's name, for the title.
-        outcomes: What each protocol found out.
-        near: The paper's figures to mark.
+        results: Results by protocol.
+        near: The paper's scores to mark.
         path: File to write.
+
+    Returns:
+        The file; None if there are no scores.
     """
-    figures = {
-        protocol: {title: value for title, row in outcome.rows.items() if (value := main_figure(row)) is not None}
-        | outcome.summary
-        for protocol, outcome in outcomes.items()
+    scores = {
+        protocol: {title: value for title, row in result.rows.items() if (value := main_score(row)) is not None}
+        | result.summary
+        for protocol, result in results.items()
     }
-    figures = {protocol: values for protocol, values in figures.items() if values}
-    if not figures:
+    scores = {protocol: values for protocol, values in scores.items() if values}
+    if not scores:
         return None
-    widths = [max(2, len(values)) for values in figures.values()]
+    widths = [max(2, len(values)) for values in scores.values()]
     figure = Figure(figsize=(2.2 + 0.62 * sum(widths) + len(widths), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(figures), squeeze=False, gridspec_kw={"width_ratios": widths})[0]
-    for axis, (protocol, values) in zip(axes, figures.items(), strict=True):
+    axes = figure.subplots(1, len(scores), squeeze=False, gridspec_kw={"width_ratios": widths})[0]
+    for axis, (protocol, values) in zip(axes, scores.items(), strict=True):
         names = list(values)
         axis.bar(range(len(names)), list(values.values()), color="#4477aa", width=0.6, label="this backbone")
         for mark, target in zip("_xDo^v*", [target for target in near if protocol in target], strict=False):
@@ -152,24 +155,24 @@ def draw_report(
         for i, value in enumerate(values.values()):
             axis.text(i, value, f"{value:.1f}", ha="center", va="bottom", fontsize=8)
         axis.set_xticks(range(len(names)), names, rotation=40, ha="right")
-        axis.set(ylabel=outcomes[protocol].unit, xlim=(-0.7, len(names) - 0.3), ylim=(0, 105))
-        axis.set_title(outcomes[protocol].title, fontsize=9)
+        axis.set(ylabel=results[protocol].unit, xlim=(-0.7, len(names) - 0.3), ylim=(0, 105))
+        axis.set_title(results[protocol].title, fontsize=9)
         if len(axis.get_legend_handles_labels()[0]) > 1:
             axis.legend(fontsize=7, loc="lower right")
     figure.suptitle(name, fontsize=10)
     return save_picture(figure, path)
 
 
-def _section(name: str, outcome: ProtocolResult, near: list[dict[str, Any]]) -> list[str]:
-    lines = [f"## {outcome.title} ({outcome.unit})", ""]
-    if outcome.rows:
-        lines += [*table(name, outcome, near), ""]
-    said = [f"- {note}" for note in outcome.notes]
-    said += [f"- failed: {title}: {_one_line(reason)}" for title, reason in outcome.failed.items()]
-    said += [f"- not on disk: {title}: {_one_line(where)}" for title, where in outcome.missing.items()]
-    lines += [*said, ""] if said else []
-    for picture in outcome.pictures:
-        lines += [f"![{outcome.title}]({picture})", ""]
+def _section(name: str, result: ProtocolResult, near: list[dict[str, Any]]) -> list[str]:
+    lines = [f"## {result.title} ({result.unit})", ""]
+    if result.rows:
+        lines += [*table(name, result, near), ""]
+    remarks = [f"- {note}" for note in result.notes]
+    remarks += [f"- failed: {title}: {_one_line(reason)}" for title, reason in result.failed.items()]
+    remarks += [f"- not on disk: {title}: {_one_line(where)}" for title, where in result.missing.items()]
+    lines += [*remarks, ""] if remarks else []
+    for picture in result.pictures:
+        lines += [f"![{result.title}]({picture})", ""]
     return lines
 
 

@@ -25,7 +25,7 @@ from proteus.datasets.teacher_cache import CacheIndex, Int8PCA, ShardBuilder, Te
 from proteus.evaluation.features.rows import Record, RowWriter, open_rows, read_record
 from proteus.evaluation.online.jsonl_log import read_jsonl
 from proteus.evaluation.protocols import ProtocolResult
-from proteus.evaluation.report import read_outcomes, write_report
+from proteus.evaluation.report import read_results, write_report
 from proteus.models.backbones import locate_backbone
 from proteus.structures import UserError
 
@@ -260,7 +260,7 @@ def test_a_report(tmp_path_factory: pytest.TempPathFactory, damage: Callable[[by
     path = folder / "report.json"
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    found, error = outcome_of(lambda: read_outcomes(folder, spec, about))
+    found, error = outcome_of(lambda: read_results(folder, spec, about))
     path.write_bytes(whole)
     assert "report.json" in error if error else write_report(folder / "again", spec, about, found).is_file()
 

@@ -1,4 +1,4 @@
-"""A small labelled set on disk and backbones small enough to run on it."""
+"""A small labelled set on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIPELINE = [
 
 
 def write_classes(folder: Path, train: int = 8, test: int = 4) -> Path:
-    """Three classes that differ in colour, with noise; the same for the same counts."""
+    """Write three classes that differ in colour, with noise; deterministic."""
     generator = np.random.default_rng(0)
     for part, count in (("train", train), ("test", test)):
         for label, colour in enumerate(((200, 60, 60), (60, 200, 60), (60, 60, 200))):

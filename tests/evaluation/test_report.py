@@ -1,4 +1,4 @@
-"""What a report says."""
+"""Reports: contents, reading back, and damaged files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from proteus.evaluation.protocols import ProtocolResult
-from proteus.evaluation.report import read_outcomes, targets, write_report
+from proteus.evaluation.report import read_results, targets, write_report
 from proteus.models.backbones import locate_backbone
 from proteus.structures import DataError
 
 ABOUT = {"width": 384, "parameters": 22_000_000, "img_size": 224, "precision": "float32"}
 
 
-def outcomes() -> dict[str, ProtocolResult]:
+def results() -> dict[str, ProtocolResult]:
     fine = ProtocolResult(
         "Logistic regression", "%", rows={"cub": {"test": 80.125, "metric": "top1"}}, summary={"average": 79.0}
     )
@@ -26,8 +26,8 @@ def outcomes() -> dict[str, ProtocolResult]:
     return {"fine-grained": fine, "knn": ProtocolResult("k-NN", "accuracy, %")}
 
 
-def test_the_papers_figures_stand_beside_those_of_the_same_set(tmp_path: Path) -> None:
-    text = write_report(tmp_path, locate_backbone("random:tiny"), ABOUT, outcomes()).read_text()
+def test_the_papers_scores_are_in_the_row_of_the_same_set(tmp_path: Path) -> None:
+    text = write_report(tmp_path, locate_backbone("random:tiny"), ABOUT, results()).read_text()
     head, cub, average = (
         next(line for line in text.splitlines() if line.startswith(start))
         for start in ("|  | test", "| cub", "| **average**")
@@ -41,10 +41,10 @@ def test_the_papers_figures_stand_beside_those_of_the_same_set(tmp_path: Path) -
     assert "- failed: cars: cars_train_annos.mat is missing" in text
 
 
-def test_the_same_outcomes_give_the_same_files(tmp_path: Path) -> None:
+def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
     spec = locate_backbone("random:tiny")
     for name in ("a", "b"):
-        write_report(tmp_path / name, spec, ABOUT, outcomes())
+        write_report(tmp_path / name, spec, ABOUT, results())
     for file in ("report.json", "report.md"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     content = json.loads((tmp_path / "a/report.json").read_text())
@@ -53,17 +53,17 @@ def test_the_same_outcomes_give_the_same_files(tmp_path: Path) -> None:
     assert content["backbone"]["digest"] == spec.digest
 
 
-def test_the_picture_has_every_protocol_with_figures(tmp_path: Path) -> None:
+def test_the_picture_has_every_protocol_with_scores(tmp_path: Path) -> None:
     spec = locate_backbone("random:tiny")
-    write_report(tmp_path, spec, ABOUT, outcomes())
+    write_report(tmp_path, spec, ABOUT, results())
     one = Image.open(tmp_path / "report.png").size
-    more = outcomes()
+    more = results()
     more["knn"].rows["imagenet"] = {"k = 10": 70.0}
     write_report(tmp_path, spec, ABOUT, more)
     assert Image.open(tmp_path / "report.png").size[0] > one[0]
 
 
-def test_nothing_found_draws_nothing(tmp_path: Path) -> None:
+def test_no_picture_without_scores(tmp_path: Path) -> None:
     text = write_report(
         tmp_path, locate_backbone("random:tiny"), ABOUT, {"knn": ProtocolResult("k-NN", "%")}
     ).read_text()
@@ -71,17 +71,17 @@ def test_nothing_found_draws_nothing(tmp_path: Path) -> None:
     assert "report.png" not in text
 
 
-def test_an_earlier_report_is_read_again_if_it_is_of_the_same_backbone(tmp_path: Path) -> None:
+def test_an_earlier_report_of_the_same_backbone_is_read(tmp_path: Path) -> None:
     spec = locate_backbone("random:tiny")
-    write_report(tmp_path, spec, ABOUT, outcomes())
-    assert read_outcomes(tmp_path, spec, ABOUT) == outcomes()
-    assert read_outcomes(tmp_path, locate_backbone("random:tiny:1"), ABOUT) == {}
-    assert read_outcomes(tmp_path, spec, {**ABOUT, "img_size": 112}) == {}
-    assert read_outcomes(tmp_path / "nowhere", spec, ABOUT) == {}
+    write_report(tmp_path, spec, ABOUT, results())
+    assert read_results(tmp_path, spec, ABOUT) == results()
+    assert read_results(tmp_path, locate_backbone("random:tiny:1"), ABOUT) == {}
+    assert read_results(tmp_path, spec, {**ABOUT, "img_size": 112}) == {}
+    assert read_results(tmp_path / "nowhere", spec, ABOUT) == {}
 
 
-def test_targets_are_the_papers() -> None:
-    """Tables 4 and 14 of the paper, by hand."""
+def test_targets_equal_the_papers_tables() -> None:
+    """Compare with tables 4 and 14 of the paper."""
     small = {row["method"]: row for row in targets(384)}
     assert small["Proteus"]["linear"] == {"imagenet": 81.8}
     assert small["DINOv2"]["robustness"]["imagenet-c"] == 54.3
@@ -91,19 +91,19 @@ def test_targets_are_the_papers() -> None:
     assert {row["width"] for row in targets(100)} == {192, 384, 768, 1024}
 
 
-def test_each_average_is_that_of_its_sets() -> None:
+def test_each_average_is_the_mean_of_its_sets() -> None:
     for row in targets(0):
-        figures = dict(row["fine-grained"])
-        average = figures.pop("average")
-        sets = [value for name, value in figures.items() if name not in ("gtsrb", "country211")]
+        scores = dict(row["fine-grained"])
+        average = scores.pop("average")
+        sets = [value for name, value in scores.items() if name not in ("gtsrb", "country211")]
         assert not sets or abs(sum(sets) / len(sets) - average) < 0.1, row
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"backbone": []}', b"[" * 100_000])
-def test_a_file_that_is_not_a_report_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_report_raises(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "report.json").write_bytes(content)
     with pytest.raises(DataError, match=r"report\.json is damaged .*remove it"):
-        read_outcomes(tmp_path, locate_backbone("random:tiny"), ABOUT)
+        read_results(tmp_path, locate_backbone("random:tiny"), ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,12 @@ def test_a_file_that_is_not_a_report_is_named(tmp_path: Path, content: bytes) ->
         {"other": 1},
     ],
 )
-def test_an_outcome_with_other_values_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_report_with_invalid_values_raises(tmp_path: Path, change: dict[str, Any]) -> None:
     spec = locate_backbone("random:tiny")
-    write_report(tmp_path, spec, ABOUT, outcomes())
+    write_report(tmp_path, spec, ABOUT, results())
     path = tmp_path / "report.json"
     content = json.loads(path.read_text())
     content["protocols"]["fine-grained"].update(change)
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"report\.json is damaged"):
-        read_outcomes(tmp_path, spec, ABOUT)
+        read_results(tmp_path, spec, ABOUT)

@@ -54,7 +54,7 @@ class LogisticModel:
     converged: tuple[bool, ...]
 
     def scores(self, features: Array) -> np.ndarray:
-        """Compute logits ``(N, C)`` of features ``(N, D)``, for a softmax or, in a multi-label set, a sigmoid per label.
+        """Compute logits ``(N, C)`` of features ``(N, D)``: for a softmax, or for a sigmoid per label.
 
         Raises:
             ValueError: Features are not finite, or have another width than the training features.

@@ -31,10 +31,10 @@ def compare_with_teacher(
         patches_per_image: How many patches of each image count for agreement and rank, at even distances.
 
     Returns:
-        ``centered_cosine_cls`` and ``centered_cosine_patch`` (:func:`~proteus.evaluation.metrics.centered_cosine` of the heads'
-        predictions) for what an objective predicts; ``effective_rank_<cls or patch>_<student or teacher>`` of the
-        backbones' own features; ``unexplained_variance_<objective>`` (:class:`UnexplainedVariance`). Without a teacher, the
-        student's ranks alone.
+        ``centered_cosine_cls`` and ``centered_cosine_patch`` (:func:`~proteus.evaluation.metrics.centered_cosine`) of
+        the heads' predictions; ``effective_rank_<cls or patch>_<student or teacher>`` of the backbones' features;
+        ``unexplained_variance_<objective>`` (:class:`UnexplainedVariance`). Without a teacher, only the student's
+        effective ranks.
     """
     taught = model.teacher.embed_dim > 0
     tokens: dict[str, list[Tensor]] = {}
@@ -73,7 +73,7 @@ def left_out(model: Distiller, figures: Mapping[str, float]) -> list[str]:
     reasons = []
     if not any(name.startswith("knn_") for name in has):
         reasons.append(
-            "k-NN: no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder for each class"
+            "k-NN (no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder per class)"
         )
     if model.teacher.embed_dim == 0:
         return [*reasons, "agreement, the teacher's effective rank and relative losses: there is no teacher"]

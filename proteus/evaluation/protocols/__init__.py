@@ -1,4 +1,4 @@
-"""Ways of judging a backbone."""
+"""Evaluation protocols of frozen backbones."""
 
 from proteus.evaluation.protocols.fine_grained import FineGrained
 from proteus.evaluation.protocols.knn import KNN

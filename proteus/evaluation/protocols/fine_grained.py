@@ -1,4 +1,4 @@
-"""Logistic regression on frozen features, on many labelled sets."""
+"""Fine-grained classification: logistic regression on frozen features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proteus.evaluation.protocols.protocol import EvalContext, ProtocolResult, S
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError
 
-# The paper's average is over these; GTSRB and Country211 stand beside it (sections 3.3.1 and A.6).
+# The paper averages over these; GTSRB and Country211 are reported separately (sections 3.3.1 and A.6).
 _AVERAGED = tuple(fine_grained_sets())[:12]
 
 
@@ -26,10 +26,10 @@ class FineGrained(SetProtocol):
     See docs/reproduction.md#fine-grained-classification.
 
     Args:
-        recipe: Grid and number of iterations, by name: ``paper``, ``released`` or ``dinov2``.
-        multiple: Read the cls tokens of the last four blocks and the mean patch token, not the last cls token alone.
+        recipe: Name of grid and number of iterations: ``paper``, ``released`` or ``dinov2``.
+        multiple: Classify the cls tokens of the last four blocks and the mean patch token, not only the last cls token.
         dtype: ``float64`` or ``float32``.
-        **judged: ``sets``, ``pipeline``, ``mean``, ``std``, as for :class:`SetProtocol`.
+        **set_options: ``sets``, ``pipeline``, ``mean`` and ``std`` of :class:`SetProtocol`.
 
     Raises:
         ValueError: A name is unknown.
@@ -44,34 +44,35 @@ class FineGrained(SetProtocol):
         recipe: str = "paper",
         multiple: bool = False,
         dtype: str = "float64",
-        **judged: Any,
+        **set_options: Any,
     ) -> None:
-        super().__init__(**judged)
+        super().__init__(**set_options)
         find_recipe(recipe)
         find_dtype(dtype)
         self.recipe, self.multiple, self.dtype = recipe, multiple, dtype
 
-    def settings(self, bench: EvalContext) -> dict[str, Any]:
-        """Grid, tokens and arithmetic."""
+    def settings(self, context: EvalContext) -> dict[str, Any]:
+        """Return grid, tokens and precision."""
         return {"recipe": self.recipe, "multiple": self.multiple, "dtype": self.dtype}
 
-    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
-        """Choose the penalty on ``val``, fit on ``train`` and ``val``, test.
+    def evaluate(self, name: str, config: dict[str, Any], context: EvalContext) -> dict[str, Any]:
+        """Choose the penalty on ``val``, fit on ``train`` and ``val``, and test.
 
         Raises:
-            DataError: The set has no validation images, or a class has no training images apart from them.
+            DataError: The set has no validation images, or a class has no other training images.
         """
-        dataset = bench.split(config, "trainval").dataset
+        dataset = context.split(config, "trainval").dataset
         in_val = dataset.in_val()
-        _check_parts(name, in_val, bench.split(config, "trainval").labels, dataset.num_classes)
+        _check_parts(name, in_val, context.split(config, "trainval").labels, dataset.num_classes)
         tables = [
-            self.table(name, config, part, bench, "probe" if self.multiple else "cls") for part in ("trainval", "test")
+            self.table(name, config, part, context, "probe" if self.multiple else "cls")
+            for part in ("trainval", "test")
         ]
         (features, labels), test = [
             (table.features.reshape(len(table.labels), -1) if self.multiple else table.cls, table.labels)
             for table in tables
         ]
-        # On disk until here: from now on a whole set is in memory, and that is at most Food-101's 100 thousand rows.
+        # Memory maps until here; the largest set, Food-101, takes 100 thousand rows of memory.
         features = np.asarray(features)
         with tqdm(desc=f"{name}: fits", unit="fit", mininterval=0.5 if sys.stderr.isatty() else 30.0) as bar:
 
@@ -86,7 +87,7 @@ class FineGrained(SetProtocol):
                 dataset.num_classes,
                 dataset.metric,
                 self.recipe,
-                bench.store.device,
+                context.store.device,
                 self.dtype,
                 progress,
             )
@@ -99,23 +100,23 @@ class FineGrained(SetProtocol):
             "remarks": "; ".join([*result.remarks, *filter(None, [dataset.deviation])]),
         }
 
-    def summarise(self, outcome: ProtocolResult) -> None:
-        """Average over the paper's twelve sets, where all are there; over those that are there otherwise."""
+    def summarise(self, result: ProtocolResult) -> None:
+        """Average over those of the paper's twelve sets that were evaluated, and name the recipe."""
         averaged = [name for name in _AVERAGED if name in self.sets]
-        there = [outcome.rows[name]["test"] for name in averaged if name in outcome.rows]
-        if averaged and len(there) == len(_AVERAGED):
-            outcome.summary["average"] = float(np.mean(there))
-        elif len(there) > 1:
-            outcome.summary[f"average of {len(there)} of the paper's {len(_AVERAGED)}"] = float(np.mean(there))
-        outcome.notes.append(f"grid and iterations: {self.recipe}")
+        scores = [result.rows[name]["test"] for name in averaged if name in result.rows]
+        if averaged and len(scores) == len(_AVERAGED):
+            result.summary["average"] = float(np.mean(scores))
+        elif len(scores) > 1:
+            result.summary[f"average of {len(scores)} of the paper's {len(_AVERAGED)}"] = float(np.mean(scores))
+        result.notes.append(f"grid and iterations: {self.recipe}")
 
 
 def _check_parts(name: str, in_val: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Refuse a set with too few images to fit or to validate on, before an image is read."""
+    """Raise a DataError for a set with too few images to fit or validate on, before an image is read."""
     if in_val.all() or not in_val.any():
         raise DataError(
             f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need "
-            "one (without a split val, a fifth of the training images serves for it: give 5 or more)"
+            "one (without a val split, a fifth of the training images is used for validation: provide 5 or more)"
         )
     fitted = labels[~in_val]
     present = fitted.any(axis=0) if fitted.ndim == 2 else np.isin(np.arange(classes), fitted)
@@ -123,5 +124,5 @@ def _check_parts(name: str, in_val: np.ndarray, labels: np.ndarray, classes: int
         absent = np.flatnonzero(~present).tolist()
         raise DataError(
             f"{name}: {len(absent)} of {classes} classes have no training image apart from those for "
-            f"validation: {absent[:10]}; give more images of each class, or a split val"
+            f"validation: {absent[:10]}; provide more images of each class, or a val split"
         )

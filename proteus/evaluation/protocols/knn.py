@@ -16,12 +16,12 @@ from proteus.registry import PROTOCOLS
 class KNN(SetProtocol):
     """DINO's weighted k-NN: cosine similarity, votes weighted by ``exp(similarity / temperature)``.
 
-    Training and validation images vote on the test images.
+    The training and validation images are the neighbours of the test images.
 
     Args:
-        ks: Numbers of neighbours, all from one search.
-        temperature: Of the votes' weights.
-        **judged: ``sets``, ``pipeline``, ``mean``, ``std``, as for :class:`SetProtocol`.
+        ks: Numbers of neighbours; one search serves all.
+        temperature: Temperature of the votes' weights.
+        **set_options: ``sets``, ``pipeline``, ``mean`` and ``std`` of :class:`SetProtocol`.
 
     Raises:
         ValueError: A number of neighbours is not a positive integer, or the temperature not a positive number.
@@ -31,8 +31,8 @@ class KNN(SetProtocol):
     title = "k-NN"
     unit = "accuracy, %"
 
-    def __init__(self, ks: Sequence[int] = (10, 20), temperature: float = 0.07, **judged: Any) -> None:
-        super().__init__(**judged)
+    def __init__(self, ks: Sequence[int] = (10, 20), temperature: float = 0.07, **set_options: Any) -> None:
+        super().__init__(**set_options)
         if isinstance(ks, str) or not isinstance(ks, Sequence) or not ks or not all(map(is_integer, ks)) or min(ks) < 1:
             raise ValueError(f"protocol.ks={ks!r}: write numbers of neighbours, such as (10, 20)")
         if type(temperature) not in (int, float) or not 0 < temperature < float("inf"):
@@ -40,31 +40,37 @@ class KNN(SetProtocol):
         self.ks = tuple(ks)
         self.temperature = temperature
 
-    def settings(self, bench: EvalContext) -> dict[str, Any]:
-        """Neighbours and temperature."""
+    def settings(self, context: EvalContext) -> dict[str, Any]:
+        """Return neighbours and temperature."""
         return {"ks": self.ks, "temperature": self.temperature}
 
-    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
-        """Judge one data set.
+    def evaluate(self, name: str, config: dict[str, Any], context: EvalContext) -> dict[str, Any]:
+        """Classify the test images of one data set.
 
         Raises:
-            ValueError: Its images have several labels each, or there are fewer of them than neighbours.
+            ValueError: Its images have several labels each, or there are fewer images than neighbours.
         """
-        dataset = bench.split(config, "trainval").dataset
+        dataset = context.split(config, "trainval").dataset
         if dataset.metric == "map11":
-            raise ValueError(f"{dataset.title}: k-NN needs one label an image; take the set out of protocol.sets")
-        train_images = len(bench.split(config, "trainval").names)
+            raise ValueError(f"{dataset.title}: k-NN needs one label per image; remove the set from protocol.sets")
+        train_images = len(context.split(config, "trainval").names)
         if max(self.ks) > train_images:
             raise ValueError(
-                f"{dataset.title} has {train_images} training images, fewer than protocol.ks={self.ks}: write fewer "
-                f"neighbours, up to {train_images}"
+                f"{dataset.title} has {train_images} training images, fewer than protocol.ks={self.ks}: write at most "
+                f"{train_images} neighbours"
             )
-        train, test = (self.table(name, config, part, bench) for part in ("trainval", "test"))
+        train, test = (self.table(name, config, part, context) for part in ("trainval", "test"))
         predicted = knn_predict(
-            train.cls, train.labels, test.cls, self.ks, self.temperature, dataset.num_classes, device=bench.store.device
+            train.cls,
+            train.labels,
+            test.cls,
+            self.ks,
+            self.temperature,
+            dataset.num_classes,
+            device=context.store.device,
         )
         if dataset.metric == "top1":
-            figures = {f"k = {k}": top1(predicted[k], test.labels) for k in self.ks}
+            scores = {f"k = {k}": top1(predicted[k], test.labels) for k in self.ks}
         else:
-            figures = {f"k = {k}": mean_per_class(predicted[k], test.labels, dataset.num_classes) for k in self.ks}
-        return {**figures, "metric": dataset.metric, "train": len(train.labels), "test": len(test.labels)}
+            scores = {f"k = {k}": mean_per_class(predicted[k], test.labels, dataset.num_classes) for k in self.ks}
+        return {**scores, "metric": dataset.metric, "train": len(train.labels), "test": len(test.labels)}

@@ -1,4 +1,4 @@
-"""DINOv2's linear probe of any backbone."""
+"""Linear probe of a frozen backbone, as in DINOv2."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from proteus.utils import read_json
 
 @PROTOCOLS.register_module()
 class LinearProbing(SetProtocol):
-    """Linear classifiers trained at many settings at once, as a run of MMEngine's (docs/reproduction.md#linear-probe).
+    """Train linear classifiers with many settings at once in an MMEngine run (docs/reproduction.md#linear-probe).
 
-    The config that holds this protocol is the run's: model, schedule, hooks. Backbone, data and the numbers that depend
-    on the data's size are put in here. The run's checkpoint is a classifier that ``tools/test.py`` and the robustness
-    protocol take. An interrupted run goes on where it stopped.
+    The protocol's config is the run's config: model, schedule and hooks. The protocol fills in the backbone, the data
+    and the numbers that depend on the size of the data. ``tools/test.py`` and the robustness protocol accept the run's
+    checkpoint. An interrupted run resumes.
 
     Args:
-        epochs: How often the training images are gone through; 10 on ImageNet-1K are the protocol's 25,020 iterations.
-        min_iterations: Small sets are gone through more often, until there are so many steps.
-        batch_size: Images in a step; the learning rates follow.
-        validations: How often the test images are classified during the run.
+        epochs: Passes over the training images; 10 on ImageNet-1K are the paper's 25,020 iterations.
+        min_iterations: Smallest number of iterations; small sets take more passes.
+        batch_size: Images per iteration; the learning rates are scaled with it.
+        validations: Number of validations during the run.
         cached: Train on features of one view of each image, extracted once, instead of a new random view each time.
-            It is much faster and another protocol: its figures cannot be compared with the paper's.
-        **judged: ``sets``, and ``pipeline``, ``mean`` and ``std``, which ``cached`` alone uses.
+            This is much faster, but not the paper's protocol: the accuracies are not comparable.
+        **set_options: ``sets`` of :class:`SetProtocol`, and ``pipeline``, ``mean`` and ``std``, used if ``cached``.
 
     Raises:
         ValueError: A number is not a positive integer.
@@ -48,9 +48,9 @@ class LinearProbing(SetProtocol):
         batch_size: int = 512,
         validations: int = 20,
         cached: bool = False,
-        **judged: Any,
+        **set_options: Any,
     ) -> None:
-        super().__init__(**judged)
+        super().__init__(**set_options)
         counts = {"epochs": epochs, "min_iterations": min_iterations, "batch_size": batch_size}
         for key, value in {**counts, "validations": validations}.items():
             if not is_integer(value) or value < 1:
@@ -60,44 +60,44 @@ class LinearProbing(SetProtocol):
         if cached:
             self.name, self.title = "linear-cached", "Linear probe, cached features"
 
-    def settings(self, bench: EvalContext) -> dict[str, Any]:
-        """The whole config of the run."""
-        return {"config": bench.cfg.to_dict()}
+    def settings(self, context: EvalContext) -> dict[str, Any]:
+        """Return the full config of the run."""
+        return {"config": context.cfg.to_dict()}
 
-    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
+    def evaluate(self, name: str, config: dict[str, Any], context: EvalContext) -> dict[str, Any]:
         """Run the probe on one data set.
 
         Raises:
             ValueError: Its images have several labels each.
         """
-        dataset = bench.split(config, "trainval").dataset
+        dataset = context.split(config, "trainval").dataset
         if dataset.metric == "map11":
-            raise ValueError(f"{dataset.title}: the probe needs one label an image; take the set out of protocol.sets")
-        cfg = self.run_config(name, config, bench)
-        bench.train(cfg)
+            raise ValueError(f"{dataset.title}: the probe needs one label per image; remove the set from protocol.sets")
+        cfg = self.run_config(name, config, context)
+        context.train(cfg)
         work_dir = Path(cfg.work_dir)
         best, head = _best(work_dir / "probe_grid.json")
         return {
             "best": best,
             "head": head,
             "iterations": cfg.train_cfg.max_iters,
-            "train": len(bench.split(config, "trainval").names),
-            "test": len(bench.split(config, "test").names),
-            "run": str(work_dir.relative_to(bench.out)),
+            "train": len(context.split(config, "trainval").names),
+            "test": len(context.split(config, "test").names),
+            "run": str(work_dir.relative_to(context.out)),
         }
 
-    def run_config(self, name: str, config: dict[str, Any], bench: EvalContext) -> Config:
-        """Make the config of the run: the protocol's own with this backbone and data set."""
-        cfg = Config(bench.cfg.to_dict(), filename=bench.cfg.filename)
+    def run_config(self, name: str, config: dict[str, Any], context: EvalContext) -> Config:
+        """Make the config of the run: the protocol's config with this backbone and data set."""
+        cfg = Config(context.cfg.to_dict(), filename=context.cfg.filename)
         cfg.pop("protocol")
-        train, test = bench.split(config, "trainval"), bench.split(config, "test")
-        model = bench.spec.build()
-        statistics = {"mean": self.mean or bench.spec.mean, "std": self.std or bench.spec.std}
-        # Of a backbone with fewer blocks than are asked for, all.
+        train, test = context.split(config, "trainval"), context.split(config, "test")
+        model = context.spec.build()
+        statistics = {"mean": self.mean or context.spec.mean, "std": self.std or context.spec.std}
+        # A backbone with fewer blocks contributes all of them.
         layers = sorted({min(count, getattr(model, "depth", 1)) for count in cfg.model.layers})
         cfg.merge_from_dict(
             {
-                "model.backbone": {"_delete_": True, **bench.spec.config_with_weights(bench.out)},
+                "model.backbone": {"_delete_": True, **context.spec.config_with_weights(context.out)},
                 "model.num_classes": train.dataset.num_classes,
                 "model.layers": layers,
                 "model.data_preprocessor": {**cfg.model.data_preprocessor, **statistics},
@@ -109,7 +109,7 @@ class LinearProbing(SetProtocol):
             ("test_dataloader", test, "test"),
         ):
             if self.cached:
-                table = self.table(name, config, part, bench, "probe")
+                table = self.table(name, config, part, context, "probe")
                 cfg[loader].dataset = {
                     "type": "FeatureTable",
                     "features": str(table.folder / "features.npy"),
@@ -119,35 +119,35 @@ class LinearProbing(SetProtocol):
                 cfg[loader].collate_fn = {"type": "table_collate"}
             else:
                 cfg[loader].dataset = {**split.config, "pipeline": cfg[loader].dataset.pipeline}
-            cfg[loader].num_workers = bench.store.num_workers
-            cfg[loader].persistent_workers = bench.store.num_workers > 0
+            cfg[loader].num_workers = context.store.num_workers
+            cfg[loader].persistent_workers = context.store.num_workers > 0
         batch = min(self.batch_size, len(train.names))
         cfg.train_dataloader.batch_size = batch
         iterations = max(self.epochs * (len(train.names) // batch), self.min_iterations)
         every = max(1, iterations // self.validations)
         cfg.train_cfg.update(max_iters=iterations, val_interval=every)
         cfg.default_hooks.checkpoint.update(interval=every, max_keep_ckpts=1)
-        run = [bench.spec.digest, bench.cfg.to_dict(), train.version, test.version]
+        run = [context.spec.digest, context.cfg.to_dict(), train.version, test.version]
         text = json.dumps(run, sort_keys=True, default=str)
-        cfg.work_dir = str(bench.out / self.name / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+        cfg.work_dir = str(context.out / self.name / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
         cfg.experiment_name = f"{self.name}-{Path(cfg.work_dir).name}"
         cfg.resume = True
         return cfg
 
-    def summarise(self, outcome: ProtocolResult) -> None:
-        """Show the grids."""
-        outcome.pictures = [f"{row['run']}/probe_grid.png" for row in outcome.rows.values()]
+    def summarise(self, result: ProtocolResult) -> None:
+        """Add the pictures of the grids."""
+        result.pictures = [f"{row['run']}/probe_grid.png" for row in result.rows.values()]
         if self.cached:
-            outcome.notes.append("one view of each image, extracted once: not the paper's protocol")
+            result.notes.append("one view of each image, extracted once: not the paper's protocol")
 
 
 def _best(path: Path) -> tuple[float, str]:
-    """Accuracy and name of the best head of a run.
+    """Read accuracy and name of the best head of a run.
 
     Raises:
         DataError: The table is missing or damaged.
     """
-    remedy = f"remove the folder {path.parent} and give the same command again"
+    remedy = f"remove the folder {path.parent} and run the same command again"
     try:
         grid = read_json(path, remedy)
         return float(grid["best"]), str(grid["best_head"])

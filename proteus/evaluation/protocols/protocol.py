@@ -1,4 +1,4 @@
-"""What every way of judging a backbone has in common."""
+"""Base classes of evaluation protocols, their context and their results."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from proteus.registry import DATASETS
 from proteus.structures import DataError, FullDiskError, LockedError
 from proteus.utils import read_json, write_json
 
-# What stops one data set and lets the others go on; anything else is a fault of ours.
-_REFUSALS = (FileNotFoundError, CorruptImageError, ValueError)
+# Errors of one data set, after which the others are evaluated; any other error is a bug.
+_SET_ERRORS = (FileNotFoundError, CorruptImageError, ValueError)
 
 
 @dataclass
 class ProtocolResult:
-    """What a protocol found out.
+    """Scores of one protocol.
 
     Attributes:
-        title: The protocol's name for people.
-        unit: What its figures are, such as ``top-1, %``.
-        rows: Figures and words by data set and column.
-        summary: Figures over all data sets.
-        missing: Data sets that are not on disk, and what should be where.
-        failed: Data sets that are on disk but wrong, and how.
-        notes: What a reader of the figures must know.
-        pictures: Files beside the report.
+        title: The protocol's name in reports.
+        unit: Unit of the scores, such as ``top-1, %``.
+        rows: Scores and other values by data set and column.
+        summary: Scores over all data sets.
+        missing: Data sets that are not on disk, with the expected path and layout.
+        failed: Data sets that could not be evaluated, with the error.
+        notes: Remarks that belong to the scores.
+        pictures: Image files, relative to the report.
     """
 
     title: str
@@ -51,23 +51,23 @@ class ProtocolResult:
     pictures: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to a dict for JSON."""
         return asdict(self)
 
 
 @dataclass
 class EvalContext:
-    """What a protocol works with.
+    """Backbone, folders and functions that a protocol works with.
 
     Attributes:
         spec: The backbone.
-        store: Where its features come from.
+        store: Extracts and caches its features.
         data_root: Folder of all data sets.
         out: Folder of the report.
-        cfg: The whole config that the protocol stands in.
-        load: Loads another config, for the same size of images.
+        cfg: The protocol's full config.
+        load: Loads another config for the same image size.
         train: Trains a runner's config.
-        test: Tests a runner's config with a checkpoint; returns the metrics.
+        test: Tests a runner's config with a checkpoint and returns the metrics.
     """
 
     spec: BackboneSpec
@@ -81,32 +81,32 @@ class EvalContext:
     _splits: dict[str, Split] = field(default_factory=dict)
 
     def split(self, config: Mapping[str, Any], part: str) -> Split:
-        """Open ``trainval`` or ``test`` of a labelled data set; each is listed once."""
+        """Open ``trainval`` or ``test`` of a labelled data set; each is opened once."""
         config = {**config, "split": part}
         key = json.dumps(config, sort_keys=True, default=str)
         if key not in self._splits:
             self._splits[key] = open_split(config)
         return self._splits[key]
 
-    def remember(self, title: str, settings: Any, judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Give a result of an earlier call with the same backbone and settings, or work it out and keep it.
+    def cached_result(self, title: str, settings: Any, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the stored result of an earlier call with the same backbone and settings, or compute and store it.
 
         Args:
-            title: For the file's name, such as ``knn/imagenet``.
-            settings: All that the result depends on beside the backbone; anything JSON can hold.
-            judge: Works it out.
+            title: Name of the file, such as ``knn/imagenet``.
+            settings: Everything that the result depends on in addition to the backbone, as JSON values.
+            compute: Computes the result.
 
         Raises:
-            DataError: The file of the earlier result is damaged, or a figure of the new one is not a finite number.
+            DataError: The stored result is damaged, or a score of the new one is not finite.
         """
         text = json.dumps([self.spec.digest, settings], sort_keys=True, default=str)
         path = self.out / "results" / f"{title}.json"
         key = hashlib.sha256(text.encode()).hexdigest()
         if path.is_file():
-            kept = read_result(path)
-            if kept["key"] == key:
-                return kept["result"]
-        result = judge()
+            stored = read_stored_result(path)
+            if stored["key"] == key:
+                return stored["result"]
+        result = compute()
         wrong = [name for name, value in result.items() if isinstance(value, float) and not math.isfinite(value)]
         if wrong:
             raise DataError(f"{title}: {', '.join(wrong)} is not a finite number: there is nothing to compute it from")
@@ -114,41 +114,41 @@ class EvalContext:
         return result
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """Read what :meth:`EvalContext.remember` kept: ``key``, and ``result`` by name.
+def read_stored_result(path: Path) -> dict[str, Any]:
+    """Read a file of :meth:`EvalContext.cached_result`: ``key`` and ``result``.
 
     Raises:
         DataError: The file is damaged.
     """
-    kept = read_json(path)
-    figures = kept.get("result") if isinstance(kept, dict) else None
-    if not isinstance(figures, dict) or not isinstance(kept.get("key"), str):
-        raise DataError(f"{path} is damaged (no key and result); remove it and give the same command again")
-    if any(isinstance(value, float) and not math.isfinite(value) for value in figures.values()):
-        raise DataError(f"{path} is damaged (a figure is not a number); remove it and give the same command again")
-    return kept
+    stored = read_json(path)
+    scores = stored.get("result") if isinstance(stored, dict) else None
+    if not isinstance(scores, dict) or not isinstance(stored.get("key"), str):
+        raise DataError(f"{path} is damaged (no key and result); remove it and run the same command again")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in scores.values()):
+        raise DataError(f"{path} is damaged (a score is not a number); remove it and run the same command again")
+    return stored
 
 
 class Protocol(ABC):
-    """One way of judging a backbone.
+    """Base class of evaluation protocols.
 
     A config file holds one, as ``protocol = dict(type=...)``; ``tools/evaluate.py`` runs it.
     """
 
     @abstractmethod
-    def run(self, bench: EvalContext) -> ProtocolResult:
-        """Judge the bench's backbone on all data sets that are on disk."""
+    def run(self, context: EvalContext) -> ProtocolResult:
+        """Evaluate the context's backbone on all data sets that are on disk."""
 
 
 class SetProtocol(Protocol):
-    """A protocol that judges one labelled data set at a time on frozen features.
+    """A protocol that evaluates frozen features on one labelled data set at a time.
 
     Args:
-        sets: Configs of labelled data sets by name. ``data_root`` is their folder below the folder of all data sets,
-            by default the one that the set's class names.
+        sets: Configs of labelled data sets by name. ``data_root`` is their folder inside the folder of all data sets,
+            by default the one of the set's class.
         pipeline: Transforms of an image.
-        mean: Channel means to normalise with; the backbone's own by default.
-        std: Channel standard deviations, likewise.
+        mean: Channel means to normalise with; the backbone's by default.
+        std: Channel standard deviations; the backbone's by default.
 
     Raises:
         ValueError: No set is given, or a mean or standard deviation is not three finite numbers.
@@ -175,19 +175,19 @@ class SetProtocol(Protocol):
         self.mean, self.std = mean, std
 
     @abstractmethod
-    def settings(self, bench: EvalContext) -> dict[str, Any]:
-        """What a result depends on beside the backbone, the data set and the transforms."""
+    def settings(self, context: EvalContext) -> dict[str, Any]:
+        """Return what a result depends on in addition to the backbone, the data set and the transforms."""
 
     @abstractmethod
-    def judge(self, name: str, config: dict[str, Any], bench: EvalContext) -> dict[str, Any]:
-        """Judge one data set; ``config`` has its folder and the pipeline. Returns the report's row."""
+    def evaluate(self, name: str, config: dict[str, Any], context: EvalContext) -> dict[str, Any]:
+        """Evaluate one data set, given its config with folder and pipeline, and return its row of the report."""
 
-    def summarise(self, outcome: ProtocolResult) -> None:
-        """Add figures over all data sets and notes to the outcome."""
+    def summarise(self, result: ProtocolResult) -> None:
+        """Add scores over all data sets and notes to the result."""
 
-    def run(self, bench: EvalContext) -> ProtocolResult:
-        """Judge every data set that is there; name those that are not, and those that are wrong."""
-        outcome = ProtocolResult(self.title, self.unit)
+    def run(self, context: EvalContext) -> ProtocolResult:
+        """Evaluate every data set that is on disk; list those that are missing and those that fail."""
+        result = ProtocolResult(self.title, self.unit)
         for name, config in self.sets.items():
             kind = DATASETS.get(config["type"])
             if not (isinstance(kind, type) and issubclass(kind, FineGrainedSet)):
@@ -195,32 +195,32 @@ class SetProtocol(Protocol):
                     f"protocol.sets.{name}.type={config['type']!r} is not a labelled set with splits; write "
                     "type='ClassFolders' for a folder of classes"
                 )
-            root = bench.data_root / config["data_root"] if "data_root" in config else kind.find(bench.data_root)
+            root = context.data_root / config["data_root"] if "data_root" in config else kind.find(context.data_root)
             if root is not None and root.is_file():
-                outcome.failed[name] = f"{root} is a file; {kind.layout} should be in a folder of that name"
+                result.failed[name] = f"{root} is a file; {kind.layout} should be in a folder of that name"
                 continue
             if root is None or not root.is_dir():
-                outcome.missing[name] = f"{root or bench.data_root / kind.folder} should hold {kind.layout}"
+                result.missing[name] = f"{root or context.data_root / kind.folder} should hold {kind.layout}"
                 continue
             config = {**config, "data_root": str(root), "pipeline": self.pipeline}
             try:
-                parts = [bench.split(config, part) for part in ("trainval", "test")]
+                parts = [context.split(config, part) for part in ("trainval", "test")]
                 _refuse_one_class(name, parts[0])
-                settings = [self.settings(bench), self.mean, self.std, [part.version for part in parts]]
-                judge = partial(self.judge, name, config, bench)
-                outcome.rows[name] = bench.remember(f"{self.name}/{name}", settings, judge)
+                settings = [self.settings(context), self.mean, self.std, [part.version for part in parts]]
+                compute = partial(self.evaluate, name, config, context)
+                result.rows[name] = context.cached_result(f"{self.name}/{name}", settings, compute)
             except (FullDiskError, LockedError):
                 raise  # the other sets would fail too
-            except _REFUSALS as error:
-                outcome.failed[name] = str(error)
-        self.summarise(outcome)
-        return outcome
+            except _SET_ERRORS as error:
+                result.failed[name] = str(error)
+        self.summarise(result)
+        return result
 
     def table(
-        self, name: str, config: Mapping[str, Any], part: str, bench: EvalContext, tokens: Tokens = "cls"
+        self, name: str, config: Mapping[str, Any], part: str, context: EvalContext, tokens: Tokens = "cls"
     ) -> Table:
-        """Give the features of one part of a data set, normalised as the protocol says."""
-        return bench.store.table(bench.split(config, part), f"{name}-{part}", tokens, self.mean, self.std)
+        """Return the features of one part of a data set, normalised with the protocol's statistics."""
+        return context.store.table(context.split(config, part), f"{name}-{part}", tokens, self.mean, self.std)
 
 
 def _are_channel_values(values: Any, positive: bool) -> bool:
@@ -231,7 +231,7 @@ def _are_channel_values(values: Any, positive: bool) -> bool:
 
 
 def _refuse_one_class(name: str, split: Split) -> None:
-    """Refuse a set with one class, where every answer would be right."""
+    """Raise a DataError for a set with one class, where every prediction is correct."""
     if split.dataset.num_classes < 2:
         raise DataError(
             f"{name}: {split.dataset.data_root} has {split.dataset.num_classes} class; an accuracy needs two or more, "

@@ -1,4 +1,4 @@
-"""A linear probe on the variants of ImageNet's validation set."""
+"""Robustness of a linear probe: ImageNet-A, -R, -Sketch and -C."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from proteus.evaluation.protocols.protocol import EvalContext, Protocol, ProtocolResult, read_result
+from proteus.evaluation.protocols.protocol import EvalContext, Protocol, ProtocolResult, read_stored_result
 from proteus.registry import DATASETS, PROTOCOLS
 from proteus.structures import DataError, FullDiskError, LockedError
 
 
 @PROTOCOLS.register_module()
 class Robustness(Protocol):
-    """Test a linear probe of ImageNet-1K, without training anything, on ImageNet-A, -R, -Sketch and -C.
+    """Test a trained linear probe of ImageNet-1K on ImageNet-A, -R, -Sketch and -C.
 
     See docs/reproduction.md#robustness.
 
     Args:
-        tests: Config files by data set, from the folder of the protocol's own config. Of several for one set, the
-            first whose images are on disk is taken.
-        probe: Checkpoint of a probe (its run's config lies beside it). By default that of the linear protocol in the
-            same report: the paper's first, then the one on cached features.
+        tests: Config files by data set, relative to the protocol's config. If a set has several, the first with images
+            on disk is used.
+        probe: Checkpoint of a probe, in the same folder as its run's config. Defaults to the linear protocol's probe in
+            the same report: first the paper's, then the one on cached features.
     """
 
     def __init__(self, tests: Mapping[str, str | list[str]], probe: str | None = None) -> None:
@@ -34,79 +34,79 @@ class Robustness(Protocol):
             raise ValueError("protocol.tests is empty: there is nothing to evaluate on; name a config of a test set")
         self.probe = probe
 
-    def run(self, bench: EvalContext) -> ProtocolResult:
+    def run(self, context: EvalContext) -> ProtocolResult:
         """Test the probe on each set that is on disk."""
-        outcome = ProtocolResult("Robustness of the linear probe", "top-1, %; ImageNet-C: mCE, lower is better")
-        found = self._found(bench)
+        result = ProtocolResult("Robustness of the linear probe", "top-1, %; ImageNet-C: mCE, lower is better")
+        found = self._find_probe(context)
         if found is None:
-            outcome.missing["linear probe"] = (
-                "a probe of ImageNet-1K is tested here: run --protocols linear,robustness, or name its checkpoint, "
+            result.missing["linear probe"] = (
+                "needs a probe of ImageNet-1K: run --protocols linear,robustness, or name its checkpoint, "
                 "--protocols robustness --cfg-options protocol.probe=FILE"
             )
-            return outcome
+            return result
         checkpoint, model, note = found
         for name, files in self.tests.items():
-            configs = [bench.load(Path(bench.cfg.filename).parent / file) for file in files]
-            roots = [self._root(cfg, bench) for cfg in configs]
-            there = [(cfg, root) for cfg, root in zip(configs, roots, strict=True) if root.is_dir()]
-            if not there:
+            configs = [context.load(Path(context.cfg.filename).parent / file) for file in files]
+            roots = [self._root(cfg, context) for cfg in configs]
+            available = [(cfg, root) for cfg, root in zip(configs, roots, strict=True) if root.is_dir()]
+            if not available:
                 kind = configs[0].test_dataloader.dataset
-                outcome.missing[name] = f"{' or '.join(map(str, roots))}, for {kind.type} in {configs[0].filename}"
+                result.missing[name] = f"{' or '.join(map(str, roots))}, for {kind.type} in {configs[0].filename}"
                 continue
-            cfg = self._prepared(*there[0], name, model, bench)
+            cfg = self._prepared(*available[0], name, model, context)
             settings = [str(checkpoint), checkpoint.stat().st_mtime_ns, cfg.to_dict()]
             try:
-                judge = partial(self._judge, cfg, checkpoint, bench)
-                outcome.rows[name] = bench.remember(f"robustness/{name}", settings, judge)
+                compute = partial(self._evaluate, cfg, checkpoint, context)
+                result.rows[name] = context.cached_result(f"robustness/{name}", settings, compute)
             except (FullDiskError, LockedError):
                 raise  # the other sets would fail too
             except (FileNotFoundError, ValueError) as error:
-                outcome.failed[name] = str(error)
-        outcome.notes.append(note)
-        return outcome
+                result.failed[name] = str(error)
+        result.notes.append(note)
+        return result
 
-    def _found(self, bench: EvalContext) -> tuple[Path, Any, str] | None:
-        """The probe's checkpoint, its model's config, and what to say of it."""
+    def _find_probe(self, context: EvalContext) -> tuple[Path, Any, str] | None:
+        """Find the probe: its checkpoint, its model's config and a note for the report."""
         if self.probe is not None:
             checkpoint = Path(self.probe)
             configs = sorted(checkpoint.parent.glob("*.py"))
             if not checkpoint.is_file() or not configs:
-                raise FileNotFoundError(f"protocol.probe={self.probe}: no checkpoint with a config beside it")
+                raise FileNotFoundError(f"protocol.probe={self.probe}: no checkpoint with a config in the same folder")
             return checkpoint, Config.fromfile(configs[0]).model, f"the probe of {checkpoint}"
         for name in ("linear", "linear-cached"):
-            row = bench.out / "results" / name / "imagenet.json"
+            row = context.out / "results" / name / "imagenet.json"
             if row.is_file():
-                run = bench.out / str(read_result(row)["result"].get("run"))
-                if not run.resolve().is_relative_to(bench.out.resolve()):
-                    raise DataError(f"{row} is damaged (run={run} is outside {bench.out}); remove it")
+                run = context.out / str(read_stored_result(row)["result"].get("run"))
+                if not run.resolve().is_relative_to(context.out.resolve()):
+                    raise DataError(f"{row} is damaged (run={run} is outside {context.out}); remove it")
                 found, configs = find_latest_checkpoint(str(run)) if run.is_dir() else None, sorted(run.glob("*.py"))
                 if found is None or not Path(found).is_file() or not configs:
                     raise DataError(
-                        f"{run} has no checkpoint of the probe any more; remove {row} and run --protocols {name} again"
+                        f"{run} no longer has a checkpoint of the probe; remove {row} and run --protocols {name} again"
                     )
                 return Path(found), Config.fromfile(configs[0]).model, f"the probe of --protocols {name}"
         return None
 
-    def _root(self, cfg: Config, bench: EvalContext) -> Path:
-        # The configs stand for themselves, too, and there the folder of all data sets is called data.
-        return bench.data_root / Path(cfg.test_dataloader.dataset.data_root).relative_to("data")
+    def _root(self, cfg: Config, context: EvalContext) -> Path:
+        # The configs also work on their own, where the folder of all data sets is called data.
+        return context.data_root / Path(cfg.test_dataloader.dataset.data_root).relative_to("data")
 
-    def _prepared(self, cfg: Config, root: Path, name: str, model: Any, bench: EvalContext) -> Config:
+    def _prepared(self, cfg: Config, root: Path, name: str, model: Any, context: EvalContext) -> Config:
         cfg = Config(cfg.to_dict(), filename=cfg.filename)
         cfg.model = model
         cfg.test_dataloader.dataset.data_root = str(root)
-        cfg.test_dataloader.num_workers = bench.store.num_workers
-        cfg.test_dataloader.persistent_workers = bench.store.num_workers > 0
-        cfg.work_dir = str(bench.out / "robustness" / name)
+        cfg.test_dataloader.num_workers = context.store.num_workers
+        cfg.test_dataloader.persistent_workers = context.store.num_workers > 0
+        cfg.work_dir = str(context.out / "robustness" / name)
         cfg.experiment_name = f"robustness-{name}"
         return cfg
 
-    def _judge(self, cfg: Config, checkpoint: Path, bench: EvalContext) -> dict[str, Any]:
-        metrics = bench.test(cfg, checkpoint)
+    def _evaluate(self, cfg: Config, checkpoint: Path, context: EvalContext) -> dict[str, Any]:
+        metrics = context.test(cfg, checkpoint)
         dataset = DATASETS.build({**cfg.test_dataloader.dataset, "pipeline": []})
-        # Without the metric's prefix; what is left may name a severity: snow/3.
-        figures = {key.partition("/")[2]: value for key, value in metrics.items() if "/" in key}
-        main = figures.pop("mCE", None) if "mCE" in figures else figures.pop("top1", None)
-        row = {"top-1 or mCE": "no mCE: not all corruptions are there" if main is None else main}
-        errors = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
+        # Without the metric's prefix; the rest may contain a severity: snow/3.
+        scores = {key.partition("/")[2]: value for key, value in metrics.items() if "/" in key}
+        main = scores.pop("mCE", None) if "mCE" in scores else scores.pop("top1", None)
+        row = {"top-1 or mCE": "no mCE: corruptions are missing" if main is None else main}
+        errors = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
         return {**row, "images": dataset.describe(), **({"errors": errors} if errors else {})}

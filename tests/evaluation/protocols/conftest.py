@@ -1,4 +1,4 @@
-"""A labelled set whose features overlap, so that no classifier is right about all of it."""
+"""A labelled set with overlapping features, so that no classifier is always correct."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with ``data/colours``: three classes of 10 images to learn from and 6 to test on."""
+    """A folder with ``data/colours``: three classes of 10 training and 6 test images."""
     generator = np.random.default_rng(0)
     for part, count in (("train", 10), ("test", 6)):
         for label, tint in enumerate(np.eye(3)):
@@ -26,7 +26,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uneven(place: Path) -> Path:
-    """The same with fewer test images of two classes."""
+    """The same folder with fewer test images of two classes."""
     for name in ("class0/00", "class0/01", "class0/02", "class0/03", "class2/05"):
         (place / f"data/colours/test/{name}.png").unlink()
     return place

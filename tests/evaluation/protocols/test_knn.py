@@ -1,4 +1,4 @@
-"""k-NN's figures are scikit-learn's on the features that the bench has saved."""
+"""The k-NN protocol against scikit-learn on the saved features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from protocol_runs import PIPELINE, SETS, bench, saved, with_several_labels
+from protocol_runs import PIPELINE, SETS, eval_context, saved, with_several_labels
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -15,29 +15,29 @@ from proteus.evaluation.protocols import KNN, ProtocolResult
 
 
 def run(place: Path, sets: Any = None, **options: Any) -> ProtocolResult:
-    return KNN(sets=sets or SETS, pipeline=PIPELINE, **options).run(bench(place))
+    return KNN(sets=sets or SETS, pipeline=PIPELINE, **options).run(eval_context(place))
 
 
-def votes(place: Path, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """What scikit-learn predicts for the saved test features, and what is true."""
+def reference(place: Path, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's predictions for the saved test features, and the labels."""
     (features, labels), (test, truth) = saved(place, "trainval"), saved(place, "test")
-    judge = KNeighborsClassifier(k, metric="cosine", weights=lambda far: np.exp((1 - far) / temperature))
-    return judge.fit(features[:, 0], labels).predict(test[:, 0]), truth
+    classifier = KNeighborsClassifier(k, metric="cosine", weights=lambda far: np.exp((1 - far) / temperature))
+    return classifier.fit(features[:, 0], labels).predict(test[:, 0]), truth
 
 
 @pytest.mark.parametrize("temperature", [0.07, 2.0])
-def test_top1_is_scikit_learns(place: Path, temperature: float) -> None:
+def test_top1_equals_scikit_learn(place: Path, temperature: float) -> None:
     row = run(place, ks=(1, 3, 5, 30), temperature=temperature).rows["colours"]
     for k in (1, 3, 5, 30):
-        predicted, truth = votes(place, k, temperature)
+        predicted, truth = reference(place, k, temperature)
         assert row[f"k = {k}"] == pytest.approx(100 * (predicted == truth).mean())
     assert (row["metric"], row["train"], row["test"]) == ("top1", 30, 18)
 
 
-def test_mean_per_class_is_scikit_learns_balanced_accuracy(uneven: Path) -> None:
+def test_mean_per_class_equals_balanced_accuracy(uneven: Path) -> None:
     sets = {"colours": {**SETS["colours"], "metric": "mean_per_class"}}
     row = run(uneven, sets, ks=(3,)).rows["colours"]
-    predicted, truth = votes(uneven, 3, 0.07)
+    predicted, truth = reference(uneven, 3, 0.07)
     assert np.bincount(truth).tolist() == [2, 6, 5]
     wanted = 100 * balanced_accuracy_score(truth, predicted)
     assert row["k = 3"] == pytest.approx(wanted)
@@ -45,20 +45,20 @@ def test_mean_per_class_is_scikit_learns_balanced_accuracy(uneven: Path) -> None
     assert row["metric"] == "mean_per_class"
 
 
-def test_validation_images_vote_too(place: Path) -> None:
-    whole = run(place, ks=(1,)).rows["colours"]
+def test_validation_images_are_neighbours_too(place: Path) -> None:
+    expected = run(place, ks=(1,)).rows["colours"]
     for label in range(3):
         folder = place / f"data/colours/val/class{label}"
         folder.mkdir(parents=True)
         for number in range(4):
             image = place / f"data/colours/train/class{label}/{number:02}.png"
             image.rename(folder / image.name)
-    assert run(place, ks=(1,)).rows["colours"] == whole
+    assert run(place, ks=(1,)).rows["colours"] == expected
 
 
-def test_the_temperature_and_the_statistics_are_part_of_a_result(place: Path) -> None:
+def test_temperature_and_statistics_change_the_result(place: Path) -> None:
     hot, cold = (run(place, ks=(30,), temperature=value).rows["colours"]["k = 30"] for value in (1e6, 1e-3))
-    # At a high one each of a class' ten votes is 1 + cosine / temperature: the highest mean cosine wins.
+    # At a high temperature each of a class's ten votes is 1 + cosine / temperature: the highest mean cosine wins.
     (features, labels), (test, truth) = saved(place, "trainval"), saved(place, "test")
     train, test = (table[:, 0] / np.linalg.norm(table[:, 0], axis=1, keepdims=True) for table in (features, test))
     cosines = test.astype(np.float64) @ np.stack([train[labels == label].mean(0) for label in range(3)], 1)
@@ -71,16 +71,18 @@ def test_the_temperature_and_the_statistics_are_part_of_a_result(place: Path) ->
     assert np.abs(first - second).max() > 0.1
 
 
-def test_images_of_several_labels_have_no_neighbours(place: Path) -> None:
-    outcome = run(place, with_several_labels(), ks=(3,))
-    assert not outcome.rows
-    assert outcome.failed["colours"].startswith("images of several labels: k-NN needs one label an image; take the set")
-    assert not (place / "cache").exists()  # told before anything is extracted
+def test_a_multi_label_set_fails_before_extraction(place: Path) -> None:
+    result = run(place, with_several_labels(), ks=(3,))
+    assert not result.rows
+    assert result.failed["colours"].startswith(
+        "images of several labels: k-NN needs one label per image; remove the set"
+    )
+    assert not (place / "cache").exists()
 
 
-def test_more_neighbours_than_images(place: Path) -> None:
-    outcome = run(place, ks=(5, 31))
-    assert "30 training images, fewer than protocol.ks=(5, 31)" in outcome.failed["colours"]
+def test_more_neighbours_than_images_fail_before_extraction(place: Path) -> None:
+    result = run(place, ks=(5, 31))
+    assert "30 training images, fewer than protocol.ks=(5, 31)" in result.failed["colours"]
     assert not (place / "cache").exists()
 
 

@@ -1,4 +1,4 @@
-"""Which probe and which images the robustness protocol takes, and what it says where there are none."""
+"""Selection of probe and images in the robustness protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from protocol_runs import bench
+from protocol_runs import eval_context
 from runs import ROOT
 
 from proteus.apis import load_config
@@ -17,8 +17,8 @@ TESTS = {"imagenet-a": "imagenet-a.py", "imagenet-c": ["imagenet-c.py", "imagene
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> EvalContext:
-    made = bench(tmp_path, cfg=load_config(ROOT / "configs/robustness/all.py"))
+def context(tmp_path: Path) -> EvalContext:
+    made = eval_context(tmp_path, cfg=load_config(ROOT / "configs/robustness/all.py"))
     made.load = load_config
     return made
 
@@ -31,52 +31,52 @@ def write_probe(folder: Path, classes: int) -> Path:
     return folder / "iter_3.pth"
 
 
-def remember(found: EvalContext, protocol: str, run: str) -> None:
-    row = found.out / f"results/{protocol}/imagenet.json"
+def write_result(context: EvalContext, protocol: str, run: str) -> None:
+    row = context.out / f"results/{protocol}/imagenet.json"
     row.parent.mkdir(parents=True)
     row.write_text(json.dumps({"key": "", "result": {"run": run}}))
 
 
-def test_without_a_probe_one_is_told_to_train(found: EvalContext) -> None:
-    outcome = Robustness(tests=TESTS).run(found)
-    assert not outcome.rows
-    assert "run --protocols linear,robustness" in outcome.missing["linear probe"]
+def test_a_missing_probe_is_reported_with_the_command_that_trains_one(context: EvalContext) -> None:
+    result = Robustness(tests=TESTS).run(context)
+    assert not result.rows
+    assert "run --protocols linear,robustness" in result.missing["linear probe"]
 
 
-def test_a_probe_that_is_named_and_not_there(found: EvalContext, tmp_path: Path) -> None:
+def test_a_probe_that_does_not_exist_raises(context: EvalContext, tmp_path: Path) -> None:
     lone = tmp_path / "lone/iter_3.pth"
     lone.parent.mkdir()
     torch.save({}, lone)  # without its config
     for probe in (lone, tmp_path / "gone/iter_3.pth"):
-        with pytest.raises(FileNotFoundError, match=rf"protocol\.probe={probe}: no checkpoint with a config beside it"):
-            Robustness(tests=TESTS, probe=str(probe)).run(found)
+        with pytest.raises(FileNotFoundError, match=rf"protocol\.probe={probe}: no checkpoint with a config in the"):
+            Robustness(tests=TESTS, probe=str(probe)).run(context)
 
 
-def test_the_papers_probe_comes_before_the_one_on_cached_features(found: EvalContext, tmp_path: Path) -> None:
-    write_probe(found.out / "linear-cached/run", 7)
-    remember(found, "linear-cached", "linear-cached/run")
+def test_the_papers_probe_takes_precedence_over_the_cached_one(context: EvalContext, tmp_path: Path) -> None:
+    write_probe(context.out / "linear-cached/run", 7)
+    write_result(context, "linear-cached", "linear-cached/run")
     protocol = Robustness(tests=TESTS)
-    checkpoint, model, note = protocol._found(found) or (None, None, "")
-    assert checkpoint == found.out / "linear-cached/run/iter_3.pth"
+    checkpoint, model, note = protocol._find_probe(context) or (None, None, "")
+    assert checkpoint == context.out / "linear-cached/run/iter_3.pth"
     assert (model.num_classes, note) == (7, "the probe of --protocols linear-cached")
-    write_probe(found.out / "linear/run", 9)
-    remember(found, "linear", "linear/run")
-    checkpoint, model, note = protocol._found(found) or (None, None, "")
+    write_probe(context.out / "linear/run", 9)
+    write_result(context, "linear", "linear/run")
+    checkpoint, model, note = protocol._find_probe(context) or (None, None, "")
     assert (model.num_classes, note) == (9, "the probe of --protocols linear")
     named = write_probe(tmp_path / "own", 11)
-    checkpoint, model, _ = Robustness(tests=TESTS, probe=str(named))._found(found) or (None, None, "")
+    checkpoint, model, _ = Robustness(tests=TESTS, probe=str(named))._find_probe(context) or (None, None, "")
     assert (checkpoint, model.num_classes) == (named, 11)
 
 
-def test_sets_that_are_not_on_disk_are_named_with_every_place(found: EvalContext, tmp_path: Path) -> None:
+def test_missing_sets_are_reported_with_every_expected_folder(context: EvalContext, tmp_path: Path) -> None:
     probe = write_probe(tmp_path / "own", 1000)
-    outcome = Robustness(tests=TESTS, probe=str(probe)).run(found)
-    assert not outcome.rows
-    assert outcome.missing["imagenet-a"].startswith(f"{found.data_root / 'imagenet-a'}, for ")
-    first, _, rest = outcome.missing["imagenet-c"].partition(" or ")
+    result = Robustness(tests=TESTS, probe=str(probe)).run(context)
+    assert not result.rows
+    assert result.missing["imagenet-a"].startswith(f"{context.data_root / 'imagenet-a'}, for ")
+    first, _, rest = result.missing["imagenet-c"].partition(" or ")
     roots = [
         Path(load_config(ROOT / f"configs/robustness/{name}").test_dataloader.dataset.data_root).relative_to("data")
         for name in TESTS["imagenet-c"]
     ]
-    assert first == str(found.data_root / roots[0])
-    assert rest.startswith(f"{found.data_root / roots[1]}, for ")
+    assert first == str(context.data_root / roots[0])
+    assert rest.startswith(f"{context.data_root / roots[1]}, for ")
