@@ -11,7 +11,7 @@ run := $(VENV)/bin/python
 install := PYTHON='$(PYTHON)' TORCH='$(TORCH)' requirements/install.sh $(VENV)
 declared := requirements/install.sh setup.py proteus/version.py $(wildcard requirements/*.txt)
 
-.PHONY: help quickstart test lint docs format clean
+.PHONY: help quickstart test lint style types pytest docs format clean
 
 help: ## Show this list (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -22,13 +22,22 @@ help: ## Show this list (default)
 quickstart: $(VENV)/.installed-quickstart ## Distil a small ViT in a few minutes; your own images: DATA=dir
 	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(run) tools/quickstart.py $(if $(DATA),--data '$(subst ','\'',$(DATA))')
 
-test: $(VENV)/.installed-tests lint ## Style, types and every test, the slow ones too; PYTEST_ARGS="-k name" for fewer
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(run) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+test: $(VENV)/.installed-tests ## Style, types and every test, the slow ones too; PYTEST_ARGS="-k name" for fewer
+	@$(MAKE) --no-print-directory style
+	@$(MAKE) --no-print-directory -j2 types pytest
 
-lint: $(VENV)/.installed-tests ## Style and types only
+lint: style types ## Style and types only
+
+style: $(VENV)/.installed-tests
 	$(run) -m ruff check .
 	$(run) -m ruff format --check .
+
+types: $(VENV)/.installed-tests
 	$(run) -m mypy proteus
+
+# A file's tests stay together, because they share fixtures; its longest ones are printed.
+pytest: $(VENV)/.installed-tests
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(run) -m pytest -n $(WORKERS) --dist loadfile --durations=15 $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed-tests ## Build the documentation site in docs/_build/html; a warning is an error
 	$(run) -m sphinx -q -E -W --keep-going -d docs/_build/doctrees -c docs . docs/_build/html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import re
 import runpy
@@ -15,7 +16,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
+import torch.distributed
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -90,12 +93,36 @@ def options(values: Mapping[str, Any]) -> list[str]:
 
 
 # A process that has imported the package once. Each tool runs in a fork of it, which saves five seconds of imports.
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["proteus.apis", "tensorboard", "torch.utils.tensorboard"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    [
+        "proteus.apis.cli",
+        "matplotlib.pyplot",
+        "mmcv",
+        "setuptools",
+        "tensorboard",
+        "torch.utils.cpp_extension",
+        "torch.utils.tensorboard",
+        "yapf.yapflib.yapf_api",
+        *(f"PIL.{plugin}" for plugin in PIL._plugins),
+    ]
+)
 
 
-def tool(name: str, *arguments: Any, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``tools/<name>`` to its end in a process of its own; ``path`` is put on PYTHONPATH."""
+def tool(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run ``tools/<name>`` to its end.
+
+    Args:
+        name: File in ``tools``; a ``.py`` runs in a fork of the server, a ``.sh`` in a shell.
+        arguments: Command line.
+        path: Folder that is put on PYTHONPATH.
+        ranks: Number of processes. With more than one they get ``--launcher pytorch``, torchrun's variables and its
+            store; where one of them fails, the others get SIGTERM. ``tools/dist_train.sh`` runs torchrun itself, which
+            takes ten seconds of imports more.
+
+    Returns:
+        Output of all ranks, and 0 or the status of the first rank that failed.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
     if path is not None:
         environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -104,22 +131,48 @@ def tool(name: str, *arguments: Any, path: Path | None = None) -> subprocess.Com
         return subprocess.run(
             ["bash", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_PATIENCE
         )
+    store = None
+    if ranks > 1:
+        store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        command += ["--launcher", "pytorch"]
+        environment |= {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+        environment |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     with TemporaryDirectory() as folder:
         output = [Path(folder, stream) for stream in ("stdout", "stderr")]
-        process = _forked(command, environment, output)
-        process.join(_PATIENCE)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
+        processes = []
+        for rank in range(ranks):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {}
+            processes.append(_forked(command, {**environment, **own}, output))
+        status = _wait(processes)
+        del store
+        if status is None:
             raise subprocess.TimeoutExpired(command, _PATIENCE, *(file.read_bytes() for file in output))
         texts = [file.read_text(errors="replace") for file in output]
-        return subprocess.CompletedProcess(command, process.exitcode, *texts)
+        return subprocess.CompletedProcess(command, status, *texts)
+
+
+def _wait(processes: list[Any]) -> int | None:
+    """Wait for all processes; return the first status other than 0, or None if time was up."""
+    end, status, running = time.monotonic() + _PATIENCE, 0, list(processes)
+    while running and time.monotonic() < end:
+        multiprocessing.connection.wait([process.sentinel for process in running], end - time.monotonic())
+        ended = [process for process in running if process.exitcode is not None]
+        running = [process for process in running if process not in ended]
+        failed = [process.exitcode for process in ended if process.exitcode]
+        if failed and status == 0:
+            status = failed[0]
+            for process in running:
+                process.terminate()
+    for process in running:
+        process.kill()
+        process.join()
+    return None if running else status
 
 
 def _forked(*arguments: Any) -> Any:
     """Start a fork of the server; where the server has died (for want of memory, say), of another one."""
     for delay in (0.5, 2, None):
-        process = _SERVER.Process(target=_run_script, args=arguments)
+        process = SERVER.Process(target=_run_script, args=arguments)
         try:
             process.start()
             return process
@@ -145,9 +198,9 @@ def _run_script(command: list[str], environment: dict[str, str], output: list[Pa
     runpy.run_path(command[0], run_name="__main__")
 
 
-def trained(name: str, *arguments: Any, path: Path | None = None) -> str:
+def trained(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -> str:
     """Run a tool that is meant to succeed; returns all that it wrote."""
-    done = tool(name, *arguments, path=path)
+    done = tool(name, *arguments, path=path, ranks=ranks)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
 from multiprocessing import forkserver
 from typing import Any
 
@@ -20,6 +22,18 @@ def test_a_tool_runs_although_the_server_has_just_been_killed() -> None:
     assert forkserver._forkserver._forkserver_pid != server  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_the_others() -> None:
+    ranks = [
+        runs.SERVER.Process(target=target, args=arguments)
+        for target, arguments in ((time.sleep, (200,)), (sys.exit, (3,)), (sys.exit, (0,)))
+    ]
+    for rank in ranks:
+        rank.start()
+    assert runs._wait(ranks) == 3
+    assert ranks[0].exitcode == -signal.SIGTERM
+
+
 @pytest.mark.parametrize("failures", [2, 3])
 def test_a_server_that_is_still_dying_is_waited_for(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left = [BrokenPipeError(), ConnectionRefusedError(), BrokenPipeError()][:failures]
@@ -32,7 +46,7 @@ def test_a_server_that_is_still_dying_is_waited_for(failures: int, monkeypatch: 
             if left:
                 raise left.pop()
 
-    monkeypatch.setattr(runs, "_SERVER", Dying())
+    monkeypatch.setattr(runs, "SERVER", Dying())
     monkeypatch.setattr("time.sleep", lambda _: None)
     if failures < 3:
         assert isinstance(runs._forked(), Dying)

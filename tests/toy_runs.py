@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import socket
 import time
@@ -18,6 +17,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from runs import SERVER
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -156,13 +156,11 @@ def train_ranks(work_dir: Path, count: int = 2, hooks: Sequence[dict[str, Any]] 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["proteus.apis", "toy_runs"])
     ranks = []
     for rank in range(count):
         output = work_dir.parent / f"{work_dir.name}.rank{rank}"
         arguments = (rank, count, port, output, work_dir, list(hooks), keys)
-        process = context.Process(target=_train_rank, args=arguments)
+        process = SERVER.Process(target=_train_rank, args=arguments)
         process.start()
         ranks.append((process, output))
     for process, _ in ranks:

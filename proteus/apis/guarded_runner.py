@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from proteus.apis.first_batch import first_batch_errors
@@ -21,9 +22,13 @@ class GuardedRunner(Runner):
     :mod:`proteus.apis.first_batch`). Later errors during training pass unchanged.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cfg: Any = None, **kwargs: Any) -> None:
         self._finished: set[str] = set()
-        super().__init__(*args, **kwargs)
+        if isinstance(cfg, Config):
+            # The config is written to the log, the work directory, TensorBoard and each checkpoint. YAPF takes longer
+            # for that than all the rest of starting a run, and Config.fromfile does not pass format_python_code along.
+            object.__setattr__(cfg, "_format_python_code", False)
+        super().__init__(*args, cfg=cfg, **kwargs)
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Resume a run.

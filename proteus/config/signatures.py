@@ -7,6 +7,7 @@ they are handed to, so that a misspelt key of ``AmpOptimWrapper`` is found altho
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import textwrap
 from collections.abc import Callable
@@ -95,6 +96,7 @@ def _class_keys(cls: type, mro: tuple[type, ...]) -> Keys:
     return Keys(required, above.open, {**above.hints, **hints})
 
 
+@functools.cache  # parsing the source takes longer than the rest of a check
 def _follow(init: Callable[..., Any], name: str) -> _Forward:
     """Read from its source where a constructor hands its ``**name``."""
     forward = _Forward()

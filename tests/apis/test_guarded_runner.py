@@ -1,10 +1,13 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
+from toy_runs import toy_config
 
 from proteus.apis.guarded_runner import GuardedRunner
+from proteus.apis.train import build_runner
 from proteus.structures import ConfigError
 
 BUILDERS = {
@@ -43,6 +46,16 @@ def test_a_refusal_names_the_key(method: str, key: str, monkeypatch: pytest.Monk
 def test_what_is_built_is_returned(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built = object()
     assert getattr(runner(monkeypatch, method, built), method)({}) is built
+
+
+def test_the_dumped_config_is_the_config_and_is_not_formatted_with_yapf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", None)
+    runner = build_runner(toy_config(tmp_path / "run"))
+    runner.dump_config()
+    work_dir, visualizer = sorted((tmp_path / "run").rglob("*.py"))
+    assert Config.fromfile(work_dir).to_dict() == Config.fromfile(visualizer).to_dict() == runner.cfg.to_dict()
 
 
 def test_an_interruption_passes(monkeypatch: pytest.MonkeyPatch) -> None:

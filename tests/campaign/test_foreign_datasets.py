@@ -337,7 +337,7 @@ def test_a_set_that_raises_or_changes_during_a_run_is_one_line(form: str, worker
 
 
 def test_grids_that_do_not_match_are_one_sentence(tmp_path: Path) -> None:
-    """A guest's grid is known at the first look alone: in ``--check``, or at online evaluation before the first step."""
+    """A foreign model's grid is known at its first forward pass: in ``--check``, or before the first step."""
     pytest.importorskip("mmpretrain")
     further = """
 model["student"] = dict(_delete_=True, type="mmpretrain.ResNet", depth=18, base_channels=8, stem_channels=8)

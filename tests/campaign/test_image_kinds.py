@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,16 @@ def test_shards(folder: Path, tmp_path: Path, short_side: int | None) -> None:
             check(KINDS[name], pixels)
 
 
+@functools.cache
+def config_steps(name: str, count: int) -> Compose:
+    """The first steps of a data set config's test pipeline."""
+    return Compose(Config.fromfile(ROOT / "configs/_base_/datasets" / name).test_pipeline[:count])
+
+
 @each_kind
 def test_the_ade20k_configs_pipeline(folder: Path, name: str) -> None:
     pytest.importorskip("mmseg")
-    steps = Config.fromfile(ROOT / "configs/_base_/datasets/ade20k_518.py").test_pipeline[:1]
-    found = Compose(steps)({"img_path": str(path_of(folder, name))})
+    found = config_steps("ade20k_518.py", 1)({"img_path": str(path_of(folder, name))})
     check(KINDS[name], found["img"][..., ::-1])
     assert found["img_shape"] == found["ori_shape"] == (SIDE, SIDE)
 
@@ -137,10 +143,9 @@ def test_the_ade20k_configs_pipeline(folder: Path, name: str) -> None:
 @each_kind
 def test_the_depth_configs_pipeline(folder: Path, name: str, tmp_path: Path) -> None:
     init_default_scope("proteus")
-    steps = Config.fromfile(ROOT / "configs/_base_/datasets/nyu_518.py").test_pipeline[:2]
     Image.fromarray(squares((1000, 2000, 3000, 65535), np.uint16)).save(tmp_path / "depth.png")
     files = {"img_path": str(path_of(folder, name)), "depth_path": str(tmp_path / "depth.png"), "depth_scale": 1000.0}
-    found = Compose(steps)(files)
+    found = config_steps("nyu_518.py", 2)(files)
     check(KINDS[name], found["img"])
     assert found["depth"][::8, ::8].tolist() == [[1.0, 2.0], [3.0, np.float32(65.535)]]
 

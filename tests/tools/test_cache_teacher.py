@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from cache_runs import contents, write_fixed
 from PIL import Image
-from runs import ROOT, options, tool, trained, weights
+from runs import options, tool, trained, weights
 
 from proteus.utils import exclusive
 
@@ -63,7 +62,7 @@ def test_two_ranks_resumed_see_what_one_sees(fixed: Path, tmp_path: Path) -> Non
     trained("train.py", fixed, "--work-dir", tmp_path / "one", *options(values))
     halves = {**values, "train_dataloader.batch_size": 4, "train_dataloader.num_workers": 1}
     for _ in range(2):  # the second goes on from the first's second step
-        trained("dist_train.sh", fixed, 2, "--work-dir", tmp_path / "two", "--resume", *options(halves))
+        trained("train.py", fixed, "--work-dir", tmp_path / "two", "--resume", *options(halves), ranks=2)
         (tmp_path / "two/iter_4.pth").rename(tmp_path / "end.pth")
         (tmp_path / "two/last_checkpoint").write_text(str(tmp_path / "two/iter_2.pth"))
     one, two = weights(tmp_path / "one/iter_4.pth"), weights(tmp_path / "end.pth")
@@ -77,9 +76,9 @@ def test_a_stale_cache_stops_the_run(fixed: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     for line in (
         "error: the teacher cache in ",
-        "\n  teacher.mean: the cache was built with [0.485, 0.456, 0.406], this run has [0.5, 0.5, 0.5]",
-        "\n  views.seed: the cache was built with 0, this run has 3",
-        f"\n    tools/cache_teacher.py {fixed} --out DIR",
+        " teacher.mean: the cache was built with [0.485, 0.456, 0.406], this run has [0.5, 0.5, 0.5]",
+        " views.seed: the cache was built with 0, this run has 3",
+        f" tools/cache_teacher.py {fixed} --out DIR",
     ):
         assert line in done.stderr
     assert "Traceback" not in done.stderr
@@ -93,28 +92,18 @@ def test_images_that_changed_under_their_names_stop_the_run(fixed: Path, place: 
     values = {"train_dataloader.dataset.dataset.data_root": images}
     done = tool("train.py", fixed, "--work-dir", tmp_path, *options(values))
     assert done.returncode == 2
-    assert "\n  pixels: 16 of 16 views that were compared look different" in done.stderr
+    assert " pixels: 16 of 16 views that were compared look different" in done.stderr
     assert "(the cache was built with proteus " in done.stderr
 
 
 def test_no_cache_stops_the_run(fixed: Path, tmp_path: Path) -> None:
     done = tool("train.py", fixed, "--work-dir", tmp_path, *options({"train_dataloader.dataset.cache": tmp_path / "c"}))
     assert done.returncode == 2
-    assert f"there is no teacher cache in {tmp_path / 'c'}; build it with\n  tools/cache_teacher.py" in done.stderr
+    assert f"there is no teacher cache in {tmp_path / 'c'}; build it with tools/cache_teacher.py" in done.stderr
 
 
 def build_on_two_ranks(fixed: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    command += ["--nproc_per_node=2", "tools/cache_teacher.py", str(fixed), "--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*command, "--launcher", "pytorch", "--shard-mb", "0.02"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return tool("cache_teacher.py", fixed, "--out", out, "--shard-mb", 0.02, ranks=2)
 
 
 def test_two_ranks_build_what_one_builds(fixed: Path, tmp_path: Path) -> None:
@@ -128,5 +117,5 @@ def test_two_ranks_are_refused_together(fixed: Path, tmp_path: Path) -> None:
         done = build_on_two_ranks(fixed, tmp_path)
     assert done.returncode != 0
     assert f"process {os.getpid()} on " in done.stderr
-    assert "Traceback" not in done.stderr.partition("torch/distributed")[0]
+    assert "Traceback" not in done.stderr
     assert not contents(tmp_path)

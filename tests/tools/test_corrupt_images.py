@@ -33,7 +33,12 @@ def test_named_once_replaced_and_counted(config: Path, damaged: Path, tmp_path: 
     }
     one = trained("train.py", config, "--work-dir", tmp_path / "1", *options(values))
     two = trained(
-        "dist_train.sh", config, 2, "--work-dir", tmp_path / "2", *options({**values, "train_dataloader.batch_size": 4})
+        "train.py",
+        config,
+        "--work-dir",
+        tmp_path / "2",
+        *options({**values, "train_dataloader.batch_size": 4}),
+        ranks=2,
     )
     for output in (one, two):
         for name in ("a/b/001.jpg", "c/006.png"):
@@ -53,7 +58,7 @@ def test_too_many_stop_the_run_on_every_rank(config: Path, damaged: Path, tmp_pa
             "train_dataloader.sampler.repeats": 1,
         }
     )
-    done = tool("dist_train.sh", config, 2, "--work-dir", tmp_path, *values)
+    done = tool("train.py", config, "--work-dir", tmp_path, *values, ranks=2)
     assert done.returncode != 0
     assert "24 images of the proxy set are corrupt, more than 1.0%" in done.stderr
     assert "default_hooks.corrupt_images.max_share" in done.stderr

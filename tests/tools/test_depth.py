@@ -192,7 +192,7 @@ def test_the_nine_errors_and_pictures(run: tuple[str, Path, str], place: Path, t
 def test_two_ranks(place: Path, tmp_path: Path) -> None:
     """Their batch norms see half a batch each, so that the losses are near and not the same."""
     values = options({"train_dataloader.batch_size": 2})
-    output = trained("dist_train.sh", place / "vit-ti_dpt.py", 2, "--work-dir", tmp_path, *values)
+    output = trained("train.py", place / "vit-ti_dpt.py", "--work-dir", tmp_path, *values, ranks=2)
     assert len(log_lines(output)) == 6
     assert list(figures(output)) == list(NAMES)
 

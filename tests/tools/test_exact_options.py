@@ -120,5 +120,5 @@ custom_hooks = [dict(type="Means", file="{tmp_path / "losses.jsonl"}")]
     (tmp_path / "run.py").write_text(config.read_text() + hook)
     values = {**BLOCKS, **PLAIN, "train_cfg.max_iters": STEPS, "default_hooks.online_eval": None, **TOGETHER[name]}
     values["train_dataloader.batch_size"] = 4
-    trained("dist_train.sh", tmp_path / "run.py", 2, "--work-dir", tmp_path / "run", *options(values), path=tmp_path)
+    trained("train.py", tmp_path / "run.py", "--work-dir", tmp_path / "run", *options(values), path=tmp_path, ranks=2)
     assert_same([json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()], plain)

@@ -152,7 +152,7 @@ def test_resumed_is_unbroken(run: tuple[Path, str], place: Path, tmp_path: Path)
 
 def test_two_ranks_are_one(run: tuple[Path, str], place: Path, tmp_path: Path) -> None:
     values = options({"train_dataloader.batch_size": 4, "val_dataloader.batch_size": 4})
-    output = trained("dist_train.sh", place / "small.py", 2, "--work-dir", tmp_path, *values)
+    output = trained("train.py", place / "small.py", "--work-dir", tmp_path, *values, ranks=2)
     assert "Scaling the original LR by 8.0" in output
     together, alone = weights(tmp_path / "iter_10.pth"), weights(run[0] / "iter_10.pth")
     for name, value in alone.items():

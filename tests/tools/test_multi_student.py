@@ -68,7 +68,7 @@ def test_two_ranks_and_a_resumption_change_nothing(several: Path, unbroken: tupl
     trained("train.py", several, "--work-dir", tmp_path, "--resume", unbroken[0] / "iter_2.pth", *options(STEADY))
     assert all(torch.equal(value, wanted[name]) for name, value in weights(tmp_path / "iter_5.pth").items())
     halves = options({**STEADY, "train_dataloader.batch_size": 4})
-    trained("dist_train.sh", several, 2, "--work-dir", tmp_path / "two", *halves)
+    trained("train.py", several, "--work-dir", tmp_path / "two", *halves, ranks=2)
     for name, value in weights(tmp_path / "two/iter_5.pth").items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-5, msg=lambda text, name=name: name + text)
 

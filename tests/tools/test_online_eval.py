@@ -23,14 +23,14 @@ def test_two_ranks_wait_for_the_one_that_looks(config: Path, place: Path, tmp_pa
         "train_dataloader.dataset.pipeline.5.type": "BlockMask",
         "train_dataloader.dataset.pipeline.5.ratio": "(0.1,0.5)",
     }
-    output = trained("dist_train.sh", config, 2, "--work-dir", tmp_path / "watched", *options(watch))
+    output = trained("train.py", config, "--work-dir", tmp_path / "watched", *options(watch), ranks=2)
     lines = read_jsonl(tmp_path / "watched/online_eval.jsonl")
     assert [line["iteration"] for line in lines] == [0, 2, 4, 5]
     assert {"trained_on/unexplained_variance_patch", "trained_on/knn_3_teacher"} <= lines[-1].keys()
     assert output.count("online eval [4/5]") == 1
 
     off = {key: value for key, value in watch.items() if "online_eval" not in key} | {"default_hooks.online_eval": None}
-    output = trained("dist_train.sh", config, 2, "--work-dir", tmp_path / "alone", *options(off))
+    output = trained("train.py", config, "--work-dir", tmp_path / "alone", *options(off), ranks=2)
     assert "online eval [" not in output
     assert not (tmp_path / "alone/online_eval.jsonl").exists()
     watched, alone = (weights(tmp_path / name / "iter_5.pth") for name in ("watched", "alone"))

@@ -66,7 +66,7 @@ def test_resumed_runs_and_two_ranks_see_what_the_unbroken_one_saw(merged: Path, 
     found = weights(tmp_path / "resumed/iter_4.pth")
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
     values = options({"train_dataloader.batch_size": 4, "optim_wrapper.optimizer.eps": 1e-6})
-    trained("dist_train.sh", merged / "run.py", 2, "--work-dir", tmp_path / "two", *values)
+    trained("train.py", merged / "run.py", "--work-dir", tmp_path / "two", *values, ranks=2)
     one = options({"optim_wrapper.optimizer.eps": 1e-6})
     trained("train.py", merged / "run.py", "--work-dir", tmp_path / "one", *one)
     together, alone = weights(tmp_path / "two/iter_4.pth"), weights(tmp_path / "one/iter_4.pth")

@@ -133,7 +133,7 @@ def test_a_window_over_the_whole_image_equals_a_whole_pass(
 
 def test_two_processes_without_gpus(place: Path, tmp_path: Path) -> None:
     change = options({"train_cfg.max_iters": 2, "train_cfg.val_interval": 2, "train_dataloader.batch_size": 2})
-    output = trained("dist_train.sh", place / "upernet.py", 2, "--work-dir", tmp_path, *change)
+    output = trained("train.py", place / "upernet.py", "--work-dir", tmp_path, *change, ranks=2)
     assert figures(output, "val")
     assert (tmp_path / "iter_2.pth").is_file()
 

@@ -24,8 +24,8 @@ def test_the_same_run(config: Path, place: Path, tmp_path: Path) -> None:
     }
     logs = []
     for name, more in (("whole", {}), ("spread", {"model.teacher.shard": True})):
-        run = ("dist_train.sh", config, 2, "--work-dir", tmp_path / name)
-        logs.append(log_lines(trained(*run, *options({**values, **more}))))
+        run = ("train.py", config, "--work-dir", tmp_path / name)
+        logs.append(log_lines(trained(*run, *options({**values, **more}), ranks=2)))
     assert len(logs[0]) == len(logs[1]) == 5
     whole, spread = (weights(tmp_path / f"{name}/iter_5.pth") for name in ("whole", "spread"))
     assert whole.keys() == spread.keys()

@@ -16,7 +16,7 @@ def test_two_ranks_begin_alike(config: Path, tmp_path: Path) -> None:
     sliced.write_text(f'_base_ = "{config}"\ncustom_hooks = [dict(type="SlicedInitHook", views=32)]\n')
     # Hardly a step, so that what is compared is the start.
     still = {"train_cfg.max_iters": 2, "optim_wrapper.optimizer.lr": 1e-6, "param_scheduler.warmup_lr": 1e-6}
-    output = trained("dist_train.sh", sliced, 2, "--work-dir", tmp_path / "two", *options(still))
+    output = trained("train.py", sliced, "--work-dir", tmp_path / "two", *options(still), ranks=2)
     assert output.count("sliced initialization: student is a slice of the teacher") == 1
     trained("train.py", sliced, "--work-dir", tmp_path / "one", *options(still))
     one, two = (weights(tmp_path / name / "iter_2.pth") for name in ("one", "two"))
