@@ -82,7 +82,7 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     Writes ``student.safetensors``, ``results.json``, ``curves.png`` and ``pca.png`` to the work directory.
 
     Returns:
-        The figures of ``random student``, ``sliced initialization`` where the config has one, ``distilled student`` and
+        The figures of ``random student``, ``sliced student`` where the config has one, ``distilled student`` and
         ``teacher``.
 
     Raises:
@@ -107,7 +107,7 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     for hook in runner.hooks:
         if isinstance(hook, SlicedInitHook):
             hook.before_train(runner)
-            look("sliced initialization")
+            look("sliced student")
     run_training(runner)
     look("distilled student")
     retrieval = patch_retrieval(_encoder(model, model.teacher), photographs, model.student.img_size)

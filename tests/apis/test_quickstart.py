@@ -94,8 +94,8 @@ def test_a_folder_of_ones_own(tmp_path) -> None:
 
     assert results["distilled student"].patch > results["random student"].patch
     assert results["distilled student"].cls > results["random student"].cls
-    assert list(results) == ["random student", "sliced initialization", "distilled student", "teacher"]
-    assert results["sliced initialization"].patch > results["random student"].patch + 0.3
+    assert list(results) == ["random student", "sliced student", "distilled student", "teacher"]
+    assert results["sliced student"].patch > results["random student"].patch + 0.3
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"student.safetensors", "curves.png", "pca.png", "results.json"} <= written
     stored = json.loads((tmp_path / "run" / "results.json").read_text())

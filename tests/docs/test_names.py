@@ -1,9 +1,10 @@
 """Names of code in the guides exist: types in configs, classes, modules and config keys."""
 
+import ast
 import re
-from ast import literal_eval
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from proteus.apis import load_config
 OTHERS = {
     "BaseMetric",
     "BaseTransform",
+    "Hook",
     "ImageClassifier",
     "ImageNet",
     "LayerNorm",
@@ -36,13 +38,17 @@ def code(page: Path) -> list[tuple[int, str]]:
     return [*inline_code(page), *((block.line, block.text) for block in blocks(page, "python", "bash"))]
 
 
+def registries() -> list[Registry]:
+    return [each for each in vars(registry).values() if isinstance(each, Registry)]
+
+
 @cache
 def registered() -> set[str]:
+    """Names in the registries and in MMEngine's."""
     found = set()
-    for each in vars(registry).values():
-        if isinstance(each, Registry):
-            each.import_from_location()
-            found |= set(each.module_dict) | set(each.parent.module_dict if each.parent else ())
+    for each in registries():
+        each.import_from_location()
+        found |= set(each.module_dict) | set(each.parent.module_dict if each.parent else ())
     return found
 
 
@@ -67,14 +73,26 @@ def test_types_are_registered(page: Path) -> None:
 
 @pytest.mark.parametrize("page", GUIDES, ids=name)
 def test_classes_exist(page: Path) -> None:
-    """A word in code with a capital within is a class."""
+    """A word with a capital inside is a class, and so is a capitalised word that stands alone."""
     missing = [
         f"{name(page)}:{line}: {word}"
         for line, text in inline_code(page)
-        for word in re.findall(r"(?<![\w./-])[A-Z][a-z]+[A-Z]\w+", text)
+        for word in re.findall(r"(?<![\w./-])[A-Z][a-z]+[A-Z]\w+|^[A-Z][a-z]+$", text)
         if word not in defined() | registered() | OTHERS
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name)
+def test_arguments_of_classes_exist(page: Path) -> None:
+    for line, text in inline_code(page):
+        call = re.fullmatch(r"([A-Z]\w+)\((\w+=.*)\)", text)
+        if not call or call[1] not in registered():
+            continue
+        (kind,) = {value for each in registries() if (value := each.module_dict.get(call[1]))}
+        known = {each for parent in kind.__mro__ for each in signature(parent.__init__).parameters}
+        wrong = [word.arg for word in ast.parse(text, mode="eval").body.keywords if word.arg not in known]
+        assert wrong == [], f"{name(page)}:{line}: {text}"
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name)
@@ -96,7 +114,7 @@ def test_settings_are_keys_of_a_distillation_config(page: Path) -> None:
         words = text.removeprefix("--cfg-options ").split()
         if not all(re.fullmatch(r"(model|default_hooks|auto_scale_lr)(\.\w+)+=[\w.]+", word) for word in words):
             continue
-        settings = {word.partition("=")[0]: literal_eval(word.partition("=")[2]) for word in words}
+        settings = {word.partition("=")[0]: ast.literal_eval(word.partition("=")[2]) for word in words}
         try:
             load_config(CONFIG, settings)
         except Exception as error:
