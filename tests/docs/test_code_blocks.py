@@ -48,7 +48,7 @@ def write(block: Block, folder: Path) -> Path:
             base = ast.literal_eval(node.value)
             start = (ROOT / block.file).parent if block.file else block.page.parent
             found = [place for place in (normpath(start / base), normpath(ROOT / base)) if isfile(place)]
-            assert found, f"{block}: there is no {base}"
+            assert found, f"{block}: {base} does not exist"
             text = text.replace(f'"{base}"', f'"{found[0]}"')
     path.write_text(text)
     return path
