@@ -61,7 +61,7 @@ def _key_problem(text: str, key: str, separator: str, given: Mapping[str, Any]) 
 
 def _value_problem(key: str, value: str) -> str | None:
     if not value.strip():
-        return f"{key} has no value; write {key}=None for none, or {key}=\"''\" for an empty text"
+        return f"{key} has no value; write {key}=None for none, or {key}=\"''\" for an empty string"
     if value.strip().startswith("{"):
         return f"{key}: found a dict; set its keys one by one: {key}.NAME=VALUE"
     return None

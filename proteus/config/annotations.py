@@ -21,7 +21,7 @@ class Hint:
     """Annotation and default of one argument.
 
     Attributes:
-        annotation: As written, a string in modules with postponed annotations.
+        annotation: The annotation; a string in modules with postponed evaluation.
         default: ``inspect.Parameter.empty`` for a required argument.
         names: Names that the annotation may use.
     """
@@ -40,18 +40,18 @@ def hints_of(function: Callable[..., Any], parameters: Sequence[inspect.Paramete
 def wrong_type(value: Any, hint: Hint, strict: bool = True) -> str | None:
     """Describe a value that does not fit its annotation.
 
-    If the annotation is missing, or names a type that a config cannot hold, any value is valid. The default is always
+    Any value is valid if the annotation is missing or names a type that a config cannot hold. The default is always
     valid, and so is a list for a tuple.
 
     Args:
         value: The value in the config.
         hint: Annotation and default of the argument.
-        strict: Refuse whatever the annotation does not name. Otherwise, for packages whose annotations leave out values
-            that they take, refuse only text for a number, a number for a list or a dict, and all but True and False
-            for those two.
+        strict: Refuse all values that the annotation does not allow. Otherwise, for packages with incomplete
+            annotations, refuse only a string for a number, a number for a list or dict, and anything but True and
+            False for a bool.
 
     Returns:
-        ``found X, expected Y``, with a hint where it is clear what was meant; None if the value is valid.
+        ``found X, expected Y``, with a correction if the meaning is clear; None if the value is valid.
     """
     if isinstance(value, (LazyObject, LazyAttr)) or (type(value) is type(hint.default) and value == hint.default):
         return None
@@ -64,7 +64,7 @@ def wrong_type(value: Any, hint: Hint, strict: bool = True) -> str | None:
 
 
 def not_expected(value: Any, expected: str) -> str:
-    """Build ``found X, expected Y``, with a suggestion if the value makes it clear."""
+    """Return ``found X, expected Y``, with a correction if the meaning is clear."""
     hint = ""
     if "integer" in expected and isinstance(value, int) and abs(value) >= 2**31:
         hint = " below 2**31"
@@ -78,7 +78,7 @@ def not_expected(value: Any, expected: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """Show a value as in a config, shortened."""
+    """Format a value as in a config, shortened."""
     if isinstance(value, Mapping):
         return f"a dict ({', '.join(map(str, list(value)[:4])) or 'empty'})"
     text = " ".join(repr(value).split())
@@ -91,8 +91,8 @@ def _resolved(hint: Hint) -> Any:
     if not isinstance(hint.annotation, str):
         return hint.annotation
     try:
-        return eval(hint.annotation, {**vars(typing), **vars(collections.abc), **hint.names})  # of installed code
-    except Exception:  # a name that is only imported for type checkers
+        return eval(hint.annotation, {**vars(typing), **vars(collections.abc), **hint.names})  # our code
+    except Exception:  # a name imported for type checkers only
         return Any
 
 
@@ -122,7 +122,7 @@ def _accepts(annotation: Any, value: Any) -> bool:
     if issubclass(base, os.PathLike):
         return isinstance(value, (str, os.PathLike))
     if issubclass(base, collections.abc.Mapping):
-        # A dict that is built first, or one in place of a list of one.
+        # It may describe a part, or stand for a list of one.
         return isinstance(value, Mapping) and (
             len(inner) < 2 or all(_accepts(inner[1], item) for item in value.values())
         )
@@ -132,12 +132,12 @@ def _accepts(annotation: Any, value: Any) -> bool:
         return True
     if isinstance(value, base) and not isinstance(value, bool):
         return True
-    # Anything else is built from a dict, looked up by a name, or given by code.
+    # Other objects are built from a dict, looked up by name, or created by code.
     return value is None or not isinstance(value, (bool, int, float))
 
 
 def _is_gross(annotation: Any, value: Any) -> bool:
-    """Whether no loose reading of an annotation allows a value."""
+    """Whether a value does not fit even a loosely written annotation."""
     parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     bases = {get_origin(part) or part for part in parts} - {None, type(None)}
     if annotation is bool:
@@ -178,10 +178,10 @@ def _description(annotation: Any, plural: bool = False) -> str:
         bool: ("True or False", "True or False"),
         int: ("an integer", "integers"),
         float: ("a number", "numbers"),
-        str: ("a text", "texts"),
+        str: ("a string", "strings"),
     }
     if origin in (Union, types.UnionType):
-        # None comes last, as it is read
+        # None last
         parts = sorted(inner, key=lambda each: each is type(None))
         return " or ".join(dict.fromkeys(_description(part, plural) for part in parts))
     if origin is Literal:

@@ -1,4 +1,7 @@
-"""Build the parts of a config, and report refused arguments with their key."""
+"""Report errors of constructors as config errors with the key of the part.
+
+``proteus.utils.user_errors`` formats errors that a user can correct; this module turns constructor errors into such.
+"""
 
 from __future__ import annotations
 
@@ -31,21 +34,21 @@ REFUSALS = (
     ImportError,
     OSError,
 )
-"""What constructors raise at bad arguments."""
+"""Exceptions that constructors raise for bad arguments."""
 # Functions that build parts from a config, and the name of their config argument.
 _BUILDERS = {build_from_cfg.__code__: "cfg", Runner.build_dataloader.__code__: "dataloader"}
 
 
 @contextmanager
 def as_config_error(config: str | Config, key: str = "") -> Iterator[None]:
-    """Report an error of a part's constructor as a mistake in a config.
+    """Turn an error of a constructor into a ``ConfigError``.
 
     Args:
-        config: The config, in which the key of the part is looked up; or its name, where only that is known.
-        key: Key of the part, used if it is not found in ``config``.
+        config: The config, to find the key of the part in; or only its name.
+        key: Key of the part if it is not found in ``config``.
 
     Raises:
-        ConfigError: A constructor refused its arguments; has the key and the constructor's message.
+        ConfigError: A constructor refused its arguments; names the key and quotes the constructor.
     """
     try:
         yield
@@ -55,7 +58,7 @@ def as_config_error(config: str | Config, key: str = "") -> Iterator[None]:
         source = config if isinstance(config, str) else str(config.filename or "config")
         found = None if isinstance(config, str) else _key_of(error.__traceback__, config)
         where, words = found or key, error_words(error)
-        # Some constructors name the key themselves.
+        # Some messages start with the key already.
         raise ConfigError([f"{where}: {words}" if where and not words.startswith(where) else words], source) from error
 
 
@@ -64,11 +67,11 @@ def error_words(error: Exception, named: bool = False) -> str:
 
     Args:
         error: The exception.
-        named: Begin with its type.
+        named: Start with the type of the exception.
     """
     text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
     if "must contain the key" in text and '"type"' in text:  # MMEngine's registry
-        return "has no 'type'; write the name of what is to be built"
+        return "has no 'type'; write the name of a registered class"
     if named:
         return f"{type(error).__name__}: {text}"
     if isinstance(error, KeyError) and " " not in text:
@@ -81,19 +84,19 @@ def error_words(error: Exception, named: bool = False) -> str:
 
 
 def _key_of(trace: TracebackType | None, config: Config) -> str | None:
-    """Dotted key of the innermost part that was being built; None if none of the config was."""
+    """Return the dotted key of the innermost part that was being built, if there is one."""
     built = []
     while trace is not None:
         name = _BUILDERS.get(trace.tb_frame.f_code)
         if name is not None:
             built.append(trace.tb_frame.f_locals.get(name))
         trace = trace.tb_next
-    whole: Any = dict(config.items())
-    found, inside = "", whole
-    for part in built:  # the outer ones come first; each is looked for in the one before, then everywhere
+    config_dict: Any = dict(config.items())
+    found, inside = "", config_dict
+    for part in built:  # from outer to inner: search in the enclosing part first, then everywhere
         if not isinstance(part, Mapping):
             continue
-        for root, path in ((inside, found), (whole, "")):
+        for root, path in ((inside, found), (config_dict, "")):
             near = list(_holders(root, part, path))
             exact = [(key, value) for key, value in near if value is part or value == part]
             match = next((each[0] for each in (exact, near) if len(each) == 1), None)
@@ -105,7 +108,7 @@ def _key_of(trace: TracebackType | None, config: Config) -> str | None:
 
 
 def _holders(value: Any, part: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the keys and the dicts of a config that a built dict may come from."""
+    """Yield keys and dicts of a config that may be the source of a built dict."""
     if isinstance(value, Mapping):
         if path and ("type" in value or "dataset" in value) and _alike(value, part):
             yield path, value
@@ -117,7 +120,7 @@ def _holders(value: Any, part: Mapping[str, Any], path: str) -> Iterator[tuple[s
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Compare two values by the keys they share; constructors add or remove keys."""
+    """Compare two values by their common keys, since constructors add and remove keys."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         shared = one.keys() & other.keys()
         return one.get("type") == other.get("type") and all(_alike(one[key], other[key]) for key in shared)
@@ -127,7 +130,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def check_transforms(cfg: Config) -> None:
-    """Build every transform of the loaders once, so that a wrong argument is reported before data is read.
+    """Build all transforms of the loaders once, to report wrong arguments before data is read.
 
     Raises:
         ConfigError: Names the transform's key.

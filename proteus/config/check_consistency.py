@@ -1,4 +1,4 @@
-"""Parts of a config that must fit each other, checked before any of them is built."""
+"""Check that parts of a config fit each other, before they are built."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
 
 
 def check_present(cfg: Config, *keys: str) -> None:
-    """Refuse a config that lacks what a tool needs.
+    """Refuse a config without the sections that a tool needs.
 
     Args:
         cfg: The config.
-        *keys: Top-level keys that must be set.
+        *keys: Required top-level keys.
 
     Raises:
-        ConfigError: Names the keys that are missing.
+        ConfigError: Names the missing keys.
     """
-    problems = [f"{key}: missing; write it, or name a _base_ that has it" for key in keys if not cfg.get(key)]
+    problems = [f"{key}: missing; write it, or add a _base_ that has it" for key in keys if not cfg.get(key)]
     if problems:
         raise ConfigError(problems, str(cfg.filename or "config"))
 
 
 def check_batch(cfg: Config) -> None:
-    """Refuse a batch in which no image would be masked although a mask transform asks for it, or that cannot be split.
+    """Refuse a batch that is too small for one masked image, or that micro-batches do not divide.
 
     Raises:
-        ConfigError: Names the batch size that would do, or the number of micro-batches.
+        ConfigError: Names the smallest batch size, or the valid numbers of micro-batches.
     """
     loader = cfg.train_dataloader
     collate = loader.get("collate_fn", {})
@@ -68,17 +68,17 @@ def _unsplit(cfg: Config, masked: int | None) -> list[str]:
     if distils and accumulated != 1:
         problems.append(
             f"optim_wrapper.accumulative_counts = {accumulated}: each of its iterations loads a batch and counts in "
-            f"the schedule, though only one in {accumulated} updates; write model.micro_batches = {accumulated} with "
-            f"train_dataloader.batch_size = {batch * accumulated}"
+            f"the schedule, but only one in {accumulated} updates the weights; write model.micro_batches = "
+            f"{accumulated} with train_dataloader.batch_size = {batch * accumulated}"
         )
     return problems
 
 
 def check_sizes(cfg: Config) -> None:
-    """Refuse crops and masks that are made for another student, or for another backbone of a classifier.
+    """Refuse crops, masks and mixed labels that do not fit the student, or the backbone of a classifier.
 
-    Of several crops in a pipeline the last one counts. A backbone that takes images of any size, as timm's CNNs do,
-    fits every crop unless its ``img_size`` is written.
+    The last crop of a pipeline counts. Backbones for images of any size, such as timm's CNNs, fit every crop unless
+    ``img_size`` is written.
 
     Raises:
         ConfigError: Names both keys.
@@ -135,7 +135,7 @@ def _reads_labels(objective: Mapping[str, Any]) -> bool:
 
 
 def _off_the_grid(cfg: Config, part: str, patch: Any) -> list[str]:
-    """Crops of validation and test images that do not divide into the patches of a ViT of ours."""
+    """Find crops of validation and test images that are not multiples of the patch size."""
     problems: dict[int, str] = {}
     for loader in ("val_dataloader", "test_dataloader") if isinstance(patch, int) else ():
         for key, pipeline in pipelines((cfg.get(loader) or {}).get("dataset") or {}, f"{loader}.dataset"):
@@ -158,7 +158,7 @@ def _draws_masks(step: Mapping[str, Any]) -> bool:
 
 
 def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
-    """Position and side, in pixels, of what gives a pipeline's images their size; None where that is not known."""
+    """Return the position of the last crop of a pipeline and its side in pixels, None if it is not known."""
     for position, step in reversed(list(enumerate(pipeline))):
         if bare_type(step) in CROPS:
             return position, _side(step.get("size"))
@@ -166,13 +166,13 @@ def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
 
 
 def crop_size(cfg: Config) -> int | None:
-    """Side of the training images in pixels; None where it is not known, or not the same for all of them."""
+    """Return the side of the training images in pixels; None if it is not known or differs between data sets."""
     sides = {last_crop(pipeline)[1] for _, pipeline in pipelines(cfg.train_dataloader.get("dataset") or {})}
     return sides.pop() if len(sides) == 1 else None
 
 
 def _made_for(encoder: Mapping[str, Any]) -> int | None:
-    """Side in pixels of the images that a backbone takes; None if it takes any, or if that is not known."""
+    """Return the side in pixels of the images that a backbone takes; None for any size or if it is not known."""
     if "img_size" in encoder:
         return _side(encoder["img_size"])
     takes_any_size = getattr(_target(encoder), "takes_any_size", None)
@@ -182,7 +182,7 @@ def _made_for(encoder: Mapping[str, Any]) -> int | None:
 
 
 def _argument(part: Mapping[str, Any], name: str, registry: Registry = MODELS) -> Any:
-    """What a part is built with: what is written, or its class' own; None where it takes no such argument."""
+    """Return an argument of a part, as written or by default; None if it has no such argument."""
     target = _target(part, registry)
     if name in part or target is None:
         return part.get(name)
@@ -191,7 +191,7 @@ def _argument(part: Mapping[str, Any], name: str, registry: Registry = MODELS) -
 
 
 def _target(part: Mapping[str, Any], registry: Registry = MODELS) -> type | None:
-    """The class of a part of ours; another toolbox's may take images of any size, and is not imported."""
+    """Return the class of one of our parts; None for those of other toolboxes, which are not imported."""
     kind = part.get("type")
     if isinstance(kind, str):
         kind = None if "." in kind.removeprefix("proteus.") else registry.get(kind)
@@ -204,7 +204,7 @@ def _side(size: Any) -> int | None:
 
 
 def _encoders(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What is trained on the images, or stands under what is, by its key."""
+    """Return the config of each student, or of the backbone of a classifier, by key."""
     students = model.get("students")
     if isinstance(students, Mapping):
         return {
@@ -217,10 +217,10 @@ def _encoders(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def pipelines(dataset: Mapping[str, Any], key: str = "dataset") -> Iterator[tuple[str, Sequence[Any]]]:
-    """Yield the key and the steps of each pipeline of a dataset's config, and of the sets that it holds."""
+    """Yield the key and the steps of each pipeline of a data set config and of the data sets in it."""
     if dataset.get("pipeline"):
         yield f"{key}.pipeline", dataset["pipeline"]
-    if isinstance(dataset.get("dataset"), Mapping):  # a set around another toolbox's
+    if isinstance(dataset.get("dataset"), Mapping):  # a wrapper of a data set
         yield from pipelines(dataset["dataset"], f"{key}.dataset")
     inner = dataset.get("datasets")
     for name, member in inner.items() if isinstance(inner, Mapping) else ():

@@ -1,4 +1,4 @@
-"""Weights and data that a config names: are they on this machine?"""
+"""Find weights and data that a config names and this machine lacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "featu
 
 
 class Missing(NamedTuple):
-    """A file or folder that a config names and that is not there."""
+    """A missing file or folder that a config names."""
 
     key: str
     path: str
@@ -25,18 +25,18 @@ class Missing(NamedTuple):
 
 
 def check_files(cfg: Config, sections: Sequence[str]) -> None:
-    """Refuse a config whose weights or data are not there.
+    """Refuse a config with missing weights or data.
 
     Args:
         cfg: The config.
-        sections: Top-level keys that will be used.
+        sections: Top-level keys to check.
 
     Raises:
         ConfigError: Names each key and path.
     """
     missing = [entry for entry in missing_files(cfg) if entry.key.split(".")[0] in sections]
     if missing:
-        remedy = "put it there, or name another place with --cfg-options"
+        remedy = "create it, or name another path with --cfg-options"
         raise ConfigError(
             [f"{entry} does not exist{_like(entry.path)}; {remedy} {entry.key}=..." for entry in missing],
             str(cfg.filename),
@@ -44,11 +44,11 @@ def check_files(cfg: Config, sections: Sequence[str]) -> None:
 
 
 def missing_files(cfg: Config) -> list[Missing]:
-    """Weights and data folders that a config names and that are not on this machine."""
+    """Return the weights and data folders that a config names and this machine lacks."""
     return [
         Missing(key, path)
         for key, path in paths(cfg.to_dict())
-        # MMEngine itself fetches what training starts from.
+        # MMEngine downloads load_from.
         if not (key == "load_from" and "://" in path) and not locate(path).exists()
     ]
 
@@ -59,7 +59,7 @@ def _like(path: str) -> str:
 
 
 def paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the key and the value of all that names a file or a folder."""
+    """Yield the key and value of each file or folder name."""
     if isinstance(value, dict):
         for name, item in value.items():
             here = f"{key}.{name}" if key else str(name)

@@ -1,4 +1,4 @@
-"""Keys at different places of a config that are right alone and do not fit each other."""
+"""Keys and values that are valid alone and contradict each other."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from proteus.config.ranges import are_numbers
 from proteus.config.registry_lookup import bare_type
 from proteus.config.signatures import Keys
 
-_ENDLESS = ("InfiniteSampler", "ProxySampler")  # and InfiniteGroupSampler and the like of other toolboxes
+_ENDLESS = ("InfiniteSampler", "ProxySampler")  # other toolboxes start the names with Infinite
 _SCHEDULES = ("LR", "Momentum", "ParamScheduler", "Scheduler")
 _DECAYS = ("bias_decay_mult", "norm_decay_mult", "flat_decay_mult", "dwconv_decay_mult")
 _ONE_RATE = ("MergedGroupsConstructor", "DefaultOptimWrapperConstructor")
 
 
 def contradictions_in_dict(label: str, value: Mapping[str, Any], keys: Keys) -> Iterator[tuple[str, str]]:
-    """Find values that are valid alone and contradict each other."""
+    """Find contradictions in one dict.
+
+    Args:
+        label: Type of the dict without its scope, or the label of its slot.
+        value: The dict.
+        keys: The keys that it may have.
+
+    Yields:
+        A key, and the problem with its value.
+    """
 
     def get(key: str) -> Any:
         hint = keys.hints.get(key)
@@ -46,19 +55,19 @@ def contradictions_in_dict(label: str, value: Mapping[str, Any], keys: Keys) -> 
 
 
 def check_combinations(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find keys that contradict each other.
+    """Find contradictions between sections of a config.
 
     Args:
         root: The top level of a config.
 
     Yields:
-        A dotted key, and what is wrong with its value.
+        A dotted key, and the problem with its value.
     """
     yield from _endless_loops(root)
-    yield from _still_schedules(root)
-    yield from _unused_decay(root)
-    yield from _rare_checkpoints(root)
-    yield from _twice_measured(root)
+    yield from _idle_schedules(root)
+    yield from _ignored_decay(root)
+    yield from _single_checkpoint(root)
+    yield from _duplicate_metrics(root)
     if root.get("compile") and {"student", "students"} & set(_dict(root.get("model"))):
         yield (
             "compile",
@@ -67,7 +76,7 @@ def check_combinations(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _endless_loops(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find samplers that never end where the loop waits for their end."""
+    """Find endless samplers in loops that wait for their end."""
     for phase in ("train", "val", "test"):
         sampler = _dict(_dict(root.get(f"{phase}_dataloader")).get("sampler"))
         name = bare_type(sampler)
@@ -80,8 +89,8 @@ def _endless_loops(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, f"{name} never ends, and so would the first epoch; write DefaultSampler, or train by max_iters"
 
 
-def _still_schedules(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find schedules that never take a step, or whose lowest rate is above the optimizer's."""
+def _idle_schedules(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find schedules that never step, and minimum learning rates above the optimizer's."""
     schedules = root.get("param_scheduler")
     listed = isinstance(schedules, (list, tuple))
     rate = _dict(_dict(root.get("optim_wrapper")).get("optimizer")).get("lr")
@@ -95,7 +104,7 @@ def _still_schedules(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield (
                 f"{key}.by_epoch",
                 (
-                    "True (MMEngine's default), and train_cfg counts iterations: the schedule would never take a step; "
+                    "True (MMEngine's default), but train_cfg counts iterations: the schedule would never step; "
                     "write by_epoch=False, with begin and end in iterations"
                 ),
             )
@@ -105,15 +114,15 @@ def _still_schedules(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"{key}.{lowest}", f"found {value}, expected at most optim_wrapper.optimizer.lr={rate}"
 
 
-def _unused_decay(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find factors of a weight decay that is not set, and a decay by layers that the constructor does not read."""
+def _ignored_decay(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find factors of a missing weight decay, and layer decay that the constructor ignores."""
     wrapper = _dict(root.get("optim_wrapper"))
     optimizer, paramwise = _dict(wrapper.get("optimizer")), _dict(wrapper.get("paramwise_cfg"))
     scaled = next((key for key in _DECAYS if paramwise.get(key) is not None), None)
     if "type" in optimizer and optimizer.get("weight_decay") is None and scaled is not None:
         yield (
             "optim_wrapper.optimizer.weight_decay",
-            (f"missing, while optim_wrapper.paramwise_cfg.{scaled} scales it; write weight_decay=0.05 or the like"),
+            (f"missing, but optim_wrapper.paramwise_cfg.{scaled} scales it; write weight_decay=0.05, for example"),
         )
     constructor = wrapper.get("constructor", _ONE_RATE[1])
     if isinstance(constructor, str) and constructor.rpartition(".")[2] in _ONE_RATE:
@@ -121,22 +130,22 @@ def _unused_decay(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if key in paramwise:
                 yield (
                     f"optim_wrapper.paramwise_cfg.{key}",
-                    (f"{constructor} does not read it; write constructor='proteus.LayerDecayConstructor'"),
+                    (f"ignored by {constructor}; write constructor='proteus.LayerDecayConstructor'"),
                 )
 
 
-def _rare_checkpoints(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find a hook that counts epochs where the loop has one."""
+def _single_checkpoint(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find a checkpoint hook that counts epochs in an iteration-based loop."""
     hook = _dict(_dict(root.get("default_hooks")).get("checkpoint"))
     if hook.get("by_epoch") is True and _counts_iterations(root):
         yield (
             "default_hooks.checkpoint.by_epoch",
-            ("True, and train_cfg counts iterations: there would be one checkpoint, at the end; write by_epoch=False"),
+            ("True, but train_cfg counts iterations: the only checkpoint would be the last; write by_epoch=False"),
         )
 
 
-def _twice_measured(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find metrics whose results would have the same names, and evaluators without any."""
+def _duplicate_metrics(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find metrics with results of the same name, and evaluators without metrics."""
     for phase in ("val", "test"):
         key = f"{phase}_evaluator"
         evaluator = root.get(key)
@@ -144,13 +153,13 @@ def _twice_measured(root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             key, evaluator = f"{key}.metrics", evaluator["metrics"]
         if isinstance(evaluator, (list, tuple)):
             if not evaluator:
-                yield key, f"is empty; name a metric, or write None for {phase}_dataloader, {phase}_cfg and this"
+                yield key, f"is empty; add a metric, or set it, {phase}_dataloader and {phase}_cfg to None"
             seen = [(bare_type(metric), _dict(metric).get("prefix")) for metric in evaluator]
             for index, each in enumerate(seen):
                 if each[0] and each in seen[:index] and each[0] != "DumpResults":
                     yield (
                         f"{key}[{index}].prefix",
-                        f"{each[0]} is there twice; write a prefix to tell the results apart",
+                        f"{each[0]} is listed twice; write a prefix to distinguish the results",
                     )
 
 

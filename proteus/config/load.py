@@ -1,4 +1,9 @@
-"""Load a config, override it, and refuse it at once where it is wrong."""
+"""Load config files, merge overrides and check the result.
+
+Python configs are trusted code; YAML and JSON configs are data. A data config may name registered parts only: no
+``custom_imports``, no dotted import paths in ``type``, no scope of an unknown package, no environment variables
+(``{{$NAME:...}}``). Its ``_base_`` may be data, or a Python config of this project or of an installed toolbox.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +29,7 @@ from proteus.config.yaml_json import check_data, parse_data
 from proteus.structures import ConfigError
 
 SUFFIXES = (".py", ".yaml", ".yml", ".json")
-# Python configs that a data config may build on: this project's, in a clone or in the installed package.
+# Folders of Python configs that a data config may build on: this project's, cloned or installed.
 _OURS = [Path(__file__).parents[2] / "configs", Path(__file__).parents[1] / ".mim", Path(__file__).parents[1]]
 _DUPLICATE = re.compile(r"Duplicate keys: \{(.+?)\}")
 
@@ -33,15 +38,15 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     """Load a config file, merge overrides into it and check the result.
 
     Args:
-        path: a config file of MMEngine (``.py``, ``.json`` or ``.yaml``).
-        overrides: dotted keys and values, as MMEngine's ``DictAction`` makes them of ``--cfg-options``; the
-            position in a list is written as a number (``param_scheduler.0.end``).
+        path: Config file: ``.py``, ``.json`` or ``.yaml``.
+        overrides: Values by dotted key, as MMEngine's ``DictAction`` parses ``--cfg-options``. List positions are
+            numbers (``param_scheduler.0.end``).
 
     Returns:
-        The config, with the modules of its ``custom_imports`` imported (from the current folder, too).
+        The config. The modules of its ``custom_imports`` have been imported, also from the current folder.
 
     Raises:
-        ConfigError: the file or one of its bases is missing or broken (see :func:`read_config`), a module of
+        ConfigError: The file or one of its bases is missing or broken (see :func:`read_config`), a module of
             ``custom_imports`` cannot be imported, or :func:`validate` found problems.
     """
     overrides = overrides or {}
@@ -50,7 +55,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     try:
         _import_custom(merged(config, imports).get("custom_imports"), path)
         validate(config, overrides)
-    except ImportError as error:  # of what a config of the lazy kind imports
+    except ImportError as error:  # in the imports of a pure Python config
         raise ConfigError([str(error)], str(path)) from error
     result = merged(config, overrides)
     for value in dict(result.items()).values():
@@ -59,15 +64,14 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
 
 
 def validate(cfg: Config | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> None:
-    """Compare every key of a config with what takes it.
+    """Check all keys and values of a config.
 
     Args:
-        cfg: the config as the file gives it; it is not changed.
-        overrides: dotted keys and their values, not merged yet. Each must name something that is there, and the
-            merged config is checked.
+        cfg: The config before the merge; it is not changed.
+        overrides: Values by dotted key. Each must name an existing or a valid key; the merged config is checked.
 
     Raises:
-        ConfigError: with all problems that were found.
+        ConfigError: Lists all problems.
     """
     config = copy.deepcopy(cfg) if isinstance(cfg, Config) else Config(copy.deepcopy(dict(cfg)))
     refused: dict[str, str] = {}
@@ -86,7 +90,7 @@ def read_config(path: str | Path) -> Config:
         path: A file of MMEngine's formats: ``.py``, ``.yaml``, ``.yml`` or ``.json``.
 
     Returns:
-        The merged config, as it was written.
+        The config merged with its bases, not checked.
 
     Raises:
         ConfigError: The file or one of its bases is missing, unreadable, broken, or leads back to itself; a Python
@@ -96,7 +100,7 @@ def read_config(path: str | Path) -> Config:
     _check_chain(file, ())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # of escapes in a user's strings
+            warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in strings
             return Config.fromfile(file, import_custom_modules=False)
     except RecursionError as error:
         raise ConfigError(["its values or its bases lead back to themselves"], str(file)) from error
@@ -105,7 +109,7 @@ def read_config(path: str | Path) -> Config:
 
 
 def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
-    """Import the modules that a config names; one that is missing may be allowed to fail."""
+    """Import the modules of ``custom_imports``; warn about missing ones if ``allow_failed_imports`` is set."""
     if not custom:
         return
     if not isinstance(custom, Mapping):
@@ -113,7 +117,7 @@ def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
     if not custom.get("imports"):
         return
     if str(Path.cwd()) not in sys.path:
-        # Where ``python -m`` would find it: a script's own folder stands on the path in place of the current one.
+        # As with ``python -m``; for a script, Python adds the script's folder instead of the current one.
         sys.path.append(str(Path.cwd()))
     modules = [custom["imports"]] if isinstance(custom["imports"], str) else custom["imports"]
     if not isinstance(modules, (list, tuple)) or not all(isinstance(module, str) for module in modules):
@@ -122,7 +126,7 @@ def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception as error:  # its own code may raise anything
+        except Exception as error:  # code of a user
             reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
             text = (
                 f"custom_imports.imports: module '{module}' cannot be imported ({reason}); correct its name, start "
@@ -134,7 +138,7 @@ def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
 
 
 def _drop_delete(value: Any) -> None:
-    """Remove the ``_delete_`` that MMEngine leaves in a dict that had nothing to replace; no constructor takes it."""
+    """Remove ``_delete_``, which MMEngine leaves in a new dict; constructors do not accept it."""
     if isinstance(value, dict):
         value.pop("_delete_", None)
         for item in value.values():
@@ -145,7 +149,7 @@ def _drop_delete(value: Any) -> None:
 
 
 def _check_chain(file: Path, chain: tuple[Path, ...]) -> None:
-    """Check a file and all its bases, without running any of them."""
+    """Check a file and all its bases without executing them."""
     text = _read_text(file, chain)
     earlier = [part.resolve() for part in chain]
     if file.resolve() in earlier:
@@ -160,7 +164,7 @@ def _check_chain(file: Path, chain: tuple[Path, ...]) -> None:
     is_data = file.suffix != ".py"
     for base in _base_names(bases, file):
         path = _locate(base, file)
-        if path is None:  # MMEngine finds it by a package's index of models, or reports it
+        if path is None:  # looked up by MMEngine in the package's model index
             continue
         if is_data and path.suffix == ".py" and not _is_installed_config(path, base):
             raise ConfigError(
@@ -174,13 +178,13 @@ def _check_chain(file: Path, chain: tuple[Path, ...]) -> None:
 
 
 def _read_text(file: Path, chain: Sequence[Path]) -> str:
-    """Read a file; if it cannot be read, the error names the file that has it as a base."""
+    """Read a file; for a base, errors name the file that refers to it."""
     source, prefix = (str(chain[-1]), f"_base_: '{file}': ") if chain else (str(file), "")
     try:
         if file.is_dir():
             raise ConfigError([f"{prefix}is a folder; name a config file in it"], source)
         if file.is_symlink() and not file.exists():
-            raise ConfigError([f"{prefix}is a link that leads nowhere"], source)
+            raise ConfigError([f"{prefix}is a broken link"], source)
         if not file.exists():
             missing = f"_base_: no such config file: '{file}'" if chain else "no such config file"
             raise ConfigError([f"{missing}{near_file(file)}"], source)
@@ -252,7 +256,7 @@ def _is_installed_config(path: Path, base: str) -> bool:
 
 
 def _where(error: BaseException, file: Path) -> str:
-    """Describe an error in a config's own code, with its line."""
+    """Describe an error in the code of a config, with its line."""
     words = " ".join(str(error).split())
     duplicate = _DUPLICATE.search(words)
     if duplicate:
@@ -261,7 +265,7 @@ def _where(error: BaseException, file: Path) -> str:
         quoted = re.search(r'"(.+?)"', words)
         missing = error.filename or (quoted.group(1) if quoted else words)
         return f"_base_: no such config file: '{missing}'{near_file(missing)}"
-    # MMEngine runs a config as a module. Modules that it imports come later in the traceback.
+    # MMEngine executes a config as a module. Modules that it imports come later in the traceback.
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
     name = "ends the process" if isinstance(error, SystemExit) else f"{type(error).__name__}: {words}"
     if not frames:

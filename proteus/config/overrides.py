@@ -1,7 +1,7 @@
-"""Overrides of a config from the command line: ``--cfg-options model.student.depth=6``.
+"""Check overrides from the command line: ``--cfg-options model.student.depth=6``.
 
-MMEngine adds a path that does not exist as a new key, and an override of a variable that the file has already
-used changes nothing; both would pass unseen.
+MMEngine adds an unknown path as a new key, and overriding a variable that the file has already used has no effect.
+Both would go unnoticed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 
 from mmengine.config import Config
 
-from proteus.config import schema as places
+from proteus.config import schema
 from proteus.config.registry_lookup import ScopeError
-from proteus.config.schema import Place, top_place
+from proteus.config.schema import Slot, top_slot
 from proteus.config.suggestions import nearest, unknown_key
 from proteus.config.validate import known_keys
 
-# Runner adds these where default_hooks does not name them; None leaves one out.
+# Runner adds these hooks unless default_hooks has them; None removes one.
 RUNNER_HOOKS = frozenset({"runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"})
 
 
 def merged(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """Give a copy of ``config`` with the overrides in it."""
+    """Return a copy of a config with the overrides merged."""
     result = copy.deepcopy(config)
     if overrides:
         result.merge_from_dict(copy.deepcopy(dict(overrides)))
@@ -31,14 +31,14 @@ def merged(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 
 def check_overrides(config: Config, overrides: Mapping[str, Any]) -> dict[str, str]:
-    """Tell which overrides name nothing that is there, or change nothing.
+    """Find overrides of unknown keys, and overrides without effect.
 
     Args:
-        config: the config as the file gives it.
-        overrides: dotted keys (list positions as numbers) and their values.
+        config: The config before the merge.
+        overrides: Values by dotted key, with list positions as numbers.
 
     Returns:
-        For each override that is refused, the line that says why and what to write instead.
+        One line by refused override: the reason and the remedy.
     """
     root = dict(config.items())
     problems = {}
@@ -51,25 +51,25 @@ def check_overrides(config: Config, overrides: Mapping[str, Any]) -> dict[str, s
 
 def _walk(root: Mapping[str, Any], path: str, value: Any, overrides: Mapping[str, Any]) -> str | None:
     parts = path.split(".")
-    if parts[0] not in places.KNOWN:
+    if parts[0] not in schema.KNOWN:
         return _variable(root, parts, overrides)
     node: Any = root
-    place, scope = places.PLAIN, root.get("default_scope") or "mmengine"
+    slot, scope = schema.PLAIN, root.get("default_scope") or "mmengine"
     for depth, key in enumerate(parts):
         here = ".".join(parts[:depth])
         if overrides.get(f"{here}._delete_") is True:  # a new dict; its keys are checked after the merge
             return None
         if isinstance(node, (list, tuple)):
             if not key.isdigit() or int(key) >= len(node):
-                span = f"0 to {len(node) - 1}" if node else "none, for it is empty"
-                return f"{here} is a list of {len(node)}; '{key}' is no position in it (they are {span})"
+                span = f"choose from 0 to {len(node) - 1}" if node else "the list is empty"
+                return f"{here} is a list of {len(node)}; '{key}' is not a position in it; {span}"
             node = node[int(key)]
         elif isinstance(node, Mapping):
             scope = node.get("_scope_") or scope
             if key not in node:
-                return _new_key(node, key, here, place, scope, value, overrides)
-            inner = top_place(key) if depth == 0 else place.into(key, node[key])
-            node, place = node[key], inner
+                return _new_key(node, key, here, slot, scope, value, overrides)
+            inner = top_slot(key) if depth == 0 else slot.child(key, node[key])
+            node, slot = node[key], inner
         else:
             return (
                 f"{here} is {node!r}, which has no keys; set {here} itself, or add {here}._delete_=True for a new dict"
@@ -82,38 +82,38 @@ def _walk(root: Mapping[str, Any], path: str, value: Any, overrides: Mapping[str
 
 
 def _new_key(
-    node: Mapping[str, Any], key: str, here: str, place: Place, scope: str, value: Any, overrides: Mapping[str, Any]
+    node: Mapping[str, Any], key: str, here: str, slot: Slot, scope: str, value: Any, overrides: Mapping[str, Any]
 ) -> str | None:
-    """Judge a key that the file does not have."""
+    """Check a key that the config does not have."""
     if not here or key in ("type", "_delete_", "_scope_"):
         return None
     try:
-        known = known_keys(node, place, scope)
-    except (LookupError, ScopeError, TypeError):  # told of where the whole config is checked
+        known = known_keys(node, slot, scope)
+    except (LookupError, ScopeError, TypeError):  # reported by the check of the merged config
         return None
     if known is not None:
         label, keys, kind = known
         return None if keys.open or key in keys.required else unknown_key(key, label, keys, kind)
-    if place is places.TOP["default_hooks"] and key in RUNNER_HOOKS and value is None:
+    if slot is schema.TOP["default_hooks"] and key in RUNNER_HOOKS and value is None:
         return None
     if f"{here}.{key}.type" in overrides or (isinstance(value, Mapping) and "type" in value):
         return None
     near = nearest(key, list(node), 2)
-    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "name one that is there."
+    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "write one of its keys."
     return f"{here} has no '{key}'; {hint} It has: {', '.join(map(str, node)) or 'no keys'}"
 
 
 def _variable(root: Mapping[str, Any], parts: list[str], overrides: Mapping[str, Any]) -> str | None:
-    """Judge the override of a name at the top level that the runner does not read."""
+    """Check the override of a top-level name that the runner does not read."""
     name = parts[0]
     if name not in root:
-        near = nearest(name, [*places.KNOWN, *root], 2, cutoff=0.7)
-        hint = f"did you mean {' or '.join(repr(one) for one in near)}?" if near else "the config has no such name"
+        near = nearest(name, [*schema.KNOWN, *root], 2, cutoff=0.7)
+        hint = f"did you mean {' or '.join(repr(one) for one in near)}?" if near else "correct the name"
         return f"'{name}' is neither a key of the runner nor a variable of the file; {hint}"
     holders = [
         path
         for key in root
-        if key in places.KNOWN
+        if key in schema.KNOWN
         for path in _holders(root[key], root[name], key)
         if not any(other == path or path.startswith(f"{other}.") for other in overrides)
     ]
@@ -125,7 +125,7 @@ def _variable(root: Mapping[str, Any], parts: list[str], overrides: Mapping[str,
 
 
 def _holders(value: Any, wanted: Any, path: str) -> Iterator[str]:
-    """Yield the dotted keys below ``value`` that hold ``wanted``, or a path that starts with it."""
+    """Yield the dotted keys in ``value`` that hold ``wanted``, or a path below it."""
     starts = (
         isinstance(wanted, str) and isinstance(value, str) and wanted and value.startswith(wanted.rstrip("/") + "/")
     )

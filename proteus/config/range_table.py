@@ -1,7 +1,7 @@
-"""Allowed values of config keys that annotations do not limit: MMEngine's, torch's and ours.
+"""Allowed values of config keys, where annotations do not limit them: MMEngine's, torch's and ours.
 
-A key is looked up by the ``type`` of its dict (or the name of its place), then by the kind of the dict, then, for our
-own parts, by the key alone. A value must be in its range and fit its annotation.
+A key is looked up by the ``type`` of its dict (or the label of its slot), then, for our own parts, by the key alone,
+then by the kind of part. A value must be in its range and fit its annotation.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _CHECKPOINTS = {
     "interval": COUNT | _NEVER,
     "max_keep_ckpts": COUNT | _NEVER,
     "save_begin": NATURAL,
-    "save_best": TEXT | several(TEXT, name="texts") | NONE,
+    "save_best": TEXT | several(TEXT, name="strings") | NONE,
     "rule": _RULE | several(_RULE, name="these") | NONE,
     "filename_tmpl": CHECKPOINT_NAMES | NONE,
     "backend_args": LOCAL | NONE,
@@ -112,7 +112,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     },
     "IterBasedTrainLoop": _LOOP,
     "EpochBasedTrainLoop": _LOOP,
-    "custom_imports": {"imports": TEXT | several(TEXT, name="texts") | NONE, "allow_failed_imports": SWITCH},
+    "custom_imports": {"imports": TEXT | several(TEXT, name="strings") | NONE, "allow_failed_imports": SWITCH},
     "randomness": {"seed": _SEED | NONE, "deterministic": SWITCH, "diff_rank_seed": SWITCH},
     "env_cfg": {"mp_cfg": DICT, "dist_cfg": DICT | NONE, "cudnn_benchmark": SWITCH, "resource_limit": COUNT},
     "mp_cfg": {"mp_start_method": _METHOD, "opencv_num_threads": NATURAL},
@@ -372,13 +372,13 @@ def rule_for(label: str, kind: k.Kind | None, key: str, ours: bool) -> Range | N
     """Find the range of a key.
 
     Args:
-        label: Type of the dict, without its scope, or the name of its place.
-        kind: Kind of the dict; None where it has no type.
-        key: Key in it.
-        ours: Whether the type is a part of this package.
+        label: Type of the dict without its scope, or the label of its slot.
+        kind: Kind of part; None without a type.
+        key: The key.
+        ours: The type belongs to this package.
 
     Returns:
-        The range; None where any value of the annotated type is right.
+        The range; None if the annotation alone decides.
     """
     tables: Sequence[Mapping[str, Range]] = (
         OF_TYPE.get(label, {}) if ours or label not in _ALSO_ELSEWHERE else {},

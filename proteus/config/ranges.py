@@ -1,4 +1,4 @@
-"""Ranges of values and their descriptions for error messages."""
+"""Ranges of values, with descriptions for error messages; the table of keys is ``range_table``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Range:
     """A set of allowed values.
 
     Attributes:
-        expected: The end of ``expected ...`` in a message.
-        accepts: Whether a value is right.
+        expected: Description that follows ``expected`` in a message.
+        accepts: Returns whether a value is in the set.
     """
 
     expected: str
@@ -29,7 +29,7 @@ class Range:
 
 
 def integer(least: int = 0, most: int | None = None) -> Range:
-    """Make the range of an integer; without ``most`` it fits in 32 bits, as counters do."""
+    """Return a range of integers, by default up to 2**31 - 1."""
     if most is not None:
         text = f"an integer from {least} to {most}"
     else:
@@ -44,7 +44,7 @@ def number(
     below: float = math.inf,
     infinite: bool = False,
 ) -> Range:
-    """Make the range of a number; ``least`` and ``most`` belong to it, ``above`` and ``below`` do not."""
+    """Return a range of numbers; ``least`` and ``most`` are inclusive, ``above`` and ``below`` exclusive."""
     if (least, most) == (0.0, 1.0):
         text = "a number from 0 to 1"
     elif above == 0 and math.isinf(below) and math.isinf(most):
@@ -71,12 +71,12 @@ def number(
 
 
 def choice(*values: Any) -> Range:
-    """Make a range of a few values."""
+    """Return a range of listed values."""
     return Range(f"one of {', '.join(map(repr, values))}", lambda v: any(type(v) is type(o) and v == o for o in values))
 
 
 def several(rule: Range, count: int | None = None, name: str = "", increasing: bool = False) -> Range:
-    """Make the range of a list with all values in ``rule``."""
+    """Return a range of lists with all values in ``rule``."""
     plural = name or f"values that are each {rule.expected}"
     text = f"a list of {f'{count} ' if count else ''}{'increasing ' if increasing else ''}{plural}"
     return Range(
@@ -100,14 +100,14 @@ def compiles(pattern: str) -> bool:
 
 
 def file_name(suffix: str) -> Range:
-    """Make the range of a file's name, without a folder."""
+    """Return a range of file names without a folder."""
     return Range(
         f"a file name that ends in {suffix}", lambda v: isinstance(v, str) and v.endswith(suffix) and "/" not in v
     )
 
 
 def are_numbers(*values: Any) -> bool:
-    """Whether all values are numbers; True and False are not."""
+    """Whether all values are numbers; bools do not count."""
     return all(map(_is_number, values))
 
 
@@ -120,7 +120,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_log_rule(value: Any) -> bool:
-    """Whether an entry of ``LogProcessor.custom_cfg`` names a statistic and a window that MMEngine has."""
+    """Whether an entry of ``LogProcessor.custom_cfg`` names a known statistic and window."""
     if not isinstance(value, Mapping) or not isinstance(value.get("data_src"), str):
         return False
     window = value.get("window_size", 1)
@@ -134,7 +134,7 @@ def _is_local(value: Any) -> bool:
 
 
 def _numbers_checkpoints(value: Any) -> bool:
-    """Whether a template gives each checkpoint a file name of its own, which is found again."""
+    """Whether a template gives each checkpoint a different name, with the suffix that resuming looks for."""
     try:
         return value.endswith(".pth") and "/" not in value and value.format(1) != value.format(2)
     except (AttributeError, LookupError, ValueError, TypeError):
@@ -146,7 +146,7 @@ POSITIVE, NON_NEGATIVE, FINITE = number(above=0), number(least=0), number()
 SHARE, PART = number(0, 1), number(least=0, below=1)
 SWITCH = Range("True or False", lambda v: isinstance(v, bool))
 NONE = Range("None", lambda v: v is None)
-TEXT = Range("a text", lambda v: isinstance(v, str))
+TEXT = Range("a string", lambda v: isinstance(v, str))
 COUNTS = several(COUNT, name="positive integers")
 SIZE = COUNT | several(COUNT, 2, "positive integers")
 DICT = Range("a dict", lambda v: isinstance(v, Mapping))

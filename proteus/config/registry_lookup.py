@@ -1,6 +1,6 @@
-"""Which registry a typed dict of a config is built from, and the lookup of its class there.
+"""Look up the class that a ``type`` in a config names.
 
-A *kind* is one of MMEngine's root registries; the default scope picks the child of it, as at build time.
+A :class:`Kind` of part is one of MMEngine's root registries. As at build time, the default scope selects its child.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of part.
+    """A kind of part that a config can name: model, data set, hook, optimizer, ...
 
     Attributes:
-        name: what messages call it.
-        root: MMEngine's registry of it.
-        filled: keys that the runner, or the part's owner, passes itself.
-        extra: keys that are taken from the dict before the constructor sees it.
+        name: Name in messages.
+        root: MMEngine's root registry.
+        filled: Arguments that the runner or the enclosing part passes; a config need not have them.
+        extra: Keys that are removed from the dict before the constructor is called.
     """
 
     name: str
@@ -72,7 +72,7 @@ LOG_PROCESSOR = _kind("log processor", roots.LOG_PROCESSORS)
 WRAPPER = _kind("model wrapper", roots.MODEL_WRAPPERS, "module device_ids")
 INITIALIZER = _kind("weight initializer", roots.WEIGHT_INITIALIZERS, extra="override")
 PROTOCOL = _kind("protocol", PROTOCOLS)
-# A protocol knows where a labelled set is, which part of it is wanted, and how images are prepared.
+# A protocol passes the folder and the split of its labelled sets.
 LABELLED_SET = _kind("dataset", roots.DATASETS, "data_root split")
 ALL = (
     MODEL, DATASET, TRANSFORM, SAMPLER, FUNCTION, HOOK, LOOP, OPTIM_WRAPPER, OPTIMIZER, CONSTRUCTOR, SCHEDULER, METRIC,
@@ -82,28 +82,28 @@ ALL = (
 
 
 class ScopeError(ImportError):
-    """A scope that a config names cannot be imported; the message says what to install."""
+    """The scope of a ``type`` cannot be imported; the message names the package to install."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a ``type`` stands for: the callable, and its kind where a registry told it."""
+    """A registered class or function, and its kind if a registry of that kind holds it."""
 
     target: Callable[..., Any]
     kind: Kind | None
 
 
 def import_scope(scope: str) -> None:
-    """Import the registries of a scope, unless they are there already.
+    """Import the registries of a scope if they are missing.
 
     Raises:
-        ScopeError: no registry has this scope, and its package cannot be imported.
+        ScopeError: No registry has this scope, and its package cannot be imported.
     """
     if scope == "mmengine" or any(_child(kind.root, scope) is not None for kind in ALL):
         return
     try:
         importlib.import_module(f"{scope}.registry")
-    except Exception as error:  # a guest that is installed wrongly may raise anything
+    except Exception as error:  # a broken installation may raise anything
         package = PACKAGES.get(scope, scope)
         raise ScopeError(
             f"scope '{scope}' cannot be imported ({error}); `pip install {package}`, "
@@ -112,18 +112,18 @@ def import_scope(scope: str) -> None:
 
 
 def find(name: str, scope: str, kinds: tuple[Kind, ...]) -> Found | None:
-    """Look a registered name up as MMEngine does at build time.
+    """Look up a registered name as MMEngine does at build time.
 
     Args:
-        name: the ``type`` of a dict, with or without a scope in front.
-        scope: the default scope at its place.
-        kinds: the kinds to search, in this order.
+        name: The ``type`` of a dict, with or without a scope.
+        scope: Default scope.
+        kinds: Kinds to search, in this order.
 
     Returns:
-        What it stands for, or None.
+        The class or function; None if the name is not registered.
 
     Raises:
-        ScopeError: the scope in front of the name, or the default one, cannot be imported.
+        ScopeError: The scope of the name, or the default scope, cannot be imported.
     """
     import_scope(scope)
     prefix = name.split(".")[0] if "." in name else None
@@ -134,7 +134,7 @@ def find(name: str, scope: str, kinds: tuple[Kind, ...]) -> Found | None:
         registry = registry_of(kind, scope)
         try:
             target = registry.get(name)
-        except RuntimeError:  # a dotted name that leads nowhere
+        except RuntimeError:  # a dotted name that does not exist
             target = None
         except Exception as error:  # the package behind this registry cannot be imported
             failures.append(error)
@@ -152,7 +152,7 @@ def find(name: str, scope: str, kinds: tuple[Kind, ...]) -> Found | None:
 
 
 def bare_type(part: Any) -> str:
-    """The ``type`` of a part without its scope; empty where there is no such name."""
+    """Return the ``type`` of a part without its scope; an empty string if it has none."""
     name = part.get("type") if isinstance(part, Mapping) else None
     return name.rpartition(".")[2] if isinstance(name, str) else ""
 
@@ -171,7 +171,7 @@ def _child(root: Registry, scope: str) -> Registry | None:
 
 
 def _holds(kind: Kind, name: str) -> bool:
-    """Tell whether a registry holds the name, rather than a module path having been imported."""
+    """Whether a registry holds the name; otherwise it was imported as a dotted path."""
     stack, bare = [kind.root], name.rpartition(".")[2]
     while stack:
         registry = stack.pop()
@@ -182,7 +182,7 @@ def _holds(kind: Kind, name: str) -> bool:
 
 
 def _own_registries(scope: str, prefix: str | None) -> Iterator[Registry]:
-    """Yield the registries of a toolbox that have no root in MMEngine (mmpretrain's batch augmentations)."""
+    """Yield registries of a toolbox without a root in MMEngine, such as mmpretrain's batch augmentations."""
     for package in (scope, prefix):
         for value in list(vars(sys.modules.get(f"{package}.registry", object)).values()):
             if isinstance(value, Registry) and value.parent is None:

@@ -1,7 +1,7 @@
-"""What may stand where in a config: the kind of part, or the keys of a dict that has no ``type``.
+"""Schema of a config: which kind of part, or which keys, each position takes.
 
-A :class:`Place` is known by the way to it: ``train_dataloader.dataset`` takes a dataset, whatever it is called.
-Keys are read from the signatures of what MMEngine calls with them, so that they follow its version.
+A :class:`Slot` is found by its path: ``train_dataloader.dataset`` takes a data set. Keys come from the signatures of
+the functions that MMEngine calls with them, so that they follow the installed version.
 """
 
 from __future__ import annotations
@@ -31,51 +31,51 @@ Schema = Callable[[Mapping[str, Any]], tuple[str, Keys] | None]
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a config may hold at one place.
+class Slot:
+    """A position in a config, and what it accepts.
 
     Attributes:
-        kinds: the kinds of typed dicts that are looked for here, in this order.
-        strict: a dict here must have a ``type``, of one of ``kinds``.
-        schema: gives the label and the keys of a dict without ``type``; None where they are not known.
-        plain: ``type`` is an ordinary key here, not a registered name.
-        layer: the builder of this dict adds and takes keys of its own, so only its ``type`` is checked.
-        inner: the places of keys inside.
-        rest: the place of all other keys inside; any kind of part where there is none.
-        keep: keys inside stand at the same place again, one deeper.
+        kinds: Kinds of part to look up a ``type`` in, in this order.
+        strict: A dict here needs a ``type`` of one of ``kinds``.
+        untyped: Returns the label and the keys of a dict without ``type``; None if they are not known.
+        type_is_key: ``type`` is an ordinary key, not a registered name.
+        type_only: Check only the ``type``, since the builder of this dict adds and removes keys.
+        children: Slots of keys in this dict.
+        others: Slot of all other keys; by default any part.
+        recursive: The other keys have this slot as well, at any depth.
     """
 
     kinds: tuple[k.Kind, ...] = k.ALL
     strict: bool = False
-    schema: Schema | None = None
-    plain: bool = False
-    layer: bool = False
-    inner: Mapping[str, Place] = field(default_factory=dict)
-    rest: Place | None = None
-    keep: bool = False
+    untyped: Schema | None = None
+    type_is_key: bool = False
+    type_only: bool = False
+    children: Mapping[str, Slot] = field(default_factory=dict)
+    others: Slot | None = None
+    recursive: bool = False
 
     @property
-    def hinted(self) -> tuple[k.Kind, ...]:
-        """The kinds whose names are offered when a ``type`` is unknown."""
+    def suggested(self) -> tuple[k.Kind, ...]:
+        """Kinds to suggest names from if a ``type`` is unknown."""
         return self.kinds if self.strict or self.kinds is k.ALL else self.kinds[:1]
 
-    def into(self, key: str, value: Any) -> Place:
-        """Give the place of one key inside this one."""
+    def child(self, key: str, value: Any) -> Slot:
+        """Return the slot of a key in this one."""
         if key == "datasets" and isinstance(value, Mapping) and "type" not in value:
             return NAMED_DATASETS
-        if key in self.inner:
-            return self.inner[key]
+        if key in self.children:
+            return self.children[key]
         if key == "init_cfg":
             return INITIALIZER
         if key == "vis_backends":
             return VIS_BACKEND
-        if key == "on_trace_ready":  # ProfilerHook's own two names
+        if key == "on_trace_ready":  # a dict of ProfilerHook, with names that are not registered
             return PLAIN
         if key.endswith("dataloader") and isinstance(value, Mapping) and "dataset" in value and "type" not in value:
             return DATALOADER
         if _LAYER_KEY.search(key):
             return LAYER
-        return self if self.keep else self.rest or PART
+        return self if self.recursive else self.others or PART
 
 
 def _fixed(label: str, names: str, required: str = "", is_open: bool = False) -> Schema:
@@ -102,7 +102,7 @@ def _train_cfg(value: Mapping[str, Any]) -> tuple[str, Keys]:
 
 
 def _optim_wrapper(value: Mapping[str, Any]) -> tuple[str, Keys]:
-    if "constructor" in value and "optimizer" not in value:  # several optimizers, under names of their own
+    if "constructor" in value and "optimizer" not in value:  # several optimizers by name
         return "optim_wrapper", Keys(open=True)
     return _call(OptimWrapper, extra="type constructor paramwise_cfg")(value)
 
@@ -120,7 +120,7 @@ def _dist_cfg(value: Mapping[str, Any]) -> tuple[str, Keys]:
 
 
 def _student(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
-    # What another model calls its students may be anything.
+    # A dict without "student" belongs to another model.
     shared = "teacher data_preprocessor micro_batches"
     return _call(MODELS.get("Distiller"), shared, label="a student")(value) if "student" in value else None
 
@@ -129,27 +129,27 @@ def _evaluator(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
     return _call(Evaluator)(value) if "metrics" in value else None
 
 
-PART = Place(keep=True)
-PLAIN = Place(plain=True)
-TRANSFORM = Place((k.TRANSFORM, *k.ALL), keep=True)
-PIPELINE = Place((k.TRANSFORM,), strict=True, rest=TRANSFORM)
-DATASET = Place((k.DATASET,), strict=True, inner={"pipeline": PIPELINE, "transforms": TRANSFORM})
-# A set of sets holds datasets in turn, in a list or under names, and may leave to them what they get from it.
-DATASET = replace(DATASET, inner={**DATASET.inner, "dataset": DATASET, "datasets": DATASET})
-NAMED_DATASETS = Place(rest=DATASET)
-LAYER = Place((k.MODEL, *k.ALL), layer=True)
-INITIALIZER = Place((k.INITIALIZER,), strict=True, inner={"override": Place((k.INITIALIZER,), layer=True)})
-VIS_BACKEND = Place((k.VIS_BACKEND,), strict=True)
-HOOK = Place(
+PART = Slot(recursive=True)
+PLAIN = Slot(type_is_key=True)
+TRANSFORM = Slot((k.TRANSFORM, *k.ALL), recursive=True)
+PIPELINE = Slot((k.TRANSFORM,), strict=True, others=TRANSFORM)
+DATASET = Slot((k.DATASET,), strict=True, children={"pipeline": PIPELINE, "transforms": TRANSFORM})
+# Data sets may hold others: one, a list, or several by name.
+DATASET = replace(DATASET, children={**DATASET.children, "dataset": DATASET, "datasets": DATASET})
+NAMED_DATASETS = Slot(others=DATASET)
+LAYER = Slot((k.MODEL, *k.ALL), type_only=True)
+INITIALIZER = Slot((k.INITIALIZER,), strict=True, children={"override": Slot((k.INITIALIZER,), type_only=True)})
+VIS_BACKEND = Slot((k.VIS_BACKEND,), strict=True)
+HOOK = Slot(
     (k.HOOK,),
     strict=True,
-    inner={"knn": Place(schema=_fixed("online_eval.knn", "data_root classes images_per_class ks"))},
+    children={"knn": Slot(untyped=_fixed("online_eval.knn", "data_root classes images_per_class ks"))},
 )
-MODEL_PART = Place((k.MODEL, *k.ALL), keep=True)
-STUDENTS = Place(rest=Place(schema=_student, rest=MODEL_PART))
+MODEL_PART = Slot((k.MODEL, *k.ALL), recursive=True)
+STUDENTS = Slot(others=Slot(untyped=_student, others=MODEL_PART))
 _LOADER_EXTRA = "num_batch_per_epoch disable_subprocess_warning"
-DATALOADER = Place(
-    schema=lambda value: (
+DATALOADER = Slot(
+    untyped=lambda value: (
         "DataLoader",
         Keys(
             {
@@ -160,83 +160,85 @@ DATALOADER = Place(
             }
         ),
     ),
-    inner={
+    children={
         "dataset": DATASET,
-        "sampler": Place((k.SAMPLER,), strict=True),
-        "batch_sampler": Place((k.BATCH_SAMPLER,), strict=True),
-        "collate_fn": Place((k.FUNCTION,), strict=True),
-        "worker_init_fn": Place((k.FUNCTION,), strict=True),
+        "sampler": Slot((k.SAMPLER,), strict=True),
+        "batch_sampler": Slot((k.BATCH_SAMPLER,), strict=True),
+        "collate_fn": Slot((k.FUNCTION,), strict=True),
+        "worker_init_fn": Slot((k.FUNCTION,), strict=True),
     },
 )
-PARAMWISE = Place(
-    schema=_fixed(
+PARAMWISE = Slot(
+    untyped=_fixed(
         "paramwise_cfg",
         "custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult dwconv_decay_mult dcn_offset_lr_mult "
         "bypass_duplicate layer_decay_rate num_layers",
     ),
-    inner={"custom_keys": Place(rest=Place(schema=_fixed("a custom key", "lr_mult decay_mult")))},
+    children={"custom_keys": Slot(others=Slot(untyped=_fixed("a custom key", "lr_mult decay_mult")))},
 )
 _OPTIM = {
-    "optimizer": Place((k.OPTIMIZER,), strict=True),
-    "clip_grad": Place(schema=_clip_grad, plain=True),
+    "optimizer": Slot((k.OPTIMIZER,), strict=True),
+    "clip_grad": Slot(untyped=_clip_grad, type_is_key=True),
     "paramwise_cfg": PARAMWISE,
 }
-OPTIM_WRAPPER = Place(
-    (k.OPTIM_WRAPPER,), schema=_optim_wrapper, inner=_OPTIM, rest=Place((k.OPTIM_WRAPPER, *k.ALL), inner=_OPTIM)
+OPTIM_WRAPPER = Slot(
+    (k.OPTIM_WRAPPER,), untyped=_optim_wrapper, children=_OPTIM, others=Slot((k.OPTIM_WRAPPER, *k.ALL), children=_OPTIM)
 )
-SCHEDULER = Place((k.SCHEDULER,), strict=True)
-SCHEDULERS = replace(SCHEDULER, rest=SCHEDULER)  # a list, or one per optimizer under its name
-LABELLED_SET = Place((k.LABELLED_SET,), strict=True)
-PROTOCOL = Place((k.PROTOCOL,), strict=True, inner={"sets": Place(rest=LABELLED_SET), "pipeline": PIPELINE}, rest=PLAIN)
-_METRIC = Place((k.METRIC,), strict=True)
-EVALUATOR = Place((k.METRIC, k.EVALUATOR), strict=True, schema=_evaluator, inner={"metrics": _METRIC})
+SCHEDULER = Slot((k.SCHEDULER,), strict=True)
+SCHEDULERS = replace(SCHEDULER, others=SCHEDULER)  # a list, or one per optimizer by name
+LABELLED_SET = Slot((k.LABELLED_SET,), strict=True)
+PROTOCOL = Slot(
+    (k.PROTOCOL,), strict=True, children={"sets": Slot(others=LABELLED_SET), "pipeline": PIPELINE}, others=PLAIN
+)
+_METRIC = Slot((k.METRIC,), strict=True)
+EVALUATOR = Slot((k.METRIC, k.EVALUATOR), strict=True, untyped=_evaluator, children={"metrics": _METRIC})
 _ENV = {
-    "mp_cfg": Place(schema=_call(set_multi_processing, "distributed", label="mp_cfg")),
-    "dist_cfg": Place(schema=_dist_cfg),
+    "mp_cfg": Slot(untyped=_call(set_multi_processing, "distributed", label="mp_cfg")),
+    "dist_cfg": Slot(untyped=_dist_cfg),
 }
 
-TOP: dict[str, Place] = {
-    "model": Place((k.MODEL,), strict=True, inner={"students": STUDENTS}, rest=MODEL_PART),
-    "tta_model": Place((k.MODEL,), strict=True, rest=MODEL_PART),
+TOP: dict[str, Slot] = {
+    "model": Slot((k.MODEL,), strict=True, children={"students": STUDENTS}, others=MODEL_PART),
+    "tta_model": Slot((k.MODEL,), strict=True, others=MODEL_PART),
     "data_preprocessor": MODEL_PART,
     "train_dataloader": DATALOADER,
     "val_dataloader": DATALOADER,
     "test_dataloader": DATALOADER,
-    "train_cfg": Place((k.LOOP,), schema=_train_cfg),
-    "val_cfg": Place((k.LOOP,), schema=_call(ValLoop, "runner dataloader evaluator")),
-    "test_cfg": Place((k.LOOP,), schema=_call(TestLoop, "runner dataloader evaluator")),
+    "train_cfg": Slot((k.LOOP,), untyped=_train_cfg),
+    "val_cfg": Slot((k.LOOP,), untyped=_call(ValLoop, "runner dataloader evaluator")),
+    "test_cfg": Slot((k.LOOP,), untyped=_call(TestLoop, "runner dataloader evaluator")),
     "optim_wrapper": OPTIM_WRAPPER,
     "param_scheduler": SCHEDULERS,
     "val_evaluator": EVALUATOR,
     "test_evaluator": EVALUATOR,
-    "default_hooks": Place(rest=HOOK),
+    "default_hooks": Slot(others=HOOK),
     "custom_hooks": HOOK,
-    "show_hook": Place((k.SHOW_HOOK,), strict=True),
-    "visualizer": Place((k.VISUALIZER,), strict=True),
+    "show_hook": Slot((k.SHOW_HOOK,), strict=True),
+    "visualizer": Slot((k.VISUALIZER,), strict=True),
     "vis_backends": VIS_BACKEND,
-    "log_processor": Place((k.LOG_PROCESSOR,), schema=_call(LogProcessor)),
-    "model_wrapper_cfg": Place((k.WRAPPER,), schema=_call(MMDistributedDataParallel, "module device_ids")),
-    "env_cfg": Place(schema=_fixed("env_cfg", "cudnn_benchmark mp_cfg dist_cfg resource_limit"), inner=_ENV),
-    "randomness": Place(schema=_call(Runner.set_randomness, "self", label="randomness")),
-    "auto_scale_lr": Place(schema=_fixed("auto_scale_lr", "enable base_batch_size")),
-    "custom_imports": Place(schema=_call(import_modules_from_strings, label="custom_imports")),
+    "log_processor": Slot((k.LOG_PROCESSOR,), untyped=_call(LogProcessor)),
+    "model_wrapper_cfg": Slot((k.WRAPPER,), untyped=_call(MMDistributedDataParallel, "module device_ids")),
+    "env_cfg": Slot(untyped=_fixed("env_cfg", "cudnn_benchmark mp_cfg dist_cfg resource_limit"), children=_ENV),
+    "randomness": Slot(untyped=_call(Runner.set_randomness, "self", label="randomness")),
+    "auto_scale_lr": Slot(untyped=_fixed("auto_scale_lr", "enable base_batch_size")),
+    "custom_imports": Slot(untyped=_call(import_modules_from_strings, label="custom_imports")),
     "tta_pipeline": PIPELINE,
     "protocol": PROTOCOL,
 }
-# What MMEngine and the toolboxes read of a config beside the parameters of Runner.
-_READ_BESIDE = {
+# Keys that MMEngine and the toolboxes read in addition to the parameters of Runner.
+_READ_BY_TOOLBOXES = {
     *("sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval", "compile"),
     *("runner_type", "strategy", "tta_cfg"),
 }
-KNOWN = frozenset(TOP) | frozenset(inspect.signature(Runner.__init__).parameters) - {"self"} | _READ_BESIDE
+KNOWN = frozenset(TOP) | frozenset(inspect.signature(Runner.__init__).parameters) - {"self"} | _READ_BY_TOOLBOXES
 
 
-def top_place(key: str) -> Place:
-    """Give the place of a key at the top level of a config."""
+def top_slot(key: str) -> Slot:
+    """Return the slot of a key at the top level of a config."""
     if key in TOP:
         return TOP[key]
     if key.endswith("pipeline"):
         return TRANSFORM
-    if _LAYER_KEY.search(key):  # a variable of mmseg's configs, used further down
+    if _LAYER_KEY.search(key):  # a variable in mmseg's configs
         return LAYER
     return PLAIN if key in KNOWN else PART

@@ -1,7 +1,7 @@
-"""Which keys a class or a function takes from a config dict.
+"""Find the keys that a class or function takes from a config dict.
 
-``inspect.signature`` stops at ``**kwargs``; here they are followed to the constructor of the base class that
-they are handed to, so that a misspelt key of ``AmpOptimWrapper`` is found although its own signature takes all.
+``inspect.signature`` stops at ``**kwargs``. This module follows them to the constructor of the base class, so that a
+misspelt key of ``AmpOptimWrapper`` is found although its signature accepts any key.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from proteus.config.annotations import Hint, hints_of
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys that a callable takes by name.
+    """Keyword arguments of a callable.
 
     Attributes:
-        required: for each key, in the order of the signature, whether it has no default.
-        open: whether further keys are taken that cannot be told from the source.
-        hints: annotation and default of keys, where the signature has them.
-        owner: module that defines the callable.
+        required: Whether each key lacks a default, in the order of the signature.
+        open: Whether other keys are accepted as well; the source does not show which.
+        hints: Annotations and defaults by key.
+        owner: Module that defines the callable.
     """
 
     required: dict[str, bool] = field(default_factory=dict)
@@ -38,7 +38,15 @@ class Keys:
 
 @dataclass
 class _Forward:
-    """What becomes of the ``**kwargs`` of one constructor."""
+    """Use of the ``**kwargs`` of one constructor.
+
+    Attributes:
+        found: They are passed to ``super().__init__``.
+        given: Keywords that the constructor passes there itself.
+        positional: Number of positional arguments that it passes there.
+        own: Keys that it reads itself.
+        elsewhere: They are also used in another way.
+    """
 
     found: bool = False
     given: set[str] = field(default_factory=set)
@@ -48,13 +56,13 @@ class _Forward:
 
 
 def keys_of(target: Callable[..., Any]) -> Keys:
-    """Tell the keys that ``target`` can be built or called with.
+    """Return the keys that a callable takes.
 
     Args:
-        target: a class, a function or any other callable.
+        target: A class, function or other callable.
 
     Returns:
-        Its keys; ``open`` where the source does not tell where its ``**kwargs`` go.
+        The keys; ``open`` if the source does not show where ``**kwargs`` go.
     """
     try:
         keys = _class_keys(target, inspect.getmro(target)) if inspect.isclass(target) else _function_keys(target)
@@ -75,7 +83,7 @@ def _class_keys(cls: type, mro: tuple[type, ...]) -> Keys:
     base = mro[place]
     if base is object:
         return _function_keys(cls) if "__new__" in dir(cls) and cls.__new__ is not object.__new__ else Keys()
-    if base is nn.Module:  # its own *args and **kwargs are there to be refused
+    if base is nn.Module:  # it accepts *args and **kwargs only to raise an error
         return Keys()
     init = vars(base)["__init__"]
     parameters = list(inspect.signature(init).parameters.values())[1:]
@@ -98,7 +106,7 @@ def _class_keys(cls: type, mro: tuple[type, ...]) -> Keys:
 
 @functools.cache  # parsing the source takes longer than the rest of a check
 def _follow(init: Callable[..., Any], name: str) -> _Forward:
-    """Read from its source where a constructor hands its ``**name``."""
+    """Find in the source of a constructor where it passes ``**name``."""
     forward = _Forward()
     tree = _source_tree(init)
     if tree is None:
@@ -124,7 +132,7 @@ def _follow(init: Callable[..., Any], name: str) -> _Forward:
 
 
 def _read_key(target: ast.expr, arguments: list[ast.expr], name: str, forward: _Forward) -> set[int]:
-    """Note a key that ``kwargs.pop('x')``, ``kwargs['x']`` or ``'x' in kwargs`` reads; returns the uses it explains."""
+    """Record a key read by ``kwargs.pop('x')``, ``kwargs['x']`` or ``'x' in kwargs``; return the ids of these uses."""
     reads = isinstance(target, ast.Attribute) and target.attr in ("pop", "get", "setdefault")
     holder = (
         target.value

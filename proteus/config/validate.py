@@ -1,8 +1,8 @@
-"""Tell what is wrong in a config before anything is built or read.
+"""Check all keys and values of a config before anything is built.
 
-MMEngine finds a misspelt key only when it builds the part, often minutes into a run, and takes a misspelt
-top-level name for a variable of the user's own. Here every dict is compared with the signature of what it is
-for, and all faults are told together, each with what to write instead.
+MMEngine finds a misspelt key only when it builds the part, often minutes into a run, and treats a misspelt top-level
+name as a variable. Here, each dict is compared with the signature that it is for. All problems are reported together,
+each with a remedy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import Runner
 
 from proteus.config import registry_lookup as k
-from proteus.config import schema as places
+from proteus.config import schema
 from proteus.config.annotations import Hint, not_expected, wrong_type
 from proteus.config.contradictions import check_combinations, contradictions_in_dict
 from proteus.config.range_table import rule_for
 from proteus.config.ranges import Range
 from proteus.config.registry_lookup import ScopeError, find
-from proteus.config.schema import Place, top_place
+from proteus.config.schema import Slot, top_slot
 from proteus.config.signatures import Keys, keys_of
 from proteus.config.suggestions import nearest, unknown_key, unknown_type
 
@@ -34,71 +34,73 @@ _MARKS = frozenset({"type", "_scope_", "_delete_"})
 
 
 def check_config(config: Config) -> list[str]:
-    """Give the problems of a config, one line each."""
-    imported = getattr(config, "_imported_names", ())  # classes and modules, in a config of the pure Python style
+    """Return the problems of a config, one line each."""
+    imported = getattr(config, "_imported_names", ())  # classes and modules in a pure Python config
     root = {key: value for key, value in config.items() if key not in imported}
     check = _Check(root.get("default_scope") or "mmengine")
     for key in root:
-        if key not in places.KNOWN:
+        if key not in schema.KNOWN:
             check.top_level_name(key)
-    for key, place in places.TOP.items():
+    for key, slot in schema.TOP.items():
         if rule_for("config", None, key, ours=False) is None:
-            check.expect_parts(root.get(key), key, place)
-    for key in sorted(root, key=lambda name: name not in places.KNOWN):  # a variable's faults show where it is used
-        check.visit(root[key], key, top_place(key), check.scope, free=key not in places.KNOWN)
+            check.expect_parts(root.get(key), key, slot)
+    for key in sorted(
+        root, key=lambda name: name not in schema.KNOWN
+    ):  # problems of a variable are reported where it is used
+        check.visit(root[key], key, top_slot(key), check.scope, is_variable=key not in schema.KNOWN)
     check.groups(root)
-    check.files(root)
+    check.top_level_values(root)
     return check.problems
 
 
-def known_keys(value: Mapping[str, Any], place: Place, scope: str) -> tuple[str, Keys, k.Kind | None] | None:
-    """Tell which keys a dict takes.
+def known_keys(value: Mapping[str, Any], slot: Slot, scope: str) -> tuple[str, Keys, k.Kind | None] | None:
+    """Find the keys that a dict may have.
 
     Args:
-        value: the dict.
-        place: where it stands.
-        scope: the default scope there.
+        value: The dict.
+        slot: Its position.
+        scope: Default scope there.
 
     Returns:
-        What it is for, its keys and its kind; None where that is not known.
+        Label for messages, keys, and kind of part; None if the keys are not known.
 
     Raises:
-        LookupError: its ``type`` is not registered.
-        ScopeError: a scope cannot be imported.
-        TypeError: its ``type`` is neither a name nor something to call.
+        LookupError: The ``type`` is not registered.
+        ScopeError: A scope cannot be imported.
+        TypeError: The ``type`` is neither a name nor callable.
     """
-    if "type" not in value or place.plain:
-        known = place.schema(value) if place.schema else None
+    if "type" not in value or slot.type_is_key:
+        known = slot.untyped(value) if slot.untyped else None
         return (*known, None) if known else None
-    name, kind = value["type"], place.kinds[0] if place.kinds is not k.ALL else None
+    name, kind = value["type"], slot.kinds[0] if slot.kinds is not k.ALL else None
     if isinstance(name, str):
-        found = find(name, scope, place.kinds)
+        found = find(name, scope, slot.kinds)
         if found is None:
             raise LookupError(name)
         target, kind = found.target, found.kind or kind
     elif callable(name):
         target, name = name, getattr(name, "__name__", str(name))
-        kind = next((one for one in place.kinds if target in one.root.module_dict.values()), kind)
+        kind = next((one for one in slot.kinds if target in one.root.module_dict.values()), kind)
     else:
         raise TypeError(f"type is {name!r}; write a registered name or a class")
     keys = keys_of(target)
     if kind is not None:
         keys = replace(keys, required={**dict.fromkeys(sorted(kind.extra), False), **keys.required})
-    keys = _stored(target, keys, value, scope)
+    keys = _with_stored_keys(target, keys, value, scope)
     return name, keys, kind
 
 
 def check_values(value: Mapping[str, Any], label: str, keys: Keys, kind: k.Kind | None) -> list[tuple[str, str]]:
-    """Compare the values of a dict with what their keys take.
+    """Check the types and ranges of the values of a dict, then their contradictions.
 
     Args:
         value: The dict.
-        label: Its type, or the name of its place in the config.
+        label: Its type, or the label of its slot.
         keys: The keys that it may have.
-        kind: Its kind; None where it has no type.
+        kind: Kind of part; None without a type.
 
     Returns:
-        For each value that is wrong, its key and ``found X, expected Y``.
+        Key and ``found X, expected Y`` of each wrong value.
     """
     ours = keys.owner.split(".")[0] == "proteus"
     label = label if kind is None else label.rpartition(".")[2]
@@ -123,90 +125,93 @@ def _problem(value: Any, rule: Range | None, hint: Hint | None, strict: bool) ->
 
 
 class _Check:
-    """One pass over a config; collects the problems."""
+    """Collects the problems of one config."""
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
         self.problems: list[str] = []
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
-    def visit(
-        self,
-        value: Any,
-        path: str,
-        place: Place,
-        scope: str,
-        free: bool = False,
-    ) -> None:
-        """Check what stands at ``path``, and all below it."""
+    def visit(self, value: Any, path: str, slot: Slot, scope: str, is_variable: bool = False) -> None:
+        """Check a value and everything in it.
+
+        Args:
+            value: The value.
+            path: Its dotted key.
+            slot: Its position.
+            scope: Default scope there.
+            is_variable: It belongs to a top-level name that the runner does not read. Incomplete dicts are allowed.
+        """
         if isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
-                self.visit(item, f"{path}[{index}]", place, scope, free)
+                self.visit(item, f"{path}[{index}]", slot, scope, is_variable)
         elif isinstance(value, Mapping):
             scope = value.get("_scope_") or scope
-            self._keys(value, path, place, scope, free)
+            self._keys(value, path, slot, scope, is_variable)
             for key, item in value.items():
-                if key == "type" and not place.plain:
+                if key == "type" and not slot.type_is_key:
                     continue
-                inner = place.into(key, item)
-                if not free and (key in (*place.inner, "vis_backends") or ("type" not in value and place.rest)):
+                inner = slot.child(key, item)
+                if not is_variable and (
+                    key in (*slot.children, "vis_backends") or ("type" not in value and slot.others)
+                ):
                     self.expect_parts(item, f"{path}.{key}", inner)
-                self.visit(item, f"{path}.{key}", inner, scope, free)
+                self.visit(item, f"{path}.{key}", inner, scope, is_variable)
 
-    def expect_parts(self, value: Any, path: str, place: Place) -> None:
-        """Refuse text, a number or None where a part is described, or in a list of parts."""
+    def expect_parts(self, value: Any, path: str, slot: Slot) -> None:
+        """Refuse a string or number in place of a part, and also None in a list of parts."""
         if isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
                 if item is None or isinstance(item, (str, int, float)):
-                    self._expect_part(item, f"{path}[{index}]", place)
+                    self._expect_part(item, f"{path}[{index}]", slot)
         elif isinstance(value, (str, int, float)):
-            self._expect_part(value, path, place)
+            self._expect_part(value, path, slot)
 
-    def _expect_part(self, value: Any, path: str, place: Place) -> None:
-        if place.strict and place.kinds is not k.ALL:
-            self._add(path, f"found {value!r}, expected a dict with a type, the name of a {place.kinds[0].name}", False)
+    def _expect_part(self, value: Any, path: str, slot: Slot) -> None:
+        if slot.strict and slot.kinds is not k.ALL:
+            self._add(path, f"found {value!r}, expected a dict with a type, the name of a {slot.kinds[0].name}", False)
 
-    def _keys(self, value: Mapping[str, Any], path: str, place: Place, scope: str, free: bool) -> None:
+    def _keys(self, value: Mapping[str, Any], path: str, slot: Slot, scope: str, is_variable: bool) -> None:
         """Check the keys of one dict."""
         try:
-            known = known_keys(value, place, scope)
+            known = known_keys(value, slot, scope)
         except ScopeError as error:
-            self._add(f"{path}.type", str(error), free, same=str(error))
+            self._add(f"{path}.type", str(error), is_variable, same=str(error))
             return
         except LookupError:
-            self._add(f"{path}.type", unknown_type(value["type"], scope, place), free)
+            self._add(f"{path}.type", unknown_type(value["type"], scope, slot), is_variable)
             return
         except TypeError as error:
-            self._add(path, str(error), free)
+            self._add(path, str(error), is_variable)
             return
         if known is None:
-            self._untyped(value, path, place, scope, free)
+            self._untyped(value, path, slot, scope, is_variable)
             return
         label, keys, kind = known
-        if not place.layer:
-            self._compare(value, path, label, keys, kind, free)
-            if not free:
+        if not slot.type_only:
+            self._compare(value, path, label, keys, kind, is_variable)
+            if not is_variable:
                 self._missing(value, path, label, keys, kind)
                 for key, text in check_values(value, label, keys, kind):
                     self._add(f"{path}.{key}", text, False)
-        if place is places.OPTIM_WRAPPER and isinstance(value.get("constructor"), str):
+        if slot is schema.OPTIM_WRAPPER and isinstance(value.get("constructor"), str):
             self._registered(value["constructor"], f"{path}.constructor", scope, k.CONSTRUCTOR)
         if kind is k.HOOK and "ema_type" in value and isinstance(value["ema_type"], str):
             self._registered(value["ema_type"], f"{path}.ema_type", scope, k.MODEL)
 
     def _compare(
-        self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None, free: bool
+        self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None, is_variable: bool
     ) -> None:
         if keys.open:
             return
         filled = _MARKS | set(keys.required)
         for key in value:
             if key not in filled:
-                self._add(f"{path}.{key}", unknown_key(key, label, keys, kind), free)
+                self._add(f"{path}.{key}", unknown_key(key, label, keys, kind), is_variable)
 
     def _missing(self, value: Mapping[str, Any], path: str, label: str, keys: Keys, kind: k.Kind | None) -> None:
-        # The part round a model's part may fill its keys in (a head's widths), and a function gets its batch later:
-        # what is missing there shows when they are built.
+        # The enclosing model may pass arguments (the widths of a head), and a function gets its batch later. Arguments
+        # that are still missing are reported when the parts are built.
         if kind in (k.MODEL, k.FUNCTION):
             return
         filled = kind.filled if kind is not None else frozenset()
@@ -214,44 +219,47 @@ class _Check:
             if needed and key not in value and key not in filled:
                 self._add(path, f"{label} needs '{key}', which is missing; write {path}.{key}", False)
 
-    def _untyped(self, value: Mapping[str, Any], path: str, place: Place, scope: str, free: bool) -> None:
-        """Tell of a dict that should have a ``type``, or has it misspelt."""
+    def _untyped(self, value: Mapping[str, Any], path: str, slot: Slot, scope: str, is_variable: bool) -> None:
+        """Report a dict without ``type`` if it needs one, or with a misspelt ``type``."""
         named = (
-            place.rest is not None and place.rest.strict and all(isinstance(v, (Mapping, list)) for v in value.values())
+            slot.others is not None
+            and slot.others.strict
+            and all(isinstance(v, (Mapping, list)) for v in value.values())
         )
-        misspelt = next((key for key in nearest("type", value, 1) if self._is_name(value[key], scope, place)), None)
+        misspelt = next((key for key in nearest("type", value, 1) if self._is_name(value[key], scope, slot)), None)
         if misspelt is not None:
-            self._add(f"{path}.{misspelt}", f"unknown key; did you mean 'type' (of {value[misspelt]})?", free)
-        elif place.strict and not named and not free:
-            kinds = " or ".join(kind.name for kind in place.kinds)
-            self._add(path, f"has no 'type' (found: {_listed(value)}); write {path}.type, the name of a {kinds}", free)
+            self._add(f"{path}.{misspelt}", f"unknown key; did you mean 'type' (of {value[misspelt]})?", is_variable)
+        elif slot.strict and not named and not is_variable:
+            kinds = " or ".join(kind.name for kind in slot.kinds)
+            found = ", ".join(map(str, value)) or "nothing"
+            self._add(path, f"has no 'type' (found: {found}); write {path}.type, the name of a {kinds}", is_variable)
 
-    def _is_name(self, value: Any, scope: str, place: Place) -> bool:
+    def _is_name(self, value: Any, scope: str, slot: Slot) -> bool:
         if not isinstance(value, str):
             return False
         try:
-            return find(value, scope, place.kinds) is not None
+            return find(value, scope, slot.kinds) is not None
         except ScopeError:
             return False
 
     def _registered(self, name: str, path: str, scope: str, kind: k.Kind) -> None:
-        """Check a name that stands alone, outside a dict with a type."""
-        place = Place((kind,), strict=True)
+        """Check a registered name that is a plain value."""
+        slot = Slot((kind,), strict=True)
         try:
-            if find(name, scope, place.kinds) is None:
-                self._add(path, unknown_type(name, scope, place), False)
+            if find(name, scope, slot.kinds) is None:
+                self._add(path, unknown_type(name, scope, slot), False)
         except ScopeError as error:
             self._add(path, str(error), False)
 
     def top_level_name(self, key: str) -> None:
-        """Refuse a name that nobody reads if it looks like one that the runner does."""
+        """Refuse an unused top-level name that resembles a key of the runner."""
         own = key.startswith("_") or key[-1].isdigit() or key.endswith("pipeline")
-        near = [] if own else nearest(key, places.KNOWN, 1, cutoff=0.8)
+        near = [] if own else nearest(key, schema.KNOWN, 1, cutoff=0.8)
         if near:
             self._add(key, f"not a key of the runner; did you mean '{near[0]}'? Rename it if it is your own", False)
 
     def groups(self, root: Mapping[str, Any]) -> None:
-        """The runner takes all three of a phase, or none."""
+        """Check that loader, loop and optimizer or evaluator of a phase are all set, or none."""
         for phase, last in (("train", "optim_wrapper"), ("val", "val_evaluator"), ("test", "test_evaluator")):
             group = (f"{phase}_dataloader", f"{phase}_cfg", last)
             absent = [key for key in group if root.get(key) is None]
@@ -260,8 +268,8 @@ class _Check:
                 for key in absent:
                     self._add(key, f"missing, while {there} is set; write it, or set {there} to None", False)
 
-    def files(self, root: Mapping[str, Any]) -> None:
-        """Check the values that need no building."""
+    def top_level_values(self, root: Mapping[str, Any]) -> None:
+        """Check values and combinations at the top level."""
         for key, text in [*check_values(root, "config", Keys(), None), *check_combinations(root)]:
             self._add(key, text, False)
         hooks = root.get("default_hooks")
@@ -271,23 +279,23 @@ class _Check:
                     f"default_hooks.{key}", f"found a list of {len(hook)}, expected one hook; see custom_hooks", False
                 )
         work_dir, launcher = root.get("work_dir"), root.get("launcher", "none")
-        with suppress(OSError, RuntimeError, ValueError):  # a name that cannot be looked up is refused where it is used
+        with suppress(OSError, RuntimeError, ValueError):  # an impossible name is refused where it is used
             if isinstance(work_dir, str) and Path(work_dir).expanduser().is_file():
                 self._add("work_dir", f"'{work_dir}' is a file; write the name of a folder to make or to use", False)
         launchers = ("none", "pytorch", "slurm", "mpi")
         if launcher not in launchers:
             self._add("launcher", f"found {launcher!r}, expected one of {', '.join(launchers)}", False)
 
-    def _add(self, path: str, text: str, free: bool, same: str | None = None) -> None:
+    def _add(self, path: str, text: str, is_variable: bool, same: str | None = None) -> None:
         mark = same or f"{path.rpartition('.')[2]}: {text}"
-        if (free or same) and mark in self._told:
+        if (is_variable or same) and mark in self._reported:
             return
-        self._told.add(mark)
+        self._reported.add(mark)
         self.problems.append(" ".join(f"{path}: {text}".splitlines()))
 
 
-def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Keys:
-    """Add what two hooks of MMEngine do later with the further keys that their constructors store."""
+def _with_stored_keys(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Keys:
+    """Add keys that CheckpointHook and EMAHook store in their constructor and pass on later."""
     later: Any = None
     if isinstance(target, type) and issubclass(target, CheckpointHook):
         later = Runner.save_checkpoint
@@ -300,7 +308,3 @@ def _stored(target: Any, keys: Keys, value: Mapping[str, Any], scope: str) -> Ke
     filled = {"self", "model", "device", "out_dir", "filename"}
     names = {name: False for name in further.required if name not in filled}
     return Keys({**keys.required, **names}, further.open, {**further.hints, **keys.hints}, keys.owner)
-
-
-def _listed(value: Mapping[str, Any]) -> str:
-    return ", ".join(map(str, value)) or "nothing"

@@ -1,4 +1,4 @@
-"""YAML and JSON configs: parsed as data, and checked for names that would run code."""
+"""Parse YAML and JSON configs as data, and refuse names that would run code."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mmengine.registry import Registry
 from proteus.config import registry_lookup as k
 from proteus.structures import ConfigError
 
-# Values of these keys are looked up in a registry, where a dotted name that is not registered is imported.
+# Values of these keys are looked up in a registry, which imports a dotted name that is not registered.
 _NAMED = frozenset({"type", "constructor", "ema_type", "runner_type"})
 _SCOPES = frozenset({"mmengine", "proteus", *k.PACKAGES})
 _ENVIRONMENT = re.compile(r"\{\{['\"]?\s*\$(\w+)")
-# More values than any real config has; a few lines of nested aliases can exceed it.
-_MOST = 200_000
+# A few lines of nested aliases can exceed this; real configs do not.
+_MAX_VALUES = 200_000
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags that name Python objects; refuses a key that is written twice."""
+    """YAML loader that refuses tags of Python objects and duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -46,11 +46,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# MMEngine writes tuples with this tag; it runs no code.
+# MMEngine writes tuples with this tag, which runs no code.
 _Loader.add_constructor(
     "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
 )
-# YAML 1.1 reads 1e-3 as text.
+# YAML 1.1 reads 1e-3 as a string.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -58,7 +58,7 @@ _Loader.add_implicit_resolver(
 
 @register_handler(["yaml", "yml"])
 class SafeYamlHandler(YamlHandler):
-    """YAML handler that reads data only; replaces MMEngine's everywhere."""
+    """YAML handler that reads data only. It replaces MMEngine's handler in this process."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
         """Parse a file; a ``Loader`` in ``kwargs`` is ignored."""
@@ -74,7 +74,7 @@ def parse_data(text: str, file: Path) -> dict[str, Any]:
     variable = _ENVIRONMENT.search(text)
     if variable:
         raise _error(file, f"'{{{{${variable[1]}' reads the environment, which a data config may not; write the value")
-    for template, value in _templates(file).items():  # MMEngine replaces these before it parses
+    for template, value in _templates(file).items():  # MMEngine replaces them before parsing
         text = re.sub(r"\{\{\s*" + template + r"\s*\}\}", value.replace("\\", "/"), text)
     text = re.sub(r"\{\{\s*(_base_\.[\w.]+)\s*\}\}", r'"\1"', text)
     try:
@@ -92,7 +92,7 @@ def parse_data(text: str, file: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _error(file, f"line {error.lineno} is not JSON: {error.msg}") from error
     except RecursionError as error:
-        raise _error(file, "nested too deeply, or a value that holds itself") from error
+        raise _error(file, "nested too deeply, or a value contains itself") from error
     except (ValueError, yaml.YAMLError) as error:
         raise _error(file, " ".join(str(error).split())) from error
     if not isinstance(content, dict):
@@ -149,7 +149,7 @@ def _templates(file: Path) -> dict[str, str]:
 def _is_safe_name(name: str, scopes: frozenset[str]) -> bool:
     """Whether looking a name up imports nothing but a known toolbox.
 
-    A registry that does not hold a name imports the module of that name, and takes the attribute after its last dot.
+    A registry imports names that it does not hold: the module, then the attribute after the last dot.
     """
     prefix, _, bare = name.rpartition(".")
     if prefix and prefix not in scopes:
@@ -163,11 +163,11 @@ def _is_safe_name(name: str, scopes: frozenset[str]) -> bool:
     if prefix in k.PACKAGES:
         try:
             k.import_scope(prefix)
-        except k.ScopeError:  # reported with what to install where the config's keys are checked
+        except k.ScopeError:  # reported later, with the package to install
             return True
     for registry in _registries():
         if registry.scope == prefix or (not prefix and registry.scope in _SCOPES):
-            with suppress(Exception):  # a guest that is installed wrongly may raise anything
+            with suppress(Exception):  # a broken installation may raise anything
                 registry.import_from_location()
             if bare in registry.module_dict:
                 return True
@@ -201,7 +201,7 @@ def _count(value: Any, sizes: dict[int, int] | None = None) -> int:
 
     Raises:
         ValueError: The count exceeds the limit.
-        RecursionError: A value holds itself.
+        RecursionError: A value contains itself.
     """
     sizes = {} if sizes is None else sizes
     if not isinstance(value, (dict, list, tuple, set)):
@@ -209,8 +209,8 @@ def _count(value: Any, sizes: dict[int, int] | None = None) -> int:
     if id(value) not in sizes:
         items = value.values() if isinstance(value, dict) else value
         sizes[id(value)] = 1 + sum(_count(item, sizes) for item in items)
-    if sizes[id(value)] > _MOST:
-        raise ValueError(f"more than {_MOST:,} values, through aliases of aliases")
+    if sizes[id(value)] > _MAX_VALUES:
+        raise ValueError(f"more than {_MAX_VALUES:,} values through nested aliases")
     return sizes[id(value)]
 
 

@@ -48,7 +48,7 @@ def test_what_a_part_refuses_is_a_mistake_in_the_config(cfg: Config) -> None:
 
 def test_nothing_is_trained_without_the_checkpoint_it_starts_from(cfg: Config, tmp_path: Path) -> None:
     cfg.load_from = str(tmp_path / "iter_1.pth")
-    with pytest.raises(ConfigError, match=r"load_from = '.*iter_1\.pth' does not exist; put it there"):
+    with pytest.raises(ConfigError, match=r"load_from = '.*iter_1\.pth' does not exist; create it"):
         train(cfg)
     assert not (tmp_path / "run").exists()
 

@@ -29,7 +29,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], tuple[str, ...]]] = {
     "a list as key": ({"c.yaml": "? [a]\n: 2"}, ("line 1",)),
     "key twice in YAML": ({"c.yaml": "a: 1\na: 2"}, ("line 2: key 'a' is written twice",)),
     "key twice in JSON": ({"c.json": '{"a": {"b": 1, "b": 2}}'}, ("key 'b' is written twice",)),
-    "a value that holds itself": ({"c.yaml": "a: &a [*a]"}, ("holds itself",)),
+    "a value that contains itself": ({"c.yaml": "a: &a [*a]"}, ("contains itself",)),
     "aliases of aliases": ({"c.yaml": BOMB}, ("aliases",)),
     "nested too deeply": ({"c.json": "[" * 50_000}, ("nested too deeply",)),
     "syntax error": ({"c.py": "a = 1\nb = ("}, ("syntax error on line 2",)),
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read(kind: str, tmp_path: Path, monkeypatch: pyte
         "folder": (".", "is a folder"),
         "folder with a suffix": ("dir.py", "is a folder"),
         "unreadable": ("secret.py", "permission denied"),
-        "loop": ("loop.py", "link that leads nowhere"),
+        "loop": ("loop.py", "is a broken link"),
         "long": ("x" * 300 + ".py", "too long"),
         "zero byte": ("a\0b.py", "no such config file"),
     }

@@ -1,4 +1,4 @@
-"""Small parts to name in configs, registered in Proteus' registries for one test."""
+"""Small registered parts to name in configs; each test unregisters them."""
 
 from __future__ import annotations
 

@@ -36,13 +36,13 @@ from proteus.config.annotations import Hint, not_expected, shown, wrong_type
     ],
     ids=str,
 )
-def test_types(annotation: Any, right: list[Any], wrong: list[Any]) -> None:
+def test_values_that_fit_an_annotation(annotation: Any, right: list[Any], wrong: list[Any]) -> None:
     hint = Hint(annotation, ..., {})
     assert [value for value in right if wrong_type(value, hint) is not None] == []
     assert [value for value in wrong if wrong_type(value, hint) is None] == []
 
 
-def test_a_default_is_right_whatever_its_annotation() -> None:
+def test_a_default_is_valid_whatever_its_annotation() -> None:
     assert wrong_type(None, Hint(int, None)) is None
     assert wrong_type("auto", Hint(int, "auto")) is None
     assert wrong_type(True, Hint(int, 1)) is not None
@@ -71,7 +71,7 @@ def test_loose_annotations_of_other_packages() -> None:
         ({"a": 1, "b": 2}, "a number", "found a dict (a, b), expected a number"),
     ],
 )
-def test_words(value: Any, expected: str, text: str) -> None:
+def test_messages(value: Any, expected: str, text: str) -> None:
     assert not_expected(value, expected) == text
 
 

@@ -7,7 +7,7 @@ from proteus.config.build_errors import as_config_error
 from proteus.registry import HOOKS, VISUALIZERS
 
 
-def test_what_a_constructor_refuses_becomes_a_config_error() -> None:
+def test_a_constructor_error_becomes_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"small\.py: img_size=57"), as_config_error("small.py"):
         raise ValueError("img_size=57")
     with pytest.raises(CheckpointError, match=r"w\.pth"), as_config_error("small.py"):
@@ -17,7 +17,7 @@ def test_what_a_constructor_refuses_becomes_a_config_error() -> None:
 
 
 @pytest.mark.parametrize("error", [TypeError, ValueError, AssertionError, KeyError, AttributeError, ZeroDivisionError])
-def test_every_kind_of_refusal(error: type[Exception]) -> None:
+def test_every_type_of_exception(error: type[Exception]) -> None:
     with (
         pytest.raises(ConfigError, match=r"^small\.py: default_hooks\.x: ") as caught,
         as_config_error("small.py", "default_hooks.x"),
@@ -42,7 +42,7 @@ def test_the_key_of_the_innermost_part_is_named() -> None:
         HOOKS.build(config.custom_hooks[1])
 
 
-def test_the_key_is_found_where_owners_add_or_take_keys_and_siblings_are_equal() -> None:
+def test_the_key_is_found_although_keys_were_added_and_siblings_are_equal() -> None:
     config = Config(
         dict(
             visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend", wrong=1)]),

@@ -12,7 +12,7 @@ def cfg() -> Config:
     return load_config("configs/proteus/vit-ti_dinov2-s.py")
 
 
-def test_the_recipe_fits_itself(cfg: Config) -> None:
+def test_a_recipe_is_consistent(cfg: Config) -> None:
     check_batch(cfg)
     check_sizes(cfg)
 
@@ -40,19 +40,19 @@ def test_micro_batches_divide_the_batch_and_its_masked_images(cfg: Config) -> No
     check_batch(cfg)
 
 
-def test_mmengines_accumulation_is_refused_with_what_to_write_instead(cfg: Config) -> None:
+def test_mmengines_accumulation_is_refused_with_a_remedy(cfg: Config) -> None:
     cfg.optim_wrapper.accumulative_counts = 2
     with pytest.raises(ConfigError, match=r"accumulative_counts = 2: .*micro_batches = 2 .*batch_size = 256"):
         check_batch(cfg)
 
 
-def test_one_image_is_enough_where_nothing_is_masked(cfg: Config) -> None:
+def test_one_image_is_enough_without_masks(cfg: Config) -> None:
     cfg.train_dataloader.batch_size = 1
     cfg.train_dataloader.dataset.pipeline.pop(5)
     check_batch(cfg)
 
 
-def test_crop_and_patches_are_the_students(cfg: Config) -> None:
+def test_crop_and_patches_must_match_the_student(cfg: Config) -> None:
     cfg.model.student.update(img_size=256, patch_size=16)
     with pytest.raises(ConfigError) as caught:
         check_sizes(cfg)
@@ -61,7 +61,7 @@ def test_crop_and_patches_are_the_students(cfg: Config) -> None:
     assert "pipeline[5].patch_size = 14: model.student.patch_size is 16" in message
 
 
-def test_the_crop_is_that_of_a_classifiers_backbone() -> None:
+def test_the_crop_must_match_the_backbone_of_a_classifier() -> None:
     cfg = load_config("configs/linear_probe/vit-s.py")
     check_sizes(cfg)
     cfg.model.backbone.img_size = 448
@@ -69,7 +69,7 @@ def test_the_crop_is_that_of_a_classifiers_backbone() -> None:
         check_sizes(cfg)
 
 
-def test_crop_and_patches_are_those_of_each_of_several_students() -> None:
+def test_crop_and_patches_must_match_each_student() -> None:
     cfg = load_config("configs/proteus/vit-ti-and-s_dinov2-b.py")
     check_sizes(cfg)
     cfg.model.students.small.student.img_size = 448
@@ -83,21 +83,21 @@ STUDENTS: dict[str, tuple[dict[str, Any], bool]] = {
     "cnn": ({"type": "TimmBackbone", "arch": "resnet18"}, True),
     "scoped cnn": ({"type": "proteus.TimmBackbone", "arch": "fastvit_t8"}, True),
     "cnn with a size": ({"type": "TimmBackbone", "arch": "resnet18", "img_size": 224}, False),
-    "cnn with the crop's size": ({"type": "TimmBackbone", "arch": "resnet18", "img_size": 140}, True),
+    "cnn with the size of the crop": ({"type": "TimmBackbone", "arch": "resnet18", "img_size": 140}, True),
     "model of a fixed size": ({"type": "TimmBackbone", "arch": "swin_tiny_patch4_window7_224"}, False),
     "model of any size": (
         {"type": "TimmBackbone", "arch": "eva02_tiny_patch14_224", "dynamic_img_size": True},
         True,
     ),
     "vit": ({"type": "ViT", "arch": "tiny"}, False),
-    "guest": ({"type": "mmpretrain.ResNet", "depth": 18}, True),
+    "model of mmpretrain": ({"type": "mmpretrain.ResNet", "depth": 18}, True),
     "unknown": ({"type": "MyOwn"}, True),
 }
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_a_student_whose_size_is_not_written(cfg: Config, name: str) -> None:
-    """Crops of 140 px: what a model of any size takes, and one that is built for 224 px by default does not."""
+def test_a_student_without_img_size(cfg: Config, name: str) -> None:
+    """Crops of 140 px fit models of any size, and no model that is built for 224 px by default."""
     student, fits = STUDENTS[name]
     cfg.model.student = student
     pipeline = cfg.train_dataloader.dataset.pipeline

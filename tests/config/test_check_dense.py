@@ -32,7 +32,7 @@ def test_sizes_that_do_not_divide_or_do_not_agree() -> None:
     check_dense(load_config(FOLDER / "vit-s_linear-dinov2.py"))  # 512 px, padded
 
 
-def test_views_and_pictures_take_their_place() -> None:
+def test_tta_and_pictures_are_added() -> None:
     cfg = upernet()
     use_tta(cfg)
     assert (cfg.model.type, cfg.model.module.type) == ("SegTTAModel", "EncoderDecoder")
@@ -43,7 +43,7 @@ def test_views_and_pictures_take_their_place() -> None:
     assert cfg.custom_hooks == [{"type": "proteus.SegmentationVisualizationHook", "out_dir": "there"}]
 
 
-def test_a_config_without_them_says_so() -> None:
+def test_a_config_without_tta_or_pictures_is_refused() -> None:
     probe = load_config(FOLDER.parent / "linear_probe/vit-s.py")
     with pytest.raises(ConfigError, match="--tta: the config has no tta_model and no tta_pipeline"):
         use_tta(probe)

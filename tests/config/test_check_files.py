@@ -36,7 +36,7 @@ def test_missing_files_are_named_by_their_keys(cfg: Config, tmp_path: Path) -> N
     check_files(cfg, ("train_dataloader",))
 
 
-def test_a_first_checkpoint_is_looked_for(cfg: Config, tmp_path: Path) -> None:
+def test_load_from_must_exist(cfg: Config, tmp_path: Path) -> None:
     (tmp_path / "iter_10.pth").touch()
     cfg.load_from = str(tmp_path / "iter_1O.pth")
     assert "load_from" in {entry.key for entry in missing_files(cfg)}
@@ -44,15 +44,15 @@ def test_a_first_checkpoint_is_looked_for(cfg: Config, tmp_path: Path) -> None:
         check_files(cfg, ("load_from",))
     (problem,) = caught.value.problems
     assert problem == (
-        f"load_from = '{tmp_path / 'iter_1O.pth'}' does not exist (there is '{tmp_path / 'iter_10.pth'}'); put it "
-        "there, or name another place with --cfg-options load_from=..."
+        f"load_from = '{tmp_path / 'iter_1O.pth'}' does not exist (there is '{tmp_path / 'iter_10.pth'}'); create "
+        "it, or name another path with --cfg-options load_from=..."
     )
     for there in (str(tmp_path / "iter_10.pth"), "https://example.org/x.pth", None):
         cfg.load_from = there
         check_files(cfg, ("load_from",))
 
 
-def test_places_inside_lists_are_found() -> None:
+def test_paths_in_lists_are_found() -> None:
     cfg = Config({"train_dataloader": {"dataset": {"datasets": [{"data_root": "no/where"}, {"data_root": ""}]}}})
     (entry,) = missing_files(cfg)
     assert str(entry) == "train_dataloader.dataset.datasets[0].data_root = 'no/where'"

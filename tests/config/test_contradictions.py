@@ -21,7 +21,7 @@ from proteus.models import ViT
         (DataLoader, None, {"batch_size": 2, "num_workers": 0, "prefetch_factor": None}),
     ],
 )
-def test_right_values_pass(target: Any, kind: k.Kind | None, value: dict[str, Any]) -> None:
+def test_valid_values_pass(target: Any, kind: k.Kind | None, value: dict[str, Any]) -> None:
     assert check_values(value, target.__name__, keys_of(target), kind) == []
 
 
@@ -44,12 +44,12 @@ def test_wrong_values_are_named(target: Any, kind: k.Kind | None, value: dict[st
     assert text.startswith(words)
 
 
-def test_the_two_sizes_that_fit_are_named() -> None:
+def test_the_nearest_sizes_are_named() -> None:
     ((_, text),) = check_values({"img_size": 225, "patch_size": 14}, "ViT", keys_of(ViT), k.MODEL)
     assert text == "found 225, expected a multiple of patch_size=14, such as 224 or 238"
 
 
-def test_depths_are_compared_with_the_defaults_of_the_class() -> None:
+def test_depths_are_compared_with_defaults() -> None:
     class Head:
         def __init__(self, min_depth: float = 0.001, max_depth: float = 10.0) -> None: ...
 

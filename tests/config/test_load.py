@@ -51,7 +51,7 @@ def test_the_message_starts_with_the_file(good: dict[str, Any], write: Callable[
     assert isinstance(caught.value, ValueError)
 
 
-def test_base_and_delete_stay_usable(good: dict[str, Any], write: Callable[..., Path]) -> None:
+def test_base_and_delete_work(good: dict[str, Any], write: Callable[..., Path]) -> None:
     write("base.py", **good)
     child = {
         "_base_": ["./base.py"],
@@ -65,7 +65,7 @@ def test_base_and_delete_stay_usable(good: dict[str, Any], write: Callable[..., 
     assert config.model.objectives.patch is None
 
 
-def test_missing_file_and_missing_base_offer_the_nearest(good: dict[str, Any], write: Callable[..., Path]) -> None:
+def test_a_missing_file_or_base_suggests_the_nearest(good: dict[str, Any], write: Callable[..., Path]) -> None:
     path = write("vit-s_dinov2-b.py", **good)
     with pytest.raises(ConfigError, match=r"did you mean '.*vit-s_dinov2-b\.py'"):
         load_config(path.with_name("vit-s_dinov2_b.py"))
@@ -105,7 +105,7 @@ def test_custom_import_that_fails_names_module_and_config(good: dict[str, Any], 
         load_config(path, {"custom_imports.allow_failed_imports": True})
 
 
-def test_lazy_config_with_classes(good: dict[str, Any], tmp_path: Path) -> None:
+def test_pure_python_config_with_classes(good: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "lazy.py"
     text = "from mmengine.hooks import CheckpointHook\nfrom torch.optim import AdamW\n"
     text += "default_hooks = dict(checkpoint=dict(type=CheckpointHook, {key}=3))\n"
@@ -120,14 +120,14 @@ def test_lazy_config_with_classes(good: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
-def test_the_configs_of_the_repository(path: Path) -> None:
+def test_configs_of_the_repository_are_valid(path: Path) -> None:
     load_config(path)
     with pytest.raises(ConfigError, match=r"override model\.teachr\.img_size: .*'teacher'"):
         load_config(path, {"model.teachr.img_size": 1})
 
 
 def write_files(folder: Path, **texts: str) -> Path:
-    """Write config files, the name ``a_py`` for ``a.py``; returns the path of the first."""
+    """Write config files, with ``a_py`` for ``a.py``; return the path of the first."""
     paths = [folder / ".".join(name.rsplit("_", 1)) for name in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         path.write_text(text)
@@ -187,7 +187,7 @@ def test_a_data_config_runs_no_python(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_file_of_another_encoding_is_problem_of(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_bytes("x = 1\ny = 'ü'".encode("latin-1"))
     assert problem_of(path) == "line 2 is not UTF-8; save the file in that encoding"

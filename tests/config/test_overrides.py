@@ -20,7 +20,7 @@ from proteus.structures import ConfigError
         ({"optim_wraper.type": "OptimWrapper"}, ["'optim_wraper'", "'optim_wrapper'"]),
         ({"nothing_like_it": 1}, ["'nothing_like_it'", "neither"]),
         ({"param_scheduler.7.end": 1}, ["param_scheduler is a list of 2", "'7'", "0 to 1"]),
-        ({"param_scheduler.first.end": 1}, ["'first' is no position"]),
+        ({"param_scheduler.first.end": 1}, ["'first' is not a position"]),
         ({"param_scheduler.0.ends": 1}, ["'end'"]),
         ({"param_scheduler.0": 1}, ["param_scheduler.0 is a dict with the keys type"]),
         ({"train_cfg": 3}, ["train_cfg.KEY=VALUE"]),
@@ -36,7 +36,7 @@ from proteus.structures import ConfigError
         ({"model.objectives.extra.type": "ToyObjectve"}, ["model.objectives.extra.type", "'ToyObjective'"]),
     ],
 )
-def test_an_override_that_names_nothing_is_refused(
+def test_an_override_of_an_unknown_key_is_refused(
     good: dict[str, Any], overrides: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -70,24 +70,24 @@ def test_an_override_that_names_nothing_is_refused(
         },
     ],
 )
-def test_an_override_of_what_is_there_is_taken(good: dict[str, Any], overrides: dict[str, Any]) -> None:
+def test_valid_overrides_are_accepted(good: dict[str, Any], overrides: dict[str, Any]) -> None:
     validate(good, overrides)
 
 
-def test_a_path_made_of_a_variable_is_named(good: dict[str, Any]) -> None:
+def test_a_path_built_from_a_variable_is_named(good: dict[str, Any]) -> None:
     good["val_dataloader"]["dataset"]["root"] = "data/toy/val"
     with pytest.raises(ConfigError, match=r"val_dataloader\.dataset\.root"):
         validate(good, {"data_root": "/elsewhere"})
 
 
-def test_every_override_is_judged_and_the_rest_is_still_checked(good: dict[str, Any]) -> None:
+def test_all_overrides_and_the_rest_of_the_config_are_checked(good: dict[str, Any]) -> None:
     good["randomness"]["sed"] = 1
     with pytest.raises(ConfigError) as caught:
         validate(good, {"model.objectivs": 1, "param_scheduler.9.end": 1, "train_cfg.max_iters": 5})
     assert len(caught.value.problems) == 3
 
 
-def test_merging_leaves_both_sides_as_they_were(good: dict[str, Any]) -> None:
+def test_merging_changes_neither_side(good: dict[str, Any]) -> None:
     config, overrides = (
         Config(good),
         {"custom_hooks.0": {"_delete_": True, "type": "EMAHook"}, "train_cfg.max_iters": 5},

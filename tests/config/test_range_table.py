@@ -47,7 +47,7 @@ def test_ranges_of_our_parts(label: str, key: str, right: list[Any], wrong: list
     assert [value for value in wrong if rule.accepts(value)] == []
 
 
-def test_the_type_comes_before_the_kind() -> None:
+def test_ranges_by_type_override_those_by_kind() -> None:
     by_kind, by_type = (rule_for(label, k.HOOK, "interval", True) for label in ("LoggerHook", "CheckpointHook"))
     assert by_kind is not None
     assert not by_kind.accepts(-1)
@@ -55,7 +55,7 @@ def test_the_type_comes_before_the_kind() -> None:
     assert by_type.accepts(-1)
 
 
-def test_types_that_other_toolboxes_have_under_the_same_name_are_left_to_their_annotations() -> None:
+def test_types_of_other_toolboxes_with_the_same_name_have_no_ranges() -> None:
     assert rule_for("CenterCrop", k.TRANSFORM, "size", ours=True) is not None
     assert rule_for("CenterCrop", k.TRANSFORM, "size", ours=False) is None
     assert rule_for("Albu", k.TRANSFORM, "prob", ours=False) is None

@@ -14,7 +14,7 @@ from proteus.config.suggestions import nearest_names
 
 @pytest.fixture
 def toolbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A toolbox like any other: its registry is empty until it is first asked."""
+    """A toolbox with a registry that is empty until the first look-up."""
     package = tmp_path / "toybox"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -35,7 +35,7 @@ def toolbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         del sys.modules[name]
 
 
-def test_a_scope_is_imported_when_it_is_named(toolbox: str) -> None:
+def test_a_scope_is_imported_on_use(toolbox: str) -> None:
     found = kinds.find("ToyNet", toolbox, (kinds.MODEL,))
     assert found is not None
     assert found.kind is kinds.MODEL
@@ -51,14 +51,14 @@ def test_parts_of_the_root_are_found_from_any_scope(toolbox: str) -> None:
     assert kinds.find("torch.optim.Nothing", toolbox, (kinds.OPTIMIZER,)) is None
 
 
-def test_registries_without_a_root_are_searched_where_the_kind_is_open(toolbox: str) -> None:
+def test_registries_without_a_root_are_searched_if_the_kind_is_open(toolbox: str) -> None:
     found = kinds.find("ToyMixup", toolbox, kinds.ALL)
     assert found is not None
     assert found.kind is None
     assert kinds.find("ToyMixup", toolbox, (kinds.MODEL,)) is None
 
 
-def test_a_scope_that_cannot_be_imported_says_what_to_install(toolbox: str, tmp_path: Path) -> None:
+def test_the_error_of_a_scope_that_cannot_be_imported_names_the_package(toolbox: str, tmp_path: Path) -> None:
     with pytest.raises(kinds.ScopeError, match=r"pip install no_toolbox"):
         kinds.find("X", "no_toolbox", (kinds.MODEL,))
     (tmp_path / "toybox" / "registry.py").write_text("raise AssertionError('wrong version')\n")
@@ -72,11 +72,11 @@ def test_parts_that_cannot_be_imported_are_reported(toolbox: str, tmp_path: Path
         kinds.find("ToyNet", toolbox, (kinds.MODEL,))
 
 
-def test_an_empty_registry_is_not_no_registry() -> None:
+def test_an_empty_registry_is_found() -> None:
     empty = Registry("model", parent=ROOT, scope="toyempty")
     try:
         assert kinds.find("ToyNet", "toyempty", (kinds.MODEL,)) is None
-        kinds.import_scope("toyempty")  # known already, though nothing is in it
+        kinds.import_scope("toyempty")  # known, although it is empty
         assert len(empty) == 0
     finally:
         ROOT.children.pop("toyempty")

@@ -68,12 +68,12 @@ def call(x: int, y: int = 0) -> None: ...
         (partial(call, y=1), {"x": True, "y": False}),
     ],
 )
-def test_keys_follow_kwargs_to_where_they_go(target: Any, keys: dict[str, bool]) -> None:
+def test_kwargs_are_followed_to_the_base_class(target: Any, keys: dict[str, bool]) -> None:
     assert keys_of(target) == Keys(keys)
 
 
 @pytest.mark.parametrize("target", [Stores, StoresAndHands, lambda **kwargs: None])
-def test_kwargs_that_go_elsewhere_leave_the_keys_open(target: Any) -> None:
+def test_kwargs_used_otherwise_leave_the_keys_open(target: Any) -> None:
     assert keys_of(target).open
 
 
@@ -84,7 +84,7 @@ def test_mixin_that_fills_a_positional_in_real_schedulers() -> None:
     assert "param_name" not in keys.required  # LRSchedulerMixin passes 'lr' for it
 
 
-def test_real_wrapper_hands_kwargs_on() -> None:
+def test_kwargs_of_a_real_wrapper() -> None:
     keys = keys_of(OPTIM_WRAPPERS.get("AmpOptimWrapper"))
     assert not keys.open
     assert {"dtype", "loss_scale", "optimizer", "accumulative_counts", "clip_grad"} <= set(keys.required)

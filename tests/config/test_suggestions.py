@@ -18,7 +18,7 @@ from proteus.structures import ConfigError
         ("model.decode_head.type", "BinsFormerDecodeHead", "DPTDepthHead"),
     ],
 )
-def test_a_config_that_names_them_is_refused_with_an_alternative(
+def test_parts_of_the_depth_toolbox_are_refused_with_an_alternative(
     tmp_path: Path, key: str, name: str, words: str
 ) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -29,7 +29,7 @@ def test_a_config_that_names_them_is_refused_with_an_alternative(
     assert "did you mean" not in next(line for line in text.splitlines() if "not available" in line)
 
 
-def test_other_names_keep_their_hints() -> None:
+def test_other_names_get_the_nearest_name() -> None:
     assert not_available("DPTDepthHea") is None
     assert not_available("NYUDeph") is None
 
@@ -37,7 +37,7 @@ def test_other_names_keep_their_hints() -> None:
 def test_nearest_ignores_case_and_scope() -> None:
     assert nearest("vit", ["ViT", "ResNet"]) == ["ViT"]
     assert nearest("proteus.VitT", ["mmseg.ViT", "Other"]) == ["mmseg.ViT"]
-    assert nearest("a_b.pyy", ["a_b.py", "c.py"], whole=True) == ["a_b.py"]
+    assert nearest("a_b.pyy", ["a_b.py", "c.py"], full_name=True) == ["a_b.py"]
     assert nearest("zzz", ["ViT"]) == []
 
 
@@ -46,6 +46,6 @@ def test_the_nearest_file(tmp_path: Path) -> None:
     assert nearest_file(tmp_path / "epoch_1O.pth") == tmp_path / "epoch_10.pth"
     assert near_file(tmp_path / "epoch_1O.pth") == f"; did you mean '{tmp_path / 'epoch_10.pth'}'?"
     assert nearest_file(tmp_path / "other.txt") is None
-    assert near_file(tmp_path / "other.txt") == f"; nothing in '{tmp_path}' has a name like it"
+    assert near_file(tmp_path / "other.txt") == f"; no file in '{tmp_path}' has a similar name"
     assert nearest_file(tmp_path / "absent/epoch_10.pth") is None
     assert near_file(tmp_path / "absent/x.pth") == f"; the folder '{tmp_path / 'absent'}' does not exist"

@@ -33,7 +33,7 @@ def test_data_is_parsed(text: str, file: Path, content: dict[str, Any]) -> None:
         ("{\n'a': 1}", JSON, "line 2 is not JSON"),
         ("[1, 2]", YAML, "found list at the top, expected keys such as model"),
         ("a: {1: 2}", YAML, "a has the key 1; quote it, since keys are names"),
-        ("a: &a [*a]", YAML, "nested too deeply, or a value that holds itself"),
+        ("a: &a [*a]", YAML, "nested too deeply, or a value contains itself"),
         ("a: '{{$HOME:x}}'", YAML, "'{{$HOME' reads the environment, which a data config may not; write the value"),
     ],
 )
@@ -43,7 +43,7 @@ def test_broken_data_is_refused(text: str, file: Path, words: str) -> None:
     assert str(caught.value).startswith(f"{file}: {words}")
 
 
-def test_aliases_of_aliases_are_counted() -> None:
+def test_nested_aliases_are_counted() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 7)]
     with pytest.raises(ConfigError, match=r"more than 200,000 values"):
@@ -70,7 +70,7 @@ def test_registered_names_pass() -> None:
     check_data({"model": {"type": "proteus.ViT"}, "hook": {"type": "EMAHook"}, "default_scope": "proteus"}, YAML)
 
 
-def test_the_handler_ignores_the_loader_of_its_caller() -> None:
+def test_the_handler_ignores_its_callers_loader() -> None:
     import yaml
 
     handler = SafeYamlHandler()
