@@ -1,5 +1,5 @@
-# DINOv2's own linear protocol, for comparison with its figures: the last block after the final norm, batch norm and a
-# 1x1 convolution, 40,000 iterations of 16 images at 512 px, padded evenly to patches of 14 px. 8 processes of 2 images.
+# DINOv2's own linear protocol, for comparison with its results: the last block after the final norm, batch norm and a
+# 1x1 convolution; 40,000 iterations of 16 images at 512 px, padded evenly to patches of 14 px. 8 processes of 2 images.
 _base_ = [
     "../_base_/models/segmentor_linear.py",
     "../_base_/datasets/ade20k_512.py",
@@ -28,17 +28,27 @@ model = dict(
     ),
     test_cfg=dict(crop_size=(512, 512), stride=(341, 341)),
 )
-# The short side decides alone, however long the other one is.
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].scale = (99999999, 512)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (99999999, 512)
+# Resize the short side to 512 px, whatever the length of the other.
+scale = (99999999, 512)
+train_pipeline = [
+    _base_.load_image,
+    *_base_.load_mask,
+    dict(_base_.random_resize, scale=scale),
+    dict(_base_.random_crop, crop_size=_base_.crop_size),
+    *_base_.augmentation,
+    _base_.pack,
+]
+test_pipeline = [
+    _base_.load_image,
+    dict(type="Resize", scale=scale, keep_ratio=True),
+    *_base_.load_mask,
+    _base_.pack,
+]
 train_dataloader = dict(batch_size=2, dataset=dict(dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=1e-4))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].end = 40000
+param_scheduler = [_base_.warmup, dict(_base_.decay, end=40000)]
 auto_scale_lr = dict(base_batch_size=16)
 train_cfg = dict(max_iters=40000)

@@ -12,7 +12,8 @@ model = dict(
 )
 # 0.75, 50 epochs, 5 of warm-up: iBOT-L, BEiT-L, MAE-L.
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].end = param_scheduler[1].begin = 5 * 1251
-param_scheduler[1].end = 50 * 1251
-train_cfg = dict(max_iters=50 * 1251)
+param_scheduler = [
+    dict(_base_.warmup, end=5 * _base_.epoch),
+    dict(_base_.cosine, begin=5 * _base_.epoch, end=50 * _base_.epoch),
+]
+train_cfg = dict(max_iters=50 * _base_.epoch)

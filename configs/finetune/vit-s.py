@@ -6,6 +6,5 @@ model = dict(
 )
 # 0.75 and 200 epochs: iBOT-S. Drop path 0.1 and 20 epochs of warm-up, as B: iBOT's defaults.
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].end = 200 * 1251
-train_cfg = dict(max_iters=200 * 1251)
+param_scheduler = [_base_.warmup, dict(_base_.cosine, end=200 * _base_.epoch)]
+train_cfg = dict(max_iters=200 * _base_.epoch)

@@ -13,6 +13,5 @@ model = dict(
 )
 # 0.85 and 300 epochs: MAE-Lite-Ti. Learning rate and warm-up as the others (MAE-Lite: 4e-3, 5 epochs).
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.85))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].end = 300 * 1251
-train_cfg = dict(max_iters=300 * 1251)
+param_scheduler = [_base_.warmup, dict(_base_.cosine, end=300 * _base_.epoch)]
+train_cfg = dict(max_iters=300 * _base_.epoch)

@@ -1,23 +1,19 @@
-_base_ = [
-    "../_base_/models/distill_vit.py",
-    "../_base_/datasets/imagenet.py",
-    "../_base_/schedules/deit_300e_1024.py",
-    "../_base_/distill_runtime.py",
-]
+# ViT-B/14 from CLIP (docs/reproduction.md#synclr-and-clip).
+_base_ = "./vit-s_dinov2-b.py"
 
 model = dict(
-    # Released: CLIP is fed with ImageNet's statistics, as all teachers; that is, without mean and std here.
+    # Released: ImageNet's statistics for every teacher, CLIP too; that is this config without mean and std.
     teacher=dict(
         mean=(0.48145466, 0.4578275, 0.40821073),
         std=(0.26862954, 0.26130258, 0.27577711),
-        # OpenAI's weights are those of QuickGELU. Targets are ln_post(cls), before CLIP's projection.
+        # OpenAI's weights need QuickGELU. The targets are ln_post(cls), before CLIP's projection.
         backbone=dict(arch="clip-large", checkpoint="checkpoints/ViT-L-14.pt"),
     ),
-    # A ViT-B/14 of CLIP's form: a LayerNorm before the blocks, QuickGELU, no LayerScale.
+    # A ViT-B/14 of CLIP's architecture: a LayerNorm before the blocks, QuickGELU, no LayerScale.
     student=dict(arch="clip-base", init_values=None, mask_token=False),
-    # CLIP has no objective on patches, and so none here (paper, section 3.4).
+    # CLIP is not trained on patches, so only the token objective is used (paper, section 3.4).
     objectives=dict(feature=None, patch=None),
 )
-train_pipeline = [step for step in _base_.train_pipeline if step.type != "UniformMask"]
+train_pipeline = [*_base_.augmentation, dict(type="PackInputs")]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 default_hooks = dict(export=dict(teacher="CLIP ViT-L/14 (OpenAI, MIT)"))

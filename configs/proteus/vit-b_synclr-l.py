@@ -1,11 +1,7 @@
-_base_ = [
-    "../_base_/models/distill_vit.py",
-    "../_base_/datasets/imagenet.py",
-    "../_base_/schedules/deit_300e_1024.py",
-    "../_base_/distill_runtime.py",
-]
+# ViT-B/14 from SynCLR (docs/reproduction.md#synclr-and-clip). SynCLR's ViTs have no LayerScale.
+_base_ = "./vit-s_dinov2-b.py"
 
-# SynCLR's ViTs have no LayerScale. Released: the mask token starts at N(0, 0.02); here at zero, as for DINOv2.
+# Released: the mask token starts at N(0, 0.02); here at zero, as for DINOv2.
 model = dict(
     teacher=dict(backbone=dict(arch="large", init_values=None, checkpoint="checkpoints/synclr_vit_l_14.pth")),
     student=dict(arch="base", init_values=None),

@@ -1,9 +1,5 @@
-_base_ = [
-    "../_base_/models/distill_vit.py",
-    "../_base_/datasets/imagenet.py",
-    "../_base_/schedules/deit_300e_1024.py",
-    "../_base_/distill_runtime.py",
-]
+# ViT-L/14 from DINOv2-g.
+_base_ = "./vit-s_dinov2-b.py"
 
 model = dict(
     teacher=dict(backbone=dict(arch="giant", checkpoint="checkpoints/dinov2_vitg14_pretrain.pth")),
@@ -11,7 +7,8 @@ model = dict(
 )
 default_hooks = dict(export=dict(teacher="DINOv2 ViT-g/14 (Meta, Apache-2.0)"))
 
-# Paper: 8 x 32 = 256, for want of memory; 300 epochs are then 300 x 5004 iterations, and lr = 5e-4 x 256 / 512.
+# Paper: 8 x 32 = 256, limited by GPU memory; so 300 epochs are 300 x 5004 iterations, and lr = 5e-4 x 256 / 512
+# (docs/reproduction.md#distillation-schedule).
 train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
 param_scheduler = dict(iters_per_epoch=5004)

@@ -1,3 +1,5 @@
+# The main recipe: ViT-S/14 distilled from DINOv2-B on ImageNet-1K (docs/reproduction.md#distillation). The other recipes
+# start from this file.
 _base_ = [
     "../_base_/models/distill_vit.py",
     "../_base_/datasets/imagenet.py",

@@ -1,9 +1,5 @@
-_base_ = [
-    "../_base_/models/distill_vit.py",
-    "../_base_/datasets/imagenet.py",
-    "../_base_/schedules/deit_300e_1024.py",
-    "../_base_/distill_runtime.py",
-]
+# ViT-Ti/14 from DINOv2-S.
+_base_ = "./vit-s_dinov2-b.py"
 
 model = dict(
     teacher=dict(backbone=dict(arch="small", checkpoint="checkpoints/dinov2_vits14_pretrain.pth")),

@@ -1,20 +1,21 @@
-# ImageNet-1K as proxy set: labels are not read. Augmentation as released, which is DeiT's without mixup.
-train_pipeline = [
-    # The crop is drawn first, and no more is decoded than it needs. With cache_last=True, and group_views=True in the
-    # sampler, the three views of an image share one decoding, in one batch (released: on three ranks).
+# ImageNet-1K as proxy set: labels are not read. Augmentation as released, which is DeiT's without mixup
+# (docs/reproduction.md#distillation-data).
+augmentation = [
+    # Draws the crop first, and decodes only what it needs. With cache_last=True here and group_views=True in the
+    # sampler, the three views of an image are decoded once and share a batch (released: they are on three ranks).
     dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     # Where cores are short: type="DeviceRandAugment", the same draws applied on the device.
     dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
-    # Bytes, which the device normalises.
+    # Bytes; the device normalises them.
     dict(type="ToTensor", dtype="uint8"),
-    # Drawn here; the device writes the noise after it has normalised.
+    # Draws the box here; the device writes the noise after normalisation.
     dict(type="RandomErasing", prob=0.25, on_device=True),
-    # Paper: "the masking strategy in iBOT", which is dict(type='BlockMask', ratio=(0.1, 0.5)).
-    # Released: half of the patches, anywhere.
-    dict(type="UniformMask", ratio=0.5, patch_size=14),
-    dict(type="PackInputs"),
 ]
+# Paper: "the masking strategy in iBOT", which is dict(type="BlockMask", ratio=(0.1, 0.5)).
+# Released: half of the patches, anywhere.
+mask = dict(type="UniformMask", ratio=0.5, patch_size=14)
+train_pipeline = [*augmentation, mask, dict(type="PackInputs")]
 val_pipeline = [
     dict(type="LoadImage"),
     dict(type="Resize", size=256, interpolation="bicubic"),
@@ -24,13 +25,13 @@ val_pipeline = [
 ]
 
 train_dataloader = dict(
-    # Paper: 8 x 128 = 1024. Released script: 4 x 128 = 512, with the learning rate scaled along.
+    # Paper: 8 x 128 = 1024. Released script: 4 x 128 = 512, with the learning rate scaled to match.
     batch_size=128,
-    # Released: 10 a GPU. At 526 images/s a core (benchmarks/README.md) ten feed an S <- B step at half of an H100.
+    # Released: 10 per GPU. At 526 images/s per core (benchmarks/README.md) they feed an S <- B step at half an H100's rate.
     num_workers=10,
     persistent_workers=True,
     pin_memory=True,
-    # Released: DeiT's repeated augmentation, three views of a third of the images in each epoch.
+    # Released: DeiT's repeated augmentation, three views of a third of the images per epoch.
     sampler=dict(type="ProxySampler", repeats=3),
     # Released: the first half of each process's batch is masked.
     collate_fn=dict(type="proteus.distill_collate", probability=0.5),

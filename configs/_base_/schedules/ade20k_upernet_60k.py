@@ -1,4 +1,4 @@
-# 60,000 iterations of 32 images; AdamW 1e-4 with the learning rate decayed by 0.65 a layer.
+# 60,000 iterations of 32 images with AdamW at 1e-4 and a layer-wise learning rate decay of 0.65.
 _base_ = "./ade20k_linear_60k.py"
 
 optim_wrapper = dict(
@@ -6,8 +6,8 @@ optim_wrapper = dict(
     constructor="proteus.LayerDecayConstructor",
     paramwise_cfg=dict(
         layer_decay_rate=0.65,
-        # No weight decay for vectors: norms, biases, LayerScale. Position embedding and cls token are decayed, as
-        # released (where their names did not match); spare them with custom_keys=dict(pos_embed=dict(decay_mult=0.0)).
+        # No weight decay for vectors (norms, biases, LayerScale). Position embedding and cls token are decayed, as
+        # released (its keys did not match their names); to exempt them: custom_keys=dict(pos_embed=dict(decay_mult=0.0)).
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,

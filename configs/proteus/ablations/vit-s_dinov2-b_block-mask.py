@@ -2,6 +2,6 @@
 # masked, block by block, each by a share drawn from 0.1 to 0.5. The released one is ../vit-s_dinov2-b.py.
 _base_ = "../vit-s_dinov2-b.py"
 
-block_mask = dict(type="BlockMask", ratio=(0.1, 0.5), patch_size=14)
-train_pipeline = [*_base_.train_pipeline[:-2], block_mask, _base_.train_pipeline[-1]]
+mask = dict(type="BlockMask", ratio=(0.1, 0.5), patch_size=14)
+train_pipeline = [*_base_.augmentation, mask, dict(type="PackInputs")]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

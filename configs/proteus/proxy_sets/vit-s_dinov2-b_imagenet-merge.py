@@ -1,4 +1,5 @@
-# 1,559,564 images. Iterations stay at 375,300 of 1024, which makes 246 epochs of 1523.
+# ImageNet-Merge, 1,559,564 images (docs/reproduction.md#proxy-sets). The 375,300 iterations of 1024 images stay, so this
+# trains for 246 epochs of 1523 iterations.
 _base_ = [
     "../../_base_/models/distill_vit.py",
     "../../_base_/datasets/imagenet_merge.py",
