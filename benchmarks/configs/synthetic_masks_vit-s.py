@@ -1,7 +1,7 @@
 """*Linear* on the composites that benchmarks/synthetic_dense.py makes.
 
-It is configs/ade20k/vit-s_linear.py at a size and a length for one CPU. Seven classes, background among them.
-Positions are interpolated from what the weights have.
+This is configs/ade20k/vit-s_linear.py with images and a schedule small enough for one CPU core, and seven classes, of
+which one is the background. The position embedding is interpolated from the size that the weights have.
 """
 
 _base_ = "../../configs/ade20k/vit-s_linear.py"
@@ -28,13 +28,23 @@ model = dict(
     decode_head=dict(num_classes=7),
     test_cfg=dict(_delete_=True, mode="whole"),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].num_classes = 7
-train_pipeline[3].update(scale=(168, 126), ratio_range=(1.0, 1.3))
-train_pipeline[4].update(crop_size=size, cat_max_ratio=0.9)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (168, 126)
-test_pipeline[3].num_classes = 7
+load_mask = [dict(type="LoadAnnotations"), dict(type="proteus.CheckLabels", num_classes=7)]
+random_resize = dict(_base_.random_resize, scale=(168, 126), ratio_range=(1.0, 1.3))
+random_crop = dict(_base_.random_crop, crop_size=size, cat_max_ratio=0.9)
+train_pipeline = [
+    _base_.load_image,
+    *load_mask,
+    random_resize,
+    random_crop,
+    *_base_.augmentation,
+    _base_.pack,
+]
+test_pipeline = [
+    _base_.load_image,
+    dict(type="Resize", scale=(168, 126), keep_ratio=True),
+    *load_mask,
+    _base_.pack,
+]
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
@@ -73,8 +83,8 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].end = param_scheduler[1].begin = 20
-param_scheduler[1].end = iterations
+warmup = dict(_base_.warmup, end=20)
+decay = dict(_base_.decay, begin=20, end=iterations)
+param_scheduler = [warmup, decay]
 train_cfg = dict(max_iters=iterations, val_interval=iterations)
 default_hooks = dict(checkpoint=dict(interval=iterations, max_keep_ckpts=1), logger=dict(interval=25))

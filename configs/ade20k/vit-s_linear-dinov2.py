@@ -34,7 +34,7 @@ train_pipeline = [
     _base_.load_image,
     *_base_.load_mask,
     dict(_base_.random_resize, scale=scale),
-    dict(_base_.random_crop, crop_size=_base_.crop_size),
+    _base_.random_crop,
     *_base_.augmentation,
     _base_.pack,
 ]

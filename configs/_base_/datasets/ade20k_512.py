@@ -3,11 +3,13 @@ _base_ = "./ade20k_518.py"
 
 crop_size = (512, 512)
 scale = (2048, 512)
+random_resize = dict(_base_.random_resize, scale=scale)
+random_crop = dict(_base_.random_crop, crop_size=crop_size)
 train_pipeline = [
     _base_.load_image,
     *_base_.load_mask,
-    dict(_base_.random_resize, scale=scale),
-    dict(_base_.random_crop, crop_size=crop_size),
+    random_resize,
+    random_crop,
     *_base_.augmentation,
     _base_.pack,
 ]

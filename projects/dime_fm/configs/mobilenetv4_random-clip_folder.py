@@ -1,12 +1,10 @@
-# The same on a folder of pictures of one's own, held-out photographs being the packaged ones:
+# mobilenetv4_random-clip_packaged.py on a folder of your own images, tested on the packaged photographs:
 # python -m projects.dime_fm.train projects/dime_fm/configs/mobilenetv4_random-clip_folder.py \
 #     --cfg-options train_dataloader.dataset.dataset.data_root=DIR
 _base_ = "./mobilenetv4_random-clip_packaged.py"
 
-train_pipeline = _base_.train_pipeline
-# A folder may be larger than memory.
-train_pipeline[0].cache_in_memory = False
-
+# A folder may not fit in memory.
+train_pipeline = [dict(_base_.load_image, cache_in_memory=False), *_base_.augmentation]
 train_dataloader = dict(
     dataset=dict(
         views=2,

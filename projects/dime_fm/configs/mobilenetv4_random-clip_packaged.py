@@ -44,13 +44,14 @@ model = dict(
     zero_shot=None,
 )
 
-train_pipeline = [
-    dict(type="LoadImage", short_side=160, cache_in_memory=True),
+load_image = dict(type="LoadImage", short_side=160, cache_in_memory=True)
+augmentation = [
     dict(type="RandomResizedCrop", size=112, scale=(0.4, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="ToTensor", dtype="uint8"),
     dict(type="PackInputs"),
 ]
+train_pipeline = [load_image, *augmentation]
 val_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
     dict(type="Resize", size=128, interpolation="bicubic"),

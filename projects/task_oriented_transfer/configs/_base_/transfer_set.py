@@ -1,4 +1,12 @@
-# Unlabelled images. What `retrieve` wrote: dataset.data_root as it printed it, and dataset.list_file=OUT/proxy_set.txt
+# Unlabelled images. For those that `retrieve` selected, set dataset.data_root to the folder that it printed and
+# dataset.list_file to OUT/proxy_set.txt.
+random_crop = dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic")
+augmentation = [
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
+    dict(type="ToTensor", dtype="uint8"),
+    dict(type="PackInputs"),
+]
 train_dataloader = dict(
     batch_size=256,
     num_workers=8,
@@ -10,12 +18,6 @@ train_dataloader = dict(
         type="ImageFolder",
         data_root="data/cc3m",
         list_file=None,
-        pipeline=[
-            dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
-            dict(type="RandomFlip", prob=0.5),
-            dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
-            dict(type="ToTensor", dtype="uint8"),
-            dict(type="PackInputs"),
-        ],
+        pipeline=[random_crop, *augmentation],
     ),
 )

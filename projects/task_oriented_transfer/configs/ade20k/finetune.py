@@ -15,9 +15,7 @@ model = dict(
 )
 train_dataloader = dict(dataset=dict(dataset=dict(indices=_base_.labelled)))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-# Ours: 127 epochs of 1,011 images.
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].end = param_scheduler[1].begin = 400
-param_scheduler[1].end = 4000
+# Chosen here: 127 epochs of 1,011 images.
+param_scheduler = [dict(_base_.warmup, end=400), dict(_base_.decay, begin=400, end=4000)]
 train_cfg = dict(max_iters=4000, val_interval=4000)
 default_hooks = dict(checkpoint=dict(interval=4000))

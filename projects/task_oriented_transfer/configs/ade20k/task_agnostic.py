@@ -17,8 +17,7 @@ model = dict(
     # Proteus' objectives, but for the masked one, which needs a ViT student.
     objectives=dict(token=dict(type="TokenObjective"), feature=dict(type="FeatureObjective", cls_term="token")),
 )
-train_pipeline = _base_.train_dataloader.dataset.pipeline
-train_pipeline[0].size = 518
+train_pipeline = [dict(_base_.random_crop, size=518), *_base_.augmentation]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=32)
 # There are no classes to be right about.

@@ -16,8 +16,7 @@ model = dict(
     objectives=dict(task=dict(type="PixelObjective", loss=dict(type="SoftLogitsLoss", temperature=1.0))),
 )
 # Or ADE20K's own images without their masks: data_root="data/ade/ADEChallengeData2016/images/training".
-train_pipeline = _base_.train_dataloader.dataset.pipeline
-train_pipeline[0].size = 518
+train_pipeline = [dict(_base_.random_crop, size=518), *_base_.augmentation]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=32)
 # mIoU: tools/test.py with finetune.py and the segmentor.pth that is written at the end.

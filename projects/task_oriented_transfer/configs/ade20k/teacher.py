@@ -9,14 +9,11 @@ _base_ = [
 
 work_dir = "work_dirs/ade20k/teacher"
 model = dict(
-    backbone=dict(_delete_=True, **_base_.teacher.backbone),
+    backbone=dict(_base_.teacher.backbone, _delete_=True, checkpoint="checkpoints/dinov2_vitb14_pretrain.pth"),
     decode_head=_base_.teacher.decode_head,
 )
-model["backbone"]["checkpoint"] = "checkpoints/dinov2_vitb14_pretrain.pth"
 train_dataloader = dict(dataset=dict(dataset=dict(indices=_base_.labelled)))
-# Ours: 127 epochs of 1,011 images.
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].end = param_scheduler[1].begin = 400
-param_scheduler[1].end = 4000
+# Chosen here: 127 epochs of 1,011 images.
+param_scheduler = [dict(_base_.warmup, end=400), dict(_base_.decay, begin=400, end=4000)]
 train_cfg = dict(max_iters=4000, val_interval=4000)
 default_hooks = dict(checkpoint=dict(interval=4000))
