@@ -13,6 +13,7 @@ from timm.data import ImageNetInfo
 from proteus.structures import DataError
 
 _SUBSETS = Path(__file__).with_name("imagenet_subsets.json")
+IMAGENET_SUBSETS = ("imagenet_a", "imagenet_r")
 
 
 @cache
@@ -31,11 +32,10 @@ def wnid_numbers() -> Mapping[str, int]:
 def subset_classes(subset: str) -> tuple[int, ...]:
     """The numbers, ascending, of the 200 classes of ImageNet-A or -R; 86 are in both.
 
-    From the evaluation scripts of hendrycks/natural-adv-examples and hendrycks/imagenet-r. A config gets the same lists
-    by naming the file as one of its bases.
+    From the evaluation scripts of hendrycks/natural-adv-examples and hendrycks/imagenet-r.
 
     Args:
-        subset: ``imagenet_a`` or ``imagenet_r``.
+        subset: One of ``IMAGENET_SUBSETS``.
     """
     return tuple(json.loads(_SUBSETS.read_text(encoding="utf-8"))[f"{subset}_classes"])
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proteus.datasets.robustness import IMAGENET_SUBSETS, subset_classes
 from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
 from proteus.registry import METRICS
 from proteus.structures import DataError
@@ -18,19 +19,24 @@ class Top1Accuracy(CheckedMetric):
     """Top-1 accuracy in per cent of the scores that a classifier gives.
 
     Args:
-        classes: Classes among which the answer is sought, in the classifier's numbering, as for ImageNet-A and -R
-            (docs/reproduction.md#robustness); all by default. Labels are in the full numbering, too.
+        classes: Indices of the classes to choose from, in the classifier's numbering; or ``"imagenet_a"`` or
+            ``"imagenet_r"`` for the 200 classes of ImageNet-A or -R (docs/reproduction.md#robustness). All by default.
+            Labels use the classifier's numbering, too.
         **metric: As for MMEngine's metrics.
 
     Raises:
-        ValueError: ``classes`` names a class twice, or none.
+        ValueError: ``classes`` repeats a class, is empty, or is an unknown name.
     """
 
     default_prefix = "accuracy"
     metric_names = ("top1",)
 
-    def __init__(self, classes: Sequence[int] | None = None, **metric: Any) -> None:
+    def __init__(self, classes: Sequence[int] | str | None = None, **metric: Any) -> None:
         super().__init__(**metric)
+        if isinstance(classes, str):
+            if classes not in IMAGENET_SUBSETS:
+                raise ValueError(f"Top1Accuracy.classes={classes!r}: choose from {', '.join(IMAGENET_SUBSETS)}")
+            classes = subset_classes(classes)
         if classes is not None and (not len(classes) or len(set(classes)) < len(classes) or min(classes) < 0):
             raise ValueError(
                 f"Top1Accuracy.classes={list(classes)}: write each class's number once, from 0 on, or None"

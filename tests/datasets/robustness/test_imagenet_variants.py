@@ -97,7 +97,7 @@ def test_a_score_outside_the_200_never_wins() -> None:
     logits = torch.zeros(2, 1000)
     logits[:, outside] = 50.0
     logits[0, classes[17]] = logits[1, classes[18]] = 1.0
-    metric = Top1Accuracy(classes=classes)
+    metric = Top1Accuracy(classes="imagenet_a")
     metric.process(None, [{"logits": row, "label": classes[17], "img_path": "x"} for row in logits])
     assert metric.evaluate(2) == {"accuracy/top1": 50.0}
     with pytest.raises(ValueError, match=r"has label 0"):

@@ -46,7 +46,7 @@ def test_a_corrupt_image_is_no_right_answer() -> None:
         Top1Accuracy().process(None, [sample])
 
 
-@pytest.mark.parametrize("classes", [[], [1, 1], [-1]])
-def test_classes_that_make_no_sense(classes: list[int]) -> None:
+@pytest.mark.parametrize("classes", [[], [1, 1], [-1], "imagenet_x"])
+def test_invalid_classes(classes: list[int] | str) -> None:
     with pytest.raises(ValueError, match=r"Top1Accuracy\.classes="):
         Top1Accuracy(classes=classes)

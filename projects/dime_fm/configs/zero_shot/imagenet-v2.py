@@ -8,6 +8,6 @@ test_dataloader = dict(
         _delete_=True,
         type="ImageNetV2",
         data_root="data/imagenetv2-matched-frequency-format-val",
-        pipeline=_base_.val_pipeline,
+        pipeline=_base_.pipeline,
     ),
 )
