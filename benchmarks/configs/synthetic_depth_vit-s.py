@@ -1,7 +1,7 @@
 """*Linear* (DPT's head on a frozen backbone) on the frames that benchmarks/synthetic_dense.py renders.
 
-This is configs/nyu/vit-s_linear.py with images and a schedule small enough for one CPU core, and a quarter of the head's
-width.
+This is configs/nyu/vit-s_linear.py with images and a schedule small enough for one CPU core, and a head of a quarter of
+its width.
 """
 
 _base_ = "../../configs/nyu/vit-s_linear.py"

@@ -1,10 +1,10 @@
-# What every run has, whatever it trains.
+# Runtime of every run, whatever it trains.
 default_scope = "proteus"
-# For MMEngine's own Runner. A config that uses your own classes names their module here instead.
+# Lets MMEngine's own Runner find the package. A config with your own classes names their module here instead.
 custom_imports = dict(imports=["proteus"])
 
 default_hooks = dict(
-    # MMEngine's own, RuntimeInfoHook, waits for the device at each step to read the losses.
+    # Replaces MMEngine's RuntimeInfoHook, which waits for the device at each step to read the losses.
     runtime_info=dict(type="AsyncRuntimeInfoHook"),
     timer=dict(type="IterTimerHook"),
     throughput=dict(type="ThroughputHook"),
@@ -12,11 +12,11 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="proteus.AtomicCheckpointHook", by_epoch=False, interval=2500, max_keep_ckpts=3),
     strict_checkpoint=dict(type="StrictCheckpointHook"),
-    # Names the settings that changed since the checkpoint; tools/train.py --resume-override takes those of the config.
+    # Lists settings that changed since the checkpoint; tools/train.py --resume-override uses those of the config.
     resume_settings=dict(type="proteus.ResumeSettingsHook"),
-    # A run stops at a loss, gradient norm or weight that is NaN or infinite.
+    # Stops the run at a loss, gradient norm or weight that is NaN or infinite.
     stop_on_nan=dict(type="proteus.StopOnNaNHook", interval=10),
-    # SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint at the end of the iteration.
+    # Saves a checkpoint at the end of the iteration on SIGTERM, SIGUSR1 or Ctrl-C.
     save_on_signal=dict(type="proteus.SaveOnSignalHook"),
     seed=dict(type="SeedEachStepHook"),
 )

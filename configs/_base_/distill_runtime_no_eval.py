@@ -1,10 +1,10 @@
-# The run of a distillation, without online evaluation.
+# Runtime of distillation runs, without online evaluation.
 _base_ = "./default_runtime.py"
 
 default_hooks = dict(
-    # Logs what the proxy set is made of, and lists the images of a subset next to the checkpoints.
+    # Logs the composition of the proxy set, and writes the list of a subset's images next to the checkpoints.
     proxy_set=dict(type="ProxySetHook"),
-    # A run in which more than this share of the images cannot be read is stopped.
+    # Stops the run if more than 1 % of the images cannot be read.
     corrupt_images=dict(type="CorruptImageHook", max_share=0.01),
     export=dict(type="ExportStudentHook"),
 )

@@ -1,5 +1,5 @@
-# The run of a segmentation model: names without a prefix are mmseg's and MMEngine's, ours are proteus.NAME.
-# Backbone, heads and data are compared at start.
+# Runtime of segmentation. Names without a prefix are from mmseg and MMEngine; those of this package are proteus.NAME.
+# SegmentorCheckHook compares backbone, heads and data before the first iteration.
 _base_ = "./default_runtime.py"
 
 default_scope = "mmseg"
@@ -12,5 +12,5 @@ default_hooks = dict(
     segmentor_check=dict(type="proteus.SegmentorCheckHook"),
 )
 log_processor = dict(mean_pattern=r".*(loss|acc_seg|time|data_time).*")
-# What tools/test.py --show-dir writes for each image.
+# tools/test.py --show-dir DIR writes a picture for each image.
 show_hook = dict(type="proteus.SegmentationVisualizationHook")

@@ -1,4 +1,4 @@
-# DINOv2's linear probe of the student that configs/proteus/vit-s_dinov2-b.py trains (docs/reproduction.md#linear-probe).
+# DINOv2's linear probe (docs/reproduction.md#linear-probe) of the student from configs/proteus/vit-s_dinov2-b.py.
 # For another backbone: --cfg-options model.backbone.checkpoint=FILE, or
 # model = dict(backbone=dict(_delete_=True, type="TimmBackbone", ...)).
 _base_ = [

@@ -1,5 +1,4 @@
-# The main recipe: ViT-S/14 distilled from DINOv2-B on ImageNet-1K (docs/reproduction.md#distillation). The other recipes
-# start from this file.
+# The main recipe: ViT-S/14 from DINOv2-B on ImageNet-1K (docs/reproduction.md#distillation). Others derive from it.
 _base_ = [
     "../_base_/models/distill_vit.py",
     "../_base_/datasets/imagenet.py",

@@ -72,7 +72,8 @@ class UnpairedSet(ProxySet):
     def read(self, index: int, epoch: int) -> dict[str, Any]:
         """Not for this set: which sentences come takes the whole key."""
         raise ValueError(
-            "UnpairedSet goes round a ConcatProxySet, not into it: dict(type='UnpairedSet', dataset=dict(type='ConcatProxySet'))"
+            "UnpairedSet cannot be part of a ConcatProxySet; put the ConcatProxySet inside it: "
+            "dict(type='UnpairedSet', dataset=dict(type='ConcatProxySet'))"
         )
 
     def set_default_pipeline(self, pipeline: Compose) -> None:

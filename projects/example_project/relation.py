@@ -1,4 +1,4 @@
-"""A loss, a head and an objective: all that a new term of the distillation needs."""
+"""A loss, a head and an objective: everything that a new distillation term needs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from proteus.registry import MODELS
 
 @MODELS.register_module()
 class LogCoshLoss(nn.Module):
-    """``log(cosh(d))`` of differences ``d``, averaged: half the square of small ones, the size of large ones.
+    """Mean of ``log(cosh(scale * d))`` over all differences ``d``: quadratic for small ones, linear for large ones.
 
     Args:
-        scale: What the differences are multiplied by first; the larger, the sooner they count by their size.
+        scale: Factor for the differences. Larger values move the linear part closer to 0.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -26,31 +26,30 @@ class LogCoshLoss(nn.Module):
         self.scale = scale
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Compare two tensors of one shape; returns a scalar."""
+        """Compare two tensors of the same shape; return a scalar."""
         difference = self.scale * (prediction - target)
         # log(cosh(d)) = |d| + log(1 + exp(-2 |d|)) - log(2), which does not overflow.
-        size = difference.abs()
-        return (size + F.softplus(-2 * size) - math.log(2)).mean()
+        magnitude = difference.abs()
+        return (magnitude + F.softplus(-2 * magnitude) - math.log(2)).mean()
 
 
 @MODELS.register_module()
 class NoHead(nn.Identity):
-    """A head for objectives that compare what has no width: student and teacher need not be mapped to one another."""
+    """Identity head, for objectives that need no projection from the student's width to the teacher's."""
 
 
 @MODELS.register_module()
 class RelationObjective(Objective):
-    """What is alike in an image to the teacher is alike to the student.
+    """Match the cosine similarities between the patches of an image.
 
-    The patches of an image are compared with one another by cosine, ``S_ij = <p_i, p_j> / (|p_i| |p_j|)``, and the
-    student's ``(N, N)`` table of an image with the teacher's. Widths cancel, so nothing is mapped and nothing is added
-    to the student.
+    ``S_ij = <p_i, p_j> / (|p_i| |p_j|)`` over the ``N`` patches of an image; the loss compares the student's ``(N, N)``
+    matrix with the teacher's. The matrices do not depend on the widths, so there is no head to train.
 
     Args:
-        student_dim: Width of the student's tokens; the distiller fills it in.
-        teacher_dim: Width of the teacher's tokens; the distiller fills it in.
-        loss: Config of the loss between the tables, by default ``LogCoshLoss``.
-        **objective: As for ``Objective``, but for ``head``.
+        student_dim: Width of the student's tokens; filled in by the distiller.
+        teacher_dim: Width of the teacher's tokens; filled in by the distiller.
+        loss: Config of the loss between the matrices, by default ``LogCoshLoss``.
+        **objective: Arguments of ``Objective`` other than ``head``, such as ``weight``.
     """
 
     def __init__(
@@ -60,11 +59,11 @@ class RelationObjective(Objective):
         super().__init__(student_dim, teacher_dim, head={"type": "NoHead"}, loss=loss, **objective)
 
     def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss over ``(B, N, N)``."""
-        return self.loss(relations(views.student.patches), relations(views.teacher.patches))
+        """Return the loss between the ``(B, N, N)`` similarities of student and teacher, a scalar."""
+        return self.loss(patch_similarities(views.student.patches), patch_similarities(views.teacher.patches))
 
 
-def relations(patches: Tensor) -> Tensor:
-    """The cosines ``(B, N, N)`` between the patches ``(B, N, D)`` of each image, in float32."""
-    directions = F.normalize(patches.float(), dim=-1)
-    return directions @ directions.mT
+def patch_similarities(patches: Tensor) -> Tensor:
+    """Return the cosine similarities ``(B, N, N)`` between the patches ``(B, N, D)`` of each image, in float32."""
+    unit_vectors = F.normalize(patches.float(), dim=-1)
+    return unit_vectors @ unit_vectors.mT

@@ -1,4 +1,4 @@
-# Images for frozen features, as in DINOv2's evaluation: nothing is random (docs/reproduction.md#linear-probe).
+# Images for frozen features, as in DINOv2's evaluation, without random steps (docs/reproduction.md#linear-probe).
 pipeline = [
     dict(type="LoadImage"),
     dict(type="Resize", size=256, interpolation="bicubic"),

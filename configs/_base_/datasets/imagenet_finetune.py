@@ -1,7 +1,8 @@
-# ImageNet-1K with its labels. RandomResizedCrop, flip, rand-m9-mstd0.5-inc1 and erasing 0.25: BEiT, MAE, iBOT, DeiT.
+# ImageNet-1K with its labels, augmented as in BEiT, MAE, iBOT and DeiT: random resized crop, flip,
+# rand-m9-mstd0.5-inc1 and erasing with probability 0.25.
 _base_ = "./imagenet_labels.py"
 
-# Each image once an epoch, as BEiT, MAE and iBOT do it; three views of a third of the images are DeiT's.
+# Each image once per epoch, as in BEiT, MAE and iBOT. DeiT trains on three views of a third of the images.
 train_dataloader = dict(sampler=dict(repeats=1))
 # All 50,000 images, resized to 256 and cropped to 224.
 val_dataloader = dict(dataset=dict(indices=None))

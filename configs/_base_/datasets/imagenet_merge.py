@@ -1,8 +1,8 @@
-# ImageNet-Merge: ImageNet-1K, the images that twelve fine-grained sets train on, ADE20K and NYU-Depth v2, as plain
-# folders of images. What labels, masks or depth maps the folders hold besides must lie elsewhere.
+# ImageNet-Merge: the training images of ImageNet-1K, twelve fine-grained sets, ADE20K and NYU-Depth V2, as plain
+# folders of images. Keep masks and depth maps in other folders.
 #
-# Paper: "1.4M images". Not released: which. All that it names are 1,559,564, so 1.4M cannot be all of them. Here: all,
-# as the paper's text says. To leave one out: --cfg-options train_dataloader.dataset.datasets.cifar10=None
+# Paper: "1.4M images", without a list. The sets that it names have 1,559,564 images; all of them are used here
+# (docs/reproduction.md#proxy-sets). To leave one out: --cfg-options train_dataloader.dataset.datasets.cifar10=None
 _base_ = "./imagenet.py"
 
 train_dataloader = dict(
@@ -10,7 +10,7 @@ train_dataloader = dict(
         _delete_=True,
         type="ConcatProxySet",
         pipeline=_base_.train_pipeline,
-        # Each image once an epoch, as in the paper; with repeats=dict(cub=4) those of one set four times.
+        # Each image once per epoch, as in the paper; repeats=dict(cub=4) uses those of one set four times.
         repeats=dict(),
         datasets=dict(
             imagenet=dict(type="ImageFolder", data_root="data/imagenet/train"),  # 1,281,167

@@ -15,7 +15,7 @@ val_pipeline = [
 ]
 
 train_dataloader = dict(
-    # 4 x 128 = 512. With another total the learning rates follow (auto_scale_lr).
+    # 4 x 128 = 512. auto_scale_lr adapts the learning rates to other totals.
     batch_size=128,
     num_workers=10,
     persistent_workers=True,
@@ -35,5 +35,5 @@ val_dataloader = dict(
 )
 val_evaluator = [dict(type="ProbeAccuracy")]
 test_dataloader = val_dataloader
-# Top1Accuracy reads the logits of the head that the checkpoint has chosen; ProbeAccuracy chooses anew.
+# Top1Accuracy is that of the head that the checkpoint names as best; ProbeAccuracy selects the best head again.
 test_evaluator = [dict(type="ProbeAccuracy"), dict(type="Top1Accuracy")]

@@ -7,8 +7,8 @@ train_pipeline = [
     dict(type="DepthRandomFlip", prob=0.5),
     dict(type="DepthRandomCrop", size=(416, 544)),
     dict(type="ToTensor"),
-    # The toolbox takes the power of pixels in [0, 255], which saturates; BTS, whose augmentation it is, of [0, 1], as
-    # here. The toolbox's own: raw_gamma=True.
+    # Gamma applies to pixels in [0, 1], as in BTS, where this augmentation is from. The toolbox applies it to pixels in
+    # [0, 255], which saturates; for that: raw_gamma=True.
     dict(type="ColorAug", prob=0.5, gamma_range=(0.9, 1.1), brightness_range=(0.75, 1.25), color_range=(0.9, 1.1)),
     dict(type="PackDepth"),
 ]
@@ -37,6 +37,6 @@ val_evaluator = dict(
 )
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# tools/test.py --tta: the mirror image counts as well, which test_cfg.mode has already seen to here.
+# tools/test.py --tta averages with the mirror image; here test_cfg.mode already does.
 tta_model = dict(type="DepthFlipTTA")
 tta_pipeline = test_pipeline

@@ -1,12 +1,12 @@
-# A ViT at 518 px under DPT's head, as the released code has it (docs/reproduction.md#nyu-depth-v2).
+# A ViT at 518 px with a DPT head, as released (docs/reproduction.md#nyu-depth-v2).
 model = dict(
     type="DepthEstimator",
-    # (x - 127.5) / 127.5, whatever the backbone was distilled with (ImageNet's mean and std).
+    # Released: (x - 127.5) / 127.5, although the backbone was distilled with ImageNet's mean and std.
     data_preprocessor=dict(type="DepthDataPreprocessor", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     backbone=dict(
         type="DenseViT",
         patch_size=14,
-        # The positions of 224 px are interpolated once, when the weights are loaded.
+        # The position embedding of 224 px is interpolated once, when the weights are loaded.
         img_size=518,
         init_values=1.0,
         drop_path_rate=0.1,
@@ -20,11 +20,11 @@ model = dict(
         norm="SyncBN",
         output="linear",
         dropout_ratio=0.1,
-        # Released: training starts from depths around 0. For short runs: a typical depth, 2.5.
+        # Released: training starts from depths around 0. For short runs, start from a typical depth: 2.5.
         initial_depth=0.0,
         # Released: predictions are not clamped.
         max_depth=None,
-        # Released: truth of any depth counts, and there is no gradient loss. To add one:
+        # Released: ground truth of any depth counts, and there is no gradient loss. To add one:
         # loss_decode=[dict(type="SiLogLoss"), dict(type="GradientLoss", loss_weight=0.5)]
         loss_decode=dict(type="SiLogLoss", variance_focus=0.5, eps=1e-6),
     ),

@@ -1,11 +1,11 @@
-# A ViT student under a DINOv2 teacher, with the paper's three objectives (eq. 4 to 8).
+# A ViT student and a DINOv2 teacher, with the paper's three objectives (eq. 4 to 8; docs/reproduction.md#losses).
 model = dict(
     type="Distiller",
     data_preprocessor=dict(type="DistillDataPreprocessor"),  # ImageNet mean and std
     teacher=dict(
         type="Teacher",
-        # Position embeddings for 518 px are interpolated once, when the weights are loaded, to those of img_size,
-        # as Meta's release does it (offset 0.1, no antialiasing).
+        # The position embedding of 518 px is interpolated to img_size once, when the weights are loaded, as in Meta's
+        # release (offset 0.1, no antialiasing).
         backbone=dict(type="ViT", patch_size=14, img_size=224),
     ),
     student=dict(
@@ -20,7 +20,7 @@ model = dict(
     objectives=dict(
         # Paper: squared L2 norms. Released: means over all elements, as MSELoss here.
         token=dict(type="TokenObjective", weight=1.0, head=dict(type="DistillHead"), loss=dict(type="MSELoss")),
-        # Paper: one head for the whole feature. Released: the cls token in it goes through the token objective's head.
+        # Paper: one head for the whole feature. Released: its cls token goes through the token objective's head.
         feature=dict(
             type="FeatureObjective",
             weight=1.0,

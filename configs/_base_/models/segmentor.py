@@ -1,4 +1,4 @@
-# mmseg's EncoderDecoder with a backbone of ours at 518 px; segmentor_linear.py and segmentor_upernet.py add heads.
+# mmseg's EncoderDecoder with a ViT at 518 px; segmentor_linear.py and segmentor_upernet.py add the heads.
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(
@@ -9,7 +9,7 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,  # ignored
         size=(518, 518),
-        # Only an image that is smaller than the window is padded, and what was predicted there is cut off again.
+        # Pads only images that are smaller than the window; predictions on the padding are cropped.
         test_cfg=dict(size=(518, 518)),
     ),
     backbone=dict(type="proteus.DenseViT", arch="small", patch_size=14, img_size=518, out_indices=(3, 5, 7, 11)),

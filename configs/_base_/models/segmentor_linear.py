@@ -1,5 +1,5 @@
-# *Linear*: the raw outputs of four frozen blocks side by side, and one 1x1 convolution without norm and dropout.
-# The paper calls it linear probing and gives no detail; this is what the released code ran for ViT-S.
+# *Linear*: the concatenated outputs of four frozen blocks and one 1x1 convolution, without norm or dropout. The paper
+# calls it linear probing without details; this is what the released code runs for ViT-S (docs/reproduction.md#ade20k).
 _base_ = "./segmentor.py"
 
 model = dict(

@@ -1,5 +1,5 @@
-# UperNet: four blocks without the final norm, rescaled to strides 3.5 to 28 px of 14 px patches, and an auxiliary FCN.
-# SyncBN becomes BN by itself in a single process (MMEngine) and on CPUs.
+# UperNet on four blocks without the final norm, rescaled from patches of 14 px to strides of 3.5 to 28 px, and an
+# auxiliary FCN head. In a single process and on CPUs, MMEngine replaces SyncBN by BN.
 _base_ = "./segmentor.py"
 
 norm_cfg = dict(type="SyncBN", requires_grad=True)

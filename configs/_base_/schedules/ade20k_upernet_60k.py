@@ -6,8 +6,8 @@ optim_wrapper = dict(
     constructor="proteus.LayerDecayConstructor",
     paramwise_cfg=dict(
         layer_decay_rate=0.65,
-        # No weight decay for vectors (norms, biases, LayerScale). Position embedding and cls token are decayed, as
-        # released (its keys did not match their names); to exempt them: custom_keys=dict(pos_embed=dict(decay_mult=0.0)).
+        # No weight decay for vectors (norms, biases, LayerScale). Released: position embedding and cls token are
+        # decayed, since its keys do not match their names. Exempt: custom_keys=dict(pos_embed=dict(decay_mult=0.0)).
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,

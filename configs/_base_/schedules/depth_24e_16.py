@@ -1,14 +1,14 @@
-# The toolbox's 24 epochs: 24 x 1514 iterations of 16 images, one cycle.
+# The Monocular-Depth-Estimation-Toolbox's schedule: 24 epochs of 1514 iterations of 16 images, one cycle.
 iterations, rise = 24 * 1514, int(0.3 * 24 * 1514) - 1
 optim_wrapper = dict(
     type="AutocastOptimWrapper",
     dtype="float32",
-    # Written there as betas=(0.9, 0.999); its cycle of the momentum starts at 0.95.
+    # The toolbox writes betas=(0.9, 0.999), but its momentum cycle starts at 0.95.
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.95, 0.999), weight_decay=0.01),
     clip_grad=dict(max_norm=35, norm_type=2),
     constructor="MergedGroupsConstructor",
-    # One cycle has one peak for all, there and here: lr_mult has no effect, and the backbone learns at the full rate.
-    # Its fourth key, norm=dict(decay_mult=0.0), matches no name there: left out here.
+    # OneCycleLR has one peak for all groups, in the toolbox and here, so lr_mult has no effect: the backbone learns at
+    # the full rate. The toolbox's fourth key, norm=dict(decay_mult=0.0), matches no parameter and is left out.
     paramwise_cfg=dict(
         custom_keys=dict(
             pos_embed=dict(decay_mult=0.0),
@@ -27,7 +27,7 @@ param_scheduler = [
         final_div_factor=100,
         by_epoch=False,
     ),
-    # Its momentum_config: from 0.95 to 0.85 while the rate rises, and back.
+    # The toolbox's momentum_config: from 0.95 to 0.85 while the rate rises, and back.
     dict(type="CosineAnnealingMomentum", eta_min=0.85, by_epoch=False, begin=0, end=rise),
     dict(type="CosineAnnealingMomentum", eta_min=0.95, by_epoch=False, begin=rise, end=iterations - 1),
 ]

@@ -1,5 +1,5 @@
-# ImageNet-Merge, 1,559,564 images (docs/reproduction.md#proxy-sets). The 375,300 iterations of 1024 images stay, so this
-# trains for 246 epochs of 1523 iterations.
+# ImageNet-Merge, 1,559,564 images (docs/reproduction.md#proxy-sets). As in the main recipe, 375,300 iterations of 1024
+# images; here these are 246 epochs of 1523 iterations.
 _base_ = [
     "../../_base_/models/distill_vit.py",
     "../../_base_/datasets/imagenet_merge.py",
