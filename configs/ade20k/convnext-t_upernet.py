@@ -1,5 +1,5 @@
-# Any model of timm's takes the ViT's place: ConvNeXt-T at 512 px, whose maps of four sizes need no neck. The recipe is
-# ViT-S's, not one that was tuned for ConvNeXt. Weights: a file with timm's names.
+# Any timm model can replace the ViT: here ConvNeXt-T at 512 px, with maps of four sizes, so without a neck. The recipe
+# is that of ViT-S, untuned for ConvNeXt. The checkpoint has timm's parameter names.
 _base_ = [
     "../_base_/models/segmentor_upernet.py",
     "../_base_/datasets/ade20k_512.py",

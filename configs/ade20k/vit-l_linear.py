@@ -1,5 +1,5 @@
-# ViT-L/14 frozen, one 1x1 convolution. The setting was released for ViT-S only; the same numbers here, with the blocks
-# that UperNet takes of ViT-L.
+# ViT-L/14, frozen, with one 1x1 convolution. Released for ViT-S only; same settings here, on the blocks that UperNet
+# uses for ViT-L (docs/reproduction.md#ade20k).
 _base_ = "./vit-s_linear.py"
 
 model = dict(

@@ -1,4 +1,5 @@
-# ViT-S/16 at 512 px, frozen (paper: DeiT 29.1, iBOT 30.4 mIoU). Another size: arch and widths as in vit-b_linear.py.
+# ViT-S/16 at 512 px, frozen. Paper: DeiT 29.1, iBOT 30.4 mIoU. For other sizes, set arch and widths as in
+# vit-b_linear.py.
 _base_ = [
     "../_base_/models/segmentor_linear.py",
     "../_base_/datasets/ade20k_512.py",
@@ -11,7 +12,7 @@ model = dict(
     backbone=dict(
         patch_size=16,
         img_size=512,
-        # DeiT, iBOT and their like have no LayerScale, and resize positions without DINOv2's offset.
+        # DeiT, iBOT and similar ViTs have no LayerScale, and resize position embeddings without DINOv2's offset.
         init_values=None,
         interpolate_offset=0.0,
         checkpoint="checkpoints/deit_small_patch16_224.pth",

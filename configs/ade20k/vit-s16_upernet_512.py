@@ -1,4 +1,4 @@
-# ViT-S/16 at 512 px and UperNet (paper: DeiT 42.5, iBOT 45.5 mIoU). Another size: as vit-b_upernet.py does it.
+# ViT-S/16 at 512 px and UperNet. Paper: DeiT 42.5, iBOT 45.5 mIoU. For other sizes, see vit-b_upernet.py.
 _base_ = [
     "../_base_/models/segmentor_upernet.py",
     "../_base_/datasets/ade20k_512.py",
@@ -11,7 +11,7 @@ model = dict(
     backbone=dict(
         patch_size=16,
         img_size=512,
-        # DeiT, iBOT and their like have no LayerScale, and resize positions without DINOv2's offset.
+        # DeiT, iBOT and similar ViTs have no LayerScale, and resize position embeddings without DINOv2's offset.
         init_values=None,
         interpolate_offset=0.0,
         checkpoint="checkpoints/deit_small_patch16_224.pth",

@@ -1,4 +1,5 @@
-# ViT-Ti/14 frozen, one 1x1 convolution. The setting was released for ViT-S only; the same numbers here.
+# ViT-Ti/14, frozen, with one 1x1 convolution. Released for ViT-S only; same settings here
+# (docs/reproduction.md#ade20k).
 _base_ = "./vit-s_linear.py"
 
 model = dict(

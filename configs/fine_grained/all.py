@@ -1,4 +1,4 @@
-# Logistic regression on frozen features (docs/reproduction.md#fine-grained-classification), every set on disk:
+# Logistic regression on frozen features (docs/reproduction.md#fine-grained-classification), on all sets on disk:
 # tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols fine-grained
 protocol = dict(
     type="FineGrained",
@@ -17,7 +17,7 @@ protocol = dict(
         sun397=dict(type="SUN397"),
         voc2007=dict(type="VOC2007"),
         cub=dict(type="CUB"),
-        # Not in the paper's average (table 17).
+        # Outside the paper's average (table 17).
         gtsrb=dict(type="GTSRB"),
         country211=dict(type="Country211"),
     ),
@@ -28,8 +28,8 @@ protocol = dict(
         dict(type="ToTensor"),
         dict(type="PackInputs"),
     ],
-    # Released: CLIP's statistics for every backbone, though it was trained with ImageNet's. For a backbone with
-    # statistics of its own: --cfg-options protocol.mean=None protocol.std=None
+    # Released: CLIP's statistics for every backbone, although the students are trained with ImageNet's. For those that
+    # the backbone was trained with: --cfg-options protocol.mean=None protocol.std=None
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
 )

@@ -1,4 +1,5 @@
-# ViT-B/14 on ImageNet-1K, from the backbone that vit-b_dinov2-l.py distils. Epochs, layer decay, warm-up: iBOT-B.
+# ViT-B/14 on ImageNet-1K, from the student of configs/proteus/vit-b_dinov2-l.py. Epochs, layer decay and warm-up:
+# iBOT-B.
 _base_ = [
     "../_base_/models/classifier_vit.py",
     "../_base_/datasets/imagenet_finetune.py",

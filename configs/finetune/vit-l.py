@@ -1,4 +1,4 @@
-# ViT-L/14 on ImageNet-1K, from the backbone that vit-l_dinov2-g.py distils.
+# ViT-L/14 on ImageNet-1K, from the student of configs/proteus/vit-l_dinov2-g.py.
 _base_ = "./vit-b.py"
 
 model = dict(
@@ -10,7 +10,7 @@ model = dict(
     ),
     head=dict(in_channels=1024),
 )
-# 0.75, 50 epochs, 5 of warm-up: iBOT-L, BEiT-L, MAE-L.
+# Layer decay 0.75, 50 epochs, 5 epochs of warm-up: iBOT-L, BEiT-L, MAE-L.
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))
 param_scheduler = [
     dict(_base_.warmup, end=5 * _base_.epoch),

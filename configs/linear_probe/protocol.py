@@ -1,5 +1,5 @@
-# The linear probe (docs/reproduction.md#linear-probe) for tools/evaluate.py --protocols linear,
-# which puts its backbone and data in.
+# The linear probe (docs/reproduction.md#linear-probe) for tools/evaluate.py --protocols linear, which sets backbone and
+# data.
 _base_ = ["./vit-s.py", "../_base_/datasets/frozen_features.py"]
 
 protocol = dict(

@@ -1,4 +1,4 @@
-# As vit-s.py, for the student of configs/proteus/vit-l_dinov2-g.py.
+# The linear probe of the student from configs/proteus/vit-l_dinov2-g.py.
 _base_ = "./vit-s.py"
 
 model = dict(backbone=dict(arch="large", checkpoint="work_dirs/vit-l_dinov2-g/student.safetensors"))

@@ -1,5 +1,6 @@
-# The Monocular-Depth-Estimation-Toolbox's configs/dpt/dpt_vit-b16_nyu.py: ViT-B/16 of ImageNet, whole images and flip.
-# For a student of patch 14 change backbone, and the crop to a multiple of 14: (420, 546).
+# configs/dpt/dpt_vit-b16_nyu.py of the Monocular-Depth-Estimation-Toolbox: ViT-B/16 pre-trained on ImageNet, tested on
+# whole images and their mirror images. For a student with patches of 14 px, change the backbone, and the crop to a
+# multiple of 14: (420, 546).
 _base_ = [
     "../_base_/models/depth_dpt.py",
     "../_base_/datasets/nyu_toolbox.py",
@@ -29,5 +30,5 @@ model = dict(
     ),
     test_cfg=dict(_delete_=True, mode="whole_flip"),
 )
-# The toolbox validates and saves each epoch.
+# The toolbox saves a checkpoint each epoch.
 default_hooks = dict(checkpoint=dict(interval=1514))

@@ -1,5 +1,5 @@
-# Depth with the backbone that configs/proteus/vit-b_dinov2-l.py distils, fine-tuned
-# as released (docs/reproduction.md#nyu-depth-v2).
+# The student of configs/proteus/vit-b_dinov2-l.py with a DPT head, fine-tuned as released
+# (docs/reproduction.md#nyu-depth-v2).
 _base_ = [
     "../_base_/models/depth_dpt.py",
     "../_base_/datasets/nyu_518.py",

@@ -1,4 +1,5 @@
-# The frozen backbone under the whole DPT head. Released for S alone, whose rate this is.
+# The frozen backbone with a DPT head. Released for ViT-S only, with this learning rate
+# (docs/reproduction.md#nyu-depth-v2).
 _base_ = "./vit-b_dpt.py"
 
 model = dict(freeze_backbone=True)

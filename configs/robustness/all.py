@@ -1,4 +1,4 @@
-# What a linear probe of ImageNet-1K keeps on other images (docs/reproduction.md#robustness):
+# A linear probe of ImageNet-1K on other test sets (docs/reproduction.md#robustness):
 # tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols linear,robustness
 protocol = dict(
     type="Robustness",
@@ -7,7 +7,7 @@ protocol = dict(
         "imagenet-sketch": "imagenet-sketch.py",
         "imagenet-a": "imagenet-a.py",
         "imagenet-r": "imagenet-r.py",
-        # Where ImageNet-C is not on disk, it is made of the validation images while they are read.
+        # Without ImageNet-C on disk, it is generated from the validation images while they are read.
         "imagenet-c": ["imagenet-c.py", "imagenet-c_generated.py"],
     },
 )

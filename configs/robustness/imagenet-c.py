@@ -3,7 +3,7 @@ _base_ = "./imagenet-val.py"
 
 test_pipeline = [
     dict(type="LoadImage"),
-    # They are 224 px already.
+    # Images are 224 px already.
     dict(type="CenterCrop", size=224),
     dict(type="ToTensor"),
     dict(type="PackInputs", keys=("corruption", "severity")),

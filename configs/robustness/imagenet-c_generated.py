@@ -1,10 +1,10 @@
-# ImageNet-C made on the fly from the validation images. For a fifth of the time:
+# ImageNet-C generated from the validation images while they are read. To spend a fifth of the time:
 # --cfg-options test_dataloader.dataset.images_per_class=10
 _base_ = "./imagenet-c.py"
 
 test_pipeline = [
     dict(type="LoadImage"),
-    # As ImageNet-C was made: bilinear.
+    # Bilinear, as ImageNet-C was made.
     dict(type="Resize", size=256, interpolation="bilinear"),
     dict(type="CenterCrop", size=224),
     dict(type="Corrupt"),

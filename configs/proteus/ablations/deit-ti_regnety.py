@@ -1,5 +1,5 @@
-# Table 3's baseline: DeiT, supervised and distilled from RegNetY-16GF by hard logits.
-# Unlike DeiT there is no distillation token (both terms read the cls token: DeiT's "usual" distillation).
+# Table 3's baseline: DeiT, trained on labels and distilled from RegNetY-16GF by hard logits. Unlike DeiT it has no
+# distillation token: both terms use the cls token, which is DeiT's "usual" distillation.
 _base_ = [
     "../../_base_/models/distill_logits.py",
     "../../_base_/datasets/imagenet_labels.py",
@@ -10,7 +10,7 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(type="MixupDataPreprocessor", mixup=0.8, cutmix=1.0),
     teacher=dict(
-        # The file holds both, the backbone and the layer that makes logits of its pooled map.
+        # The file has both the backbone and its classification layer.
         backbone=dict(
             _delete_=True,
             type="TimmBackbone",
@@ -28,7 +28,7 @@ model = dict(
         )
     ),
 )
-# DeiT spares these from weight decay; the released Proteus does not.
+# DeiT exempts these from weight decay; the released Proteus does not.
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)))
 )

@@ -1,4 +1,4 @@
-# Table 20, "Linear+GELU". Its third row equals table 2's token objective to the digit, so the projectors were
+# Table 20, "Linear+GELU". The table's third row equals table 2's token objective to the digit, so the projectors were
 # apparently compared with that objective alone.
 _base_ = "./vit-s_dinov2-b_token.py"
 

@@ -1,4 +1,4 @@
-# Table 1, "soft logits" with KL alone.
+# Table 1, "soft logits" with KL, without labels.
 _base_ = [
     "../../_base_/models/distill_logits.py",
     "../../_base_/datasets/imagenet_labels.py",

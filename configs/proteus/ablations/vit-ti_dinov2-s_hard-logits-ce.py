@@ -1,5 +1,5 @@
-# Table 12, third row: as vit-ti_labels.py, distilled from DINOv2-S with its ImageNet classifier. How is not said;
-# here by hard logits, DeiT's default.
+# Table 12, third row: as vit-ti_labels.py, distilled from DINOv2-S with its ImageNet classifier. The paper does not
+# state the loss; hard logits, DeiT's default, here.
 _base_ = "./deit-ti_regnety.py"
 
 model = dict(

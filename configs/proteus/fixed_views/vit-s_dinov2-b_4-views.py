@@ -1,8 +1,8 @@
+# Four fixed views per image, with the teacher's tokens cached on disk: run tools/cache_teacher.py CONFIG, then
+# tools/train.py CONFIG. The cache takes 2.0 TB in float16, 184 GB with --patches int8-pca. Neither the paper nor its
+# code does this.
 _base_ = "../vit-s_dinov2-b.py"
 
-# Four views of each image in place of a new one each time, of which the teacher's tokens are kept:
-# tools/cache_teacher.py CONFIG, then tools/train.py CONFIG. In float16 they take 2.0 TB, with --patches int8-pca
-# 184 GB. Neither the paper nor its code does this.
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

