@@ -2,8 +2,9 @@
 
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
+from pkgutil import iter_modules, walk_packages
 
 from sphinx.application import Sphinx
 
@@ -37,12 +38,18 @@ napoleon_use_ivar = True
 
 
 def write_api_pages(app: Sphinx) -> None:
-    """Write one page per package; it documents the names that the package exports."""
+    """Write one page per package: the names that it exports or, if it exports none, a list of its modules."""
     packages = ["proteus", *(info.name for info in walk_packages(proteus.__path__, "proteus.") if info.ispkg)]
     API.mkdir(exist_ok=True)
     for package in packages:
-        below = [name for name in packages if name.rpartition(".")[0] == package]
+        module = import_module(package)
         lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :members:", ""]
+        if not getattr(module, "__all__", None):
+            for info in iter_modules(module.__path__):
+                text = (import_module(f"{package}.{info.name}").__doc__ or "").partition("\n")[0]
+                lines += [] if info.ispkg else [f"- ``{package}.{info.name}``: {text}"]
+            lines.append("")
+        below = [name for name in packages if name.rpartition(".")[0] == package]
         lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in below), ""] if below else []
         (API / f"{package}.rst").write_text("\n".join(lines), encoding="utf-8")
     for page in API.glob("*.rst"):
