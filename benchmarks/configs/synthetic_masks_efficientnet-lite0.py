@@ -2,6 +2,8 @@
 
 _base_ = "./synthetic_masks_vit-s.py"
 
+custom_imports = dict(imports=["proteus", "projects.task_oriented_transfer.efficientnet"])  # reads the port's weights
+
 model = dict(
     # The port's weights were made for these.
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),

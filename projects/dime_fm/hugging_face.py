@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from proteus.checkpoints.renaming import rows, to_ours
+from proteus.checkpoints.key_mappings import rows, to_ours
 
 _TEXT = rows("""
     text_model.embeddings.token_embedding.weight      token_embedding.weight

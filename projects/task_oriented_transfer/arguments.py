@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+import projects.task_oriented_transfer.efficientnet  # noqa: F401  (reads the weights of its PyTorch port)
 from proteus.apis import ConfigError, load_config
 from proteus.apis.cli import KeyValues, as_config_error, device, integer, number, positive_int
 from proteus.datasets import LabelledFolder, ProxySet

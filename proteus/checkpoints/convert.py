@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from proteus.checkpoints import tables
+from proteus.checkpoints import key_mappings
 from proteus.checkpoints.description import Description, read_description
 from proteus.checkpoints.detect_arch import Shape, detect_arch
 from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.export import check_written, export_backbone
+from proteus.checkpoints.key_mappings import Row, to_theirs
 from proteus.checkpoints.keys import CLASSIFIER, to_timm_keys
 from proteus.checkpoints.load import read_state_dict
 from proteus.checkpoints.paths import locate
-from proteus.checkpoints.renaming import Row, to_theirs
 from proteus.checkpoints.usage import usage
 from proteus.utils import atomic_path
 from proteus.utils.text import printable
@@ -122,7 +122,7 @@ def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
         state = _with_cls_position(state, shape)
     if form == "dinov2":
         _refuse(shape.pre_norm, form, "a CLIP tower's LayerNorm before the first block", "timm, hf or mmpretrain")
-        return to_theirs(state, tables.META + (tables.META_SWIGLU if shape.swiglu else ()))
+        return to_theirs(state, key_mappings.META + (key_mappings.META_SWIGLU if shape.swiglu else ()))
     if form == "hf":
         return _hugging_face(state, shape)
     if form in ("mmpretrain", "mmseg", "mmseg-vit"):
@@ -131,23 +131,23 @@ def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
             _refuse(shape.swiglu, form, "gated MLPs", "timm, dinov2, hf or mmpretrain")
             plain = _without_layer_scale({key: value for key, value in state.items() if key != "mask_token"})
             # First match wins: attention and the last norm have different names here.
-            return to_theirs(plain, tables.MMSEG_VIT + tables.OPENMMLAB + tables.OPENMMLAB_MLP)
-        own = tables.MMPRETRAIN if form == "mmpretrain" else tables.MMSEG
-        mlp = tables.OPENMMLAB_SWIGLU if shape.swiglu else tables.OPENMMLAB_MLP
-        return to_theirs(state, tables.OPENMMLAB + mlp + own)
+            return to_theirs(plain, key_mappings.MMSEG_VIT + key_mappings.OPENMMLAB + key_mappings.OPENMMLAB_MLP)
+        own = key_mappings.MMPRETRAIN if form == "mmpretrain" else key_mappings.MMSEG
+        mlp = key_mappings.OPENMMLAB_SWIGLU if shape.swiglu else key_mappings.OPENMMLAB_MLP
+        return to_theirs(state, key_mappings.OPENMMLAB + mlp + own)
     raise CheckpointError(f"unknown naming scheme {form!r}; choose from: {', '.join(FORMS)}")
 
 
 def _hugging_face(state: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
     if shape.pre_norm:
-        return {f"vision_model.{key}": value for key, value in to_theirs(state, tables.HUGGING_FACE_CLIP).items()}
-    table: tuple[Row, ...] = tables.HUGGING_FACE_TRUNK
+        return {f"vision_model.{key}": value for key, value in to_theirs(state, key_mappings.HUGGING_FACE_CLIP).items()}
+    table: tuple[Row, ...] = key_mappings.HUGGING_FACE_TRUNK
     if shape.layer_scale:
-        table += tables.HUGGING_FACE_DINOV2
-        table += tables.HUGGING_FACE_SWIGLU if shape.swiglu else tables.HUGGING_FACE_MLP
+        table += key_mappings.HUGGING_FACE_DINOV2
+        table += key_mappings.HUGGING_FACE_SWIGLU if shape.swiglu else key_mappings.HUGGING_FACE_MLP
     else:
         _refuse(shape.swiglu or shape.registers > 0, "hf", "gated MLPs or registers without LayerScale", "timm")
-        table += tables.HUGGING_FACE_VIT
+        table += key_mappings.HUGGING_FACE_VIT
     return to_theirs(state, table)
 
 

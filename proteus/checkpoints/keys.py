@@ -6,15 +6,15 @@ timm's names are the ones used inside; the others are recognised by a key that o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from proteus.checkpoints import tables
+from proteus.checkpoints import key_mappings
 from proteus.checkpoints.errors import CheckpointError
-from proteus.checkpoints.renaming import Row, to_ours
+from proteus.checkpoints.key_mappings import Row, to_ours
 
 
 class Form(NamedTuple):
@@ -33,29 +33,29 @@ class Form(NamedTuple):
 
 # Longest mark first: each is the end of one before it.
 FORMS = (
-    Form("Hugging Face CLIP", "embeddings.class_embedding", tables.HUGGING_FACE_CLIP),
+    Form("Hugging Face CLIP", "embeddings.class_embedding", key_mappings.HUGGING_FACE_CLIP),
     Form(
         "Hugging Face",
         "embeddings.cls_token",
-        tables.HUGGING_FACE_TRUNK
-        + tables.HUGGING_FACE_DINOV2
-        + tables.HUGGING_FACE_MLP
-        + tables.HUGGING_FACE_SWIGLU
-        + tables.HUGGING_FACE_VIT
-        + tables.HUGGING_FACE_IN_MEMORY,
+        key_mappings.HUGGING_FACE_TRUNK
+        + key_mappings.HUGGING_FACE_DINOV2
+        + key_mappings.HUGGING_FACE_MLP
+        + key_mappings.HUGGING_FACE_SWIGLU
+        + key_mappings.HUGGING_FACE_VIT
+        + key_mappings.HUGGING_FACE_IN_MEMORY,
     ),
-    Form("OpenAI CLIP", "class_embedding", tables.OPENAI),
+    Form("OpenAI CLIP", "class_embedding", key_mappings.OPENAI),
     Form(
         "timm",
         "cls_token",
-        tables.META
-        + tables.META_SWIGLU
-        + tables.OPENMMLAB
-        + tables.OPENMMLAB_MLP
-        + tables.OPENMMLAB_SWIGLU
-        + tables.MMPRETRAIN
-        + tables.MMSEG
-        + tables.MMSEG_VIT,
+        key_mappings.META
+        + key_mappings.META_SWIGLU
+        + key_mappings.OPENMMLAB
+        + key_mappings.OPENMMLAB_MLP
+        + key_mappings.OPENMMLAB_SWIGLU
+        + key_mappings.MMPRETRAIN
+        + key_mappings.MMSEG
+        + key_mappings.MMSEG_VIT,
     ),
 )
 CLASSIFIER = ("head.weight", "head.bias")
@@ -70,6 +70,21 @@ _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wr
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.((?:norm1|attn|ls1|norm2|mlp|ls2)\..+)")
 # Required number of axes of some tensors.
 _AXES = {"cls_token": 3, "pos_embed": 3, "reg_token": 3, "patch_embed.proj.weight": 4}
+
+
+KeyConverter = Callable[[Iterable[str], Mapping[str, Tensor]], dict[str, Tensor]]
+_CONVERTERS: list[KeyConverter] = []
+
+
+def register_key_converter(converter: KeyConverter) -> KeyConverter:
+    """Add names that weights of a CNN or of another toolbox's backbone may have in files; a decorator.
+
+    Args:
+        converter: Takes the model's own names and the weights of a file; returns the weights under the model's names,
+            or unchanged if it does not recognise them.
+    """
+    _CONVERTERS.append(converter)
+    return converter
 
 
 class Weights(dict[str, Tensor]):
@@ -158,14 +173,18 @@ def backbone_prefixes(state: Iterable[str]) -> list[str]:
 def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take the part of ``state`` with the names ``own`` after a prefix; all of it if no part has them.
 
+    Registered converters rename the weights first; see :func:`register_key_converter`.
+
     Raises:
         CheckpointError: Several parts have them and the rule prefers none.
     """
     own = list(own)
+    source = getattr(state, "source", "the checkpoint")
+    for converter in _CONVERTERS:
+        state = converter(own, state)
     found = [key.removesuffix(own[0]) for key in state if key == own[0] or key.endswith(f".{own[0]}")]
     whole = [prefix for prefix in found if all(prefix + key in state for key in own)]
-    source = getattr(state, "source", "the checkpoint")
-    # Of a file that lacks a name, the outermost part: what it lacks is reported when it is loaded.
+    # If names are missing, take the outermost part; loading reports what is missing.
     prefix = _choose_prefix(whole, source) if whole else min(found, key=len, default="")
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 

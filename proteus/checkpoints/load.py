@@ -57,7 +57,7 @@ def open_weights(path: Path, device: str = "cpu") -> Any:
     """
     check_file(path)
     if path.suffix.lower() == ".onnx":
-        from proteus.checkpoints.onnx import read_packaged_vit
+        from proteus.checkpoints.packaged_onnx import read_packaged_vit
 
         try:
             return read_packaged_vit(path)

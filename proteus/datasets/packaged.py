@@ -22,7 +22,7 @@ def packaged_teacher() -> Path:
     """Find the ONNX file whose backbone is the packaged ViT-S/14.
 
     Its weights have DINOv2-small's layout and were very probably fine-tuned for saliency: never report them as
-    DINOv2-S. :func:`proteus.checkpoints.onnx.read_packaged_vit` checks and reads the file.
+    DINOv2-S. :func:`proteus.checkpoints.packaged_onnx.read_packaged_vit` checks and reads the file.
 
     Returns:
         The path of ``vit_s_focus.onnx`` inside the installed package.

@@ -12,7 +12,6 @@ import timm
 from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict
-from proteus.checkpoints.efficientnet import to_timm_efficientnet
 from proteus.checkpoints.keys import take_named_like
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
 from proteus.registry import MODELS
@@ -108,13 +107,13 @@ class TimmBackbone(nn.Module):
         """Nothing to do: the constructor has initialised or loaded. MMEngine would otherwise ask timm to start over."""
 
     def load(self, checkpoint: str | Path) -> None:
-        """Load weights with timm's names, or with those of the usual port of EfficientNet to PyTorch.
+        """Load weights with timm's names.
 
         Raises:
             CheckpointError: The file cannot be read, or holds another model.
         """
         own = self.model.state_dict()
-        state = take_named_like(own, to_timm_efficientnet(own, read_state_dict(checkpoint)))
+        state = take_named_like(own, read_state_dict(checkpoint))
         classifier = self.model.default_cfg.get("classifier") or ()
         prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
         state = {key: value for key, value in state.items() if key in own or not key.startswith(prefixes)}

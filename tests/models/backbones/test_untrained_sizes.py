@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from proteus.checkpoints.onnx import read_packaged_vit
+from proteus.checkpoints.packaged_onnx import read_packaged_vit
 from proteus.models import ViT
 
 pytestmark = pytest.mark.slow

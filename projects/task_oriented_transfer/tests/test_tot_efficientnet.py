@@ -1,4 +1,4 @@
-"""EfficientNet's weights under the names of the port to PyTorch."""
+"""EfficientNet weights with the names of the PyTorch port."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import timm
 import torch
 from PIL import Image
 
+from projects.task_oriented_transfer.efficientnet import to_timm_efficientnet
 from proteus.checkpoints import CheckpointError, read_state_dict
-from proteus.checkpoints.efficientnet import to_timm_efficientnet
 from proteus.models.backbones import TimmBackbone
 
 WEIGHTS = (
@@ -22,7 +22,7 @@ WEIGHTS = (
 
 @torch.no_grad()
 def test_published_weights_classify_real_photographs() -> None:
-    """Twenty pictures of ImageNet, the label at the end of their names; a wrong order of layers gives one or none."""
+    """Twenty ImageNet pictures with the label in their names; with layers in a wrong order, at most one is right."""
     model = timm.create_model("tf_efficientnet_lite0").eval()
     model.load_state_dict(to_timm_efficientnet(model.state_dict(), read_state_dict(WEIGHTS)))
     folder = Path(str(metadata.distribution("foolbox").locate_file("foolbox/data")))
@@ -35,14 +35,14 @@ def test_published_weights_classify_real_photographs() -> None:
 
 
 @torch.no_grad()
-def test_as_a_backbone_they_need_no_other_name() -> None:
+def test_backbone_loads_the_port() -> None:
     backbone = TimmBackbone("tf_efficientnet_lite0", checkpoint=WEIGHTS).eval()
     stem = read_state_dict(WEIGHTS)["_conv_stem.weight"]
     torch.testing.assert_close(backbone.model.conv_stem.weight, stem)
     assert backbone(torch.zeros(1, 3, 64, 64)).cls.shape == (1, 1280)
 
 
-def test_another_size_of_the_family_is_refused() -> None:
+def test_weights_of_another_size_are_refused() -> None:
     with pytest.raises(CheckpointError, match="does not fit"):
         TimmBackbone("tf_efficientnet_lite2", checkpoint=WEIGHTS)
 
