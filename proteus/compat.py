@@ -1,58 +1,59 @@
-"""Cures for faults of the packages underneath, each applied only where its fault is found.
+"""Patches of other packages, and the only accesses to their private names.
 
-Imported before anything else of the package. Importing it touches no network, no GPU and no file.
+Each function names the version that needs it and the reason; ``tests/test_compat.py`` fails when a patch is no longer
+needed or no longer fits. ``import proteus`` imports this module first, so that it must stay light: it imports torch and
+nothing else that is slow, and touches no network and no GPU.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import logging
-import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import Any
 
 import torch
 
-# torch.library removes what a Library defined when the object dies, so it lives as long as the process.
-_kept_alive: list[torch.library.Library] = []
+# torch.library removes the definitions of a Library when the object is deleted.
+_libraries: list[torch.library.Library] = []
 
 
-def mend_torchvision() -> bool:
-    """Make ``import torchvision`` work where PyPI's CUDA-linked wheel stands beside a CPU-only torch.
+def fix_torchvision() -> bool:
+    """Make ``import torchvision`` work if its operators cannot be loaded: PyPI's CUDA wheel with a CPU-only torch.
 
-    Its compiled operators cannot be loaded there, and registering a meta kernel for the then unknown
-    ``torchvision::nms`` raises at import, which takes timm and mmpretrain down with it. Declaring the two
-    schemas is enough for transforms, models and datasets; the operators themselves stay unavailable.
+    torchvision 0.28 registers a fake kernel for ``torchvision::nms`` whether or not it could load the library that
+    defines the operator, so that the import fails, and with it the import of timm and mmpretrain. Declaring the two
+    schemas is enough for transforms, models and data sets; the operators themselves stay unavailable.
 
     Returns:
-        Whether the cure was applied.
-
-    Raises:
-        RuntimeError: ``import torchvision`` failed for any other reason.
+        Whether the schemas were declared.
     """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "operator torchvision::nms does not exist" not in str(error):
-            raise
-    else:
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None or hasattr(torch.ops.torchvision, "nms"):
         return False
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
+    folder = Path(spec.origin).parent
+    try:
+        for path in (folder / f"_C{suffix}" for suffix in EXTENSION_SUFFIXES):
+            if path.is_file():
+                torch.ops.load_library(path)
+                return False
+    except OSError:  # linked against a CUDA that is not there
+        pass
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _kept_alive.append(library)
-    importlib.import_module("torchvision")
+    _libraries.append(library)
     return True
 
 
-def mend_posterize() -> bool:
+def fix_posterize() -> bool:
     """Make timm's RandAugment work with Pillow 13, which refuses to posterize to 0 bits.
 
     Pillow before 13 gave a black image, and the strongest posterize of timm asks for that.
 
     Returns:
-        Whether the cure was applied.
+        Whether the patch was applied.
     """
     from PIL import Image, ImageOps
     from timm.data import auto_augment
@@ -72,14 +73,14 @@ def mend_posterize() -> bool:
     return False
 
 
-def mend_log_encoding() -> bool:
+def fix_log_encoding() -> bool:
     r"""Make MMEngine's log handlers write file names that are not UTF-8.
 
     Python keeps such bytes as lone surrogates, which no log file or terminal can encode: the line would be lost, with a
     traceback in its place. They are written as ``\udcff``, as Python itself writes them to stderr.
 
     Returns:
-        Whether the cure was applied.
+        Whether the patch was applied.
     """
     from mmengine.logging.logger import MMFormatter
 
@@ -105,5 +106,5 @@ def register_configs() -> None:
     MODULE2PACKAGE.setdefault("proteus", "proteus")
 
 
-mend_torchvision()
+fix_torchvision()
 register_configs()

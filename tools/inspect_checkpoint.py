@@ -4,7 +4,6 @@
 from argparse import Namespace
 
 from proteus.apis.cli import ToolParser, run
-from proteus.checkpoints import inspect_file
 
 
 def parse_args() -> Namespace:
@@ -14,6 +13,8 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
+    from proteus.checkpoints.inspect import inspect_file
+
     print(inspect_file(args.file))
     return 0
 

@@ -3,7 +3,7 @@
 
 from argparse import Namespace
 
-from proteus.apis import load_config, set_work_dir, test
+from proteus import apis
 from proteus.apis.cli import ToolParser, add_config_arguments, out_folder, run
 
 
@@ -21,10 +21,10 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    cfg = load_config(args.config, args.cfg_options)
-    set_work_dir(cfg, args.work_dir)
+    cfg = apis.load_config(args.config, args.cfg_options)
+    apis.set_work_dir(cfg, args.work_dir)
     cfg.launcher = args.launcher or cfg.get("launcher", "none")
-    test(cfg, args.checkpoint, show_dir=args.show_dir, tta=args.tta)
+    apis.test(cfg, args.checkpoint, show_dir=args.show_dir, tta=args.tta)
     return 0
 
 

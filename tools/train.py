@@ -3,9 +3,8 @@
 
 from argparse import Namespace
 
-from proteus.apis import ConfigError, check, load_config, set_work_dir, train, use_bfloat16
+from proteus import apis
 from proteus.apis.cli import ToolParser, add_config_arguments, run
-from proteus.apis.run_state import set_resume
 
 
 def parse_args() -> Namespace:
@@ -30,19 +29,19 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    cfg = load_config(args.config, args.cfg_options)
-    set_work_dir(cfg, args.work_dir)
+    cfg = apis.load_config(args.config, args.cfg_options)
+    apis.set_work_dir(cfg, args.work_dir)
     cfg.launcher = args.launcher or cfg.get("launcher", "none")
     if args.amp:
-        use_bfloat16(cfg)
+        apis.use_bfloat16(cfg)
     if args.resume_override and not args.resume:
-        raise ConfigError(["--resume-override needs --resume"], args.config)
+        raise apis.ConfigError(["--resume-override needs --resume"], args.config)
     if args.check:
         if args.resume:
-            set_resume(cfg, args.resume)
-        print(check(cfg))
+            apis.set_resume(cfg, args.resume)
+        print(apis.check(cfg))
     else:
-        train(cfg, args.resume, args.resume_override)
+        apis.train(cfg, args.resume, args.resume_override)
     return 0
 
 

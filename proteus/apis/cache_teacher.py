@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from proteus.apis.cli import as_config_error
 from proteus.apis.resources import check_device
+from proteus.config.build_errors import as_config_error
 from proteus.config.check_consistency import check_batch, check_sizes
 from proteus.config.check_files import check_files
 from proteus.datasets import FixedViews, distill_collate

@@ -35,8 +35,6 @@ from proteus.apis.cli_types import (
     positive_number,
 )
 from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
-from proteus.config.build_errors import as_config_error
-from proteus.engine.runner import leave_processes
 from proteus.structures import ConfigError
 from proteus.utils.user_errors import foreign_culprit, mistake, name_and_words
 
@@ -45,7 +43,6 @@ __all__ = [
     "ToolParser",
     "add_config_arguments",
     "add_key_values",
-    "as_config_error",
     "check_device",
     "check_file",
     "check_folder",
@@ -120,7 +117,10 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
         culprit = foreign_culprit(error)
         blame = "this is a bug in Proteus, please report it" if culprit is None else f"raised in {culprit}"
         _exit(1, f"error: {blame}: {words}; traceback in {where}")
-    leave_processes(status)
+    if dist.is_available() and dist.is_initialized():
+        from proteus.engine.runner import leave_processes  # not needed, and slow to import, in tools of one process
+
+        leave_processes(status)
     sys.exit(status)
 
 

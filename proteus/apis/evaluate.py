@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from proteus.apis.resources import check_device, check_folder, check_out_folder
-from proteus.apis.train import test, train
+from proteus.apis.training import test, train
 from proteus.config.build_errors import as_config_error, build_steps
 from proteus.config.check_consistency import CROPS
 from proteus.config.load import load_config

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
 
-from proteus.apis.cli import as_config_error
 from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.config.build_errors import as_config_error
 from proteus.config.check_consistency import check_present
 from proteus.models import DepthEstimator, LinearProbe
 from proteus.structures import ConfigError, DataError

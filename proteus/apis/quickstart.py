@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.apis.run_state import run_training
-from proteus.apis.train import build_runner
+from proteus.apis.training import build_runner
 from proteus.config.build_errors import as_config_error
 from proteus.datasets import ImageFolder, seeded
 from proteus.engine.hooks import SlicedInitHook

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from timm.models import is_model
 
 from proteus.checkpoints.description_rules import check_arguments
 from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, shown
@@ -126,6 +125,8 @@ _REMEDY = "export the weights again, or take the description out and give --arch
 
 
 def _architecture(name: Any, where: str) -> str:
+    from timm.models import is_model  # slow to import, and most files have no description
+
     if isinstance(name, str) and _NAME.fullmatch(name):
         stem, _, rest = name.partition(".")
         if stem in GUESTS and rest:

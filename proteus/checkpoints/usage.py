@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models import get_pretrained_cfg
 from torch import Tensor
 
 from proteus.checkpoints.description import Description
@@ -69,6 +68,8 @@ def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Des
 
 
 def _timm(shape: Shape, size: int, heads: int | None, description: Description) -> str:
+    from timm.models import get_pretrained_cfg  # slow to import
+
     if description.architecture is not None:
         name, arguments = description.architecture, dict(description.arguments)
     else:

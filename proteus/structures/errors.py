@@ -1,5 +1,7 @@
 """Errors that a user can correct."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -20,8 +22,12 @@ class UserError(ValueError):
 class ConfigError(UserError):
     """A config that cannot be run as it is.
 
+    Args:
+        problems: One line each: the dotted key, what was found, and what to write instead.
+        source: Name of the config file, which the message begins with.
+
     Attributes:
-        problems: one line each: the dotted key, what was found, and what to write instead.
+        problems: The lines.
     """
 
     def __init__(self, problems: Iterable[str], source: str = "config") -> None:
@@ -30,7 +36,7 @@ class ConfigError(UserError):
             super().__init__(f"{source}: {self.problems[0]}")
         else:
             super().__init__(
-                "\n".join([f"{source}: {len(self.problems)} problems", *(f"  {p}" for p in self.problems)])
+                "\n".join([f"{source}: {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)])
             )
 
 

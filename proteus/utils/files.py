@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proteus.compat import mend_log_encoding
+from proteus.compat import fix_log_encoding
 from proteus.structures import DataError
 
-mend_log_encoding()  # names of files are logged
+fix_log_encoding()  # names of files are logged
 
 _JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".appledouble", "@eadir"})
 

@@ -35,7 +35,7 @@ from proteus.utils import exclusive
 def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The toy run, without the checks for distillation."""
     for name in ("check_batch", "check_sizes", "check_dense", "check_files"):
-        monkeypatch.setattr(sys.modules["proteus.apis.train"], name, lambda *_: None)
+        monkeypatch.setattr(sys.modules["proteus.apis.training"], name, lambda *_: None)
     found = toy_config(tmp_path / "run")
     found.experiment_name = tmp_path.name
     return found

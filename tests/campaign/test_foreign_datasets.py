@@ -22,7 +22,7 @@ from torch.utils.data import ConcatDataset as TorchConcat
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from proteus.apis import check
-from proteus.apis.train import build_runner
+from proteus.apis.training import build_runner
 from proteus.datasets import ImageFolder, ProxySampler, SampleKey, SeededSet, distill_collate
 from proteus.datasets.proxy.collate import as_sample, check_sample
 from proteus.structures import DataError, UserError

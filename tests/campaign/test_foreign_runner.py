@@ -18,7 +18,7 @@ from PIL import Image
 from runs import CONFIG, RECIPE, ROOT, write_images, write_teacher
 from segmentation_runs import write_scenes, write_segmentation_config
 
-from proteus.apis.train import build_runner
+from proteus.apis.training import build_runner
 
 CONFIGS = sorted(
     path

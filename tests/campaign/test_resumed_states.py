@@ -66,7 +66,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_run(folder: Path, patch: pytest.MonkeyPatch) -> Config:
     """The toy run, without the checks of a distillation and without StrictCheckpointHook."""
     for name in ("check_batch", "check_sizes", "check_dense", "check_files"):
-        patch.setattr(sys.modules["proteus.apis.train"], name, lambda *_: None)
+        patch.setattr(sys.modules["proteus.apis.training"], name, lambda *_: None)
     config = toy_config(folder)
     config.experiment_name = f"{folder.parent.name}-{folder.name}"
     return config

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from runs import options, trained
 
 from proteus.apis import load_config
-from proteus.apis.train import build_runner
+from proteus.apis.training import build_runner
 
 pytestmark = pytest.mark.slow
 

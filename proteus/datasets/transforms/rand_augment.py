@@ -14,11 +14,11 @@ from timm.data.auto_augment import RandAugment as TimmRandAugment
 from timm.data.auto_augment import rand_augment_transform
 from torch.utils.data import get_worker_info
 
-from proteus.compat import mend_posterize
+from proteus.compat import fix_posterize
 from proteus.datasets.transforms.rand_augment_cv2 import ARRAY_OPS, Pixels
 from proteus.registry import TRANSFORMS
 
-mend_posterize()
+fix_posterize()
 
 # Parts of a policy; timm passes over those that it does not understand.
 _PARTS = (

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from runs import write_config, write_images, write_teacher
 
 from proteus.apis import load_config
-from proteus.apis.train import build_runner
+from proteus.apis.training import build_runner
 
 
 @pytest.fixture

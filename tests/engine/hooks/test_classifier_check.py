@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from proteus.apis import load_config
-from proteus.apis.train import build_runner
+from proteus.apis.training import build_runner
 from proteus.engine.hooks import ClassifierCheckHook
 from proteus.structures import DataError
 

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from runs import write_config, write_images, write_teacher
 
 from proteus.apis import ConfigError, load_config, set_work_dir, test, train, use_bfloat16
-from proteus.apis.train import build_runner
+from proteus.apis.training import build_runner
 from proteus.engine import AutocastOptimWrapper
 
 run_test = test
