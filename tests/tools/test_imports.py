@@ -1,0 +1,90 @@
+"""What each tool imports before it knows its arguments, measured in fresh interpreters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("PIL", "cv2", "matplotlib", "mmcv", "mmpretrain", "mmseg", "onnx", "pandas", "pyarrow", "sklearn", "timm")
+HEAVY += ("torchvision", "transformers")
+DATA = {"PIL", "cv2", "timm", "torchvision"}
+MODELS = DATA | {"matplotlib", "transformers"}  # MMEngine's runner imports matplotlib, timm may import transformers
+# For each tool: heavy packages that it may import for --help, and the maximum number of modules of proteus.
+ALLOWED: dict[str, tuple[set[str], int]] = {
+    "config_table.py": (set(), 0),
+    "inspect_checkpoint.py": (set(), 16),
+    "convert_checkpoint.py": (set(), 33),
+    "test.py": (set(), 16),
+    "train.py": (set(), 16),
+    "generate_imagenet_c.py": (DATA, 120),
+    "pack_shards.py": (DATA, 120),
+    "dataset_converters/nyu.py": (DATA, 120),
+    "cache_teacher.py": (MODELS, 300),
+    "evaluate.py": (MODELS, 300),
+    "infer.py": (MODELS, 300),
+    "quickstart.py": (MODELS, 300),
+}
+# Runs each tool of a list in a fork, so that torch and MMEngine are imported once.
+PROBE = """
+import contextlib, io, json, os, runpy, sys, time
+import torch, mmengine
+
+heavy, *tools = sys.argv[1:]
+for tool in tools:
+    sys.stdout.flush()
+    if os.fork() == 0:
+        sys.argv = [tool, "--help"]
+        start = time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+            runpy.run_path(tool, run_name="__main__")
+        modules = [name for name in sys.modules if name.split(".")[0] == "proteus"]
+        packages = [name for name in heavy.split(",") if name in sys.modules]
+        print(json.dumps([packages, len(modules), time.process_time() - start]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def run(code: str, *arguments: str) -> str:
+    """Run code in a fresh interpreter, and return what it prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *arguments]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_every_tool_has_a_row() -> None:
+    tools = {str(path.relative_to(ROOT / "tools")) for path in (ROOT / "tools").rglob("*.py")}
+    assert tools == set(ALLOWED)
+
+
+@pytest.mark.slow
+def test_help_imports_no_more_than_the_table_allows() -> None:
+    tools = [f"tools/{name}" for name in ALLOWED]
+    found = [json.loads(line) for line in run(PROBE, ",".join(HEAVY), *tools).splitlines()]
+    assert len(found) == len(ALLOWED)
+    for (name, (packages, modules)), (imported, count, _) in zip(ALLOWED.items(), found, strict=True):
+        assert set(imported) <= packages, f"{name} imports {sorted(set(imported) - packages)}"
+        assert count <= modules, f"{name} imports {count} modules of proteus, at most {modules} expected"
+
+
+def test_import_proteus_takes_less_than_a_second_after_torch() -> None:
+    code = "import time, torch; start = time.process_time(); import proteus; print(time.process_time() - start)"
+    assert float(run(code)) < 1
+
+
+def test_names_of_apis_are_imported_when_first_used() -> None:
+    code = """
+import sys, proteus.apis
+before = "proteus.apis.training" in sys.modules
+from proteus.apis import __all__ as names
+print(before, all(hasattr(proteus.apis, name) for name in names), callable(proteus.apis.train))
+"""
+    assert run(code).split() == ["False", "True", "True"]
