@@ -8,8 +8,7 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 
 from mmengine.dist import is_main_process
 
-from proteus.apis import load_config
-from proteus.apis.cache_teacher import build, describe, prepare
+from proteus import apis
 from proteus.apis.cli import (
     ToolParser,
     add_config_arguments,
@@ -46,7 +45,9 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    cfg = load_config(args.config, args.cfg_options)
+    from proteus.apis.cache_teacher import build, describe, prepare  # slow, and not needed for --help
+
+    cfg = apis.load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher or cfg.get("launcher", "none")
     job = prepare(
         cfg,

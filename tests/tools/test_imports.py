@@ -18,17 +18,18 @@ MODELS = DATA | {"matplotlib", "transformers"}  # MMEngine's runner imports matp
 # For each tool: heavy packages that it may import for --help, and the maximum number of modules of proteus.
 ALLOWED: dict[str, tuple[set[str], int]] = {
     "config_table.py": (set(), 0),
+    "cache_teacher.py": (set(), 16),
+    "infer.py": (set(), 16),
     "inspect_checkpoint.py": (set(), 16),
-    "convert_checkpoint.py": (set(), 33),
+    "pack_shards.py": (set(), 16),
+    "quickstart.py": (set(), 16),
     "test.py": (set(), 16),
     "train.py": (set(), 16),
-    "generate_imagenet_c.py": (DATA, 120),
-    "pack_shards.py": (DATA, 120),
+    "convert_checkpoint.py": (set(), 33),
+    "dataset_converters/ade20k.py": (DATA, 120),
     "dataset_converters/nyu.py": (DATA, 120),
-    "cache_teacher.py": (MODELS, 300),
+    "generate_imagenet_c.py": (DATA, 120),
     "evaluate.py": (MODELS, 300),
-    "infer.py": (MODELS, 300),
-    "quickstart.py": (MODELS, 300),
 }
 # Runs each tool of a list in a fork, so that torch and MMEngine are imported once.
 PROBE = """
