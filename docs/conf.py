@@ -9,7 +9,7 @@ from pkgutil import iter_modules, walk_packages
 from sphinx.application import Sphinx
 
 import proteus
-import proteus.apis  # imports every package, before a page is made of it
+import proteus.apis.evaluate  # imports every package, before a page is made of it
 
 ROOT = Path(__file__).resolve().parents[1]
 API = ROOT / "docs/api"
