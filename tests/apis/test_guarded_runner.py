@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
-from proteus.apis.train import build_runner
 from toy_runs import toy_config
 
 from proteus.apis.guarded_runner import GuardedRunner
+from proteus.apis.training import build_runner
 from proteus.structures import ConfigError
 
 BUILDERS = {
