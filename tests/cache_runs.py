@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from proteus.apis import load_config
-from proteus.apis.cache_teacher import Job, build, prepare
+from proteus.apis.cache_teacher import CacheBuild, build, prepare
 
 FIXED = """
 train_dataloader["dataset"] = dict(
@@ -29,13 +29,13 @@ def write_fixed(small: Path, path: Path, images: Path, cache: Path) -> Path:
     return path
 
 
-def job_of(config: Path, options: dict[str, Any] | None = None, **arguments: Any) -> Job:
+def job_of(config: Path, options: dict[str, Any] | None = None, **arguments: Any) -> CacheBuild:
     """What is to be done for a config's cache, in small files."""
     cfg: Config = load_config(config, options)
     return prepare(cfg, device="cpu", **{"shard_bytes": SHARD_BYTES, **arguments})
 
 
-def built(config: Path, options: dict[str, Any] | None = None, **arguments: Any) -> Job:
+def built(config: Path, options: dict[str, Any] | None = None, **arguments: Any) -> CacheBuild:
     """A finished cache."""
     job = job_of(config, options, **arguments)
     build(job)

@@ -45,7 +45,7 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    from proteus.apis.cache_teacher import build, describe, prepare  # slow, and not needed for --help
+    from proteus.apis.cache_teacher import build, format_plan, prepare  # slow, and not needed for --help
 
     cfg = apis.load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher or cfg.get("launcher", "none")
@@ -60,7 +60,7 @@ def main(args: Namespace) -> int:
         shard_bytes=args.shard_mb * 1e6,
     )
     if is_main_process():
-        print(describe(job), flush=True)
+        print(format_plan(job), flush=True)
     if args.dry_run:
         return 0
     index = build(job)

@@ -24,7 +24,7 @@ def parse_args() -> Namespace:
 
 def main(args: Namespace) -> int:
     # Slow, and not needed for --help.
-    from proteus.apis.quickstart import load_photographs, quickstart, table, use_folder
+    from proteus.apis.quickstart import format_scores, load_photographs, quickstart, use_folder
     from proteus.apis.run_state import exclusive_run
 
     cfg = apis.load_config(args.config)
@@ -35,7 +35,7 @@ def main(args: Namespace) -> int:
         results = quickstart(cfg)
     held_out = len(load_photographs(cfg))
     print(f"\nOn {held_out} held-out photographs (teacher: {cfg.default_hooks.export.teacher}):\n")
-    print(table(results, held_out))
+    print(format_scores(results, held_out))
     print(f"\nIn {args.work_dir}: student.safetensors, curves.png, pca.png, results.json")
     random, student = results["random student"], results["distilled student"]
     behind = [figure for figure in vars(student) if getattr(student, figure) <= getattr(random, figure)]

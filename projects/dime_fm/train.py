@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from projects.dime_fm import cache_sentences
 from proteus.apis import ConfigError, load_config, set_work_dir, train
-from proteus.apis.cache_teacher import build, describe, prepare
+from proteus.apis.cache_teacher import build, format_plan, prepare
 from proteus.apis.cli import ToolParser, add_config_arguments, run
 
 
@@ -33,7 +33,7 @@ def fill_caches(cfg: Config) -> None:
     if str(dataset.type).endswith("FixedViews") and dataset.get("cache"):
         job = prepare(cfg)
         if job.missing():
-            print(describe(job), flush=True)
+            print(format_plan(job), flush=True)
         build(job)
 
 

@@ -18,7 +18,7 @@ from mmengine.registry import init_default_scope
 from projects.dime_fm.zero_shot_protocols import TextBench
 from proteus.apis import ConfigError, load_config
 from proteus.apis.cli import KeyValues, ToolParser, device, integer, out_folder, positive_int, run
-from proteus.apis.evaluate import lines
+from proteus.apis.evaluate import format_result
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.config.build_errors import as_config_error
 from proteus.config.check_files import check_files
@@ -143,7 +143,7 @@ def main(args: Namespace) -> int:
             args.workers,
         )
         outcomes[name] = PROTOCOLS.build(protocol.protocol).run(bench)
-        print("\n".join([f"\n== {outcomes[name].title}", *lines(outcomes[name])]), flush=True)
+        print("\n".join([f"\n== {outcomes[name].title}", *format_result(outcomes[name])]), flush=True)
     out = args.out or Path("work_dirs/zero_shot") / Path(args.config).stem
     about = {"config": args.config, "checkpoint": args.checkpoint, "of": args.of}
     print(f"\n{write(out, about, outcomes)}, zero_shot.json")

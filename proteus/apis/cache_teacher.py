@@ -1,4 +1,4 @@
-"""Run a teacher once over fixed views, and keep what it says."""
+"""Build a teacher cache: run the teacher once over fixed views and store its tokens."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ from proteus.version import __version__
 
 _GB = 1e9
 _COMPONENTS = 128
-# Of which the principal components are computed.
+# Views and tokens that the principal components are computed from.
 _SAMPLE_VIEWS = 1024
 _SAMPLE_TOKENS = 65536
 
 
 @dataclass
-class Job:
-    """A cache that is to be built.
+class CacheBuild:
+    """A teacher cache to build or to complete.
 
     Attributes:
-        folder: Where.
-        index: What it will be.
-        dataset: The views.
-        model: The distiller on its device, whose teacher is asked.
-        batch_size: Images encoded at once.
-        num_workers: Processes that read images.
+        folder: Folder of the cache.
+        index: Index of the complete cache.
+        dataset: The fixed views.
+        model: The distiller with the teacher, on its device.
+        batch_size: Images per forward pass.
+        num_workers: Worker processes that read images.
     """
 
     folder: Path
@@ -73,12 +73,12 @@ class Job:
     num_workers: int
 
     def missing(self) -> list[Shard]:
-        """The shards that are not there, or not as long as they should be."""
+        """Return the shards that are missing or incomplete."""
         return [shard for shard in self.index.shards() if not is_whole(self.folder / shard.name, self.index, shard)]
 
     @torch.inference_mode()
     def encode(self, batch: dict[str, Any]) -> Features:
-        """The teacher's features of a collated batch, as a training step would compute them."""
+        """Return the teacher's features of a collated batch, as in a training step."""
         images = self.model.data_preprocessor(batch, training=True)["images"]
         features: Features = self.model.teacher(images)
         return features
@@ -93,22 +93,23 @@ def prepare(
     batch_size: int | None = None,
     num_workers: int | None = None,
     shard_bytes: float = 256e6,
-) -> Job:
-    """Find out what a config's teacher cache will be; nothing is written.
+) -> CacheBuild:
+    """Plan the teacher cache of a config; nothing is written.
 
     Args:
-        cfg: A distillation config whose training set is a ``FixedViews``.
-        out: Folder of the cache; by default the one that the config reads it from.
-        patches: ``float16`` or ``int8-pca``; by default as in what is there, else ``float16``.
+        cfg: A distillation config with ``FixedViews`` as training set.
+        out: Folder of the cache; by default ``train_dataloader.dataset.cache``.
+        patches: ``float16`` or ``int8-pca``; by default as in an existing cache, else ``float16``.
         components: For ``int8-pca``, by default 128.
-        device: By default this process's GPU, or the CPU where there is none.
+        device: By default the GPU of this process, or the CPU without one.
         batch_size: By default that of the training.
         num_workers: By default that of the training.
-        shard_bytes: Size of a file, about: what an interruption may cost, and what each process keeps in memory.
+        shard_bytes: Approximate size of a file. Each process keeps one in memory, and an interruption loses at most
+            one per process.
 
     Raises:
         ConfigError: The config has no fixed views, its parts do not fit, or a file is missing.
-        StaleCacheError: The folder holds a cache of something else, or the model cannot use one.
+        StaleCacheError: The folder holds a cache of another teacher or of other views, or the model cannot use one.
         CheckpointError: The teacher's weights cannot be read.
         UserError: The machine does not have the device, or a number is out of range.
     """
@@ -118,18 +119,16 @@ def prepare(
     config = dict(loader.dataset)
     if not str(config["type"]).endswith("FixedViews"):
         text = (
-            f"train_dataloader.dataset is {config['type']}, of whose views no two are alike: write "
-            "dict(type='FixedViews', views=4, cache='work_dirs/cache/NAME', dataset=dict(...what is there now...))"
+            f"train_dataloader.dataset is {config['type']}, which makes new random views every time: write "
+            "dict(type='FixedViews', views=4, cache='work_dirs/cache/NAME', dataset=dict(...the current one...))"
         )
         raise ConfigError([text], str(cfg.filename))
     folder = out or config.pop("cache", None)
     if folder is None:
-        raise ConfigError(["train_dataloader.dataset.cache is not set: set it, or give --out"], str(cfg.filename))
+        raise ConfigError(["train_dataloader.dataset.cache is not set: set it, or use --out"], str(cfg.filename))
     _join(cfg)
     if (cfg.model.get("teacher") or {}).get("shard") and get_dist_info()[1] > 1:
-        text = (
-            "model.teacher.shard: every rank writes files of its own here, and must hold the whole teacher: write False"
-        )
+        text = "model.teacher.shard: each rank writes separate files and must hold the whole teacher; write False"
         raise ConfigError([text], str(cfg.filename))
     check_batch(cfg)
     check_sizes(cfg)
@@ -140,7 +139,7 @@ def prepare(
         model = MODELS.build(cfg.model)
     check_usable(model)
     model = model.to(device or _device()).eval()
-    job = Job(
+    cache = CacheBuild(
         Path(folder).expanduser(),
         CacheIndex({}, len(dataset), dataset.views, 0, (0, 0), 0, {}),
         dataset,
@@ -148,13 +147,13 @@ def prepare(
         batch_size or loader.batch_size,
         loader.get("num_workers", 0) if num_workers is None else num_workers,
     )
-    job.index = _index(job, cfg, patches, components, shard_bytes)
-    return job
+    cache.index = _index(cache, cfg, patches, components, shard_bytes)
+    return cache
 
 
-def describe(job: Job) -> str:
-    """What will be written, for the terminal, before a byte is."""
-    index, missing = job.index, job.missing()
+def format_plan(cache: CacheBuild) -> str:
+    """Format what will be written, for the terminal."""
+    index, missing = cache.index, cache.missing()
     count, width = index.patch_shape
     left = sum(len(shard) for shard in missing) * index.bytes_per_view
     per_token = "" if width == index.cls_dim else f", of {index.cls_dim} numbers each"
@@ -163,162 +162,163 @@ def describe(job: Job) -> str:
         f"  cls       {index.cls_dim} float32, as the teacher gives it",
         f"  patches   {count} x {width} {index.patch_dtype} ({index.patches['type']}){per_token}",
         f"  files     {sum(1 for _ in index.shards()):,} of up to "
-        f"{index.images_per_shard * index.bytes_per_view / 1e6:,.0f} MB in {job.folder}",
+        f"{index.images_per_shard * index.bytes_per_view / 1e6:,.0f} MB in {cache.folder}",
         f"  missing   {left / _GB:,.3f} GB in {len(missing):,} files",
-        f"  free      {_free(job.folder) / _GB:,.3f} GB",
+        f"  free      {_free(cache.folder) / _GB:,.3f} GB",
     ]
     return "\n".join(lines)
 
 
-def build(job: Job) -> CacheIndex:
-    """Write what is missing of a cache.
+def build(cache: CacheBuild) -> CacheIndex:
+    """Write the missing files of a cache.
 
-    Each file is there as a whole or not at all, so that a build that was interrupted at any moment loses at most the
-    file under way. On several ranks each writes whole files. Meanwhile nobody else writes into the folder.
+    Files are written atomically: an interruption loses at most the current file of each rank. The folder is locked.
 
     Raises:
-        FullDiskError: There is not enough room; nothing was written, or what was finished is kept.
-        LockedError: Another build is at work in the folder.
-        StaleCacheError: Another build has written another cache there since ``prepare``.
+        FullDiskError: The disk is too small or full; finished files are kept.
+        LockedError: Another build is running in the folder.
+        StaleCacheError: Another build has written a different cache there since ``prepare``.
         CacheError: Tokens are not finite.
     """
-    _check_room(job, job.missing())
+    _check_room(cache, cache.missing())
     barrier()
-    remedy = "wait for it, or give another folder with --out; what is finished is kept"
-    with exclusive(job.folder, "building a teacher cache", remedy=remedy):
-        _check_unchanged(job)
-        missing = job.missing()
+    remedy = "wait for it, or name another folder with --out; finished files are kept"
+    with exclusive(cache.folder, "building a teacher cache", remedy=remedy):
+        _check_unchanged(cache)
+        missing = cache.missing()
         barrier()
-        _build(job, missing)
-    return job.index
+        _build(cache, missing)
+    return cache.index
 
 
-def _build(job: Job, missing: list[Shard]) -> None:
-    index = job.index
+def _build(cache: CacheBuild, missing: list[Shard]) -> None:
+    index = cache.index
     rank, world = get_dist_info()
     if rank == 0:
-        with disk_full_errors(job.folder, "what is finished is kept: make room and give the same command again"):
+        with disk_full_errors(cache.folder, "finished files are kept: make room and run the same command again"):
             index.complete = index.complete and not missing
-            write_index(job.folder, index)
-            if index.patches["type"] == "int8-pca" and not (job.folder / PCA_FILE).is_file():
-                _fit(job).save(job.folder)
+            write_index(cache.folder, index)
+            if index.patches["type"] == "int8-pca" and not (cache.folder / PCA_FILE).is_file():
+                _fit(cache).save(cache.folder)
     barrier()
-    encoding = load_encoding(index, job.folder)
+    encoding = load_encoding(index, cache.folder)
     with tqdm(
         total=sum(len(shard) for shard in missing[rank::world]),
         desc="teacher cache" if world == 1 else f"teacher cache, rank 0 of {world}",
         unit="view",
         disable=rank != 0,
-        # A bar that is not looked at on a terminal would fill a log.
+        # Outside a terminal, a progress bar would fill the log.
         mininterval=0.5 if sys.stderr.isatty() else 30.0,
     ) as bar:
-        for count in _write(job, missing[rank::world], encoding):
+        for count in _write(cache, missing[rank::world], encoding):
             bar.update(count)
     barrier()
     if rank == 0:
-        _finish(job)
+        _finish(cache)
     barrier()
 
 
-def _check_unchanged(job: Job) -> None:
-    there, planned = read_index(job.folder), job.index
+def _check_unchanged(cache: CacheBuild) -> None:
+    there, planned = read_index(cache.folder), cache.index
     if there is None:
         return
     same = ("identity", "images", "cls_dim", "grid", "images_per_shard", "patches")
     if there.views > planned.views or any(getattr(there, name) != getattr(planned, name) for name in same):
         raise StaleCacheError(
-            f"{job.folder}: another build has written a cache there in the meantime; give the same command again, "
+            f"{cache.folder}: another build has written a cache there in the meantime; run the same command again, "
             "which continues it if it fits"
         )
 
 
-def _write(job: Job, shards: list[Shard], encoding: Encoding) -> Iterator[int]:
+def _write(cache: CacheBuild, shards: list[Shard], encoding: Encoding) -> Iterator[int]:
     batches = [
-        [(image, shard.view) for image in range(start, min(start + job.batch_size, shard.stop))]
+        [(image, shard.view) for image in range(start, min(start + cache.batch_size, shard.stop))]
         for shard in shards
-        for start in range(shard.start, shard.stop, job.batch_size)
+        for start in range(shard.start, shard.stop, cache.batch_size)
     ]
-    loader = _loader(job, batches)
-    told: set[str] = set()
+    loader = _loader(cache, batches)
+    reported: set[str] = set()
     for shard in shards:
-        builder = ShardBuilder(job.index, shard, encoding)
+        builder = ShardBuilder(cache.index, shard, encoding)
         while not builder.full:
             batch = next(loader)
-            features = job.encode(batch)
+            features = cache.encode(batch)
             metas = batch["metas"]
             corrupt, pixels = ([meta[key] for meta in metas] for key in ("corrupt", "pixels"))
-            for name in sorted({name for names in corrupt for name in names} - told):
-                told.add(name)
+            for name in sorted({name for names in corrupt for name in names} - reported):
+                reported.add(name)
                 tqdm.write(f"corrupt image, replaced by another: {name}", file=sys.stderr)
             builder.add(features.cls, features.patches, [len(names) for names in corrupt], pixels)
             yield len(metas)
-        builder.write(job.folder)
+        builder.write(cache.folder)
 
 
-def _fit(job: Job) -> Int8PCA:
-    """Principal components of tokens of views at even distances."""
-    count = min(_SAMPLE_VIEWS, job.index.images)
-    rows = [(number * job.index.images // count, number % job.index.views) for number in range(count)]
-    batches = [rows[start : start + job.batch_size] for start in range(0, count, job.batch_size)]
+def _fit(cache: CacheBuild) -> Int8PCA:
+    """Fit the principal components to patch tokens of evenly spaced views."""
+    count = min(_SAMPLE_VIEWS, cache.index.images)
+    rows = [(number * cache.index.images // count, number % cache.index.views) for number in range(count)]
+    batches = [rows[start : start + cache.batch_size] for start in range(0, count, cache.batch_size)]
     per_view = max(_SAMPLE_TOKENS // count, 1)
     generator = torch.Generator().manual_seed(0)
     sample: list[Tensor] = []
-    for batch in tqdm(_loader(job, batches), total=len(batches), desc="principal components", unit="batch"):
-        for patches in job.encode(batch).patches:
+    for batch in tqdm(_loader(cache, batches), total=len(batches), desc="principal components", unit="batch"):
+        for patches in cache.encode(batch).patches:
             chosen = torch.randperm(len(patches), generator=generator)[:per_view]
             sample.append(patches[chosen.to(patches.device)])
     with as_config_error("--components"):
-        return Int8PCA.fit(torch.cat(sample), job.index.patches["components"])
+        return Int8PCA.fit(torch.cat(sample), cache.index.patches["components"])
 
 
-def _finish(job: Job) -> None:
-    errors = [errors_of(job.folder / shard.name) for shard in job.index.shards()]
+def _finish(cache: CacheBuild) -> None:
+    errors = [errors_of(cache.folder / shard.name) for shard in cache.index.shards()]
     squared, variance = (sum(column) for column in list(zip(*errors, strict=True))[:2])
-    job.index.patch_error = squared / max(variance, sys.float_info.min)
-    job.index.replaced = sum(replaced for _, _, replaced in errors)
-    job.index.complete = True
-    write_index(job.folder, job.index)
+    cache.index.patch_error = squared / max(variance, sys.float_info.min)
+    cache.index.replaced = sum(replaced for _, _, replaced in errors)
+    cache.index.complete = True
+    write_index(cache.folder, cache.index)
 
 
-def _index(job: Job, cfg: Config, patches: str | None, components: int | None, shard_bytes: float) -> CacheIndex:
-    wanted = cache_fingerprint(job.model, cfg.model, job.dataset)
-    there = read_index(job.folder)
+def _index(
+    cache: CacheBuild, cfg: Config, patches: str | None, components: int | None, shard_bytes: float
+) -> CacheIndex:
+    wanted = cache_fingerprint(cache.model, cfg.model, cache.dataset)
+    there = read_index(cache.folder)
     if there is None:
-        first = job.encode(distill_collate([_Views(job.dataset)[0, 0]]))
+        first = cache.encode(distill_collate([_Views(cache.dataset)[0, 0]]))
         kept: dict[str, Any] = {"type": patches or "float16"}
         if kept["type"] == "int8-pca":
             kept["components"] = components or min(_COMPONENTS, first.cls.shape[1])
         index = CacheIndex(
-            wanted, len(job.dataset), job.dataset.views, first.cls.shape[1], first.grid, 1, kept, _versions()
+            wanted, len(cache.dataset), cache.dataset.views, first.cls.shape[1], first.grid, 1, kept, _versions()
         )
         rows = max(int(shard_bytes // index.bytes_per_view), 1)
-        index.images_per_shard = rows // job.batch_size * job.batch_size or rows
+        index.images_per_shard = rows // cache.batch_size * cache.batch_size or rows
         return index
     different = stale(there, wanted, 0)
     if patches is not None and patches != there.patches["type"]:
-        different.append(f"patches: the cache has {there.patches['type']}, --patches says {patches}")
+        different.append(f"patches: the cache has {there.patches['type']}, --patches is {patches}")
     if components is not None and components != there.patches.get("components"):
-        different.append(f"components: the cache has {there.patches.get('components')}, --components says {components}")
+        different.append(f"components: the cache has {there.patches.get('components')}, --components is {components}")
     if different:
         raise StaleCacheError(
             "\n  ".join(
                 [
-                    f"{job.folder} holds a teacher cache of something else:",
+                    f"{cache.folder} holds a different teacher cache:",
                     *different,
-                    "give another folder with --out, or remove this one",
+                    "name another folder with --out, or remove this one",
                 ]
             )
         )
-    there.views = max(there.views, job.dataset.views)
+    there.views = max(there.views, cache.dataset.views)
     return there
 
 
-def _check_room(job: Job, missing: list[Shard]) -> None:
-    needed, free = sum(len(shard) for shard in missing) * job.index.bytes_per_view, _free(job.folder)
+def _check_room(cache: CacheBuild, missing: list[Shard]) -> None:
+    needed, free = sum(len(shard) for shard in missing) * cache.index.bytes_per_view, _free(cache.folder)
     if needed > free:
         raise FullDiskError(
-            f"{job.folder}: {needed / _GB:,.3f} GB are still to be written, and {free / _GB:,.3f} GB are free: make "
-            "room, give another --out, fewer views, or --patches int8-pca with fewer --components"
+            f"{cache.folder}: {needed / _GB:,.3f} GB are missing and {free / _GB:,.3f} GB are free: make "
+            "room, or use another --out, fewer views, or --patches int8-pca with fewer --components"
         )
 
 
@@ -336,7 +336,7 @@ def _check_values(
     least = {"components": (components, 1), "batch_size": (batch_size, 1), "num_workers": (num_workers, 0)}
     for name, (value, lowest) in least.items():
         if value is not None and not (type(value) is int and value >= lowest):
-            raise UserError(f"{name}={value!r}: write a whole number from {lowest} on")
+            raise UserError(f"{name}={value!r}: write an integer of at least {lowest}")
     if type(shard_bytes) not in (int, float) or not 0 < shard_bytes < float("inf"):
         raise UserError(f"shard_bytes={shard_bytes!r}: write a positive number")
 
@@ -364,7 +364,7 @@ def _versions() -> dict[str, str]:
 
 
 class _Views(Dataset[dict[str, Any]]):
-    """Fixed views by image and view, without masks, and with a checksum of the pixels."""
+    """Fixed views by image and view, without masks and with a checksum of the pixels."""
 
     def __init__(self, dataset: FixedViews) -> None:
         self.dataset = dataset
@@ -376,12 +376,12 @@ class _Views(Dataset[dict[str, Any]]):
         return sample
 
 
-def _loader(job: Job, batches: list[list[tuple[int, int]]]) -> Iterator[dict[str, Any]]:
+def _loader(cache: CacheBuild, batches: list[list[tuple[int, int]]]) -> Iterator[dict[str, Any]]:
     return iter(
         DataLoader(
-            _Views(job.dataset),
+            _Views(cache.dataset),
             batch_sampler=batches,
-            num_workers=job.num_workers,
+            num_workers=cache.num_workers,
             collate_fn=distill_collate,
             pin_memory=torch.cuda.is_available(),
         )

@@ -11,7 +11,7 @@ from mmengine.config import DictAction
 
 
 class KeyValues(DictAction):
-    """Collects ``KEY=VALUE`` options in a dict, as MMEngine's ``DictAction`` does, and refuses those it misreads."""
+    """Collect ``KEY=VALUE`` options in a dict as MMEngine's ``DictAction``, but refuse values that it misreads."""
 
     def __call__(
         self,
@@ -20,7 +20,7 @@ class KeyValues(DictAction):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Add the options to what was given before.
+        """Add options to those of earlier arguments.
 
         Raises:
             ArgumentError: An option lacks ``=``, its key or its value, is a dict, or was given twice.

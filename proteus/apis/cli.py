@@ -63,7 +63,7 @@ __all__ = [
 
 
 def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
-    """Add what every tool that reads a config takes."""
+    """Add the arguments of tools that read a config."""
     parser.add_argument("config", help="config file, such as configs/proteus/vit-s_dinov2-b.py")
     parser.add_argument(
         "--work-dir", type=out_folder, help="folder for logs and checkpoints (default: work_dirs/<config>)"
@@ -72,7 +72,7 @@ def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
-        help="how processes were started",
+        help="launcher of the processes (default: none)",
     )
     parser.add_argument(
         "--local_rank", "--local-rank", type=non_negative_int, help="set by some launchers; read from LOCAL_RANK"
@@ -83,17 +83,17 @@ def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
 def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
     """Run a tool and exit with its status.
 
-    A user's mistake is printed as one line and exits with 2, or with the error's ``exit_status``. Anything else is a
-    bug: its traceback is kept in a file, which is named, and the status is 1. Ctrl-C exits with 130. ``--debug`` or
-    ``PROTEUS_TRACEBACK=1`` prints every traceback.
+    Errors that a user can correct are printed as one line, with status 2 or the ``exit_status`` of the error. Other
+    errors are bugs: the traceback is written to a file, and the status is 1. Ctrl-C exits with 130. ``--debug`` or
+    ``PROTEUS_TRACEBACK=1`` prints all tracebacks.
 
     Args:
-        main: Takes the arguments and returns the status; None is 0.
-        arguments: Command line; ``work_dir`` or ``out`` is the folder of the traceback file.
+        main: Function of the arguments; returns the status, None for 0.
+        arguments: Parsed arguments; ``work_dir`` or ``out`` is the folder of the traceback file.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
     try:
         status = main(arguments) or 0
         sys.stdout.flush()
@@ -103,12 +103,12 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
     except Exception as error:
         _print_traceback_if_wanted(arguments)
         if isinstance(error, BrokenPipeError) and any(map(_lost_its_reader, (sys.stdout, sys.stderr))):
-            # Python would flush once more when it exits.
+            # Python flushes again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         line = mistake(error)
         if line is not None:
-            if not isinstance(error, ConfigError):  # of which each problem has a line
+            if not isinstance(error, ConfigError):  # has a line for each problem
                 line = " ".join(part.strip() for part in line.splitlines())
             _exit(getattr(error, "exit_status", 2), f"error: {line}")
         where = _keep_traceback(error, arguments)
@@ -125,7 +125,7 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
 
 
 def _exit(status: int, line: str) -> None:
-    """Print a line once, even if several ranks have the same line, and end the process."""
+    """Print a line, once for all ranks with the same line, and exit."""
     if _first_to_print(line):
         print(line, file=sys.stderr)
     logging.shutdown()
@@ -133,13 +133,13 @@ def _exit(status: int, line: str) -> None:
 
 
 def _first_to_print(line: str) -> bool:
-    """Return whether this process prints a line: a single process, or the first rank that asks the shared store."""
+    """Whether this process prints a line: a single process, or the first rank that asks the shared store."""
     try:
         if int(os.environ.get("WORLD_SIZE") or 1) < 2:
             return True
         if dist.is_initialized():
             store = dist.distributed_c10d._get_default_store()
-        elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's, which outlives the ranks
+        elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # the store of torchrun outlives the ranks
             address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
             store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
         else:
@@ -155,7 +155,7 @@ def _print_traceback_if_wanted(arguments: Namespace) -> None:
 
 
 def _keep_traceback(error: Exception, arguments: Namespace) -> Path:
-    """Write the traceback and the command to a file; returns its path."""
+    """Write the traceback and the command to a file; return its path."""
     lines = [" ".join(sys.argv), *traceback.format_exception(error)]
     name = f"traceback_{datetime.now():%Y%m%d_%H%M%S}_{os.getpid()}.log"
     for folder in [*_folders(arguments), Path(tempfile.gettempdir())]:
@@ -164,11 +164,11 @@ def _keep_traceback(error: Exception, arguments: Namespace) -> Path:
         except OSError:
             continue
         return folder / name
-    return Path("no file, since none could be written; give --debug to see it")
+    return Path("no file, since none could be written; use --debug to see it")
 
 
 def _folders(arguments: Namespace) -> list[Path]:
-    """Folders of the run that exist: of its results, and of its log file."""
+    """Return existing folders of the run: of its results and of its log file."""
     loggers = [handler for logger in MMLogger._instance_dict.values() for handler in logger.handlers]
     logs = [Path(handler.baseFilename).parent for handler in loggers if isinstance(handler, logging.FileHandler)]
     given = [getattr(arguments, name, None) for name in ("work_dir", "out")]

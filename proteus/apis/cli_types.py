@@ -1,4 +1,4 @@
-"""Argument types of the command-line tools: each refuses a wrong value in one line, before anything is read."""
+"""Argument parser and argument types of the command-line tools; wrong values are refused in one line."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from proteus.structures import UserError
 
 
 class ToolParser(ArgumentParser):
-    """An argument parser that prints a mistake as one line, and has ``--debug``; names of options are not shortened."""
+    """Argument parser with one-line errors and ``--debug``, and without abbreviated options."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
-        if self.add_help:  # not a parent of others
+        if self.add_help:  # not the parent of another parser
             self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def error(self, message: str) -> NoReturn:
@@ -42,7 +42,7 @@ def _in_range(value: Any, text: str, expected: str, least: float | None, most: f
 
 
 def integer(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
-    """Make the type of an integer option.
+    """Return the type of an integer option.
 
     Args:
         least: Smallest value.
@@ -61,7 +61,7 @@ def integer(least: int | None = None, most: int | None = None) -> Callable[[str]
 
 
 def number(least: float | None = None, most: float | None = None, above: float | None = None) -> Callable[[str], float]:
-    """Make the type of a float option; NaN and infinity are refused.
+    """Return the type of a float option, which refuses NaN and infinity.
 
     Args:
         least: Smallest value.
@@ -93,7 +93,7 @@ non_negative_number = number(least=0)
 
 
 def device(text: str) -> str:
-    """Accept the name of a device that this machine has.
+    """Parse a device that this machine has.
 
     Raises:
         ArgumentTypeError: The machine does not have the device; the message lists those it has.
@@ -105,7 +105,7 @@ def device(text: str) -> str:
 
 
 def existing_file(text: str) -> Path:
-    """Accept the path of a file that can be read.
+    """Parse the path of a readable file.
 
     Raises:
         ArgumentTypeError: The path is missing, a folder, or unreadable.
@@ -117,7 +117,7 @@ def existing_file(text: str) -> Path:
 
 
 def existing_folder(text: str) -> Path:
-    """Accept the path of a folder that can be read.
+    """Parse the path of a readable folder.
 
     Raises:
         ArgumentTypeError: The path is missing, a file, or unreadable.
@@ -129,7 +129,7 @@ def existing_folder(text: str) -> Path:
 
 
 def out_folder(text: str) -> Path:
-    """Accept the path of a folder to write to, existing or new.
+    """Parse the path of a folder to write to, existing or new.
 
     Raises:
         ArgumentTypeError: The path is a file, lies below a file, or cannot be written to.
@@ -141,7 +141,7 @@ def out_folder(text: str) -> Path:
 
 
 def out_file(text: str) -> Path:
-    """Accept the path of a file to write, existing or new.
+    """Parse the path of a file to write, existing or new.
 
     Raises:
         ArgumentTypeError: The path is a folder, or its folder is a file or cannot be written to.

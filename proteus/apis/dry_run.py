@@ -1,4 +1,4 @@
-"""``tools/train.py CONFIG --check``: build everything, train nothing."""
+"""``tools/train.py CONFIG --check``: build all parts without training."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def check(cfg: Config) -> str:
-    """Build every part of a config, the models without memory, and describe what a run would cost.
+    """Build all parts of a config, models on the meta device, and report the cost of a run.
 
-    Files that are missing are no mistake: the report lists them.
+    Missing files are listed, and are not an error.
 
     Returns:
-        A text for the terminal.
+        A report for the terminal.
 
     Raises:
-        ConfigError: Parts do not fit each other, or refuse their arguments.
-        CheckpointError: Weights that are there are unsafe, damaged, or made for another model.
+        ConfigError: Parts do not fit each other, or have wrong arguments.
+        CheckpointError: Weights are unsafe, damaged, or made for another model.
     """
     init_default_scope(cfg.get("default_scope", "proteus"))
     check_present(cfg, "model", "train_dataloader")
@@ -108,7 +108,7 @@ def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tupl
 
 
 def _build_visualizer(cfg: Config) -> None:
-    """As the runner does before its hooks, some of which ask for it; without its backends, which write files."""
+    """Build the visualizer, which some hooks need, without its backends, which write files."""
     visualizer = cfg.get("visualizer")
     if visualizer:
         VISUALIZERS.build({**visualizer, "name": f"check_{time.monotonic_ns()}", "vis_backends": None})
@@ -144,7 +144,7 @@ def _build_training(cfg: Config, model: nn.Module) -> None:
 
 
 def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model: nn.Module) -> int | None:
-    """Build what a loader is made of; returns the number of images if they are there."""
+    """Build the parts of a loader; return the number of images, or None if files are missing."""
     collate = loader.get("collate_fn")
     if collate:
         FUNCTIONS.get(collate["type"])
@@ -156,7 +156,7 @@ def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model:
     built = DATASETS.build(dataset)
     if loader.get("sampler"):
         DATA_SAMPLERS.build(loader["sampler"], default_args={"dataset": built, "seed": 0})
-    # Samples with the teacher's tokens need a cache, which is built after the check.
+    # Samples with the teacher's tokens need a cache, which is built later.
     own = isinstance(built, (SeededSet, ProxySet)) and not dataset.get("cache")
     if own and collate and str(collate["type"]).rpartition(".")[2] == "distill_collate":
         _check_samples(built, loader, model, "loss" if key == "train_dataloader" else "predict")
@@ -164,11 +164,11 @@ def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model:
 
 
 def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mode: str) -> None:
-    """Take the first samples of a data set through the model, as the first step would.
+    """Run the first samples of a data set through the model, as in the first step.
 
     Raises:
-        DataError: Samples are not as they should be, do not fit each other, or do not fit the model: images off its
-            grid of patches, masks of another length, or none although an objective needs them.
+        DataError: Samples are invalid, or do not fit each other or the model: images that are not multiples of the
+            patch size, masks of the wrong length, or no masks for an objective that needs them.
     """
     probability = loader["collate_fn"].get("probability", 0.5)
     enough = math.ceil(1 / probability) + 1 if probability else 0  # for one masked image
@@ -199,7 +199,7 @@ def _describe(cfg: Config, model: nn.Module) -> list[str]:
 
 
 def _cache(cfg: Config) -> str | None:
-    """Where the run finds the teacher's tokens, if it does not run the teacher."""
+    """Return the folder of the teacher cache, if the run uses one."""
     found: str | None = cfg.train_dataloader.dataset.get("cache")
     return found
 
@@ -209,7 +209,7 @@ def _as_cached(cost: StepCost, cfg: Config) -> StepCost:
 
 
 def _several_rows(costs: Mapping[str, StepCost], batch: int, cached: str | None) -> list[str]:
-    """The rows of a run in which all students share a pass of the teacher."""
+    """Return the rows of a run in which all students share the teacher's forward pass."""
     first, *others = costs.values()
     shared = replace(
         first,
@@ -230,7 +230,7 @@ def _distiller_rows(
         _row(
             "teacher",
             f"{_millions(cost.teacher_parameters)}, {cost.teacher_flops / 1e9:.1f} GFLOPs per image"
-            + (f", not run: its tokens are in {cached}" if cached else ""),
+            + (f", not run: tokens are read from {cached}" if cached else ""),
         ),
         *(
             _row(name, f"{_millions(each.student_parameters)}, {each.student_flops / 1e9:.1f} GFLOPs per image")
@@ -240,7 +240,7 @@ def _distiller_rows(
             "trained",
             f"{_millions(cost.trained_parameters)}, {'students' if students else 'student'} and distill heads",
         ),
-        _row("step", f"{cost.step_flops / 1e9:.1f} GFLOPs per image, forward and backward (2 a multiply-add)"),
+        _row("step", f"{cost.step_flops / 1e9:.1f} GFLOPs per image, forward and backward (1 MAC = 2 FLOPs)"),
         _row(
             "memory",
             f"about {gibs[0]:.1f} GiB in bfloat16, {gibs[1]:.1f} in float32 (a process with {batch} images)",
@@ -255,7 +255,7 @@ def _probe_rows(cost: ProbeCost) -> list[str]:
             f"{_millions(cost.backbone_parameters)}, frozen, {cost.backbone_flops / 1e9:.1f} GFLOPs per image",
         ),
         _row("trained", f"{_millions(cost.head_parameters)}, {cost.heads} linear heads"),
-        _row("heads", f"{cost.head_flops / 1e9:.2f} GFLOPs per image, forward and backward (2 a multiply-add)"),
+        _row("heads", f"{cost.head_flops / 1e9:.2f} GFLOPs per image, forward and backward (1 MAC = 2 FLOPs)"),
         _row("memory", f"{cost.memory / GIB:.1f} GiB of weights, gradients and momentum in float32"),
     ]
 

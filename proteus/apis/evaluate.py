@@ -1,4 +1,4 @@
-"""Judge one backbone by several protocols and write a report."""
+"""Evaluate a backbone with several protocols and write a report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONFIGS = {
     "fine-grained": "fine_grained/all.py",
     "robustness": "robustness/all.py",
 }
-"""The config, below ``configs``, that each protocol's name stands for."""
+"""Config of each protocol by name, relative to ``configs``."""
 
 
 def protocol_configs(
@@ -49,24 +49,23 @@ def protocol_configs(
     """Load the configs of protocols.
 
     Args:
-        names: Names of :data:`CONFIGS`, or config files of one's own.
+        names: Names in :data:`CONFIGS`, or config files.
         configs: The folder ``configs``.
-        overrides: Dotted keys and values, where there is one protocol.
-        img_size: Side of the images in pixels; what is resized before it is cropped keeps its proportion to the crop.
-        sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``) that take the place of the configs' sets.
-            Nothing else is needed then; the folder of all data sets need not exist.
+        overrides: Values by dotted key, for a single protocol.
+        img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion.
+        sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``) that replace the data sets of the configs.
 
     Returns:
-        Configs by protocol.
+        Configs by name of the protocol.
 
     Raises:
-        ConfigError: There is no such protocol, or a config or an override is wrong.
-        UserError: A folder of ``sets`` is missing, or is not a labelled set; or ``img_size`` is not positive.
+        ConfigError: A protocol is unknown, or a config or an override is wrong.
+        UserError: A folder of ``sets`` is missing or has another layout, or ``img_size`` is not positive.
     """
     if not is_integer(img_size) or img_size < 1:
         raise UserError(f"img_size={img_size!r}: write a positive integer, the side of the images in pixels")
     if not names:
-        raise ConfigError([f"no protocol is named; choose from: {', '.join(CONFIGS)}, or a config file"], "--protocols")
+        raise ConfigError([f"no protocol given; choose from: {', '.join(CONFIGS)}, or a config file"], "--protocols")
     if overrides and len(names) > 1:
         raise ConfigError(["needs exactly one protocol in --protocols"], "--cfg-options")
     own = _own_sets(sets)
@@ -82,7 +81,7 @@ def protocol_configs(
             raise ConfigError(["not an evaluation config (no key 'protocol')"], str(path))
         title = name if name in CONFIGS else path.stem
         if title in loaded:
-            raise ConfigError([f"{title!r} is named twice; results are kept by this name"], "--protocols")
+            raise ConfigError([f"{title!r} is given twice; results are kept by this name"], "--protocols")
         if own and "sets" in cfg.protocol:
             cfg.protocol.sets = own
         build_steps(cfg, cfg.protocol.get("pipeline") or (), "protocol.pipeline")
@@ -101,32 +100,31 @@ def evaluate(
     batch_size: int = 64,
     num_workers: int | None = None,
 ) -> dict[str, ProtocolResult]:
-    """Judge a backbone and write ``report.json``, ``report.md`` and ``report.png``.
+    """Evaluate a backbone and write ``report.json``, ``report.md`` and ``report.png``.
 
-    What was found out already (in an earlier call with the same ``out``) is not worked out again, and the report is
-    the same as of an evaluation that was never interrupted. Protocols of earlier calls that are not asked for now stay
-    in the report as they are, where they are of the same backbone.
+    Another call with the same ``out`` resumes: finished results are reused, and the report equals that of an
+    uninterrupted evaluation. Results of other protocols for the same backbone stay in the report.
 
     Args:
         spec: The backbone.
         configs: From :func:`protocol_configs`.
-        data_root: Folder of the data sets; None: ``data`` in the current folder, which need not exist where the sets of
-            the configs name folders of their own.
+        data_root: Folder of the data sets, by default ``data``. It need not exist if all data sets of the configs have
+            absolute paths.
         out: Folder of the report.
         img_size: As for :func:`protocol_configs`.
-        cache: Folder of features, which evaluations may share; ``out/features`` by default.
-        device: Where to compute; a GPU if there is one.
-        batch_size: Images encoded at once.
-        num_workers: Processes that read images.
+        cache: Folder of extracted features, by default ``out/features``. Evaluations may share it.
+        device: Device to compute on; by default a GPU if there is one.
+        batch_size: Images per forward pass.
+        num_workers: Worker processes that read images.
 
     Returns:
-        What each protocol found out.
+        Results by name of the protocol.
 
     Raises:
         UserError: ``data_root`` or the device does not exist, a folder cannot be written to, or a number is out
             of range.
-        LockedError: Another evaluation writes to ``out``. Evaluations may share ``cache``, where one waits for the
-            features that another extracts.
+        LockedError: Another evaluation writes to ``out``. In a shared ``cache``, one evaluation waits for the features
+            that another extracts.
         DataError: An earlier report in ``out`` is damaged.
     """
     if data_root is not None or not all(map(_has_own_folders, configs.values())):
@@ -139,7 +137,7 @@ def evaluate(
     check_out_folder(out)
     check_out_folder(cache or out)
     store = FeatureStore(cache or out / "features", spec, device, batch_size, num_workers)
-    with exclusive(out, "an evaluation", remedy="wait for it, or give another folder with --out"):
+    with exclusive(out, "an evaluation", remedy="wait for it, or name another folder with --out"):
         return _evaluate(spec, configs, (data_root or Path("data")).resolve(), out, img_size, store)
 
 
@@ -147,39 +145,39 @@ def _evaluate(
     spec: BackboneSpec, configs: Mapping[str, Config], data_root: Path, out: Path, img_size: int, store: FeatureStore
 ) -> dict[str, ProtocolResult]:
     device = str(store.device)
-    about = describe(spec, device)
+    about = backbone_summary(spec, device)
     earlier = read_results(out, spec, about)
-    outcomes: dict[str, ProtocolResult] = {}
+    results: dict[str, ProtocolResult] = {}
     for name, cfg in configs.items():
         print(f"\n== {name}: {cfg.filename}", flush=True)
         init_default_scope(cfg.get("default_scope", "proteus"))
-        bench = EvalContext(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
+        context = EvalContext(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
         with as_config_error(cfg):
             protocol = PROTOCOLS.build(cfg.protocol)
-        outcomes[name] = protocol.run(bench)
-        print("\n".join(lines(outcomes[name])), flush=True)
-        # After each one, so that what is known can be read while the others run.
-        write_report(out, spec, about, {**earlier, **outcomes})
-    return outcomes
+        results[name] = protocol.run(context)
+        print("\n".join(format_result(results[name])), flush=True)
+        # After each protocol, to be read while the others run.
+        write_report(out, spec, about, {**earlier, **results})
+    return results
 
 
-def lines(outcome: ProtocolResult) -> list[str]:
-    """What a protocol found out, for the terminal."""
-    told = []
-    for title, row in outcome.rows.items():
-        figures = ", ".join(
+def format_result(result: ProtocolResult) -> list[str]:
+    """Format the results of a protocol as lines for the terminal."""
+    lines = []
+    for title, row in result.rows.items():
+        values = ", ".join(
             f"{key} {value:.2f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
         )
-        told.append(f"  {title:<16} {figures}" if main_score(row) is not None else f"  {title:<16} {figures or 'done'}")
-    told += [f"  {title:<16} {value:.2f}" for title, value in outcome.summary.items()]
-    told += [f"  note: {note}" for note in outcome.notes]
-    told += [f"  {title:<16} FAILED: {reason}" for title, reason in outcome.failed.items()]
-    told += [f"  {title:<16} not on disk: {where}" for title, where in outcome.missing.items()]
-    return told
+        lines.append(f"  {title:<16} {values}" if main_score(row) is not None else f"  {title:<16} {values or 'done'}")
+    lines += [f"  {title:<16} {value:.2f}" for title, value in result.summary.items()]
+    lines += [f"  note: {note}" for note in result.notes]
+    lines += [f"  {title:<16} FAILED: {reason}" for title, reason in result.failed.items()]
+    lines += [f"  {title:<16} not on disk: {where}" for title, where in result.missing.items()]
+    return lines
 
 
-def describe(spec: BackboneSpec, device: str) -> dict[str, Any]:
-    """What a report says of the backbone beside its name."""
+def backbone_summary(spec: BackboneSpec, device: str) -> dict[str, Any]:
+    """Return width, parameters, image size and precision of a backbone for the report."""
     with torch.device("meta"):
         config = {key: value for key, value in spec.config.items() if key not in ("checkpoint", "init_cfg")}
         model = BackboneSpec(spec.name, config, spec.mean, spec.std, spec.digest).build()
@@ -193,15 +191,15 @@ def describe(spec: BackboneSpec, device: str) -> dict[str, Any]:
 
 
 def _own_sets(folders: Sequence[str | Path]) -> dict[str, dict[str, str]]:
-    """The configs of labelled folders, by name; each is listed once to find out whether it is one."""
+    """Return configs of labelled folders by name, after listing each to check its layout."""
     own: dict[str, dict[str, str]] = {}
     for folder in folders:
         root = _folder(folder, "--sets").resolve()
         if not root.name:
-            raise UserError(f"--sets '{folder}' has no name to call the set by; name a folder below it")
+            raise UserError(f"--sets '{folder}' has no name for the data set; name a folder below it")
         if root.name in own:
             both = f"'{own[root.name]['data_root']}' and '{root}'"
-            raise ConfigError([f"{both} have one name, which results are kept by; rename one"], "--sets")
+            raise ConfigError([f"{both} have the same name, which results are kept by; rename one"], "--sets")
         own[root.name] = {"type": "ClassFolders", "data_root": str(root)}
         for part in ("train", "test"):
             if not (root / part).is_dir():
@@ -232,13 +230,13 @@ def _has_own_folders(cfg: Config) -> bool:
 def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None) -> Config:
     cfg = load_config(path, dict(overrides or {}))
     if img_size != 224:
-        cfg = Config(cfg.to_dict(), filename=cfg.filename)  # where a base's steps are used twice, they are two now
+        cfg = Config(cfg.to_dict(), filename=cfg.filename)  # copies steps that are used twice
         _resize(cfg._cfg_dict, img_size)
     return cfg
 
 
 def _resize(value: Any, img_size: int) -> None:
-    """Fit what resizes and crops to another size of images than the protocols' 224 pixels."""
+    """Scale resizing and cropping from 224 pixels to another image size."""
     if isinstance(value, dict):
         if value.get("type") in ("Resize", *CROPS):
             value["size"] = round(value["size"] * img_size / 224)

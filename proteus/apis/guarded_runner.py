@@ -1,25 +1,35 @@
-"""MMEngine's runner with config errors for the parts that it builds late."""
+"""MMEngine's runner with config errors for parts that it builds late, and for the first batch."""
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, LogProcessor, Runner, TestLoop, ValLoop
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
-from proteus.apis.first_batch import first_batch_errors
 from proteus.checkpoints import CheckpointError
 from proteus.checkpoints.training import check_resumable
 from proteus.config.build_errors import REFUSALS, as_config_error, error_words
+from proteus.config.registry_lookup import PACKAGES, bare_type
+from proteus.datasets.failures import failed_transform
 from proteus.engine.hooks import ResumeSettingsHook
-from proteus.structures import UserError
+from proteus.structures import ConfigError, UserError
+from proteus.utils.user_errors import mistake, name_and_words
 
 
 class GuardedRunner(Runner):
-    """Runner that reports bad arguments of loaders, loops, optimizers and schedules with their config key.
+    """Runner that reports wrong arguments of loaders, loops, optimizers and schedules with their config key.
 
-    MMEngine builds these when training or testing starts. Errors of the first batch are reported likewise (see
-    :mod:`proteus.apis.first_batch`). Later errors during training pass unchanged.
+    MMEngine builds these parts when training or testing starts. Errors of the first batch are reported in the same way
+    (see :func:`first_batch_errors`). Later errors pass unchanged.
     """
 
     def __init__(self, *args: Any, cfg: Any = None, **kwargs: Any) -> None:
@@ -34,7 +44,7 @@ class GuardedRunner(Runner):
         """Resume a run.
 
         Raises:
-            CheckpointError: The file lacks a part of the run's state, or its state is another run's.
+            CheckpointError: The file lacks a part of the training state, or belongs to another run.
         """
         try:
             super().resume(filename, *args, **kwargs)
@@ -47,7 +57,7 @@ class GuardedRunner(Runner):
             ) from error
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call the hooks; check what a run resumes from, and note the phases of which a batch has been through."""
+        """Call the hooks; check a checkpoint to resume from, and record phases with a finished batch."""
         if fn_name == "after_load_checkpoint" and self._resume:
             self._check_state(kwargs["checkpoint"])
         super().call_hook(fn_name, **kwargs)
@@ -55,17 +65,17 @@ class GuardedRunner(Runner):
             self._finished.add(fn_name.split("_")[1])
 
     def train(self) -> Any:
-        """Train; raises :class:`ConfigError` where the first batch shows that parts do not fit."""
+        """Train; raises :class:`ConfigError` if the first batch fails."""
         with first_batch_errors(self, self._finished):
             return super().train()
 
     def val(self) -> Any:
-        """Validate; raises :class:`ConfigError` where the first batch shows that parts do not fit."""
+        """Validate; raises :class:`ConfigError` if the first batch fails."""
         with first_batch_errors(self, self._finished):
             return super().val()
 
     def test(self) -> Any:
-        """Test; raises :class:`ConfigError` where the first batch shows that parts do not fit."""
+        """Test; raises :class:`ConfigError` if the first batch fails."""
         with first_batch_errors(self, self._finished):
             return super().test()
 
@@ -100,7 +110,7 @@ class GuardedRunner(Runner):
             return super().build_param_scheduler(scheduler)
 
     def _check_state(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint without the state of an optimizer, or with other schedules than the run has."""
+        """Refuse a checkpoint without optimizer state, or with a different number of schedules."""
         source = getattr(checkpoint, "source", None) or self._load_from or "the checkpoint"
         schedules = self.cfg.get("param_scheduler")
         check_resumable(checkpoint, source, ["optimizer", *(["param_schedulers"] if schedules else [])])
@@ -112,5 +122,110 @@ class GuardedRunner(Runner):
         if len(saved) != count or not all(isinstance(each, dict) and "last_step" in each for each in saved):
             raise CheckpointError(
                 f"{source} cannot be resumed from: it has the state of {len(saved)} schedules, and param_scheduler has "
-                f"{count}; write the same schedules, or give --resume-override to take those of the config"
+                f"{count}; write the same schedules, or use --resume-override to take those of the config"
             )
+
+
+@contextmanager
+def first_batch_errors(runner: Runner, finished: set[str]) -> Iterator[None]:
+    """Turn errors of the first batch, and late errors of MMEngine's parts, into config errors.
+
+    Some parts that do not fit each other fail only at the first batch: images of the wrong size, a head of the wrong
+    width, transforms in the wrong order. Hooks, metrics and the log processor of MMEngine check some of their
+    arguments only on use.
+
+    Args:
+        runner: The runner.
+        finished: Phases (``train``, ``val``, ``test``) with a finished batch; read when an error occurs.
+
+    Raises:
+        ConfigError: Names the key of the part and quotes the error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if mistake(error) is not None:
+            raise
+        frames = list(_frames(error.__traceback__))
+        phase = _phase(frames)
+        name, words = name_and_words(error)
+        transform = failed_transform(error)
+        words = f"{transform[0]}: {words or _line(error)}" if transform else words or _line(error)
+        is_sentence = isinstance(error, ValueError) and _package(frames[-1]) == "proteus"  # written for the user
+        key = _first_use(frames, phase, runner, set() if is_sentence else finished)
+        if key is not None:
+            problem = f"{key}: {words}" if is_sentence else f"{key}: the first batch fails: {name}: {words}"
+        else:
+            part = _late_refusal(frames, phase, runner.cfg)
+            if part is None:
+                raise
+            problem = f"{part}: {error_words(error, named=True)}"
+        raise ConfigError([problem], str(runner.cfg.filename or "config")) from error
+
+
+def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
+    while trace is not None:
+        yield trace.tb_frame
+        trace = trace.tb_next
+
+
+def _line(error: BaseException) -> str:
+    """Return the line of code that raised an error, for errors without a message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return str(frames[-1].line) if frames else ""
+
+
+def _owner(frame: FrameType) -> Any:
+    return frame.f_locals.get("self")
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).split(".")[0]
+
+
+def _phase(frames: list[FrameType]) -> str | None:
+    loops = [_owner(frame) for frame in frames if isinstance(_owner(frame), BaseLoop)]
+    if not loops:
+        return None
+    return "val" if isinstance(loops[-1], ValLoop) else "test" if isinstance(loops[-1], TestLoop) else "train"
+
+
+def _first_use(frames: list[FrameType], phase: str | None, runner: Runner, finished: set[str]) -> str | None:
+    """Return the key of the loader, model or optimizer that failed at the first batch; None for another part."""
+    if phase in finished or (phase is None and finished):
+        return None
+    names = {id(module): name for name, module in runner.model.named_modules()} if hasattr(runner, "model") else {}
+    for frame in reversed(frames):
+        owner = _owner(frame)
+        if isinstance(owner, Optimizer):
+            return f"optim_wrapper.optimizer ({type(owner).__name__})"
+        if id(owner) in names:
+            return f"model ({names[id(owner)]})".removesuffix(" ()")
+        if phase and (isinstance(owner, DataLoader) or frame.f_code.co_name == "__next__"):
+            return f"{phase}_dataloader"
+    return None
+
+
+def _late_refusal(frames: list[FrameType], phase: str | None, cfg: Mapping[str, Any]) -> str | None:
+    """Return the key and type of a metric, log processor or hook that failed in the code of a toolbox."""
+    if not frames or _package(frames[-1]) not in PACKAGES:
+        return None
+    for owner in map(_owner, reversed(frames)):
+        if isinstance(owner, (BaseMetric, Evaluator)):
+            return f"{phase}_evaluator ({type(owner).__name__})"
+        if isinstance(owner, LogProcessor):
+            return f"log_processor ({type(owner).__name__})"
+        if isinstance(owner, Hook):
+            return _key_of_hook(owner, cfg)
+    return None
+
+
+def _key_of_hook(hook: Hook, cfg: Mapping[str, Any]) -> str:
+    name = type(hook).__name__
+    for key, config in (cfg.get("default_hooks") or {}).items():
+        if bare_type(config) == name:
+            return f"default_hooks.{key}"
+    for index, config in enumerate(cfg.get("custom_hooks") or []):
+        if bare_type(config) == name:
+            return f"custom_hooks[{index}]"
+    return name

@@ -1,4 +1,4 @@
-"""``tools/infer.py``: predictions for images and videos that have no ground truth."""
+"""``tools/infer.py``: predict for images and videos."""
 
 from __future__ import annotations
 
@@ -40,36 +40,36 @@ def infer(
 ) -> list[str]:
     """Predict for an image, for all images below a folder, or for a video.
 
-    A segmentor leaves overlays, a depth estimator depth maps with a colour bar: one picture an image, below ``out`` at
-    the image's place below the folder, or one video. A classifier leaves ``predictions.csv`` with the five most
-    probable classes of each image or frame.
+    Segmentors write overlays, depth estimators depth maps with a colour bar: one picture per image, in ``out`` at the
+    same relative path, or one video. Classifiers write ``predictions.csv`` with the five most probable classes of each
+    image or frame.
 
     Args:
         cfg: A loaded config.
         checkpoint: Its training checkpoint.
-        source: The image, folder or video. Images are turned as their camera says.
+        source: Image, folder of images, or video. EXIF orientation is applied.
         out: Folder to write to.
-        raw: Also write what was predicted, below ``out/raw``: PNGs of class numbers, NPYs of metres (float32), or of
-            the classes' probabilities.
-        device: Where to compute; a GPU if there is one.
-        classes: File with a class name a line, for segmentors and classifiers.
-        max_depth: Metres at the upper end of the colours of depth maps.
+        raw: Also write raw predictions to ``out/raw``: PNGs of class indices, NPYs of metres (float32) or of class
+            probabilities.
+        device: Device to compute on; by default a GPU if there is one.
+        classes: File with one class name per line, for segmentors and classifiers.
+        max_depth: Metres at the upper end of the colour scale of depth maps.
 
     Returns:
-        What could not be read, file by file with the reason; the rest was done.
+        A line for each file that could not be read; all others are done.
 
     Raises:
         ConfigError: The config does not fit.
         CheckpointError: The checkpoint does not fit the config.
-        DataError: ``source`` is neither an image, a folder of some nor a video, or ``classes`` do not fit.
-        FileNotFoundError: ``source`` or ``classes`` is not there.
+        DataError: ``source`` is neither an image, a folder of images nor a video, or ``classes`` do not fit.
+        FileNotFoundError: ``source`` or ``classes`` does not exist.
         LockedError: Another process writes predictions to ``out``.
     """
     source, out = Path(source), Path(out)
     images = _images(source, out)
     names = None if classes is None else _lines(Path(classes))
     predictor = build_predictor(cfg, checkpoint, device, names, max_depth)
-    remedy = "wait for it, or give another folder with --out"
+    remedy = "wait for it, or name another folder with --out"
     with exclusive(out, "predictions", name=PICTURES_LOCK, remedy=remedy), _table(predictor, out) as table:
         run = _Run(predictor, out, raw, table)
         return run.images(source, images) if images is not None else run.video(source)
@@ -77,7 +77,7 @@ def infer(
 
 @contextmanager
 def _table(predictor: Segmenter | DepthPredictor | Classifier, out: Path) -> Iterator[Any]:
-    """Open the table of a classifier's predictions."""
+    """Open the CSV file of a classifier; None for other predictors."""
     if not isinstance(predictor, Classifier):
         yield None
         return
@@ -86,7 +86,7 @@ def _table(predictor: Segmenter | DepthPredictor | Classifier, out: Path) -> Ite
 
 
 class _Run:
-    """One predictor over one source."""
+    """Predictions of one model for one source."""
 
     def __init__(
         self, predictor: Segmenter | DepthPredictor | Classifier, out: Path, raw: bool, table: Any = None
@@ -95,7 +95,7 @@ class _Run:
         self.rows = 0
 
     def images(self, source: Path, images: list[Path]) -> list[str]:
-        """Do images one by one; one that cannot be read is told at once, and the others go on."""
+        """Predict for images one by one; print and skip those that cannot be read."""
         failed = []
         root = source if source.is_dir() else source.parent
         names = picture_names(images, root)
@@ -113,7 +113,7 @@ class _Run:
         return failed
 
     def video(self, source: Path) -> list[str]:
-        """Do a video frame by frame, in constant memory."""
+        """Predict for a video frame by frame, in constant memory."""
         capture = cv2.VideoCapture(str(source))
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
@@ -122,7 +122,7 @@ class _Run:
             prediction = self._predict(image, f"{source}#{done:06}", Path(source.stem, f"{done:06}"))
             if not isinstance(self.predictor, Classifier):
                 frame = np.asarray(self.predictor.frame(image, prediction))[..., ::-1]
-                frame = frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]  # codecs want even sides
+                frame = frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]  # codecs need even sides
                 writer = writer or _writer(self.out / f"{source.stem}.mp4", rate, frame.shape)
                 writer.write(np.ascontiguousarray(frame))
             done += 1
@@ -130,8 +130,8 @@ class _Run:
         if writer is not None:
             writer.release()
         if not done:
-            raise DataError(f"{source} cannot be read as a video: OpenCV found no frame in it")
-        return [f"{source}: {done} of the {announced} frames that it announces can be read"] if done < announced else []
+            raise DataError(f"{source} cannot be read as a video: OpenCV finds no frame in it")
+        return [f"{source}: {done} of {announced} frames can be read"] if done < announced else []
 
     def _predict(self, image: Image.Image, path: str, name: Path) -> np.ndarray:
         prediction = self.predictor.predict(image, path)
@@ -152,18 +152,18 @@ class _Run:
 
 
 def _images(source: Path, out: Path) -> list[Path] | None:
-    """The images that a source stands for; None for a video."""
+    """Return the images of a source; None for a video."""
     if source.is_file():
         if source.suffix.lower() in VIDEOS:
             return None
         if source.suffix.lower() in EXTENSIONS:
             return [source]
         raise DataError(
-            f"{source} ends like neither an image ({' '.join(EXTENSIONS)}) nor a video ({' '.join(VIDEOS)})"
+            f"{source} has the suffix of neither an image ({' '.join(EXTENSIONS)}) nor a video ({' '.join(VIDEOS)})"
         )
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such image, folder or video")
-    # Skip pictures that an earlier call wrote.
+    # Skip pictures of an earlier call.
     found = walk(source, EXTENSIONS + VIDEOS, skip=[out])
     images = [source / name for name in found.files if name.lower().endswith(EXTENSIONS)]
     if found.junk:
@@ -172,9 +172,9 @@ def _images(source: Path, out: Path) -> list[Path] | None:
         tqdm.write(f"{source}: folders that cannot be read: {', '.join(found.unreadable[:5])}", file=sys.stderr)
     if len(found.files) > len(images):
         count = len(found.files) - len(images)
-        tqdm.write(f"{source} also holds {count} videos, which are left: give each by itself", file=sys.stderr)
+        tqdm.write(f"{source}: skipping {count} videos; pass them one at a time", file=sys.stderr)
     if not images:
-        raise DataError(f"{source} holds no image ({' '.join(EXTENSIONS)})")
+        raise DataError(f"{source} has no images ({' '.join(EXTENSIONS)})")
     return images
 
 

@@ -1,4 +1,4 @@
-"""What a training step costs, found out without running it."""
+"""Parameters, FLOPs and memory of a training step, counted on the meta device."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from proteus.config.check_consistency import crop_size
 from proteus.models import Distiller, LinearProbe
+from proteus.models.flops import step_flops
 
 GIB = 1024**3
-# Bytes that autograd keeps for an image under bfloat16 autocast over those in float32: the residual stream and the
-# inputs of the norms stay float32. Measured with saved_tensors_hooks on a CPU, ViT-S/14 student at 224 px with fused
-# attention, heads and losses included: 71.6 of 125.7 MiB (tests/apis/test_model_cost.py repeats it on a small one).
+# Activation memory of bfloat16 autocast relative to float32; the residual stream and the inputs of norms stay float32.
+# Measured with saved_tensors_hooks on a CPU for a ViT-S/14 student at 224 px with fused attention, heads and losses:
+# 71.6 of 125.7 MiB per image (tests/apis/test_model_cost.py repeats it for a small model).
 BFLOAT16_SHARE = 0.57
-# Pixels a side, where neither the pipeline nor the model tells.
-_USUAL_SIZE = 224
+# Image size in pixels if neither the pipeline nor the model has one.
+_DEFAULT_SIZE = 224
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Sizes of a model and of one training step; FLOPs are per image, bytes as named.
+    """Cost of one distillation step; FLOPs are per image.
 
     Attributes:
-        teacher_parameters: Number of the teacher's.
-        student_parameters: Number of the student backbone's.
-        trained_parameters: Number of all that get a gradient: student and heads.
-        copied_parameters: Of these, those of which autocast keeps a copy in low precision until the backward pass: the
-            weights of linear layers and convolutions (tests/apis/test_model_cost.py measures it on a CPU, to the byte).
-        teacher_flops: One forward pass of the teacher.
-        student_flops: One forward pass of the student.
-        step_flops: The whole step: teacher, clean and masked student, heads, backward.
-        activation_bytes: What autograd keeps for one image of the batch, in float32.
+        teacher_parameters: Parameters of the teacher.
+        student_parameters: Parameters of the student backbone.
+        trained_parameters: Parameters with a gradient: student and heads.
+        copied_parameters: Trained parameters that autocast copies to low precision until the backward pass: weights of
+            linear layers and convolutions (tests/apis/test_model_cost.py measures it on a CPU, to the byte).
+        teacher_flops: Forward pass of the teacher.
+        student_flops: Forward pass of the student.
+        step_flops: Complete step: teacher, clean and masked student, heads, backward pass.
+        activation_bytes: Activations that autograd keeps per image, in float32.
     """
 
     teacher_parameters: int
@@ -48,7 +49,7 @@ class StepCost:
     activation_bytes: float
 
     def memory(self, batch: int, low_precision: bool) -> float:
-        """Bytes of one process at its peak: weights, gradients, AdamW's two moments, teacher, activations."""
+        """Return the peak bytes of one process: weights, gradients, two moments of AdamW, teacher, activations."""
         trained = 16 * self.trained_parameters + (2 * self.copied_parameters if low_precision else 0)
         teacher = (2 if low_precision else 4) * self.teacher_parameters
         activations = batch * self.activation_bytes * (BFLOAT16_SHARE if low_precision else 1.0)
@@ -56,16 +57,16 @@ class StepCost:
 
 
 def step_cost(model: Distiller, cfg: Config) -> StepCost:
-    """Count one step of a distiller on the meta device.
+    """Count one step of a distiller.
 
     Args:
         model: A ``Distiller`` on the meta device.
-        cfg: Its config; the batch is shortened, the share of masked images kept.
+        cfg: Its config. The batch is shortened, with the same share of masked images.
     """
     probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
     count = min(cfg.train_dataloader.batch_size, 8)
     student = model.student
-    size = crop_size(cfg) or student.img_size or _USUAL_SIZE
+    size = crop_size(cfg) or student.img_size or _DEFAULT_SIZE
     images = torch.empty(count, 3, size, size, device="meta")
     masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, student.grid_for(size))
     labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
@@ -75,12 +76,9 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         student(images)
     student_flops = counter.get_total_flops() / count
-    kept = _Kept({tensor.untyped_storage()._cdata for tensor in [*model.parameters(), images]})
-    with FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-            total = sum(model(images, masks, indices, labels=labels, mode="loss").values())
-        assert isinstance(total, Tensor)
-        total.backward()
+    kept = _SavedBytes({tensor.untyped_storage()._cdata for tensor in [*model.parameters(), images]})
+    inputs = {"images": images, "masks": masks, "mask_indices": indices, "labels": labels}
+    flops = step_flops(model, inputs, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor))
     return StepCost(
         teacher_parameters=_count(model.teacher),
         student_parameters=_count(student),
@@ -88,21 +86,21 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
         copied_parameters=_copied(model),
         teacher_flops=teacher_flops,
         student_flops=student_flops,
-        step_flops=counter.get_total_flops() / count,
+        step_flops=flops,
         activation_bytes=kept.bytes / count,
     )
 
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """Sizes of a linear probe and of one training step; FLOPs are per image.
+    """Cost of one training step of a linear probe; FLOPs are per image.
 
     Attributes:
-        backbone_parameters: Number of the frozen backbone's.
-        head_parameters: Number of all heads'.
+        backbone_parameters: Parameters of the frozen backbone.
+        head_parameters: Parameters of all heads.
         heads: Number of heads.
-        backbone_flops: One forward pass of the backbone.
-        head_flops: Forward and backward of all heads.
+        backbone_flops: Forward pass of the backbone.
+        head_flops: Forward and backward pass of all heads.
     """
 
     backbone_parameters: int
@@ -113,13 +111,13 @@ class ProbeCost:
 
     @property
     def memory(self) -> float:
-        """Bytes of weights, and of the heads' gradients and momentum, in float32."""
+        """Bytes of all weights, and of gradients and momentum of the heads, in float32."""
         return 4 * self.backbone_parameters + 12 * self.head_parameters
 
 
 def probe_cost(model: LinearProbe, cfg: Config) -> ProbeCost:
-    """Count one step of a linear probe on the meta device."""
-    size = crop_size(cfg) or getattr(model.backbone, "img_size", None) or _USUAL_SIZE
+    """Count one training step of a linear probe on the meta device."""
+    size = crop_size(cfg) or getattr(model.backbone, "img_size", None) or _DEFAULT_SIZE
     with FlopCounterMode(display=False) as counter:
         tokens = model.tokens(torch.empty(1, 3, size, size, device="meta"))
     backbone_flops = counter.get_total_flops()
@@ -151,8 +149,8 @@ def _copied(model: nn.Module) -> int:
     return sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
 
 
-class _Kept:
-    """Adds up what autograd saves, each storage once; attention maps are left out, since fused kernels keep none."""
+class _SavedBytes:
+    """Bytes that autograd saves, each storage once, without attention maps, which fused kernels do not keep."""
 
     def __init__(self, known: set[int]) -> None:
         self.known = known

@@ -1,4 +1,4 @@
-"""A config's model with trained weights, for single images that need no ground truth."""
+"""Models with trained weights that predict for single images without ground truth."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _TOP = 5
 
 
 class Predictor(ABC):
-    """A model in evaluation mode, and its test pipeline behind the loading of files.
+    """A model in evaluation mode, with its test pipeline after image loading.
 
     Args:
         cfg: The config.
         model: Its model.
-        device: Where to compute.
+        device: Device to compute on.
 
     Raises:
-        ConfigError: The config's test data have no pipeline for images.
+        ConfigError: The test data set has no pipeline for images.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, device: str) -> None:
@@ -49,7 +49,7 @@ class Predictor(ABC):
         self.dataset = _innermost(cfg)
         self.scope = cfg.get("default_scope")
         readers = [step for step in self.dataset.pipeline if _name(step) == "LoadImageFromFile"]
-        # What OpenMMLab's transforms behind this one take: BGR arrays.
+        # The transforms that follow expect BGR arrays.
         self.bgr = bool(readers)
         self.as_float = any(step.get("to_float32") for step in readers)
         steps = [step for step in self.dataset.pipeline if not _reads_files(step)]
@@ -58,10 +58,10 @@ class Predictor(ABC):
 
     @abstractmethod
     def predict(self, image: Image.Image, name: str) -> np.ndarray:
-        """Predict for one RGB image; ``name`` stands for its file."""
+        """Predict for one RGB image; ``name`` replaces its file name."""
 
     def sample(self, image: Image.Image, name: str) -> Any:
-        """What the test pipeline makes of an image."""
+        """Return the image after the test pipeline."""
         pixels: Any = image
         if self.bgr:
             pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])
@@ -70,17 +70,17 @@ class Predictor(ABC):
 
 
 class Segmenter(Predictor):
-    """A segmentor of mmseg's.
+    """A segmentor of mmseg.
 
     Args:
-        classes: Names of the classes in their order; by default those of the config's data set, or their numbers.
+        classes: Class names in order; by default those of the data set of the config, or numbers.
 
     Attributes:
-        classes: Names of the classes.
-        palette: Their colours, RGB of 0 to 255.
+        classes: Class names.
+        palette: Their colours, RGB from 0 to 255.
 
     Raises:
-        DataError: The numbers of names and classes differ.
+        DataError: The number of names differs from the number of classes.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, device: str, classes: Sequence[str] | None = None) -> None:
@@ -91,18 +91,18 @@ class Segmenter(Predictor):
 
     @torch.inference_mode()
     def predict(self, image: Image.Image, name: str) -> np.ndarray:
-        """Return the class of each pixel, ``(H, W)``, in the smallest unsigned integers that hold all."""
+        """Return the class of each pixel, ``(H, W)``, uint8 or, for 256 classes and more, uint16."""
         packed = self.sample(image, name)
         batch = {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
         labels = self.model.test_step(batch)[0].pred_sem_seg.data[0]
         return labels.cpu().numpy().astype(np.uint8 if len(self.classes) < 256 else np.uint16)
 
     def draw(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
-        """The image beside its overlay, and the names of the classes below."""
+        """Draw the image next to its overlay, with the class names below."""
         return draw_segmentation(np.asarray(image), prediction, None, self.classes, self.palette, _ALPHA)
 
     def frame(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
-        """The overlay alone: a video's frames have one size, and legends differ."""
+        """Draw the overlay only, since all frames of a video have the same size."""
         colours = np.asarray(self.palette, dtype=np.float32)[prediction]
         return Image.fromarray((np.asarray(image) * (1 - _ALPHA) + colours * _ALPHA).round().astype(np.uint8))
 
@@ -111,8 +111,8 @@ class DepthPredictor(Predictor):
     """A depth estimator.
 
     Args:
-        max_depth: Metres at the upper end of the colours; by default each picture's own largest depth, and in a video
-            the depth up to which the config evaluates.
+        max_depth: Metres at the upper end of the colour scale; by default the largest depth of each picture, and for a
+            video the largest depth that the config evaluates.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, device: str, max_depth: float | None = None) -> None:
@@ -122,7 +122,7 @@ class DepthPredictor(Predictor):
         self.evaluated = float(evaluator.get("max_depth", 10.0)) if isinstance(evaluator, Mapping) else 10.0
 
     def sample(self, image: Image.Image, name: str) -> Any:
-        """As for any predictor; pipelines that pack a depth map get one that is known nowhere."""
+        """Return the image after the test pipeline, with an empty depth map for pipelines that pack one."""
         unknown = Mask(torch.zeros(image.height, image.width))
         return self.pipeline({"img": image, "img_path": name, "depth": unknown, "depth_path": "", **_sizes(image)})
 
@@ -135,22 +135,22 @@ class DepthPredictor(Predictor):
         return depth.float().cpu().numpy()
 
     def draw(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
-        """The image beside its depth, and a colour bar."""
+        """Draw the image next to its depth map, with a colour bar."""
         return draw_depth_panel(np.asarray(image), prediction, self.max_depth or max(float(prediction.max()), 1e-6))
 
     def frame(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
-        """The same with one scale for a whole video."""
+        """Draw a frame of a video, with the same scale for all frames."""
         return draw_depth_panel(np.asarray(image), prediction, self.max_depth or self.evaluated)
 
 
 class Classifier(Predictor):
-    """A linear probe, or a classifier of mmpretrain's.
+    """A linear probe, or a classifier of mmpretrain.
 
     Args:
-        classes: Names of the classes in their order; by default those of the config's data set, or their numbers.
+        classes: Class names in order; by default those of the data set of the config, or numbers.
 
     Raises:
-        DataError: There are more or fewer names than classes; from :meth:`predict`, since some models tell late.
+        DataError: From :meth:`predict`: the number of names differs from the number of classes.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, device: str, classes: Sequence[str] | None = None) -> None:
@@ -163,7 +163,7 @@ class Classifier(Predictor):
         """Return the probability of each class, ``(C,)`` float32."""
         packed = self.sample(image, name)
         if "image" in packed:
-            # mmpretrain's preprocessor of ours wants a label, which prediction does not look at.
+            # MMPretrainDataPreprocessor needs labels, which prediction ignores.
             labels = torch.zeros(1, dtype=torch.int64)
             batch = {"images": packed["image"][None], "labels": labels, "metas": [{"img_path": name}]}
         else:  # mmpretrain's own PackInputs
@@ -176,7 +176,7 @@ class Classifier(Predictor):
         return scores.float().cpu().numpy()
 
     def best(self, prediction: np.ndarray) -> list[tuple[str, float]]:
-        """The five most probable classes with their probabilities, the most probable first."""
+        """Return the five most probable classes and their probabilities, in descending order."""
         order = np.argsort(-prediction, kind="stable")[:_TOP]
         return [(self.classes[index] if self.classes else str(index), float(prediction[index])) for index in order]
 
@@ -188,17 +188,17 @@ def build_predictor(
     classes: Sequence[str] | None = None,
     max_depth: float | None = None,
 ) -> Segmenter | DepthPredictor | Classifier:
-    """Build a config's model, load a training checkpoint into it, and find out what it predicts.
+    """Build the model of a config, load a training checkpoint, and choose the predictor for it.
 
     Args:
         cfg: A loaded config.
-        checkpoint: The model's weights; every name and shape must fit.
-        device: Where to compute; a GPU if there is one.
+        checkpoint: Weights of the model; all names and shapes must match.
+        device: Device to compute on; by default a GPU if there is one.
         classes: As for :class:`Segmenter` and :class:`Classifier`.
         max_depth: As for :class:`DepthPredictor`.
 
     Raises:
-        ConfigError: The config's model predicts nothing for an image, or its parts do not fit.
+        ConfigError: The model does not predict for images, or its parts do not fit.
         CheckpointError: The checkpoint cannot be read or holds another model.
     """
     check_present(cfg, "model")
@@ -206,10 +206,10 @@ def build_predictor(
     init_default_scope(cfg.get("default_scope", "proteus"))
     config = copy.deepcopy(cfg.model)
     if (config.get("backbone") or {}).get("checkpoint"):
-        config.backbone.checkpoint = None  # the checkpoint holds the backbone
+        config.backbone.checkpoint = None  # the checkpoint contains the backbone
     state = read_state_dict(checkpoint)
     with as_config_error(str(cfg.filename)):
-        # SyncBN needs GPUs, and in evaluation is BN.
+        # SyncBN needs GPUs; in evaluation it equals BN.
         model = revert_sync_batchnorm(ROOT_MODELS.build(config))
     guest = type(model).__module__.partition(".")[0]
     kind = type(model).__name__
@@ -234,7 +234,7 @@ def _innermost(cfg: Config) -> Any:
     loader = cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}
     dataset = loader.get("dataset") or {}
     while "pipeline" not in dataset:
-        several = dataset.get("datasets")  # MMEngine's ConcatDataset; its sets have one pipeline, or the first counts
+        several = dataset.get("datasets")  # MMEngine's ConcatDataset: take its first data set
         inner = several[0] if isinstance(several, (list, tuple)) and several else dataset.get("dataset")
         if not isinstance(inner, Mapping):
             break
@@ -255,7 +255,7 @@ def _reads_files(step: Mapping[str, Any]) -> bool:
 
 def _class_count(model: nn.Module) -> int:
     heads: Any = model.decode_head
-    head: Any = heads[-1] if isinstance(heads, nn.ModuleList) else heads  # a cascade's last one predicts
+    head: Any = heads[-1] if isinstance(heads, nn.ModuleList) else heads  # the last head of a cascade predicts
     count: int = head.num_classes
     return count
 

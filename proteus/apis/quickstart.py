@@ -1,4 +1,4 @@
-"""The first run: distil, then show on held-out photographs what the student learnt."""
+"""``tools/quickstart.py``: distil, then evaluate the student on held-out photographs."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from proteus.structures import DataError, Features
 from proteus.utils import write_json
 from proteus.visualization import PCA, draw_curves, draw_pca
 
-# Held-out photographs are cut square to this side before the views for the figures are taken from them.
+# Held-out photographs are cropped to squares of this side before evaluation.
 _SIDE = 320
-_MOST = 200
+_MAX_PHOTOGRAPHS = 200
 _HELD_OUT = 0.2
 _PICTURES = 6
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What the table says of one network, on held-out photographs.
+class Scores:
+    """Scores of one network on held-out photographs.
 
     Attributes:
-        patch: Centred cosine of its mapped patch tokens to the teacher's.
-        cls: Centred cosine of its mapped cls token to the teacher's.
-        retrieval: Share of patches that find the photograph they are from (``patch_retrieval``).
+        patch: Centred cosine similarity of mapped patch tokens and the teacher's.
+        cls: Centred cosine similarity of the mapped cls token and the teacher's.
+        retrieval: Share of patches that retrieve a patch of the same photograph (``patch_retrieval``).
     """
 
     patch: float
@@ -48,10 +48,10 @@ class Figures:
 
 
 def use_folder(cfg: Config, folder: str) -> None:
-    """Distil on your own images instead of the packaged photographs: four fifths train, a fifth is held out.
+    """Use a folder of images instead of the packaged photographs: four fifths for training, one fifth held out.
 
     Raises:
-        DataError: Its images are too few: one is needed to train on, and two held-out ones to compare.
+        DataError: The folder has too few images: one for training and two held-out ones are needed.
         FileNotFoundError: The folder does not exist or has no images.
     """
     images = ImageFolder(folder)
@@ -59,7 +59,7 @@ def use_folder(cfg: Config, folder: str) -> None:
     if held_out < 2 or held_out == len(images):
         raise DataError(
             f"{folder}: {len(images):,} images, of which {len(images) - held_out} train and {held_out} are held out "
-            "(by their names); at least 1 and 2 are needed: give 20 images or more"
+            "(by their names); at least 1 and 2 are needed: use 20 images or more"
         )
     for loader, split in (
         ("train_dataloader", "train"),
@@ -76,13 +76,13 @@ def use_folder(cfg: Config, folder: str) -> None:
         }
 
 
-def quickstart(cfg: Config) -> dict[str, Figures]:
-    """Distil a config and compare its student with its own random start and with the teacher.
+def quickstart(cfg: Config) -> dict[str, Scores]:
+    """Distil a config and compare the student with its initial weights and with the teacher.
 
     Writes ``student.safetensors``, ``results.json``, ``curves.png`` and ``pca.png`` to the work directory.
 
     Returns:
-        The figures of ``random student``, ``sliced student`` where the config has one, ``distilled student`` and
+        The scores of ``random student``, ``sliced student`` where the config has one, ``distilled student`` and
         ``teacher``.
 
     Raises:
@@ -92,26 +92,26 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     with as_config_error(cfg):
         photographs = load_photographs(cfg)
     if len(photographs) < 2:
-        raise DataError("val_dataloader.dataset has one image; the figures compare two held-out images or more")
+        raise DataError("val_dataloader.dataset has one image; at least two held-out images are compared")
     runner = build_runner(cfg)
     model: Distiller = runner.model
     first = photographs[:: max(len(photographs) // _PICTURES, 1)][:_PICTURES]
     size = 2 * model.student.img_size
     results, maps = {}, {}
 
-    def look(name: str) -> None:
-        results[name] = _figures(runner, photographs, cfg)
+    def score(name: str) -> None:
+        results[name] = _scores(runner, photographs, cfg)
         maps[name] = _mapped(model, first, size)
 
-    look("random student")
+    score("random student")
     for hook in runner.hooks:
         if isinstance(hook, SlicedInitHook):
             hook.before_train(runner)
-            look("sliced student")
+            score("sliced student")
     run_training(runner)
-    look("distilled student")
+    score("distilled student")
     retrieval = patch_retrieval(_encoder(model, model.teacher), photographs, model.student.img_size)
-    results["teacher"] = Figures(patch=1.0, cls=1.0, retrieval=retrieval)
+    results["teacher"] = Scores(patch=1.0, cls=1.0, retrieval=retrieval)
     work_dir = Path(runner.work_dir)
     write_json(work_dir / "results.json", {name: vars(row) for name, row in results.items()}, indent=2)
     draw_curves(work_dir, work_dir / "curves.png")
@@ -122,8 +122,8 @@ def quickstart(cfg: Config) -> dict[str, Figures]:
     return results
 
 
-def table(results: dict[str, Figures], photographs: int) -> str:
-    """Format the figures for a terminal, a column for each network."""
+def format_scores(results: dict[str, Scores], photographs: int) -> str:
+    """Format the scores as a table for the terminal, with a column for each network."""
     rows = {
         "centred patch cosine": "patch",
         "centred cls cosine": "cls",
@@ -136,7 +136,7 @@ def table(results: dict[str, Figures], photographs: int) -> str:
 
 
 def load_photographs(cfg: Config) -> Tensor:
-    """The held-out photographs, at most 200 of them, ``(N, 3, 320, 320)`` in [0, 1]."""
+    """Return at most 200 held-out photographs, ``(N, 3, 320, 320)`` in [0, 1]."""
     config = dict(cfg.val_dataloader.dataset)
     config["pipeline"] = [
         {"type": "LoadImage", "short_side": _SIDE},
@@ -146,10 +146,10 @@ def load_photographs(cfg: Config) -> Tensor:
         {"type": "PackInputs"},
     ]
     dataset = DATASETS.build(config)
-    return torch.stack([dataset[index]["image"] for index in range(min(len(dataset), _MOST))])
+    return torch.stack([dataset[index]["image"] for index in range(min(len(dataset), _MAX_PHOTOGRAPHS))])
 
 
-def _figures(runner: Runner, photographs: Tensor, cfg: Config) -> Figures:
+def _scores(runner: Runner, photographs: Tensor, cfg: Config) -> Scores:
     model: Distiller = runner.model
     model.eval()
     with torch.no_grad(), seeded(0):
@@ -159,7 +159,7 @@ def _figures(runner: Runner, photographs: Tensor, cfg: Config) -> Figures:
             evaluator.process(model.val_step(batch), batch)
         metrics = evaluator.evaluate(len(loader.dataset))
         retrieval = patch_retrieval(_encoder(model, model.student), photographs, model.student.img_size)
-    return Figures(metrics["centered_cosine/patch"], metrics["centered_cosine/cls"], retrieval)
+    return Scores(metrics["centered_cosine/patch"], metrics["centered_cosine/cls"], retrieval)
 
 
 def _encoder(model: Distiller, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Features]:
@@ -172,7 +172,7 @@ def _encoder(model: Distiller, network: Callable[[Tensor], Any]) -> Callable[[Te
 
 
 def _mapped(model: Distiller, images: Tensor, size: int) -> Features:
-    """The student's patches in the teacher's space, as its objectives' heads map them."""
+    """Return the student's patch tokens mapped to the teacher's space by the heads of the objectives."""
     model.eval()
     features = _encoder(model, model.student)(_resized(images, size))
     device = next(model.parameters()).device

@@ -99,7 +99,7 @@ def _available() -> str:
 
 
 def _probe(path: Path, name: str | Path) -> None:
-    """Refuse a path that the operating system cannot look up."""
+    """Refuse a path that the operating system rejects."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

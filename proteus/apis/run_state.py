@@ -1,4 +1,4 @@
-"""State of a training run: default hooks, the lock, resuming and stopping."""
+"""State of a run: default hooks, locks, resuming, stopping, full disks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from proteus.structures import ConfigError, FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
 
 PICTURES_LOCK = ".pictures.lock"
-"""Name of the lock of folders that predictions are drawn to."""
+"""Name of the lock file in folders of pictures."""
 _MMENGINES = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
-# Folders for which a full disk was already reported.
+# Folders with a reported full disk.
 _WARNED: set[str] = set()
 _RUN_HOOKS = {
     "resume_settings": "proteus.ResumeSettingsHook",
@@ -33,7 +33,7 @@ _RUN_HOOKS = {
 
 
 def add_run_hooks(cfg: Config) -> None:
-    """Add our default hooks to a config of another toolbox; ``default_hooks.<name>=None`` leaves one out."""
+    """Add our default hooks to a config; ``default_hooks.<name>=None`` removes one."""
     hooks = dict(cfg.get("default_hooks") or {})
     checkpoint = hooks.get("checkpoint", {"type": "CheckpointHook", "interval": 1})
     if checkpoint is not None and checkpoint.get("type", "CheckpointHook") in _MMENGINES:
@@ -47,14 +47,14 @@ def add_run_hooks(cfg: Config) -> None:
 
 @contextmanager
 def exclusive_run(cfg: Config) -> Iterator[None]:
-    """Hold a run's work directory; every rank calls this after the processes have found each other.
+    """Lock the work directory of a training run; all ranks call this after they are connected.
 
     Raises:
-        UserError: The directory cannot be written.
+        UserError: The directory is not writable.
         LockedError: Another run trains in it.
     """
     folder = check_out_folder(cfg.work_dir)
-    _do_without_logs()
+    _tolerate_full_disk_of_logs()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,12 +65,12 @@ def exclusive_run(cfg: Config) -> Iterator[None]:
 
 @contextmanager
 def exclusive_test(cfg: Config, show_dir: str | Path | None) -> Iterator[None]:
-    """Hold a test's work directory and its folder of pictures; as for :func:`exclusive_run`.
+    """Lock the work directory of a test and its folder of pictures; see :func:`exclusive_run`.
 
-    The locks are not the one of training: a checkpoint may be tested while its run goes on.
+    A checkpoint can be tested while its run is training, which holds another lock.
 
     Raises:
-        UserError: A folder cannot be written.
+        UserError: A folder is not writable.
         LockedError: Another test writes to it.
     """
     folders = {"--work-dir": (check_out_folder(cfg.work_dir), ".test.lock")}
@@ -84,13 +84,13 @@ def exclusive_test(cfg: Config, show_dir: str | Path | None) -> Iterator[None]:
 
 
 def set_resume(cfg: Config, resume: str | Path) -> str | None:
-    """Make a config resume from the named checkpoint, or from its work directory's newest with ``auto``.
+    """Set a config to resume from a checkpoint, or with ``auto`` from the newest in its work directory.
 
     Returns:
-        The weights to start from where ``auto`` finds no checkpoint: the config's ``load_from``.
+        Weights to start from if ``auto`` finds no checkpoint: ``load_from`` of the config.
 
     Raises:
-        ConfigError: The named checkpoint is not there.
+        ConfigError: The checkpoint does not exist.
     """
     cfg.resume, otherwise = True, cfg.get("load_from")
     if resume == "auto":
@@ -106,17 +106,17 @@ def set_resume(cfg: Config, resume: str | Path) -> str | None:
 
 
 def run_training(runner: Runner, otherwise: str | None = None, override: bool = False) -> None:
-    """Train; a signal, a full disk or lost workers end the run with one line.
+    """Train; end with one line at a signal, a full disk or lost workers.
 
     Args:
-        runner: The runner, built and not run.
-        otherwise: Weights to start from if the run is to resume and has no checkpoint.
-        override: Take hyperparameters and schedules from the config when the run is resumed.
+        runner: The runner.
+        otherwise: Weights to start from without a checkpoint to resume from.
+        override: When resuming, take hyperparameters and schedules from the config.
 
     Raises:
-        StoppedBySignal: A signal ended it.
-        FullDiskError: A checkpoint or result could not be written. Of logs, the run does without.
-        ConfigError: ``override``, and the hook that does it was left out.
+        StoppedBySignal: A signal ended the run.
+        FullDiskError: A checkpoint or result could not be written. A run continues without logs.
+        ConfigError: ``override`` is set and the hook for it was removed.
     """
     checkpoint = next((hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook)), None)
     if checkpoint is not None:
@@ -127,7 +127,7 @@ def run_training(runner: Runner, otherwise: str | None = None, override: bool = 
     for hook in settings:
         hook.override = hook.override or override
     signals = [hook for hook in runner.hooks if isinstance(hook, SaveOnSignalHook)]
-    _do_without_curves(runner)
+    _tolerate_full_disk_of_curves(runner)
     try:
         with disk_full_errors(runner.work_dir, "make room and resume with the same command and --resume"):
             _train(runner, signals)
@@ -149,8 +149,8 @@ def _train(runner: Runner, signals: list[SaveOnSignalHook]) -> None:
         raise
 
 
-def _do_without_logs() -> None:
-    """Make a full disk stop the log files, with one warning, but not the run; applies to this process from now on."""
+def _tolerate_full_disk_of_logs() -> None:
+    """Let log files on a full disk cause one warning instead of an error, in this process."""
     default = logging.StreamHandler.handleError
 
     def handle(handler: logging.FileHandler, record: logging.LogRecord) -> None:
@@ -165,8 +165,8 @@ def _do_without_logs() -> None:
     logging.FileHandler.handleError = handle  # type: ignore[method-assign, assignment]
 
 
-def _do_without_curves(runner: Runner) -> None:
-    """Do the same for the visualizer's files."""
+def _tolerate_full_disk_of_curves(runner: Runner) -> None:
+    """Do the same for the files of the visualizer."""
     add_scalars = runner.visualizer.add_scalars
 
     def guarded(*arguments: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Training and testing a config."""
+"""Train and test a config."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ from proteus.registry import FUNCTIONS
 
 
 def train(cfg: Config, resume: str | Path | None = None, override: bool = False) -> Runner:
-    """Train a config whose keys have been validated.
+    """Train a config from :func:`proteus.config.load.load_config`.
 
     Args:
         cfg: The config.
-        resume: Checkpoint to resume from, or ``auto`` for the newest whole one in the work directory.
+        resume: Checkpoint to resume from, or ``auto`` for the newest complete one in the work directory.
         override: When resuming, take learning rates, weight decay and schedules from the config instead of the
             checkpoint.
 
     Raises:
-        ConfigError: Its parts do not fit each other, or refuse their arguments, or a file is missing; nothing has been
-            trained.
+        ConfigError: Parts do not fit each other or have wrong arguments, or a file is missing. Raised before training.
         LockedError: Another run trains in the work directory.
         DivergedError: A loss, a gradient norm or a weight became NaN or infinite.
         FullDiskError: A checkpoint or result could not be written.
-        StoppedBySignal: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint has been saved.
+        StoppedBySignal: SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint was saved.
         CheckpointError: Weights are unsafe, or made for another model.
         FileNotFoundError: A proxy set is empty.
         CorruptProxySetError: Too many images could not be read.
@@ -58,10 +57,10 @@ def train(cfg: Config, resume: str | Path | None = None, override: bool = False)
 def test(
     cfg: Config,
     checkpoint: str | Path,
-    show_dir: str | Path | None = None,  # noqa: PT028 (it is no test of pytest's)
+    show_dir: str | Path | None = None,  # noqa: PT028 (not a pytest test)
     tta: bool = False,  # noqa: PT028
 ) -> dict[str, float]:
-    """Compute a config's test metrics for a checkpoint.
+    """Compute the test metrics of a config for a checkpoint.
 
     Args:
         cfg: The config.
@@ -73,15 +72,15 @@ def test(
         The metrics by name.
 
     Raises:
-        ConfigError: A file is missing, or the config does not know pictures or views.
-        UserError: The work directory or ``show_dir`` cannot be written.
+        ConfigError: A file is missing, or the config lacks what ``show_dir`` or ``tta`` needs.
+        UserError: The work directory or ``show_dir`` is not writable.
         LockedError: Another test writes to the work directory or ``show_dir``.
         CheckpointError: The checkpoint does not fit the config's model.
         DataError: Images and annotations do not fit.
     """
     cfg.load_from, cfg.resume = str(checkpoint), False
     check_present(cfg, "model", "test_dataloader", "test_cfg", "test_evaluator")
-    _forget_first_weights(cfg)
+    _drop_initial_weights(cfg)
     check_dense(cfg)
     check_files(cfg, ("load_from", "model", "test_dataloader"))
     if tta:
@@ -94,7 +93,15 @@ def test(
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build MMEngine's runner for this process, on any number of processes, with or without GPUs."""
+    """Build MMEngine's runner for this process, on any number of processes, with or without GPUs.
+
+    The config is prepared in place. Hooks that every run needs are added to ``default_hooks`` and ``custom_hooks``, and
+    unset ones of other toolboxes removed. Collate functions get a scope, data sets that are not ours a wrapper that
+    seeds them, and SyncBN becomes BN for several processes without GPUs.
+
+    Raises:
+        ConfigError: A part has wrong arguments.
+    """
     use_safe_checkpoints()
     prepare_processes(cfg)
     batch_norm_for_cpus(cfg)
@@ -102,15 +109,15 @@ def build_runner(cfg: Config) -> Runner:
     add_run_hooks(cfg)
     if cfg.get("train_dataloader"):
         cfg.train_dataloader["dataset"] = seeded_config(cfg.train_dataloader, cfg.get("default_scope"))
-    _drop_hooks(cfg)
-    _check_teacher_cache(cfg)
+    _drop_unset_hooks(cfg)
+    _add_teacher_cache_hook(cfg)
     check_transforms(cfg)
     with as_config_error(cfg):
         return GuardedRunner.from_cfg(cfg)
 
 
 def use_bfloat16(cfg: Config) -> None:
-    """Autocast to bfloat16, whatever the device and whatever the config says."""
+    """Set a config to autocast to bfloat16, on any device."""
     wrapper = cfg.optim_wrapper
     wrapper.type = "proteus.AutocastOptimWrapper"
     wrapper.dtype = "bfloat16"
@@ -118,7 +125,7 @@ def use_bfloat16(cfg: Config) -> None:
 
 
 def set_work_dir(cfg: Config, work_dir: str | Path | None) -> None:
-    """Take the command line's folder, else the config's, else ``work_dirs/<config's name>``.
+    """Set the work directory: the argument, else that of the config, else ``work_dirs/<name of the config>``.
 
     Raises:
         UserError: The folder is a file, or cannot be written to.
@@ -127,22 +134,22 @@ def set_work_dir(cfg: Config, work_dir: str | Path | None) -> None:
     cfg.work_dir = str(check_out_folder(chosen))
 
 
-def _forget_first_weights(cfg: Config) -> None:
-    # A classifier's checkpoint holds its backbone; the file that training started from need not be there any more.
+def _drop_initial_weights(cfg: Config) -> None:
+    # The checkpoint contains the backbone. The file that training started from may be gone.
     backbone = cfg.model.get("backbone") or {}
     if backbone.get("checkpoint"):
         backbone["checkpoint"] = None
 
 
-def _drop_hooks(cfg: Config) -> None:
-    # Of its own hooks MMEngine drops those that are None; at another one it stops with an assertion.
+def _drop_unset_hooks(cfg: Config) -> None:
+    # MMEngine accepts None for its own default hooks only.
     for name in [name for name, hook in (cfg.get("default_hooks") or {}).items() if hook is None]:
         if name not in RUNNER_HOOKS:
             del cfg.default_hooks[name]
 
 
-def _check_teacher_cache(cfg: Config) -> None:
-    # Tokens of another teacher or of other views would train a student without a word.
+def _add_teacher_cache_hook(cfg: Config) -> None:
+    # Without this hook, tokens of another teacher or of other views would go unnoticed.
     dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
     hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
     names = {str(hook["type"]).rpartition(".")[2] for hook in hooks if hook is not None}
@@ -151,7 +158,7 @@ def _check_teacher_cache(cfg: Config) -> None:
 
 
 def _scope_collate_functions(cfg: Config) -> None:
-    # MMEngine's runner looks functions up at the root alone, where only a name with its scope is found.
+    # MMEngine's runner looks functions up at the root registry, where our names need their scope.
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         collate = (cfg.get(loader) or {}).get("collate_fn")
         if collate and FUNCTIONS.get(collate["type"]) is not None and collate["type"] not in ROOT_FUNCTIONS.module_dict:

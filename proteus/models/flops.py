@@ -1,9 +1,10 @@
-"""The floating-point operations of a training step, counted without running it."""
+"""FLOPs of a distillation step, counted on the meta device."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,40 +14,55 @@ from torch.utils.flop_counter import FlopCounterMode
 from proteus.models.distillers import Distiller, MultiStudentDistiller
 from proteus.registry import MODELS
 
-# Images that are enough to tell the share of masked ones.
-_MOST_IMAGES = 32
+# Enough images for the share of masked ones.
+_MAX_IMAGES = 32
 
 
 def distillation_flops(config: Mapping[str, Any], batch: Mapping[str, Any]) -> float | None:
-    """Count one image's share of a distillation step, forward and backward.
+    """Count the FLOPs per image of a distillation step.
 
-    The model is built once more, on the meta device and without weights, which takes a second and no memory.
+    Builds the model again on the meta device without weights, which takes a second and no memory.
 
     Args:
         config: Config of the model.
-        batch: A collated batch; only its shapes count. Where it brings the teacher's tokens, no teacher is run.
+        batch: A collated batch, for its shapes. If it has the teacher's tokens, the teacher is not run.
 
     Returns:
-        FLOPs, two a multiply-add; what activation checkpointing computes a second time is included. ``None`` for a
-        model that does not distil.
+        FLOPs of forward and backward (1 MAC = 2 FLOPs), including recomputation by activation checkpointing; None for
+        other models.
     """
     config = _without_weights(copy.deepcopy(dict(config)))
     with torch.device("meta"):
         model = MODELS.build(config)
     if not isinstance(model, (Distiller, MultiStudentDistiller)):
         return None
-    inputs = _shapes_of(batch, getattr(model, "needs_labels", True))
+    return step_flops(model, _shapes_of(batch, getattr(model, "needs_labels", True)))
+
+
+def step_flops(
+    model: Distiller | MultiStudentDistiller,
+    inputs: Mapping[str, Any],
+    forward_context: AbstractContextManager[Any] | None = None,
+) -> float:
+    """Count the FLOPs per image of forward and backward.
+
+    Args:
+        model: A model on the meta device.
+        inputs: Arguments of its ``forward``.
+        forward_context: Context for the forward pass.
+    """
     with FlopCounterMode(display=False) as counter:
-        total = sum(model(**inputs, mode="loss").values())
+        with forward_context or nullcontext():
+            total = sum(model(**inputs, mode="loss").values())
         assert isinstance(total, Tensor)
         total.backward()
     return counter.get_total_flops() / len(inputs["images"])
 
 
 def _shapes_of(batch: Mapping[str, Any], needs_labels: bool) -> dict[str, Any]:
-    """A shorter batch on the meta device with the same share of masked images."""
+    """Return a shorter batch on the meta device with the same share of masked images."""
     images, masks = batch["images"], batch.get("masks")
-    count = min(len(images), _MOST_IMAGES)
+    count = min(len(images), _MAX_IMAGES)
     inputs: dict[str, Any] = {"images": torch.empty(count, *images.shape[1:], device="meta")}
     for name in ("teacher_cls", "teacher_patches"):
         if batch.get(name) is not None:

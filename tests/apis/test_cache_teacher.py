@@ -16,7 +16,7 @@ from cache_runs import built, contents, job_of, write_fixed
 from runs import ROOT, tool, write_config, write_images, write_teacher
 
 from proteus.apis import ConfigError, load_config
-from proteus.apis.cache_teacher import build, describe
+from proteus.apis.cache_teacher import build, format_plan
 from proteus.datasets import ProxySampler, distill_collate
 from proteus.datasets.teacher_cache import (
     CacheError,
@@ -86,14 +86,14 @@ def test_a_step_with_the_cache_asks_no_teacher(config: Path, cache: Path) -> Non
 
 def test_said_before_anything_is_written(config: Path, tmp_path: Path) -> None:
     job = job_of(config, out=tmp_path / "new")
-    text = describe(job)
+    text = format_plan(job)
     assert "24 images x 2 views x 2,316 bytes" in text
     assert "64 float32" in text
     assert "16 x 64 float16" in text
     assert f"6 of up to 0 MB in {tmp_path / 'new'}" in text
     assert not (tmp_path / "new").exists()
     pca = job_of(config, out=tmp_path / "new", patches="int8-pca", components=8)
-    assert "16 x 8 int8 (int8-pca), of 64 numbers each" in describe(pca)
+    assert "16 x 8 int8 (int8-pca), of 64 numbers each" in format_plan(pca)
 
 
 def test_an_unfinished_cache_is_gone_on_with_to_the_same_bytes(config: Path, cache: Path, copy: Path) -> None:
@@ -310,7 +310,7 @@ def test_what_makes_a_cache_stale(config: Path, cache: Path, values: dict[str, A
 
 def test_other_weights_and_another_resolution(config: Path, cache: Path, tmp_path: Path) -> None:
     other = write_teacher(tmp_path / "other.safetensors", num_heads=4, init_values=0.5)
-    with pytest.raises(StaleCacheError, match=r"holds a teacher cache of something else:\n +teacher.weights: "):
+    with pytest.raises(StaleCacheError, match=r"holds a different teacher cache:\n +teacher.weights: "):
         job_of(config, {"model.teacher.backbone.checkpoint": str(other)})
     larger = {
         "model.teacher.backbone.img_size": 70,
@@ -325,7 +325,7 @@ def test_other_weights_and_another_resolution(config: Path, cache: Path, tmp_pat
 
 
 def test_patches_kept_in_another_way(config: Path, cache: Path) -> None:
-    with pytest.raises(StaleCacheError, match="patches: the cache has float16, --patches says int8-pca"):
+    with pytest.raises(StaleCacheError, match="patches: the cache has float16, --patches is int8-pca"):
         job_of(config, patches="int8-pca")
 
 
@@ -335,7 +335,7 @@ def test_a_config_without_fixed_views(folder: Path) -> None:
 
 
 def test_no_folder(config: Path) -> None:
-    with pytest.raises(ConfigError, match=r"dataset\.cache is not set: set it, or give --out"):
+    with pytest.raises(ConfigError, match=r"dataset\.cache is not set: set it, or use --out"):
         job_of(config, {"train_dataloader.dataset.cache": None})
 
 
@@ -362,7 +362,7 @@ def test_class_scores_are_not_kept(config: Path) -> None:
 def test_no_room(config: Path, tmp_path: Path) -> None:
     job = job_of(config, out=tmp_path / "new")
     job.index.images = job.index.images_per_shard = 10**14
-    with pytest.raises(FullDiskError, match=r"GB are still to be written, and .* GB are free"):
+    with pytest.raises(FullDiskError, match=r"GB are missing and .* GB are free"):
         build(job)
     assert not (tmp_path / "new").exists()
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from proteus.apis import ConfigError
-from proteus.apis.evaluate import CONFIGS, describe, evaluate, protocol_configs
+from proteus.apis.evaluate import CONFIGS, backbone_summary, evaluate, protocol_configs
 from proteus.models.backbones import locate_backbone
 from proteus.structures import UserError
 
@@ -50,7 +50,7 @@ def test_folders_of_ones_own_take_the_place_of_the_configs_sets(tmp_path: Path) 
             key: {"type": "ClassFolders", "data_root": str(tmp_path / key)} for key in ("a", "b")
         }
     assert "sets" not in loaded["robustness"].protocol
-    with pytest.raises(ConfigError, match="one name"):
+    with pytest.raises(ConfigError, match="the same name"):
         protocol_configs(["knn"], FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "x/a")])
 
 
@@ -78,11 +78,11 @@ def test_a_wrong_key_is_told_with_the_nearest(change: dict[str, Any], words: str
 
 def test_what_is_said_of_a_backbone_is_counted() -> None:
     """ViT-Ti/16 at 224 px: 5.52 M parameters without its classifier (timm)."""
-    about = describe(locate_backbone("random:vit_tiny_patch16_224"), "cpu")
+    about = backbone_summary(locate_backbone("random:vit_tiny_patch16_224"), "cpu")
     assert about["width"] == 192
     assert round(about["parameters"] / 1e6, 2) == 5.52
     assert about["precision"] == "float32"
-    assert describe(locate_backbone("random:resnet18"), "cuda")["width"] == 512
+    assert backbone_summary(locate_backbone("random:resnet18"), "cuda")["width"] == 512
 
 
 @pytest.mark.parametrize(

@@ -173,10 +173,10 @@ def test_sources_that_are_none(depth: tuple[Path, Path], tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError, match="gone: no such image, folder or video"):
         run(depth, tmp_path / "gone", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty holds no image"):
+    with pytest.raises(DataError, match="empty has no images"):
         run(depth, tmp_path / "empty", tmp_path / "out")
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(DataError, match="ends like neither an image"):
+    with pytest.raises(DataError, match="has the suffix of neither an image"):
         run(depth, tmp_path / "a.txt", tmp_path / "out")
 
 

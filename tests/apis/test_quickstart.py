@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from proteus.apis import load_config
-from proteus.apis.quickstart import Figures, quickstart, table, use_folder
+from proteus.apis.quickstart import Scores, format_scores, quickstart, use_folder
 from proteus.models import ViT
 from proteus.structures import DataError
 
@@ -35,7 +35,7 @@ def test_the_config_differs_from_the_recipe_in_data_size_start_and_schedule_alon
 
 
 def test_the_table_says_what_chance_is() -> None:
-    text = table({"random": Figures(0.0, 0.01, 0.3), "teacher": Figures(1.0, 1.0, 0.8)}, photographs=40)
+    text = format_scores({"random": Scores(0.0, 0.01, 0.3), "teacher": Scores(1.0, 1.0, 0.8)}, photographs=40)
     assert "chance 0.025" in text
     assert text.splitlines()[1].split()[-2:] == ["0.000", "1.000"]
 
@@ -44,7 +44,7 @@ def test_the_table_says_what_chance_is() -> None:
 def test_a_folder_of_too_few_images_is_refused_before_anything_is_built(tmp_path: Path, count: int, words: str) -> None:
     for number in range(count):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
-    with pytest.raises(DataError, match=rf"{words}.* at least 1 and 2 are needed: give 20 images or more"):
+    with pytest.raises(DataError, match=rf"{words}.* at least 1 and 2 are needed: use 20 images or more"):
         use_folder(load_config(CONFIG), str(tmp_path))
 
 
