@@ -1,7 +1,11 @@
 #!/usr/bin/env python
-"""Run a config's teacher once over its fixed views and keep the tokens on disk; call it again to go on.
+"""Run the teacher of a config once over its fixed views and store its tokens. Re-run to resume.
 
-On several GPUs: torchrun --nproc_per_node=8 tools/cache_teacher.py CONFIG --launcher pytorch
+Example:
+  tools/cache_teacher.py configs/proteus/fixed_views/vit-s_dinov2-b_4-views.py --dry-run
+
+On several GPUs:
+  torchrun --nproc_per_node=8 tools/cache_teacher.py CONFIG --launcher pytorch
 """
 
 from argparse import Namespace, RawDescriptionHelpFormatter
@@ -27,20 +31,22 @@ def parse_args() -> Namespace:
         "--out", type=out_folder, metavar="DIR", help="folder of the cache (default: train_dataloader.dataset.cache)"
     )
     parser.add_argument(
-        "--patches", choices=["float16", "int8-pca"], help="how patch tokens are kept (default: float16)"
+        "--patches", choices=["float16", "int8-pca"], help="storage type of patch tokens (default: float16)"
     )
     parser.add_argument(
-        "--components", type=positive_int, metavar="R", help="numbers a patch token keeps with int8-pca (default: 128)"
+        "--components", type=positive_int, metavar="R", help="components of a patch token for int8-pca (default: 128)"
     )
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
-    parser.add_argument("--batch-size", type=positive_int, metavar="N", help="images at once (default: the training's)")
     parser.add_argument(
-        "--workers", type=integer(0, 512), metavar="N", help="processes that read images (default: the training's)"
+        "--batch-size", type=positive_int, metavar="N", help="images per forward pass (default: as in training)"
     )
     parser.add_argument(
-        "--shard-mb", type=positive_number, default=256, metavar="MB", help="size of a file, about (default: 256)"
+        "--workers", type=integer(0, 512), metavar="N", help="processes that read images (default: as in training)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
+    parser.add_argument(
+        "--shard-mb", type=positive_number, default=256, metavar="MB", help="approximate size of a file (default: 256)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, and write nothing")
     return parser.parse_args()
 
 
@@ -65,9 +71,9 @@ def main(args: Namespace) -> int:
         return 0
     index = build(job)
     if is_main_process():
-        print(f"the teacher cache is in {job.folder}; patch error {index.patch_error:.3g} of the tokens' variance")
+        print(f"teacher cache: {job.folder}; patch error {index.patch_error:.3g} of the tokens' variance")
         if index.replaced:
-            print(f"{index.replaced:,} views show another image, since their own could not be read")
+            print(f"{index.replaced:,} views show a replacement of an unreadable image")
     return 0
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write configs/proteus/README.md's tables from metafile.yml, or check that they are the same."""
+"""Write the tables of configs/proteus/README.md from metafile.yml, or check them with --check."""
 
 import sys
 from argparse import ArgumentParser
@@ -33,8 +33,8 @@ def row(entry: dict[str, Any]) -> str:
         f"{NAMES[key]} {value:.3f}" if key.startswith("nyu") else f"{NAMES[key]} {value:.1f}"
         for key, value in entry["targets"].items()
     )
-    told = "; ".join(filter(None, [figures, entry.get("note")]))
-    cells = [f"[{Path(name).stem}]({name})", f"{entry['student']} <- {entry['teacher']}", entry["paper"], told]
+    remarks = "; ".join(filter(None, [figures, entry.get("note")]))
+    cells = [f"[{Path(name).stem}]({name})", f"{entry['student']} <- {entry['teacher']}", entry["paper"], remarks]
     return f"| {' | '.join(cells)} | `{command}` |"
 
 
@@ -52,7 +52,7 @@ def tables(metafile: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the tables are out of date")
+    parser.add_argument("--check", action="store_true", help="fail if the tables are out of date; write nothing")
     readme = FOLDER / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, _, rest = text.partition(START)
@@ -61,7 +61,7 @@ def main() -> int:
     new = f"{before}{START}\n{tables(written)}{END}{after}"
     if parser.parse_args().check:
         if new != text:
-            print(f"{readme} is not what metafile.yml says: run tools/config_table.py", file=sys.stderr)
+            print(f"{readme} does not match metafile.yml: run tools/config_table.py", file=sys.stderr)
         return int(new != text)
     readme.write_text(new, encoding="utf-8")
     return 0

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Write the backbone inside a weight file under another project's names."""
+"""Convert the backbone of a checkpoint to the naming scheme of another project.
+
+Example:
+  tools/convert_checkpoint.py student.safetensors student_timm.safetensors --to timm
+"""
 
 from argparse import Namespace
 
@@ -9,7 +13,7 @@ from proteus.checkpoints import FORMS, convert
 
 def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
-    parser.add_argument("source", metavar="IN", help="weight file; file.pth#ema, #teacher or #NAME selects a part")
+    parser.add_argument("source", metavar="IN", help="checkpoint; file.pth#ema, #teacher or #NAME selects a part")
     parser.add_argument("target", metavar="OUT", help="file to write, .safetensors or .pth")
     parser.add_argument("--to", required=True, choices=FORMS, help="target naming scheme")
     return parser.parse_args()

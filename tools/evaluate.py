@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness, and write a report."""
+"""Evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness, and write a report.
+
+Example:
+  tools/evaluate.py --backbone work_dirs/vit-s_dinov2-b/student.safetensors --protocols knn,linear
+"""
 
 import sys
 from argparse import Namespace
@@ -17,11 +21,13 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--backbone",
         required=True,
-        help="a weight file (student.safetensors, iter_375300.pth, dinov2_vits14_pretrain.pth, file.pth#ema), a model "
-        "of timm's (vit_small_patch14_dinov2.lvd142m), or random:NAME",
+        help="a checkpoint (student.safetensors, iter_375300.pth, dinov2_vits14_pretrain.pth, file.pth#ema), a timm "
+        "model (vit_small_patch14_dinov2.lvd142m), or random:NAME",
     )
-    parser.add_argument("--arch", help="timm architecture name, needed where the file does not name it (CNNs)")
-    parser.add_argument("--download", action="store_true", help="fetch timm's weights if they are not on this machine")
+    parser.add_argument(
+        "--arch", help="timm architecture, required if it cannot be inferred from the checkpoint (CNNs)"
+    )
+    parser.add_argument("--download", action="store_true", help="download weights of timm models")
     parser.add_argument(
         "--data-root", type=existing_folder, help="folder of the data sets (default: data; not needed with --sets)"
     )
@@ -43,7 +49,7 @@ def parse_args() -> Namespace:
         "--img-size", type=positive_int, default=224, help="side of the images in pixels (default: %(default)s)"
     )
     parser.add_argument(
-        "--batch-size", type=positive_int, default=64, help="images encoded at once (default: %(default)s)"
+        "--batch-size", type=positive_int, default=64, help="images per forward pass (default: %(default)s)"
     )
     parser.add_argument("--workers", type=integer(0, 512), help="worker processes that read images")
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")

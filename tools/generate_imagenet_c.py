@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Make ImageNet-C from ImageNet's validation folder, where the released one is not at hand; call it again to go on."""
+"""Generate ImageNet-C from the validation images of ImageNet. Re-run to resume.
+
+Example:
+  tools/generate_imagenet_c.py data/imagenet/val data/imagenet-c --workers 8
+"""
 
 from argparse import Namespace
 
@@ -11,7 +15,7 @@ from proteus.datasets.transforms.corruption import CORRUPTIONS
 def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
     parser.add_argument(
-        "source", type=existing_folder, help="validation images, a folder for each class, called by its wnid"
+        "source", type=existing_folder, help="validation images, in one folder per class named by WordNet ID"
     )
     parser.add_argument("target", type=out_folder, help="folder for CORRUPTION/SEVERITY/WNID/IMAGE.JPEG")
     parser.add_argument(
@@ -20,12 +24,10 @@ def parse_args() -> Namespace:
         default=CORRUPTIONS,
         choices=CORRUPTIONS,
         metavar="NAME",
-        help=f"which (default: all: {' '.join(CORRUPTIONS)})",
+        help=f"corruptions to apply (default: all: {' '.join(CORRUPTIONS)})",
     )
-    parser.add_argument("--workers", type=integer(1, 512), default=1, metavar="N", help="processes (default: 1)")
-    parser.add_argument(
-        "--any-classes", action="store_true", help="accept a folder that lacks some of the 1,000 classes"
-    )
+    parser.add_argument("--workers", type=integer(1, 512), default=1, metavar="N", help="worker processes (default: 1)")
+    parser.add_argument("--any-classes", action="store_true", help="accept a folder with fewer than 1,000 classes")
     return parser.parse_args()
 
 

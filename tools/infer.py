@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Predict for an image, a folder of images or a video with a trained model: overlays, depth maps, or top-5 classes."""
+"""Predict for images or a video with a trained model: overlays, depth maps, or top-5 classes.
+
+Example:
+  tools/infer.py configs/nyu/vit-s_dpt.py work_dirs/vit-s_dpt/iter_38400.pth photos --out predictions
+"""
 
 import sys
 from argparse import Namespace
@@ -13,23 +17,23 @@ def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
     parser.add_argument("config", help="config file of a segmentor, a depth estimator or a classifier")
     parser.add_argument("checkpoint", help="its training checkpoint, such as work_dirs/<config>/iter_60000.pth")
-    parser.add_argument("input", type=Path, help="image, folder of images (however nested), or video")
+    parser.add_argument("input", type=Path, help="image, folder of images (searched recursively), or video")
     parser.add_argument("--out", required=True, type=out_folder, help="folder for pictures, videos and predictions.csv")
     parser.add_argument(
-        "--raw", action="store_true", help="also write <out>/raw: class numbers (.png), metres or probabilities (.npy)"
+        "--raw", action="store_true", help="also write <out>/raw: class indices (.png), metres or probabilities (.npy)"
     )
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     parser.add_argument(
         "--classes",
         type=existing_file,
         metavar="FILE",
-        help="class names, one a line, instead of those of the config's data set",
+        help="class names, one per line, instead of those of the data set in the config",
     )
     parser.add_argument(
         "--max-depth",
         type=positive_number,
         metavar="M",
-        help="metres at the upper end of the colours (default: each picture's)",
+        help="metres at the upper end of the colour scale (default: the largest depth of each picture)",
     )
     add_key_values(parser)
     return parser.parse_args()

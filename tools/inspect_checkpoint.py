@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Print the contents of a weight file, without building anything."""
+"""Print the contents of a checkpoint, without building a model.
+
+Example:
+  tools/inspect_checkpoint.py work_dirs/vit-s_dinov2-b/iter_375300.pth#ema
+"""
 
 from argparse import Namespace
 
@@ -8,7 +12,7 @@ from proteus.apis.cli import ToolParser, run
 
 def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
-    parser.add_argument("file", help="weight file; file.pth#ema, #student, #teacher or #NAME selects a part")
+    parser.add_argument("file", help="checkpoint; file.pth#ema, #student, #teacher or #NAME selects a part")
     return parser.parse_args()
 
 

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Pack a folder of images into WebDataset shards, for datasets of type WebShards; call it again to go on."""
+"""Pack a folder of images into WebDataset shards for data sets of type WebShards. Re-run to resume.
+
+Example:
+  tools/pack_shards.py data/imagenet/train data/imagenet_shards --short-side 256 --workers 8
+"""
 
 from argparse import Namespace
 
@@ -8,18 +12,18 @@ from proteus.apis.cli import ToolParser, existing_folder, integer, out_folder, p
 
 def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
-    parser.add_argument("source", type=existing_folder, help="folder of images, however nested")
+    parser.add_argument("source", type=existing_folder, help="folder of images, searched recursively")
     parser.add_argument("target", type=out_folder, help="folder for the shards and their index")
     parser.add_argument(
-        "--short-side", type=positive_int, metavar="N", help="reduce images whose shorter side is longer than N pixels"
+        "--short-side", type=positive_int, metavar="N", help="reduce images with a shorter side of more than N pixels"
     )
     parser.add_argument(
         "--quality", type=integer(1, 95), default=90, help="JPEG quality of reduced images (default: 90)"
     )
     parser.add_argument(
-        "--per-shard", type=positive_int, default=1000, metavar="N", help="images in a shard (default: 1000)"
+        "--per-shard", type=positive_int, default=1000, metavar="N", help="images per shard (default: 1000)"
     )
-    parser.add_argument("--workers", type=integer(1, 512), default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--workers", type=integer(1, 512), default=1, metavar="N", help="worker processes (default: 1)")
     return parser.parse_args()
 
 

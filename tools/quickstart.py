@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Distil a ViT-Ti/14 on packaged photographs in minutes, and see what it learnt."""
+"""Distil a ViT-Ti/14 on packaged photographs in minutes, and evaluate it.
+
+Example:
+  tools/quickstart.py --work-dir work_dirs/quickstart
+"""
 
 from argparse import Namespace
 from pathlib import Path
@@ -15,10 +19,10 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--data",
         type=existing_folder,
-        help="folder of your own images to distil on, instead of the packaged photographs",
+        help="folder of images to distil on instead of the packaged photographs",
     )
     parser.add_argument("--work-dir", type=out_folder, default="work_dirs/quickstart")
-    parser.add_argument("--config", default=str(CONFIG), help="another config with a validation set")
+    parser.add_argument("--config", default=str(CONFIG), help="config with a validation set (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -38,9 +42,10 @@ def main(args: Namespace) -> int:
     print(format_scores(results, held_out))
     print(f"\nIn {args.work_dir}: student.safetensors, curves.png, pca.png, results.json")
     random, student = results["random student"], results["distilled student"]
-    behind = [figure for figure in vars(student) if getattr(student, figure) <= getattr(random, figure)]
+    behind = [score for score in vars(student) if getattr(student, score) <= getattr(random, score)]
     if behind:
-        print(f"The student does not beat its random start on: {', '.join(behind)}. This is not what the recipe gives.")
+        print(f"The student is not better than the random student in: {', '.join(behind)}.")
+        print("This is unexpected; please report it.")
     return 1 if behind else 0
 
 

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Compute a config's test metrics for a checkpoint."""
+"""Compute the test metrics of a config for a checkpoint.
+
+Example:
+  tools/test.py configs/ade20k/vit-s_upernet.py work_dirs/vit-s_upernet/iter_160000.pth --show-dir pictures
+"""
 
 from argparse import Namespace
 
@@ -14,9 +18,9 @@ def parse_args() -> Namespace:
         "--show-dir",
         type=out_folder,
         metavar="DIR",
-        help="write a picture of each prediction next to the ground truth (dense configs)",
+        help="write pictures of predictions next to the ground truth (segmentation and depth)",
     )
-    parser.add_argument("--tta", action="store_true", help="average over the views of the config's tta_pipeline")
+    parser.add_argument("--tta", action="store_true", help="average over the views of tta_pipeline in the config")
     return parser.parse_args()
 
 

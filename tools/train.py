@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Train a config, or check it."""
+"""Train a config, or check it with --check.
+
+Example:
+  tools/train.py configs/proteus/vit-s_dinov2-b.py --cfg-options train_dataloader.batch_size=64
+"""
 
 from argparse import Namespace
 
@@ -14,17 +18,15 @@ def parse_args() -> Namespace:
         nargs="?",
         const="auto",
         metavar="FILE",
-        help="resume from the newest whole checkpoint in the work dir, or from FILE",
+        help="resume from the newest complete checkpoint in the work directory, or from FILE",
     )
     parser.add_argument(
         "--resume-override",
         action="store_true",
-        help="when resuming, take learning rates, weight decay and schedule from the config, not from the checkpoint",
+        help="when resuming, take learning rates, weight decay and schedules from the config",
     )
-    parser.add_argument("--amp", action="store_true", help="autocast to bfloat16 whatever the device")
-    parser.add_argument(
-        "--check", action="store_true", help="validate the config and build every part of it, but train nothing"
-    )
+    parser.add_argument("--amp", action="store_true", help="autocast to bfloat16 on any device")
+    parser.add_argument("--check", action="store_true", help="check the config and build all parts, without training")
     return parser.parse_args()
 
 

@@ -19,9 +19,10 @@ from typing import TextIO
 import torch.distributed as dist
 from mmengine.logging import MMLogger
 
-from proteus.apis.cfg_options import KeyValues, add_key_values
-from proteus.apis.cli_types import (
+from proteus.apis.cli_arguments import (
+    KeyValues,
     ToolParser,
+    add_key_values,
     device,
     existing_file,
     existing_folder,

@@ -1,4 +1,4 @@
-"""Building a cache: what is in it, going on after an interruption, growing, and what is refused."""
+"""Build a teacher cache: its contents, resuming after an interruption, growing, and errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def copy(cache: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(cache, tmp_path / "copy"))
 
 
-def test_cls_is_bit_for_bit_what_the_teacher_gives(config: Path, cache: Path) -> None:
+def test_cls_equals_the_teachers_bit_for_bit(config: Path, cache: Path) -> None:
     """In the very batches that the build made, since the order of sums depends on a batch's size."""
     job = job_of(config)
     reader = TeacherCache(cache)
@@ -66,7 +66,7 @@ def test_cls_is_bit_for_bit_what_the_teacher_gives(config: Path, cache: Path) ->
             assert torch.equal(torch.from_numpy(tokens.patches), features.patches[row].half())
 
 
-def test_a_step_with_the_cache_asks_no_teacher(config: Path, cache: Path) -> None:
+def test_a_step_with_the_cache_runs_no_teacher(config: Path, cache: Path) -> None:
     cfg = load_config(config)
     model = MODELS.build(cfg.model)
     losses = []
@@ -84,7 +84,7 @@ def test_a_step_with_the_cache_asks_no_teacher(config: Path, cache: Path) -> Non
             torch.testing.assert_close(with_cache[name], value, atol=1e-4, rtol=0)
 
 
-def test_said_before_anything_is_written(config: Path, tmp_path: Path) -> None:
+def test_the_plan_is_printed_before_anything_is_written(config: Path, tmp_path: Path) -> None:
     job = job_of(config, out=tmp_path / "new")
     text = format_plan(job)
     assert "24 images x 2 views x 2,316 bytes" in text
@@ -96,7 +96,7 @@ def test_said_before_anything_is_written(config: Path, tmp_path: Path) -> None:
     assert "16 x 8 int8 (int8-pca), of 64 numbers each" in format_plan(pca)
 
 
-def test_an_unfinished_cache_is_gone_on_with_to_the_same_bytes(config: Path, cache: Path, copy: Path) -> None:
+def test_an_unfinished_cache_is_resumed_to_the_same_bytes(config: Path, cache: Path, copy: Path) -> None:
     whole = contents(cache)
     (copy / "view-001-00000.safetensors").unlink()
     cut = copy / "view-000-00002.safetensors"
@@ -153,7 +153,7 @@ def test_killed_and_resumed(config: Path, tmp_path: Path, kept: dict[str, Any]) 
     assert {name: found[name] for name in found if not name.endswith(".tmp")} == contents(tmp_path / "unbroken")
 
 
-def test_what_another_build_has_begun_since_is_not_written_over(config: Path, tmp_path: Path) -> None:
+def test_a_cache_of_another_build_since_the_plan_is_not_overwritten(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "new"
     first, other_size = job_of(config, out=out), job_of(config, out=out, shard_bytes=8000)
     components = job_of(config, out=out, patches="int8-pca", components=8)
@@ -204,7 +204,7 @@ build(job_of(Path(sys.argv[1]), out=sys.argv[2]))
 
 
 @pytest.mark.slow
-def test_a_second_build_is_refused_and_the_first_one_is_whole(config: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_second_build_is_refused_and_the_first_completes(config: Path, cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "new"
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen(
@@ -279,7 +279,7 @@ def test_a_corrupt_image_has_the_tokens_of_its_replacement(config: Path, folder:
     torch.testing.assert_close(torch.from_numpy(tokens.cls), features.cls[0], atol=1e-5, rtol=0)
     cached = DATASETS.build({**load_config(config, values).train_dataloader.dataset, "cache": str(tmp_path / "cache")})
     assert cached[position]["meta"]["corrupt"] == sample["meta"]["corrupt"]
-    bad.write_bytes(content)  # mended since: the view now shows another image than its tokens are of
+    bad.write_bytes(content)  # repaired since: the view now shows another image than its tokens belong to
     with pytest.raises(StaleCacheError, match=r"0 images could not be read .* \(none\), and 1 when the cache"):
         cached[position]
 
@@ -317,14 +317,14 @@ def test_other_weights_and_another_resolution(config: Path, cache: Path, tmp_pat
         "model.student.img_size": 70,
         "train_dataloader.dataset.dataset.pipeline.0.size": 70,
     }
-    with pytest.raises(StaleCacheError) as told:
+    with pytest.raises(StaleCacheError) as caught:
         job_of(config, larger)
     for name in ("teacher.architecture.img_size", "teacher.weights", "transform[0].size"):
-        assert f"\n  {name}: the cache was built with " in str(told.value)
-    assert "give another folder with --out" in str(told.value)
+        assert f"\n  {name}: the cache was built with " in str(caught.value)
+    assert "name another folder with --out" in str(caught.value)
 
 
-def test_patches_kept_in_another_way(config: Path, cache: Path) -> None:
+def test_patches_of_another_type(config: Path, cache: Path) -> None:
     with pytest.raises(StaleCacheError, match="patches: the cache has float16, --patches is int8-pca"):
         job_of(config, patches="int8-pca")
 
@@ -350,7 +350,7 @@ def test_mixed_images_have_no_cache(config: Path) -> None:
         job_of(config, values)
 
 
-def test_class_scores_are_not_kept(config: Path) -> None:
+def test_class_scores_are_not_cached(config: Path) -> None:
     values = {
         "model.teacher.classifier": {"type": "LinearClassifier", "num_classes": 5},
         "model.objectives.logits": {"type": "LogitsObjective", "num_classes": 5},

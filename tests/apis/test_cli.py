@@ -63,7 +63,7 @@ def ended(main, capsys: pytest.CaptureFixture[str], arguments: Namespace | None 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_users_mistake_is_a_sentence_and_status_2(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_error_is_one_line_and_status_2(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(raising(error), capsys) == (2, f"error: {error}\n")
 
 
@@ -83,7 +83,7 @@ def test_a_users_mistake_is_a_sentence_and_status_2(error: Exception, capsys: py
     ],
     ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
 )
-def test_an_error_of_the_system_names_the_file(number: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_os_error_names_the_file(number: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = ended(raising(OSError(number, os.strerror(number), "/data/a.jpg")), capsys)
     assert (status, text.count("\n")) == (2, 1)
     assert text.startswith("error: /data/a.jpg: ")
@@ -112,7 +112,9 @@ def test_a_full_disk_names_the_file_that_is_open(tmp_path: Path, capsys: pytest.
     ],
     ids=["MemoryError", "cuda", "cpu", "worker", "module"],
 )
-def test_what_the_machine_lacks_is_one_line(error: Exception, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_memory_or_packages_are_one_line(
+    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     status, text = ended(raising(error), capsys)
     assert (status, text.count("\n")) == (2, 1)
     assert words in text
@@ -147,7 +149,7 @@ def test_an_unexpected_error_is_one_line_and_keeps_its_traceback(
     assert "Traceback" in kept.read_text()
 
 
-def test_a_bug_in_proteus_is_called_so(
+def test_a_bug_in_proteus_is_called_a_bug(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proteus.utils.files.Path", None)  # any function of ours that then fails

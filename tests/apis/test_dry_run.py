@@ -24,7 +24,7 @@ def test_nothing_missing(small: Path) -> None:
     assert "missing on this machine" not in text
 
 
-def test_what_is_missing_is_listed_once() -> None:
+def test_missing_files_are_listed_once() -> None:
     lines = check(load_config(RECIPE)).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
     assert lines[start + 1 :] == [
@@ -34,7 +34,7 @@ def test_what_is_missing_is_listed_once() -> None:
     ]
 
 
-def test_a_first_checkpoint_that_is_missing_is_listed_too(small: Path, tmp_path: Path) -> None:
+def test_a_missing_load_from_is_listed(small: Path, tmp_path: Path) -> None:
     path = tmp_path / "work/iter_30.pth"
     lines = check(load_config(small, {"load_from": str(path)})).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
@@ -47,7 +47,7 @@ def test_a_first_checkpoint_that_is_missing_is_listed_too(small: Path, tmp_path:
         check(load_config(small, {"load_from": str(path)}))
 
 
-def test_a_cnn_is_priced_at_the_size_of_its_images(small: Path) -> None:
+def test_the_flops_of_a_cnn_depend_on_its_image_size(small: Path) -> None:
     """ResNets of any size: a quarter of the pixels, a quarter of the FLOPs."""
     values = {
         "model.teacher.backbone.img_size": 112,
@@ -70,7 +70,7 @@ def test_the_largest_model_takes_no_memory() -> None:
     assert sum(parameter.numel() for parameter in model.teacher.parameters()) == pytest.approx(1.136e9, rel=0.01)
 
 
-def test_weights_that_are_there_are_compared(small: Path) -> None:
+def test_existing_weights_are_checked(small: Path) -> None:
     write_teacher(small.parent / "teacher.safetensors", embed_dim=96)
     with pytest.raises(CheckpointError, match="width 96"):
         check(load_config(small))
@@ -88,12 +88,12 @@ def test_weights_that_are_there_are_compared(small: Path) -> None:
     ],
     ids=["grids", "policy", "dtype", "repeats", "ratio", "split"],
 )
-def test_what_a_part_refuses(small: Path, override: dict, words: str) -> None:
+def test_wrong_arguments(small: Path, override: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
         check(load_config(small, override))
 
 
-def test_a_check_leaves_the_config_as_it_was(small: Path) -> None:
+def test_a_check_does_not_change_the_config(small: Path) -> None:
     cfg = load_config(small)
     before = cfg.to_dict()
     check(cfg)

@@ -34,14 +34,14 @@ def sizes(value: Any) -> list[int]:
     return [size for item in value for size in sizes(item)] if isinstance(value, list) else []
 
 
-def test_another_size_of_images_reaches_every_transform_once() -> None:
+def test_an_image_size_reaches_each_transform_once() -> None:
     cfg = protocol_configs(["linear"], FOLDER, img_size=112)["linear"].to_dict()
     assert sizes(cfg["protocol"]) == [128, 112]
     assert sizes(cfg["train_dataloader"]) == [112]
     assert sizes(cfg["val_dataloader"]) == sizes(cfg["test_dataloader"]) == [128, 112]
 
 
-def test_folders_of_ones_own_take_the_place_of_the_configs_sets(tmp_path: Path) -> None:
+def test_labelled_folders_replace_the_sets_of_configs(tmp_path: Path) -> None:
     for name in ("a", "b", "x/a"):
         write_classes(tmp_path / name)
     loaded = protocol_configs(list(CONFIGS), FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "b")])
@@ -54,7 +54,7 @@ def test_folders_of_ones_own_take_the_place_of_the_configs_sets(tmp_path: Path) 
         protocol_configs(["knn"], FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "x/a")])
 
 
-def test_a_config_of_ones_own_is_a_protocol_too(tmp_path: Path) -> None:
+def test_a_config_file_is_a_protocol(tmp_path: Path) -> None:
     own = tmp_path / "mine.py"
     own.write_text(f'_base_ = "{FOLDER / "knn/imagenet.py"}"\nprotocol = dict(ks=(5,))\n')
     assert protocol_configs([str(own)], FOLDER)["mine"].protocol.ks == (5,)
@@ -71,12 +71,12 @@ def test_a_config_of_ones_own_is_a_protocol_too(tmp_path: Path) -> None:
         ({"protocol.type": "KN"}, "no protocol 'KN'"),
     ],
 )
-def test_a_wrong_key_is_told_with_the_nearest(change: dict[str, Any], words: str) -> None:
+def test_a_wrong_key_is_reported_with_the_nearest(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         protocol_configs(["knn"], FOLDER, change)
 
 
-def test_what_is_said_of_a_backbone_is_counted() -> None:
+def test_the_summary_of_a_backbone() -> None:
     """ViT-Ti/16 at 224 px: 5.52 M parameters without its classifier (timm)."""
     about = backbone_summary(locate_backbone("random:vit_tiny_patch16_224"), "cpu")
     assert about["width"] == 192
@@ -99,7 +99,7 @@ def test_what_is_said_of_a_backbone_is_counted() -> None:
     ],
     ids=["missing", "file", "empty", "no test", "one class", "empty class", "empty test class", "another class"],
 )
-def test_what_is_not_a_labelled_folder_is_refused_at_start(
+def test_a_folder_with_another_layout_is_refused_at_start(
     tmp_path: Path, make: Callable[[Path], Any], words: str
 ) -> None:
     make(tmp_path / "own")

@@ -21,7 +21,7 @@ BUILDERS = {
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, method: str, result: Any) -> GuardedRunner:
-    """Make a runner with a config alone; MMEngine's ``method`` returns or raises ``result``."""
+    """Make a runner that only has a config; MMEngine's ``method`` returns or raises ``result``."""
 
     def build(self: Runner, *arguments: Any) -> Any:
         if isinstance(result, BaseException):
@@ -35,7 +35,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, method: str, result: Any) -> Guarded
 
 
 @pytest.mark.parametrize(("method", "key"), BUILDERS.items())
-def test_a_refusal_names_the_key(method: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_constructor_error_names_the_key(method: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = runner(monkeypatch, method, ValueError("lr is wrong"))
     with pytest.raises(ConfigError) as caught:
         getattr(made, method)({})
@@ -43,7 +43,7 @@ def test_a_refusal_names_the_key(method: str, key: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("method", [name for name in BUILDERS if name != "scale_lr"])
-def test_what_is_built_is_returned(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_parts_are_returned(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built = object()
     assert getattr(runner(monkeypatch, method, built), method)({}) is built
 

@@ -41,7 +41,7 @@ def run(trained: tuple[Path, Path], source: Path, out: Path, **options: object) 
     return infer(load_config(trained[0]), trained[1], source, out, device="cpu", **options)
 
 
-def test_depth_equals_the_test_loops(depth: tuple[Path, Path], tmp_path: Path) -> None:
+def test_depth_equals_that_of_the_test_loop(depth: tuple[Path, Path], tmp_path: Path) -> None:
     image = write_picture(tmp_path / "a.png")
     truth = tmp_path / "depth.png"
     Image.fromarray(np.full((36, 48), 2000, np.uint16)).save(truth)
@@ -90,7 +90,7 @@ def test_probe_writes_the_five_best_classes(probe: tuple[Path, Path], tmp_path: 
     np.testing.assert_allclose(np.load(tmp_path / "out/raw/a.npy"), scores.numpy(), rtol=1e-5)
 
 
-def test_mmpretrains_classifiers_write_them_too(place: Path, tmp_path: Path) -> None:
+def test_mmpretrains_classifier_writes_the_five_best_classes(place: Path, tmp_path: Path) -> None:
     pytest.importorskip("mmpretrain")
     trained = write_trained(place, "finetune")
     image = write_picture(tmp_path / "a.png")
@@ -105,14 +105,16 @@ def test_mmpretrains_classifiers_write_them_too(place: Path, tmp_path: Path) -> 
     assert [int(cell) for cell in row[1::2]] == wanted.topk(5).indices.tolist()
 
 
-def test_classes_must_be_as_many_as_the_models(probe: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_number_of_classes_must_match_the_model(probe: tuple[Path, Path], tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\n")
     with pytest.raises(DataError, match="--classes names 2 classes, and the model has 7"):
         run(probe, write_picture(tmp_path / "a.png"), tmp_path / "out", classes=names)
 
 
-def test_a_folder_keeps_its_shape_and_goes_on_behind_a_corrupt_image(depth: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_folder_keeps_its_structure_and_continues_after_a_corrupt_image(
+    depth: tuple[Path, Path], tmp_path: Path
+) -> None:
     source = tmp_path / "in"
     for name in ("a.jpg", "a.png", "b/c.png", "b/z.jpg"):
         write_picture(source / name)
@@ -130,14 +132,14 @@ def test_two_at_once_in_one_folder_are_refused(probe: tuple[Path, Path], tmp_pat
     image, out = write_picture(tmp_path / "a.png"), tmp_path / "out"
     run(probe, image, out)
     table = (out / "predictions.csv").read_bytes()
-    words = "out: in use by predictions, process .*; wait for it, or give another folder with --out"
+    words = "out: in use by predictions, process .*; wait for it, or name another folder with --out"
     with exclusive(out, "predictions", name=".pictures.lock"), pytest.raises(LockedError, match=words):
         run(probe, image, out)
     assert (out / "predictions.csv").read_bytes() == table
     run(probe, image, out)
 
 
-def test_an_image_is_turned_as_its_camera_says(depth: tuple[Path, Path], tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(depth: tuple[Path, Path], tmp_path: Path) -> None:
     write_picture(tmp_path / "plain.png")
     with Image.open(tmp_path / "plain.png") as image:
         exif = image.getexif()
@@ -147,7 +149,7 @@ def test_an_image_is_turned_as_its_camera_says(depth: tuple[Path, Path], tmp_pat
     assert np.load(tmp_path / "out/raw/turned.npy").shape == (48, 36)
 
 
-def test_a_video_becomes_one_of_as_many_frames_on_one_scale(depth: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_video_keeps_its_frames_and_has_one_colour_scale(depth: tuple[Path, Path], tmp_path: Path) -> None:
     source = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 12.0, (48, 36))
     for seed in range(4):
@@ -162,14 +164,14 @@ def test_a_video_becomes_one_of_as_many_frames_on_one_scale(depth: tuple[Path, P
     assert not np.allclose(maps[0], maps[1])
 
 
-def test_what_is_no_video_is_said_to_be_none(depth: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_file_that_only_looks_like_a_video_is_refused(depth: tuple[Path, Path], tmp_path: Path) -> None:
     source = tmp_path / "clip.mp4"
     source.write_bytes(b"no video")
     with pytest.raises(DataError, match=r"clip\.mp4 cannot be read as a video"):
         run(depth, source, tmp_path / "out")
 
 
-def test_sources_that_are_none(depth: tuple[Path, Path], tmp_path: Path) -> None:
+def test_sources_without_images_are_refused(depth: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone: no such image, folder or video"):
         run(depth, tmp_path / "gone", tmp_path / "out")
     (tmp_path / "empty").mkdir()
@@ -180,7 +182,7 @@ def test_sources_that_are_none(depth: tuple[Path, Path], tmp_path: Path) -> None
         run(depth, tmp_path / "a.txt", tmp_path / "out")
 
 
-def test_models_that_predict_nothing_and_weights_of_others(
+def test_models_without_predictions_and_weights_of_other_models_are_refused(
     depth: tuple[Path, Path], probe: tuple[Path, Path], tmp_path: Path
 ) -> None:
     image = write_picture(tmp_path / "a.png")
@@ -192,7 +194,7 @@ def test_models_that_predict_nothing_and_weights_of_others(
         infer(cfg, probe[1], image, tmp_path / "out")
 
 
-def test_segmentation_equals_the_test_loops(place: Path, tmp_path: Path) -> None:
+def test_segmentation_equals_that_of_the_test_loop(place: Path, tmp_path: Path) -> None:
     pytest.importorskip("mmseg")
     trained = write_trained(place, "segmentation")
     image = write_picture(tmp_path / "a.png", size=(60, 40))

@@ -33,7 +33,7 @@ def vit_flops(width: int, depth: int, patches: int) -> int:
     return 2 * (patches * 3 * 14 * 14 * width + depth * (12 * tokens * width**2 + 2 * tokens**2 * width))
 
 
-def test_flops_worked_by_hand(cost: StepCost) -> None:
+def test_flops_computed_by_hand(cost: StepCost) -> None:
     teacher, student = vit_flops(192, 3, 64), vit_flops(96, 3, 64)
     assert cost.teacher_flops == pytest.approx(teacher, rel=1e-3)
     assert cost.student_flops == pytest.approx(student, rel=1e-3)
@@ -76,7 +76,7 @@ def kept_bytes(model: Distiller, count: int, bfloat16: bool) -> int:
     return total
 
 
-def test_activations_against_what_autograd_keeps(cost: StepCost) -> None:
+def test_activations_against_autograd(cost: StepCost) -> None:
     model = Distiller(**copy.deepcopy(MODEL))
     # The difference of two batches has none of what does not grow with the batch, such as the weights in bfloat16.
     full, low = ((kept_bytes(model, 8, low) - kept_bytes(model, 4, low)) / 4 for low in (False, True))

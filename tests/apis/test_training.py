@@ -40,13 +40,13 @@ def test_amp(cfg: Config) -> None:
     assert wrapper.dtype == "bfloat16"
 
 
-def test_what_a_part_refuses_is_a_mistake_in_the_config(cfg: Config) -> None:
+def test_a_constructor_error_is_a_config_error(cfg: Config) -> None:
     cfg.model.teacher.dtype = "float8"
     with pytest.raises(ConfigError, match=r"small\.py(.|\n)*teacher\.dtype='float8'"):
         train(cfg)
 
 
-def test_nothing_is_trained_without_the_checkpoint_it_starts_from(cfg: Config, tmp_path: Path) -> None:
+def test_a_missing_load_from_stops_before_training(cfg: Config, tmp_path: Path) -> None:
     cfg.load_from = str(tmp_path / "iter_1.pth")
     with pytest.raises(ConfigError, match=r"load_from = '.*iter_1\.pth' does not exist; create it"):
         train(cfg)

@@ -29,7 +29,7 @@ def fixed(config: Path, place: Path, tmp_path_factory: pytest.TempPathFactory) -
     said = trained("cache_teacher.py", path, "--dry-run")
     assert "24 images x 2 views x 2,316 bytes" in said
     assert not (folder / "cache").exists()
-    assert "the teacher cache is in" in trained("cache_teacher.py", path, "--shard-mb", 0.02)
+    assert "teacher cache: " in trained("cache_teacher.py", path, "--shard-mb", 0.02)
     return path
 
 

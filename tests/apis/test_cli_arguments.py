@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from proteus.apis.cli_types import (
+from proteus.apis.cli_arguments import (
+    ToolParser,
+    add_key_values,
     device,
     existing_file,
     integer,
@@ -56,7 +58,7 @@ def test_unknown_device(name: str) -> None:
     assert refused(device, name).startswith(f"unknown device {name!r}; choose from: cpu")
 
 
-def test_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert refused(device, "cuda") == "device 'cuda': this machine has none that torch can use; choose from: cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -102,3 +104,56 @@ def test_folder_to_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UserError, match=f"permission denied in '{tmp_path}'"):
         check_out_folder(tmp_path / "new")
+
+
+def parsed(*values: str) -> dict:
+    parser = ToolParser()
+    add_key_values(parser)
+    return parser.parse_args(["--cfg-options", *values]).cfg_options
+
+
+def test_key_values() -> None:
+    values = ("a.b=1e-3", "c=[1,(2,3)]", "d=None", "e=true", "f=x=y", "g=''", "h[0].i=2", "j=.*(a|b){2}", "k=[]")
+    assert parsed(*values) == {
+        "a.b": 1e-3,
+        "c": [1, (2, 3)],
+        "d": None,
+        "e": True,
+        "f": "x=y",
+        "g": "",
+        "h.0.i": 2,
+        "j": ".*(a|b){2}",
+        "k": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["a"], "found 'a', expected KEY=VALUE"),
+        (["=1"], "a part of the key is empty"),
+        (["a..b=1"], "a part of the key is empty"),
+        (["a.=1"], "a part of the key is empty"),
+        ([".a=1"], "a part of the key is empty"),
+        (["a b=1", " =2"], "a part of the key is empty"),
+        (["a="], "a has no value; write a=None"),
+        (["a= "], "a has no value"),
+        (["a={'b':[1,2]}"], "a: found a dict; set its keys one by one: a.NAME=VALUE"),
+        (["a={}"], "found a dict"),
+        (["a=(1,[2,3)"], "brackets do not match"),
+        (["a=[1,2"], "brackets do not match"),
+        (["a=[1,,2]"], "an element of the list is empty"),
+        (["a=1", "a=2"], "a is given twice"),
+        (["a[0]=1", "a.0=2"], "a.0 is given twice"),
+        (["a=1", "a.b=2"], "one holds the other"),
+        (["a.b=1", "a=2"], "one holds the other"),
+        (["a=" + "[" * 3000 + "]" * 3000], "brackets do not match"),
+    ],
+)
+def test_wrong_key_values(values: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        parsed(*values)
+    text = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert text.startswith("error: argument --cfg-options: ")
+    assert (words in text, text.count("\n")) == (True, 1)
