@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -123,9 +124,7 @@ def tool(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -
     Returns:
         Output of all ranks, and 0 or the status of the first rank that failed.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
-    if path is not None:
-        environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = _environment(path)
     command = [str(ROOT / "tools" / name), *map(str, arguments)]
     if name.endswith(".sh"):
         return subprocess.run(
@@ -149,6 +148,19 @@ def tool(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -
             raise subprocess.TimeoutExpired(command, _PATIENCE, *(file.read_bytes() for file in output))
         texts = [file.read_text(errors="replace") for file in output]
         return subprocess.CompletedProcess(command, status, *texts)
+
+
+def start(name: str, *arguments: Any, log: str | Path = os.devnull) -> Any:
+    """Start a Python tool that writes its output to ``log``; returns its process without waiting for it."""
+    return _forked([str(ROOT / "tools" / name), *map(str, arguments)], _environment(), [log, log])
+
+
+def _environment(path: Path | None = None) -> dict[str, str]:
+    """Return the variables of a tool that runs on one thread, without a GPU."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    if path is not None:
+        environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return environment
 
 
 def _wait(processes: list[Any]) -> int | None:
@@ -184,8 +196,9 @@ def _forked(*arguments: Any) -> Any:
     raise AssertionError
 
 
-def _run_script(command: list[str], environment: dict[str, str], output: list[Path]) -> None:
+def _run_script(command: list[str], environment: dict[str, str], output: list[Any]) -> None:
     """Run a script as ``python SCRIPT ...`` does: folder, environment, path, arguments and streams."""
+    gc.freeze()  # what the server imported; MMEngine's data sets collect garbage whenever one is built
     for descriptor, file in enumerate(output, start=1):
         os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
     os.chdir(ROOT)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from runs import start
 from safetensors.numpy import load_file, save_file
 
 from projects.dime_fm.sentence_cache import SentenceCache, SentenceIndex, write_texts
@@ -274,17 +273,6 @@ def test_a_journal(tmp_path: Path, content: bytes) -> None:
     assert "online_eval.jsonl" in error if error else all(type(line["iteration"]) is int for line in lines)
 
 
-EVALUATE = """
-import sys
-from pathlib import Path
-from proteus.apis.evaluate import evaluate, protocol_configs
-from proteus.models.backbones import locate_backbone
-configs = protocol_configs(["knn"], Path("configs"), {"protocol.ks": (3,)}, 32, sys.argv[3:])
-spec = locate_backbone("random:test_vit", img_size=32)
-evaluate(spec, configs, None, Path(sys.argv[1]), 32, Path(sys.argv[2]), "cpu", 4, 0)
-"""
-
-
 @pytest.mark.slow
 def test_two_evaluations_on_one_cache_give_the_figures_of_one(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
@@ -296,16 +284,16 @@ def test_two_evaluations_on_one_cache_give_the_figures_of_one(tmp_path: Path) ->
                 pixels = np.clip(generator.normal(100 + 20 * label, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
 
-    def start(out: str, cache: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", EVALUATE, tmp_path / out, tmp_path / cache, tmp_path / "set"]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    def run(out: str, cache: str) -> Any:
+        arguments = ["--backbone", "random:test_vit", "--protocols", "knn", "--cfg-options", "protocol.ks=(3,)"]
+        arguments += ["--img-size", 32, "--batch-size", 4, "--workers", 0, "--device", "cpu"]
+        folders = ["--sets", tmp_path / "set", "--out", tmp_path / out, "--cache", tmp_path / cache]
+        return start("evaluate.py", *arguments, *folders, log=tmp_path / f"{out}.log")
 
-    pair = [start("a", "shared"), start("b", "shared")]
-    for process in (*pair, alone := start("alone", "own")):
-        errors = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, errors
-    assert alone.returncode == 0
+    processes = {"a": run("a", "shared"), "b": run("b", "shared"), "alone": run("alone", "own")}
+    for out, process in processes.items():
+        process.join(300)
+        assert process.exitcode == 0, (tmp_path / f"{out}.log").read_text()
     figures = [json.loads((tmp_path / out / "report.json").read_text())["protocols"] for out in ("a", "b", "alone")]
     assert figures[0] == figures[1] == figures[2]
     assert len(list((tmp_path / "shared").iterdir())) == 2

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from runs import ROOT, tool, trained
+from runs import ROOT, start, tool, trained
 from timm.data import ImageNetInfo
+
+from proteus.apis.evaluate import CONFIGS
 
 FAST = ["--img-size", "32", "--workers", "0", "--device", "cpu"]
 
@@ -63,24 +62,25 @@ def arguments(data: Path, out: Path, protocols: str = "knn,fine-grained,linear-c
 
 
 @pytest.mark.slow
-def test_an_interrupted_evaluation_goes_on_and_gives_the_same_report(data: Path, tmp_path: Path) -> None:
-    whole = trained("evaluate.py", *arguments(data, tmp_path / "whole"))
+def test_an_interrupted_evaluation_resumes_and_gives_the_same_report(data: Path, tmp_path: Path) -> None:
+    probe = tmp_path / "linear-cached.py"  # 120 iterations and 4 validations, not 1,000 and 20
+    probe.write_text(
+        f'_base_ = "{ROOT / "configs" / CONFIGS["linear-cached"]}"\n'
+        "protocol = dict(min_iterations=120, epochs=1, validations=4)\n"
+    )
+    protocols = f"knn,fine-grained,{probe}"
+    whole = trained("evaluate.py", *arguments(data, tmp_path / "whole", protocols))
     assert set(report(tmp_path / "whole")["protocols"]) == {"knn", "fine-grained", "linear-cached"}
     out = tmp_path / "resumed"
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tools/evaluate.py"), *arguments(data, out)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    # In the middle of the probe's run, with a checkpoint behind it.
+    process = start("evaluate.py", *arguments(data, out, protocols))
+    # In the middle of the probe's run, after a checkpoint.
     while not list(out.glob("linear-cached/*/iter_*.pth")):
-        assert process.poll() is None, "it ended before it could be interrupted"
+        assert process.exitcode is None, "it ended before it could be interrupted"
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    again = trained("evaluate.py", *arguments(data, out))
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    again = trained("evaluate.py", *arguments(data, out, protocols))
     assert "one-trainval:" in whole
     assert "one-trainval:" not in again  # features are kept
     first, second = report(tmp_path / "whole"), report(out)
@@ -88,7 +88,7 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_report(data: Path,
     assert (tmp_path / "whole/report.md").read_text() == (out / "report.md").read_text()
     for name in ("report.png", *first["protocols"]["linear-cached"]["pictures"]):
         assert Image.open(out / name).size[0] > 100
-    third = trained("evaluate.py", *arguments(data, out))
+    third = trained("evaluate.py", *arguments(data, out, protocols))
     assert "Iter(train)" not in third
     assert report(out) == first
 

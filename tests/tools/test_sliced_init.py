@@ -15,7 +15,8 @@ def test_two_ranks_begin_alike(config: Path, tmp_path: Path) -> None:
     sliced = tmp_path / "sliced.py"
     sliced.write_text(f'_base_ = "{config}"\ncustom_hooks = [dict(type="SlicedInitHook", views=32)]\n')
     # Hardly a step, so that what is compared is the start.
-    still = {"train_cfg.max_iters": 2, "optim_wrapper.optimizer.lr": 1e-6, "param_scheduler.warmup_lr": 1e-6}
+    rates = ("optim_wrapper.optimizer.lr", "param_scheduler.warmup_lr", "param_scheduler.min_lr")
+    still = {"train_cfg.max_iters": 2, **dict.fromkeys(rates, 1e-6)}
     output = trained("train.py", sliced, "--work-dir", tmp_path / "two", *options(still), ranks=2)
     assert output.count("sliced initialization: student is a slice of the teacher") == 1
     trained("train.py", sliced, "--work-dir", tmp_path / "one", *options(still))
