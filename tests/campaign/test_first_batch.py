@@ -66,7 +66,7 @@ PARTS: dict[str, tuple[dict[str, Any], str]] = {
         {"train_dataloader.dataset.data_root": "{place}/small.py"},
         r"dataset\.data_root: \S+small\.py is a file, not a folder",
     ),
-    "a best checkpoint that cannot be told": (
+    "a best checkpoint that cannot be chosen": (
         {"default_hooks.checkpoint.save_best": "auto", "train_cfg.val_interval": 1, "train_cfg.max_iters": 1},
         r"default_hooks\.checkpoint: ValueError: Cannot infer the rule for key centered_cosine/cls",
     ),

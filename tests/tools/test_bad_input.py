@@ -1,4 +1,4 @@
-"""What a user gets wrong is told in a sentence, before anything is trained."""
+"""Mistakes of a user are reported in one sentence before training."""
 
 from __future__ import annotations
 

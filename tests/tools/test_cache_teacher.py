@@ -23,7 +23,7 @@ OTHER_STUDENT = {**RUN, "model.student.depth": 1, "model.student.num_heads": 4, 
 
 @pytest.fixture(scope="module")
 def fixed(config: Path, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config whose cache has been built, next to which it stands."""
+    """A config next to its teacher cache."""
     folder = tmp_path_factory.mktemp("cache")
     path = write_fixed(config, folder / "fixed.py", place / "images", folder / "cache")
     said = trained("cache_teacher.py", path, "--dry-run")
@@ -61,7 +61,7 @@ def test_two_ranks_resumed_see_what_one_sees(fixed: Path, tmp_path: Path) -> Non
     values["optim_wrapper.optimizer.eps"] = 1e-6
     trained("train.py", fixed, "--work-dir", tmp_path / "one", *options(values))
     halves = {**values, "train_dataloader.batch_size": 4, "train_dataloader.num_workers": 1}
-    for _ in range(2):  # the second goes on from the first's second step
+    for _ in range(2):  # the second resumes from the first's second step
         trained("train.py", fixed, "--work-dir", tmp_path / "two", "--resume", *options(halves), ranks=2)
         (tmp_path / "two/iter_4.pth").rename(tmp_path / "end.pth")
         (tmp_path / "two/last_checkpoint").write_text(str(tmp_path / "two/iter_2.pth"))

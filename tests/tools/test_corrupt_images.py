@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def damaged(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The proxy set with one image cut short and one that is none: 2 of 24."""
+    """The proxy set with a truncated image and a file that only looks like an image: 2 of 24."""
     folder = tmp_path_factory.mktemp("damaged") / "images"
     shutil.copytree(place / "images", folder)
     cut = folder / "a/b/001.jpg"

@@ -100,7 +100,7 @@ RECIPES = ("vit-ti_dpt", "vit-ti_linear", "toolbox")
 
 
 def write_frames(folder: Path) -> None:
-    """Frames of 48x36 px in the toolbox's layout whose depth, 1 to 4 m, is their redness; the top is not known."""
+    """Frames of 48x36 px in the toolbox's layout; depth is 1 to 4 m by redness, and unknown at the top."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 3)):
         lines = []
@@ -198,17 +198,17 @@ def test_two_ranks(place: Path, tmp_path: Path) -> None:
 
 
 CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "crop that is no multiple of the patch": (
+    "crop off the grid of patches": (
         {"train_dataloader.dataset.pipeline.5.size": 30, "train_dataloader.dataset.pipeline.10.size": 30},
         ("30x30 px", "patches of 14 px", "28x28"),
     ),
-    "window that is no multiple of the patch": ({"model.test_cfg.crop_size": 30}, ("model.test_cfg.crop_size", "14")),
+    "window off the grid of patches": ({"model.test_cfg.crop_size": 30}, ("model.test_cfg.crop_size", "14")),
     "no backbone": (
         {"model.backbone.checkpoint": "{tmp}/gone.safetensors"},
         ("model.backbone.checkpoint", "{tmp}/gone.safetensors"),
     ),
     "head of another width": ({"model.decode_head.embed_dims": 48}, ("embed_dims=48", "width 32: write 32")),
-    "metres that are none": ({"train_dataloader.dataset.depth_scale": 1}, ("depth_scale",)),
+    "wrong scale of metres": ({"train_dataloader.dataset.depth_scale": 1}, ("depth_scale",)),
     "Eigen's crop on small frames": ({"val_evaluator.crop": "eigen"}, ("36x48 px", "480x640", "test_evaluator.crop")),
     "a key that is not there": ({"model.decode_head.readout": "add"}, ("readout", "readout_type")),
 }

@@ -1,4 +1,4 @@
-"""``tools/evaluate.py`` in processes of its own."""
+"""``tools/evaluate.py`` in separate processes."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_probe_of_imagenet_is_tested_on_imagenet_a(tmp_path: Path) -> None:
         (["--protocols", "knn", "--cfg-options", "protocol.kz=3"], "protocol.kz"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(data: Path, tmp_path: Path, change: list[str], words: str) -> None:
+def test_a_mistake_is_reported_in_a_sentence(data: Path, tmp_path: Path, change: list[str], words: str) -> None:
     done = tool("evaluate.py", *arguments(data, tmp_path / "out"), *change)
     assert done.returncode == 2
     assert re.search(words, done.stderr), done.stderr
@@ -147,7 +147,7 @@ def test_a_mistake_is_told_in_a_sentence(data: Path, tmp_path: Path, change: lis
 
 
 @pytest.mark.slow
-def test_a_set_that_is_wrong_fails_alone_and_the_status_tells(data: Path, tmp_path: Path) -> None:
+def test_only_a_wrong_set_fails_and_the_status_is_1(data: Path, tmp_path: Path) -> None:
     broken = write(tmp_path / "broken")
     image = broken / "test/c1/3.png"
     image.write_bytes(image.read_bytes()[:60])

@@ -39,7 +39,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "micro_batches": {"model.micro_batches": 2},
     "all": OPTIONS["all"],
 }
-# Each process knows the losses of its own images.
+# Each process has the losses of its images only.
 MEANS = """
 import json
 

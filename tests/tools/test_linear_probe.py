@@ -90,7 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_classes(folder: Path, count: int) -> None:
-    """Three classes of noise, each of another colour, which a random ViT tells apart more or less."""
+    """Three classes of noise in different colours, which a random ViT roughly separates."""
     generator = np.random.default_rng(count)
     for name, tint in (("n01", (90, 0, 0)), ("n02", (0, 90, 0)), ("n03", (60, 60, 60))):
         (folder / name).mkdir(parents=True)

@@ -11,7 +11,7 @@ from runs import log_lines, options, tool, trained, weights
 
 pytestmark = pytest.mark.slow
 
-# The small recipe's student, and a narrower one beside it.
+# The student of the small recipe, and a narrower one.
 SEVERAL = """
 alone = model
 model = dict(
@@ -46,7 +46,7 @@ def unbroken(several: Path) -> tuple[Path, str]:
     return folder, trained("train.py", several, "--work-dir", folder, *options(STEADY))
 
 
-def test_a_student_is_that_of_a_run_of_its_own(config: Path, unbroken: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_student_equals_that_of_a_separate_run(config: Path, unbroken: tuple[Path, str], tmp_path: Path) -> None:
     trained("train.py", config, "--work-dir", tmp_path, *options(STEADY))
     alone, together = weights(tmp_path / "iter_5.pth"), weights(unbroken[0] / "iter_5.pth")
     assert not any("teacher" in name for name in together)
@@ -80,7 +80,7 @@ def test_two_ranks_and_a_resumption_change_nothing(several: Path, unbroken: tupl
         ("model.students.tiny.student.img_size", 84, "model.students.tiny.student.img_size is 84"),
     ],
 )
-def test_bad_input_is_told_at_once(several: Path, tmp_path: Path, key: str, value: Any, words: str) -> None:
+def test_bad_input_is_reported_at_once(several: Path, tmp_path: Path, key: str, value: Any, words: str) -> None:
     done = tool("train.py", several, "--work-dir", tmp_path, *options({key: value}))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

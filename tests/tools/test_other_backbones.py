@@ -58,7 +58,7 @@ def test_a_resnet_of_mmpretrain_trains_from_its_weights(config: Path, tmp_path: 
     guest.load_state_dict(state)
 
 
-def test_a_check_tells_grids_and_weights_that_do_not_fit(config: Path, tmp_path: Path) -> None:
+def test_a_check_reports_grids_and_weights_that_do_not_fit(config: Path, tmp_path: Path) -> None:
     pytest.importorskip("mmpretrain")
     torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
     student = RESNET.format(weights=tmp_path / "other.pth")

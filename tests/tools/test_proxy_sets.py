@@ -49,7 +49,7 @@ def merged(place: Path, config: Path, shards: Path, tmp_path_factory: pytest.Tem
     return folder
 
 
-def test_the_composition_is_told_once(merged: Path, place: Path) -> None:
+def test_the_composition_is_logged_once(merged: Path, place: Path) -> None:
     log = (merged / "log.txt").read_text()
     assert log.count("proxy set: ConcatProxySet: 68 images an epoch, from 3 sets") == 1
     assert f"17.6%  part: ImageFolder {place}/images: 12 images of 24 (images_per_class=0.5, subset_seed=1)" in log
@@ -74,7 +74,7 @@ def test_resumed_runs_and_two_ranks_see_what_the_unbroken_one_saw(merged: Path, 
         torch.testing.assert_close(together[name], value, rtol=0, atol=1e-5)
 
 
-def test_the_list_beside_the_checkpoint_repeats_the_run(
+def test_the_list_next_to_the_checkpoint_repeats_the_run(
     merged: Path, config: Path, place: Path, tmp_path: Path
 ) -> None:
     written = merged / "unbroken/proxy_set.part.txt"
@@ -112,10 +112,10 @@ def test_a_truncated_shard_is_named_and_counted_in_a_run(
     (tmp_path / "run.py").write_text(config.read_text() + more)
     output = trained("train.py", tmp_path / "run.py", "--work-dir", tmp_path / "run")
     assert f"{cut} is cut short: 4,000 of" in output
-    told = output.count("replaced by another: ")
-    assert 0 < told <= 7
-    assert f"{told} of its 7 images are corrupt" in output
-    assert f"{told} of 24 images of the proxy set were corrupt and were replaced" in output
+    replaced = output.count("replaced by another: ")
+    assert 0 < replaced <= 7
+    assert f"{replaced} of its 7 images are corrupt" in output
+    assert f"{replaced} of 24 images of the proxy set were corrupt and were replaced" in output
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -121,7 +121,7 @@ def assert_refused(done: Any, *words: str) -> None:
 
 
 def assert_same_checkpoint(found: Path, wanted: Path) -> None:
-    """Equal but for what tells the time of day."""
+    """Compare two checkpoints without times of day."""
     ours, theirs = (torch.load(path, weights_only=False) for path in (found, wanted))
     parts = ["state_dict", "ema_state_dict", "optimizer", "param_schedulers"]
     assert set(parts) <= theirs.keys() == ours.keys()

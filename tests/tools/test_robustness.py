@@ -1,4 +1,4 @@
-"""A probe's robustness from the command line, on small copies of the sets, with a classifier whose answer is known."""
+"""Robustness of a probe from the command line, on small copies of the sets, with a classifier of known answers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def keys(name: str, **values: object) -> dict[str, object]:
     return crop | {f"test_dataloader.dataset.{key}": value for key, value in values.items()}
 
 
-def judged(place: Path, name: str, checkpoint: str, **values: object) -> dict[str, float]:
+def evaluated(place: Path, name: str, checkpoint: str, **values: object) -> dict[str, float]:
     """What tools/test.py would log, without the cost of a process."""
     cfg = load_config(place / f"{name}.py", keys(name, **values))
     set_work_dir(cfg, str(place / f"work_{name}_{checkpoint}"))
@@ -84,7 +84,7 @@ def test_a_is_restricted_to_its_classes_and_the_validation_set_is_not(place: Pat
     assert "(its folder has 200, the published set 7,500)" in output
     write_classes(tmp_path / "val", range(1000))
     # Here it says 0, which is right as often, for the other class.
-    found = judged(place, "imagenet-val", "probe.pth", data_root=str(tmp_path / "val"))
+    found = evaluated(place, "imagenet-val", "probe.pth", data_root=str(tmp_path / "val"))
     assert found["accuracy/top1"] == pytest.approx(100 / 1000)
     shutil.rmtree(root / imagenet_wnids()[ANSWER])
     done = tool(*arguments, *overrides)
@@ -96,7 +96,7 @@ def test_a_is_restricted_to_its_classes_and_the_validation_set_is_not(place: Pat
 def test_c_generated_on_the_fly_and_on_disk(place: Path, tmp_path: Path) -> None:
     pytest.importorskip("imagecorruptions")
     root = write_classes(tmp_path / "val", (ANSWER, 99, 3, 4))
-    found = judged(place, "imagenet-c_generated", "sure.pth", data_root=str(root), all_classes=False)
+    found = evaluated(place, "imagenet-c_generated", "sure.pth", data_root=str(root), all_classes=False)
     # Three of four classes are always wrong.
     expected = 100 / 15 * sum(0.75 / error for error in ALEXNET_ERRORS.values())
     assert found["imagenet-c/mCE"] == pytest.approx(expected)
@@ -104,7 +104,7 @@ def test_c_generated_on_the_fly_and_on_disk(place: Path, tmp_path: Path) -> None
     output = trained("generate_imagenet_c.py", *arguments)
     assert "2/4 " in output
     assert "has fog, jpeg_compression of 4 images, with imagecorruptions-imaug" in output
-    found = judged(place, "imagenet-c", "sure.pth", data_root=str(tmp_path / "c"), all_classes=False)
+    found = evaluated(place, "imagenet-c", "sure.pth", data_root=str(tmp_path / "c"), all_classes=False)
     assert found == {"imagenet-c/fog": 75, "imagenet-c/jpeg_compression": 75}
     log = max((place / "work_imagenet-c_sure.pth").rglob("*.log")).read_text()
     assert "ImageNet-C generated with imagecorruptions-imaug" in log

@@ -1,4 +1,4 @@
-"""A run whose teacher is spread over two ranks is the run in which each has all of it."""
+"""A teacher sharded over two ranks gives the same run as complete teachers."""
 
 from __future__ import annotations
 
