@@ -1,4 +1,4 @@
-"""Wrong options and environments of every tool: one line and status 2, before anything is read or written."""
+"""Wrong options and environment variables of all tools: one line and status 2 before reading or writing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proteus.apis.cli import run
 ROOT = Path(__file__).parents[2]
 Call = Callable[..., tuple[int, str]]
 
-# Tool, arguments ({tmp} and {config} are filled in), and words of the line.
+# Tool, arguments with {tmp} and {config} to fill in, and words of the message.
 OPTIONS: list[tuple[str, str, str]] = [
     # paths
     ("train", "{config} --work-dir {tmp}/file", "--work-dir: '{tmp}/file' is a file; name a folder"),
@@ -108,7 +108,7 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("convert_checkpoint", "{teacher} {tmp}/folder.pth --to timm", "folder.pth: is a folder; name a file"),
     ("convert_checkpoint", "{teacher} {tmp}/o.pth --to x", "--to: invalid choice: 'x'"),
     ("generate_imagenet_c", "{tmp} {tmp}/o --corruptions x", "--corruptions: invalid choice: 'x'"),
-    # option texts
+    # values of --cfg-options
     ("train", "{config} --cfg-options a", "found 'a', expected KEY=VALUE"),
     ("train", "{config} --cfg-options lr=fast", "'lr' is neither a key of the runner nor a variable"),
     ("train", "{config} --cfg-options model.student.depth=", "model.student.depth has no value"),
@@ -153,7 +153,7 @@ ENVIRONMENTS: list[tuple[str, dict[str, str], str]] = [
     ("", {}, "--launcher slurm: SLURM_PROCID is not set"),  # as the config says
 ]
 
-# What constructors refuse, of parts that no table knows: the key and the constructor's words.
+# Arguments that only the constructor refuses: the message has the key and quotes the constructor.
 BUILT: dict[str, tuple[dict[str, Any], str]] = {
     "optimizer": (
         {"optim_wrapper.optimizer": {"type": "Adadelta", "lr": 1.0, "rho": 5.0, "weight_decay": 0.0}},
@@ -229,7 +229,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def call(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
-    """Run a tool in this process; gives its status and what it printed as an error."""
+    """Run a tool in this process; return its status and error output."""
 
     def call(name: str, *arguments: str) -> tuple[int, str]:
         spec = importlib.util.spec_from_file_location(f"tool_{name.replace('/', '_')}", ROOT / f"tools/{name}.py")
@@ -284,7 +284,7 @@ def test_a_wrong_environment_is_one_line(
 
 
 @pytest.mark.parametrize("case", BUILT)
-def test_what_a_constructor_refuses_is_named(
+def test_a_constructor_error_names_the_key(
     case: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(place))
@@ -301,7 +301,7 @@ def test_what_a_constructor_refuses_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_a_fault_of_the_run_is_not_a_mistake_in_the_config(
+def test_an_error_during_the_run_is_not_a_config_error(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(place))

@@ -1,4 +1,4 @@
-"""Wrong values in configs: each is refused with its key, what was found and what is expected, before data is read."""
+"""Wrong values in configs: the message has the key, the value and the expected values, before data is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proteus.config.validate import check_config
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs/proteus/vit-s_dinov2-b.py"
-# Keys of the recipe at which another type, or None, is right as well.
+# Keys of the recipe that also accept another type, or None.
 ALSO_RIGHT: dict[str, tuple[type, ...]] = {
     "dataset.indices": (int,),  # the number of images
     "optimizer.fused": (type(None),),  # torch decides
@@ -168,7 +168,7 @@ CASES: list[tuple[str, Any, str]] = [
     ("work_dir", 3, "found 3, expected the name of a folder or None"),
     ("work_dir", "", "found '', expected the name of a folder or None"),
 ]
-# Schedules and optimizers of others, whole.
+# Complete schedules and optimizers of other toolboxes.
 PARTS: list[tuple[str, Any, str]] = [
     ("param_scheduler", {"type": "LinearLR", "start_factor": 0}, "start_factor: found 0, expected a number above 0"),
     ("param_scheduler", {"type": "LinearLR", "begin": 5, "end": 5}, "end: found 5 with begin=5"),
@@ -196,7 +196,7 @@ PARTS: list[tuple[str, Any, str]] = [
 ]
 
 
-# Keys that are right alone: what is put where, the key that is named, and words of the message.
+# Keys that are valid alone: changes, the key in the message, and words of the message.
 COMBINATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"val_dataloader.sampler": {"type": "InfiniteSampler"}}, "val_dataloader.sampler.type", "the val loop"),
     ({"test_dataloader.sampler": {"type": "ProxySampler"}}, "test_dataloader.sampler.type", "the test loop"),
@@ -253,7 +253,7 @@ def dotted(path: tuple[str | int, ...]) -> str:
 
 
 def wrong_values(value: Any) -> list[Any]:
-    """Values of other types than a right one, and out of every range."""
+    """Return values of other types, and out of all ranges."""
     if isinstance(value, bool):
         return ["yes", "", 3, None, 0.5, []]
     if isinstance(value, int):
@@ -279,9 +279,7 @@ def test_a_wrong_value_is_named(key: str, value: Any, words: str, recipe: Config
 
 
 @pytest.mark.parametrize(("values", "key", "words"), COMBINATIONS, ids=[str(each[0])[:60] for each in COMBINATIONS])
-def test_keys_that_do_not_fit_each_other_are_named(
-    values: dict[str, Any], key: str, words: str, recipe: Config
-) -> None:
+def test_contradicting_keys_are_named(values: dict[str, Any], key: str, words: str, recipe: Config) -> None:
     config = recipe
     for dotted_key, value in values.items():
         config = put(config, tuple(dotted_key.split(".")), value)
@@ -311,14 +309,14 @@ def test_wrong_imports(value: Any, words: str, tmp_path: Path, monkeypatch: pyte
         load_config(path)
 
 
-def test_the_option_names_the_same(recipe: Config) -> None:
+def test_cfg_options_give_the_same_message(recipe: Config) -> None:
     for key, value in (("train_dataloader.batch_size", -4), ("param_scheduler.epochs", "many")):
         with pytest.raises(ConfigError, match=rf"{key}: found {value!r}, expected a positive integer") as caught:
             load_config(RECIPE, {key: value})
         assert "\n" not in str(caught.value)
 
 
-def test_values_that_do_not_fit_each_other(recipe: Config) -> None:
+def test_contradicting_values(recipe: Config) -> None:
     config = copy.deepcopy(recipe)
     config.train_dataloader.num_workers = 0
     (problem,) = check_config(config)
@@ -336,7 +334,7 @@ def test_values_that_do_not_fit_each_other(recipe: Config) -> None:
 def test_every_key_of_the_recipe_refuses_wrong_values(recipe: Config, capsys: pytest.CaptureFixture[str]) -> None:
     keys, tried, accepted = 0, 0, []
     for path, value in leaves(dict(recipe.items())):
-        # Variables of the file, and names that are looked up.
+        # Variables, and names that are looked up.
         if str(path[0]).endswith("pipeline") or path[-1] == "type" or path[0] == "custom_imports":
             continue
         keys += 1
@@ -360,7 +358,7 @@ ANYTHING = st.recursive(
 )
 
 
-def test_any_value_at_any_key_is_right_or_one_line(recipe: Config) -> None:
+def test_any_value_at_any_key_is_valid_or_one_line(recipe: Config) -> None:
     paths = [path for path, _ in leaves(dict(recipe.items())) if not str(path[0]).endswith("pipeline")]
     paths += [path[:-1] for path in paths if len(path) > 1]
 
@@ -373,8 +371,8 @@ def test_any_value_at_any_key_is_right_or_one_line(recipe: Config) -> None:
 
 
 @pytest.mark.parametrize("package", ["mmseg", "mmpretrain"])
-def test_the_values_of_other_toolboxes_configs_are_right(package: str) -> None:
-    """One in forty of their configs; all 1,220 pass (with a step of 1)."""
+def test_configs_of_other_toolboxes_are_valid(package: str) -> None:
+    """One in forty configs; with a step of 1, all 1,220 pass."""
     folder = Path(pytest.importorskip(package).__file__).parent / ".mim/configs"
     paths = [path for path in sorted(folder.rglob("*.py")) if "_base_" not in path.parts][::40]
     assert len(paths) > 10

@@ -1,4 +1,4 @@
-"""Config files that people write: broken, circular, of other encodings, or made to run code."""
+"""Config files that are broken, circular, in other encodings, or made to run code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from proteus.apis import ConfigError, load_config
 
 BOMB = "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))])
-# Files; the first is read. Then words of the message.
+# Files, of which the first is read, and words of the message.
 BROKEN: dict[str, tuple[dict[str, str | bytes], tuple[str, ...]]] = {
     "YAML that ends early": ({"c.yaml": "model: [1, 2\nx: 3"}, ("line 2 is not YAML",)),
     "YAML with a tab": ({"c.yaml": "model:\n\t- 1"}, ("line 2 is not YAML",)),
@@ -196,7 +196,7 @@ def test_a_python_config_with_a_yaml_base_reads_it_as_data(tmp_path: Path) -> No
     assert not mark.exists()
 
 
-def test_what_a_data_config_may_hold(tmp_path: Path) -> None:
+def test_a_valid_data_config(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("model: {type: proteus.ViT, arch: tiny}\nsize: 56\n")
     path = tmp_path / "c.yaml"
     path.write_text(
@@ -211,7 +211,7 @@ def test_what_a_data_config_may_hold(tmp_path: Path) -> None:
     assert (config.lr, config.other, config.pair) == (1e-3, 56, (1, 2))
 
 
-def test_a_data_config_may_build_on_ours(tmp_path: Path) -> None:
+def test_a_data_config_may_have_a_python_base_of_ours(tmp_path: Path) -> None:
     recipe = Path(__file__).parents[2] / "configs/proteus/vit-s_dinov2-b.py"
     path = tmp_path / "c.yaml"
     path.write_text(f"_base_: '{recipe}'\nmodel: {{student: {{arch: tiny}}}}\n")

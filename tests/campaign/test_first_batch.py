@@ -1,4 +1,4 @@
-"""Parts of a config that fit their constructors and not each other: the first batch names the key."""
+"""Parts with valid arguments that do not fit each other: the error of the first batch names the key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proteus.utils.user_errors import mistake
 
 Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
-# What becomes of the recipe's pipeline: crop, flip, RandAugment, ToTensor, RandomErasing, UniformMask, PackInputs.
+# Changes to the pipeline of the recipe: crop, flip, RandAugment, ToTensor, RandomErasing, UniformMask, PackInputs.
 PIPELINES: dict[str, tuple[Change, str]] = {
     "no transform": (lambda steps: [], r"does not end in dict\(type='PackInputs'\)"),
     "no PackInputs": (lambda steps: steps[:-1], r"does not end in dict\(type='PackInputs'\)"),
@@ -117,7 +117,7 @@ def test_parts_that_do_not_fit_are_named(case: str, place: Path, recipe: Config)
     refused(recipe, words)
 
 
-def test_as_many_images_as_there_are_are_used_of_more(place: Path) -> None:
+def test_indices_above_the_number_of_images_use_all(place: Path) -> None:
     assert len(ImageFolder(str(place / "images"), indices=1000)) == 24
 
 

@@ -36,7 +36,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[Any, str]]:
-    """Run the tool in this process; returns its exit status and what it wrote to stderr."""
+    """Run the tool in this process; return its exit status and error output."""
     spec = importlib.util.spec_from_file_location("train_tool", ROOT / "tools/train.py")
     assert spec is not None
     assert spec.loader is not None
@@ -80,13 +80,13 @@ def refused(found: tuple[Any, str], *words: str) -> None:
         ("default_hooks.save_on_signal.patience", -1, "patience"),
     ],
 )
-def test_values(train: Callable[..., Any], tmp_path: Path, key: str, value: Any, words: str) -> None:
+def test_wrong_values(train: Callable[..., Any], tmp_path: Path, key: str, value: Any, words: str) -> None:
     refused(train(**{key.replace(".", "__"): value}), words)
     assert not list((tmp_path / "run").glob("*.pth"))
     assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
-def test_places(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_wrong_paths(train: Callable[..., Any], tmp_path: Path) -> None:
     refused(train("--resume", tmp_path / "iter_3.pth"), "--resume: no such checkpoint")
     refused(train("--resume", tmp_path), "is a folder")
     refused(train("--resume-override"), "--resume-override needs --resume")
@@ -96,8 +96,8 @@ def test_places(train: Callable[..., Any], tmp_path: Path) -> None:
         refused(train(), "in use by training")
 
 
-def test_a_run_that_was_damaged_in_every_way(train: Callable[..., Any], tmp_path: Path) -> None:
-    """Checkpoints torn, ``last_checkpoint`` empty, the folder moved, a temporary file left: it resumes all the same."""
+def test_a_damaged_run_resumes(train: Callable[..., Any], tmp_path: Path) -> None:
+    """Truncated checkpoints, an empty ``last_checkpoint``, a moved folder, a temporary file."""
     assert train()[0] == 0
     folder = tmp_path / "run"
     whole = load_file(folder / "student.safetensors")
@@ -114,7 +114,7 @@ def test_a_run_that_was_damaged_in_every_way(train: Callable[..., Any], tmp_path
     assert not list(folder.glob(".iter*"))
 
 
-def test_weights_of_the_teacher_that_are_nan(train: Callable[..., Any], config: Path, tmp_path: Path) -> None:
+def test_nan_in_the_weights_of_the_teacher(train: Callable[..., Any], config: Path, tmp_path: Path) -> None:
     weights = load_file(config.parent / "teacher.safetensors")
     next(iter(weights.values())).view(-1)[0] = math.nan
     save_file(weights, tmp_path / "teacher.safetensors")
@@ -125,7 +125,7 @@ def test_weights_of_the_teacher_that_are_nan(train: Callable[..., Any], config: 
     assert not list((tmp_path / "run").glob("iter_*.pth"))
 
 
-def test_a_rate_that_diverges(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_diverging_learning_rate(train: Callable[..., Any], tmp_path: Path) -> None:
     found = train(
         param_scheduler__warmup_lr=1e30,
         param_scheduler__min_lr=1e30,
