@@ -1,4 +1,4 @@
-"""How near the student's scores of held-out images and sentences are to the teacher's."""
+"""Agreement between student and teacher on the scores of held-out images and sentences."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from proteus.structures import DataError
 class ScoreAgreement(CheckedMetric):
     """Compare the scores of every held-out image with every held-out sentence.
 
-    ``kl``: mean over images of the divergence of the student's distribution over the sentences from the teacher's, in
-    nats; ``kl_constant``: the same for the best answer that does not look at the image, the mean of the teacher's
-    distributions. ``rank``: mean over images of Spearman's correlation over the sentences; some sentences suit
-    every image better than others, so that a student that looks at no image can score high. ``centred``: Pearson's
-    correlation of both matrices of scores without the means of their rows and columns: 0 for such a student, 1 for the
-    teacher. ``image_cosine`` and ``text_cosine``: mean cosine between the two models' embeddings, where widths agree.
+    - ``kl``: KL divergence from the teacher's distribution over the sentences to the student's, mean over images, in
+      nats.
+    - ``kl_constant``: the same for the best prediction that ignores the image, the mean of the teacher's distributions.
+    - ``rank``: Spearman's correlation over the sentences, mean over images. Some sentences suit every image better than
+      others, so a student that ignores the image can score high.
+    - ``centred``: Pearson's correlation of the two score matrices after removing the means of rows and columns: 0 for a
+      student that ignores the image, 1 for the teacher.
+    - ``image_cosine`` and ``text_cosine``: mean cosine between the embeddings of both models, if their widths agree.
     """
 
     default_prefix = "scores"
@@ -41,7 +43,7 @@ class ScoreAgreement(CheckedMetric):
             if "teacher_texts" not in sample:
                 raise DataError(
                     "ScoreAgreement needs sentences: write dataset=dict(type='UnpairedSet', ...) and "
-                    "collate_fn=dict(type='unpaired_collate') in that loader, or take this metric out"
+                    "collate_fn=dict(type='unpaired_collate') in that loader, or remove this metric"
                 )
             values = {key: sample[key].float().cpu() for key in kept}
             for key, value in values.items():
@@ -49,17 +51,17 @@ class ScoreAgreement(CheckedMetric):
             self.results.append(values)
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Return the figures above.
+        """Return the metrics above.
 
         Raises:
-            DataError: There are fewer than two images or sentences: without their means nothing is left to compare.
+            DataError: There are fewer than two images or sentences, so nothing is left after removing the means.
         """
         self.refuse_empty(results)
         images = {who: torch.stack([result[f"{who}_image"] for result in results]) for who in ("student", "teacher")}
         texts = {who: torch.cat([result[f"{who}_texts"] for result in results]) for who in ("student", "teacher")}
         if min(len(images["teacher"]), len(texts["teacher"])) < 2:
             raise DataError(
-                f"ScoreAgreement compares two images and two sentences at least; found {len(images['teacher'])} and "
+                f"ScoreAgreement needs at least two images and two sentences; found {len(images['teacher'])} and "
                 f"{len(texts['teacher'])}: hold out more of both"
             )
         scale = results[0]["scale"]
@@ -82,7 +84,7 @@ def _divergence(log_p: Tensor, log_q: Tensor) -> float:
 
 
 def _ranks(scores: Tensor) -> Tensor:
-    # Equal scores are of equal sentences, for both models alike, so that an order among them by position does no harm.
+    # Ties are between equal sentences, for both models, so breaking them by position does not matter.
     return scores.argsort(dim=1, stable=True).argsort(dim=1).float()
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Run a config's teacher once over its sentences and keep the embeddings on disk; call it again to go on.
+"""Compute a teacher's embeddings of a config's sentences and store them on disk; re-run to resume.
 
     python -m projects.dime_fm.cache_sentences CONFIG [--cfg-options sentences.cache=DIR]
 
-Written is one cache for each folder that a data loader's ``sentences.cache`` names.
+Writes one cache for each folder that a data loader's ``sentences.cache`` names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from projects.dime_fm.sentence_cache import SentenceIndex, is_whole, read_index, write_index, write_texts
+from projects.dime_fm.sentence_cache import SentenceIndex, is_complete, read_index, write_index, write_texts
 from projects.dime_fm.sentences import SentenceSet
 from proteus.apis import ConfigError, load_config
 from proteus.apis.cli import ToolParser, add_key_values, device, positive_int, run
@@ -34,7 +34,7 @@ _FILE_BYTES = 256e6
 
 
 def wanted(cfg: Config) -> dict[str, dict[str, Any]]:
-    """The folders that a config's loaders read embeddings of sentences from, and of which sentences."""
+    """Return the config of the sentences for each cache folder that a config's loaders read."""
     found = {}
     for loader in LOADERS:
         for config in _sentences((cfg.get(loader) or {}).get("dataset") or {}):
@@ -44,22 +44,22 @@ def wanted(cfg: Config) -> dict[str, dict[str, Any]]:
 
 
 def build(cfg: Config, device: str | None = None, batch_size: int = 256) -> list[Path]:
-    """Write what is missing of the caches that a config reads.
+    """Write the missing files of the caches that a config reads.
 
-    Each file is there as a whole or not at all, so that an interrupted build loses at most the file under way.
+    Files are written atomically, so an interrupted build loses at most the current file.
 
     Args:
         cfg: The config.
-        device: Where the text tower runs; by default a GPU if there is one.
-        batch_size: Sentences encoded at once.
+        device: Device of the text tower; by default a GPU if there is one.
+        batch_size: Sentences per batch.
 
     Returns:
         The caches' folders.
 
     Raises:
-        ConfigError: The config reads no cache, or a part of it is wrong.
-        StaleCacheError: A folder holds a cache of something else.
-        LockedError: Another build is at work in a folder.
+        ConfigError: The config reads no cache, or is invalid.
+        StaleCacheError: A folder has a cache of other sentences or of another teacher.
+        LockedError: Another process is building a cache in a folder.
     """
     caches = wanted(cfg)
     if not caches:
@@ -73,7 +73,7 @@ def build(cfg: Config, device: str | None = None, batch_size: int = 256) -> list
     teacher.to_device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     for name, sentences in sets.items():
         folder = Path(name).expanduser()
-        # Numbers of rows that are multiples of the batch, so that no file's end cuts one.
+        # A multiple of the batch size, so that batches do not cross files.
         rows = max(int(_FILE_BYTES / 4 / teacher.embed_dim) // batch_size, 1) * batch_size
         index = SentenceIndex(teacher.text_identity(), sentences.identity(), len(sentences), teacher.embed_dim, rows)
         with exclusive(folder, "building a cache of sentences"):
@@ -90,13 +90,13 @@ def _continued(folder: Path, index: SentenceIndex) -> SentenceIndex:
         *differences(there.sentences, index.sentences, "sentences"),
     ]
     if different:
-        text = [f"{folder} holds a cache of something else:", *different, "name another folder, or remove this one"]
+        text = [f"{folder} holds a cache of other data:", *different, "name another folder, or remove this one"]
         raise StaleCacheError("\n  ".join(text))
     return there
 
 
 def _write(folder: Path, index: SentenceIndex, sentences: SentenceSet, teacher: Any, batch_size: int) -> None:
-    missing = {name: rows for name, rows in index.files() if not is_whole(folder, index, name)}
+    missing = {name: rows for name, rows in index.files() if not is_complete(folder, index, name)}
     index.complete = not missing
     write_index(folder, index)
     device = teacher.encoder.logit_scale.device
@@ -104,7 +104,7 @@ def _write(folder: Path, index: SentenceIndex, sentences: SentenceSet, teacher: 
         total=sum(map(len, missing.values())),
         desc=f"sentences, {folder.name}",
         unit="sentence",
-        # A bar that is not looked at on a terminal would fill a log.
+        # Update rarely if the output goes to a log file.
         mininterval=0.5 if sys.stderr.isatty() else 30.0,
     ) as bar:
         for name, rows in missing.items():
@@ -132,15 +132,15 @@ def parse_args() -> Namespace:
     add_key_values(parser)
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     parser.add_argument(
-        "--batch-size", type=positive_int, default=256, metavar="N", help="sentences at once (default: 256)"
+        "--batch-size", type=positive_int, default=256, metavar="N", help="sentences per batch (default: 256)"
     )
     return parser.parse_args()
 
 
 def main(args: Namespace) -> int:
-    """Build."""
+    """Build the caches."""
     for folder in build(load_config(args.config, args.cfg_options), args.device, args.batch_size):
-        print(f"the teacher's embeddings of the sentences are in {folder}")
+        print(f"sentence embeddings written to {folder}")
     return 0
 
 

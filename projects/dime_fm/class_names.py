@@ -1,4 +1,4 @@
-"""What the classes of labelled sets are called in words, in the order of their labels."""
+"""Class names of labelled sets, in the order of their labels."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _LISTS = Path(__file__).with_name("names")
 def class_names(dataset: Any, title: str, folder: Path | None = None) -> list[str]:
     """Name the classes of a labelled set.
 
-    They come from ``folder`` if it has a list, else from the set's own files or folders, else, for archives that name
-    none, from the lists of this project, torchvision (Flowers) and tzdata (Country211). Underscores become spaces.
+    Names come from ``folder`` if it has a list, else from the set's own files or folders. For archives without names
+    they come from the lists of this project, torchvision (Flowers) or tzdata (Country211). Underscores become spaces.
 
     Args:
         dataset: The set.
-        title: What it is called, and its list: ``<title>.txt``, one name a line, in the order of the labels.
-        folder: Where lists of one's own are.
+        title: Name of the set and of its list: ``<title>.txt``, one name per line, in the order of the labels.
+        folder: Folder of the user's lists.
 
     Raises:
-        DataError: The names are not known, or are not as many as the classes.
-        FileNotFoundError: The set's file that names them is missing.
+        DataError: The names are unknown, or their number differs from the number of classes.
+        FileNotFoundError: The set's file of names is missing.
     """
     if folder is not None and (folder / f"{title}.txt").is_file():
         names, source = _read(folder / f"{title}.txt"), str(folder / f"{title}.txt")
     else:
-        # A subclass is named as its base is.
+        # A subclass has the names of its base.
         kind = next((kind for kind in type(dataset).__mro__ if kind in _NAMERS), None)
         if kind is None:
             raise DataError(
-                f"{title}: nothing tells what the classes of {type(dataset).__name__} are called; write {title}.txt, "
-                "one name a line in the order of the labels, and give its folder with --names"
+                f"{title}: no class names are known for {type(dataset).__name__}; write {title}.txt, one name per line "
+                "in the order of the labels, and pass its folder with --names"
             )
-        names, source = _NAMERS[kind](dataset), f"what {type(dataset).__name__} says"
+        names, source = _NAMERS[kind](dataset), type(dataset).__name__
     count = len(dataset.classes_found) if isinstance(dataset, LabelledFolder) else dataset.num_classes
     if len(names) != count:
-        raise DataError(f"{title}: {source} has {len(names)} names, and the set {count} classes")
+        raise DataError(f"{title}: {source} has {len(names)} names, but the set has {count} classes")
     return names
 
 
@@ -62,7 +62,7 @@ def _listed(name: str) -> Callable[[Any], list[str]]:
 
 
 def _column(name: str) -> Callable[[Any], list[str]]:
-    """The lines of a file of the set, whatever is in them."""
+    """Read names from the lines of one of the set's files."""
     return lambda dataset: _plain(_read(dataset.file(name)))
 
 
@@ -90,7 +90,7 @@ def _pets(dataset: Any) -> list[str]:
 
 def _sun397(dataset: Any) -> list[str]:
     rows = read_rows(dataset.file("ClassName.txt", "Partitions/ClassName.txt"), 1)
-    # /a/apse/indoor: the first folder is a letter, and what follows the scene tells more of it.
+    # /a/apse/indoor: an index letter, the scene, and its qualifier.
     return _plain(" ".join(reversed(name.strip("/").split("/")[1:])) for _, (name,) in rows)
 
 
@@ -98,16 +98,14 @@ def _country211(dataset: Any) -> list[str]:
     try:
         table = resources.files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text(encoding="utf-8")
     except ModuleNotFoundError as error:
-        raise DataError(
-            "Country211 has no names of countries: pip install tzdata, or give them with --names"
-        ) from error
+        raise DataError("Country211 has no country names: pip install tzdata, or pass them with --names") from error
     countries = dict(line.split("\t")[:2] for line in table.splitlines() if line and not line.startswith("#"))
-    # The set has a territory that the table lacks.
+    # The set has Kosovo, which the table lacks.
     countries.setdefault("XK", "Kosovo")
     codes = list(class_folders(dataset.file("train")))
     unknown = [code for code in codes if code not in countries]
     if unknown:
-        raise DataError(f"Country211: {unknown[0]!r} is no country's code (ISO 3166); give the names with --names")
+        raise DataError(f"Country211: unknown country code {unknown[0]!r} (ISO 3166); pass the names with --names")
     return [countries[code] for code in codes]
 
 

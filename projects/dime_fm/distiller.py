@@ -1,4 +1,4 @@
-"""Teacher, student and losses, and one training step with unpaired images and sentences."""
+"""Distillation of an image-text model on unpaired images and sentences."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from proteus.registry import MODELS, TASK_UTILS
 
 @MODELS.register_module()
 class UnpairedDistiller(BaseModel):
-    """Distil an image-text model into a smaller one with images and sentences that have nothing to do with each other.
+    """Distil an image-text model into a smaller one, on images and sentences that are unrelated.
 
-    A student without a text tower shares the teacher's, as in the released code. Losses compare what one process holds:
-    with several, each has its own images and sentences, and gradients are averaged.
+    A student without a text tower shares the teacher's, as in the released code. Losses are computed per process: with
+    several, each has its own images and sentences, and gradients are averaged.
 
     Args:
         teacher: Config of the teacher.
-        student: Config of the model that learns.
-        losses: Configs of the losses by name; ``None`` drops one that a base config has.
-        data_preprocessor: Config of the data preprocessor; its statistics hold for teacher and student.
-        zero_shot: Config of the classes' prompts, if labelled images are to be classified.
+        student: Config of the student.
+        losses: Configs of the losses by name; ``None`` removes one of a base config.
+        data_preprocessor: Config of the data preprocessor, for teacher and student.
+        zero_shot: Config of the class prompts, to classify labelled images.
 
     Raises:
-        ValueError: Losses, student and teacher do not fit each other; the message names the keys.
-        CheckpointError: Weights cannot be read, or are another model's.
+        ValueError: Losses, student and teacher do not match; the message names the keys.
+        CheckpointError: Weights cannot be read, or do not match the model.
     """
 
     teacher: FrozenDualEncoder
     needs_logits = False
-    """For ``tools/cache_teacher.py``: embeddings are all that is read of the teacher."""
+    """For ``tools/cache_teacher.py``: cache the teacher's embeddings only."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class UnpairedDistiller(BaseModel):
     ) -> None:
         # Built here: MMEngine would look the name up in its own registry where no default scope is set.
         super().__init__(MODELS.build(dict(data_preprocessor or {"type": "DistillDataPreprocessor"})))
-        # Not a submodule: what is no submodule cannot be saved, optimised, averaged or broadcast.
+        # Not registered as a submodule, so that it is never saved, optimised, averaged or broadcast.
         self.__dict__["teacher"] = _build("teacher", teacher)
         self.student: DualEncoder = _build("student", student)
         self.losses = nn.ModuleDict({name: MODELS.build(dict(loss)) for name, loss in losses.items() if loss})
@@ -67,7 +67,7 @@ class UnpairedDistiller(BaseModel):
         """Nothing to do: every part has initialised itself or loaded its weights when it was built."""
 
     def train(self, mode: bool = True) -> UnpairedDistiller:
-        """Switch to training or eval mode; what is known of the classes is forgotten, for the weights may move."""
+        """Switch to training or eval mode; drops the class embeddings, since the weights may change."""
         self._classes = None
         return super().train(mode)
 
@@ -87,35 +87,34 @@ class UnpairedDistiller(BaseModel):
 
         Args:
             images: ``(B, 3, H, W)``, normalised.
-            tokens: Sentences ``(N, L)`` int64, of which none belongs to any image.
-            metas: For each image, where it comes from.
-            labels: Not used: nothing here is trained on labels.
+            tokens: Sentences ``(N, L)`` int64, unrelated to the images.
+            metas: Metadata of each image.
+            labels: Unused.
             mode: ``loss``, ``predict`` or ``tensor``.
-            teacher_cls: The teacher's embeddings ``(B, D)`` of the images, where they come from a cache; the teacher
-                runs otherwise.
-            teacher_patches: Of such a cache, and empty: an embedding has no patches.
-            teacher_texts: Likewise its embeddings ``(N, D)`` of the sentences.
-            text_teacher: What those depend on.
+            teacher_cls: The teacher's cached embeddings ``(B, D)`` of the images; without them the teacher runs.
+            teacher_patches: Unused and empty, since embeddings have no patches.
+            teacher_texts: The teacher's cached embeddings ``(N, D)`` of the sentences; without them the teacher runs.
+            text_teacher: Fingerprint of the teacher of ``teacher_texts``.
 
         Returns:
             ``loss``: each weighted term as ``loss_<name>``. ``predict``: see :meth:`predict`. ``tensor``: the student's
-            embeddings ``(B, D)`` of the images, of length 1.
+            embeddings ``(B, D)`` of the images, normalised to length 1.
 
         Raises:
-            ValueError: There are no sentences to train with, or sentences of another length.
-            StaleCacheError: ``teacher_texts`` are another teacher's.
+            ValueError: Sentences are missing, or their length differs from the text tower's.
+            StaleCacheError: ``teacher_texts`` are from another teacher.
         """
         if teacher_texts is not None:
             self._check_texts(text_teacher or {})
         if tokens is not None and tokens.shape[1] != self.teacher.context_length:
             raise ValueError(
-                f"sentences have {tokens.shape[1]} tokens and the text towers read {self.teacher.context_length}: set "
+                f"sentences have {tokens.shape[1]} tokens, but the text towers read {self.teacher.context_length}: set "
                 f"dataset.sentences.context_length={self.teacher.context_length}"
             )
         if mode == "loss":
             if tokens is None:
                 raise ValueError(
-                    "a batch without sentences teaches nothing here: write dataset=dict(type='UnpairedSet', ...) and "
+                    "the batch has no sentences to train on: write dataset=dict(type='UnpairedSet', ...) and "
                     "collate_fn=dict(type='unpaired_collate')"
                 )
             return self.terms(images, tokens, teacher_cls, teacher_texts)
@@ -124,11 +123,11 @@ class UnpairedDistiller(BaseModel):
         return self.encode_images(images)
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """The student's embeddings ``(B, D)`` of images, float32, of length 1."""
+        """Return the student's embeddings ``(B, D)`` of images, float32, of length 1."""
         return F.normalize(self.student.encode_images(images).float(), dim=-1)
 
     def encode_texts(self, tokens: Tensor) -> Tensor:
-        """The student's embeddings ``(N, D)`` of sentences, float32, of length 1; the teacher's if they share them."""
+        """Return the embeddings ``(N, D)`` of sentences by the student or a shared tower: float32, of length 1."""
         if self.student.text is None:
             return self.teacher.encode_texts(tokens)
         return F.normalize(self.student.encode_texts(tokens).float(), dim=-1)
@@ -136,7 +135,7 @@ class UnpairedDistiller(BaseModel):
     def terms(
         self, images: Tensor, tokens: Tensor, teacher_cls: Tensor | None = None, teacher_texts: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """One step's weighted terms as ``loss_<name>``, scalars in float32 (arguments as for :meth:`forward`)."""
+        """Return the weighted terms as ``loss_<name>``, scalars in float32 (arguments as for :meth:`forward`)."""
         scale = self.teacher.encoder.logit_scale.exp()
         theirs = Embeddings(
             self.teacher.encode_images(images) if teacher_cls is None else teacher_cls,
@@ -145,7 +144,7 @@ class UnpairedDistiller(BaseModel):
         )
         shared = theirs.texts if self.student.text is None else self.encode_texts(tokens)
         ours = Embeddings(self.encode_images(images), shared, scale)
-        # At a scale of 100, bfloat16's cosines would be off by a whole unit of score.
+        # At a scale of 100, cosines in bfloat16 would be off by a whole unit of score.
         with torch.autocast(images.device.type, enabled=False):
             return {f"loss_{name}": loss.weight * loss(ours, theirs) for name, loss in self._losses.items()}
 
@@ -157,15 +156,15 @@ class UnpairedDistiller(BaseModel):
         metas: list[dict[str, Any]],
         teacher_texts: Tensor | None = None,
     ) -> list[dict[str, Any]]:
-        """What teacher and student make of a batch, image by image.
+        """Return the embeddings and scores of teacher and student for each image of a batch.
 
         Returns:
-            For each image its meta with ``student_image`` and ``teacher_image`` ``(D,)``; where there are sentences,
-            ``student_texts`` and ``teacher_texts`` ``(N / B, D)`` of those that came in its sample, and ``scale``;
-            where the classes have prompts, ``student_logits`` and ``teacher_logits`` ``(C,)``.
+            For each image its metadata with ``student_image`` and ``teacher_image`` ``(D,)``; with sentences also
+            ``student_texts`` and ``teacher_texts`` ``(N / B, D)`` of those in its sample, and ``scale``; with class
+            prompts also ``student_logits`` and ``teacher_logits`` ``(C,)``.
 
         Raises:
-            ValueError: An image is of a class without a name.
+            ValueError: An image's class has no name.
         """
         scale = self.teacher.encoder.logit_scale.exp()
         ours, theirs = self.encode_images(images), self.teacher.encode_images(images)
@@ -180,7 +179,7 @@ class UnpairedDistiller(BaseModel):
             beyond = [meta["label"] for meta in metas if meta.get("label", 0) >= len(self.prompts.names)]
             if beyond:
                 raise ValueError(
-                    f"an image has label {beyond[0]}, counted from 0, and model.zero_shot.names has "
+                    f"an image has label {beyond[0]} (counted from 0), but model.zero_shot.names has "
                     f"{len(self.prompts.names)} names: write one for each class of the data set, in their order"
                 )
             student, teacher = self._classes = self._classes or self._embedded_classes(images.device)
@@ -188,7 +187,7 @@ class UnpairedDistiller(BaseModel):
         return [{**meta, **{key: value[i] for key, value in found.items()}} for i, meta in enumerate(metas)]
 
     def teacher_fingerprint(self) -> dict[str, Any]:
-        """What the teacher's embeddings of images depend on, for the index of their cache."""
+        """Return what the teacher's image embeddings depend on, for the index of their cache."""
         preprocessor: Any = self.data_preprocessor
         statistics = {"mean": list(preprocessor.channel_mean), "std": list(preprocessor.channel_std)}
         return {**self.teacher.image_identity(), **statistics}
@@ -212,16 +211,16 @@ class UnpairedDistiller(BaseModel):
         return self
 
     def _check_texts(self, found: Mapping[str, Any]) -> None:
-        # Here rather than in a hook, so that no config can forget it; the digest of the weights is worked out once.
+        # Checked here instead of in a hook, so that every config has it. The digest of the weights is computed once.
         if self._text_teacher is None:
             self._text_teacher = self.teacher.text_identity()
         different = differences(dict(found), self._text_teacher, "teacher.text")
         if different:
             text = [
-                "the cache of sentences is another teacher's (sentences.cache):",
+                "the sentence cache is from another teacher (sentences.cache):",
                 *different,
-                "change that back, build another cache with python -m projects.dime_fm.cache_sentences, or set "
-                "sentences.cache=None, which runs the teacher",
+                "revert the change, build a new cache with python -m projects.dime_fm.cache_sentences, or set "
+                "sentences.cache=None to run the teacher",
             ]
             raise StaleCacheError("\n  ".join(text))
 

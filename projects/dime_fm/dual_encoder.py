@@ -1,4 +1,4 @@
-"""A CLIP-like model: two towers into one space."""
+"""A CLIP-like model: an image tower and a text tower with a shared embedding space."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from proteus.registry import MODELS
 class DualEncoder(nn.Module):
     """An image tower and a text tower with a projection each.
 
-    The image tower is any backbone of the toolbox (``ViT``, ``TimmBackbone``, mmpretrain's), whose ``cls`` is projected
-    without a bias, as CLIP does it.
+    The image tower is any backbone of the toolbox (``ViT``, ``TimmBackbone``, mmpretrain's). Its ``cls`` is projected
+    without a bias, as in CLIP.
 
     Args:
         image: Config of the backbone.
         text: Config of the text tower; None for a student that shares the teacher's.
         embed_dim: Width of the shared space.
-        img_size: Side in pixels of the images, handed on to the image tower if it is one of this toolbox's.
-        scale: By which cosines become scores; CLIP ends its training at 100. A checkpoint's replaces it.
-        checkpoint: File with a whole CLIP in OpenAI's or open_clip's names (``visual.*``, ``logit_scale``...), or in
-            those of transformers' ``CLIPModel``.
+        img_size: Side of the images in pixels; passed to the image tower if it is one of this toolbox's.
+        scale: Factor from cosines to scores; CLIP's ends at 100. Replaced by the checkpoint's.
+        checkpoint: File with a complete CLIP, with the parameter names of OpenAI, open_clip (``visual.*``,
+            ``logit_scale``...) or transformers' ``CLIPModel``.
 
     Attributes:
         text: The text tower, or None.
 
     Raises:
-        CheckpointError: ``checkpoint`` cannot be read, or holds another model.
+        CheckpointError: ``checkpoint`` cannot be read, or does not match the model.
         ValueError: ``scale`` is not above 0.
     """
 
@@ -55,7 +55,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         if not scale > 0:
             raise ValueError(f"scale={scale}: write a number above 0; CLIP's is 100")
-        # Another toolbox's backbone ("mmpretrain.ResNet") need not know the word.
+        # Backbones of other toolboxes ("mmpretrain.ResNet") may not have this argument.
         sizes = {} if "." in str(image.get("type")).removeprefix("proteus.") else {"img_size": img_size}
         self.image: Any = build_backbone({**sizes, **image})
         self.projection = nn.Linear(self.image.embed_dim, embed_dim, bias=False)
@@ -65,18 +65,18 @@ class DualEncoder(nn.Module):
         )
         self.embed_dim = embed_dim
         self.img_size = img_size
-        # A buffer: nothing here trains it, and who exports the student wants it beside the weights.
+        # A buffer: not trained, but exported with the weights.
         self.register_buffer("logit_scale", torch.tensor(math.log(scale)))
         if checkpoint is not None:
             self.load(checkpoint)
 
     @property
     def timm_args(self) -> dict[str, Any]:
-        """What ``timm.create_model`` takes to build the image tower, for its export without the projection."""
+        """Arguments of ``timm.create_model`` for the image tower, to export it without the projection."""
         return self.image.timm_args
 
     def timm_state(self) -> dict[str, Tensor]:
-        """The image tower's weights under timm's names."""
+        """Return the image tower's weights with timm's names."""
         return self.image.timm_state()
 
     def init_weights(self) -> None:
@@ -86,14 +86,14 @@ class DualEncoder(nn.Module):
         """Load both towers, their projections and the scale.
 
         Raises:
-            CheckpointError: The file cannot be read, lacks a part, or holds another model.
+            CheckpointError: The file cannot be read, lacks a part, or does not match the model.
         """
         state = to_openai(read_state_dict(checkpoint))
         missing = [key for key in ("visual.proj", "logit_scale") if key not in state]
         if missing:
             raise CheckpointError(
-                f"{checkpoint} has no {missing[0]!r}, so it is no whole CLIP with a ViT: write its image tower's file "
-                "as image.checkpoint, or name a file of OpenAI's, open_clip's or transformers' CLIPModel"
+                f"{checkpoint} has no {missing[0]!r}, so it is not a complete CLIP with a ViT: pass an image tower as "
+                "image.checkpoint, or a CLIP of OpenAI, open_clip or transformers here"
             )
         self.image.load(checkpoint)
         load_strictly(self.projection, {"weight": state["visual.proj"].T.float().contiguous()}, checkpoint)
@@ -103,20 +103,20 @@ class DualEncoder(nn.Module):
             self.logit_scale.copy_(state["logit_scale"].float().squeeze())
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Encode images ``(B, 3, H, W)``, normalised; returns ``(B, embed_dim)``, not of length 1 yet."""
+        """Encode normalised images ``(B, 3, H, W)``; return unnormalised embeddings ``(B, embed_dim)``."""
         return self.projection(self.image(images).cls)
 
     def encode_texts(self, tokens: Tensor) -> Tensor:
-        """Encode tokens ``(N, L)``; returns ``(N, embed_dim)``, not of length 1 yet.
+        """Encode tokens ``(N, L)``; return unnormalised embeddings ``(N, embed_dim)``.
 
         Raises:
-            ValueError: There is no text tower.
+            ValueError: The model has no text tower.
         """
         if self.text is None:
             raise ValueError("this model has no text tower: set its text")
         return self.text(tokens)
 
     def forward(self, images: Tensor, tokens: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Both towers; the second output is None where there are no tokens, or no text tower."""
+        """Run both towers; the second output is None without tokens or without a text tower."""
         texts = None if tokens is None or self.text is None else self.text(tokens)
         return self.encode_images(images), texts

@@ -1,4 +1,4 @@
-"""A whole CLIP under transformers' names."""
+"""Rename the weights of transformers' CLIP."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PROJECTIONS = {"text_projection.weight": "text_projection", "visual_projection.
 def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the text tower and the projections of ``transformers``' ``CLIPModel`` to OpenAI's names.
 
-    The image tower keeps its names, which the backbone reads itself; a state dict in other names is not changed.
+    The image tower's names are left for the backbone to convert. A state dict with other names is returned unchanged.
     """
     if "text_model.final_layer_norm.weight" not in state:
         return dict(state)
     turned = {_PROJECTIONS.get(key, key): value.T if key in _PROJECTIONS else value for key, value in state.items()}
-    # A constant that older files hold.
+    # A constant in older files.
     turned.pop("text_model.embeddings.position_ids", None)
     return to_ours(turned, _TEXT)

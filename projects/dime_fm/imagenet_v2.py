@@ -1,4 +1,4 @@
-"""ImageNet-V2, whose folders are called by the classes' numbers."""
+"""ImageNet-V2, with class indices as folder names."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _CLASSES = 1000
 
 @DATASETS.register_module()
 class ImageNetV2(ImageFolder):
-    """ImageNet-V2 as its archives unpack: ``imagenetv2-.../0/IMAGE.jpeg`` to ``.../999/IMAGE.jpeg``.
+    """ImageNet-V2 in the layout of its archives: ``imagenetv2-.../0/IMAGE.jpeg`` to ``.../999/IMAGE.jpeg``.
 
-    Sorted by name, folder 10 would come before folder 2; here a folder's name is its class's number.
+    A folder's name is its class index. (Sorted by name, folder 10 would come before folder 2.)
 
     Args:
-        all_classes: All 1,000 folders must be there.
-        **folder: As for :class:`~proteus.datasets.ImageFolder`.
+        all_classes: Whether all 1,000 folders must exist.
+        **folder: Arguments of :class:`~proteus.datasets.ImageFolder`.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
-        DataError: A folder's name is no class's number, or a class is missing.
+        FileNotFoundError: The folder does not exist, or has no image.
+        DataError: A folder's name is not a class index, or a class is missing.
     """
 
     def __init__(self, all_classes: bool = True, **folder: Any) -> None:
@@ -44,7 +44,7 @@ class ImageNetV2(ImageFolder):
         wrong = sorted(name for name in {*there, *folders} if not (name.isascii() and name.isdigit()))
         wrong += [name for name in there if name.isdigit() and int(name) >= _CLASSES]
         if wrong:
-            raise DataError(f"{root}: {wrong[0]!r} is no class's number; ImageNet-V2 has folders 0 to {_CLASSES - 1}")
+            raise DataError(f"{root}: {wrong[0]!r} is not a class index; ImageNet-V2 has folders 0 to {_CLASSES - 1}")
         missing = sorted(set(range(_CLASSES)) - {int(name) for name in folders})
         if missing and self.all_classes:
             raise DataError(

@@ -1,9 +1,9 @@
-"""What a small image-text model learns from a large one without knowing which sentence belongs to which image.
+"""Distillation losses for unpaired images and sentences.
 
-The formulas are given as the project reads them; README.md says where each reading comes from. Throughout, ``u_i`` are
-the embeddings of images and ``w_j`` of sentences, all of length 1, with ``^T`` for the teacher's and ``^S`` for the
-student's; ``s`` is the teacher's scale (the exponential of CLIP's ``logit_scale``), ``B`` and ``N`` the numbers of
-images and sentences in a process's batch, and ``tau`` a loss's temperature.
+README.md gives the source of each formula. Throughout, ``u_i`` are the embeddings of images and ``w_j`` of sentences,
+all of length 1, with ``^T`` for the teacher and ``^S`` for the student; ``s`` is the teacher's scale (the exponential
+of CLIP's ``logit_scale``), ``B`` and ``N`` are the numbers of images and sentences in a process's batch, and ``tau`` is
+a loss's temperature.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Modality = Literal["images", "texts"]
 
 
 class Embeddings(NamedTuple):
-    """What an image-text model makes of a batch.
+    """Embeddings of a batch by an image-text model.
 
     Attributes:
         images: ``(B, D)``, of length 1.
-        texts: ``(N, D)``, of length 1; row ``j`` has nothing to do with image ``j``.
-        scale: Scalar by which cosines become scores.
+        texts: ``(N, D)``, of length 1; row ``j`` is unrelated to image ``j``.
+        scale: Scalar factor from cosines to scores.
     """
 
     images: Tensor
@@ -34,7 +34,7 @@ class Embeddings(NamedTuple):
 
     @property
     def scores(self) -> Tensor:
-        """``(B, N)``: how well each sentence suits each image."""
+        """Scores ``(B, N)`` of each sentence for each image."""
         return self.scale * self.images @ self.texts.T
 
 
@@ -42,8 +42,8 @@ class UnpairedLoss(nn.Module):
     """A term that compares two models' embeddings of the same images and sentences.
 
     Args:
-        weight: What the distiller multiplies the term by.
-        temperature: ``tau``, by which scores are divided before they become distributions.
+        weight: Weight of the term in the distiller's sum.
+        temperature: ``tau``; scores are divided by it before the softmax.
 
     Raises:
         ValueError: ``temperature`` is not above 0.
@@ -60,26 +60,25 @@ class UnpairedLoss(nn.Module):
         self.temperature = temperature
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``1/R sum_r KL(softmax(teacher_r / tau) || softmax(student_r / tau))`` of scores ``(R, C)``; a scalar."""
+        """Return ``1/R sum_r KL(softmax(teacher_r / tau) || softmax(student_r / tau))`` of scores ``(R, C)``."""
         log_q = F.log_softmax(student / self.temperature, dim=1)
         log_p = F.log_softmax(teacher / self.temperature, dim=1)
         return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
     @abstractmethod
     def forward(self, student: Embeddings, teacher: Embeddings) -> Tensor:
-        """Compare; returns a scalar without the weight."""
+        """Return the loss without its weight, a scalar."""
 
 
 @MODELS.register_module()
 class ScoreDistillationLoss(UnpairedLoss):
-    """The vision-language score distillation: each image's distribution over all sentences of the batch, and each
-    sentence's over all images.
+    """Vision-language score distillation, over the sentences for each image and over the images for each sentence.
 
     With ``A^T_ij = s u^T_i . w^T_j`` and ``A^S`` likewise,
     ``L_vl = 1/B sum_i KL(p^T_i || p^S_i) + 1/N sum_j KL(q^T_j || q^S_j)``, where ``p_i`` is the softmax of
     ``A_i. / tau`` over the sentences and ``q_j`` that of ``A_.j / tau`` over the images.
-    The gradient at ``A^S_ij`` is ``((p^S_ij - p^T_ij) / B + (q^S_ij - q^T_ij) / N) / tau``. No index ties an image to
-    a sentence: any order of either gives the same value.
+    The gradient at ``A^S_ij`` is ``((p^S_ij - p^T_ij) / B + (q^S_ij - q^T_ij) / N) / tau``. Any order of
+    images or sentences gives the same value.
     """
 
     def forward(self, student: Embeddings, teacher: Embeddings) -> Tensor:
@@ -89,11 +88,11 @@ class ScoreDistillationLoss(UnpairedLoss):
 
 
 class _WithinOneKind(UnpairedLoss):
-    """A term of images alone, or of sentences alone.
+    """A term on images only, or on sentences only.
 
     Args:
         modality: ``images`` or ``texts``.
-        **loss: As for :class:`UnpairedLoss`.
+        **loss: Arguments of :class:`UnpairedLoss`.
 
     Raises:
         ValueError: ``modality`` is neither.
@@ -111,12 +110,11 @@ class _WithinOneKind(UnpairedLoss):
 
 @MODELS.register_module()
 class PseudoPairLoss(_WithinOneKind):
-    """The pseudo vision-language score distillation: the teacher's own embeddings of the batch's images stand for
-    sentences that describe them.
+    """Pseudo vision-language score distillation: the teacher's embeddings of the images replace those of sentences.
 
-    ``L_pvl = 2/B sum_i KL(softmax_j(s u^T_i . u^T_j / tau) || softmax_j(s u^S_i . u^T_j / tau))``; of ``texts`` the
-    same with ``w``. Teacher and student are in one space here, and so need embeddings of one width. It gives every
-    image a "sentence" that suits it, which unpaired sentences do not.
+    ``L_pvl = 2/B sum_i KL(softmax_j(s u^T_i . u^T_j / tau) || softmax_j(s u^S_i . u^T_j / tau))``; for ``texts`` the
+    same with ``w``. Teacher and student share one space here, so their embeddings need the same width. Unlike unpaired
+    sentences, each image has a matching "sentence".
     """
 
     needs_equal_widths = True
@@ -129,10 +127,10 @@ class PseudoPairLoss(_WithinOneKind):
 
 @MODELS.register_module()
 class DistancePreservingLoss(_WithinOneKind):
-    """The uni-modal regulariser: images that are near each other for the teacher are near each other for the student.
+    """Uni-modal regulariser: match the distances between images in the student's space to those in the teacher's.
 
-    ``L_udist = 2/B sum_i KL(softmax_j(s u^T_i . u^T_j / tau) || softmax_j(s u^S_i . u^S_j / tau))``; of ``texts`` the
-    same with ``w``. The two spaces may have different widths and be turned against each other.
+    ``L_udist = 2/B sum_i KL(softmax_j(s u^T_i . u^T_j / tau) || softmax_j(s u^S_i . u^S_j / tau))``; for ``texts``
+    the same with ``w``. The two spaces may differ by a rotation, and in width.
     """
 
     def forward(self, student: Embeddings, teacher: Embeddings) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is taken from open_clip, imported when it is first needed."""
+"""Access to open_clip, imported on first use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def open_clip() -> Any:
-    """Import open_clip, which needs no network.
+    """Import open_clip; no network is used.
 
     Raises:
-        ImportError: It is not installed; the message says what to install.
+        ImportError: It is not installed; the message gives the command to install it.
     """
     try:
         import open_clip as module  # type: ignore[import-untyped]
@@ -21,5 +21,5 @@ def open_clip() -> Any:
 
 @lru_cache(maxsize=1)
 def tokenizer() -> Any:
-    """OpenAI's byte-pair tokenizer, whose vocabulary comes with open_clip."""
+    """Return OpenAI's byte-pair tokenizer; its vocabulary is part of open_clip."""
     return open_clip().SimpleTokenizer()

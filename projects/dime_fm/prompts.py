@@ -1,4 +1,4 @@
-"""Classes as sentences."""
+"""Class prompts for zero-shot classification."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from proteus.registry import TASK_UTILS
 
 @TASK_UTILS.register_module()
 class PromptEnsemble:
-    """Classes in words, for zero-shot classification with an ensemble of prompts (CLIP, section 3.1.4).
+    """Prompts of each class, for zero-shot classification with an ensemble of prompts (CLIP, section 3.1.4).
 
-    A class is the mean of the embeddings, each of length 1, of all its prompts, brought to length 1 again.
+    A class's embedding is the mean of its prompts' embeddings, each of length 1, normalised again.
 
     Args:
-        names: The classes' names in the order of their labels, which for a ``LabelledFolder`` is that of the folders'
-            names; or ``imagenet``, OpenAI's names of ImageNet-1K's classes in the order of their WordNet ids.
-        templates: Sentences with ``{}`` for the name; or ``openai``, the 80 of CLIP for ImageNet, or ``simple``, its
-            seven best.
+        names: Class names in the order of their labels (for a ``LabelledFolder``, the order of the folders' names); or
+            ``imagenet``, OpenAI's names of ImageNet-1K's classes in the order of their WordNet ids.
+        templates: Sentences with ``{}`` for the name; or ``openai``, CLIP's 80 for ImageNet, or ``simple``, its seven
+            best.
 
     Raises:
-        ValueError: There are no names, or a template has no ``{}``.
+        ValueError: ``names`` is empty, or a template has no ``{}``.
         ImportError: open_clip is not installed.
     """
 
@@ -43,7 +43,7 @@ class PromptEnsemble:
             raise ValueError("zero_shot.templates is empty: write at least one, such as 'a photo of a {}.'")
 
     def prompts(self, name: str) -> list[str]:
-        """All sentences about a class."""
+        """Return all prompts of a class."""
         return [fill(name) for fill in self._fillers]
 
     @torch.no_grad()
@@ -52,8 +52,8 @@ class PromptEnsemble:
 
         Args:
             encode: Tokens ``(N, context_length)`` -> embeddings ``(N, D)`` of length 1.
-            context_length: Tokens of a sentence.
-            device: Where the tokens go.
+            context_length: Tokens per sentence.
+            device: Device of the tokens.
 
         Returns:
             ``(C, D)``, of length 1.

@@ -1,4 +1,4 @@
-"""A teacher's embeddings of sentences, computed once and mapped from disk."""
+"""Cache of a teacher's sentence embeddings, computed once and read from disk."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ FORMAT = 1
 INDEX = "index.json"
 _MAX_FILES = 2**20
 _DICTS = ("teacher", "sentences")
-_REMEDY = "give the command that built it again: python -m projects.dime_fm.cache_sentences CONFIG"
+_REMEDY = "run python -m projects.dime_fm.cache_sentences CONFIG again"
 
 
 @dataclass
 class SentenceIndex:
-    """The description of a cache: ``index.json``.
+    """Index of a cache: ``index.json``.
 
     Attributes:
-        teacher: What the embeddings depend on, of the text tower.
-        sentences: What they depend on, of the files.
+        teacher: Fingerprint of the text tower.
+        sentences: Fingerprint of the files.
         count: Number of sentences.
-        width: Of an embedding.
-        rows: Sentences in a file; the last one has what is left.
+        width: Width of an embedding.
+        rows: Sentences per file; the last file may have fewer.
         complete: Whether all files have been written.
     """
 
@@ -46,19 +46,19 @@ class SentenceIndex:
     complete: bool = field(default=False, kw_only=True)
 
     def files(self) -> Iterator[tuple[str, range]]:
-        """Name of each file, and the sentences in it."""
+        """Yield the name of each file and the positions of its sentences."""
         for number, start in enumerate(range(0, self.count, self.rows)):
             yield f"texts-{number:05}.safetensors", range(start, min(start + self.rows, self.count))
 
 
 class SentenceCache:
-    """The embeddings of all sentences of some files, in their order.
+    """Embeddings of all sentences of some text files, in the order of the files.
 
-    Files hold ``texts`` ``(R, D)`` float32, of length 1, as the teacher gave them, and ``checksum`` ``(R,)`` uint32.
-    They are opened when they are first asked for, in each process by itself.
+    Each file has ``texts`` ``(R, D)`` float32, of length 1, and ``checksum`` ``(R,)`` uint32. Files are opened on first
+    use, separately in each process.
 
     Args:
-        folder: What ``python -m projects.dime_fm.cache_sentences`` wrote.
+        folder: Folder written by ``python -m projects.dime_fm.cache_sentences``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -68,56 +68,56 @@ class SentenceCache:
 
     @property
     def index(self) -> SentenceIndex:
-        """The description.
+        """Index of the cache, read on first use.
 
         Raises:
-            CacheError: There is none, it is damaged, or the cache is not finished.
+            CacheError: It is missing or damaged, or the cache is unfinished.
         """
         if self._index is None:
             index = read_index(self.folder)
             if index is None or not index.complete:
-                what = "there is no cache of sentences" if index is None else "the cache of sentences is not finished"
-                raise CacheError(f"sentences.cache: {what} in {self.folder}: {_REMEDY}")
-            wrong = [name for name, _ in index.files() if not is_whole(self.folder, index, name)]
+                what = "no sentence cache" if index is None else "unfinished sentence cache"
+                raise CacheError(f"sentences.cache: {what} in {self.folder}; {_REMEDY}")
+            wrong = [name for name, _ in index.files() if not is_complete(self.folder, index, name)]
             if wrong:
                 raise CacheError(
                     f"sentences.cache: {len(wrong):,} files in {self.folder} are missing or damaged, such as "
-                    f"{wrong[0]}: {_REMEDY}"
+                    f"{wrong[0]}; {_REMEDY}"
                 )
             self._index = index
         return self._index
 
     def read(self, row: int) -> np.ndarray:
-        """The embedding of a sentence, ``(D,)``.
+        """Read the embedding of a sentence, ``(D,)``.
 
         Raises:
-            CacheError: The file is missing or damaged.
+            CacheError: The file is missing or damaged, or the embedding is not finite.
         """
         number, row = divmod(row, self.index.rows)
         name = f"texts-{number:05}.safetensors"
         try:
             if name not in self._open:
                 self._open[name] = safe_open(self.folder / name, "numpy")
-            text, known = (self._open[name].get_slice(key)[row : row + 1] for key in ("texts", "checksum"))
-            whole = _checksum(text[0]) == int(known[0])
+            text, checksum = (self._open[name].get_slice(key)[row : row + 1] for key in ("texts", "checksum"))
+            intact = _checksum(text[0]) == int(checksum[0])
         except (OSError, SafetensorError, IndexError, ValueError, TypeError) as error:
-            raise CacheError(f"{self.folder / name} is missing or damaged ({error}): {_REMEDY}") from error
-        if not whole:
-            raise CacheError(f"{self.folder / name} is damaged (row {row}): remove it, and {_REMEDY}")
+            raise CacheError(f"{self.folder / name} is missing or damaged ({error}); {_REMEDY}") from error
+        if not intact:
+            raise CacheError(f"{self.folder / name} is damaged (row {row}); remove it and {_REMEDY}")
         if not np.isfinite(text[0]).all():
-            raise CacheError(f"{self.folder / name} has NaN or infinite values (row {row}): remove it, and {_REMEDY}")
+            raise CacheError(f"{self.folder / name} has NaN or infinite values (row {row}); remove it and {_REMEDY}")
         return np.asarray(text[0])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Files stay with their process."""
+        """Drop the open files: each process opens its own."""
         return {**self.__dict__, "_open": {}}
 
 
 def read_index(folder: Path) -> SentenceIndex | None:
-    """Read the description of a cache; None where there is none.
+    """Read the index of a cache, or return None if it is missing.
 
     Raises:
-        CacheError: It is damaged, or of another version of the format.
+        CacheError: It is damaged, or has another format version.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -125,7 +125,7 @@ def read_index(folder: Path) -> SentenceIndex | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
-            raise CacheError(f"{path} is of another version of the format: remove it, and {_REMEDY}")
+            raise CacheError(f"{path} has another format version; remove it and {_REMEDY}")
         index = SentenceIndex(**content)
         counts = {name: getattr(index, name) for name in ("count", "width", "rows")}
         wrong = [f"{name}={value!r}" for name, value in counts.items() if not is_count(value, 1)]
@@ -137,12 +137,12 @@ def read_index(folder: Path) -> SentenceIndex | None:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CacheError(
-            f"{path} is damaged or unreadable ({type(error).__name__}: {error}): remove it, and {_REMEDY}"
+            f"{path} is damaged or unreadable ({type(error).__name__}: {error}); remove it and {_REMEDY}"
         ) from error
 
 
 def write_index(folder: Path, index: SentenceIndex) -> None:
-    """Write the description atomically.
+    """Write the index atomically.
 
     Raises:
         FullDiskError: The disk is full.
@@ -161,14 +161,14 @@ def write_texts(folder: Path, name: str, texts: np.ndarray) -> None:
     if len(wrong):
         raise CacheError(
             f"{folder / name}: the teacher's embeddings of {len(wrong):,} of {len(texts):,} sentences are NaN or "
-            "infinite; nothing was written for them: check model.teacher.checkpoint"
+            "infinite; nothing was written, check model.teacher.checkpoint"
         )
     content = {"texts": texts, "checksum": np.array([_checksum(row) for row in texts], np.uint32)}
     write_bytes(folder / name, save(content))
 
 
-def is_whole(folder: Path, index: SentenceIndex, name: str) -> bool:
-    """Whether a file is there in the shape that the index asks for; its numbers are not looked at."""
+def is_complete(folder: Path, index: SentenceIndex, name: str) -> bool:
+    """Return whether a file exists with the shape that the index specifies, without reading its values."""
     rows = dict(index.files())[name]
     try:
         with safe_open(folder / name, "numpy") as file:

@@ -1,4 +1,4 @@
-"""Sentences from text files."""
+"""Sentence sets: one sentence per line of UTF-8 text files."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _LAST_BLANK = 32
 
 @DATASETS.register_module()
 class SentenceSet:
-    """Sentences, one a line, of one or several UTF-8 text files; blank lines count for nothing.
+    """Sentences of one or several UTF-8 text files, one per line; blank lines are skipped.
 
-    Files are mapped into memory, which processes and workers share; only where lines begin and end is kept beside
-    (16 bytes a sentence).
+    Files are memory-mapped and shared by processes and workers. In addition, 16 bytes per sentence hold its start and
+    end.
 
     Args:
-        list_file: The file, or several; ``package:NAME/FILE`` is one of an installed Python package.
-        column: Where lines are columns separated by tabs, which of them, counted from 0, is the sentence.
-        context_length: Tokens of a sentence, with its start and its end; longer ones are cut.
-        split: ``train`` or ``held-out`` for a part, ``all`` for the whole.
-        held_out: One sentence in so many is held out. Which it is depends on its words alone, so that equal sentences
-            are all in one part.
-        cache: Folder of a teacher's embeddings of these files, which ``python -m projects.dime_fm.cache_sentences``
-            writes; all parts can share one. None lets the teacher run.
+        list_file: One or several files; ``package:NAME/FILE`` is a file of an installed Python package.
+        column: Index of the sentence's column, counted from 0, if lines are tab-separated columns.
+        context_length: Tokens per sentence, including start and end; longer sentences are truncated.
+        split: ``train``, ``held-out`` or ``all``.
+        held_out: One in ``held_out`` sentences is held out. The choice depends only on the sentence's text, so equal
+            sentences are in the same split.
+        cache: Folder of a teacher's embeddings of these files, written by
+            ``python -m projects.dime_fm.cache_sentences``; shared by all splits. With None the teacher runs.
 
     Raises:
-        FileNotFoundError: A file is not there.
-        DataError: There is no sentence, a line has no such column, or a file is not UTF-8.
-        ValueError: ``split``, ``column`` or ``held_out`` is none.
+        FileNotFoundError: A file does not exist.
+        DataError: The files have no sentence, a line lacks the column, or a file is not UTF-8.
+        ValueError: ``split``, ``column`` or ``held_out`` is invalid.
     """
 
     def __init__(
@@ -79,17 +79,17 @@ class SentenceSet:
             self._rows = None if self.cache is None else kept
         if not len(self):
             names = ", ".join(map(str, self.files)) or "no file"
-            raise DataError(f"sentences.list_file: no sentence in {names} (split={split!r}): write one a line")
+            raise DataError(f"sentences.list_file: no sentence in {names} (split={split!r}); write one per line")
 
     def __len__(self) -> int:
         """Number of sentences."""
         return len(self._spans)
 
     def __getitem__(self, index: int) -> str:
-        """A sentence.
+        """Return a sentence.
 
         Raises:
-            DataError: It is not UTF-8, or has no such column; the message names the file and the line.
+            DataError: It is not UTF-8, or lacks the column; the message names the file and the line.
         """
         file, (start, end) = int(self._file[index]), self._spans[index]
         try:
@@ -104,20 +104,20 @@ class SentenceSet:
         if self.column >= len(columns) or not columns[self.column].strip():
             raise DataError(
                 f"{self._place(index)} has no sentence in column {self.column} ({len(columns)} columns separated by "
-                "tabs): mend the line, or set sentences.column"
+                "tabs): fix the line, or set sentences.column"
             )
         return columns[self.column].strip()
 
     def tokens(self, indices: Sequence[int]) -> Tensor:
-        """Tokenise sentences; returns ``(N, context_length)`` int64, padded with 0."""
+        """Tokenise sentences; return ``(N, context_length)`` int64, padded with 0."""
         return tokenizer()([self[int(index)] for index in indices], context_length=self.context_length)
 
     def teacher_texts(self, indices: Sequence[int]) -> Tensor:
-        """The teacher's embeddings of sentences from the cache, ``(N, D)`` float32.
+        """Return the teacher's cached embeddings of sentences, ``(N, D)`` float32.
 
         Raises:
-            CacheError: It, or a file of it, is missing or damaged.
-            StaleCacheError: It is of other sentences.
+            CacheError: The cache, or a file of it, is missing or damaged.
+            StaleCacheError: The cache is of other sentences.
         """
         assert self.cache is not None
         self.cached()
@@ -125,11 +125,11 @@ class SentenceSet:
         return torch.from_numpy(np.stack([self.cache.read(int(row)) for row in rows]))
 
     def cached(self) -> SentenceIndex:
-        """What the cache is of. It is compared with the files once, in a run before the workers start.
+        """Return the cache's index after comparing it with the files, once and before the workers start.
 
         Raises:
-            CacheError: It is missing, unfinished or damaged.
-            StaleCacheError: It is of other sentences.
+            CacheError: The cache is missing, unfinished or damaged.
+            StaleCacheError: The cache is of other sentences.
         """
         if self._cached is None:
             assert self.cache is not None
@@ -137,26 +137,25 @@ class SentenceSet:
             different = differences(index.sentences, self.identity(), "sentences")
             if different:
                 text = [
-                    f"the cache in {self.cache.folder} is not of these sentences (sentences.cache):",
+                    f"the cache in {self.cache.folder} is of other sentences (sentences.cache):",
                     *different,
-                    "change that back, build another cache and name it, or set sentences.cache=None, which runs the "
-                    "teacher",
+                    "revert the change, build a new cache and name it, or set sentences.cache=None to run the teacher",
                 ]
                 raise StaleCacheError("\n  ".join(text))
             self._cached = index
         return self._cached
 
     def identity(self) -> dict[str, Any]:
-        """What a teacher's embeddings of the whole set depend on; of the files it is the content that counts."""
+        """Return what a teacher's embeddings of the whole set depend on: the content of the files, not their names."""
         digests = [hashlib.sha256(text.data).hexdigest() for text in self._texts]
         return {"files": digests, "column": self.column, "context_length": self.context_length}
 
     def describe(self) -> str:
-        """Where the sentences come from and how many there are, for the log; a cache is looked into."""
+        """Describe source and number of the sentences, for the log; checks the cache, if any."""
         source = ""
         if self.cache is not None:
             self.cached()
-            source = f"; the teacher's embeddings of them are read from {self.cache.folder}"
+            source = f"; teacher embeddings from {self.cache.folder}"
         return f"SentenceSet {', '.join(map(str, self.files))}: {len(self):,} sentences{source}"
 
     def _place(self, index: int) -> str:
@@ -167,20 +166,20 @@ class SentenceSet:
 
 def _mapped(file: Path) -> np.ndarray:
     if not file.is_file():
-        raise FileNotFoundError(f"sentences.list_file: there is no file {file}: put it there, or name another")
+        raise FileNotFoundError(f"sentences.list_file: {file} does not exist; create it, or name another file")
     if file.stat().st_size == 0:
         return np.empty(0, np.uint8)
     return np.memmap(file, np.uint8, mode="r")
 
 
 def _lines(text: np.ndarray) -> np.ndarray:
-    """Where the lines that are not blank begin and end, ``(N, 2)`` int64."""
+    """Return start and end of the lines that are not blank, ``(N, 2)`` int64."""
     ends = np.append(np.flatnonzero(text == _LINE_FEED), len(text))
     starts = np.append(0, ends[:-1] + 1)
     there = ends > starts
     starts, ends = starts[there], ends[there]
     if not len(starts):
         return np.empty((0, 2), np.int64)
-    # Between two starts lie a line and empty lines, which add nothing.
+    # Between two starts are one line and empty lines, which do not add to its count.
     letters = np.add.reduceat(text > _LAST_BLANK, starts, dtype=np.int64)
     return np.stack([starts, ends], axis=1)[letters > 0]

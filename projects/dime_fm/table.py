@@ -1,4 +1,4 @@
-"""The table that a run ends with."""
+"""Table of results before and after training."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from proteus.registry import HOOKS
 
 @HOOKS.register_module()
 class BeforeAfterHook(Hook):
-    """Validate before the first step and after the last, and write both results into a table: in the log, and as
-    ``table.md`` in the work directory.
+    """Validate before the first and after the last step, and write both results as a table.
 
-    A run that is resumed has no figures from before its first step; the table says so.
+    The table is in the log, and in ``table.md`` in the work directory.
+
+    In a resumed run the first column reads ``not measured``.
 
     Args:
-        note: A sentence below the table: what the teacher is, on what was validated.
+        note: Sentence below the table, for example about the teacher.
     """
 
-    # Before the first step all other hooks are ready; after the last they have written what they write.
+    # After all other hooks: they are ready before the first step, and have written their files after the last.
     priority = "LOWEST"
 
     def __init__(self, note: str = "") -> None:
@@ -31,18 +32,18 @@ class BeforeAfterHook(Hook):
         self.last: tuple[int, dict[str, float]] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Validate the student as it starts."""
+        """Validate the initial student."""
         if runner.iter == 0:
             runner.val_loop.run()
             runner.model.train()
             self.before = self.last[1] if self.last else {}
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Keep what was found: MMEngine validates after the last step of its own accord."""
+        """Keep the result: MMEngine itself may validate after the last step."""
         self.last = runner.iter, dict(metrics or {})
 
     def after_train(self, runner: Runner) -> None:
-        """Write the table, and validate the student as it ends unless that has just been done."""
+        """Validate the final student, unless just done, and write the table."""
         if self.last is None or self.last[0] != runner.iter:
             runner.val_loop.run()
             runner.model.train()
@@ -55,7 +56,7 @@ class BeforeAfterHook(Hook):
 
 
 def table(before: dict[str, float], after: dict[str, float], iterations: int, note: str) -> str:
-    """Write two results side by side, in Markdown."""
+    """Format two results as a Markdown table."""
     rows = [f"| | before | after {iterations:,} iterations |", "|---|---|---|"]
     for name, value in after.items():
         rows.append(f"| {name} | {f'{before[name]:.3f}' if name in before else 'not measured'} | {value:.3f} |")

@@ -1,4 +1,4 @@
-"""The frozen image-text model that is distilled."""
+"""Frozen image-text teacher."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from proteus.structures import Features
 
 @MODELS.register_module()
 class FrozenDualEncoder(nn.Module):
-    """A :class:`DualEncoder` that never trains, gives no gradient, and whose owner keeps it out of its checkpoints.
+    """A :class:`DualEncoder` without training, gradients or checkpoints (its owner does not register it).
 
-    It takes the images as they are normalised for the student.
+    It takes images with the student's normalisation.
 
     Args:
         encoder: Config of the model, with a text tower.
         dtype: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on GPUs that have it, else float32.
-        seed: Draw what no checkpoint gives from this seed, for a teacher that is random in part; None draws it from the
-            run's random state.
+        seed: Seed of weights that no checkpoint provides, for a partly random teacher; None uses the run's random
+            state.
 
     Raises:
-        ValueError: ``dtype`` is not one of those, or the model has no text tower.
-        CheckpointError: Weights cannot be read, or are another model's.
+        ValueError: ``dtype`` is unknown, or the model has no text tower.
+        CheckpointError: Weights cannot be read, or do not match the model.
     """
 
     def __init__(self, encoder: Mapping[str, Any], dtype: str = "auto", seed: int | None = None) -> None:
@@ -54,7 +54,7 @@ class FrozenDualEncoder(nn.Module):
 
     @property
     def embed_dim(self) -> int:
-        """Width of the space of images and sentences."""
+        """Width of the shared space of images and sentences."""
         return self.encoder.embed_dim
 
     @property
@@ -72,7 +72,7 @@ class FrozenDualEncoder(nn.Module):
         return self
 
     def to_device(self, device: torch.device) -> None:
-        """Move the weights to ``device`` in the dtype that is right there; the scale stays in float32."""
+        """Move the weights to ``device`` and cast them to its dtype; the scale stays in float32."""
         self.to(device)
         low = device.type == "cuda" and torch.cuda.is_bf16_supported()
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else torch.bfloat16 if low else torch.float32
@@ -81,14 +81,12 @@ class FrozenDualEncoder(nn.Module):
             part.to(dtype)
 
     def forward(self, images: Tensor) -> Features:
-        """The embeddings of images ``(B, 3, H, W)`` as features without patches, as ``tools/cache_teacher.py`` keeps
-        them.
-        """
+        """Return the embeddings of images ``(B, 3, H, W)`` as features without patches, to be cached."""
         embeddings = self.encode_images(images)
         return Features(embeddings, embeddings[:, None, :][:, :0], (0, 0))
 
     def image_identity(self) -> dict[str, Any]:
-        """What its embeddings of images depend on, but for the statistics that they are normalised with."""
+        """Return what the image embeddings depend on, apart from the normalisation's statistics."""
         encoder = self.encoder
         return {
             "weights": weights_digest(nn.ModuleList([encoder.image, encoder.projection])),
@@ -98,7 +96,7 @@ class FrozenDualEncoder(nn.Module):
         }
 
     def text_identity(self) -> dict[str, Any]:
-        """What its embeddings of sentences depend on."""
+        """Return what the sentence embeddings depend on."""
         assert self.encoder.text is not None
         return {
             "weights": weights_digest(self.encoder.text),
@@ -108,7 +106,7 @@ class FrozenDualEncoder(nn.Module):
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
-        """Encode images ``(B, 3, H, W)``, of any size; returns ``(B, D)`` in float32, of length 1."""
+        """Encode images ``(B, 3, H, W)`` of any size; return ``(B, D)`` in float32, of length 1."""
         side = self.encoder.img_size
         if images.shape[-2:] != (side, side):
             images = F.interpolate(images.float(), size=(side, side), mode="bicubic", antialias=True)
@@ -118,11 +116,11 @@ class FrozenDualEncoder(nn.Module):
 
     @torch.no_grad()
     def encode_texts(self, tokens: Tensor) -> Tensor:
-        """Encode tokens ``(N, L)``; returns ``(N, D)`` in float32, of length 1."""
+        """Encode tokens ``(N, L)``; return ``(N, D)`` in float32, of length 1."""
         with torch.autocast(tokens.device.type, enabled=False):
             return F.normalize(self.encoder.encode_texts(tokens).float(), dim=-1)
 
 
 def _without_file(config: Mapping[str, Any]) -> dict[str, Any]:
-    # The digest of the weights tells what was read from it.
+    # The digest of the weights stands for the file.
     return {key: value for key, value in config.items() if key not in ("checkpoint", "grad_checkpointing")}

@@ -1,4 +1,4 @@
-"""Sentences -> embeddings."""
+"""CLIP's text tower."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from proteus.registry import MODELS
 
 @MODELS.register_module()
 class OpenClipText(nn.Module):
-    """The text transformer of CLIP as open_clip builds it, with its projection to the space shared with images.
+    """CLIP's text transformer from open_clip, with its projection to the space shared with images.
 
-    It reads tokens of OpenAI's tokenizer and pools at the end-of-text token. Weights are random as open_clip starts
-    them unless the owner loads a checkpoint.
+    It reads tokens of OpenAI's tokenizer and pools at the end-of-text token. Weights are random, as initialised by
+    open_clip, until the owner loads a checkpoint.
 
     Args:
-        embed_dim: Width of the shared space; the owner fills it in.
+        embed_dim: Width of the shared space; filled in by the owner.
         width: Width of the transformer.
         layers: Number of blocks.
         heads: Number of attention heads.
-        context_length: Tokens of a sentence, with its start and its end.
-        quick_gelu: OpenAI's activation, as in OpenAI's weights; False for GELU, as in most of open_clip's.
-        grad_checkpointing: Compute activations again in the backward pass instead of keeping them.
+        context_length: Tokens per sentence, including start and end.
+        quick_gelu: QuickGELU, for OpenAI's weights; False for GELU, as in most of open_clip's weights.
+        grad_checkpointing: Recompute activations in the backward pass instead of storing them.
 
     Raises:
         ImportError: open_clip is not installed.
@@ -60,14 +60,14 @@ class OpenClipText(nn.Module):
         self.context_length = context_length
 
     def load(self, state: Mapping[str, Tensor], source: str | Path) -> None:
-        """Take the text tower out of a CLIP's weights, as OpenAI and open_clip name them.
+        """Load the text tower from a CLIP's weights with the names of OpenAI or open_clip.
 
         Args:
             state: All weights of the CLIP.
-            source: The file, for messages.
+            source: The file, for error messages.
 
         Raises:
-            CheckpointError: There is no text tower in it, or another one.
+            CheckpointError: It has no text tower, or a different one.
         """
         own = self.transformer.state_dict()
         given = {key.removeprefix("text."): value for key, value in state.items() if not key.startswith("vis")}
@@ -75,11 +75,11 @@ class OpenClipText(nn.Module):
         given = {key: value for key, value in given.items() if key.split(".")[0] in parts}
         if not given:
             raise CheckpointError(
-                f"{source} holds no text tower of CLIP (no 'token_embedding.weight'): name a file of OpenAI's or "
-                "open_clip's with both towers"
+                f"{source} has no CLIP text tower (no 'token_embedding.weight'); name a file of OpenAI or open_clip "
+                "with both towers"
             )
         load_strictly(self.transformer, {key: value.float() for key, value in given.items()}, source)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Encode tokens ``(N, context_length)`` int64; returns ``(N, embed_dim)``, not normalised."""
+        """Encode tokens ``(N, context_length)`` int64; return unnormalised embeddings ``(N, embed_dim)``."""
         return self.transformer(tokens)

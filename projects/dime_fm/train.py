@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Compute what a config reads of its teacher from disk, where it is not there yet, and train the config.
+"""Build the missing teacher caches of a config, then train it.
 
     python -m projects.dime_fm.train projects/dime_fm/configs/mobilenetv4_random-clip_packaged.py
 
-On several GPUs the three steps are separate: tools/cache_teacher.py, projects.dime_fm.cache_sentences, tools/train.py.
+On several GPUs run the three steps separately: tools/cache_teacher.py, projects.dime_fm.cache_sentences,
+tools/train.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def parse_args() -> Namespace:
 
 
 def fill_caches(cfg: Config) -> None:
-    """Compute the teacher's embeddings of sentences and of fixed views that a config reads and that are missing."""
+    """Build the missing caches of sentences and of fixed views that a config reads."""
     if cache_sentences.wanted(cfg):
         cache_sentences.build(cfg)
     dataset = cfg.train_dataloader.dataset
@@ -38,9 +39,9 @@ def fill_caches(cfg: Config) -> None:
 
 
 def main(args: Namespace) -> int:
-    """Fill the caches, and train."""
+    """Fill the caches and train."""
     if args.launcher not in (None, "none"):
-        raise ConfigError(["is for tools/train.py; build the caches first, as --help says"], "--launcher")
+        raise ConfigError(["is for tools/train.py; build the caches first (see --help)"], "--launcher")
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.work_dir)
     fill_caches(cfg)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Zero-shot classification by student or teacher: many labelled sets and ImageNet's variants; one table each.
+"""Evaluate student or teacher zero-shot on labelled sets and on ImageNet's variants; write a table for each.
 
 python -m projects.dime_fm.zero_shot --config CONFIG --checkpoint work_dirs/NAME/iter_781200.pth --data-root data
 """
@@ -35,13 +35,13 @@ def load_model(cfg: Config, checkpoint: str | None, device: str | None = None) -
     """Build a config's model with a training checkpoint's weights, in eval mode.
 
     Raises:
-        ConfigError: A part of the config is wrong, or it has no unpaired distiller.
-        CheckpointError: The checkpoint cannot be read, or is another model's.
+        ConfigError: The config is invalid, or its model is not an unpaired distiller.
+        CheckpointError: The checkpoint cannot be read, or does not match the model.
     """
     check_files(cfg, ("model",))
     init_default_scope(cfg.get("default_scope", "proteus"))
     if str(cfg.model.type).rpartition(".")[2] != "UnpairedDistiller":
-        raise ConfigError([f"model.type={cfg.model.type!r}: a model with sentences is needed"], str(cfg.filename))
+        raise ConfigError([f"model.type={cfg.model.type!r}: expected UnpairedDistiller"], str(cfg.filename))
     with as_config_error(str(cfg.filename)):
         model = MODELS.build(cfg.model)
     if checkpoint is not None:
@@ -50,11 +50,11 @@ def load_model(cfg: Config, checkpoint: str | None, device: str | None = None) -
 
 
 def of_folders(folders: list[str]) -> dict[str, dict[str, Any]]:
-    """Sets of one's own: ``DIR/test/CLASS/IMAGE`` beside ``DIR/train``, or ``DIR/CLASS/IMAGE``.
+    """Return configs for a user's sets: ``DIR/test/CLASS/IMAGE`` with ``DIR/train``, or ``DIR/CLASS/IMAGE``.
 
     Raises:
-        FileNotFoundError: A folder is not there.
-        ConfigError: Two have one name.
+        FileNotFoundError: A folder does not exist.
+        ConfigError: Two folders have the same name.
     """
     sets: dict[str, dict[str, Any]] = {}
     for folder in folders:
@@ -62,18 +62,18 @@ def of_folders(folders: list[str]) -> dict[str, dict[str, Any]]:
         if not path.is_dir():
             raise FileNotFoundError(f"--folders {folder}: no such folder")
         if path.name in sets:
-            raise ConfigError([f"two of these folders have one name, which is a set's: {path.name}"], "--folders")
+            raise ConfigError([f"two folders have the same name: {path.name}"], "--folders")
         kind = "ClassFolders" if (path / "train").is_dir() and (path / "test").is_dir() else "LabelledFolder"
         sets[path.name] = {"type": kind, "data_root": str(path)}
     return sets
 
 
 def write(out: Path, about: Mapping[str, Any], outcomes: Mapping[str, ProtocolResult]) -> Path:
-    """Write ``zero_shot.json`` and ``zero_shot.md``; returns the latter."""
+    """Write ``zero_shot.json`` and ``zero_shot.md``; return the latter's path."""
     out.mkdir(parents=True, exist_ok=True)
     found = {name: outcome.as_dict() for name, outcome in outcomes.items()}
     write_json(out / "zero_shot.json", {**about, "protocols": found}, indent=1)
-    text = [f"# Zero-shot: {about['config']}", "", f"Student: {about['checkpoint'] or 'not judged'}", ""]
+    text = [f"# Zero-shot: {about['config']}", "", f"Student: {about['checkpoint'] or 'not evaluated'}", ""]
     for name, outcome in outcomes.items():
         text += [f"## {outcome.title} ({outcome.unit})", "", *(table(name, outcome, []) if outcome.rows else []), ""]
         text += [f"- failed: {title}: {' '.join(why.split())}" for title, why in outcome.failed.items()]
@@ -86,8 +86,10 @@ def write(out: Path, about: Mapping[str, Any], outcomes: Mapping[str, ProtocolRe
 def parse_args() -> Namespace:
     """Read the command line."""
     parser = ToolParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="the config that the student was trained with")
-    parser.add_argument("--checkpoint", help="its training checkpoint, iter_781200.pth; file.pth#ema for an average")
+    parser.add_argument("--config", required=True, help="config that the student was trained with")
+    parser.add_argument(
+        "--checkpoint", help="its training checkpoint, iter_781200.pth; file.pth#ema for the moving average"
+    )
     parser.add_argument("--data-root", default="data", type=Path, help="folder of the data sets (default: data)")
     parser.add_argument(
         "--protocols",
@@ -95,16 +97,18 @@ def parse_args() -> Namespace:
         default=list(NAMES),
         help=f"{', '.join(NAMES)}, or config files (default: both)",
     )
-    parser.add_argument("--sets", nargs="+", default=[], metavar="NAME", help="judge these sets only, by their names")
+    parser.add_argument("--sets", nargs="+", default=[], metavar="NAME", help="evaluate only these sets")
     parser.add_argument(
-        "--folders", nargs="+", default=[], metavar="DIR", help="judge these folders (DIR/test/CLASS, or DIR/CLASS)"
+        "--folders",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="evaluate on these folders (DIR/test/CLASS, or DIR/CLASS)",
     )
-    parser.add_argument("--names", type=Path, metavar="DIR", help="folder of SET.txt with classes' names, one a line")
+    parser.add_argument("--names", type=Path, metavar="DIR", help="folder of SET.txt with class names, one per line")
     parser.add_argument("--of", nargs="+", choices=["student", "teacher"], default=["student"])
     parser.add_argument("--out", type=out_folder, help="folder of the table (default: work_dirs/zero_shot/<config>)")
-    parser.add_argument(
-        "--batch-size", type=positive_int, default=64, help="images encoded at once (default: %(default)s)"
-    )
+    parser.add_argument("--batch-size", type=positive_int, default=64, help="images per batch (default: %(default)s)")
     parser.add_argument(
         "--workers", type=integer(0, 512), default=2, help="processes that read images (default: %(default)s)"
     )
@@ -116,14 +120,14 @@ def parse_args() -> Namespace:
 
 
 def main(args: Namespace) -> int:
-    """Judge, and write the tables; returns 1 where a set failed."""
+    """Evaluate and write the tables; return 1 if a set failed."""
     if "student" in args.of and args.checkpoint is None:
-        raise ConfigError(["is missing: name the student's checkpoint, or write --of teacher"], "--checkpoint")
+        raise ConfigError(["missing; pass the student's checkpoint, or --of teacher"], "--checkpoint")
     if not args.data_root.is_dir() and not args.folders:
         raise FileNotFoundError(f"--data-root {args.data_root}: no such folder")
     cfg = load_config(args.config, args.cfg_options)
     if "val_pipeline" not in cfg:
-        raise ConfigError(["has no 'val_pipeline', by which images are read here: name one"], args.config)
+        raise ConfigError(["has no 'val_pipeline', which is needed to load the images"], args.config)
     protocols = {name: _protocol(name) for name in (["sets"] if args.folders else args.protocols)}
     if args.folders:
         protocols["sets"].protocol.sets = of_folders(args.folders)
@@ -152,10 +156,12 @@ def main(args: Namespace) -> int:
 
 def _protocol(name: str) -> Config:
     if name not in NAMES and not name.endswith(".py"):
-        raise ConfigError([f"{name!r} is none: write some of {', '.join(NAMES)}, or a config file"], "--protocols")
+        raise ConfigError(
+            [f"unknown protocol {name!r}; choose from {', '.join(NAMES)}, or pass a config file"], "--protocols"
+        )
     cfg = load_config(CONFIGS / f"{name}.py" if name in NAMES else name)
     if "protocol" not in cfg:
-        raise ConfigError(["has no key 'protocol': it is no way of judging a model"], name)
+        raise ConfigError(["not an evaluation config (missing 'protocol')"], name)
     return cfg
 
 
@@ -168,7 +174,7 @@ def _check_names(names: list[str], protocols: Mapping[str, Config]) -> None:
     }
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ConfigError([f"{unknown[0]!r} is none of the sets: {', '.join(known)}"], "--sets")
+        raise ConfigError([f"unknown set {unknown[0]!r}; choose from {', '.join(known)}"], "--sets")
 
 
 if __name__ == "__main__":

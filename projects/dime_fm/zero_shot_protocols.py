@@ -1,4 +1,4 @@
-"""Zero-shot classification of many labelled sets, and of ImageNet's variants."""
+"""Zero-shot evaluation on labelled sets and on ImageNet's variants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.scores import map11, mean_per_class, top1
 from proteus.registry import DATASETS, METRICS, PROTOCOLS
 
-# What stops one data set and lets the others go on; anything else is a fault of ours.
+# Errors that stop one data set but not the others.
 _REFUSALS = (FileNotFoundError, CorruptImageError, ValueError)
 _METRICS = {"top1": "top-1", "mean_per_class": "mean per class", "map11": "11-point mAP"}
 Sample = dict[str, Any]
@@ -32,17 +32,17 @@ Sample = dict[str, Any]
 
 @dataclass
 class TextBench:
-    """What zero-shot protocols work with.
+    """Context of zero-shot protocols.
 
     Attributes:
         model: Student and teacher, on their device, in eval mode.
-        of: Which of them are judged: ``student``, ``teacher``.
-        pipeline: Transforms of an image, as for the training's validation.
+        of: Models to evaluate: ``student``, ``teacher``.
+        pipeline: Image transforms, those of validation during training.
         data_root: Folder of all data sets.
-        folder: Of the protocol's own config.
-        only: Names of the sets that are judged; all where there are none.
-        names: Folder of lists of classes' names, one's own.
-        batch_size: Images encoded at once.
+        folder: Folder of the protocol's config.
+        only: Names of the sets to evaluate; all if empty.
+        names: Folder of the user's lists of class names.
+        batch_size: Images per batch.
         num_workers: Processes that read images.
     """
 
@@ -58,21 +58,21 @@ class TextBench:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.model.student.logit_scale.device
 
     def classes(self, prompts: PromptEnsemble) -> dict[str, Tensor]:
-        """The embeddings ``(C, D)`` of all classes, of student or teacher."""
+        """Return the embeddings ``(C, D)`` of all classes by each evaluated model."""
         encoders = {"student": self.model.encode_texts, "teacher": self.model.teacher.encode_texts}
         length = self.model.teacher.context_length
         return {who: prompts.embed(encoders[who], length, self.device) for who in self.of}
 
     @torch.no_grad()
     def scored(self, dataset: Any, classes: Mapping[str, Tensor], title: str) -> Iterator[dict[str, list[Sample]]]:
-        """Go through a labelled set; for student or teacher yield each batch's metas with ``logits`` ``(C,)``.
+        """Yield the metadata of each batch of a labelled set with ``logits`` ``(C,)``, by model.
 
         Raises:
-            DataError: An image has no label, or cannot be read; none is left out or replaced.
+            DataError: An image has no label, or cannot be read; images are never skipped or replaced.
         """
         encoders = {"student": self.model.encode_images, "teacher": self.model.teacher.encode_images}
         scale = self.model.teacher.encoder.logit_scale.exp()
@@ -90,11 +90,11 @@ class TextBench:
 @PROTOCOLS.register_module()
 @dataclass
 class ZeroShot:
-    """Classify each set's test images by its classes' prompts, by the set's own metric, and average over the sets.
+    """Classify each set's test images by class prompts, with the set's own metric, and average over the sets.
 
     Args:
-        sets: Configs of labelled sets by name, as for the core's protocols: those with splits, or a ``LabelledFolder``.
-        templates: Sentences with ``{}`` by the set's name, and ``default`` for all others.
+        sets: Configs of labelled sets by name, as in the core's protocols: sets with splits, or a ``LabelledFolder``.
+        templates: Sentences with ``{}`` by name of the set, and ``default`` for all others.
     """
 
     sets: Mapping[str, Mapping[str, Any]]
@@ -102,7 +102,7 @@ class ZeroShot:
     title: str = field(default="Zero-shot classification", init=False)
 
     def run(self, bench: TextBench) -> ProtocolResult:
-        """Judge every set that is there; name those that are not, and those that are wrong."""
+        """Evaluate every set on disk; list missing and invalid ones."""
         outcome = ProtocolResult(self.title, "%")
         chosen = {name: config for name, config in self.sets.items() if not bench.only or name in bench.only}
         for name, config in chosen.items():
@@ -111,13 +111,13 @@ class ZeroShot:
                 if isinstance(located, str):
                     outcome.missing[name] = located
                 else:
-                    outcome.rows[name] = self._judge(name, located, bench)
+                    outcome.rows[name] = self._evaluate(name, located, bench)
             except _REFUSALS as error:
                 outcome.failed[name] = str(error)
         _average(outcome, list(chosen), bench.of)
         return outcome
 
-    def _judge(self, name: str, config: Mapping[str, Any], bench: TextBench) -> dict[str, Any]:
+    def _evaluate(self, name: str, config: Mapping[str, Any], bench: TextBench) -> dict[str, Any]:
         dataset = DATASETS.build({**config, "pipeline": bench.pipeline})
         prompts = PromptEnsemble(
             class_names(dataset, name, bench.names), self.templates.get(name, self.templates["default"])
@@ -135,7 +135,7 @@ class ZeroShot:
             "metric": _METRICS[metric],
             "images": f"{len(labels):,}",
             "classes": len(prompts.names),
-            "prompts a class": len(prompts.prompts("")),
+            "prompts per class": len(prompts.prompts("")),
             "remarks": getattr(dataset, "deviation", ""),
         }
 
@@ -145,14 +145,14 @@ class ZeroShot:
 class ZeroShotRobustness:
     """Classify ImageNet's validation images and its variants by prompts, as the core's ``Robustness`` tests a probe.
 
-    The sets, their classes and the metrics are those of the core's configs; on ImageNet-A and -R the answer is sought
-    among their 200 classes.
+    The sets, their classes and the metrics are those of the core's configs; on ImageNet-A and -R the prediction is
+    chosen from their 200 classes.
 
     Args:
-        tests: Config files by data set, from the folder of the protocol's own config. Of several for one set, the
-            first whose images are on disk is taken.
-        templates: As for :class:`PromptEnsemble`.
-        averaged: The shifted sets whose top-1 accuracies are averaged.
+        tests: Config files by data set, relative to the protocol's config. If a set has several, the first with images
+            on disk is used.
+        templates: Templates of :class:`PromptEnsemble`.
+        averaged: Names of the shifted sets to average the top-1 accuracy of.
     """
 
     tests: Mapping[str, Any]
@@ -161,14 +161,14 @@ class ZeroShotRobustness:
     title: str = field(default="Zero-shot robustness", init=False)
 
     def run(self, bench: TextBench) -> ProtocolResult:
-        """Judge every set that is there; name those that are not, and those that are wrong."""
+        """Evaluate every set on disk; list missing and invalid ones."""
         outcome = ProtocolResult(self.title, "top-1, %; ImageNet-C: mCE, lower is better")
         classes: dict[str, Tensor] = {}
         for name, files in self.tests.items():
             if bench.only and name not in bench.only:
                 continue
             configs = [load_config(bench.folder / file) for file in ([files] if isinstance(files, str) else files)]
-            # The configs stand for themselves, too, and there the folder of all data sets is called data.
+            # The configs can be used alone, with data as the folder of all data sets.
             roots = [bench.data_root / Path(c.test_dataloader.dataset.data_root).relative_to("data") for c in configs]
             there = [pair for pair in zip(configs, roots, strict=True) if pair[1].is_dir()]
             if not there:
@@ -177,13 +177,13 @@ class ZeroShotRobustness:
                 continue
             try:
                 classes = classes or bench.classes(PromptEnsemble("imagenet", self.templates))
-                outcome.rows[name] = self._judge(name, *there[0], classes, bench)
+                outcome.rows[name] = self._evaluate(name, *there[0], classes, bench)
             except _REFUSALS as error:
                 outcome.failed[name] = str(error)
         _average(outcome, [name for name in self.averaged if not bench.only or name in bench.only], bench.of)
         return outcome
 
-    def _judge(
+    def _evaluate(
         self, name: str, cfg: Any, root: Path, classes: Mapping[str, Tensor], bench: TextBench
     ) -> dict[str, Any]:
         config = cfg.test_dataloader.dataset.to_dict()
@@ -205,7 +205,7 @@ class ZeroShotRobustness:
 
 
 def _located(config: Mapping[str, Any], data_root: Path) -> dict[str, Any] | str:
-    """The config of a set's test images, with their folder; or what is missing where."""
+    """Return the config of a set's test images with their folder, or the missing path."""
     kind: Any = DATASETS.get(config["type"])
     if not hasattr(kind, "find"):
         root = data_root / config["data_root"]
@@ -233,7 +233,7 @@ def _average(outcome: ProtocolResult, names: Sequence[str], of: Sequence[str]) -
 
 
 def _fitted(pipeline: Sequence[Any], img_size: int) -> list[Any]:
-    """Corrupted images come in 224 pixels; a model of another size gets them resized last."""
+    """Add a resize for models of other sizes: corrupted images have 224 pixels."""
     steps = [dict(step) for step in pipeline]
     if img_size == 224:
         return steps

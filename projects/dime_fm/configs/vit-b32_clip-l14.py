@@ -1,2 +1,2 @@
-# As released: the image tower alone is trained, and the student reads sentences with the teacher's text tower.
+# As released: only the image tower is trained, and the student shares the teacher's text tower.
 _base_ = "./recipe.py"

@@ -1,5 +1,5 @@
-# With the distance-preserving regulariser between images in place of the pseudo pairs. Its weight is 0 in the released
-# code, so that this one is a reading: the pseudo pairs' weight, and the released temperature.
+# The distance-preserving regulariser between images instead of pseudo pairs. Its released weight is 0; here it has the
+# weight of the pseudo pairs, and the released temperature.
 _base_ = "./recipe.py"
 
 model = dict(

@@ -1,5 +1,5 @@
-# A small text tower, too: CLIP ViT-B/32's (63 M parameters) in place of the teacher's (124 M). A reading of this
-# project's: the losses between images have their counterparts between sentences, with the same weights.
+# With a smaller text tower: that of CLIP ViT-B/32 (63 M parameters) instead of the teacher's (124 M). Chosen by this
+# project: sentences have the same losses as images, with the same weights.
 _base_ = "./recipe.py"
 
 model = dict(

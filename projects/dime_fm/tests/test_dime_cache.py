@@ -1,4 +1,4 @@
-"""What a teacher says, computed once and read from disk."""
+"""Caches of the teacher's embeddings."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def losses(cfg: Config, cached: bool) -> list[float]:
 
 
 @pytest.mark.parametrize("text", ["None", "tower"])
-def test_ten_steps_from_disk_are_those_of_the_running_teacher(tmp_path: Path, text: str) -> None:
+def test_ten_cached_steps_equal_those_with_a_running_teacher(tmp_path: Path, text: str) -> None:
     cfg = write(tmp_path, text)
     fill_caches(cfg)
     found, wanted = losses(cfg, True), losses(cfg, False)
@@ -132,7 +132,7 @@ def test_ten_steps_from_disk_are_those_of_the_running_teacher(tmp_path: Path, te
     assert wanted[-1] < wanted[0]
 
 
-def test_a_cache_serves_all_parts_of_a_sentence_set(tmp_path: Path) -> None:
+def test_all_splits_share_a_cache(tmp_path: Path) -> None:
     cfg = write(tmp_path)
     assert cache_sentences.build(cfg, batch_size=7) == [tmp_path / "sentences-cache"]
     teacher = MODELS.build(cfg.model).teacher
@@ -144,7 +144,7 @@ def test_a_cache_serves_all_parts_of_a_sentence_set(tmp_path: Path) -> None:
     assert len(sentences) < SentenceCache(tmp_path / "sentences-cache").index.count == 64
 
 
-def test_a_build_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_build_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = write(tmp_path)
     monkeypatch.setattr(cache_sentences, "_FILE_BYTES", 16 * 24 * 4)
     cache_sentences.build(cfg, batch_size=8)
@@ -156,7 +156,7 @@ def test_a_build_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: p
     index = tmp_path / "sentences-cache/index.json"
     index.write_text(index.read_text().replace('"complete": true', '"complete": false'))
     sentences = DATASETS.build(cfg.train_dataloader.dataset.sentences)
-    with pytest.raises(CacheError, match=r"is not finished in .*cache_sentences CONFIG"):
+    with pytest.raises(CacheError, match=r"unfinished sentence cache in .*cache_sentences CONFIG"):
         sentences.teacher_texts([0])
     cache_sentences.build(cfg, batch_size=8)
     assert files[2].read_bytes() == content
@@ -165,31 +165,31 @@ def test_a_build_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: p
     sentences.teacher_texts([0])
 
 
-def test_what_is_not_of_this_run_is_refused_by_name(tmp_path: Path) -> None:
+def test_stale_caches_are_reported(tmp_path: Path) -> None:
     cfg = write(tmp_path)
-    with pytest.raises(CacheError, match=r"there is no cache of sentences in .*cache_sentences CONFIG"):
+    with pytest.raises(CacheError, match=r"no sentence cache in .*cache_sentences CONFIG"):
         parts(cfg, True)[1].describe()
     fill_caches(cfg)
     model, dataset = parts(cfg, True)
-    assert "read from" in dataset.describe()
+    assert "teacher embeddings from" in dataset.describe()
 
-    # Another teacher: told at the first step.
+    # Another teacher: reported at the first step.
     config = cfg.model.to_dict()
     config["teacher"]["seed"] = 4
     other = MODELS.build(config)
     batch = unpaired_collate([dataset[SampleKey(0, 0, image)] for image in range(4)])
-    with pytest.raises(StaleCacheError, match=r"is another teacher's(.|\n)*teacher.text.weights: the cache was built"):
+    with pytest.raises(StaleCacheError, match=r"from another teacher(.|\n)*teacher.text.weights: the cache was built"):
         other(**other.data_preprocessor(batch, True), mode="loss")
-    with pytest.raises(StaleCacheError, match=r"holds a cache of something else:(.|\n)*teacher.weights"):
+    with pytest.raises(StaleCacheError, match=r"holds a cache of other data:(.|\n)*teacher.weights"):
         cache_sentences.build(Config({**cfg.to_dict(), "model": config}, filename=cfg.filename))
     index = dataset.cache.index  # type: ignore[union-attr]
-    told = stale(index, cache_fingerprint(other, config, dataset), 2)
-    assert [line.partition(":")[0] for line in told] == ["teacher.weights"]
+    problems = stale(index, cache_fingerprint(other, config, dataset), 2)
+    assert [line.partition(":")[0] for line in problems] == ["teacher.weights"]
     # The teacher sees images as the preprocessor normalises them.
     config = cfg.model.to_dict()
     config["data_preprocessor"]["mean"] = (0.5, 0.5, 0.5)
-    told = stale(index, cache_fingerprint(MODELS.build(config), config, dataset), 2)
-    assert [line.partition(":")[0] for line in told] == ["teacher.mean"]
+    problems = stale(index, cache_fingerprint(MODELS.build(config), config, dataset), 2)
+    assert [line.partition(":")[0] for line in problems] == ["teacher.mean"]
     assert stale(index, cache_fingerprint(model, cfg.model, dataset), 2) == []
 
     # Other sentences, or other tokens of them.
@@ -199,13 +199,11 @@ def test_what_is_not_of_this_run_is_refused_by_name(tmp_path: Path) -> None:
     ):
         DATASETS.build({**config, "context_length": 12}).describe()
     (tmp_path / "sentences.txt").write_text("\n".join(f"another {number}" for number in range(64)))
-    with pytest.raises(
-        StaleCacheError, match=r"not of these sentences(.|\n)*sentences.files: the cache was built with"
-    ):
+    with pytest.raises(StaleCacheError, match=r"of other sentences(.|\n)*sentences.files: the cache was built with"):
         DATASETS.build(config).describe()
 
 
-def test_damage_is_named(tmp_path: Path) -> None:
+def test_damaged_files_are_reported(tmp_path: Path) -> None:
     cfg = write(tmp_path)
     cache_sentences.build(cfg)
     file = tmp_path / "sentences-cache/texts-00000.safetensors"
@@ -221,7 +219,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
         sentences.teacher_texts([0])
     index = tmp_path / "sentences-cache/index.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), "format": 9}))
-    with pytest.raises(CacheError, match="another version of the format"):
+    with pytest.raises(CacheError, match="another format version"):
         SentenceCache(tmp_path / "sentences-cache").read(0)
     cfg.train_dataloader.dataset.sentences.cache = cfg.val_dataloader.dataset.sentences.cache = None
     with pytest.raises(ConfigError, match="no data loader's sentences have a 'cache'"):

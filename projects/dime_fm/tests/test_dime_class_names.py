@@ -1,4 +1,4 @@
-"""Classes in words."""
+"""Class names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def put_text(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_from_the_sets_own_files(tmp_path: Path) -> None:
+def test_names_from_the_files_of_a_set(tmp_path: Path) -> None:
     aircraft = [f"A{i}_x" for i in range(100)]
     put_text(tmp_path / "air/data/variants.txt", aircraft)
     put(tmp_path / "air/data/images", ["1.jpg"])
@@ -38,7 +38,7 @@ def test_from_the_sets_own_files(tmp_path: Path) -> None:
     assert found == [name.replace("_", " ") for name in aircraft]
 
     breeds = ["Abyssinian", "great_pyrenees", *(f"breed_{i}" for i in range(35))]
-    # Listed in another order than the labels', and each part names some only.
+    # Not in the order of the labels, and incomplete in each file.
     rows = [f"{name}_12 {number} 1 1" for number, name in reversed(list(enumerate(breeds, 1)))]
     put_text(tmp_path / "pets/annotations/test.txt", rows[:20])
     put_text(tmp_path / "pets/annotations/trainval.txt", rows[15:])
@@ -84,8 +84,8 @@ def test_countries(tmp_path: Path) -> None:
     assert len(found) == 211
 
 
-def test_of_the_projects_lists(tmp_path: Path) -> None:
-    """CIFAR-100's are in the order of the alphabet, and so are CIFAR-10's and VOC's; GTSRB's are the official ones."""
+def test_lists_of_the_project(tmp_path: Path) -> None:
+    """CIFAR-10, CIFAR-100 and VOC are in alphabetical order; GTSRB has the official names."""
     lists = Path(sets.__file__).parents[3] / "projects/dime_fm/names"
     found = {file.stem: file.read_text().splitlines() for file in lists.glob("*.txt")}
     counts = {"cifar10": 10, "cifar100": 100, "gtsrb": 43, "voc2007": 20}
@@ -99,7 +99,7 @@ def test_of_the_projects_lists(tmp_path: Path) -> None:
     assert found["gtsrb"][40] == "roundabout"
 
 
-def test_folders_and_lists_of_ones_own(tmp_path: Path) -> None:
+def test_folders_and_lists_of_the_user(tmp_path: Path) -> None:
     put(tmp_path / "own", ["red_house/1.jpg", "a dog/1.jpg"])
     folder = LabelledFolder(data_root=str(tmp_path / "own"), index_cache=False)
     assert class_names(folder, "own") == ["a dog", "red house"]
@@ -108,7 +108,7 @@ def test_folders_and_lists_of_ones_own(tmp_path: Path) -> None:
     put_text(tmp_path / "lists/own.txt", ["hound", "", "cottage"])
     assert class_names(folder, "own", tmp_path / "lists") == ["hound", "cottage"]
     put_text(tmp_path / "lists/own.txt", ["hound"])
-    with pytest.raises(DataError, match=r"own: .*own.txt has 1 names, and the set 2 classes"):
+    with pytest.raises(DataError, match=r"own: .*own.txt has 1 names, but the set has 2 classes"):
         class_names(folder, "own", tmp_path / "lists")
-    with pytest.raises(DataError, match=r"write x.txt, one name a line .* --names"):
+    with pytest.raises(DataError, match=r"write x.txt, one name per line .* --names"):
         class_names(object(), "x")

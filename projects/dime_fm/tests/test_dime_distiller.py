@@ -1,4 +1,4 @@
-"""Towers, teacher and student, and a step of training."""
+"""Towers, teacher, student and a training step."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ def test_towers_are_open_clips(tmp_path: Path) -> None:
     assert ours.logit_scale.item() == clip.logit_scale.item()
 
     save_file({key: value for key, value in state.items() if key != "visual.proj"}, tmp_path / "part.safetensors")
-    with pytest.raises(CheckpointError, match=r"has no 'visual.proj', so it is no whole CLIP"):
+    with pytest.raises(CheckpointError, match=r"has no 'visual.proj', so it is not a complete CLIP"):
         DualEncoder(image=IMAGE, text=TEXT, embed_dim=32, img_size=28, checkpoint=tmp_path / "part.safetensors")
     visual = {key: value for key, value in state.items() if key.startswith("visual.") or key == "logit_scale"}
     save_file(visual, tmp_path / "visual.safetensors")
-    with pytest.raises(CheckpointError, match="holds no text tower of CLIP"):
+    with pytest.raises(CheckpointError, match="has no CLIP text tower"):
         DualEncoder(image=IMAGE, text=TEXT, embed_dim=32, img_size=28, checkpoint=tmp_path / "visual.safetensors")
     with pytest.raises(CheckpointError, match=r"model.teacher.encoder.checkpoint: weights not found"):
         distiller(teacher={"type": "FrozenDualEncoder", "encoder": encoder(checkpoint="none.pt")})
 
 
-def test_gradient_reaches_the_student_and_nothing_of_the_teacher() -> None:
+def test_gradients_reach_only_the_student() -> None:
     model = distiller()
     before = {name: value.clone() for name, value in model.teacher.state_dict().items()}
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
@@ -98,7 +98,7 @@ def test_gradient_reaches_the_student_and_nothing_of_the_teacher() -> None:
     assert not model.teacher.training
 
 
-def test_nothing_of_the_teacher_is_saved_or_copied() -> None:
+def test_teacher_is_not_saved_or_copied() -> None:
     model = distiller()
     assert {name.split(".")[0] for name in model.state_dict()} == {"student"}
     assert copy.deepcopy(model).teacher is model.teacher
@@ -108,7 +108,7 @@ def test_nothing_of_the_teacher_is_saved_or_copied() -> None:
     assert torch.equal(again.teacher.encoder.projection.weight, model.teacher.encoder.projection.weight)
 
 
-def test_terms_do_not_depend_on_which_sentence_stands_where() -> None:
+def test_terms_ignore_the_order_of_sentences() -> None:
     model = distiller().eval()
     data = model.data_preprocessor(batch(), True)
     terms = model.terms(data["images"], data["tokens"])
@@ -119,7 +119,7 @@ def test_terms_do_not_depend_on_which_sentence_stands_where() -> None:
         torch.testing.assert_close(turned[name], value, atol=1e-5, rtol=1e-4)
 
 
-def test_a_student_that_is_the_teacher_has_no_loss() -> None:
+def test_a_copy_of_the_teacher_has_zero_loss() -> None:
     model = distiller(student=encoder())
     model.student.load_state_dict(model.teacher.encoder.state_dict())
     terms = model.eval()(**model.data_preprocessor(batch(), True), mode="loss")
@@ -152,7 +152,7 @@ def test_a_student_may_be_a_cnn() -> None:
 
 
 def test_agreement_by_hand() -> None:
-    """A student that ignores the images ranks well if some sentences suit all, and has nothing left once centred."""
+    """A student that ignores the images can rank well if some sentences suit all images, but scores 0 once centred."""
     texts = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]])
     images = F.normalize(torch.tensor([[1.0, 0.1], [1.0, 0.3]]), dim=-1)
     results = [
@@ -185,7 +185,7 @@ def test_prompt_ensemble_by_hand() -> None:
         return F.normalize(torch.tensor([known[tuple(row)] for row in tokens.tolist()]), dim=-1)
 
     found = PromptEnsemble(["dog", "cat"], ["a {}.", "no {}."]).embed(encode, 8, torch.device("cpu"))
-    # (1, 0) and (0, 1); (1, 0) and (-0.6, 0.8), whose mean (0.2, 0.4) has length sqrt(0.2).
+    # (1, 0) and (0, 1); (1, 0) and (-0.6, 0.8) with the mean (0.2, 0.4), of length sqrt(0.2).
     wanted = torch.tensor([[0.5**0.5, 0.5**0.5], [0.2 / 0.2**0.5, 0.4 / 0.2**0.5]])
     torch.testing.assert_close(found, wanted)
     assert len(PromptEnsemble("imagenet", "openai").prompts("tench")) == 80
@@ -208,11 +208,11 @@ def test_zero_shot_follows_the_weights() -> None:
     second = model.train().eval().val_step(data)
     assert not torch.allclose(second[1]["student_logits"], first[1]["student_logits"])
     assert torch.equal(second[1]["teacher_logits"], first[1]["teacher_logits"])
-    with pytest.raises(ValueError, match=r"label 3, counted from 0, and model.zero_shot.names has 3 names"):
+    with pytest.raises(ValueError, match=r"label 3 \(counted from 0\), but model.zero_shot.names has 3 names"):
         model.val_step({**data, "metas": [{"label": label} for label in (0, 1, 2, 3)]})
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_mismatches_are_reported() -> None:
     with pytest.raises(ValueError, match=r"model.losses is empty"):
         distiller(losses={"score": None})
     with pytest.raises(ValueError, match=r"model.student.embed_dim=16, .* set model.student.embed_dim=32"):
@@ -225,7 +225,7 @@ def test_what_does_not_fit_is_named() -> None:
         distiller(student=student(text={**TEXT, "heads": 3}))
     model = distiller()
     images = torch.zeros(2, 3, 28, 28)
-    with pytest.raises(ValueError, match="a batch without sentences"):
+    with pytest.raises(ValueError, match="the batch has no sentences"):
         model(images, mode="loss")
     with pytest.raises(ValueError, match=r"set dataset.sentences.context_length=16"):
         model(images, torch.zeros(2, 77, dtype=torch.long), mode="loss")

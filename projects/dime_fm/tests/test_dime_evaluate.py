@@ -1,4 +1,4 @@
-"""The core's evaluation of what a run leaves: ``student.safetensors``, of a ViT and of a CNN."""
+"""The core's evaluation of a run's ``student.safetensors``, for a ViT and a CNN."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def test_knn_probe_and_robustness_of_the_students_image_tower(tmp_path: Path, im
     common += ["--out", tmp_path / "out", "--img-size", "32", "--workers", "0", "--device", "cpu"]
     options = ["--cfg-options", "protocol.min_iterations=4", "protocol.validations=1"]
     trained("evaluate.py", *common, "--protocols", "linear", *options)
-    # The small validation set is refused where the published one is meant, and the tool tells it.
+    # Refuses the small validation set in place of the published one, and reports it.
     assert tool("evaluate.py", *common, "--protocols", "knn,robustness").returncode == 1
     found = json.loads((tmp_path / "out/report.json").read_text())
     assert found["backbone"]["config"]["type"] == ("ViT" if image == "vit" else "TimmBackbone")
     assert found["protocols"]["linear"]["rows"]["imagenet"]
-    # Three plain colours, which even a random tower tells apart.
+    # Three uniform colours, which even a random tower separates.
     knn = next(value for value in found["protocols"]["knn"]["rows"]["imagenet"].values() if isinstance(value, float))
     assert knn > 60
     assert set(found["protocols"]["robustness"]["rows"]) == {"imagenet-a"}

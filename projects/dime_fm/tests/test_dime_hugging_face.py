@@ -1,4 +1,4 @@
-"""A whole CLIP in transformers' names, against transformers itself."""
+"""A CLIP with transformers' parameter names, compared with transformers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def test_towers_are_those_of_transformers(tmp_path: Path, activation: str) -> No
     common = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": activation}
     text = {**common, "hidden_size": 64, "intermediate_size": 256, "max_position_embeddings": 16, "vocab_size": 49408}
     image = {**common, "hidden_size": 128, "intermediate_size": 512, "image_size": 28, "patch_size": 14}
-    # As in OpenAI's own repository there, whose tokens end in the largest number.
+    # As in OpenAI's repository there: the end token has the largest index.
     ends = {"bos_token_id": 49406, "eos_token_id": 49407}
     config = transformers.CLIPConfig(text_config={**text, **ends}, vision_config=image, projection_dim=32)
     clip = transformers.CLIPModel(config).eval()
-    for parameter in clip.parameters():  # biases begin as zeros, and would not tell if one were left out
+    for parameter in clip.parameters():  # biases start at zero, which would hide a missing one
         parameter.data += 0.02 * torch.randn_like(parameter)
     file = tmp_path / "model.safetensors"
     state = {key: value.contiguous() for key, value in clip.state_dict().items()}
@@ -49,5 +49,5 @@ def test_towers_are_those_of_transformers(tmp_path: Path, activation: str) -> No
     save_file(
         {key: value for key, value in state.items() if key != "visual_projection.weight"}, tmp_path / "part.safetensors"
     )
-    with pytest.raises(CheckpointError, match=r"has no 'visual.proj', so it is no whole CLIP"):
+    with pytest.raises(CheckpointError, match=r"has no 'visual.proj', so it is not a complete CLIP"):
         DualEncoder(vit, tower, 32, 28, checkpoint=tmp_path / "part.safetensors")

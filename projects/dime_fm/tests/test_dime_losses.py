@@ -1,4 +1,4 @@
-"""The three losses, against values and gradients worked by hand."""
+"""The three losses, compared with values and gradients computed by hand."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_score_distillation_by_hand() -> None:
     value = ScoreDistillationLoss()(Embeddings(images, AXES, SCALE), Embeddings(AXES, AXES, SCALE))
     value.backward()
     assert value.item() == pytest.approx(2 * SHARP_TO_FLAT, rel=1e-5)
-    # Each score's gradient is (1/2 - 3/4) / 2 for its row and as much for its column on the diagonal, and minus that
-    # beside it; a sentence is an axis.
+    # On the diagonal, each score's gradient is (1/2 - 3/4) / 2 for its row and the same for its column; off the
+    # diagonal it is the negative. A sentence is an axis.
     wanted = math.log(3) * torch.tensor([[-0.25, 0.25], [0.25, -0.25]])
     torch.testing.assert_close(images.grad, wanted)
 
 
-def test_images_and_sentences_are_each_averaged_over_their_own_number() -> None:
+def test_images_and_sentences_are_averaged_separately() -> None:
     student, teacher = random(3, 5, 4, seed=0), random(3, 5, 6, seed=1)
     p, q = (of.scale * of.images @ of.texts.T / 2 for of in (teacher, student))
     rows = sum((p[i].softmax(0) * (p[i].log_softmax(0) - q[i].log_softmax(0))).sum() for i in range(3)) / 3
@@ -75,11 +75,11 @@ def test_distances_by_hand(modality: str) -> None:
     value = DistancePreservingLoss(modality=modality)(student, teacher)  # type: ignore[arg-type]
     value.backward()
     assert value.item() == pytest.approx(2 * FLAT_TO_SHARP, rel=1e-5)
-    # Each image stands in the scores as row and as column.
+    # Each image is both a row and a column of the scores.
     torch.testing.assert_close(ours.grad, math.log(3) * torch.tensor([[0.5, -0.5], [-0.5, 0.5]]))
 
 
-def test_distances_may_be_turned_and_widened() -> None:
+def test_distances_ignore_rotation_and_width() -> None:
     teacher = random(4, 3, 5, seed=0)
     turn = torch.linalg.qr(torch.randn(7, 5, generator=torch.Generator().manual_seed(1))).Q
     student = Embeddings(teacher.images @ turn.T, teacher.texts @ turn.T, teacher.scale)
@@ -95,8 +95,8 @@ def test_distances_may_be_turned_and_widened() -> None:
     ],  # type: ignore[arg-type]
     ids=lambda loss: f"{type(loss).__name__}-{getattr(loss, 'modality', '')}",
 )
-def test_order_is_nothing(loss: UnpairedLoss) -> None:
-    """Sentences and images may be shuffled apart: nothing is read from which stands beside which."""
+def test_losses_ignore_the_order(loss: UnpairedLoss) -> None:
+    """Images and sentences can be shuffled independently."""
     student, teacher = random(6, 6, 4, seed=0), random(6, 6, 4, seed=1)
     value = loss(student, teacher)
     generator = torch.Generator().manual_seed(2)
@@ -107,7 +107,7 @@ def test_order_is_nothing(loss: UnpairedLoss) -> None:
     assert loss(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_bad_values_are_named() -> None:
+def test_bad_values_are_reported() -> None:
     with pytest.raises(ValueError, match="temperature=0"):
         ScoreDistillationLoss(temperature=0)
     with pytest.raises(ValueError, match="modality='text': write 'images' or 'texts'"):

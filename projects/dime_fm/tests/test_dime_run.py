@@ -1,4 +1,4 @@
-"""The project's configs, and a run of the real tools."""
+"""The project's configs, and runs of the tools."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def write(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_configs_are_whole(config: Path) -> None:
-    told = check(load_config(config))
-    assert "every key is known and every part was built" in told
+def test_configs_are_complete(config: Path) -> None:
+    report = check(load_config(config))
+    assert "every key is known and every part was built" in report
 
 
 @pytest.mark.slow
@@ -96,8 +96,8 @@ def test_train_resume_and_test(tmp_path: Path) -> None:
     assert all(value.equal(again[name]) for name, value in weights(last).items())
     assert "not measured" in (tmp_path / "resumed/table.md").read_text()
 
-    told = trained("test.py", config, last, "--work-dir", tmp_path / "test")
-    assert re.search(r"accuracy/student: \d+\.\d+ +accuracy/teacher: \d+\.\d+", told)
+    output = trained("test.py", config, last, "--work-dir", tmp_path / "test")
+    assert re.search(r"accuracy/student: \d+\.\d+ +accuracy/teacher: \d+\.\d+", output)
     assert (tmp_path / "run/student.safetensors").is_file()
 
 
@@ -133,12 +133,12 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_one_command_fills_the_caches_and_trains_as_the_running_teacher_does(tmp_path: Path) -> None:
+def test_one_command_fills_the_caches_and_trains(tmp_path: Path) -> None:
     cached = tmp_path / "cached.py"
     cached.write_text(CACHED.format(base=write(tmp_path), folder=tmp_path))
     done = command(cached, "--work-dir", tmp_path / "run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "the teacher's embeddings of them are read from" in done.stdout + done.stderr
+    assert "teacher embeddings from" in done.stdout + done.stderr
     assert "training does not run the teacher" in done.stdout + done.stderr
     assert (tmp_path / "run/table.md").is_file()
 
@@ -153,9 +153,9 @@ def test_one_command_fills_the_caches_and_trains_as_the_running_teacher_does(tmp
 
     refused = command(cached, "--work-dir", tmp_path / "other", "--cfg-options", "model.teacher.seed=1")
     assert refused.returncode == 2
-    assert "holds a cache of something else" in refused.stderr
+    assert "holds a cache of other data" in refused.stderr
     assert "Traceback" not in refused.stderr
-    # The tool does not fill caches, and refuses what is another teacher's all the same.
+    # tools/train.py does not fill caches, but also refuses those of another teacher.
     done = tool("train.py", cached, "--work-dir", tmp_path / "other", "--cfg-options", "model.teacher.seed=1")
     assert done.returncode == 2
     assert "teacher.weights: the cache was built with" in done.stderr

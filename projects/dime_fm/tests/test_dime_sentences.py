@@ -1,4 +1,4 @@
-"""Sentence sets, and how they meet images."""
+"""Sentence sets, and their batches with images."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_splits_share_no_sentence(tmp_path: Path) -> None:
     assert 20 < len(found["held-out"]) < 110
 
 
-def test_bad_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"sentences.list_file: there is no file .*none.txt"):
+def test_bad_files_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"sentences.list_file: .*none.txt does not exist"):
         SentenceSet(str(tmp_path / "none.txt"))
     with pytest.raises(DataError, match=r"no sentence in .*empty.txt"):
         SentenceSet(write(tmp_path / "empty.txt", ""))
@@ -75,7 +75,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         SentenceSet(write(tmp_path / "fine.txt", "a"), split="test")  # type: ignore[arg-type]
 
 
-def test_samples_depend_on_their_key_alone(tmp_path: Path) -> None:
+def test_samples_depend_only_on_their_key(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 6)
     found = unpaired(folder, write(tmp_path / "s.txt", "\n".join(f"sentence {i}" for i in range(50))), count=3)
     key = SampleKey(7, 2, 4)
@@ -94,8 +94,8 @@ def test_samples_depend_on_their_key_alone(tmp_path: Path) -> None:
     assert len({tuple(draw) for draw in draws}) == 5
 
 
-def test_every_image_meets_every_sentence_equally_often(tmp_path: Path) -> None:
-    """So that the expected loss is one of the two sets: the order of their files tells nothing."""
+def test_images_and_sentences_are_drawn_independently(tmp_path: Path) -> None:
+    """Every pair is equally frequent, so the expected loss does not depend on the order of the files."""
     folder = write_images(tmp_path / "images", 4)
     found = unpaired(folder, write(tmp_path / "s.txt", "\n".join(f"sentence {i}" for i in range(4))))
     for image in range(4):

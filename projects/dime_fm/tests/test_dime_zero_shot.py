@@ -1,4 +1,4 @@
-"""Zero-shot classification of many sets in one command."""
+"""Zero-shot evaluation on several sets with one command."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def put(path: Path, number: int, size: int = 28) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A config and a checkpoint of another student than the config's random one."""
+    """A config, and a checkpoint of a student other than the config's random one."""
     (tmp_path / "small.py").write_text(CONFIG)
     cfg = load_config(tmp_path / "small.py")
     torch.manual_seed(5)
@@ -91,7 +91,7 @@ def found(place: Path, protocol: str = "sets") -> dict[str, Any]:
 
 
 def scores(place: Path, who: str, prompts: list[list[str]], numbers: list[int]) -> torch.Tensor:
-    """Scores of plain pictures of some colours, worked out anew."""
+    """Cosine scores of uniform images of the given colours, computed independently."""
     model = zero_shot.load_model(load_config(place / "small.py"), str(place / "iter_1.pth"), "cpu")
     encoder = model.student if who == "student" else model.teacher.encoder
     pixels = torch.from_numpy(np.stack([colour(number) for number in numbers])).float()[:, :, None, None] / 255
@@ -106,7 +106,7 @@ def scores(place: Path, who: str, prompts: list[list[str]], numbers: list[int]) 
     return (images / images.norm(dim=1, keepdim=True)) @ (texts / texts.norm(dim=1, keepdim=True)).T
 
 
-def test_folders_are_judged_and_averaged(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_are_evaluated_and_averaged(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["big dog", "cat", "sea"]
     for label, name in enumerate(names):
         for number in range(4 + label):
@@ -125,9 +125,9 @@ def test_folders_are_judged_and_averaged(place: Path, capsys: pytest.CaptureFixt
             assert rows[title][who] == pytest.approx(wanted)
         assert rows["average of 2 of 2"][who] == pytest.approx((rows["flat"][who] + rows["parts"][who]) / 2)
     assert rows["flat"]["student"] != rows["flat"]["teacher"] or rows["parts"]["student"] != rows["parts"]["teacher"]
-    assert rows["flat"]["prompts a class"] == 4
+    assert rows["flat"]["prompts per class"] == 4
     table = (place / "out/zero_shot.md").read_text()
-    assert "|  | student | teacher | metric | images | classes | prompts a class | remarks |" in table
+    assert "|  | student | teacher | metric | images | classes | prompts per class | remarks |" in table
     assert "average of 2 of 2" in capsys.readouterr().out
 
     (place / "names").mkdir()
@@ -139,7 +139,7 @@ def test_folders_are_judged_and_averaged(place: Path, capsys: pytest.CaptureFixt
     assert found(place)["rows"]["flat"]["student"] == pytest.approx(wanted)
 
 
-def test_missing_and_broken_sets_are_named(place: Path) -> None:
+def test_missing_and_broken_sets_are_reported(place: Path) -> None:
     voc = place / "data/VOC2007"
     (voc / "ImageSets/Main").mkdir(parents=True)
     from proteus.datasets.fine_grained.voc2007 import CLASSES
@@ -153,19 +153,19 @@ def test_missing_and_broken_sets_are_named(place: Path) -> None:
     (place / "data/dtd/labels").mkdir()
     (place / "data/dtd/labels/train1.txt").write_text("banded/1.jpg")
     assert zero_shot.main(arguments(place, of=["student"])) == 1
-    told = found(place)
-    assert set(told["rows"]) == {"voc2007", "average of 1 of 14"}
-    row = told["rows"]["voc2007"]
+    result = found(place)
+    assert set(result["rows"]) == {"voc2007", "average of 1 of 14"}
+    row = result["rows"]["voc2007"]
     assert row["metric"] == "11-point mAP"
-    # A class of one image has the inverse of its rank for its average precision.
+    # The average precision of a class with one image is the inverse of its rank.
     prompts = [[t.replace("{}", name) for t in ("a photo of a {}.", "a photo of a {} among other things.")]
                for name in (ROOT / "projects/dime_fm/names/voc2007.txt").read_text().splitlines()]  # fmt: skip
     ranks = scores(place, "student", prompts, list(range(20))).argsort(0, descending=True).argsort(0).diagonal() + 1
-    # JPEG moves colours a little.
+    # JPEG changes colours slightly.
     assert row["student"] == pytest.approx(100 * (1 / ranks).mean().item(), abs=8)
-    assert "test1.txt is missing" in told["failed"]["dtd"]
-    assert "annotations/trainval.txt" in told["missing"]["pets"]
-    assert len(told["missing"]) == 12
+    assert "test1.txt is missing" in result["failed"]["dtd"]
+    assert "annotations/trainval.txt" in result["missing"]["pets"]
+    assert len(result["missing"]) == 12
     table = (place / "out/zero_shot.md").read_text()
     assert "- not on disk: pets: " in table
     assert "- failed: dtd: " in table
@@ -180,7 +180,7 @@ def test_an_unreadable_image_stops_its_set(place: Path) -> None:
     assert not found(place)["rows"]
 
 
-def test_robustness_takes_the_cores_classes_and_metrics(place: Path) -> None:
+def test_robustness_uses_the_core_classes_and_metrics(place: Path) -> None:
     wnids = ImageNetInfo().label_names()
     subset = json.loads((ROOT / "proteus/datasets/robustness/imagenet_subsets.json").read_text())["imagenet_a_classes"]
     for number in subset:
@@ -189,7 +189,7 @@ def test_robustness_takes_the_cores_classes_and_metrics(place: Path) -> None:
         put(place / f"data/imagenetv2-matched-frequency-format-val/{number}/0.png", number)
     configs = ROOT / "projects/dime_fm/configs/zero_shot"
     own = place / "few_prompts.py"
-    # The base's files are named from its own folder.
+    # The base's paths are relative to its own folder.
     tests = {
         name: [f"{configs}/{file}" for file in ([files] if isinstance(files, str) else files)]
         for name, files in load_config(configs / "robustness.py").protocol.tests.items()
@@ -199,34 +199,34 @@ def test_robustness_takes_the_cores_classes_and_metrics(place: Path) -> None:
         f"protocol = dict(templates=['a {{}}.'], tests=dict(_delete_=True, **{tests!r}))\n"
     )
     assert zero_shot.main(arguments(place, protocols=[str(own)])) == 1
-    told = found(place, str(own))
+    result = found(place, str(own))
     prompts = [[f"a {name}."] for name in open_clip().IMAGENET_CLASSNAMES]
     for who in ("student", "teacher"):
         among = scores(place, who, prompts, subset)[:, subset].argmax(1)
-        assert told["rows"]["imagenet-a"][who] == pytest.approx(
+        assert result["rows"]["imagenet-a"][who] == pytest.approx(
             100 * (among == torch.arange(200)).float().mean().item()
         )
-    assert set(told["missing"]) == {"imagenet", "imagenet-sketch", "imagenet-r", "imagenet-c"}
-    assert "has no image of class 0 and 997 more" in told["failed"]["imagenet-v2"]
-    assert told["rows"]["average of 1 of 4"]["student"] == told["rows"]["imagenet-a"]["student"]
+    assert set(result["missing"]) == {"imagenet", "imagenet-sketch", "imagenet-r", "imagenet-c"}
+    assert "has no image of class 0 and 997 more" in result["failed"]["imagenet-v2"]
+    assert result["rows"]["average of 1 of 4"]["student"] == result["rows"]["imagenet-a"]["student"]
 
 
-def test_imagenet_v2_is_labelled_by_its_folders_numbers(tmp_path: Path) -> None:
+def test_imagenet_v2_labels_are_folder_names(tmp_path: Path) -> None:
     for number in (2, 10, 999):
         put(tmp_path / f"{number}/a.png", number)
     found = ImageNetV2(all_classes=False, data_root=str(tmp_path), index_cache=False)
     assert sorted(found.get_data_info(i)["label"] for i in range(3)) == [2, 10, 999]
     put(tmp_path / "1000/a.png", 0)
-    with pytest.raises(DataError, match="'1000' is no class's number"):
+    with pytest.raises(DataError, match="'1000' is not a class index"):
         ImageNetV2(all_classes=False, data_root=str(tmp_path), index_cache=False)
 
 
-def test_bad_arguments_are_named(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--checkpoint: .*or write --of teacher"):
+def test_bad_arguments_are_reported(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--checkpoint: missing; .*or --of teacher"):
         zero_shot.main(arguments(place, checkpoint=None))
-    with pytest.raises(ConfigError, match=r"'petz' is none of the sets: aircraft, "):
+    with pytest.raises(ConfigError, match=r"unknown set 'petz'; choose from aircraft, "):
         zero_shot.main(arguments(place, sets=["petz"]))
-    with pytest.raises(ConfigError, match=r"'set' is none: write some of sets, robustness"):
+    with pytest.raises(ConfigError, match=r"unknown protocol 'set'; choose from sets, robustness"):
         zero_shot.main(arguments(place, protocols=["set"]))
     with pytest.raises(FileNotFoundError, match="no such folder"):
         zero_shot.main(arguments(place, folders=[str(place / "nowhere")]))

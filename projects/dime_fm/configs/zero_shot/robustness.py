@@ -1,4 +1,4 @@
-# Zero-shot top-1 on ImageNet and on its variants, by the core's configs:
+# Zero-shot top-1 on ImageNet and its variants, with the core's configs:
 # python -m projects.dime_fm.zero_shot --config CONFIG --checkpoint FILE --data-root data --protocols robustness
 custom_imports = dict(imports=["projects.dime_fm.zero_shot_protocols"])
 
@@ -13,10 +13,10 @@ protocol = dict(
         "imagenet-sketch": f"{_CORE}/imagenet-sketch.py",
         "imagenet-a": f"{_CORE}/imagenet-a.py",
         "imagenet-r": f"{_CORE}/imagenet-r.py",
-        # Where ImageNet-C is not on disk, it is made of the validation images while they are read.
+        # Without ImageNet-C on disk, it is generated from the validation images while they are read.
         "imagenet-c": [f"{_CORE}/imagenet-c.py", f"{_CORE}/imagenet-c_generated.py"],
     },
-    # The paper averages over five sets, of which ObjectNet is not read here.
+    # The paper averages over five sets; ObjectNet is not supported here.
     averaged=["imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r"],
 )
 default_scope = "proteus"

@@ -1,4 +1,4 @@
-# Zero-shot classification of every set that is on disk, with the core's fine-grained sets:
+# Zero-shot classification on the core's fine-grained sets that are on disk:
 # python -m projects.dime_fm.zero_shot --config CONFIG --checkpoint FILE --data-root data --protocols sets
 _base_ = "../../../../configs/fine_grained/all.py"
 
@@ -7,9 +7,9 @@ custom_imports = dict(imports=["projects.dime_fm.zero_shot_protocols"])
 protocol = dict(
     _delete_=True,
     type="ZeroShot",
-    # Of ELEVATER's 20 tasks these have 12: all but sun397 and cub.
+    # Without sun397 and cub these are 12 of ELEVATER's 20 tasks.
     sets=_base_.protocol.sets,
-    # What kind of thing it is, as CLIP's section 3.1.4 advises; the wording is this project's.
+    # Templates name the category, as CLIP's section 3.1.4 advises; the wording is this project's.
     templates=dict(
         default=["a photo of a {}.", "a good photo of a {}.", "a photo of one {}.", "a close photo of a {}."],
         aircraft=["a photo of a {}, a type of aircraft.", "a photo of the {}, a type of aircraft."],
