@@ -1,10 +1,10 @@
-r"""Step (a): teach a frozen teacher the target task, by a logistic regression on its cls tokens.
+r"""Step (a): adapt a frozen teacher to the target task, by logistic regression on its cls tokens.
 
     python -m projects.task_oriented_transfer.adapt --backbone FILE --train CONFIGS/eurosat/finetune.py \
         --test CONFIGS/eurosat/finetune.py --out work_dirs/eurosat/adapted.pth
 
-The file is a checkpoint of the target's teacher_finetune.py, which may go on from it, and the teacher of its
-task_oriented.py, whether or not it did.
+The output is a checkpoint that the target's teacher_finetune.py can start from, and that its task_oriented.py can use
+as teacher, with or without fine-tuning.
 """
 
 from __future__ import annotations
@@ -27,25 +27,24 @@ from proteus.structures import DataError
 from proteus.utils import atomic_path
 
 PENALTIES = np.logspace(-4, 2, 7)
-"""Values of C that are compared by cross-validation."""
+"""Values of C compared by cross-validation."""
 _FOLDS = 5
 
 
 def fit_head(
     features: NDArray[np.float32], labels: Sequence[str] | NDArray[np.int64], seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Fit a multinomial logistic regression, its penalty chosen by the log-likelihood in stratified
-    cross-validation.
+    """Fit a multinomial logistic regression, with C selected by log-likelihood in stratified cross-validation.
 
-    Features are standardised for the fit, which the returned layer undoes: it takes them as they are.
+    Features are standardised for the fit; the returned layer includes this, and takes them as they are.
 
     Args:
         features: ``(N, D)``.
-        labels: The class of each.
-        seed: Of the folds.
+        labels: Class of each.
+        seed: Seed of the folds.
 
     Returns:
-        Weight ``(K, D)``, bias ``(K,)``, classes in their order, and the chosen C.
+        Weight ``(K, D)`` and bias ``(K,)``, with classes in sorted order, and the selected C.
 
     Raises:
         DataError: There are fewer than two classes, or a class with fewer than two images.
@@ -61,52 +60,50 @@ def fit_head(
     names, counts = np.unique(np.asarray(labels), return_counts=True)
     if len(names) < 2 or counts.min() < 2:
         rarest = f", class {names[counts.argmin()]} has {counts.min()}" if len(names) else ""
-        raise DataError(
-            f"{len(names)} classes{rarest}: a head needs two classes or more, and two images of each or more"
-        )
+        raise DataError(f"{len(names)} classes{rarest}: a head needs at least two classes, and two images of each")
     values = features.astype(np.float64)
     mean, std = values.mean(0), values.std(0)
     std = np.where(std > 0, std, 1)
     folds = StratifiedKFold(min(_FOLDS, int(counts.min())), shuffle=True, random_state=seed)
-    # By the likelihood: the student learns probabilities, and by accuracy the flattest ones often tie for the best.
+    # By likelihood, since the student learns probabilities; by accuracy, several values often tie.
     search = GridSearchCV(LogisticRegression(max_iter=500), {"C": PENALTIES}, cv=folds, scoring="neg_log_loss")
     search.fit((values - mean) / std, labels)
     model = search.best_estimator_
     weight, bias = model.coef_, model.intercept_
     if len(names) == 2:
-        # scikit-learn keeps one row for two classes: the second's score less the first's.
+        # For two classes scikit-learn has one row, the difference of the two scores.
         weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
     weight = weight / std
     return weight, bias - weight @ mean, float(search.best_params_["C"])
 
 
 def adapted(spec: BackboneSpec, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> dict[str, torch.Tensor]:
-    """The weights of the ``Distiller`` whose student is the teacher, with the objective ``task``."""
+    """Return weights of a ``Distiller`` that has the teacher as its student, and the objective ``task``."""
     state = {f"student.{name}": value for name, value in spec.build().state_dict().items()}
     head = {"weight": torch.from_numpy(weight).float(), "bias": torch.from_numpy(bias).float()}
     return {**state, **{f"objectives.task.head.{name}": value for name, value in head.items()}}
 
 
 def labels_of(images: ProxySet) -> NDArray[np.int64]:
-    """The class of each image, without reading one."""
+    """Return the class of each image without reading the images."""
     return np.array([images.get_data_info(index)["label"] for index in range(len(images))], np.int64)
 
 
 def check_classes(train: ProxySet, test: ProxySet | None) -> None:
-    """Check that each class has an image to learn from, and that test images number the classes alike.
+    """Check that each class has a training image, and that training and test set have the same classes.
 
     Raises:
-        DataError: They do not; the message names a class.
+        DataError: A check fails; the message names a class.
     """
     names = _classes(train)
     missing = sorted(set(range(len(names))) - set(labels_of(train).tolist()))
     if missing:
-        raise DataError(f"{train.data_root} has no image of class {names[missing[0]]} to learn from")
+        raise DataError(f"{train.data_root} has no training image of class {names[missing[0]]}")
     if test is not None and (other := _classes(test)) != names:
         differing = sorted(set(other) ^ set(names))
         raise DataError(
-            f"{test.data_root} and {train.data_root} have different classes, the first of them {differing[0]}: folders "
-            "are numbered in their order, so both must have the same"
+            f"{test.data_root} and {train.data_root} have different classes, first {differing[0]}; labels are the "
+            "positions of the folders, so both need the same"
         )
 
 
@@ -115,19 +112,19 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     parser = ToolParser(description=__doc__.splitlines()[0])
     add_backbone_arguments(parser)
     parser.add_argument(
-        "--train", required=True, type=Path, help="a folder CLASS/IMAGE, or a config whose labelled images to take"
+        "--train", required=True, type=Path, help="folder with CLASS/IMAGE, or config to take the labelled images from"
     )
-    parser.add_argument("--labels-per-class", type=positive_int, help="default: all of a folder, what a config says")
+    parser.add_argument("--labels-per-class", type=positive_int, help="default: all of a folder, or the config's")
     parser.add_argument(
-        "--seed", type=non_negative_int, help="which of them (default: 0 of a folder, what a config says)"
+        "--seed", type=non_negative_int, help="seed of their selection (default: 0 for a folder, or the config's)"
     )
-    parser.add_argument("--test", type=Path, help="report the accuracy on a folder, or on a config's test images")
+    parser.add_argument("--test", type=Path, help="folder, or config with test images, to report the accuracy on")
     parser.add_argument("--out", required=True, type=out_file, help="checkpoint to write")
     return parser.parse_args(arguments)
 
 
 def main(args: Namespace) -> int:
-    """Extract, fit, report, write."""
+    """Extract features, fit the head, report the accuracy and write the checkpoint."""
     spec = backbone_of(args)
     train = labelled_images(args.train, "train", args.labels_per_class, args.seed, args.cfg_options)
     test = labelled_images(args.test, "val", cfg_options=args.cfg_options) if args.test else None
@@ -137,7 +134,7 @@ def main(args: Namespace) -> int:
         weight, bias, penalty = fit_head(table.features, labels_of(train), args.seed or 0)
         right = _accuracy(embed(spec, test, **reading(args)).features, labels_of(test), weight, bias) if test else None
     except CorruptImageError as error:
-        raise DataError(f"an image cannot be read, and no head is fitted without it: {error}") from error
+        raise DataError(f"an image cannot be read, so no head was fitted: {error}") from error
     state = adapted(spec, weight, bias)
     check_written(state, args.out)
     with atomic_path(args.out) as temporary, temporary.open("wb") as opened:

@@ -1,4 +1,4 @@
-"""What the commands that run a backbone on images are told alike: the backbone, how it reads, and which images."""
+"""Command-line arguments shared by the commands: the backbone, how to run it, and the images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from proteus.structures import DataError
 
 
 def add_backbone_arguments(parser: ArgumentParser) -> None:
-    """Add which backbone runs, and how."""
+    """Add the arguments for the backbone and how to run it."""
     parser.add_argument("--backbone", required=True, help="as for tools/evaluate.py: a weight file, or a timm name")
-    parser.add_argument("--arch", help="its name in timm, for a weight file that does not tell (CNNs)")
     parser.add_argument(
-        "--mean", nargs=3, type=number(0, 1), help="channel means it was trained with, if they are not known"
+        "--arch", help="timm architecture name, required when it cannot be inferred from the checkpoint (CNNs)"
     )
-    parser.add_argument("--std", nargs=3, type=number(0, 1, above=0), help="channel standard deviations, likewise")
+    parser.add_argument("--mean", nargs=3, type=number(0, 1), help="channel means of its training, if unknown")
+    parser.add_argument(
+        "--std", nargs=3, type=number(0, 1, above=0), help="channel standard deviations of its training"
+    )
     parser.add_argument("--img-size", type=positive_int, default=224, help="side in pixels (default: %(default)s)")
     parser.add_argument("--batch-size", type=positive_int, default=64)
-    parser.add_argument("--workers", type=integer(0, 512), default=0, help="processes that read images")
+    parser.add_argument("--workers", type=integer(0, 512), default=0, help="data loading processes")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--cfg-options",
@@ -37,16 +39,16 @@ def add_backbone_arguments(parser: ArgumentParser) -> None:
         action=KeyValues,
         default={},
         metavar="KEY=VALUE",
-        help="override keys of the config that images are taken from: train_dataloader.dataset.data_root=DIR",
+        help="override keys of the config of the images: train_dataloader.dataset.data_root=DIR",
     )
 
 
 def backbone_of(args: Namespace) -> BackboneSpec:
-    """The backbone that was asked for, with its statistics.
+    """Return the requested backbone with its statistics.
 
     Raises:
-        DataError: One of ``--mean`` and ``--std`` is missing, or there is no such backbone.
-        CheckpointError: Its file is missing, or another model's.
+        DataError: Only one of ``--mean`` and ``--std`` is given, or the backbone is unknown.
+        CheckpointError: Its file is missing, or does not match.
     """
     if (args.mean is None) != (args.std is None):
         raise DataError("--mean and --std go together: give both")
@@ -57,7 +59,7 @@ def backbone_of(args: Namespace) -> BackboneSpec:
 
 
 def reading(args: Namespace) -> dict[str, Any]:
-    """How :func:`~projects.task_oriented_transfer.embedding.embed` reads."""
+    """Return the arguments of :func:`~projects.task_oriented_transfer.embedding.embed`."""
     return {
         "img_size": args.img_size,
         "batch_size": args.batch_size,
@@ -73,31 +75,31 @@ def labelled_images(
     seed: int | None = None,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> ProxySet:
-    """The labelled images of a folder, or those that a config reads.
+    """Return the labelled images of a folder or of a config.
 
     Args:
         where: A folder ``CLASS/IMAGE``, or a config such as ``configs/ham10k/finetune.py``.
-        loader: Which of the config's sets: its few labels, or its test images.
-        per_class: Take so many of each class; by default all, and what the config says.
-        seed: Which of them; by default 0, and what the config says.
+        loader: The config's labelled (``train``) or test (``val``) images.
+        per_class: Number of images per class; by default all of a folder, or the config's.
+        seed: Seed of their selection; by default 0 for a folder, or the config's.
         cfg_options: Other keys of the config to override.
 
     Raises:
-        ConfigError: The config is wrong, or there are not so many images of a class.
+        ConfigError: The config is invalid, or a class has too few images.
         FileNotFoundError: The set, or a file of it, is missing.
-        DataError: The set is not what it should be.
+        DataError: The set is damaged, or has no labels.
     """
     part = {"images_per_class": per_class, "subset_seed": seed}
     part = {key: value for key, value in part.items() if value is not None}
     with as_config_error(str(where)):
         if where.suffix != ".py":
             if cfg_options:
-                raise ConfigError(["is for a config's images, and this is a folder"], "--cfg-options")
+                raise ConfigError(["only applies to a config; the images are from a folder"], "--cfg-options")
             return LabelledFolder(data_root=str(where), **part)
         dataset = f"{loader}_dataloader.dataset"
         asked = {**(cfg_options or {}), **{f"{dataset}.{key}": value for key, value in part.items()}}
         cfg = load_config(where, asked)
         images: ProxySet = DATASETS.build({**cfg[f"{loader}_dataloader"].dataset, "pipeline": []})
         if not hasattr(images, "num_classes"):
-            raise DataError(f"{where}: {dataset} ({type(images).__name__}) has no labels; name a set of classes")
+            raise DataError(f"{where}: {dataset} ({type(images).__name__}) has no labels; name a labelled set")
         return images

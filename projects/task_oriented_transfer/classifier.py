@@ -1,4 +1,4 @@
-"""The classifier of a teacher that was adapted to a task."""
+"""Classifier of a teacher adapted to a task."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _STEM = "objectives.task.head."
 
 @MODELS.register_module()
 class TaskClassifier(LinearClassifier):
-    """The head that a supervised run of the objective called ``task`` trained upon the cls token.
+    """Linear head on the cls token, from a supervised run with the objective ``task``.
 
     Args:
-        in_dim: Width of the backbone's tokens; the teacher fills it in.
+        in_dim: Width of the backbone's tokens; filled in by the teacher.
         num_classes: Number of classes.
-        checkpoint: What ``adapt`` wrote, or a checkpoint of ``teacher_finetune``.
+        checkpoint: Output of ``adapt``, or a checkpoint of ``teacher_finetune``.
 
     Raises:
-        CheckpointError: The file holds no such head, or one of another size.
+        CheckpointError: The file has no such head, or one of another size.
     """
 
     def __init__(self, in_dim: int, num_classes: int, checkpoint: str | Path | None = None) -> None:
@@ -37,14 +37,14 @@ class TaskClassifier(LinearClassifier):
         head = {key.removeprefix(_STEM): value for key, value in state.items() if key.startswith(_STEM)}
         if set(head) != {"weight", "bias"}:
             raise CheckpointError(
-                f"{checkpoint} holds no {_STEM}weight and bias: give what `python -m "
-                "projects.task_oriented_transfer.adapt` wrote, or a checkpoint of teacher_finetune.py"
+                f"{checkpoint} has no {_STEM}weight and bias; name the output of `python -m "
+                "projects.task_oriented_transfer.adapt`, or a checkpoint of teacher_finetune.py"
             )
         if head["weight"].shape != self.linear.weight.shape:
             classes, width = [*head["weight"].shape, "?", "?"][:2]
             raise CheckpointError(
-                f"{checkpoint} holds a head of {classes} classes upon width {width}, and the config's is of "
-                f"{self.num_classes} upon {self.linear.in_features}: write num_classes={classes}, and the backbone "
-                "that was adapted"
+                f"{checkpoint} has a head of {classes} classes on width {width}, but the config's has "
+                f"{self.num_classes} on width {self.linear.in_features}: write num_classes={classes}, and the adapted "
+                "backbone"
             )
         load_strictly(self.linear, head, checkpoint)

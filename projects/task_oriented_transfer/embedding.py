@@ -25,7 +25,7 @@ class Item(NamedTuple):
     """A whole image, or a crop of one.
 
     Attributes:
-        name: The image's path below its folder.
+        name: Path of the image, relative to its folder.
         box: Left, top, right and bottom in pixels of the image; None for the whole image.
     """
 
@@ -38,8 +38,8 @@ class Embedded:
     """Items and their features.
 
     Attributes:
-        root: Folder that the names are below.
-        items: What was embedded.
+        root: Folder of the images.
+        items: The embedded items.
         features: ``(N, D)``, cls tokens.
     """
 
@@ -49,15 +49,15 @@ class Embedded:
 
 
 def crop_boxes(width: int, height: int, scale: float) -> list[tuple[int, int, int, int]]:
-    """Lay squares over an image so that neighbours overlap by half and the whole image is covered.
+    """Return squares that cover an image, with neighbours overlapping by half.
 
     Args:
-        width: Of the image, pixels.
-        height: Likewise.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
         scale: A square's side as a share of the shorter side, above 0 and at most 1.
 
     Returns:
-        Left, top, right, bottom of each, row by row.
+        Left, top, right and bottom of each square, row by row.
 
     Raises:
         ValueError: ``scale`` is out of range.
@@ -77,22 +77,22 @@ def embed(
     num_workers: int = 0,
     device: str = "cpu",
 ) -> Embedded:
-    """Encode the images of a set: their cls tokens.
+    """Return the cls tokens of a set's images.
 
     A whole image is resized until its shorter side has ``img_size`` pixels and cropped at its centre; a crop is
     resized to ``img_size``.
 
     Args:
         spec: The backbone.
-        images: The set, of image files; its pipeline is not asked.
-        img_size: Side in pixels.
+        images: A set of image files; its pipeline is not used.
+        img_size: Side of the images in pixels.
         crops: Sides of crops as shares of the shorter side, for instance ``(0.5,)``; see :func:`crop_boxes`.
-        batch_size: Images read at once; each comes with its crops.
-        num_workers: Processes that read.
-        device: Where the backbone runs.
+        batch_size: Images per batch, each with its crops.
+        num_workers: Data loading processes.
+        device: Device of the backbone.
 
     Raises:
-        CorruptImageError: An image cannot be read; nothing is left out.
+        CorruptImageError: An image cannot be read; images are never skipped.
         DataError: Features are not finite; the message names the image.
     """
     root = Path(images.data_root).expanduser()
@@ -111,12 +111,12 @@ def embed(
     table = np.concatenate(features)
     wrong = np.flatnonzero(~np.isfinite(table).all(1))
     if len(wrong):
-        raise DataError(f"{spec.name} gives features that are not finite for {items[wrong[0]].name} below {root}")
+        raise DataError(f"{spec.name}: features of {items[wrong[0]].name} in {root} are not finite")
     return Embedded(root, items, table)
 
 
 def names_of(images: ProxySet) -> list[str]:
-    """The paths of a set's images below its folder, in its order."""
+    """Return the paths of a set's images, relative to its folder, in order."""
     prefix = len(str(Path(images.data_root).expanduser())) + 1
     return [images.get_data_info(index)["img_path"][prefix:] for index in range(len(images))]
 
@@ -125,14 +125,14 @@ def read_item(root: Path, item: Item) -> Image.Image:
     """Read an image or its crop.
 
     Raises:
-        CorruptImageError: It cannot be read.
+        CorruptImageError: The image cannot be read.
     """
     image: Image.Image = LoadImage()({"img_path": str(root / item.name)})["img"]
     return image if item.box is None else image.crop(item.box)
 
 
 class _Views(Dataset[Any]):
-    """Of each image itself and its crops, bytes ``(1 + C, 3, S, S)``."""
+    """Yields each image with its crops, uint8 ``(1 + C, 3, S, S)``."""
 
     def __init__(self, root: Path, names: list[str], size: int, crops: tuple[float, ...]) -> None:
         self.root, self.names, self.size, self.crops = root, names, size, crops

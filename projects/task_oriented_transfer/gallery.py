@@ -1,4 +1,4 @@
-"""Two transfer sets of one size out of one gallery: retrieved for a few labelled images, and drawn at random."""
+"""Two transfer sets of the same size from one gallery: retrieved for labelled images, and random."""
 
 from __future__ import annotations
 
@@ -17,47 +17,50 @@ from proteus.utils.pictures import save_picture
 
 
 def without(gallery: Embedded, *held_out: ProxySet) -> Embedded:
-    """A gallery without the image files of some sets, whatever links lead to them."""
+    """Remove the image files of some sets from a gallery, following links."""
     files = {file for images in held_out for file in files_of(images)}
     kept = [row for row, item in enumerate(gallery.items) if os.path.realpath(gallery.root / item.name) not in files]
     return Embedded(gallery.root, [gallery.items[row] for row in kept], gallery.features[kept])
 
 
 def write_both(gallery: Embedded, queries: Embedded, per_query: int, seed: int, out: Path) -> dict[str, list[str]]:
-    """Write ``retrieved/proxy_set.txt``, with its scores and its picture, and ``random/proxy_set.txt``.
+    """Write ``retrieved/proxy_set.txt`` with its scores and contact sheet, and ``random/proxy_set.txt``.
 
     Args:
         gallery: Whole images.
-        queries: The few labelled ones.
-        per_query: Images for each query.
-        seed: Of the random draw.
-        out: Folder to write to.
+        queries: The labelled images.
+        per_query: Images per query.
+        seed: Seed of the random set.
+        out: Output folder.
 
     Returns:
-        The names of the images of each.
+        The names of the images of each set.
 
     Raises:
-        DataError: The gallery has no more than what was retrieved, so there is nothing to choose.
+        DataError: The whole gallery was retrieved, so there is nothing to choose.
     """
     found = retrieve(gallery.features, queries.features, per_query)
     count = len(found.items)
     if count >= len(gallery.items):
-        raise DataError(f"--gallery has {len(gallery.items)} images, and all were retrieved: nothing is chosen")
+        raise DataError(
+            f"--gallery has {len(gallery.items)} images, and all were retrieved; use a larger gallery "
+            "or lower --per-query"
+        )
     write_transfer_set(out / "retrieved", gallery, queries, found)
     save_picture(contact_sheet(gallery, queries, found), out / "retrieved/contact_sheet.png")
     rows = {"retrieved": found.items, "random": np.random.default_rng(seed).permutation(len(gallery.items))[:count]}
     names = {how: [gallery.items[row].name for row in chosen] for how, chosen in rows.items()}
     (out / "random").mkdir(parents=True, exist_ok=True)
-    write_list(out / "random/proxy_set.txt", names["random"], f"{count} images at random; data_root={gallery.root}")
+    write_list(out / "random/proxy_set.txt", names["random"], f"{count} random images; data_root={gallery.root}")
     return names
 
 
 def share_of(names: list[str], root: Path, images: ProxySet) -> float:
-    """Which share of some images below ``root``, in per cent, are files of a set."""
+    """Return the share in per cent of images below ``root`` that are files of a set."""
     files = files_of(images)
     return 100 * sum(os.path.realpath(root / name) in files for name in names) / len(names)
 
 
 def files_of(images: ProxySet) -> set[str]:
-    """The files of a set, through all links."""
+    """Return the real paths of a set's files."""
     return {os.path.realpath(Path(images.data_root).expanduser() / name) for name in names_of(images)}

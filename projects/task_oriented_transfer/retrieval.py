@@ -1,4 +1,4 @@
-"""Query-balanced retrieval: equally many new gallery items for each query, nothing twice."""
+"""Query-balanced retrieval: the same number of distinct gallery items for each query."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from proteus.structures import DataError
 
 Array = NDArray[np.float32]
-# Neighbours asked of the index beyond what a query needs, before it is asked for more.
+# Neighbours to search per item wanted, before a deeper search.
 _SPARE = 4
 
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What was found, in the order in which it was dealt out: each query's first item, then each one's second.
+    """Result of a retrieval, in the order of assignment: the first item of each query, then the second of each.
 
     Attributes:
         items: ``(K,)`` int64, rows of the gallery, each at most once.
-        queries: ``(K,)`` int64, the row of the query that took it.
+        queries: ``(K,)`` int64, row of the query that the item is assigned to.
         scores: ``(K,)`` float32, cosine of the two.
-        short: How many items each query got that did not get as many as asked for, by its row.
-        duplicates: Number of neighbours that were left out as copies of one that was taken.
+        short: Number of items of each query with fewer than requested, by row.
+        duplicates: Number of neighbours skipped as copies of an assigned one.
     """
 
     items: NDArray[np.int64]
@@ -39,26 +39,26 @@ class Retrieved:
 def retrieve(
     gallery: Array, queries: Array, per_query: int, min_score: float = -1.0, duplicate: float | None = 0.99
 ) -> Retrieved:
-    """Let the queries take turns at choosing their nearest gallery item that is still there.
+    """Let the queries take turns to choose their nearest remaining gallery item.
 
-    An item that several queries want goes to the one whose turn comes first, and the others go on to their next
-    neighbour: so each query has equally many, as long as the gallery suffices (the seed's figure 2, right).
+    An item is assigned to the first query that chooses it; others continue with their next neighbour. So each query
+    gets the same number, as long as the gallery suffices (the paper's figure 2, right).
 
     Args:
-        gallery: ``(N, D)``, features of the gallery's items, of any length but zero.
-        queries: ``(Q, D)``, features of the target's images, likewise.
-        per_query: Items for each query.
-        min_score: Cosine below which an item is no neighbour.
-        duplicate: Cosine from which an item counts as a copy of one that was taken, and is left out; None keeps copies.
+        gallery: ``(N, D)``, features of the gallery's items, not zero.
+        queries: ``(Q, D)``, features of the target's images, not zero.
+        per_query: Items per query.
+        min_score: Smallest cosine of a neighbour.
+        duplicate: Smallest cosine at which an item is skipped as a copy of an assigned one; None keeps copies.
 
     Raises:
-        DataError: The gallery is empty, there is no query, features are not finite or zero, widths differ, or no query
-            has a neighbour.
-        ValueError: A number makes no sense.
+        DataError: Gallery or queries are empty, features are zero or not finite, widths differ, or no query has a
+            neighbour.
+        ValueError: A number is out of range.
         ImportError: faiss is not installed.
     """
     if per_query < 1:
-        raise ValueError(f"per_query={per_query}: write how many items each query is to get, 1 or more")
+        raise ValueError(f"per_query={per_query}: write the number of items per query, at least 1")
     if not -1 <= min_score <= 1:
         raise ValueError(f"min_score={min_score}: write a cosine, from -1 to 1")
     if duplicate is not None and not 0 < duplicate <= 1:
@@ -66,8 +66,8 @@ def retrieve(
     gallery, queries = _unit("gallery", gallery), _unit("query set", queries)
     if gallery.shape[1] != queries.shape[1]:
         raise DataError(
-            f"the gallery's features are {gallery.shape[1]} wide and the queries' {queries.shape[1]}: extract both "
-            "with one backbone"
+            f"the gallery's features have width {gallery.shape[1]}, the queries' {queries.shape[1]}: extract both with "
+            "the same backbone"
         )
     index = _index(gallery)
     depth = min(len(gallery), _SPARE * per_query)
@@ -77,12 +77,12 @@ def retrieve(
         found, starved = _deal(neighbours, scores, copies, per_query, min_score)
         if not starved or depth == len(gallery):
             break
-        # What others took or what are copies has used up somebody's neighbours: look further.
+        # Some query has no neighbours left, since others have them or they are copies: search deeper.
         depth = min(len(gallery), _SPARE * depth)
     if not len(found.items):
         raise DataError(
             f"no query has a neighbour: no cosine reaches min_score={min_score}, the largest is {scores.max():.3f}; "
-            "write a smaller one, or take a gallery that is nearer to the task"
+            "lower it, or use a gallery closer to the task"
         )
     return found
 
@@ -90,16 +90,16 @@ def retrieve(
 def same_class_precision(
     found: Retrieved, gallery_classes: Sequence[str], query_classes: Sequence[str]
 ) -> tuple[float, float]:
-    """Judge a retrieval where gallery and queries happen to have labels.
+    """Measure a retrieval by the labels of gallery and queries.
 
     Args:
         found: The retrieval.
-        gallery_classes: The class of each gallery item.
-        query_classes: The class of each query.
+        gallery_classes: Class of each gallery item.
+        query_classes: Class of each query.
 
     Returns:
-        The share of retrieved items that have their query's class, and that share if the same number of items had been
-        drawn at random for each query (chance), both in [0, 1].
+        The share of retrieved items with their query's class, and the expected share of random items (chance), both in
+        [0, 1].
     """
     wanted = [query_classes[query] for query in found.queries]
     right = np.mean([gallery_classes[item] == label for item, label in zip(found.items, wanted, strict=True)])
@@ -111,7 +111,7 @@ def same_class_precision(
 def _deal(
     neighbours: NDArray[np.int64], scores: Array, copies: _Copies, per_query: int, min_score: float
 ) -> tuple[Retrieved, bool]:
-    """Deal out the neighbours ``(Q, depth)``, nearest first; also say whether a longer list could give more."""
+    """Assign the neighbours ``(Q, depth)``, nearest first; also return whether a deeper search could give more."""
     taken: set[int] = set()
     left_out: set[int] = set()
     position = np.zeros(len(neighbours), np.int64)
@@ -143,18 +143,18 @@ def _deal(
 
 
 class _Copies:
-    """Which of the gallery's items that come into question are alike."""
+    """Copies among the candidate items of the gallery."""
 
     def __init__(self, gallery: Array, candidates: NDArray[np.int64], duplicate: float | None) -> None:
         self.candidates = candidates
         self.limits, self.alike = np.zeros(len(candidates) + 1, np.int64), np.empty(0, np.int64)
         if duplicate is not None:
             vectors = gallery[candidates]
-            # The index gives what is strictly above the limit, and a vector's product with itself may be 0.9999999.
+            # The index returns products strictly above the limit, and a vector's with itself may be 0.9999999.
             self.limits, _, self.alike = _index(vectors).range_search(vectors, duplicate - 1e-5)
 
     def of(self, item: int) -> list[int]:
-        """The copies of a candidate, without itself."""
+        """Return the copies of a candidate, without itself."""
         row = int(np.searchsorted(self.candidates, item))
         rows = self.alike[int(self.limits[row]) : int(self.limits[row + 1])]
         return [other for other in self.candidates[rows].tolist() if other != item]
@@ -163,7 +163,7 @@ class _Copies:
 def _unit(what: str, features: Array) -> Array:
     features = np.ascontiguousarray(features, np.float32)
     if features.ndim != 2 or not len(features):
-        raise DataError(f"the {what} is empty: it has no image, its features have shape {features.shape}")
+        raise DataError(f"the {what} is empty: its features have shape {features.shape}")
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     wrong = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
     if len(wrong):
@@ -173,7 +173,7 @@ def _unit(what: str, features: Array) -> Array:
 
 
 def _index(gallery: Array) -> Any:
-    """An exact index of inner products."""
+    """Build an exact index of inner products."""
     try:
         faiss = importlib.import_module("faiss")
     except ImportError as error:

@@ -1,9 +1,9 @@
-r"""Choose a transfer set out of a gallery: for each image of the target task, equally many of its nearest neighbours.
+r"""Retrieve a transfer set from a gallery: the same number of nearest neighbours for each image of the target task.
 
     python -m projects.task_oriented_transfer.retrieve --backbone FILE --gallery DIR --queries DIR --per-query 20 \
         --out OUT
 
-writes proxy_set.txt, scores.csv and contact_sheet.png to OUT, and names the queries that did not get their share.
+Writes proxy_set.txt, scores.csv and contact_sheet.png to OUT, and lists queries with fewer neighbours than requested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.structures import DataError
 from proteus.utils.pictures import save_picture
 
-# More names than this are for a file, not for a terminal.
+# Number of queries to list on the terminal.
 _NAMED = 10
 
 
@@ -29,27 +29,34 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
     parser = ToolParser(description=__doc__.splitlines()[0])
     add_backbone_arguments(parser)
-    parser.add_argument("--gallery", required=True, type=existing_folder, help="folder of images, however nested")
+    parser.add_argument("--gallery", required=True, type=existing_folder, help="folder of images, searched recursively")
     parser.add_argument(
-        "--queries", required=True, type=Path, help="the target's images: a folder, or a config whose labelled images"
+        "--queries", required=True, type=Path, help="images of the target: a folder, or a config with labelled images"
     )
-    parser.add_argument("--queries-per-class", type=positive_int, help="default: all of a folder, what a config says")
+    parser.add_argument("--queries-per-class", type=positive_int, help="default: all of a folder, or the config's")
     parser.add_argument(
-        "--seed", type=non_negative_int, help="which of them (default: 0 of a folder, what a config says)"
+        "--seed", type=non_negative_int, help="seed of their selection (default: 0 for a folder, or the config's)"
     )
-    parser.add_argument("--per-query", required=True, type=positive_int, help="gallery items for each query")
+    parser.add_argument("--per-query", required=True, type=positive_int, help="gallery items per query")
     parser.add_argument(
-        "--crops", nargs="+", type=number(0.05, 1), default=[], metavar="SHARE", help="search crops, too: 0.5 0.25"
+        "--crops",
+        nargs="+",
+        type=number(0.05, 1),
+        default=[],
+        metavar="SHARE",
+        help="search crops of these sizes, too: 0.5 0.25",
     )
     parser.add_argument("--min-score", type=number(-1, 1), default=-1.0, help="smallest cosine of a neighbour")
-    parser.add_argument("--duplicate", type=number(-1, 1), default=0.99, help="cosine from which two items are one")
-    parser.add_argument("--labelled", action="store_true", help="both are CLASS/IMAGE: report same-class precision")
+    parser.add_argument("--duplicate", type=number(-1, 1), default=0.99, help="smallest cosine between copies")
+    parser.add_argument(
+        "--labelled", action="store_true", help="report same-class precision; both folders need CLASS/IMAGE"
+    )
     parser.add_argument("--out", required=True, type=out_folder)
     return parser.parse_args(arguments)
 
 
 def main(args: Namespace) -> int:
-    """Embed, search, write."""
+    """Embed, search and write the transfer set."""
     spec = backbone_of(args)
     labelled = args.queries.suffix == ".py" or args.queries_per_class or args.labelled
     asked = (
@@ -58,7 +65,7 @@ def main(args: Namespace) -> int:
         else ImageFolder(str(args.queries))
     )
     if args.labelled and not isinstance(asked, LabelledFolder):
-        raise DataError(f"--labelled compares folders' names, and {args.queries} reads a {type(asked).__name__}")
+        raise DataError(f"--labelled needs class folders, but {args.queries} is a {type(asked).__name__}")
     try:
         queries = embed(spec, asked, **reading(args))
         gallery = embed(spec, ImageFolder(str(args.gallery)), crops=args.crops, **reading(args))
@@ -66,7 +73,7 @@ def main(args: Namespace) -> int:
         root = write_transfer_set(args.out, gallery, queries, found)
         save_picture(contact_sheet(gallery, queries, found), args.out / "contact_sheet.png")
     except CorruptImageError as error:
-        raise DataError(f"an image cannot be read, and nothing is chosen without it: {error}") from error
+        raise DataError(f"an image cannot be read, so nothing was retrieved: {error}") from error
     except ValueError as error:
         raise error if isinstance(error, DataError) else DataError(str(error)) from error
     print(f"{len(found.items)} of {len(gallery.items)} gallery items for {len(queries.items)} queries")
@@ -82,7 +89,7 @@ def main(args: Namespace) -> int:
 def _folders(table: Embedded) -> list[str]:
     for item in table.items:
         if "/" not in item.name:
-            raise DataError(f"{table.root / item.name} is in no class's folder: expected {table.root}/CLASS/IMAGE")
+            raise DataError(f"{table.root / item.name} is not in a class folder; expected {table.root}/CLASS/IMAGE")
     return [item.name.partition("/")[0] for item in table.items]
 
 

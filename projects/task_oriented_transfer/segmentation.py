@@ -1,7 +1,7 @@
-"""A segmentation target: what a segmentor of mmseg's says of each pixel, distilled from one into another.
+"""Distillation of per-pixel class scores between mmseg segmentors.
 
-The core takes a segmentor as a backbone as it takes any model of mmseg's: its ``patches`` are the class scores that
-the head gives, one for each place of its map. Teacher, data, schedule and checkpoints are those of every distillation.
+The core supports a segmentor as a backbone, like any model of mmseg: its ``patches`` are the class scores of its head,
+one for each position of the map. Teacher, data, schedule and checkpoints are the core's.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _CLASSIFIER = "decode_head.conv_seg.weight"
 
 @MODELS.register_module()
 class SegmentationTeacher(Teacher):
-    """A segmentor of mmseg's that was adapted to the task, frozen.
+    """A frozen mmseg segmentor, adapted to the task.
 
     Args:
         backbone: Config of the segmentor, ``dict(type="mmseg.EncoderDecoder", ...)``; its
             ``init_cfg=dict(type="Pretrained", checkpoint=...)`` names the checkpoint of the adaptation.
-        **teacher: As for :class:`Teacher`.
+        **teacher: Arguments of :class:`Teacher`.
 
     Raises:
-        CheckpointError: The checkpoint is missing, is no segmentor's, or classifies other classes.
+        CheckpointError: The checkpoint is missing, is not of a segmentor, or has other classes.
     """
 
     def __init__(self, backbone: dict[str, Any], **teacher: Any) -> None:
@@ -50,16 +50,16 @@ class SegmentationTeacher(Teacher):
 
 @MODELS.register_module()
 class PixelObjective(Objective):
-    """The student's segmentor learns the teacher's class scores of every pixel of unlabelled images.
+    """Match the teacher's class scores of every pixel on unlabelled images.
 
     The coarser of the two maps is enlarged (bilinear, as mmseg enlarges scores to the image), so that both are compared
     at every place of the finer one. A view of a proxy set is a crop that fills its size, without labels: it has no
     padded and no ignored pixels, and every place counts alike.
 
     Args:
-        student_dim: Number of the student's classes; the distiller fills it in.
-        teacher_dim: Number of the teacher's classes; the distiller fills it in.
-        weight: Factor of the term in the total.
+        student_dim: Number of the student's classes; filled in by the distiller.
+        teacher_dim: Number of the teacher's classes; filled in by the distiller.
+        weight: Weight of the term in the sum.
         loss: Config of the loss over ``(pixels, classes)``, by default ``SoftLogitsLoss``, the Kullback-Leibler
             divergence; ``dict(type="SoftLogitsLoss", temperature=2.0)`` softens both sides.
 
@@ -74,11 +74,11 @@ class PixelObjective(Objective):
     ) -> None:
         if teacher_dim and student_dim != teacher_dim:
             raise ValueError(
-                f"model.student gives {student_dim} scores a pixel and model.teacher.backbone {teacher_dim}: both are "
-                "segmentors of the same classes; write model.student.decode_head.num_classes="
-                f"{teacher_dim}, or take the teacher that was adapted to this task"
+                f"model.student has {student_dim} scores per pixel, model.teacher.backbone {teacher_dim}: both need "
+                f"the same classes; write model.student.decode_head.num_classes={teacher_dim}, or use a teacher "
+                "adapted to this task"
             )
-        nn.Module.__init__(self)  # the student's own head classifies: none is put upon it
+        nn.Module.__init__(self)  # no head is added: the student's own classifies
         self.weight = weight
         self.loss = MODELS.build(loss or {"type": "SoftLogitsLoss"})
 
@@ -91,25 +91,25 @@ class PixelObjective(Objective):
 
 @HOOKS.register_module()
 class ExportSegmentorHook(Hook):
-    """When the distillation ends, write ``segmentor.pth`` to the work directory: the student as mmseg's checkpoint.
+    """Export the student at the end of training as mmseg checkpoint ``segmentor.pth`` in the work directory.
 
-    It is what the fine-tuning config loads (``load_from``), and what ``tools/test.py`` tests with that config.
+    The fine-tuning config loads it (``load_from``), and ``tools/test.py`` tests it with that config.
     """
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Write the file, whole: it appears under its name only once it is complete."""
+        """Write the file atomically."""
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = {name: value.cpu() for name, value in model.student.guest.state_dict().items()}
         path = Path(runner.work_dir) / "segmentor.pth"
         check_written(state, path)
         with atomic_path(path) as temporary, temporary.open("wb") as opened:
             torch.save({"state_dict": state, "meta": {"iter": runner.iter}}, opened)
-        runner.logger.info(f"the student, for mmseg: {path}")
+        runner.logger.info(f"student exported for mmseg: {path}")
 
 
 def _scores(features: Features, grid: tuple[int, int]) -> Tensor:
-    """Class scores ``(B N, K)`` of a segmentor at the places of ``grid``, in float32."""
+    """Return class scores ``(B N, K)`` of a segmentor at the positions of ``grid``, in float32."""
     maps = features.patches.float().transpose(1, 2).unflatten(2, features.grid)
     if features.grid != grid:
         maps = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
@@ -124,13 +124,13 @@ def _check_classes(checkpoint: str, head: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{key}: {error}; `python tools/train.py .../teacher.py` writes it") from error
     if _CLASSIFIER not in state:
         raise CheckpointError(
-            f"{key}: {locate(checkpoint)} holds no {_CLASSIFIER}: give a checkpoint of a segmentor, such as the "
+            f"{key}: {locate(checkpoint)} has no {_CLASSIFIER}; name a checkpoint of a segmentor, such as "
             "iter_*.pth of teacher.py"
         )
     found, wanted = len(state[_CLASSIFIER]), head.get("num_classes")
     if found != wanted:
         raise CheckpointError(
-            f"{key}: {locate(checkpoint)} classifies {found} classes and the config's teacher {wanted}: write "
-            f"model.teacher.backbone.decode_head.num_classes={found} and the same for model.student, or give the "
-            "checkpoint of a teacher that was adapted to this task"
+            f"{key}: {locate(checkpoint)} has {found} classes, the config's teacher {wanted}: write "
+            f"model.teacher.backbone.decode_head.num_classes={found} and the same for model.student, or name the "
+            "checkpoint of a teacher adapted to this task"
         )

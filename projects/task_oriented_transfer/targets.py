@@ -1,7 +1,4 @@
-"""Target tasks whose official files are no folders of classes: HAM10000 and Places365.
-
-EuroSAT and ImageNet are: ``LabelledFolder`` reads them.
-"""
+"""Target tasks without class folders: HAM10000 and Places365. ``LabelledFolder`` reads EuroSAT and ImageNet."""
 
 from __future__ import annotations
 
@@ -19,19 +16,19 @@ from proteus.registry import DATASETS
 
 
 class TargetSet(FineGrainedSet):
-    """A labelled set of which only some images of each class may be used.
+    """A labelled set that can be limited to some images per class.
 
     Args:
-        data_root: The set's own folder.
+        data_root: Folder of the set.
         split: ``trainval`` for labels, ``test`` for the accuracy.
-        pipeline: As for :class:`~proteus.datasets.ProxySet`.
-        indices: As for :class:`~proteus.datasets.ProxySet`; counted within the part.
-        images_per_class: Take only so many images of each class.
-        subset_seed: Another one takes others; the choice depends on it and on the files' names alone.
+        pipeline: See :class:`~proteus.datasets.ProxySet`.
+        indices: See :class:`~proteus.datasets.ProxySet`; counted within the split.
+        images_per_class: Number of images per class; all by default.
+        subset_seed: Seed of their selection, which depends only on it and on the files' names.
 
     Raises:
         FileNotFoundError: A file is missing; the message names it, and the layout.
-        ValueError: A file says what cannot be, or a class has not so many images.
+        ValueError: A file has an invalid entry, or a class has too few images.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class TargetSet(FineGrainedSet):
         super().__init__(data_root, split, pipeline, indices)
 
     def filter_data(self) -> list[dict[str, Any]]:
-        """Take the part that was asked for; BaseDataset calls this once everything is listed."""
+        """Select ``images_per_class`` images; called by BaseDataset on the complete list."""
         listed: list[dict[str, Any]] = self.data_list
         if self.images_per_class is None:
             return listed
@@ -56,12 +53,12 @@ class TargetSet(FineGrainedSet):
         return [listed[position] for position in choose(paths, self.images_per_class, None, self.subset_seed)]
 
     def describe(self) -> str:
-        """What the set is, and of how many the images were chosen in which way."""
+        """Describe the set and the selection of its images."""
         part = f" of {self.whole:,} (images_per_class={self.images_per_class}, subset_seed={self.subset_seed})"
         return super().describe() + part * (self.images_per_class is not None)
 
     def chosen(self) -> dict[str, list[str]]:
-        """The names, where a part was taken."""
+        """Return the names of the selected images, if not all are used."""
         if self.images_per_class is None:
             return {}
         return {"": [self._name(ProxySet.get_data_info(self, index)) for index in range(len(self))]}
@@ -74,11 +71,11 @@ class TargetSet(FineGrainedSet):
 class HAM10000(TargetSet):
     """HAM10000: 10,015 dermatoscopic images of seven diagnoses (Tschandl et al., 2018).
 
-    The archive has no test split. A fifth of the lesions is for the test, chosen by their ids alone: several images may
-    show one lesion, and none is on both sides. Which images the paper tests on is not known here.
+    The archive has no test split. Here a fifth of the lesions is for testing, selected by their ids: several images may
+    show one lesion, and no lesion is in both splits. The paper's test images are unknown.
 
     Args:
-        **target: As for :class:`TargetSet`.
+        **target: Arguments of :class:`TargetSet`.
     """
 
     title = "HAM10000"
@@ -94,7 +91,7 @@ HAM10000_images_part_2/ISIC_0029306.jpg ..."""
     _FOLDERS: ClassVar[tuple[str, str]] = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read the metadata, and look which folder has an image."""
+        """Read the metadata and find the folder of each image."""
         path = self.file("HAM10000_metadata.csv")
         folders = {file.stem: file for name in self._FOLDERS for file in self.file(name).glob("*.jpg")}
         classes = self.classes_of(self.diagnoses, path)
@@ -114,10 +111,10 @@ HAM10000_images_part_2/ISIC_0029306.jpg ..."""
 
 @DATASETS.register_module()
 class Places365(TargetSet):
-    """Places365-Standard in its small images, 256 x 256; its validation images are what is tested on.
+    """Places365-Standard with its small images, 256 x 256; its validation images are the test split.
 
     Args:
-        **target: As for :class:`TargetSet`.
+        **target: Arguments of :class:`TargetSet`.
     """
 
     title = "Places365"
@@ -132,7 +129,7 @@ val_256/Places365_val_00000001.jpg ..."""
     source = "filelist_places365-standard.tar with train_256_places365standard.tar and val_256.tar"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read a list, whose lines are an image and the number of its class."""
+        """Read a list; each line has an image and its class index."""
         names = self.file("categories_places365.txt")
         self.classes_of([row.fields[0] for row in read_rows(names, 2)], names)
         listing = self.file("places365_val.txt" if part == "test" else "places365_train_standard.txt")

@@ -1,4 +1,4 @@
-"""A retrieved transfer set on disk: a list that any proxy set reads, the scores, and a picture."""
+"""Write a retrieved transfer set: a list for proxy sets, the scores and a contact sheet."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SIDE, _GAP, _CAPTION = 96, 4, 12
 
 
 def write_transfer_set(out: Path, gallery: Embedded, queries: Embedded, found: Retrieved) -> Path:
-    """Write ``proxy_set.txt`` and ``scores.csv``, and the crops as files where there are any.
+    """Write ``proxy_set.txt`` and ``scores.csv``, and retrieved crops as files.
 
     ``ImageFolder(data_root=..., list_file="proxy_set.txt")`` reads the list. Its ``data_root`` is the gallery's folder,
-    or ``out/images`` where crops were retrieved: then each retrieved item, whole or not, is a file of its own there.
+    or ``out/images`` if crops were retrieved; then each retrieved item, crop or not, is a separate file there.
 
     Args:
-        out: Folder to write to.
-        gallery: What was searched.
+        out: Output folder.
+        gallery: The searched items.
         queries: The target's images.
-        found: What was retrieved.
+        found: The retrieval.
 
     Returns:
         The ``data_root`` of the list.
@@ -55,17 +55,17 @@ def write_transfer_set(out: Path, gallery: Embedded, queries: Embedded, found: R
 def contact_sheet(
     gallery: Embedded, queries: Embedded, found: Retrieved, rows: int = 12, columns: int = 8
 ) -> Image.Image:
-    """Draw queries, each with what it got, nearest first, and the cosine below.
+    """Draw queries with their retrieved items, nearest first, and cosines.
 
     Args:
-        gallery: What was searched.
+        gallery: The searched items.
         queries: The target's images.
-        found: What was retrieved.
-        rows: Number of queries, spread over the query set.
-        columns: Largest number of retrieved items of each.
+        found: The retrieval.
+        rows: Number of queries, evenly spaced.
+        columns: Maximum number of items per query.
 
     Returns:
-        A picture; the first column is the query, with a red edge if it got nothing.
+        The sheet; the first column is the query, with a red edge if nothing was retrieved.
 
     Raises:
         CorruptImageError: An image cannot be read.
@@ -95,7 +95,7 @@ def _tile(root: Path, item: Item) -> Image.Image:
 def _save(root: Path, source: Path, item: Item) -> str:
     name = PurePosixPath(item.name)
     if item.box is not None:
-        # The ending stays in the name: a.png and a.jpg may lie side by side.
+        # Keep the suffix in the name: a.png and a.jpg may be in the same folder.
         name = name.with_name(f"{name.name}_{'-'.join(map(str, item.box))}.png")
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)

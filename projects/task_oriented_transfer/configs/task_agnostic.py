@@ -1,4 +1,4 @@
-# Step (d), the comparison: FastViT learns DINOv2-B's features of the same images, and nothing of any target.
+# Step (d), the comparison: distil DINOv2-B's features of the same images into FastViT, without a target.
 _base_ = ["./_base_/transfer_set.py", "./_base_/schedule.py", "./_base_/runtime.py"]
 
 model = dict(
@@ -11,8 +11,8 @@ model = dict(
         ),
     ),
     student=dict(type="TimmBackbone", arch="fastvit_s12", img_size=224),
-    # Proteus' token objective: the other two need equal grids, and the masked one a ViT student.
+    # The token objective only: the others need equal grids, and the patch objective a ViT student.
     objectives=dict(token=dict(type="TokenObjective")),
 )
-# There are no classes to be right about.
+# Never validated: the student has no class scores.
 train_cfg = dict(val_interval=1000000)

@@ -22,7 +22,7 @@ def clusters(classes=3, of_each=8, width=6, seed=0):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_the_head_reads_plain_features_as_the_regression_reads_standardised_ones(classes):
+def test_head_includes_the_standardisation(classes):
     from sklearn.linear_model import LogisticRegression
 
     features, labels = clusters(classes)
@@ -40,14 +40,14 @@ def test_the_head_reads_plain_features_as_the_regression_reads_standardised_ones
 
 
 @pytest.mark.parametrize(("labels", "message"), [(["a"] * 4, "1 classes"), (["a", "a", "a", "b"], "class b has 1")])
-def test_too_few_labels_are_refused(labels, message):
+def test_too_few_labels_are_rejected(labels, message):
     with pytest.raises(DataError, match=message):
         adapt.fit_head(np.eye(4, dtype=np.float32), labels)
 
 
 @pytest.fixture
-def taught(tmp_path, capsys):
-    """A random ResNet taught to tell two colours, by the command."""
+def adapted(tmp_path, capsys):
+    """A random ResNet, adapted by the command to separate two colours."""
     for part in ("train", "test"):
         for name, colour in (("dark", 40), ("light", 210)):
             folder = tmp_path / part / name
@@ -60,15 +60,15 @@ def taught(tmp_path, capsys):
     return tmp_path / "adapted.pth"
 
 
-def test_the_file_is_a_checkpoint_of_the_fine_tuning_and_the_teacher_of_the_distillation(taught, capsys):
+def test_output_is_a_fine_tuning_checkpoint_and_a_teacher(adapted, capsys):
     assert "accuracy of the adapted teacher: 100.00" in capsys.readouterr().out
     tuned = Distiller({"type": "NoTeacher"}, STUDENT, {"task": {"type": "LabelObjective", "num_classes": 2}})
-    tuned.load_state_dict(torch.load(taught, weights_only=True)["state_dict"], strict=True)
+    tuned.load_state_dict(torch.load(adapted, weights_only=True)["state_dict"], strict=True)
     teacher = MODELS.build(
         {
             "type": "Teacher",
-            "backbone": {**STUDENT, "checkpoint": str(taught)},
-            "classifier": {"type": "TaskClassifier", "num_classes": 2, "checkpoint": str(taught)},
+            "backbone": {**STUDENT, "checkpoint": str(adapted)},
+            "classifier": {"type": "TaskClassifier", "num_classes": 2, "checkpoint": str(adapted)},
         }
     )
     images = torch.rand(4, 3, 32, 32)
@@ -81,11 +81,11 @@ def test_the_file_is_a_checkpoint_of_the_fine_tuning_and_the_teacher_of_the_dist
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_head_of_another_size_and_a_file_without_one_are_refused(taught, tmp_path):
-    with pytest.raises(CheckpointError, match=r"head of 2 classes upon width 512.*num_classes=2"):
-        classifier.TaskClassifier(512, 10, taught)
+def test_heads_of_another_size_and_files_without_one_are_rejected(adapted, tmp_path):
+    with pytest.raises(CheckpointError, match=r"head of 2 classes on width 512.*num_classes=2"):
+        classifier.TaskClassifier(512, 10, adapted)
     torch.save({"state_dict": {"student.weight": torch.zeros(2)}}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"holds no objectives\.task\.head\.weight and bias"):
+    with pytest.raises(CheckpointError, match=r"has no objectives\.task\.head\.weight and bias"):
         classifier.TaskClassifier(512, 10, tmp_path / "other.pth")
 
 
@@ -96,23 +96,23 @@ def test_the_classifier_reads_the_cls_token_of_the_last_block():
     torch.testing.assert_close(layer([features]), features.cls @ layer.linear.weight.T + layer.linear.bias)
 
 
-def test_test_images_of_other_classes_are_refused(taught, tmp_path):
+def test_test_images_of_other_classes_are_rejected(adapted, tmp_path):
     (tmp_path / "test/dark").rename(tmp_path / "test/dusk")
     arguments = ["--backbone", "random:resnet10t", "--img-size", "32", "--device", "cpu"]
     files = ["--train", tmp_path / "train", "--test", tmp_path / "test", "--out", tmp_path / "again.pth"]
 
-    with pytest.raises(DataError, match="have different classes, the first of them dark"):
+    with pytest.raises(DataError, match="have different classes, first dark"):
         adapt.main(adapt.parse_args([str(word) for word in [*arguments, *files]]))
 
 
-def test_half_of_the_statistics_is_refused():
+def test_mean_without_std_is_rejected():
     arguments = ["--backbone", "random:resnet10t", "--mean", ".5", ".5", ".5", "--train", "x", "--out", "y"]
 
     with pytest.raises(DataError, match="--mean and --std go together"):
         backbone_of(adapt.parse_args(arguments))
 
 
-def test_statistics_that_were_given_replace_those_that_are_known():
+def test_given_statistics_replace_known_ones():
     given = ["--mean", ".5", ".4", ".3", "--std", ".2", ".2", ".2"]
     arguments = ["--backbone", "random:resnet10t", "--train", "x", "--out", "y"]
 

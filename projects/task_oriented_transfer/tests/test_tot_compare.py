@@ -21,15 +21,15 @@ STEPS = sorted(path for folder in (".", *TARGETS) for path in (CONFIGS / folder)
 
 @pytest.mark.parametrize("path", STEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_key_of_the_configs_is_known(path):
-    # What it starts from is an earlier step's.
+    # The checkpoint to start from is the output of an earlier step.
     cfg = load_config(path, {"load_from": None})
 
-    # One name, so that the fine-tuning goes on with the head that was distilled.
+    # The same name, so that fine-tuning starts from the distilled head.
     names = {name for name, objective in cfg.model.objectives.items() if objective}
     assert names == ({"token"} if path.stem == "task_agnostic" else {"task"})
 
 
-def test_the_packaged_comparison_gives_all_students_the_same_images_and_steps():
+def test_packaged_students_get_the_same_images_and_steps():
     oriented, agnostic = (load_config(CONFIGS / f"packaged/task_{name}.py") for name in ("oriented", "agnostic"))
 
     for key in ("train_dataloader", "param_scheduler", "optim_wrapper", "train_cfg"):
@@ -42,7 +42,7 @@ def test_the_packaged_comparison_gives_all_students_the_same_images_and_steps():
     }
 
 
-def test_the_table_has_mean_and_spread_of_the_seeds():
+def test_table_has_mean_and_standard_deviation():
     results = [{key: value for key in compare.ROWS if "own" not in key} for value in (50.0, 60.0, 70.0)]
 
     lines = table_of("top-1 accuracy, %", compare.ROWS, results).splitlines()
@@ -57,11 +57,11 @@ def test_the_table_has_mean_and_spread_of_the_seeds():
     ]
 
 
-def test_a_folder_of_another_comparison_is_refused(tmp_path):
+def test_output_folder_of_other_settings_is_rejected(tmp_path):
     claim(tmp_path / "out", {"labels": 10})
     claim(tmp_path / "out", {"labels": 10})
 
-    with pytest.raises(DataError, match=r"holds the comparison \{'labels': 10\}.*give another folder"):
+    with pytest.raises(DataError, match=r"has results of \{'labels': 10\}.*choose another folder"):
         claim(tmp_path / "out", {"labels": 5})
 
 
@@ -74,7 +74,7 @@ def grey(folder, of_each, seed):
             Image.fromarray(pixels).save(folder / f"{label}/{number}.png")
 
 
-def test_neither_the_labels_nor_the_test_are_drawn_whatever_links_lead_to_them(tmp_path):
+def test_gallery_excludes_labelled_and_test_images_behind_links(tmp_path):
     for part, seed in (("train", 0), ("test", 1)):
         grey(tmp_path / f"sets/grey/{part}", 6, seed)
     grey(tmp_path / "sets/other", 4, 2)
@@ -84,7 +84,7 @@ def test_neither_the_labels_nor_the_test_are_drawn_whatever_links_lead_to_them(t
     whole = embed(spec, ImageFolder(str(tmp_path / "sets")), 32)
 
     gallery = without(whole, labelled, ImageFolder(str(tmp_path / "target/test")))
-    # An untrained backbone finds all greys alike, and copies are left out.
+    # For an untrained backbone all greys are copies, which are skipped: use random features.
     unlike = np.random.default_rng(0).normal(size=(30, 64)).astype(np.float32)
     queries = Embedded(tmp_path / "target/train", [Item(name) for name in labelled.names()], unlike[:6])
     names = write_both(Embedded(gallery.root, gallery.items, unlike[6:]), queries, 2, 0, tmp_path / "out")
@@ -104,7 +104,7 @@ def test_neither_the_labels_nor_the_test_are_drawn_whatever_links_lead_to_them(t
         assert share_of(chosen, gallery.root, own) == pytest.approx(expected)
 
 
-def test_a_gallery_that_is_retrieved_whole_is_refused(tmp_path):
+def test_retrieving_the_whole_gallery_is_rejected(tmp_path):
     table = Embedded(tmp_path, [Item("a.png"), Item("b.png")], np.float32([[1, 0], [0, 1]]))
 
     with pytest.raises(DataError, match="--gallery has 2 images, and all were retrieved"):
@@ -113,15 +113,15 @@ def test_a_gallery_that_is_retrieved_whole_is_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [["--gallery", "data", "--per-query", "2"], ["--imagenet"]], ids=lambda more: more[0])
-def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypatch, capsys, more):
+def test_command_writes_its_table_and_resumes(tmp_path, monkeypatch, capsys, more):
     for part, of_each in (("train", 20), ("test", 4)):
         grey(tmp_path / f"data/{part}", of_each, of_each)
     grey(tmp_path / "data/other", 40, 2)
     monkeypatch.chdir(tmp_path)
-    told = ["--data", "data", "--seeds", "1", "--iterations", "3", "--finetune-iterations", "2", "--out", "out"]
-    told += ["--labels-per-class", "18", *more]
+    arguments = ["--data", "data", "--seeds", "1", "--iterations", "3", "--finetune-iterations", "2", "--out", "out"]
+    arguments += ["--labels-per-class", "18", *more]
 
-    compare.main(compare.parse_args(told))
+    compare.main(compare.parse_args(arguments))
 
     printed = capsys.readouterr().out
     table = (tmp_path / "out/table.txt").read_text()
@@ -130,5 +130,5 @@ def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypa
     rows = ["imagenet"] if more == ["--imagenet"] else ["retrieved", "random", "own-retrieved", "own-random"]
     assert set(titles) > {compare.ROWS[key] for key in rows}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/seed0").rglob("*") if path.is_file()}
-    compare.main(compare.parse_args(told))
+    compare.main(compare.parse_args(arguments))
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out/seed0").rglob("*") if path.is_file()}

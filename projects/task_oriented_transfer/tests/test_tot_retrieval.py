@@ -12,7 +12,7 @@ def features(count: int, seed: int, width: int = 8) -> np.ndarray:
 
 
 def by_brute_force(gallery, queries, per_query, min_score=-1.0, duplicate=None):
-    """Round by round each query takes the nearest item that is left, looking at all of them."""
+    """In each round, each query takes the nearest remaining item, by comparing with all of them."""
     gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
     queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
     left = np.ones(len(gallery), bool)
@@ -44,8 +44,8 @@ def test_equals_brute_force(per_query, limits):
     np.testing.assert_allclose(found.scores, cosines, atol=1e-6)
 
 
-def test_queries_that_want_the_same_items_get_equally_many():
-    # All queries are nearly alike, so all have the same neighbours.
+def test_queries_with_the_same_neighbours_get_the_same_number():
+    # Nearly equal queries have the same neighbours.
     queries = np.float32([1, 0, 0]) + 0.01 * features(5, 2, 3)
 
     found = retrieve(features(60, 3, 3), queries, 8, duplicate=None)
@@ -55,7 +55,7 @@ def test_queries_that_want_the_same_items_get_equally_many():
     assert found.short == {}
 
 
-def test_copies_are_left_out_whatever_their_length():
+def test_copies_of_any_length_are_skipped():
     gallery = features(10, 4)
     copies = np.concatenate([gallery, 3 * gallery, gallery])
 
@@ -72,7 +72,7 @@ def test_an_equal_pair_is_a_copy_at_duplicate_1():
     assert found.duplicates == 1
 
 
-def test_a_query_without_neighbours_is_named():
+def test_queries_without_neighbours_are_reported():
     gallery = np.float32([[1, 0, 0], [0.9, 0.1, 0]])
 
     found = retrieve(gallery, np.float32([[1, 0, 0], [0, 0, 1]]), 1, min_score=0.5, duplicate=None)
@@ -81,19 +81,19 @@ def test_a_query_without_neighbours_is_named():
     assert found.short == {1: 0}
 
 
-def test_a_gallery_that_is_too_small_is_dealt_out_evenly():
+def test_small_galleries_are_shared_evenly():
     found = retrieve(features(7, 6), features(3, 7), 4, duplicate=None)
 
     assert np.bincount(found.queries).tolist() == [3, 2, 2]
     assert found.short == {0: 3, 1: 2, 2: 2}
 
 
-def test_precision_and_chance_by_hand():
+def test_precision_and_chance():
     found = retrieve(
         np.float32([[1, 0], [0, 1], [0.9, 0.1], [0.1, 1]]), np.float32([[1, 0], [0, 1]]), 2, duplicate=None
     )
 
-    # The first query takes items 0 and 2, the second 1 and 3: three of four have its class.
+    # The first query gets items 0 and 2, the second 1 and 3: three of four have their query's class.
     right, chance = same_class_precision(found, ["a", "b", "b", "b"], ["a", "b"])
 
     assert found.items.tolist() == [0, 1, 2, 3]
@@ -106,7 +106,7 @@ def test_precision_and_chance_by_hand():
     [
         (np.zeros((0, 4), np.float32), features(2, 0, 4), "the gallery is empty"),
         (features(3, 0, 4), np.zeros((0, 4), np.float32), "the query set is empty"),
-        (features(3, 0, 4), features(2, 0, 5), "4 wide and the queries' 5: extract both with one backbone"),
+        (features(3, 0, 4), features(2, 0, 5), "width 4, the queries' 5: extract both with the same backbone"),
         (
             np.float32([[1, 1], [0, 0]]),
             features(2, 0, 2),
@@ -115,12 +115,12 @@ def test_precision_and_chance_by_hand():
         (np.float32([[1, 1], [np.nan, 0]]), features(2, 0, 2), "not finite in 1 rows, first in row 1"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(gallery, queries, message):
+def test_invalid_features_are_rejected(gallery, queries, message):
     with pytest.raises(DataError, match=message):
         retrieve(gallery, queries, 1)
 
 
-def test_nothing_near_enough_is_refused():
+def test_min_score_above_all_cosines_is_rejected():
     with pytest.raises(DataError, match=r"no cosine reaches min_score=0.9, the largest is 0.000"):
         retrieve(np.float32([[1, 0]]), np.float32([[0, 1]]), 1, min_score=0.9)
 
@@ -133,12 +133,12 @@ def test_nothing_near_enough_is_refused():
         ({"per_query": 1, "duplicate": 0.0}, "duplicate=0.0: write a cosine above 0"),
     ],
 )
-def test_numbers_without_sense_are_refused(arguments, message):
+def test_numbers_out_of_range_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         retrieve(features(3, 0), features(2, 1), **arguments)
 
 
-def test_without_faiss_it_says_what_to_install(monkeypatch):
+def test_missing_faiss_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
 
     with pytest.raises(ImportError, match="pip install faiss-cpu"):

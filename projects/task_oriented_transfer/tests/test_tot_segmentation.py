@@ -22,7 +22,7 @@ STEPS = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in FI
 
 @pytest.fixture(autouse=True)
 def scope():
-    """MMEngine's default scope is global, and the runs here are of two scopes."""
+    """Reset MMEngine's global default scope: the runs here use two."""
     before = DefaultScope.get_current_instance()
     init_default_scope("proteus")
     yield
@@ -63,7 +63,7 @@ STUDENTS = {
 }
 
 
-def test_wrong_head_widths_are_named():
+def test_wrong_head_widths_are_reported():
     student = {**STUDENTS["cnn"], "decode_head": head([32, 48, 192, 95], 5)}
     words = r"EncoderDecoder: decode_head\.in_channels does not fit the maps of backbone: write .*=\[32, 48, 192, 96\]"
     with pytest.raises(ValueError, match=words):
@@ -71,14 +71,14 @@ def test_wrong_head_widths_are_named():
 
 
 def views(student, teacher):
-    """StepFeatures whose patches are maps ``(B, K, h, w)``."""
+    """StepFeatures with patches from maps ``(B, K, h, w)``."""
     features = [Features(m.mean((2, 3)), m.flatten(2).transpose(1, 2), tuple(m.shape[2:])) for m in (teacher, student)]
     return StepFeatures(*features)
 
 
 @pytest.fixture
 def adapted(tmp_path):
-    """A checkpoint of the teacher's adaptation, and the segmentor that is in it."""
+    """A checkpoint of an adapted teacher, and its segmentor."""
     segmentor = build_backbone(TEACHER).guest
     path = tmp_path / "iter_7.pth"
     torch.save({"state_dict": segmentor.state_dict(), "meta": {"iter": 7}}, path)
@@ -91,12 +91,12 @@ def distiller(checkpoint, student="cnn", **objective):
     return Distiller(teacher, STUDENTS[student], {"task": {"type": "PixelObjective", **objective}})
 
 
-def test_one_pixel_by_hand():
+def test_loss_of_one_pixel():
     student, teacher = torch.zeros(1, 2, 1, 1), torch.tensor([math.log(3), 0.0]).view(1, 2, 1, 1)
 
     loss = PixelObjective(2, 2)(views(student, teacher), {})
 
-    # Shares 3/4 and 1/4 against 1/2 and 1/2; DeiT's loss, which is the core's, divides by the two classes.
+    # Probabilities 3/4 and 1/4 against 1/2 and 1/2; as in DeiT, the core's loss is divided by the number of classes.
     assert loss.item() == pytest.approx((0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2)
 
 
@@ -119,7 +119,7 @@ def test_loss_and_gradient_equal_torchs(temperature):
 @pytest.mark.parametrize(
     ("student", "teacher", "finer"), [((6, 8), (3, 2), (6, 8)), ((2, 2), (5, 4), (5, 4)), ((4, 2), (3, 6), (4, 6))]
 )
-def test_maps_of_two_sizes_meet_at_the_finer_grid(student, teacher, finer):
+def test_maps_are_compared_at_the_finer_grid(student, teacher, finer):
     generator = torch.Generator().manual_seed(0)
     ours, theirs = (torch.randn(2, 3, *grid, generator=generator) for grid in (student, teacher))
 
@@ -130,13 +130,13 @@ def test_maps_of_two_sizes_meet_at_the_finer_grid(student, teacher, finer):
     torch.testing.assert_close(loss, expected / enlarged[0].numel())
 
 
-def test_nothing_is_lost_on_a_teacher_that_agrees():
+def test_equal_scores_have_zero_loss():
     scores = torch.randn(2, 4, 3, 3)
 
     assert PixelObjective(4, 4)(views(scores, scores + 7.0), {}).item() == pytest.approx(0, abs=1e-7)
 
 
-def test_the_teacher_says_what_mmsegs_segmentor_says(adapted):
+def test_teacher_equals_mmsegs_segmentor(adapted):
     path, segmentor = adapted
     images = torch.randn(2, 3, 56, 56)
 
@@ -148,7 +148,7 @@ def test_the_teacher_says_what_mmsegs_segmentor_says(adapted):
 
 
 @pytest.mark.parametrize("student", list(STUDENTS))
-def test_a_step_trains_the_student_alone_and_no_checkpoint_holds_the_teacher(adapted, student):
+def test_only_the_student_is_trained_and_saved(adapted, student):
     path, segmentor = adapted
     model = distiller(path, student).train()
     side = 64 if student == "cnn" else 56
@@ -167,7 +167,7 @@ def test_a_step_trains_the_student_alone_and_no_checkpoint_holds_the_teacher(ada
 
 
 @pytest.mark.parametrize("folder", ["ade20k", "packaged_segmentation"])
-def test_padded_and_ignored_pixels_do_not_count_with_labels(folder):
+def test_padded_and_ignored_pixels_do_not_count(folder):
     cfg = load_config(CONFIGS / folder / "finetune.py")
     init_default_scope("mmseg")
     prepare, classifier = MODELS.build(cfg.model.data_preprocessor), MODELS.build(cfg.model.decode_head)
@@ -188,48 +188,48 @@ def test_padded_and_ignored_pixels_do_not_count_with_labels(folder):
     assert torch.equal(counted, expected)
 
 
-def test_a_teacher_of_other_classes_is_refused(adapted):
+def test_teacher_of_other_classes_is_rejected(adapted):
     path, _ = adapted
-    with pytest.raises(ValueError, match=r"gives 4 scores a pixel and model.teacher.backbone 5:.*num_classes=5"):
+    with pytest.raises(ValueError, match=r"has 4 scores per pixel, model.teacher.backbone 5:.*num_classes=5"):
         PixelObjective(4, 5)
     backbone = {**TEACHER, "decode_head": head([24, 24], 9)}
     backbone["init_cfg"] = {"type": "Pretrained", "checkpoint": str(path)}
     with pytest.raises(
         CheckpointError,
-        match=r"model\.teacher\.backbone\.init_cfg\.checkpoint: .*iter_7\.pth classifies 5 classes and the config's "
+        match=r"model\.teacher\.backbone\.init_cfg\.checkpoint: .*iter_7\.pth has 5 classes, the config's "
         r"teacher 9: write model\.teacher\.backbone\.decode_head\.num_classes=5",
     ):
         Distiller({"type": "SegmentationTeacher", "backbone": backbone}, STUDENTS["cnn"], {})
 
 
-def test_a_file_that_is_no_segmentors_is_refused(tmp_path):
+def test_checkpoints_of_other_models_are_rejected(tmp_path):
     torch.save({"state_dict": {"cls_token": torch.zeros(1)}}, tmp_path / "vit.pth")
 
-    with pytest.raises(CheckpointError, match=r"vit\.pth holds no decode_head\.conv_seg\.weight: give a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"vit\.pth has no decode_head\.conv_seg\.weight; name a checkpoint"):
         distiller(tmp_path / "vit.pth")
     with pytest.raises(CheckpointError, match=r"init_cfg\.checkpoint: weights not found: .*gone\.pth.*teacher\.py"):
         distiller(tmp_path / "gone.pth")
 
 
-def test_a_run_without_its_teacher_or_images_names_the_keys(tmp_path):
+def test_missing_teacher_and_images_are_reported_by_key(tmp_path):
     cfg = load_config(CONFIGS / "ade20k/task_oriented.py", {"work_dir": str(tmp_path)})
 
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         train(cfg)
 
     for key in ("model.teacher.backbone.init_cfg.checkpoint", "train_dataloader.dataset.data_root"):
-        assert f"--cfg-options {key}=" in str(told.value)
+        assert f"--cfg-options {key}=" in str(caught.value)
 
 
 def plain(value):
-    """A part of a config without scopes, and without the file that it starts from."""
+    """A part of a config without scopes and without its initial checkpoint."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items() if key != "checkpoint"}
     return value.rpartition(".")[2] if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("folder", ["ade20k", "packaged_segmentation"])
-def test_all_steps_are_of_one_student_one_teacher_and_the_same_labels(folder):
+def test_all_steps_share_student_teacher_and_labels(folder):
     files = [path for path in (CONFIGS / folder).glob("*.py") if path.stem != "task"]
     steps = {path.stem: load_config(path, {"load_from": None}) for path in files}
 
@@ -248,5 +248,5 @@ def test_all_steps_are_of_one_student_one_teacher_and_the_same_labels(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", STEPS)
-def test_every_part_of_the_configs_is_built_without_data(path):
+def test_configs_build_without_data(path):
     assert "every key is known and every part was built" in check(load_config(path, {"load_from": None}))

@@ -12,7 +12,7 @@ from proteus.structures import DataError
 
 
 def write_scenes(root, train=6, validation=2):
-    """The layout of synthetic_dense.py: squares of three classes on background, label 0 along their edges."""
+    """The layout of synthetic_dense.py: squares of three classes on a background, with label 0 at their edges."""
     generator = np.random.default_rng(0)
     for split, count in (("training", train), ("validation", validation)):
         for folder in ("images", "annotations"):
@@ -29,7 +29,7 @@ def write_scenes(root, train=6, validation=2):
     return root
 
 
-def test_the_table_has_mean_and_spread_of_the_seeds():
+def test_table_has_mean_and_standard_deviation():
     results = [dict.fromkeys(compare_segmentation.ROWS, value) for value in (10.0, 20.0, 30.0)]
 
     lines = table_of("mIoU, %", compare_segmentation.ROWS, results).splitlines()
@@ -44,17 +44,17 @@ def test_the_table_has_mean_and_spread_of_the_seeds():
     ]
 
 
-def test_more_labels_than_scenes_are_refused(tmp_path):
+def test_more_labels_than_scenes_are_rejected(tmp_path):
     write_scenes(tmp_path / "data", 2, 1)
     arguments = ["--data", str(tmp_path / "data"), "--labels", "3", "--out", str(tmp_path / "out")]
 
-    with pytest.raises(DataError, match=r"--labels 3: .*images/training holds 2 scenes .*synthetic_dense\.py masks"):
+    with pytest.raises(DataError, match=r"--labels 3: .*images/training has 2 scenes .*synthetic_dense\.py masks"):
         compare_segmentation.main(compare_segmentation.parse_args(arguments))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypatch, capsys):
+def test_command_writes_its_table_and_resumes(tmp_path, monkeypatch, capsys):
     write_scenes(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     options = ["--data", "data", "--seeds", "1", "--labels", "4", "--iterations", "2", "--label-iterations", "2"]
@@ -68,14 +68,14 @@ def test_the_command_ends_in_its_table_and_does_nothing_twice(tmp_path, monkeypa
     seed = tmp_path / "out/seed0"
     student = torch.load(seed / "task_oriented/segmentor.pth", weights_only=True)["state_dict"]
     checkpoint = torch.load(seed / "task_oriented/iter_2.pth", weights_only=False)["state_dict"]
-    # The file for mmseg is the student of the checkpoint, which holds nothing else, and the fine-tuning has its names.
+    # segmentor.pth has exactly the student's weights of the checkpoint, with the names of the fine-tuning model.
     assert set(checkpoint) == {f"student.guest.{name}" for name in student}
     assert all(torch.equal(checkpoint[f"student.guest.{name}"], value) for name, value in student.items())
     tuned = torch.load(seed / "finetune_task-oriented/iter_2.pth", weights_only=False)["state_dict"]
     assert {name: value.shape for name, value in tuned.items()} == {n: v.shape for n, v in student.items()}
     features = load_file(seed / "task_agnostic/student.safetensors")
     assert {f"backbone.model.{name}" for name in features} == {n for n in student if n.startswith("backbone.")}
-    # Four scenes were labelled, and the two heads that were trained are others than the one that was distilled.
+    # Four scenes were labelled, and the two fine-tuned heads differ from the distilled one.
     used = json.loads((seed / "scratch/result.json").read_text())["options"]
     assert len(used["train_dataloader.dataset.dataset.indices"]) == 4
     before = {path: path.stat().st_mtime_ns for path in seed.rglob("*") if path.is_file()}

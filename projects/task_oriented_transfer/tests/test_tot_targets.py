@@ -33,7 +33,7 @@ def write_eurosat(root, of_each=30):
 
 
 def write_ham10000(root, lesions=12):
-    """Of each diagnosis so many lesions; every third one was photographed three times, in both folders."""
+    """``lesions`` lesions of each diagnosis; every third has three photographs, in both folders."""
     rows, number = [], 24306
     for label, dx in enumerate(HAM10000.diagnoses):
         for lesion in range(lesions):
@@ -43,7 +43,7 @@ def write_ham10000(root, lesions=12):
                 )
                 write_jpeg(root / f"HAM10000_images_part_{1 + number % 2}/ISIC_{number:07}.jpg", label, 32)
                 number += 1
-    # The official table is in no order.
+    # The official table is not sorted.
     rows = [rows[row] for row in np.random.default_rng(0).permutation(len(rows))]
     with (root / "HAM10000_metadata.csv").open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
@@ -51,7 +51,7 @@ def write_ham10000(root, lesions=12):
 
 
 def write_places365(root, train="data_256", of_each=2):
-    """All 365 classes, some of them in folders two deep."""
+    """All 365 classes, some in nested folders."""
     names = sorted(
         f"/{'abcdefghij'[number % 10]}/class{number}{'/indoor' * (number % 3 == 0)}" for number in range(365)
     )
@@ -70,7 +70,7 @@ def write_places365(root, train="data_256", of_each=2):
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """The folder that the configs call ``data``."""
+    """The configs' folder ``data``."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     return tmp_path / "data"
@@ -80,14 +80,14 @@ def both(target):
     return [labelled_images(CONFIGS / target / "finetune.py", part) for part in ("train", "val")]
 
 
-def test_the_steps_of_all_targets_are_the_same_text():
+def test_all_targets_have_the_same_configs():
     for step in ("task_oriented", "finetune_task-oriented", "finetune_task-agnostic", "teacher_finetune"):
         assert (
             len({(CONFIGS / target / f"{step}.py").read_text() for target in ("eurosat", "ham10k", "places365")}) == 1
         )
 
 
-def test_eurosat_is_numbered_as_torchvision_does_and_no_image_is_on_both_sides(data):
+def test_eurosat_labels_equal_torchvisions_and_splits_are_disjoint(data):
     from torchvision.datasets import EuroSAT
 
     root = write_eurosat(data)
@@ -104,7 +104,7 @@ def test_eurosat_is_numbered_as_torchvision_does_and_no_image_is_on_both_sides(d
     assert everything.whole + len(test) == 300
 
 
-def test_ham10000_reads_its_table_and_divides_lesions(data):
+def test_ham10000_splits_by_lesion(data):
     rows = write_ham10000(data / "ham10000")
 
     labelled, test = both("ham10k")
@@ -124,7 +124,7 @@ def test_ham10000_reads_its_table_and_divides_lesions(data):
     assert f"of {len(whole):,} (images_per_class=10, subset_seed=0)" in labelled.describe()
 
 
-def test_a_seed_takes_the_same_images_again_and_another_one_others(data):
+def test_selection_depends_on_the_seed(data):
     write_ham10000(data / "ham10000")
     first, again, other = (
         names_of(HAM10000("data/ham10000", "trainval", images_per_class=3, subset_seed=seed)) for seed in (0, 0, 1)
@@ -135,7 +135,7 @@ def test_a_seed_takes_the_same_images_again_and_another_one_others(data):
 
 
 @pytest.mark.parametrize("folder", ["data_256", "data_256_standard"])
-def test_places365_reads_its_lists_as_torchvision_does(data, folder):
+def test_places365_equals_torchvisions(data, folder):
     from torchvision.datasets import Places365 as Official
 
     class Unchecked(Official):
@@ -186,7 +186,7 @@ def test_few_labels_of_places365_and_of_imagenet(data):
         ("places365", "places365/data_256/a/class10/00000001.jpg", r"1 of the 730 .*/data_256/a/class10/00000001\.jpg"),
     ],
 )
-def test_what_is_missing_is_named(data, target, missing, message):
+def test_missing_files_are_reported(data, target, missing, message):
     {"eurosat": write_eurosat, "ham10k": write_ham10000, "places365": write_places365}[target](
         data / {"eurosat": ".", "ham10k": "ham10000"}.get(target, target)
     )
@@ -196,7 +196,7 @@ def test_what_is_missing_is_named(data, target, missing, message):
         labelled_images(CONFIGS / target / "finetune.py", per_class=1)
 
 
-def test_a_diagnosis_that_there_is_not_is_named_with_its_line(data):
+def test_unknown_diagnoses_are_reported_with_their_line(data):
     write_ham10000(data / "ham10000")
     table = data / "ham10000/HAM10000_metadata.csv"
     lines = table.read_text().splitlines()
@@ -209,18 +209,18 @@ def test_a_diagnosis_that_there_is_not_is_named_with_its_line(data):
         both("ham10k")
 
 
-def test_more_labels_than_there_are_and_classes_without_one_are_refused(data):
+def test_too_few_images_and_classes_without_one_are_rejected(data):
     write_ham10000(data / "ham10000")
     with pytest.raises(ConfigError, match=r"images_per_class=500: there are"):
         labelled_images(CONFIGS / "ham10k/finetune.py", per_class=500)
     table = data / "ham10000/HAM10000_metadata.csv"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if ",df," not in line))
 
-    with pytest.raises(DataError, match="no image of class 3 to learn from"):
+    with pytest.raises(DataError, match="has no training image of class 3"):
         adapt.check_classes(labelled_images(CONFIGS / "ham10k/finetune.py"), None)
 
 
-def test_the_teacher_learns_a_target_from_its_config(data, capsys):
+def test_adapt_reads_a_target_config(data, capsys):
     write_ham10000(data / "ham10000")
     config = str(CONFIGS / "ham10k/finetune.py")
     arguments = ["--backbone", "random:resnet10t", "--img-size", "32", "--device", "cpu", "--out", "adapted.pth"]
@@ -229,7 +229,7 @@ def test_the_teacher_learns_a_target_from_its_config(data, capsys):
 
     printed = capsys.readouterr().out
     assert "adapted.pth: 7 classes from 70 images" in printed
-    # Seven greys: chance is 14.
+    # Seven greys: chance is 14 %.
     assert float(printed.split("adapted teacher: ")[1]) > 50
 
 
@@ -237,7 +237,7 @@ def test_the_teacher_learns_a_target_from_its_config(data, capsys):
 @pytest.mark.parametrize(
     ("target", "write", "root"), [("eurosat", write_eurosat, "eurosat/2750"), ("ham10k", write_ham10000, ".")]
 )
-def test_a_target_goes_through_all_steps_by_the_tools(tmp_path, target, write, root):
+def test_all_steps_of_a_target_run(tmp_path, target, write, root):
     write(tmp_path)
     taught, distilled, tuned = (tmp_path / name for name in ("adapted.pth", "distilled", "tuned"))
     tests = ("val_dataloader", "test_dataloader")
@@ -277,7 +277,7 @@ def test_a_target_goes_through_all_steps_by_the_tools(tmp_path, target, write, r
     assert "accuracy/teacher" in first
     assert "accuracy/student" in last
     assert "images_per_class=10, subset_seed=0" in last
-    # All labels, and none but them: what the run wrote down is what the teacher was adapted with.
+    # The run recorded exactly the labelled images that the teacher was adapted with.
     labelled = labelled_images(Path(config), cfg_options={"train_dataloader.dataset.data_root": tmp_path / root})
     written = (tuned / "proxy_set.txt").read_text().splitlines()
     assert written[1:] == names_of(labelled)

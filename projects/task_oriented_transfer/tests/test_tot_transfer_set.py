@@ -37,7 +37,7 @@ def called(gallery, queries, out, *more):
     return command.main(command.parse_args([str(word) for word in [*arguments, "--device", "cpu", *more]]))
 
 
-def test_a_proxy_set_reads_the_list_in_its_order_and_the_scores_stand_beside(folders, tmp_path, capsys):
+def test_proxy_set_reads_the_list_in_the_order_of_the_scores(folders, tmp_path, capsys):
     gallery, queries = folders
 
     called(gallery, queries, tmp_path / "out", "--per-query", 2, "--duplicate", 1.0, "--labelled")
@@ -54,7 +54,7 @@ def test_a_proxy_set_reads_the_list_in_its_order_and_the_scores_stand_beside(fol
         assert sheet.size == (3 * 100 + 12, 6 * 112 + 4)
 
 
-def test_crops_become_files_of_their_own(folders, tmp_path):
+def test_crops_are_written_as_files(folders, tmp_path):
     gallery, queries = folders
 
     called(gallery, queries, tmp_path / "out", "--per-query", 6, "--duplicate", 1.0, "--crops", 0.5)
@@ -74,7 +74,7 @@ def test_crops_become_files_of_their_own(folders, tmp_path):
             np.testing.assert_array_equal(np.asarray(whole.crop(box)), np.asarray(cut))
 
 
-def test_queries_without_neighbours_are_printed_by_name(folders, tmp_path, capsys):
+def test_queries_without_neighbours_are_listed(folders, tmp_path, capsys):
     gallery, queries = folders
     for number in range(6):
         (gallery / f"blue/{number}.png").unlink()
@@ -86,22 +86,22 @@ def test_queries_without_neighbours_are_printed_by_name(folders, tmp_path, capsy
     assert "query red" not in printed
 
 
-def test_an_empty_gallery_is_named(folders, tmp_path):
+def test_empty_galleries_are_reported(folders, tmp_path):
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(FileNotFoundError, match=r"no image in .*empty"):
         called(tmp_path / "empty", folders[1], tmp_path / "out", "--per-query", 1)
 
 
-def test_a_corrupt_image_stops_the_retrieval_by_name(folders, tmp_path):
+def test_corrupt_images_stop_the_retrieval(folders, tmp_path):
     gallery, queries = folders
     (gallery / "red/3.png").write_bytes(b"no picture")
 
-    with pytest.raises(DataError, match=r"nothing is chosen without it: .*red/3\.png"):
+    with pytest.raises(DataError, match=r"so nothing was retrieved: .*red/3\.png"):
         called(gallery, queries, tmp_path / "out", "--per-query", 1)
 
 
-def test_a_config_gives_the_queries(folders, tmp_path):
+def test_queries_from_a_config(folders, tmp_path):
     gallery, queries = folders
     config = Path(command.__file__).parent / "configs/packaged/finetune.py"
     labelled = {"data_root": queries, "num_classes": 3, "images_per_class": 1}
@@ -114,7 +114,7 @@ def test_a_config_gives_the_queries(folders, tmp_path):
     assert asked == LabelledFolder(data_root=str(queries), images_per_class=1).names()
 
 
-def test_features_are_the_backbones_on_the_image_and_its_crops(folders):
+def test_features_of_images_and_crops(folders):
     gallery, _ = folders
     spec = locate_backbone(BACKBONE, img_size=32)
 
@@ -146,12 +146,12 @@ def test_crops_cover_the_image_and_overlap(width, height, scale):
     assert covered.min() >= 1
 
 
-def test_a_crop_scale_out_of_range_is_refused():
+def test_crop_scale_out_of_range_is_rejected():
     with pytest.raises(ValueError, match=r"crop scale 1\.5"):
         crop_boxes(10, 10, 1.5)
 
 
-def test_the_sheet_marks_a_query_that_got_nothing(folders, tmp_path):
+def test_contact_sheet_marks_queries_without_neighbours(folders, tmp_path):
     from projects.task_oriented_transfer.retrieval import Retrieved
 
     spec = locate_backbone(BACKBONE, img_size=32)
@@ -161,12 +161,12 @@ def test_the_sheet_marks_a_query_that_got_nothing(folders, tmp_path):
     sheet = np.asarray(contact_sheet(gallery, queries, found, rows=6, columns=2))
     write_transfer_set(tmp_path / "out", gallery, queries, found)
 
-    # The red edge, at the top left corner of the first column's tiles: 4 px in, 112 px a row.
+    # The red edge at the top left of the first column's tiles: 4 px from the edge, 112 px per row.
     assert sheet[4 + 112, 4].tolist() == [255, 0, 0]
     assert sheet[4, 4].tolist() != [255, 0, 0]
 
 
-def test_a_missing_image_of_the_sheet_is_named(folders):
+def test_missing_images_of_the_contact_sheet_are_reported(folders):
     spec = locate_backbone(BACKBONE, img_size=32)
     gallery, queries = (embed(spec, ImageFolder(str(folder)), img_size=32) for folder in folders)
     from projects.task_oriented_transfer.retrieval import retrieve

@@ -1,4 +1,4 @@
-# The few labelled images; which ones is a target's task.py.
+# The labelled images; each target's task.py selects them.
 train_dataloader = dict(
     batch_size=50,
     num_workers=4,

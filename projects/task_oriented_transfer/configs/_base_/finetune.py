@@ -1,4 +1,4 @@
-# Steps (c) and (e), and training from scratch: FastViT on the few labels of a target, from random weights.
+# Steps (c) and (e), and training from scratch: FastViT on a target's few labels, here from random weights.
 _base_ = ["./few_labels.py", "./target_test.py", "./schedule.py", "./runtime.py"]
 
 model = dict(

@@ -1,4 +1,4 @@
-# The same for longer, where there are many classes: 137 epochs of Places365's 3,650 images, 50 of ImageNet's 10,000.
+# A longer schedule for many classes: 137 epochs of Places365's 3,650 images, 50 of ImageNet's 10,000.
 _base_ = "./finetune.py"
 
 param_scheduler = [

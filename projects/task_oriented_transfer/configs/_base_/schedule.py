@@ -1,4 +1,4 @@
-# Ours: the paper's schedule is not in the text that this project follows.
+# Chosen here: the paper's schedule is not in the text that this project follows.
 optim_wrapper = dict(
     type="AutocastOptimWrapper",
     dtype="auto",
@@ -6,7 +6,7 @@ optim_wrapper = dict(
     constructor="MergedGroupsConstructor",
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
-# end: the run's iterations.
+# The last end is the number of iterations.
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-2, by_epoch=False, begin=0, end=500),
     dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=False, begin=500, end=30000),

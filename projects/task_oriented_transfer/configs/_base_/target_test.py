@@ -1,4 +1,4 @@
-# The test images: accuracy of the student, and of the teacher where it classifies. Which ones is a target's task.py.
+# The test images, selected by each target's task.py. Reports the accuracy of student and teacher.
 val_dataloader = dict(
     batch_size=64,
     num_workers=4,

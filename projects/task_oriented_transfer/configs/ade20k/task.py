@@ -1,9 +1,9 @@
-# What the steps share: teacher, student, and which images of ADE20K are labelled. Read by the other files.
+# Shared by the steps: teacher, student, and the labelled images of ADE20K.
 
-# Every 20th: 1,011 of 20,210. Another draw: range(7, 20210, 20).
+# Every 20th image: 1,011 of 20,210. For another selection: range(7, 20210, 20).
 labelled = list(range(0, 20210, 20))
 _loss = dict(type="mmseg.CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0)
-# DINOv2-B with one convolution upon four blocks, as configs/ade20k/vit-b_linear.py.
+# DINOv2-B with one convolution on four blocks, as in configs/ade20k/vit-b_linear.py.
 teacher = dict(
     type="mmseg.EncoderDecoder",
     backbone=dict(
@@ -30,9 +30,9 @@ teacher = dict(
         loss_decode=_loss,
     ),
 )
-# FastViT-S12 and UperNet. Another CNN of timm's: its name and the widths of its four maps, for mobilenetv4_conv_medium
-# [48, 80, 160, 960], for resnet50 [256, 512, 1024, 2048]. A ViT of ours: backbone, neck and widths of
-# configs/_base_/models/segmentor_upernet.py; in task_agnostic.py then type="ViT" and teacher.img_size=None.
+# FastViT-S12 and UperNet. For another timm CNN, set arch and the widths of its four maps: mobilenetv4_conv_medium
+# [48, 80, 160, 960], resnet50 [256, 512, 1024, 2048]. For a ViT, use backbone, neck and widths of
+# configs/_base_/models/segmentor_upernet.py, and type="ViT" and teacher.img_size=None in task_agnostic.py.
 student = dict(
     type="mmseg.EncoderDecoder",
     backbone=dict(type="proteus.DenseTimm", arch="fastvit_s12", img_size=518, checkpoint=None),

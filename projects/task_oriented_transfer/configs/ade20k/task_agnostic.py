@@ -1,4 +1,4 @@
-# Step (d), the comparison: the same backbone learns DINOv2-B's features of the same images, and nothing of the task.
+# Step (d), the comparison: distil DINOv2-B's features of the same images into the same backbone, without the task.
 _base_ = ["../_base_/transfer_set.py", "../_base_/schedule.py", "../_base_/runtime.py", "./task.py"]
 
 work_dir = "work_dirs/ade20k/task_agnostic"
@@ -7,18 +7,18 @@ model = dict(
     data_preprocessor=dict(type="DistillDataPreprocessor"),
     teacher=dict(
         type="Teacher",
-        # 17 x 17 patches, as the student has at 518 px: Proteus' feature objective compares patch by patch.
+        # 17 x 17 patches, as the student has at 518 px: the feature objective needs equal grids.
         img_size=238,
         backbone=dict(
             type="ViT", arch="base", patch_size=14, img_size=238, checkpoint="checkpoints/dinov2_vitb14_pretrain.pth"
         ),
     ),
     student=dict(type="TimmBackbone", arch=_base_.student.backbone.arch, img_size=518),
-    # Proteus' objectives, but for the masked one, which needs a ViT student.
+    # Without the patch objective, which needs a ViT student.
     objectives=dict(token=dict(type="TokenObjective"), feature=dict(type="FeatureObjective", cls_term="token")),
 )
 train_pipeline = [dict(_base_.random_crop, size=518), *_base_.augmentation]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=32)
-# There are no classes to be right about.
+# Never validated: the student has no class scores.
 train_cfg = dict(val_interval=1000000)

@@ -1,4 +1,4 @@
-# Step (b): the student learns what the adapted teacher says of every pixel of unlabelled images. 8 images a process.
+# Step (b): distil the adapted teacher's class scores of every pixel on unlabelled images. 8 images per process.
 _base_ = ["../_base_/transfer_set.py", "../_base_/schedule.py", "../_base_/runtime.py", "./task.py"]
 
 work_dir = "work_dirs/ade20k/task_oriented"
@@ -15,10 +15,10 @@ model = dict(
     student=_base_.student,
     objectives=dict(task=dict(type="PixelObjective", loss=dict(type="SoftLogitsLoss", temperature=1.0))),
 )
-# Or ADE20K's own images without their masks: data_root="data/ade/ADEChallengeData2016/images/training".
+# To use ADE20K's images without masks: data_root="data/ade/ADEChallengeData2016/images/training".
 train_pipeline = [dict(_base_.random_crop, size=518), *_base_.augmentation]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=32)
-# mIoU: tools/test.py with finetune.py and the segmentor.pth that is written at the end.
+# For mIoU: tools/test.py with finetune.py and the segmentor.pth written at the end.
 train_cfg = dict(val_interval=1000000)
 default_hooks = dict(export=dict(_delete_=True, type="ExportSegmentorHook"))

@@ -1,4 +1,4 @@
-# Step (a): DINOv2-B frozen, a linear head on the few labelled images. 4 processes of 8 images.
+# Step (a): train a linear head on frozen DINOv2-B with the labelled images. 4 processes of 8 images.
 _base_ = [
     "../../../../configs/_base_/models/segmentor.py",
     "../../../../configs/_base_/datasets/ade20k_518.py",

@@ -1,5 +1,5 @@
-# Step (a), its second half: the whole teacher on the same labels, from what teacher.py trained upon it while it was
-# frozen. Name its checkpoint in task_oriented.py in place of the frozen one's.
+# Step (a), optional second part: fine-tune the whole teacher on the same labels, starting from teacher.py. Then use its
+# checkpoint in task_oriented.py.
 _base_ = "./teacher.py"
 
 work_dir = "work_dirs/ade20k/teacher_finetune"

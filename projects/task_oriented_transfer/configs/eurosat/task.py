@@ -1,4 +1,5 @@
-# EuroSAT's RGB images as the archive unpacks. It has no split: a fifth, by the files' names alone, is for the test.
+# EuroSAT's RGB images in the layout of the archive. It has no split: a fifth of the images, by file name, is for
+# testing.
 target = "eurosat"
 num_classes = 10
 test = dict(type="LabelledFolder", data_root="data/eurosat/2750", num_classes=num_classes, split="held-out")

@@ -1,12 +1,12 @@
-# Step (b): distil what the adapted teacher says of unlabelled images.
+# Step (b): distil the adapted teacher's class predictions on unlabelled images.
 _base_ = ["../_base_/task_oriented.py", "./task.py"]
 
-# What `adapt` wrote, or a checkpoint of teacher_finetune.py; one file holds backbone and head.
-taught = f"work_dirs/{_base_.target}/adapted.pth"
+# The output of `adapt`, or a checkpoint of teacher_finetune.py; either has backbone and head.
+adapted = f"work_dirs/{_base_.target}/adapted.pth"
 model = dict(
     teacher=dict(
-        backbone=dict(checkpoint=taught),
-        classifier=dict(num_classes=_base_.num_classes, checkpoint=taught),
+        backbone=dict(checkpoint=adapted),
+        classifier=dict(num_classes=_base_.num_classes, checkpoint=adapted),
     ),
     objectives=dict(task=dict(num_classes=_base_.num_classes)),
 )

@@ -1,4 +1,4 @@
-# ImageNet-1K, its validation images sorted into classes' folders; they are the test.
+# ImageNet-1K; its validation images, in class folders, are the test images.
 target = "imagenet"
 num_classes = 1000
 test = dict(type="LabelledFolder", data_root="data/imagenet/val", num_classes=num_classes)

@@ -1,5 +1,4 @@
-# Fashion-MNIST, grey clothes of 28 x 28 pixels, enlarged: what two CPU cores do in minutes. compare.py fills in folders
-# and seeds.
+# Fashion-MNIST, enlarged from 28 x 28 grey pixels: minutes on two CPU cores. compare.py fills in folders and seeds.
 test = dict(type="LabelledFolder", data_root="data/fashion-mnist/test", num_classes=10)
 labelled = dict(test, data_root="data/fashion-mnist/train", images_per_class=10, subset_seed=0)
 train_pipeline = [

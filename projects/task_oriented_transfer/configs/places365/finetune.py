@@ -1,4 +1,4 @@
-# From scratch; the other finetune_*.py start elsewhere.
+# Training from scratch; base of the other finetune_*.py.
 _base_ = ["../_base_/finetune_10k.py", "./task.py"]
 
 model = dict(objectives=dict(task=dict(num_classes=_base_.num_classes)))

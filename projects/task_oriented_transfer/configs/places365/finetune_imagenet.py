@@ -1,4 +1,4 @@
-# The ImageNet start: timm's fastvit_s12.apple_in1k, with a new head.
+# Fine-tuning from ImageNet weights: timm's fastvit_s12.apple_in1k, with a new head.
 _base_ = "./finetune.py"
 
 model = dict(student=dict(checkpoint="checkpoints/fastvit_s12.apple_in1k.safetensors"))

@@ -1,4 +1,4 @@
-# Step (a), its second half: the whole teacher on the few labels, from what `adapt` fitted upon it while it was frozen.
+# Step (a), optional second part: fine-tune the whole teacher on the few labels, starting from the output of `adapt`.
 _base_ = "./finetune.py"
 
 model = dict(student=dict(_delete_=True, type="ViT", arch="base", patch_size=14, img_size=224))
