@@ -43,7 +43,7 @@ class RelationObjective(Objective):
     """Match the cosine similarities between the patches of an image.
 
     ``S_ij = <p_i, p_j> / (|p_i| |p_j|)`` over the ``N`` patches of an image; the loss compares the student's ``(N, N)``
-    matrix with the teacher's. The matrices do not depend on the widths, so there is no head to train.
+    matrix with the teacher's. The matrices do not depend on the widths, so no head is trained.
 
     Args:
         student_dim: Width of the student's tokens; filled in by the distiller.
