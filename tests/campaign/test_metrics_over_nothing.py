@@ -136,7 +136,7 @@ def test_scores_of_one_image_or_one_sentence_are_refused() -> None:
     for samples in ([scores()], [scores(student_texts=torch.ones(0, 4), teacher_texts=torch.ones(0, 4))] * 3):
         metric = ScoreAgreement()
         metric.process({}, samples)
-        with pytest.raises(DataError, match="two images and two sentences at least"):
+        with pytest.raises(DataError, match="at least two images and two sentences"):
             metric.evaluate(len(samples))
 
 
