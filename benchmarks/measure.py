@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating pairs, medians, the machine's description and its matmul peak."""
+"""Shared parts of the benchmarks: alternating pairs, medians, the machine's description and its matmul peak."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-import proteus  # noqa: F401  (before any import of timm: it mends a torchvision that was built for another torch)
+import proteus  # noqa: F401  (before timm: works around a torchvision built for another torch)
 
 ROOT = Path(__file__).resolve().parents[1]
 Clock = Callable[[Callable[[], object]], float]

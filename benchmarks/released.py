@@ -1,4 +1,4 @@
-"""The released schedule's training step, written plainly: what ``distill_step.py --baseline released`` measures.
+"""The released schedule's training step, reimplemented for ``distill_step.py --baseline released``.
 
 See docs/reproduction.md#losses: all images pass the student twice, clean and masked, although the second half of the
 masked view has no masked patch and reaches no loss; the teacher has float32 weights under autocast, and resamples the
@@ -87,9 +87,9 @@ class ReleasedStep:
         self.passes = passes
         teacher, student = model.teacher, model.student
         if not (isinstance(getattr(teacher, "backbone", None), ViT) and isinstance(student, ViT)):
-            raise SystemExit("--baseline released knows ViT teachers and students only: write --baseline none")
+            raise SystemExit("--baseline released supports only ViT teachers and students; use --baseline none")
         if teacher.img_size not in (None, student.img_size):
-            raise SystemExit("--baseline released knows no teacher of another input size: write --baseline none")
+            raise SystemExit("--baseline released needs a teacher with the student's input size; use --baseline none")
         self.statistics = None if teacher.same_statistics else (teacher.scale, teacher.shift)
         self.teacher = Encoder(teacher.backbone, give_large_positions(teacher.backbone))
         self.teacher = self.teacher.to(self.device).float().requires_grad_(False)
@@ -105,7 +105,7 @@ class ReleasedStep:
             head.load_state_dict(objective.head.state_dict())
             self.heads[kind], self.weights[kind] = head.to(self.device), objective.weight
         if "token" not in self.heads:
-            raise SystemExit("--baseline released needs a token objective: write --baseline none")
+            raise SystemExit("--baseline released needs a token objective; use --baseline none")
         if "patch" not in self.heads and self.student.mask_token is not None:
             self.student.mask_token.requires_grad_(False)
         groups = decayed_and_not(self.student, self.heads)
@@ -185,7 +185,7 @@ class ReleasedStep:
             kept.copy_(kept * decay + (1.0 - decay) * now[name])
 
     def parameters(self, model: Distiller) -> Iterator[tuple[str, nn.Parameter, nn.Parameter]]:
-        """Yield each trained parameter of ours beside the same one of this, with its name."""
+        """Yield the name of each trained parameter, Proteus' parameter and the one here."""
         own = dict(self.student.named_parameters())
         for name, parameter in model.student.named_parameters():
             yield f"student.{name}", parameter, own[name]

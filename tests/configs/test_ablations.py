@@ -1,4 +1,4 @@
-"""What the ablations' file names promise, compared with the recipe that they differ from."""
+"""The ablations' configs, compared with the main recipe."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ def ablation(name: str) -> Config:
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """Every leaf of a config by its dotted key; ``None`` counts as not there."""
+    """Return every leaf of a config by its dotted key, without ``None``."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
@@ -30,13 +30,13 @@ def flat(value: Any, key: str = "") -> dict[str, Any]:
 
 
 def changed(cfg: Config) -> set[str]:
-    """The model's and the data's keys in which a config differs from the main recipe."""
+    """Return the keys of model, data and optimizer that differ from the main recipe."""
     parts = [{key: dict(one)[key] for key in ("model", "train_dataloader", "optim_wrapper")} for one in (cfg, MAIN)]
     one, other = map(flat, parts)
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
-def test_objectives_are_those_in_the_name() -> None:
+def test_objectives_match_the_name() -> None:
     for name, names in (("token", {"token"}), ("feature", {"feature"}), ("token-feature", {"token", "feature"})):
         cfg = ablation(f"vit-s_dinov2-b_{name}")
         assert {key for key, value in cfg.model.objectives.items() if value} == names
@@ -78,11 +78,11 @@ def test_logits(name: str, loss: str, alpha: float) -> None:
         ),
     ],
 )
-def test_nothing_else_differs(name: str, keys: set[str]) -> None:
+def test_ablations_change_only_their_keys(name: str, keys: set[str]) -> None:
     assert changed(ablation(name)) == keys
 
 
-def test_projectors_differ_from_the_token_objective_alone() -> None:
+def test_projectors_change_only_the_head() -> None:
     token = changed(ablation("vit-s_dinov2-b_token"))
     for name, layers in (("linear-gelu", ["linear", "gelu"]), ("gelu-linear", ["gelu", "linear"])):
         cfg = ablation(f"vit-s_dinov2-b_{name}")
@@ -91,13 +91,13 @@ def test_projectors_differ_from_the_token_objective_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["deit-ti", "vit-ti"])
-def test_the_rows_of_tables_11_and_12_differ_in_teacher_and_inheritance(name: str) -> None:
+def test_tables_11_and_12_differ_in_teacher_and_initialisation(name: str) -> None:
     distilled = {"deit-ti": "deit-ti_deit-s", "vit-ti": "vit-ti_dinov2-s"}[name] + "_hard-logits-ce"
     rows = [ablation(row) for row in (f"{name}_labels", f"{name}_labels_inherit", distilled, f"{distilled}_inherit")]
     assert [row.model.teacher.type for row in rows] == ["NoTeacher", "NoTeacher", "Teacher", "Teacher"]
     assert ["init_from" in row.model for row in rows] == [False, True, False, True]
     assert all(row.model.student == rows[0].model.student for row in rows)
     assert all(row.train_dataloader == rows[0].train_dataloader for row in rows)
-    # Two rows inherit from their own teacher.
+    # Two rows are initialised from their teacher.
     assert rows[3].model.init_from.checkpoint == rows[3].model.teacher.backbone.checkpoint
     assert rows[1].model.init_from == rows[3].model.init_from

@@ -1,4 +1,4 @@
-"""The recipes of docs/reproduction.md#ade20k, number by number."""
+"""The ADE20K configs, compared with docs/reproduction.md#ade20k."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ OTHERS = {
 NAMES = {path.stem for path in FOLDER.glob("*.py")}
 
 
-def test_every_config_is_known_here() -> None:
+def test_all_configs_are_covered() -> None:
     assert {f"vit-{size}_{kind}" for size in SIZES for kind in ("linear", "upernet")} | OTHERS == NAMES
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_every_part_is_built_without_the_data(name: str) -> None:
+def test_configs_build_without_data(name: str) -> None:
     text = check(load_config(FOLDER / f"{name}.py"))
     for words in ("every part was built", "data/ade/ADEChallengeData2016", "model.backbone.checkpoint"):
         assert words in text
@@ -93,7 +93,7 @@ def test_augmentation() -> None:
     assert dict(small.model.test_cfg) == {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
 
 
-def test_the_released_backbone_is_off_by_default() -> None:
+def test_released_backbone_is_optional() -> None:
     plain, released = (load_config(FOLDER / f"vit-s_upernet{end}.py") for end in ("", "_released"))
     assert {**released.model, "backbone": {**released.model.backbone, "type": "proteus.DenseViT"}} == plain.model
     assert "383,904" in (FOLDER / "vit-s_upernet_released.py").read_text()

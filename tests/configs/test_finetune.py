@@ -1,4 +1,4 @@
-"""The fine-tuning recipes: what differs between them, and the learning rates that they come to."""
+"""The fine-tuning recipes: their differences and learning rates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("size", RECIPES)
-def test_each_size_has_its_numbers(size: str) -> None:
+def test_settings_of_each_size(size: str) -> None:
     cfg = load_config(FOLDER / f"vit-{size}.py")
     epochs, warmup, rate, drop_path = RECIPES[size]
     assert cfg.train_cfg.max_iters == epochs * 1251
@@ -42,7 +42,7 @@ def test_each_size_has_its_numbers(size: str) -> None:
 
 
 def learning_rates(cfg: Any, scales: list[float], iterations: list[int]) -> list[list[float]]:
-    """Of one group for each scale, the learning rate with which each of these iterations is run."""
+    """Return the learning rates at these iterations, for one parameter group per scale."""
     init_default_scope("proteus")
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1e-3 * scale} for scale in scales]
     optimizer = torch.optim.AdamW(groups)

@@ -11,12 +11,12 @@ SIZES = {"vit-ti": (5.51, 3.4), "vit-s": (21.63, 12.2), "vit-b": (85.72, 46.3), 
 CNN = {"type": "TimmBackbone", "arch": "resnet10t", "_delete_": True}
 
 
-def test_every_config_is_known_here() -> None:
+def test_all_configs_are_covered() -> None:
     assert {path.stem for path in FOLDER.glob("vit-*.py")} == set(SIZES)
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_every_part_is_built_without_the_data(name: str) -> None:
+def test_configs_build_without_data(name: str) -> None:
     text = check(load_config(FOLDER / f"{name}.py"))
     parameters, flops = SIZES[name]
     assert f"{parameters:.2f} M parameters, frozen, {flops:.1f} GFLOPs per image" in text
@@ -30,7 +30,7 @@ def test_every_part_is_built_without_the_data(name: str) -> None:
         assert missing in text
 
 
-def test_the_protocol() -> None:
+def test_protocol_settings() -> None:
     """The numbers of docs/reproduction.md#linear-probe."""
     cfg = load_config(FOLDER / "vit-s.py")
     assert (4 * cfg.train_dataloader.batch_size, cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (
@@ -48,7 +48,7 @@ def test_the_protocol() -> None:
     assert (steps[2].type, steps[2].size) == ("CenterCrop", 224)
 
 
-def test_any_other_backbone(tmp_path: Path) -> None:
+def test_other_backbones(tmp_path: Path) -> None:
     text = f"_base_ = {str(FOLDER / 'vit-s.py')!r}\nmodel = dict(backbone={CNN}, layers=(1,))\n"
     (tmp_path / "cnn.py").write_text(text)
     assert "26 linear heads" in check(load_config(tmp_path / "cnn.py"))

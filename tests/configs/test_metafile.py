@@ -36,33 +36,33 @@ def test_every_config_is_listed_once() -> None:
     assert sorted(NAMES) == there
 
 
-def test_every_entry_says_what_it_is() -> None:
+def test_entries_are_complete() -> None:
     for entry in entries():
         assert set(entry) - {"note", "command"} == {"config", "student", "teacher", "paper", "targets"}, entry
         assert set(entry["targets"]) <= FIGURES, entry
         assert entry["targets"] or entry.get("note"), entry
 
 
-def test_the_readme_is_up_to_date() -> None:
+def test_readme_is_up_to_date() -> None:
     script = [sys.executable, str(ROOT / "tools/config_table.py"), "--check"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_key_is_known(name: str) -> None:
+def test_keys_are_valid(name: str) -> None:
     cfg = config(name)
     assert cfg.default_scope == "proteus"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_every_part_is_built(name: str) -> None:
+def test_configs_build(name: str) -> None:
     assert "every part was built" in check(config(name))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "quickstart" not in name])
-def test_papers_runs_have_its_schedule(name: str) -> None:
+def test_schedule_of_the_paper(name: str) -> None:
     """375K iterations of 1024 images, or 300 epochs in batches of 256 for ViT-L, and lr = 5e-4 x batch / 512."""
     cfg = config(name)
     total = 8 * cfg.train_dataloader.batch_size

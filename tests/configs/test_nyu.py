@@ -1,4 +1,4 @@
-"""The depth configs against docs/reproduction.md#nyu-depth-v2, number by number."""
+"""The depth configs, compared with docs/reproduction.md#nyu-depth-v2."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SIZES = {
 }
 
 
-def test_every_config_is_known_here() -> None:
+def test_all_configs_are_covered() -> None:
     names = {f"{size}_{kind}" for size in SIZES for kind in ("linear", "dpt")} | {"vit-b_dpt-toolbox"}
     assert {path.stem for path in FOLDER.glob("*.py")} == names
 
 
 @pytest.mark.parametrize("kind", ["linear", "dpt"])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_part_is_built_without_the_data(size: str, kind: str) -> None:
+def test_configs_build_without_data(size: str, kind: str) -> None:
     cfg = load_config(FOLDER / f"{size}_{kind}.py")
     width, blocks, rate = SIZES[size]
     text = check(cfg)
@@ -49,7 +49,7 @@ def test_every_part_is_built_without_the_data(size: str, kind: str) -> None:
     assert cfg.model.freeze_backbone == (kind == "linear")
 
 
-def test_the_released_protocol() -> None:
+def test_released_settings() -> None:
     cfg = load_config(FOLDER / "vit-b_dpt.py")
     steps = {step.type: step for step in cfg.train_pipeline}
     assert list(steps) == [
@@ -81,7 +81,7 @@ def test_the_released_protocol() -> None:
 
 
 class Named(nn.Module):
-    """Parameters with the names that the depth model's have."""
+    """Parameters with the names of the depth model's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Named(nn.Module):
 
 
 def build_optimizer(cfg: Any) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """The optimizer of a config, and the group of each parameter by its name."""
+    """Return the optimizer of a config, and the group of each parameter by name."""
     init_default_scope("proteus")
     model = Named()
     settings = dict(cfg.optim_wrapper)
@@ -108,7 +108,7 @@ def build_optimizer(cfg: Any) -> tuple[Any, dict[str, dict[str, Any]]]:
     return wrapper, found
 
 
-def test_learning_rates_are_as_released_with_their_quirk() -> None:
+def test_released_learning_rates() -> None:
     """Positions and cls token: no decay, full rate. Norms of the backbone: decayed, a tenth. The head: decayed."""
     _, groups = build_optimizer(load_config(FOLDER / "vit-b_dpt.py"))
     rates = {name: (group["lr"], group["weight_decay"]) for name, group in groups.items()}
@@ -118,7 +118,7 @@ def test_learning_rates_are_as_released_with_their_quirk() -> None:
 
 
 def scheduled(cfg: Any, wrapper: Any, steps: int) -> list[tuple[list[float], float]]:
-    """Rate of each group and momentum of the first at each iteration."""
+    """Return the rate of each group and the momentum of the first at each iteration."""
     schedulers = [PARAM_SCHEDULERS.build(dict(one), default_args={"optimizer": wrapper}) for one in cfg.param_scheduler]
     seen = []
     for _ in range(steps):
@@ -130,7 +130,7 @@ def scheduled(cfg: Any, wrapper: Any, steps: int) -> list[tuple[list[float], flo
     return seen
 
 
-def test_the_released_schedule() -> None:
+def test_released_schedule() -> None:
     cfg = load_config(FOLDER / "vit-b_dpt.py")
     wrapper, groups = build_optimizer(cfg)
     place = wrapper.optimizer.param_groups.index(groups["decode_head.norm1.weight"])
@@ -143,7 +143,7 @@ def test_the_released_schedule() -> None:
 
 
 @pytest.mark.slow
-def test_the_toolbox_cycle_equals_torchs() -> None:
+def test_toolbox_cycle_equals_torch() -> None:
     cfg = load_config(FOLDER / "vit-b_dpt-toolbox.py")
     wrapper, _ = build_optimizer(cfg)
     total = cfg.train_cfg.max_iters
@@ -160,7 +160,7 @@ def test_the_toolbox_cycle_equals_torchs() -> None:
         torchs.step()
 
 
-def test_the_toolbox_recipe() -> None:
+def test_toolbox_settings() -> None:
     cfg = load_config(FOLDER / "vit-b_dpt-toolbox.py")
     text = check(cfg)
     assert "jx_vit_base_p16_224" in text
@@ -183,7 +183,7 @@ def test_the_toolbox_recipe() -> None:
     assert (cfg.test_evaluator.silog_lambda, cfg.test_evaluator.silog_scale) == (1.0, 100.0)
 
 
-def test_the_porting_table_names_what_there_is() -> None:
+def test_readme_lists_all_configs() -> None:
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     for size in SIZES:
         assert f"[{size}_dpt]({size}_dpt.py)" in text

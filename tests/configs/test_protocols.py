@@ -1,4 +1,4 @@
-"""The configs of protocols, and the table of data sets beside them."""
+"""The configs of protocols, and the README's table of data sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRICS = {"top1": "top-1", "mean_per_class": "mean per class", "map11": "11-poi
 
 
 @pytest.mark.parametrize("file", [*CONFIGS.values(), "fine_grained/all_released.py"])
-def test_a_protocol_is_built_from_its_config(file: str) -> None:
+def test_protocols_build_from_their_configs(file: str) -> None:
     init_default_scope("proteus")
     protocol = PROTOCOLS.build(load_config(FOLDER / file).protocol)
     if isinstance(protocol, SetProtocol):
@@ -26,7 +26,7 @@ def test_a_protocol_is_built_from_its_config(file: str) -> None:
         assert [step["type"] for step in protocol.pipeline][-2:] == ["ToTensor", "PackInputs"]
 
 
-def test_the_fine_grained_sets_are_all_there_in_the_papers_order() -> None:
+def test_fine_grained_sets_are_in_the_paper_order() -> None:
     """Order, transforms and statistics of docs/reproduction.md#fine-grained-classification."""
     cfg = load_config(FOLDER / "fine_grained/all.py").protocol
     assert {name: config.type for name, config in cfg.sets.items()} == {
@@ -41,7 +41,7 @@ def test_the_fine_grained_sets_are_all_there_in_the_papers_order() -> None:
     )
 
 
-def test_the_table_of_data_sets_says_what_the_classes_say() -> None:
+def test_table_of_data_sets_matches_the_classes() -> None:
     text = (FOLDER / "fine_grained/README.md").read_text(encoding="utf-8")
     rows = text.split("<!-- sets -->")[1].split("<!-- /sets -->")[0].strip().splitlines()[2:]
     assert rows == [

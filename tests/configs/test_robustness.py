@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[2] / "configs/robustness"
 
 
 @pytest.mark.parametrize("letter", ["a", "r"])
-def test_a_and_r_seek_the_answer_among_their_own_classes(letter: str) -> None:
+def test_a_and_r_predict_among_their_classes(letter: str) -> None:
     cfg = load_config(FOLDER / f"imagenet-{letter}.py", {})
     assert cfg.test_dataloader.dataset.variant == letter
     (evaluator,) = cfg.test_evaluator
@@ -20,7 +20,7 @@ def test_a_and_r_seek_the_answer_among_their_own_classes(letter: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("imagenet*.py")), ids=lambda path: path.stem)
-def test_every_config_tests_the_probe_on_its_set_and_trains_nothing(path: Path) -> None:
+def test_configs_test_the_probe_without_training(path: Path) -> None:
     cfg = load_config(path, {})
     probe = load_config(FOLDER.parent / "linear_probe/vit-s.py", {})
     assert {**cfg.model, "backbone": None} == {**probe.model, "backbone": None}
@@ -28,7 +28,7 @@ def test_every_config_tests_the_probe_on_its_set_and_trains_nothing(path: Path) 
     assert DATASETS.get(cfg.test_dataloader.dataset.type) is not None
     assert METRICS.get(cfg.test_evaluator[0].type) is not None
     names = [step.type for step in cfg.test_dataloader.dataset.pipeline]
-    # C's images have their final size; its corruptions are made for it.
+    # ImageNet-C's images have their final size, for which corruptions are made.
     assert ("Resize" in names) == (path.stem != "imagenet-c")
     assert ("Corrupt" in names) == (path.stem == "imagenet-c_generated")
     if "Corrupt" in names:

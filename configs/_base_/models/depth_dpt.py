@@ -24,7 +24,7 @@ model = dict(
         initial_depth=0.0,
         # Released: predictions are not clamped.
         max_depth=None,
-        # Released: ground truth of any depth counts, and there is no gradient loss. To add one:
+        # Released: ground truth of any depth counts, without a gradient loss. To add one:
         # loss_decode=[dict(type="SiLogLoss"), dict(type="GradientLoss", loss_weight=0.5)]
         loss_decode=dict(type="SiLogLoss", variance_focus=0.5, eps=1e-6),
     ),

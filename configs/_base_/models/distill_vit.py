@@ -14,7 +14,7 @@ model = dict(
         img_size=224,
         init_values=1.0,
         mask_token=True,
-        # Paper: "strictly follow DeiT", whose drop path is 0.1. Released: 0 (the option never reaches the model).
+        # Paper: "strictly follow DeiT", with its drop path of 0.1. Released: 0 (the option does not reach the model).
         drop_path_rate=0.0,
     ),
     objectives=dict(
