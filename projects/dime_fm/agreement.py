@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from proteus.evaluation.metrics import CheckedMetric
-from proteus.evaluation.metrics.checked import refuse_not_finite_values
-from proteus.evaluation.metrics.classification import name_of
+from proteus.evaluation.metrics.checked import check_values_finite
+from proteus.evaluation.metrics.classification import image_name
 from proteus.registry import METRICS
 from proteus.structures import DataError
 
@@ -47,7 +47,7 @@ class ScoreAgreement(CheckedMetric):
                 )
             values = {key: sample[key].float().cpu() for key in kept}
             for key, value in values.items():
-                refuse_not_finite_values(value, f"{name_of(sample)}: {key}")
+                check_values_finite(value, f"{image_name(sample)}: {key}")
             self.results.append(values)
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
@@ -56,7 +56,7 @@ class ScoreAgreement(CheckedMetric):
         Raises:
             DataError: There are fewer than two images or sentences, so nothing is left after removing the means.
         """
-        self.refuse_empty(results)
+        self.check_not_empty(results)
         images = {who: torch.stack([result[f"{who}_image"] for result in results]) for who in ("student", "teacher")}
         texts = {who: torch.cat([result[f"{who}_texts"] for result in results]) for who in ("student", "teacher")}
         if min(len(images["teacher"]), len(texts["teacher"])) < 2:

@@ -1,4 +1,4 @@
-"""A figure without labels: which photograph is this patch from?"""
+"""Patch retrieval: an evaluation without labels."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from proteus.structures import DataError, Features
 def patch_retrieval(
     encode: Callable[[Tensor], Features], images: Tensor, size: int, seed: int = 0, batch_size: int = 16
 ) -> float:
-    """Share of the patches of changed views whose nearest patch lies in the photograph they were cut from.
+    """Compute the fraction of patches of altered views that have their nearest patch in the original photograph.
 
-    Every photograph is seen twice: as it is, and as :func:`changed_views` makes it, a paler mirrored crop. Each patch
-    token of a changed view looks for its nearest patch token among those of *all* photographs. Mirroring takes away
-    place and paling the exact colour, on both of which an untrained network leans; what the picture shows stays.
+    Each photograph is encoded twice: unchanged, and as an altered view (:func:`altered_views`), a mirrored crop with
+    paler colours. Each patch token of an altered view is matched to its nearest patch token among those of *all*
+    photographs. Mirroring removes position and paling the exact colour, both of which an untrained network relies on;
+    the content stays.
 
-    It is copy detection (find the original of an edited picture among others) decided patch by patch: one answer a
-    patch instead of one a picture, and so a steadier figure on few photographs.
+    This is copy detection (find the original of an edited picture) per patch: one answer per patch instead of one per
+    picture, and so less variance on few photographs.
 
     Args:
-        encode: Photographs ``(B, 3, size, size)``, RGB in [0, 1], to their features; it normalises them as its network
-            wants, and runs without gradient if it wants to.
-        images: ``(N, 3, H, W)``, RGB in [0, 1], all of different scenes. Best larger than ``size``, since the changed
-            views are cut out of them.
+        encode: Maps photographs ``(B, 3, size, size)``, RGB in [0, 1], to features, including normalisation.
+        images: ``(N, 3, H, W)``, RGB in [0, 1], of different scenes. Preferably larger than ``size``, since the altered
+            views are crops.
         size: Height and width of the views, pixels.
-        seed: Of the crops.
-        batch_size: Photographs encoded at once.
+        seed: Seed of the crops.
+        batch_size: Photographs per batch.
 
     Returns:
-        Between 0 and 1. Chance, and what constant features score, is ``1 / N``.
+        Between 0 and 1. Chance level, also for constant features, is ``1 / N``.
 
     Raises:
-        DataError: ``images`` are fewer than two, or not RGB in [0, 1]; or features are not finite.
+        DataError: There are fewer than two images, they are not RGB in [0, 1], or features are not finite.
         ValueError: ``size`` or ``batch_size`` is not positive.
     """
     if images.ndim != 4 or images.shape[1] != 3 or len(images) < 2:
@@ -46,55 +46,55 @@ def patch_retrieval(
     if not images.is_floating_point() or not (images.min() >= 0 and images.max() <= 1):
         raise DataError(f"images should be floats in [0, 1]; found {images.dtype}: divide bytes by 255")
     originals = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    views = changed_views(images, size, seed)
+    views = altered_views(images, size, seed)
     keys, queries = (
-        torch.cat([encode(batch).patches.detach().float() for batch in several.split(batch_size)])
-        for several in (originals, views)
+        torch.cat([encode(batch).patches.detach().float() for batch in inputs.split(batch_size)])
+        for inputs in (originals, views)
     )
     return nearest_patch_share(queries, keys)
 
 
 def nearest_patch_share(queries: Tensor, keys: Tensor) -> float:
-    """Share of query patches whose nearest key patch belongs to the image of the same index.
+    """Compute the fraction of query patches that have their nearest key patch in the image of the same index.
 
-    Near is a high cosine after the mean over all patches is taken off, of queries and of keys separately, so that
-    neither a direction that all features share nor one that all changed views share decides.
+    Patches are compared by cosine after subtracting the mean over all patches, of queries and keys separately, so that
+    a direction common to all features or to all altered views has no effect.
 
     Args:
-        queries: ``(N, P, D)``, patch tokens of N changed views.
+        queries: ``(N, P, D)``, patch tokens of N altered views.
         keys: ``(N, Q, D)``, patch tokens of the N originals, in the same order.
 
     Returns:
         Between 0 and 1.
 
     Raises:
-        DataError: Fewer than two images are given, so that every answer would be right, or tokens are not finite.
+        DataError: There are fewer than two images, so that every match is correct, or tokens are not finite.
     """
     if len(queries) < 2 or len(queries) != len(keys) or 0 in (*queries.shape, *keys.shape):
         raise DataError(
-            f"patches of at least two photographs and as many views are compared; found {tuple(queries.shape)} and "
-            f"{tuple(keys.shape)}"
+            f"expected patches of at least two photographs and the same number of views; found {tuple(queries.shape)} "
+            f"and {tuple(keys.shape)}"
         )
-    for name, tokens in (("changed views", queries), ("photographs", keys)):
+    for name, tokens in (("altered views", queries), ("photographs", keys)):
         if not tokens.isfinite().all():
-            raise DataError(f"patch retrieval: the network's patch tokens of the {name} are NaN or infinite")
+            raise DataError(f"patch retrieval: patch tokens of the {name} are NaN or infinite")
     queries, keys = (F.normalize(tokens - tokens.mean(dim=(0, 1)), dim=-1) for tokens in (queries, keys))
     gallery = keys.flatten(0, 1).t()
     hits = [((view @ gallery).argmax(dim=1) // keys.shape[1] == index) for index, view in enumerate(queries)]
     return torch.stack(hits).float().mean().item()
 
 
-def changed_views(images: Tensor, size: int, seed: int = 0) -> Tensor:
-    """Cut, mirror and pale photographs.
+def altered_views(images: Tensor, size: int, seed: int = 0) -> Tensor:
+    """Crop, mirror and pale photographs.
 
-    A square of 0.8 to 1 of the shorter side is cut out at a random place, mirrored, and moved half way to grey (the
-    mean of red, green and blue). Stronger changes of colour part a trained network from an untrained one even more, but
-    a student that was distilled for minutes does not see through them yet.
+    A random square of 0.8 to 1 of the shorter side is cropped, mirrored, and blended 50 % with grey (the mean of red,
+    green and blue). Stronger changes of colour separate trained from untrained networks even better, but are too hard
+    for a student that was distilled for minutes.
 
     Args:
         images: ``(N, 3, H, W)``, RGB in [0, 1].
         size: Height and width of the views, pixels.
-        seed: Of the crops.
+        seed: Seed of the crops.
 
     Returns:
         ``(N, 3, size, size)``, in [0, 1].

@@ -1,4 +1,4 @@
-"""The figures that the papers' tables print, each in per cent."""
+"""Scores of the papers' tables, in per cent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from proteus.evaluation.input_checks import Array, checked_labels, checked_multi_labels, to_numpy
 
-# Mean over the five severities, as a share of images (hendrycks/robustness).
+# AlexNet's error as a fraction of images, mean over the five severities (hendrycks/robustness).
 ALEXNET_ERRORS: Mapping[str, float] = MappingProxyType(
     {
         "gaussian_noise": 0.886428,
@@ -33,7 +33,7 @@ SEVERITIES = 5
 
 
 def top1(predictions: Array, labels: Array) -> float:
-    """Share of the images whose predicted class is the labelled one.
+    """Compute the top-1 accuracy.
 
     Args:
         predictions: ``(N,)`` class indices.
@@ -43,47 +43,47 @@ def top1(predictions: Array, labels: Array) -> float:
         Per cent.
 
     Raises:
-        ValueError: They are not class indices, or not equally many.
+        ValueError: An argument is not an array of class indices, or their lengths differ.
     """
     predictions, labels = _pair(predictions, labels, None)
     return 100 * float((predictions == labels).mean())
 
 
 def mean_per_class(predictions: Array, labels: Array, num_classes: int, skip_absent: bool = False) -> float:
-    """Mean over the classes of the share of a class's images that are recognised.
+    """Compute the accuracy of each class and average over the classes.
 
     Args:
         predictions: ``(N,)`` class indices.
         labels: ``(N,)`` class indices.
         num_classes: Number of classes.
-        skip_absent: Average over the classes that have images, rather than refuse. For a random validation split, which
-            may miss a rare class; two figures so made are comparable on the same split only.
+        skip_absent: Average over the classes that have images, instead of raising an error. For a random validation
+            split, which may miss a rare class; such scores are comparable on the same split only.
 
     Returns:
         Per cent.
 
     Raises:
-        ValueError: They are not class indices, not equally many, or a class has no image.
+        ValueError: An argument is not an array of class indices, lengths differ, or a class has no image.
     """
     predictions, labels = _pair(predictions, labels, num_classes)
     counts = np.bincount(labels, minlength=num_classes)
     if not skip_absent:
-        _refuse_absent(counts, "mean_per_class")
+        _check_present(counts, "mean_per_class")
     hits = np.bincount(labels[predictions == labels], minlength=num_classes)
     return 100 * float((hits[counts > 0] / counts[counts > 0]).mean())
 
 
 def map11(scores: Array, labels: Array, skip_absent: bool = False) -> float:
-    """Mean over the classes of PASCAL VOC2007's average precision, interpolated at 11 recalls.
+    """Compute PASCAL VOC2007's mean average precision, interpolated at 11 recalls.
 
     ``AP = 1/11 * sum over r in {0, 0.1, ..., 1} of max {precision(r') : r' >= r}`` (Everingham et al., IJCV 2010, sec.
-    4.2). Images with an equal score are ranked together, so that the figure does not depend on the images' order, and
-    recalls are compared as whole numbers, so that 3 of 10 does reach 0.3.
+    4.2). Images with equal scores are ranked together, so that the result does not depend on their order, and recalls
+    are compared as integers, so that 3 of 10 reaches 0.3.
 
     Args:
-        scores: ``(N, C)``, higher is surer; each class ranks the images by its own column.
+        scores: ``(N, C)``, higher is more confident; each class ranks the images by its column.
         labels: ``(N, C)`` of 0 and 1.
-        skip_absent: Average over the classes that have images, rather than refuse.
+        skip_absent: Average over the classes that have images, instead of raising an error.
 
     Returns:
         Per cent.
@@ -100,7 +100,7 @@ def map11(scores: Array, labels: Array, skip_absent: bool = False) -> float:
     counts = marks.sum(axis=0)
     present = np.flatnonzero(counts)
     if not skip_absent or not len(present):
-        _refuse_absent(counts, "map11")
+        _check_present(counts, "map11")
     return 100 * float(np.mean([_average_precision(values[:, index], marks[:, index]) for index in present]))
 
 
@@ -115,50 +115,52 @@ def _average_precision(scores: np.ndarray, marks: np.ndarray) -> float:
 
 
 def mean_corruption_error(errors: Mapping[str, Sequence[float]]) -> float:
-    """ImageNet-C's mCE: errors on corrupted images relative to AlexNet's, averaged over 15 corruptions.
+    """Compute ImageNet-C's mCE: errors relative to AlexNet's, averaged over 15 corruptions.
 
     ``mCE = 100 * mean over c of (mean over s of error(c, s)) / AlexNet(c)`` (Hendrycks & Dietterich, ICLR 2019, sec.
-    3.2, whose sums over severities divide out to the same).
+    3.2, with sums over severities instead of means, which is the same ratio).
 
     Args:
-        errors: To each corruption, by its folder's name in ImageNet-C, the share of wrongly classified images in
-            [0, 1] at severities 1 to 5.
+        errors: Top-1 error in [0, 1] at severities 1 to 5 by corruption, named as ImageNet-C's folders.
 
     Returns:
-        Per cent: AlexNet scores 100, and lower is better.
+        Per cent: AlexNet has 100; lower is better.
 
     Raises:
-        ValueError: A corruption is missing or not one of the 15, has not five severities, or an error is not in [0, 1].
+        ValueError: A corruption is missing or not one of the 15, does not have five severities, or an error is not in
+            [0, 1].
     """
     missing, unknown = ALEXNET_ERRORS.keys() - errors.keys(), errors.keys() - ALEXNET_ERRORS.keys()
     if missing or unknown:
         raise ValueError(
-            f"mCE is the mean over the 15 corruptions of ImageNet-C; missing: {sorted(missing) or 'none'}, "
-            f"not among them: {sorted(unknown) or 'none'}. Expected: {', '.join(ALEXNET_ERRORS)}"
+            f"mCE needs the 15 corruptions of ImageNet-C; missing: {sorted(missing) or 'none'}, "
+            f"unknown: {sorted(unknown) or 'none'}. Expected: {', '.join(ALEXNET_ERRORS)}"
         )
     ratios = []
     for corruption, alexnet in ALEXNET_ERRORS.items():
         found = [float(error) for error in errors[corruption]]
         if len(found) != SEVERITIES:
-            raise ValueError(f"{corruption}: errors at severities 1 to {SEVERITIES} expected; found {len(found)}")
+            raise ValueError(f"{corruption}: expected errors at severities 1 to {SEVERITIES}; found {len(found)}")
         if not all(0 <= error <= 1 for error in found):
-            raise ValueError(f"{corruption}: errors are shares in [0, 1]; found {found}: divide per cent by 100")
+            raise ValueError(f"{corruption}: errors should be in [0, 1]; found {found}: divide per cent by 100")
         ratios.append(sum(found) / SEVERITIES / alexnet)
     return 100 * sum(ratios) / len(ratios)
 
 
 def _pair(predictions: Array, labels: Array, num_classes: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Both as class indices; equally many."""
+    """Check that both are class indices of the same length."""
     pair = checked_labels(predictions, num_classes, "predictions"), checked_labels(labels, num_classes)
     if len(pair[0]) != len(pair[1]):
-        raise ValueError(f"one prediction a label expected; found {len(pair[0])} predictions and {len(pair[1])} labels")
+        raise ValueError(
+            f"expected one prediction per label; found {len(pair[0])} predictions and {len(pair[1])} labels"
+        )
     return pair
 
 
-def _refuse_absent(counts: np.ndarray, metric: str) -> None:
+def _check_present(counts: np.ndarray, metric: str) -> None:
     absent = np.flatnonzero(counts == 0).tolist()
     if absent:
         raise ValueError(
-            f"{metric} averages over classes, and {len(absent)} of {len(counts)} have no image here: {absent[:10]}. "
-            "Give the split they are in, or skip_absent=True to average over the others"
+            f"{metric} averages over classes, but {len(absent)} of {len(counts)} have no image here: {absent[:10]}. "
+            "Use a split with all classes, or skip_absent=True to average over the others"
         )

@@ -17,7 +17,7 @@ def test_top1_and_mean_per_class_by_hand(array: Callable) -> None:
     assert mean_per_class(predictions, labels, 3) == pytest.approx(100 * (2 / 3 + 1 + 1 / 2) / 3)
 
 
-def test_mean_per_class_is_scikit_learns_balanced_accuracy() -> None:
+def test_mean_per_class_equals_balanced_accuracy() -> None:
     draw = np.random.default_rng(0)
     labels, predictions = draw.integers(0, 7, 200), draw.integers(0, 7, 200)
     assert mean_per_class(predictions, labels, 7) == pytest.approx(100 * balanced_accuracy_score(labels, predictions))
@@ -27,7 +27,7 @@ def test_mean_per_class_is_scikit_learns_balanced_accuracy() -> None:
 def test_map11_by_hand(array: Callable) -> None:
     # Ranked: hit, miss, hit, miss. Precision 1 up to recall 1/2 (0, .1, ..., .5: six recalls), 2/3 beyond (five).
     first = ([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0])
-    # Ranked: miss, miss, hit, hit. Precision rises with recall, so its best, 1/2, stands at all eleven.
+    # Ranked: miss, miss, hit, hit. Precision rises with recall, so its maximum, 1/2, is at all eleven.
     second = ([0.9, 0.8, 0.7, 0.1], [0, 0, 1, 1])
     scores, labels = array([first[0], second[0]]).T, array([first[1], second[1]]).T
     expected = [(6 * 1 + 5 * 2 / 3) / 11, 1 / 2]
@@ -35,13 +35,13 @@ def test_map11_by_hand(array: Callable) -> None:
     assert map11(scores, labels) == pytest.approx(100 * sum(expected) / 2)
 
 
-def test_a_recall_that_is_exactly_a_tenth_counts() -> None:
-    # 3 hits, 3 misses, 7 hits: precision 1 up to recall 3/10, that is at four of the eleven; then 10/13.
+def test_a_recall_of_exactly_a_tenth_is_reached() -> None:
+    # 3 hits, 3 misses, 7 hits: precision 1 up to recall 3/10, at four of the eleven recalls; then 10/13.
     scores, labels = -np.arange(13.0)[:, None], np.array([1] * 3 + [0] * 3 + [1] * 7)[:, None]
     assert map11(scores, labels) == pytest.approx(100 * (4 + 7 * 10 / 13) / 11)
 
 
-def test_equal_scores_rank_together_whatever_their_order() -> None:
+def test_tied_scores_are_ranked_together() -> None:
     scores, labels = np.zeros((4, 1)), np.array([[1], [0], [0], [0]])
     assert map11(scores, labels) == map11(scores, labels[::-1]) == pytest.approx(25)
 
@@ -54,7 +54,7 @@ def test_mean_corruption_error_by_hand() -> None:
     assert mean_corruption_error(errors) == pytest.approx(100 * (7 + 1 / 0.819324) / 15)
 
 
-def test_absent_classes_are_refused_or_left_out() -> None:
+def test_absent_classes_raise_or_are_skipped() -> None:
     with pytest.raises(ValueError, match=r"1 of 3 have no image here: \[1\]"):
         mean_per_class(np.array([0, 2]), np.array([0, 2]), 3)
     assert mean_per_class(np.array([0, 0]), np.array([0, 2]), 3, skip_absent=True) == 50
@@ -63,7 +63,7 @@ def test_absent_classes_are_refused_or_left_out() -> None:
     assert map11(np.array([[2.0, 0], [1, 0]]), np.array([[1, 0], [0, 0]]), skip_absent=True) == 100
 
 
-def test_labels_that_are_none() -> None:
+def test_invalid_labels_raise() -> None:
     with pytest.raises(ValueError, match=r"labels\[1\] is 3; labels must lie between 0 and 2"):
         mean_per_class(np.array([0, 1]), np.array([0, 3]), 3)
     with pytest.raises(ValueError, match=r"predictions\[0\] is -1; labels must be 0 or more"):
@@ -76,7 +76,7 @@ def test_labels_that_are_none() -> None:
         top1(np.array([], dtype=int), np.array([], dtype=int))
 
 
-def test_scores_that_cannot_be_ranked() -> None:
+def test_invalid_scores_raise() -> None:
     with pytest.raises(ValueError, match=r"scores\[1, 0\] is NaN"):
         map11(np.array([[0.0], [np.nan]]), np.array([[1], [0]]))
     with pytest.raises(ValueError, match=r"labels\[1, 0\] is -1"):
@@ -85,12 +85,12 @@ def test_scores_that_cannot_be_ranked() -> None:
         map11(np.zeros((3, 1)), np.array([[1], [0]]))
 
 
-def test_corruptions_that_do_not_make_an_mce() -> None:
+def test_incomplete_or_invalid_corruptions_raise() -> None:
     errors = {name: [0.5] * 5 for name in ALEXNET_ERRORS}
-    with pytest.raises(ValueError, match=r"missing: \['fog'\], not among them: \['spatter'\]"):
+    with pytest.raises(ValueError, match=r"missing: \['fog'\], unknown: \['spatter'\]"):
         mean_corruption_error({"spatter" if name == "fog" else name: found for name, found in errors.items()})
-    with pytest.raises(ValueError, match="snow: errors at severities 1 to 5 expected; found 4"):
+    with pytest.raises(ValueError, match="snow: expected errors at severities 1 to 5; found 4"):
         mean_corruption_error(errors | {"snow": [0.5] * 4})
     for wrong in (50.0, float("nan")):
-        with pytest.raises(ValueError, match=r"snow: errors are shares in \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"snow: errors should be in \[0, 1\]"):
             mean_corruption_error(errors | {"snow": [0.5] * 4 + [wrong]})

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
-from proteus.evaluation.metrics.checked import refuse_not_finite_figures
+from proteus.evaluation.metrics.checked import check_metrics_finite
 from proteus.models.segmentor_widths import check_widths, heads
 from proteus.registry import HOOKS
 from proteus.structures import DataError
@@ -49,11 +49,11 @@ class SegmentorCheckHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Refuse metrics without a valid pixel."""
-        refuse_not_finite_figures(metrics or {}, "val_evaluator", _NO_LABEL)
+        check_metrics_finite(metrics or {}, "val_evaluator", _NO_LABEL)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Refuse metrics without a valid pixel."""
-        refuse_not_finite_figures(metrics or {}, "test_evaluator", _NO_LABEL)
+        check_metrics_finite(metrics or {}, "test_evaluator", _NO_LABEL)
 
 
 def _segmentor(runner: Runner) -> Any:

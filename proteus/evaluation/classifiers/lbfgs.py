@@ -1,4 +1,4 @@
-"""L-BFGS for many problems at once: one evaluation serves all, yet each goes its own way and stops on its own."""
+"""L-BFGS for a batch of problems, each with its own line search and stopping point."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-# Nocedal & Wright, Numerical Optimization, ch. 3.1: enough decrease, and the slope flattened enough.
+# Wolfe conditions on decrease and curvature (Nocedal & Wright, Numerical Optimization, ch. 3.1).
 DECREASE, CURVATURE = 1e-4, 0.9
-# How many units in the last place a value may rise by rounding: there the slope decides (Hager & Zhang, 2005,
+# Units in the last place by which rounding may raise a value; within them the slope decides (Hager & Zhang, 2005,
 # "approximate Wolfe").
 ROUNDING = 10
-# The relative decrease below which scikit-learn's L-BFGS calls a problem solved.
+# Relative decrease below which scikit-learn's L-BFGS has converged.
 FLAT = 64 * torch.finfo(torch.float64).eps
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -21,14 +21,14 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Minima:
-    """What each of B minimisations ended at.
+    """Results of B minimisations.
 
     Attributes:
         points: ``(B, P)``.
         values: ``(B,)``, float64.
-        iterations: ``(B,)`` steps taken.
-        converged: ``(B,)`` bool; False: stopped at ``max_iter``, or no step led down.
-        evaluations: How often the objective was called, for all that were still running then.
+        iterations: ``(B,)``, accepted steps.
+        converged: ``(B,)`` bool; False: stopped at ``max_iter``, or no step decreased the value.
+        evaluations: Number of calls of the objective.
     """
 
     points: Tensor
@@ -40,25 +40,26 @@ class Minima:
 
 @dataclass
 class _State:
-    """The problems that still run, one row each; finished ones are taken out and cost nothing more."""
+    """The running problems, one row each; finished ones are removed and cost nothing more."""
 
-    problem: Tensor  # (b,) which of the B
+    problem: Tensor  # (b,) index among the B
     point: Tensor  # (b, P)
     value: Tensor  # (b,)
     gradient: Tensor  # (b, P)
     direction: Tensor  # (b, P)
     slope: Tensor  # (b,) along the direction, at the point
-    step: Tensor  # (b,) to be tried next
-    low: Tensor  # (b, 3) longest step known too short: step, value, slope
-    high: Tensor  # (b, 3) shortest step known too long; infinite: none yet
+    step: Tensor  # (b,) next step to try
+    low: Tensor  # (b, 3) longest step known to be too short: step, value, slope
+    high: Tensor  # (b, 3) shortest step known to be too long; infinite: unknown
     trials: Tensor  # (b,) steps tried along this direction
     iterations: Tensor  # (b,)
-    moves: Tensor  # (b, m, P) last changes of the point, as a ring
+    moves: Tensor  # (b, m, P) last changes of the point, a ring buffer
     turns: Tensor  # (b, m, P) last changes of the gradient
-    weights: Tensor  # (b, m) 1 / (move . turn); 0: an empty place
-    newest: Tensor  # (b,) place of the newest
+    weights: Tensor  # (b, m) 1 / (move . turn); 0: empty
+    newest: Tensor  # (b,) position of the newest
 
     def keep(self, rows: Tensor) -> None:
+        """Keep only some rows."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name)[rows])
 
@@ -75,23 +76,23 @@ def minimise(
 ) -> Minima:
     """Minimise B smooth functions of P variables each.
 
-    Liu & Nocedal (1989) with a bracketing line search for the weak Wolfe conditions. All problems move in lockstep, one
-    evaluation at a time: while one tries a shorter step, another takes its next iteration. Sums are taken in float64
-    whatever the dtype of the points.
+    Liu & Nocedal (1989) with a bracketing line search for the weak Wolfe conditions. The problems share each evaluation
+    of the objective: while one tries a shorter step, another takes its next iteration. Sums are in float64, whatever
+    the dtype of the points.
 
-    A problem is solved when the largest component of its gradient is at most ``gradient_tol``, or its value fell by no
-    more than ``value_tol * max(1, value)`` in an iteration: scikit-learn's two rules.
+    As in scikit-learn, a problem has converged when the largest component of its gradient is at most ``gradient_tol``,
+    or an iteration decreased its value by at most ``value_tol * max(1, value)``.
 
     Args:
-        objective: From points ``(b, P)`` and the numbers ``(b,)`` of the problems they belong to, values ``(b,)`` in
-            float64 and gradients ``(b, P)``.
+        objective: Maps points ``(b, P)`` and the indices ``(b,)`` of their problems to values ``(b,)`` in float64 and
+            gradients ``(b, P)``.
         start: ``(B, P)``.
-        max_iter: Steps for each problem.
+        max_iter: Largest number of steps per problem.
         gradient_tol: See above.
         value_tol: See above.
-        history: Number of steps remembered.
-        max_trials: Steps tried along one direction.
-        on_done: Called with the number of problems finished, when it grows.
+        history: Number of past steps used.
+        max_trials: Largest number of steps tried along one direction.
+        on_done: Called with the number of finished problems when it grows.
     """
     state, done, evaluations = _begin(objective, start, history), 0, 1
     ends = Minima(
@@ -117,16 +118,16 @@ def minimise(
         trial = state.point + state.step[:, None].to(state.point.dtype) * state.direction
         value, gradient = objective(trial, state.problem)
         evaluations += 1
-        accepted = _judge(state, value, _dot(gradient, state.direction))
+        accepted = _line_search(state, value, _dot(gradient, state.direction))
         solved = torch.zeros_like(accepted)
         if accepted.any():
             solved[accepted] = _advance(state, accepted, trial, value, gradient, gradient_tol, value_tol)
         lost = ~accepted & ~solved & (state.trials >= max_trials)
-        # A direction may be bad because the remembered steps are: the gradient has a second say, then it is over.
+        # The history may give a bad direction: retry once along the gradient, then give up.
         stuck = lost & ~state.weights.any(1)
         if lost.any():
             state.weights[lost] = 0
-            _aim(state, torch.nonzero(lost).flatten())
+            _start_line_search(state, torch.nonzero(lost).flatten())
 
 
 def _begin(objective: Objective, start: Tensor, history: int) -> _State:
@@ -151,16 +152,16 @@ def _begin(objective: Objective, start: Tensor, history: int) -> _State:
         weights=value.new_zeros(count, history),
         newest=steps.clone(),
     )
-    _aim(state, problem)
+    _start_line_search(state, problem)
     return state
 
 
-def _judge(state: _State, value: Tensor, slope: Tensor) -> Tensor:
-    """Which trials are good; the others' brackets are narrowed and their next steps chosen."""
+def _line_search(state: _State, value: Tensor, slope: Tensor) -> Tensor:
+    """Accept the trials that satisfy the Wolfe conditions; narrow the other brackets and choose their next steps."""
     falls = value <= state.value + DECREASE * state.step * state.slope
     noise = ROUNDING * torch.finfo(state.point.dtype).eps * state.value.abs().clamp(min=1)
     rounded = (value <= state.value + noise) & (slope <= (2 * DECREASE - 1) * state.slope)
-    low_enough = falls | rounded  # False for NaN: as if the step were too long
+    low_enough = falls | rounded  # False for NaN, as for a step that is too long
     steep = slope < CURVATURE * state.slope
     tried = torch.stack([state.step, value, slope], dim=1)
     state.low = torch.where((low_enough & steep)[:, None], tried, state.low)
@@ -172,7 +173,7 @@ def _judge(state: _State, value: Tensor, slope: Tensor) -> Tensor:
     bend = slope_a + slope_b - 3 * (value_b - value_a) / (b - a)
     root = (bend * bend - slope_a * slope_b).sqrt()
     inner = b - (b - a) * (slope_b + root - bend) / (slope_b - slope_a + 2 * root)
-    # The cubic's minimum, but well inside the bracket, so that this shrinks; its middle where there is no such cubic.
+    # The cubic's minimum, well inside the bracket so that the bracket shrinks; its middle if there is no minimum.
     inner = torch.where(inner.isfinite(), inner, (a + b) / 2)
     inner = torch.minimum(torch.maximum(inner, a + 0.05 * (b - a)), b - 0.1 * (b - a))
     state.step = torch.where(accepted, state.step, torch.where(b.isinf(), 2 * state.step, inner))
@@ -188,28 +189,28 @@ def _advance(
     gradient_tol: float,
     value_tol: float,
 ) -> Tensor:
-    """Take the accepted steps, remember them, and say which problems ``(accepted,)`` they solve."""
+    """Take the accepted steps, add them to the history, and return which problems ``(accepted,)`` converged."""
     rows = torch.nonzero(accepted).flatten()
     move, turn = trial[rows] - state.point[rows], gradient[rows] - state.gradient[rows]
     product = _dot(move, turn)
-    told = product > torch.finfo(move.dtype).eps * _dot(turn, turn)
-    place = (state.newest[rows[told]] + 1) % state.weights.shape[1]
-    state.newest[rows[told]] = place
-    state.moves[rows[told], place], state.turns[rows[told], place] = move[told], turn[told]
-    state.weights[rows[told], place] = 1 / product[told]
+    usable = product > torch.finfo(move.dtype).eps * _dot(turn, turn)
+    place = (state.newest[rows[usable]] + 1) % state.weights.shape[1]
+    state.newest[rows[usable]] = place
+    state.moves[rows[usable], place], state.turns[rows[usable], place] = move[usable], turn[usable]
+    state.weights[rows[usable], place] = 1 / product[usable]
 
     before, after = state.value[rows], value[rows]
     state.point = torch.where(accepted[:, None], trial, state.point)
     state.gradient = torch.where(accepted[:, None], gradient, state.gradient)
     state.value = torch.where(accepted, value, state.value)
     state.iterations += accepted
-    _aim(state, rows)
+    _start_line_search(state, rows)
     scale = torch.maximum(before.abs(), after.abs()).clamp(min=1)
     return (gradient[rows].abs().amax(1) <= gradient_tol) | (before - after <= value_tol * scale)
 
 
-def _aim(state: _State, rows: Tensor) -> None:
-    """Choose a direction for ``rows``, downhill by what was remembered, and start a line search along it."""
+def _start_line_search(state: _State, rows: Tensor) -> None:
+    """Compute a descent direction for ``rows`` from the history, and start a line search along it."""
     steps, weights, newest = state.weights.shape[1], state.weights[rows], state.newest[rows]
     depth = int((weights != 0).sum(1).max()) if len(rows) else 0
     direction, factors = -state.gradient[rows], []
@@ -237,7 +238,7 @@ def _aim(state: _State, rows: Tensor) -> None:
         slope = torch.where(uphill, -_dot(state.gradient[rows], state.gradient[rows]), slope)
         state.weights[rows[uphill]] = 0
         known = known & ~uphill
-    # Nothing is known of the curvature yet: a first step of length 1 at most.
+    # Without history the curvature is unknown: a first step of length 1 at most.
     first = 1 / direction.double().norm(dim=1).clamp(min=1)
     state.direction[rows], state.slope[rows] = direction, slope
     state.step[rows] = torch.where(known, torch.ones_like(first), first)
@@ -247,5 +248,5 @@ def _aim(state: _State, rows: Tensor) -> None:
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
-    """Of each row, in float64."""
+    """Dot product of each row, in float64."""
     return (left * right).sum(dim=1, dtype=torch.float64)

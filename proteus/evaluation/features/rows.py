@@ -1,4 +1,4 @@
-"""Rows of features on disk: reserved, written in order, and verified by a checksum when they are read."""
+"""Rows of features on disk: space is reserved, rows are appended, and a checksum verifies them when read."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Record:
-    """Record of the rows that were written: ``rows.json``.
+    """Contents of ``rows.json``: which rows of a table are complete.
 
-    It is written after the rows are on disk, so that a process that is killed at any moment loses rows but never
-    counts one that is not there.
+    It is written after the rows are on disk, so that a process killed at any moment may lose rows but never counts a
+    row that is missing.
 
     Attributes:
-        rows: Number of rows, from the first.
-        shape: ``(N, T, D)`` of the whole table.
+        rows: Number of complete rows, from the first.
+        shape: ``(N, T, D)`` of the full table.
         checksum: CRC-32 of the bytes of these rows.
         images: Digest of the sizes and modification times of the image files of these rows.
     """
@@ -71,35 +71,35 @@ def read_record(folder: Path) -> Record | None:
 
 
 def open_rows(folder: Path, record: Record) -> np.ndarray:
-    """Map the features of a table ``(N, T, D)`` from disk after comparing the rows that were written with the record.
+    """Map the features ``(N, T, D)`` of a table from disk after verifying the complete rows.
 
     Raises:
-        DataError: The file is missing, cut short, of another shape, or its bytes are not those that were written.
+        DataError: The file is missing, truncated or has another shape, or the checksum differs.
     """
     path = folder / FEATURES
     table = _mapped(path)
     if table.shape != record.shape or table.dtype != np.float32 or not table.flags.c_contiguous:
-        raise damaged(path, f"holds {table.dtype} {table.shape}, and {RECORD} says float32 {record.shape}")
+        raise damaged(path, f"has {table.dtype} {table.shape}, but {RECORD} has float32 {record.shape}")
     if _checksum(path, table.offset, _bytes(record.shape[1:]) * record.rows) != record.checksum:
-        raise damaged(path, f"its first {record.rows:,} rows are not those that were written")
+        raise damaged(path, f"the checksum of its first {record.rows:,} rows differs")
     return table
 
 
 def damaged(path: Path, what: str) -> DataError:
     """Make the error for a damaged file of a table."""
-    return DataError(f"{path} is damaged ({what}): remove the folder {path.parent} and give the same command again")
+    return DataError(f"{path} is damaged ({what}): remove the folder {path.parent} and run the same command again")
 
 
 class RowWriter:
     """Context manager that appends rows of features to a table.
 
-    Space for the whole table is reserved when the file is made. Rows go through ordinary writes, not a memory map, so
-    that a full disk is an error and not a signal that ends the process.
+    Space for the full table is reserved when the file is created. Rows are written with ordinary writes, not through a
+    memory map, so that a full disk raises an error instead of killing the process with a signal.
 
     Args:
-        folder: Of the table; it is there.
-        record: Of the rows that are there; None begins a new file with the first rows.
-        total: Number of rows of the whole table.
+        folder: Existing folder of the table.
+        record: Record of the existing rows; None creates a new file.
+        total: Number of rows of the full table.
     """
 
     def __init__(self, folder: Path, record: Record | None, total: int) -> None:
@@ -117,7 +117,7 @@ class RowWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file; rows since the last :meth:`mark` do not count."""
+        """Close the file; rows since the last :meth:`mark` are not recorded."""
         if self._file is not None:
             with disk_full_errors(self.path):
                 self._file.close()
@@ -126,8 +126,8 @@ class RowWriter:
         """Write rows ``(B, T, D)`` float32.
 
         Raises:
-            FullDiskError: The disk has no room for the table.
-            DataError: The rows of the file have another shape.
+            FullDiskError: The disk has too little space for the table.
+            DataError: The rows in the file have another shape.
         """
         if self._file is None:
             self._open((self.total, *rows.shape[1:]))
@@ -142,10 +142,10 @@ class RowWriter:
         self.rows += len(rows)
 
     def mark(self, images: str) -> None:
-        """Count the rows written so far, once they are on disk.
+        """Flush the rows to disk and record them.
 
         Args:
-            images: For the record.
+            images: Digest of the image files; see :class:`Record`.
         """
         if self._file is None or self.record is None:
             return
@@ -181,10 +181,10 @@ def _reserve(file: BinaryIO, path: Path, size: int) -> None:
     """Give a file its final size and, where the file system can, the disk space for it.
 
     Raises:
-        FullDiskError: The disk has no room for the file.
+        FullDiskError: The disk has too little space for the file.
     """
     free = shutil.disk_usage(path.parent).free
-    remedy = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free: make room, or give another folder"
+    remedy = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free: make room, or choose another folder"
     with disk_full_errors(path, f"{remedy} with --cache"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -30,7 +30,7 @@ from proteus.structures import DataError
 from proteus.utils import atomic_path, exclusive, load_npy
 
 Tokens = Literal["cls", "probe"]
-# Work that an interrupted extraction may have to repeat.
+# Seconds of work that an interrupted extraction may repeat.
 _SECONDS_BETWEEN_MARKS = 20.0
 _BLOCKS = 4
 
@@ -40,12 +40,12 @@ class Table:
     """The features of a data set's images, in its order.
 
     Attributes:
-        features: ``(N, T, D)``, mapped from disk. ``T`` is 1 for tokens ``cls``; for ``probe`` it is the cls tokens of
-            the last four blocks after the final norm, first block first, and then the last block's mean patch token
-            (of a backbone without blocks: its cls token and its mean patch).
-        labels: ``(N,)`` int64, or ``(N, C)`` int8 where images have several labels.
-        names: What each image is called; its path where it is a file.
-        folder: Where both are: ``features.npy`` and ``labels.npy``.
+        features: ``(N, T, D)``, mapped from disk. ``T`` is 1 for tokens ``cls``; for ``probe`` the tokens are the cls
+            tokens of the last four blocks after the final norm, in order, and the last block's mean patch token
+            (for a backbone without blocks: its cls token and its mean patch token).
+        labels: ``(N,)`` int64, or ``(N, C)`` int8 if images have several labels.
+        names: Name of each image; its path if it is a file.
+        folder: Folder of ``features.npy`` and ``labels.npy``.
     """
 
     features: np.ndarray
@@ -61,14 +61,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Split:
-    """A labelled data set, or a part of one, as far as it is known without opening an image.
+    """A split of a labelled data set with everything that is known without opening an image.
 
     Attributes:
-        config: What it was built from.
+        config: Config of the data set.
         dataset: The data set.
-        names: What each image is called.
+        names: Name of each image.
         labels: ``(N,)`` int64 or ``(N, C)`` int8.
-        digest: Of config, names and labels.
+        digest: Digest of config, names and labels.
         files: ``(N, 2)`` int64, size in bytes and modification time in ns of the file that holds each image.
     """
 
@@ -90,11 +90,11 @@ class Split:
 
 
 def open_split(config: Mapping[str, Any]) -> Split:
-    """Build a labelled data set and list what is in it.
+    """Build a labelled data set and list its images and labels.
 
     Raises:
-        FileNotFoundError: A file or folder of it is missing.
-        ValueError: The set is empty, has no labels, or has a wrong layout.
+        FileNotFoundError: A file or folder is missing.
+        ValueError: The set is empty, has no labels, or has an unexpected layout.
     """
     dataset = DATASETS.build(dict(config))
     names, labels = _names_and_labels(dataset)
@@ -104,23 +104,23 @@ def open_split(config: Mapping[str, Any]) -> Split:
 
 
 class FeatureStore:
-    """Extracts features and keeps them under a key of everything that they depend on.
+    """Extract features and cache them under a key of everything that they depend on.
 
-    The key is made of the backbone's weights and architecture, the data set's config with its transforms, its images'
-    names and labels, the statistics of the normalisation and the arithmetic. Where an image file has another size or
-    modification time than when it was encoded, the table is extracted again. Re-running resumes an interrupted
+    The key is a digest of the backbone's weights and architecture, the data set's config with its transforms, the names
+    and labels of its images, the normalisation statistics and the precision. If the size or modification time of an
+    image file has changed since it was encoded, the table is extracted again. Re-running resumes an interrupted
     extraction.
 
-    One process at a time writes a table: another one that needs it waits and then reads it. A table counts as complete
-    once all its rows are on disk, and its bytes are compared with a checksum when it is opened.
+    One process at a time writes a table; another one that needs it waits and then reads it. A table is complete once
+    all its rows are on disk, and a checksum verifies its bytes when it is opened.
 
     Args:
-        root: Folder of the cache; one folder inside for each table.
+        root: Folder of the cache, with one folder per table.
         spec: The backbone.
-        device: Where it runs: on a GPU in half precision, as the released probe (docs/reproduction.md#linear-probe),
-            else in float32.
-        batch_size: Images encoded at once.
-        num_workers: Processes that read images.
+        device: Device of the backbone: half precision on a GPU, as the released probe
+            (docs/reproduction.md#linear-probe), else float32.
+        batch_size: Images per batch.
+        num_workers: Worker processes that read images; by default half the CPUs, at most 8.
     """
 
     def __init__(
@@ -147,20 +147,19 @@ class FeatureStore:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> Table:
-        """Give the features of a data set, from the cache or by extracting them.
+        """Return the features of a data set, from the cache or by extracting them.
 
         Args:
             split: The data set.
-            title: What it is called, for the progress bar and the folder's name.
-            tokens: Which; see :class:`Table`. A table of ``probe`` serves where ``cls`` is asked.
+            title: Name of the data set in the progress bar and the folder's name.
+            tokens: Tokens to extract; see :class:`Table`. A ``probe`` table also serves ``cls``.
             mean: Channel means to normalise with, for images in [0, 1]; the backbone's by default.
-            std: Channel standard deviations, likewise.
+            std: Channel standard deviations; the backbone's by default.
 
         Raises:
-            CorruptImageError: An image cannot be read; nothing is left out or replaced.
-            DataError: Features are not finite; the message names the image. Or a file of the table is damaged; the
-                message names it.
-            FullDiskError: The disk has no room for the table.
+            CorruptImageError: An image cannot be read.
+            DataError: Features are not finite, or a file of the table is damaged; the message names the image or file.
+            FullDiskError: The disk has too little space for the table.
         """
         statistics = [list(mean or self.spec.mean), list(std or self.spec.std)]
         for kind in ("probe", "cls") if tokens == "cls" else (tokens,):
@@ -205,17 +204,17 @@ class FeatureStore:
         rest: Subset[Any] = Subset(dataset, range(done, len(dataset)))
         loader = DataLoader(rest, self.batch_size, num_workers=self.num_workers, collate_fn=distill_collate)
         marked = time.monotonic()
-        # A bar that is not looked at on a terminal would fill a log.
-        quiet = 0.5 if sys.stderr.isatty() else 30.0
+        # Outside a terminal a fast bar would fill the log.
+        refresh = 0.5 if sys.stderr.isatty() else 30.0
         with (
             RowWriter(folder, record, len(dataset)) as writer,
-            tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=quiet) as bar,
+            tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=refresh) as bar,
         ):
             for batch in loader:
-                _refuse_corrupt(batch["metas"], title)
+                _check_readable(batch["metas"], title)
                 images = (as_floats(batch["images"].to(self.device, non_blocking=True)) - mean) / std
                 features = self._encode(images, tokens).cpu()
-                _refuse_nan(features, batch["metas"], self.spec.name, title)
+                _check_finite(features, batch["metas"], self.spec.name, title)
                 writer.append(features.numpy())
                 bar.update(len(features))
                 if time.monotonic() - marked > _SECONDS_BETWEEN_MARKS:
@@ -231,7 +230,7 @@ class FeatureStore:
                 tqdm.write(f"{folder}: features of an earlier version, without checksums, are extracted again")
             return None
         if record.shape[0] != len(split.names):
-            raise damaged(folder / "rows.json", f"{record.shape[0]} rows in all, for {len(split.names)} images")
+            raise damaged(folder / "rows.json", f"a table of {record.shape[0]} rows for {len(split.names)} images")
         if record.images != split.images(record.rows):
             tqdm.write(f"{title}: image files have changed since their features were extracted; extracting them again")
             return None
@@ -253,7 +252,7 @@ def _names_and_labels(dataset: ProxySet) -> tuple[list[str], np.ndarray]:
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         if "label" not in info:
-            raise DataError(f"{type(dataset).__name__} {dataset.data_root} gives no labels: use a labelled data set")
+            raise DataError(f"{type(dataset).__name__} {dataset.data_root} has no labels: use a labelled data set")
         names.append(str(info["img_path"]))
         labels.append(info["label"])
     if not names:
@@ -266,7 +265,7 @@ def _state_of_files(names: list[str]) -> np.ndarray:
     known: dict[str, tuple[int, int]] = {}
 
     def state(path: str) -> tuple[int, int]:
-        # An image of an archive is called ARCHIVE/NUMBER.
+        # The name of an image in an archive is ARCHIVE/NUMBER.
         folder = os.path.dirname(path)
         if folder in known:
             return known[folder]
@@ -295,14 +294,14 @@ def _half_on_gpu(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.float16) if device.type == "cuda" else nullcontext()
 
 
-def _refuse_corrupt(metas: list[dict[str, Any]], title: str) -> None:
+def _check_readable(metas: list[dict[str, Any]], title: str) -> None:
     corrupt = [name for meta in metas for name in meta.get("corrupt", ())]
     if corrupt:
-        raise CorruptImageError(f"{title}: an image cannot be read, and no figure is made without it: {corrupt[0]}")
+        raise CorruptImageError(f"{title}: evaluation aborted, an image cannot be read: {corrupt[0]}")
 
 
-def _refuse_nan(features: Tensor, metas: list[dict[str, Any]], backbone: str, title: str) -> None:
+def _check_finite(features: Tensor, metas: list[dict[str, Any]], backbone: str, title: str) -> None:
     wrong = (~features.isfinite().flatten(1).all(1)).nonzero()
     if len(wrong):
         name = metas[int(wrong[0])]["img_path"]
-        raise DataError(f"{title}: {backbone} gives features that are not finite (NaN or infinite), first for {name}")
+        raise DataError(f"{title}: features of {backbone} are not finite (NaN or infinite), first for {name}")

@@ -1,21 +1,22 @@
-"""How often the right class is scored highest."""
+"""Top-1 accuracy of student and teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
-from proteus.evaluation.metrics.classification import name_of
+from proteus.evaluation.metrics.checked import CheckedMetric, check_values_finite
+from proteus.evaluation.metrics.classification import image_name
 from proteus.registry import METRICS
 from proteus.structures import DataError
 
 
 @METRICS.register_module()
 class StudentTeacherAccuracy(CheckedMetric):
-    """Top-1 accuracy in per cent of the student's classifier, and of the teacher's where it is asked.
+    """Top-1 accuracy in per cent of the student's classifier, and of the teacher's if it has one.
 
-    The teacher's tells at the first validation whether its classifier fits its backbone and the labels' order.
+    The teacher's accuracy shows at the first validation whether its classifier matches its backbone and the order of
+    the labels.
     """
 
     default_prefix = "accuracy"
@@ -24,25 +25,25 @@ class StudentTeacherAccuracy(CheckedMetric):
         """Compare ``student_logits`` and ``teacher_logits`` ``(C,)`` of each image with its ``label``.
 
         Raises:
-            DataError: Images have no labels, or labels out of range, no objective has a classifier, or scores are not
+            DataError: An image has no label or one out of range, no objective has a classifier, or scores are not
                 finite.
         """
         for sample in data_samples:
             scores = {who: sample[f"{who}_logits"] for who in ("student", "teacher") if f"{who}_logits" in sample}
             if "label" not in sample or "student" not in scores:
                 raise DataError(
-                    "Accuracy needs labels and class scores: use dataset type='LabelledFolder' and an objective that "
+                    "StudentTeacherAccuracy needs labels and class scores: use dataset type='LabelledFolder' and an objective that "
                     "classifies (LogitsObjective, LabelObjective), or val_evaluator=dict(type='TeacherAgreement')"
                 )
             for who, logits in scores.items():
-                refuse_not_finite_values(logits, f"{name_of(sample)}: {who}_logits")
+                check_values_finite(logits, f"{image_name(sample)}: {who}_logits")
                 if not 0 <= sample["label"] < len(logits):
                     raise DataError(
-                        f"{name_of(sample)} has label {sample['label']}; the {who} has {len(logits)} classes, from 0 on"
+                        f"{image_name(sample)} has label {sample['label']}; the {who} has {len(logits)} classes, numbered from 0"
                     )
             self.results.append({who: int(logits.argmax()) == sample["label"] for who, logits in scores.items()})
 
     def compute_metrics(self, results: list[dict[str, bool]]) -> dict[str, float]:
-        """Return ``student``, and ``teacher`` where it classifies, each in [0, 100]."""
-        self.refuse_empty(results)
+        """Return ``student``, and ``teacher`` if it classifies, each in [0, 100]."""
+        self.check_not_empty(results)
         return {who: 100 * sum(result[who] for result in results) / len(results) for who in results[0]}

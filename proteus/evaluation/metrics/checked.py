@@ -1,4 +1,4 @@
-"""Checks that all our metrics share."""
+"""Base class of metrics with checks of their inputs and results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from proteus.structures import DataError
 
 
 class CheckedMetric(BaseMetric):
-    """Base of metrics that refuse an empty data set and results that are not finite."""
+    """Base of metrics that raise an error for an empty data set and for results that are not finite."""
 
     def evaluate(self, size: int) -> dict[str, Any]:
-        """Compute the figures of all images on all ranks, as MMEngine's metrics do.
+        """Compute the metrics of all images on all ranks.
 
         Args:
             size: Number of images of the data set.
@@ -29,13 +29,13 @@ class CheckedMetric(BaseMetric):
         """
         count = torch.tensor(len(self.results) if size > 0 else 0)
         all_reduce(count)
-        self.refuse_empty(range(int(count)))
-        figures: dict[str, Any] = super().evaluate(size)
-        refuse_not_finite_figures(figures, type(self).__name__)
-        return figures
+        self.check_not_empty(range(int(count)))
+        metrics: dict[str, Any] = super().evaluate(size)
+        check_metrics_finite(metrics, type(self).__name__)
+        return metrics
 
-    def refuse_empty(self, results: Sequence[Any]) -> None:
-        """Refuse an empty list of results.
+    def check_not_empty(self, results: Sequence[Any]) -> None:
+        """Check that there are results.
 
         Raises:
             DataError: The list is empty.
@@ -47,34 +47,33 @@ class CheckedMetric(BaseMetric):
             )
 
 
-def refuse_not_finite_figures(figures: Mapping[str, Any], what: str, remedy: str = "") -> None:
-    """Refuse figures that are NaN or infinite.
+def check_metrics_finite(metrics: Mapping[str, Any], source: str, remedy: str = "") -> None:
+    """Check that metrics are finite.
 
     Args:
-        figures: By name; values that are not numbers are passed over.
-        what: What computed them, for the message.
-        remedy: What to do about it, for the message.
+        metrics: Metrics by name; values that are not numbers are skipped.
+        source: Metric or config key in the message.
+        remedy: End of the message: what to do.
 
     Raises:
-        DataError: Names them.
+        DataError: A metric is NaN or infinite; the message names it.
     """
-    wrong = [name for name, value in figures.items() if isinstance(value, Real) and not math.isfinite(value)]
+    wrong = [name for name, value in metrics.items() if isinstance(value, Real) and not math.isfinite(value)]
     if wrong:
-        raise DataError(f"{what}: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not finite{remedy}")
+        raise DataError(f"{source}: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not finite{remedy}")
 
 
-def refuse_not_finite_values(values: Tensor, what: str) -> None:
-    """Refuse model outputs that are NaN or infinite.
+def check_values_finite(values: Tensor, name: str) -> None:
+    """Check that outputs of a model are finite.
 
     Args:
-        values: Of any shape.
-        what: Image and key, for the message.
+        values: Tensor of any shape.
+        name: Image and key in the message.
 
     Raises:
         DataError: A value is not finite.
     """
     if not values.isfinite().all():
         raise DataError(
-            f"{what} has values that are NaN or infinite; check the weights, and evaluate in float32 if it was in "
-            "float16"
+            f"{name} has values that are NaN or infinite; check the weights, and evaluate in float32 instead of float16"
         )

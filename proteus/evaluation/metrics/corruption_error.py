@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from proteus.evaluation.metrics.checked import CheckedMetric
-from proteus.evaluation.metrics.classification import check_samples, name_of, stacked_logits
+from proteus.evaluation.metrics.classification import check_samples, image_name, stacked_logits
 from proteus.evaluation.scores import ALEXNET_ERRORS, SEVERITIES, mean_corruption_error
 from proteus.registry import METRICS
 from proteus.structures import DataError
@@ -21,54 +21,54 @@ _NAMES = list(ALEXNET_ERRORS)
 class CorruptionError(CheckedMetric):
     """Top-1 errors in per cent on ImageNet-C, and their mean relative to AlexNet's (docs/reproduction.md#robustness).
 
-    The mCE needs all 15 corruptions at all five severities. Where some are missing, they are named in the log and there
-    are the single errors only. The log also has the table of errors, and where the images come from.
+    The mCE needs all 15 corruptions at all five severities. If some are missing, the log lists them and the metric
+    returns the other errors only. The log also has the table of errors and the source of the images.
 
     Args:
-        **metric: As for MMEngine's metrics.
+        **metric: Arguments of MMEngine's metrics.
 
     Attributes:
-        told: What was logged last.
+        summary: The text logged last.
     """
 
     default_prefix = "imagenet-c"
 
     def __init__(self, **metric: Any) -> None:
         super().__init__(**metric)
-        self.told = ""
+        self.summary = ""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Compare ``logits`` ``(C,)`` of each image with its ``label``, for its ``corruption`` and ``severity``.
 
         Raises:
-            DataError: An image could not be read, lacks one of these, has a label out of range or scores that are no
-                numbers, or its corruption is not ImageNet-C's.
+            DataError: An image could not be read, lacks one of these, has a label out of range or scores that are not
+                finite, or its corruption is not ImageNet-C's.
         """
         if not data_samples:
             return
         check_samples(data_samples, "logits")
         logits = stacked_logits(data_samples)
         for sample, answer in zip(data_samples, logits.argmax(1).tolist(), strict=True):
-            name = name_of(sample)
+            name = image_name(sample)
             if sample.get("corruption") not in ALEXNET_ERRORS or sample.get("severity") not in range(1, SEVERITIES + 1):
                 raise DataError(
                     f"{name} has corruption {sample.get('corruption')!r} and severity {sample.get('severity')!r}, "
-                    "which ImageNet-C has not; use dataset type ImageNetC or GeneratedImageNetC, and "
+                    "which ImageNet-C lacks; use dataset type ImageNetC or GeneratedImageNetC, and "
                     "dict(type='PackInputs', keys=('corruption', 'severity'))"
                 )
             if not 0 <= sample["label"] < logits.shape[1]:
                 raise DataError(f"{name} has label {sample['label']}; the model has {logits.shape[1]} classes")
-            # One small integer an image, of which Python keeps one copy: the full set has 3.75 million.
+            # One small integer per image, which Python shares: the full set has 3.75 million images.
             part = _NAMES.index(sample["corruption"]) * SEVERITIES + sample["severity"] - 1
             self.results.append(2 * part + (answer != sample["label"]))
 
     def compute_metrics(self, results: list[int]) -> dict[str, float]:
-        """Return ``mCE``, and of each corruption the mean error over severities, or what there is of the five.
+        """Return ``mCE`` and the errors of each corruption, in per cent.
 
-        All in per cent. ``mCE`` is there if everything is, a corruption's mean (``snow``) if its five severities are;
-        otherwise, in its place, the errors at those that are (``snow/3``).
+        ``mCE`` needs all corruptions and severities, a corruption's mean (``snow``) its five severities; otherwise the
+        errors at the evaluated severities (``snow/3``) are returned instead of the mean.
         """
-        self.refuse_empty(results)
+        self.check_not_empty(results)
         counts = np.bincount(results, minlength=2 * len(_NAMES) * SEVERITIES).reshape(len(_NAMES), SEVERITIES, 2)
         totals = counts.sum(-1)
         errors = np.where(totals > 0, counts[..., 1] / np.maximum(totals, 1), np.nan)
@@ -85,8 +85,8 @@ class CorruptionError(CheckedMetric):
                 metrics[name] = 100 * float(row.mean())
             else:
                 metrics |= {f"{name}/{s + 1}": 100 * float(row[s]) for s in np.flatnonzero(~np.isnan(row))}
-        self.told = self._table(errors, totals, missing, metrics.get("mCE"))
-        print_log(self.told, logger="current")
+        self.summary = self._table(errors, totals, missing, metrics.get("mCE"))
+        print_log(self.summary, logger="current")
         return metrics
 
     def _table(self, errors: np.ndarray, totals: np.ndarray, missing: list[str], mce: float | None) -> str:
@@ -94,7 +94,7 @@ class CorruptionError(CheckedMetric):
         low, high = totals[totals > 0].min(), totals.max()
         size = f"{high:,}" if low == high else f"{low:,} to {high:,}"
         lines = [
-            f"{source}, {size} images a part: top-1 errors in per cent",
+            f"{source}, {size} images per corruption and severity: top-1 errors in per cent",
             f"{'':18}" + "".join(f"{severity:>7}" for severity in range(1, SEVERITIES + 1)) + "   mean     CE",
         ]
         for name, row in zip(_NAMES, errors, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
+from proteus.evaluation.metrics.checked import CheckedMetric, check_values_finite
 from proteus.registry import METRICS
 from proteus.structures import DataError
 
@@ -18,28 +18,28 @@ CROPS = ("eigen", "garg", None)
 
 @METRICS.register_module()
 class DepthMetric(CheckedMetric):
-    """The nine errors of Eigen et al. 2014 and those after them, of each image, and their mean over the images.
+    """Nine errors of depth maps (Eigen et al. 2014 and later work), averaged over images.
 
-    ``d1``, ``d2``, ``d3``: share of pixels with ``max(p / t, t / p)`` below 1.25, 1.25^2, 1.25^3. ``abs_rel``,
+    ``d1``, ``d2``, ``d3``: fraction of pixels with ``max(p / t, t / p)`` below 1.25, 1.25^2, 1.25^3. ``abs_rel``,
     ``sq_rel``: mean of ``|p - t| / t`` and ``(p - t)^2 / t``. ``rmse`` in metres, ``rmse_log`` of the natural
     logarithm, ``log10``: mean of ``|log10 p - log10 t|``. ``silog``: ``sqrt(mean e^2 - lambda mean(e)^2)`` with
     ``e = log p - log t``. Only pixels with ``min_depth < t < max_depth`` within the crop count.
 
-    A prediction that is not positive has no logarithm and no ratio: in ``d1`` to ``d3`` and in the logarithms it
-    counts as ``min_depth``. mmseg's metric gives NaN for the logarithms, and counts it as right in ``d1``.
+    A prediction that is not positive has no logarithm and no ratio: ``d1`` to ``d3`` and the logarithms use
+    ``min_depth`` instead. mmseg's metric gives NaN for the logarithms and counts it as correct in ``d1``.
 
     Args:
         min_depth: Metres.
         max_depth: Metres.
-        crop: ``eigen``: rows 45 to 470 and columns 41 to 600 of 480x640, NYU's; ``garg``: Garg et al.'s shares of any
-            size, KITTI's; None: all pixels.
+        crop: ``eigen``: rows 45 to 470 and columns 41 to 600 of 480x640, for NYU; ``garg``: Garg et al.'s crop for any
+            size, for KITTI; None: all pixels.
         clamp: Clamp predictions to [min_depth, max_depth] first; the released code does not.
-        silog_lambda: 0.5: the released code's; 1: the toolbox's, and KITTI's.
-        silog_scale: 1: the released code's; 100: the toolbox's.
-        **metric: As for MMEngine's metrics.
+        silog_lambda: 0.5 as in the released code; 1 as in the toolbox and KITTI.
+        silog_scale: 1 as in the released code; 100 as in the toolbox.
+        **metric: Arguments of MMEngine's metrics.
 
     Raises:
-        ValueError: An argument makes no sense.
+        ValueError: An argument is out of range.
     """
 
     default_prefix = "depth"
@@ -57,9 +57,11 @@ class DepthMetric(CheckedMetric):
     ) -> None:
         super().__init__(**metric)
         if crop not in CROPS:
-            raise ValueError(f"DepthMetric.crop={crop!r}: write one of {', '.join(map(repr, CROPS))}")
+            raise ValueError(f"DepthMetric.crop={crop!r}: choose from {', '.join(map(repr, CROPS))}")
         if not 0 < min_depth < max_depth:
-            raise ValueError(f"DepthMetric.min_depth={min_depth}, max_depth={max_depth}: metres, the first the lesser")
+            raise ValueError(
+                f"DepthMetric.min_depth={min_depth}, max_depth={max_depth}: metres, the first smaller than the second"
+            )
         if not 0 <= silog_lambda <= 1:
             raise ValueError(f"DepthMetric.silog_lambda={silog_lambda}: write a number from 0 to 1")
         self.min_depth, self.max_depth, self.crop, self.clamp = min_depth, max_depth, crop, clamp
@@ -69,17 +71,17 @@ class DepthMetric(CheckedMetric):
         """Compare ``depth`` ``(H, W)`` of each image with ``gt_depth`` ``(H, W)``, both in metres.
 
         Raises:
-            DataError: An image has no ground truth, none within the range and the crop, or one of a size that the crop
-                was not made for; or its predicted depth is not finite.
+            DataError: An image has no ground truth, none within range and crop, or one of a size that the crop does
+                not support; or its predicted depth is not finite.
         """
         for sample in data_samples:
             name = sample.get("img_path", "an image")
             if "gt_depth" not in sample:
-                raise DataError(f"{name} has no ground-truth depth, which DepthMetric compares with")
+                raise DataError(f"{name} has no ground-truth depth, which DepthMetric needs")
             target, depth = sample["gt_depth"], sample["depth"]
-            counts = (target > self.min_depth) & (target < self.max_depth)
-            counts &= crop_mask(target, self.crop, str(name))
-            if not counts.any():
+            valid = (target > self.min_depth) & (target < self.max_depth)
+            valid &= crop_mask(target, self.crop, str(name))
+            if not valid.any():
                 raise DataError(
                     f"{name} has no ground-truth depth between {self.min_depth} and {self.max_depth} m within the crop "
                     f"({self.crop}): is it in metres? (depth_scale of the data set)"
@@ -88,11 +90,11 @@ class DepthMetric(CheckedMetric):
                 raise DataError(
                     f"{name}: predicted depth has {tuple(depth.shape)} px and the ground truth {tuple(target.shape)} px"
                 )
-            refuse_not_finite_values(depth[counts], f"{name}: the predicted depth")
-            self.results.append(self.errors(depth[counts].double(), target[counts].double()))
+            check_values_finite(depth[valid], f"{name}: the predicted depth")
+            self.results.append(self.errors(depth[valid].double(), target[valid].double()))
 
     def errors(self, depth: Tensor, target: Tensor) -> dict[str, float]:
-        """The nine errors over the pixels ``(N,)`` of one image."""
+        """Compute the nine errors over the pixels ``(N,)`` of one image."""
         if self.clamp:
             depth = depth.clamp(self.min_depth, self.max_depth)
         positive = torch.where(depth > 0, depth, self.min_depth)
@@ -106,29 +108,29 @@ class DepthMetric(CheckedMetric):
             difference.square().mean().sqrt(),
             logarithm.square().mean().sqrt(),
             (logarithm.abs() / torch.log(torch.tensor(10.0, dtype=torch.float64))).mean(),
-            # Rounding may leave less than nothing where all errors are the same.
+            # Rounding may give a negative value if all errors are equal.
             self.silog_scale * scale_invariant.clamp(min=0).sqrt(),
         )
         return dict(zip(NAMES, torch.stack(values).tolist(), strict=True))
 
     def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
         """Return the mean of each error over the images."""
-        self.refuse_empty(results)
+        self.check_not_empty(results)
         return {name: sum(result[name] for result in results) / len(results) for name in NAMES}
 
 
 def crop_mask(target: Tensor, crop: str | None, name: str = "an image") -> Tensor:
-    """Which pixels of a depth map ``(H, W)`` a crop keeps, ``(H, W)`` bool.
+    """Return the pixels of a depth map ``(H, W)`` inside a crop, ``(H, W)`` bool.
 
     Raises:
-        DataError: Eigen's crop is asked of a map that is not 480x640.
+        DataError: Eigen's crop is used with a map that is not 480x640.
     """
     mask = torch.zeros_like(target, dtype=torch.bool)
     height, width = target.shape
     if crop == "eigen":
         if (height, width) != (480, 640):
             raise DataError(
-                f"{name}: ground truth of {height}x{width} px, but Eigen's crop is made for NYU's 480x640; write "
+                f"{name}: ground truth of {height}x{width} px, but Eigen's crop needs NYU's 480x640; write "
                 "test_evaluator.crop=None (all pixels) or 'garg'"
             )
         mask[45:471, 41:601] = True

@@ -1,4 +1,4 @@
-"""Which head of a linear probe is the best, and how good all of them are."""
+"""Accuracy of every head of a linear probe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from proteus.evaluation.metrics.checked import CheckedMetric
-from proteus.evaluation.metrics.classification import check_samples, name_of
+from proteus.evaluation.metrics.classification import check_samples, image_name
 from proteus.models.classifiers import Head
 from proteus.registry import METRICS
 from proteus.structures import DataError
@@ -22,11 +22,11 @@ from proteus.utils import write_json, write_text
 
 @dataclass(frozen=True)
 class ProbeGrid:
-    """The accuracy of each head of a grid.
+    """Accuracies of a grid of heads.
 
     Attributes:
-        heads: What the heads are.
-        accuracies: Of each, per cent.
+        heads: The heads.
+        accuracies: Accuracy of each head, per cent.
     """
 
     heads: tuple[Head, ...]
@@ -34,23 +34,23 @@ class ProbeGrid:
 
     @property
     def best(self) -> int:
-        """The position of the head of the highest accuracy; of several the first."""
+        """Position of the first head with the highest accuracy."""
         return max(range(len(self.heads)), key=self.accuracies.__getitem__)
 
     @property
     def rates(self) -> list[float]:
-        """The learning rates: the rows of the table."""
+        """Learning rates, the rows of the table."""
         return list(dict.fromkeys(head.lr for head in self.heads))
 
     def columns(self) -> dict[str, list[float]]:
-        """By what heads read, the accuracy at each learning rate: the columns of the table."""
+        """Return the accuracies at each learning rate by input of the heads: the columns of the table."""
         columns: dict[str, list[float]] = {}
         for head, accuracy in zip(self.heads, self.accuracies, strict=True):
             columns.setdefault(head.input_name, []).append(accuracy)
         return columns
 
     def table(self) -> str:
-        """The grid in Markdown, the best head bold."""
+        """Format the grid in Markdown, the best head in bold."""
         columns, best = self.columns(), self.heads[self.best]
         lines = [f"| lr at batch 256 | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
         for row, rate in enumerate(self.rates):
@@ -62,7 +62,7 @@ class ProbeGrid:
         return "\n".join(lines)
 
     def write(self, folder: str | Path, iteration: int) -> None:
-        """Write ``probe_grid.md`` and ``probe_grid.json``; ``iteration`` is that of the heads."""
+        """Write ``probe_grid.md`` and ``probe_grid.json``; the heads are those of ``iteration``."""
         best = self.heads[self.best]
         title = f"Top-1 in per cent after {iteration:,} iterations; best: {best.name}, {self.accuracies[self.best]:.2f}"
         write_text(Path(folder, "probe_grid.md"), f"{title}\n\n{self.table()}\n")
@@ -80,12 +80,12 @@ class ProbeGrid:
 
 @METRICS.register_module()
 class ProbeAccuracy(CheckedMetric):
-    """Top-1 accuracy in per cent of every head of a ``LinearProbe``; the best one's is the result.
+    """Top-1 accuracy in per cent of every head of a ``LinearProbe``; the result is that of the best head.
 
-    The table of all heads goes to the log. See docs/reproduction.md#linear-probe.
+    The log has the table of all heads. See docs/reproduction.md#linear-probe.
 
     Attributes:
-        grid: The latest table; on the main process alone.
+        grid: The latest grid; on the main process only.
     """
 
     default_prefix = "probe"
@@ -97,29 +97,29 @@ class ProbeAccuracy(CheckedMetric):
         self._heads: tuple[Head, ...] = ()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Compare ``head_labels`` ``(H,)`` of each image with its ``label``; ``heads`` says what the heads are.
+        """Compare the predictions ``head_labels`` ``(H,)`` of each image with its ``label``; ``heads`` lists the heads.
 
         Raises:
-            DataError: An image could not be read, has no label, or no head gives it scores that are finite.
+            DataError: An image could not be read, has no label, or all heads' scores for it are not finite.
         """
         if not data_samples:
             return
         check_samples(data_samples, "head_labels")
         self._heads = data_samples[0]["heads"]
-        answers: Tensor = torch.stack([sample["head_labels"] for sample in data_samples]).cpu()
-        answered = (answers >= 0).any(dim=1).tolist()
-        if not all(answered):
+        predictions: Tensor = torch.stack([sample["head_labels"] for sample in data_samples]).cpu()
+        finite = (predictions >= 0).any(dim=1).tolist()
+        if not all(finite):
             raise DataError(
-                f"{name_of(data_samples[answered.index(False)])}: the scores of all {answers.shape[1]} heads are NaN "
-                "or infinite; check the backbone's weights, and write lower learning_rates"
+                f"{image_name(data_samples[finite.index(False)])}: the scores of all {predictions.shape[1]} heads are NaN "
+                "or infinite; check the backbone's weights, and lower learning_rates"
             )
         labels = torch.tensor([sample["label"] for sample in data_samples])
-        # A bit for each head: this is what ranks send each other, for every image.
-        self.results += list(np.packbits((answers == labels[:, None]).numpy(), axis=1))
+        # One bit per head: ranks exchange this for every image.
+        self.results += list(np.packbits((predictions == labels[:, None]).numpy(), axis=1))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Return ``best``, the accuracy of the best head in [0, 100], and ``best_head``, its position in the grid."""
-        self.refuse_empty(results)
+        self.check_not_empty(results)
         right = np.unpackbits(np.stack(results), axis=1, count=len(self._heads))
         self.grid = ProbeGrid(self._heads, tuple((100 * right.mean(axis=0)).tolist()))
         best = self.grid.best

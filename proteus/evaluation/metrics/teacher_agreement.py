@@ -1,4 +1,4 @@
-"""How much of the teacher's features the student predicts."""
+"""Agreement of student and teacher on held-out images."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from proteus.evaluation.input_checks import is_integer
-from proteus.evaluation.metrics.checked import CheckedMetric, refuse_not_finite_values
-from proteus.evaluation.metrics.classification import name_of
+from proteus.evaluation.metrics.checked import CheckedMetric, check_values_finite
+from proteus.evaluation.metrics.classification import image_name
 from proteus.registry import METRICS
 from proteus.structures import DataError
 
 
 @METRICS.register_module()
 class TeacherAgreement(CheckedMetric):
-    """Centred cosine between the teacher's tokens and the student's, mapped by its heads, on images not trained on.
+    """Centred cosine between the teacher's tokens and the predictions of the student's heads, on held-out images.
 
-    Of several students each has its own, under its name.
+    With several students each has its own metrics, prefixed with its name.
 
-    Teachers' tokens share a large mean, so that a plain cosine is high for a student that has learnt nothing but this
-    mean. With the mean removed, a constant prediction scores 0 and a perfect one 1.
+    A teacher's tokens share a large mean, so that the plain cosine is high even for a student that predicts only this
+    mean. With the mean subtracted, a constant prediction scores 0 and a perfect one 1.
 
     Args:
-        patches_per_image: Keep only so many patches of each image, evenly spaced, to bound the memory; all by default.
-        **metric: As for MMEngine's metrics.
+        patches_per_image: Number of evenly spaced patches of each image to keep, to bound the memory; all by default.
+        **metric: Arguments of MMEngine's metrics.
 
     Raises:
         ValueError: ``patches_per_image`` is not a positive integer.
@@ -47,7 +47,7 @@ class TeacherAgreement(CheckedMetric):
         """Keep the tokens of each image (keys as in ``Distiller.agreement`` or ``MultiStudentDistiller.agreement``).
 
         Raises:
-            DataError: Tokens are not finite, or beyond half precision (65504).
+            DataError: Tokens are not finite in half precision (largest value 65504).
         """
         for sample in data_samples:
             tokens = {key: value for key, value in sample.items() if isinstance(value, Tensor)}
@@ -57,19 +57,19 @@ class TeacherAgreement(CheckedMetric):
                     tokens[key] = tokens[key][rows.to(tokens[key].device)]
             kept = {key: value.half().cpu() for key, value in tokens.items() if not key.endswith("_logits")}
             for key, value in kept.items():
-                refuse_not_finite_values(value, f"{name_of(sample)}: {key} (in float16)")
+                check_values_finite(value, f"{image_name(sample)}: {key} (in float16)")
             self.results.append(kept)
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Return ``cls`` and ``patch``, each in [-1, 1], where the student predicts them.
+        """Return ``cls`` and ``patch``, each in [-1, 1], if the student predicts them.
 
-        Of several students: ``<name>.cls`` and ``<name>.patch``.
+        With several students: ``<name>.cls`` and ``<name>.patch``.
 
         Raises:
-            DataError: Only one token was given, or all of the teacher's are equal: without their mean nothing is
-                left to compare.
+            DataError: There is only one token, or all of the teacher's are equal, so that nothing remains after
+                subtracting their mean.
         """
-        self.refuse_empty(results)
+        self.check_not_empty(results)
         metrics = {}
         for name, kind in (("cls", "cls"), ("patch", "patches")):
             for key in [key for key in results[0] if key.endswith(f"student_{kind}")]:
@@ -77,16 +77,16 @@ class TeacherAgreement(CheckedMetric):
                 teacher = torch.stack([result[f"teacher_{kind}"] for result in results]).float().flatten(0, -2)
                 if len(teacher) < 2 or (teacher == teacher[0]).all():
                     raise DataError(
-                        f"TeacherAgreement.{name}: {len(results)} image{'s' * (len(results) != 1)}, the teacher's "
-                        f"{kind} tokens of which are all the same; validate on two different images or more, or write "
-                        "val_evaluator=None, val_dataloader=None and val_cfg=None"
+                        f"TeacherAgreement.{name}: the teacher's {kind} tokens of {len(results)} "
+                        f"image{'s' * (len(results) != 1)} are all the same; validate on two or more different images, "
+                        "or write val_evaluator=None, val_dataloader=None and val_cfg=None"
                     )
                 metrics[key.removesuffix(f"student_{kind}") + name] = centered_cosine(student, teacher)
         return metrics
 
 
 def centered_cosine(prediction: Tensor, target: Tensor) -> float:
-    """Mean over tokens of the cosine of ``prediction - m`` and ``target - m``, with ``m`` the mean target.
+    """Compute the mean over tokens of the cosine of ``prediction - m`` and ``target - m``, with ``m`` the mean target.
 
     Args:
         prediction: ``(N, D)``.

@@ -13,7 +13,7 @@ CLASSES = 6
 
 
 def clouds(number: int, seed: int, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Classes that overlap, so that votes are split and weights decide."""
+    """Make overlapping classes, so that votes are split and weights decide."""
     centres = np.random.default_rng(99).standard_normal((CLASSES, width))
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, CLASSES, number)
@@ -26,7 +26,7 @@ TEST, TEST_LABELS = clouds(57, seed=1)
 
 @pytest.mark.parametrize("chunks", [(1000, 1000), (50, 20), (7, 100), (1, 57)])
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
-def test_parity_with_scikit_learn(chunks: tuple[int, int], temperature: float) -> None:
+def test_predictions_equal_scikit_learn(chunks: tuple[int, int], temperature: float) -> None:
     ks = (1, 5, 10, 20, 203)
     found = knn_predict(TRAIN, LABELS, TEST, ks, temperature, train_chunk=chunks[0], test_chunk=chunks[1])
     assert tuple(found) == ks
@@ -35,14 +35,14 @@ def test_parity_with_scikit_learn(chunks: tuple[int, int], temperature: float) -
         np.testing.assert_array_equal(found[k], other.fit(TRAIN, LABELS).predict(TEST))
 
 
-def test_it_beats_chance_and_the_temperature_matters() -> None:
+def test_accuracy_is_above_chance_and_the_temperature_matters() -> None:
     found = {tau: knn_predict(TRAIN, LABELS, TEST, (20,), tau)[20] for tau in (0.07, 10.0)}
     assert (found[0.07] == TEST_LABELS).mean() > 2 / CLASSES
     assert (found[0.07] != found[10.0]).any()
 
 
 @pytest.mark.parametrize("train_chunk", [500, 10, 3])
-def test_leave_one_out_is_every_image_against_the_others(train_chunk: int) -> None:
+def test_leave_one_out_classifies_each_image_by_the_others(train_chunk: int) -> None:
     found = knn_predict(TRAIN, LABELS, ks=(3, 202), leave_one_out=True, train_chunk=train_chunk, test_chunk=40)
     for row in (0, 9, 10, 101, 202):
         others = np.arange(len(TRAIN)) != row
@@ -59,7 +59,7 @@ def test_votes_by_hand() -> None:
 
 
 @pytest.mark.parametrize("train_chunk", [1, 2, 3, 6])
-def test_of_equally_near_images_the_earlier_counts_and_of_equal_votes_the_lower_class(train_chunk: int) -> None:
+def test_ties_go_to_the_earlier_image_and_the_lower_class(train_chunk: int) -> None:
     train = np.array([[0.0, 1], [1, 0], [1, 0], [1, 0], [1, 0], [1, 0]], dtype=np.float32)
     labels = np.array([0, 3, 2, 2, 1, 1])
     found = knn_predict(train, labels, np.array([[5.0, 0]], dtype=np.float32), (1, 2, 3, 5), train_chunk=train_chunk)
@@ -67,7 +67,7 @@ def test_of_equally_near_images_the_earlier_counts_and_of_equal_votes_the_lower_
     assert {k: int(classes[0]) for k, classes in found.items()} == {1: 3, 2: 2, 3: 2, 5: 1}
 
 
-def test_half_precision_and_torch_features_and_progress() -> None:
+def test_half_precision_torch_features_and_progress() -> None:
     seen: list[tuple[int, int]] = []
     double = knn_predict(TRAIN, LABELS, TEST)
     half = knn_predict(
@@ -84,7 +84,7 @@ def changed(features: np.ndarray, row: int, value: float) -> np.ndarray:
     return features
 
 
-def test_what_is_refused() -> None:
+def test_invalid_input_raises() -> None:
     with pytest.raises(ValueError, match=r"train_features: row 150 is not finite \(holds nan\)"):
         knn_predict(changed(TRAIN, 150, np.nan), LABELS, TEST, train_chunk=60)
     with pytest.raises(ValueError, match=r"test_features: row 33 is not finite \(holds inf\)"):
@@ -110,9 +110,9 @@ def test_what_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA leaves file mappings out on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's RLIMIT_DATA excludes file mappings")
 def test_features_that_do_not_fit_in_memory(tmp_path: Path) -> None:
-    """300 MB on disk are searched with 100 MB of memory beyond what the imports took."""
+    """Search 300 MB on disk with 100 MB of memory in addition to the imports."""
     rows, width = 400_000, 192
     stored = np.lib.format.open_memmap(tmp_path / "train.npy", mode="w+", dtype=np.float32, shape=(rows, width))
     draw = np.random.default_rng(0)

@@ -6,14 +6,14 @@ from proteus.evaluation.classifiers.lbfgs import minimise
 
 
 class Valleys:
-    """Rosenbrock's curved valley in six dimensions, steeper for each problem; the minimum is 0 at (1, ..., 1)."""
+    """Rosenbrock's function in six dimensions, steeper for each problem; the minimum is 0 at (1, ..., 1)."""
 
     def __init__(self, first: int = 0) -> None:
         self.first = first
-        self.asked: list[list[int]] = []
+        self.evaluated: list[list[int]] = []
 
     def __call__(self, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        self.asked.append(which.tolist())
+        self.evaluated.append(which.tolist())
         points = points.detach().requires_grad_()
         steep = 10.0 * (self.first + which + 1)[:, None]
         now, later = points[:, :-1], points[:, 1:]
@@ -22,7 +22,7 @@ class Valleys:
         return values.detach().double(), gradients
 
 
-def test_every_problem_reaches_its_minimum_as_if_it_were_alone() -> None:
+def test_a_batch_gives_the_minima_of_single_problems() -> None:
     start = torch.linspace(-1.5, 0.5, 60, dtype=torch.float64).reshape(10, 6)
     together = minimise(Valleys(), start, 500, 1e-9)
     assert together.converged.all()
@@ -33,7 +33,7 @@ def test_every_problem_reaches_its_minimum_as_if_it_were_alone() -> None:
         torch.testing.assert_close(alone.points[0], together.points[index])
 
 
-def test_solved_problems_are_asked_no_more() -> None:
+def test_finished_problems_are_not_evaluated() -> None:
     objective = Valleys()
     finished: list[int] = []
     # Number 2 starts at its minimum.
@@ -41,15 +41,15 @@ def test_solved_problems_are_asked_no_more() -> None:
     start[2] = 1
     found = minimise(objective, start, 500, 1e-9, on_done=finished.append)
     assert found.iterations[2] == 0
-    assert objective.asked[1] == [0, 1, 3]
-    assert found.evaluations == len(objective.asked)
-    assert len(objective.asked[-1]) == 1
+    assert objective.evaluated[1] == [0, 1, 3]
+    assert found.evaluations == len(objective.evaluated)
+    assert len(objective.evaluated[-1]) == 1
     assert finished[0] == 1
     assert finished[-1] == 4
     assert finished == sorted(set(finished))
 
 
-def test_the_limit_is_kept_and_said() -> None:
+def test_the_iteration_limit_is_kept_and_reported() -> None:
     start = torch.full((3, 6), -1.2, dtype=torch.float64)
     found = minimise(Valleys(), start, 5, 1e-9)
     assert found.iterations.tolist() == [5, 5, 5]
@@ -58,7 +58,7 @@ def test_the_limit_is_kept_and_said() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_line_search_finds_the_scale(scale: float) -> None:
+def test_the_line_search_finds_the_scale(scale: float) -> None:
     """A parabola that is far too flat or steep for a first step of length 1."""
 
     def parabola(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,7 @@ def test_line_search_finds_the_scale(scale: float) -> None:
     torch.testing.assert_close(found.points, torch.full((1, 4), 3.0, dtype=torch.float64))
 
 
-def test_a_wall_of_infinities_is_stepped_back_from() -> None:
+def test_the_line_search_backs_off_from_nan() -> None:
     def barrier(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """x - log x, NaN for x < 0; its minimum is at 1."""
         return (points - points.log()).sum(dim=1), 1 - 1 / points
@@ -78,7 +78,7 @@ def test_a_wall_of_infinities_is_stepped_back_from() -> None:
     assert found.points.item() == pytest.approx(1)
 
 
-def test_what_has_no_minimum_ends_unsolved() -> None:
+def test_problems_without_a_minimum_do_not_converge() -> None:
     wrong_sign = minimise(
         lambda points, which: (points.square().sum(dim=1), -2 * points), torch.ones(1, 2).double(), 9, 1e-9
     )

@@ -1,4 +1,4 @@
-"""Rows of a table on disk after each kind of interruption and damage."""
+"""Rows of a table after interruptions and damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
 
 
 def write(folder: Path, stop: int = 7, marked: int | None = None) -> None:
-    """Rows up to ``stop`` in blocks of two, of which ``marked`` count."""
+    """Write rows up to ``stop`` in blocks of two, of which ``marked`` are recorded."""
     with RowWriter(folder, read_record(folder), len(ROWS)) as writer:
         while writer.rows < stop:
             writer.append(ROWS[writer.rows : min(writer.rows + 2, stop)])
@@ -33,13 +33,13 @@ def read(folder: Path) -> np.ndarray:
     return open_rows(folder, record)
 
 
-def test_rows_come_back_and_are_numpys_own_file(tmp_path: Path) -> None:
+def test_rows_round_trip_and_numpy_reads_the_file(tmp_path: Path) -> None:
     write(tmp_path)
     np.testing.assert_array_equal(read(tmp_path), ROWS)
     np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), ROWS)
 
 
-def test_rows_that_were_not_marked_are_written_again(tmp_path: Path) -> None:
+def test_unrecorded_rows_are_written_again(tmp_path: Path) -> None:
     write(tmp_path, stop=6, marked=4)
     record = read_record(tmp_path)
     assert record is not None
@@ -66,18 +66,18 @@ def test_space_is_reserved_before_the_first_row(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.iterdir())
 
 
-def test_where_the_file_system_cannot_reserve_free_space_is_compared(
+def test_free_space_is_checked_if_the_file_system_cannot_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsupported(*_: Any) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     monkeypatch.setattr(os, "posix_fallocate", unsupported)
-    write(_made(tmp_path / "a"))
+    write(_made_folder(tmp_path / "a"))
     np.testing.assert_array_equal(read(tmp_path / "a"), ROWS)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(FullDiskError, match=r"features\.npy: no space left"):
-        write(_made(tmp_path / "b"))
+        write(_made_folder(tmp_path / "b"))
 
 
 def change_byte(path: Path, position: int) -> None:
@@ -103,7 +103,7 @@ def change_byte(path: Path, position: int) -> None:
     ],
     ids=["gone", "empty", "cut", "header", "zeros", "value", "header byte", "dtype", "rows", "order", "pickle"],
 )
-def test_damaged_features_are_named(tmp_path: Path, damage: Any) -> None:
+def test_damaged_features_raise(tmp_path: Path, damage: Any) -> None:
     write(tmp_path)
     damage(tmp_path / "features.npy")
     with pytest.raises(DataError, match=r"features\.npy is damaged .*remove the folder"):
@@ -127,7 +127,7 @@ def test_damaged_features_are_named(tmp_path: Path, damage: Any) -> None:
         {"other": 1},
     ],
 )
-def test_a_record_with_impossible_values_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_record_with_invalid_values_raises(tmp_path: Path, change: dict[str, Any]) -> None:
     write(tmp_path)
     path = tmp_path / "rows.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -136,12 +136,12 @@ def test_a_record_with_impossible_values_is_named(tmp_path: Path, change: dict[s
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"7", b"\xff", b"[" * 100_000])
-def test_a_file_that_is_not_a_record_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_record_raises(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.json").write_bytes(content)
     with pytest.raises(DataError, match=r"rows\.json is damaged"):
         read_record(tmp_path)
 
 
-def _made(folder: Path) -> Path:
+def _made_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder

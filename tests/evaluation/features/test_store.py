@@ -1,4 +1,4 @@
-"""Features on disk."""
+"""The feature store: contents, cache keys, resuming, damage and concurrent processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def images_of(split: Split, spec: BackboneSpec) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_features_are_those_of_the_backbone_on_normalised_images(classes: Callable[..., Path], tmp_path: Path) -> None:
+def test_features_equal_the_backbones_on_normalised_images(classes: Callable[..., Path], tmp_path: Path) -> None:
     split, store = split_of(classes()), store_of(tmp_path / "cache")
     images, model = images_of(split, store.spec), store.spec.build()
     np.testing.assert_allclose(store.table(split, "s").cls, model(images).cls, atol=1e-5)
@@ -57,7 +57,7 @@ def test_features_are_those_of_the_backbone_on_normalised_images(classes: Callab
 
 
 @torch.no_grad()
-def test_a_cnn_gives_its_pooled_and_its_mean_features(classes: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_cnn_has_pooled_and_mean_patch_features(classes: Callable[..., Path], tmp_path: Path) -> None:
     split, store = split_of(classes()), store_of(tmp_path / "cache", "random:test_resnet")
     features = store.spec.build()(images_of(split, store.spec))
     table = store.table(split, "s", "probe")
@@ -65,7 +65,7 @@ def test_a_cnn_gives_its_pooled_and_its_mean_features(classes: Callable[..., Pat
     np.testing.assert_allclose(table.features[:, 1], features.patches.mean(1), atol=1e-5)
 
 
-def test_a_second_call_reads_the_cache_and_what_matters_makes_a_new_one(
+def test_a_second_call_reads_the_cache_and_other_inputs_have_other_tables(
     classes: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = classes()
@@ -86,7 +86,7 @@ def test_a_second_call_reads_the_cache_and_what_matters_makes_a_new_one(
     assert len({table.folder for table in [first, *others]}) == 6
 
 
-def test_cls_tokens_come_out_of_a_table_that_has_more(classes: Callable[..., Path], tmp_path: Path) -> None:
+def test_cls_tokens_are_read_from_a_probe_table(classes: Callable[..., Path], tmp_path: Path) -> None:
     split, store = split_of(classes()), store_of(tmp_path / "cache")
     probe = store.table(split, "s", "probe")
     table = store.table(split, "s")
@@ -94,11 +94,11 @@ def test_cls_tokens_come_out_of_a_table_that_has_more(classes: Callable[..., Pat
     np.testing.assert_array_equal(table.cls, probe.features[:, -2])
 
 
-def test_an_interrupted_extraction_goes_on_where_it_stopped(
+def test_an_interrupted_extraction_resumes(
     classes: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = classes()
-    whole = np.array(store_of(tmp_path / "whole").table(split_of(folder), "s").features)
+    expected = np.array(store_of(tmp_path / "expected").table(split_of(folder), "s").features)
     monkeypatch.setattr("proteus.evaluation.features.store._SECONDS_BETWEEN_MARKS", 0.0)
     damaged = folder / "train/class1/05.png"
     content = damaged.read_bytes()
@@ -108,17 +108,17 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
         store.table(split_of(folder), "s")
     (rows,) = (tmp_path / "cache").glob("*/rows.json")
     assert json.loads(rows.read_text())["rows"] == 10
-    damaged.write_bytes(content)  # which changes nothing about the rows that are there
+    damaged.write_bytes(content)  # the rows on disk stay valid
     read: list[int] = []
     split = split_of(folder)
     kind = type(split.dataset)
     original = kind.read
     monkeypatch.setattr(kind, "read", lambda self, i, e: (read.append(i), original(self, i, e))[1])
-    np.testing.assert_allclose(store.table(split, "s").features, whole, atol=1e-6)
+    np.testing.assert_allclose(store.table(split, "s").features, expected, atol=1e-6)
     assert read == list(range(10, 24))
 
 
-def test_features_that_are_no_numbers_name_the_image(classes: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_error_for_nan_features_names_the_image(classes: Callable[..., Path], tmp_path: Path) -> None:
     store = store_of(tmp_path / "cache")
     store._model = store.spec.build()
     with torch.no_grad():
@@ -127,13 +127,13 @@ def test_features_that_are_no_numbers_name_the_image(classes: Callable[..., Path
         store.table(split_of(classes()), "s")
 
 
-def test_a_set_without_labels_is_refused(classes: Callable[..., Path]) -> None:
-    with pytest.raises(ValueError, match="gives no labels"):
+def test_a_set_without_labels_raises(classes: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="has no labels"):
         open_split({"type": "ImageFolder", "data_root": str(classes()), "pipeline": PIPELINE, "split": "all"})
 
 
 @pytest.mark.parametrize("rows", [3, 10, 24])
-def test_an_image_that_changed_under_its_name_is_encoded_again(
+def test_a_changed_image_file_is_encoded_again(
     classes: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: int
 ) -> None:
     folder = classes()
@@ -150,7 +150,7 @@ def test_an_image_that_changed_under_its_name_is_encoded_again(
 
 @pytest.mark.parametrize("name", ["features.npy", "rows.json", "labels.npy"])
 @pytest.mark.parametrize("how", ["empty", "cut", "gone"])
-def test_a_damaged_table_is_named(classes: Callable[..., Path], tmp_path: Path, name: str, how: str) -> None:
+def test_a_damaged_table_raises(classes: Callable[..., Path], tmp_path: Path, name: str, how: str) -> None:
     split = split_of(classes())
     path = store_of(tmp_path / "cache").table(split, "s").folder / name
     content = path.read_bytes()
@@ -165,7 +165,7 @@ def test_a_damaged_table_is_named(classes: Callable[..., Path], tmp_path: Path, 
         store_of(tmp_path / "cache").table(split, "s")
 
 
-def test_labels_of_another_set_are_named(classes: Callable[..., Path], tmp_path: Path) -> None:
+def test_labels_of_another_set_raise(classes: Callable[..., Path], tmp_path: Path) -> None:
     split = split_of(classes())
     path = store_of(tmp_path / "cache").table(split, "s").folder / "labels.npy"
     np.save(path, np.load(path)[::-1])
@@ -176,7 +176,7 @@ def test_labels_of_another_set_are_named(classes: Callable[..., Path], tmp_path:
 def test_zero_rows_of_an_earlier_version_are_extracted_again(
     classes: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two processes at once left zeros under a count of all rows."""
+    """Two concurrent processes left rows of zeros that were counted as complete."""
     split = split_of(classes())
     table = store_of(tmp_path / "cache").table(split, "s")
     right = np.array(table.features)
@@ -188,7 +188,7 @@ def test_zero_rows_of_an_earlier_version_are_extracted_again(
     assert "without checksums, are extracted again" in capsys.readouterr().out
 
 
-def test_a_table_on_a_folder_that_cannot_be_written_is_read(classes: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_table_in_a_read_only_folder_is_read(classes: Callable[..., Path], tmp_path: Path) -> None:
     split = split_of(classes())
     table = store_of(tmp_path / "cache").table(split, "s")
     (table.folder / ".lock").unlink()
@@ -199,7 +199,7 @@ def test_a_table_on_a_folder_that_cannot_be_written_is_read(classes: Callable[..
 HOLD = """
 import sys
 from pathlib import Path
-from test_feature_store import split_of, store_of
+from test_store import split_of, store_of
 from mmengine.registry import init_default_scope
 init_default_scope("proteus")
 store = store_of(Path(sys.argv[1]))
@@ -213,11 +213,11 @@ store.table(split_of(Path(sys.argv[2])), "s")
 """
 
 
-def test_of_two_processes_the_second_waits_and_reads_what_the_first_wrote(
+def test_the_second_of_two_processes_waits_and_reads_the_table(
     classes: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = classes()
-    alone = np.array(store_of(tmp_path / "alone").table(split_of(folder), "s").features)
+    expected = np.array(store_of(tmp_path / "expected").table(split_of(folder), "s").features)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "cache"), str(folder)],
@@ -238,6 +238,6 @@ def test_of_two_processes_the_second_waits_and_reads_what_the_first_wrote(
         timer.start()
         table = second.table(split_of(folder), "s")
         timer.join()
-    np.testing.assert_allclose(table.features, alone, atol=1e-6)
+    np.testing.assert_allclose(table.features, expected, atol=1e-6)
     assert not extracted
     assert f"in use by extracting the features of s, process {first.pid} on " in capfd.readouterr().err

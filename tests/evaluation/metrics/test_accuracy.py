@@ -6,24 +6,24 @@ from proteus.evaluation.metrics import StudentTeacherAccuracy
 SCORES = torch.tensor([[0.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 1.0, 3.0], [0.0, 4.0, 3.0]])
 
 
-def test_top_1_of_student_and_teacher() -> None:
+def test_top1_of_student_and_teacher() -> None:
     metric = StudentTeacherAccuracy()
     samples = [
         {"label": label, "student_logits": scores, "teacher_logits": -scores}
         for label, scores in zip((1, 0, 2, 0), SCORES, strict=True)
     ]
     metric.process(None, samples)
-    # The student says 1, 0, 2, 1; the teacher the class with the lowest score: 0, 2, 0, 0.
+    # The student predicts 1, 0, 2, 1; the teacher the class with the lowest score: 0, 2, 0, 0.
     assert metric.evaluate(4) == {"accuracy/student": 75.0, "accuracy/teacher": 25.0}
 
 
-def test_a_run_without_a_teacher() -> None:
+def test_without_a_teacher() -> None:
     metric = StudentTeacherAccuracy()
     metric.process(None, [{"label": 1, "student_logits": SCORES[0]}])
     assert metric.evaluate(1) == {"accuracy/student": 100.0}
 
 
 @pytest.mark.parametrize("sample", [{"student_logits": SCORES[0]}, {"label": 1, "teacher_logits": SCORES[0]}])
-def test_what_it_needs(sample: dict) -> None:
+def test_a_sample_without_label_or_scores_raises(sample: dict) -> None:
     with pytest.raises(ValueError, match="labels and class scores"):
         StudentTeacherAccuracy().process(None, [sample])

@@ -8,7 +8,7 @@ from proteus.evaluation.scores import ALEXNET_ERRORS
 
 
 def part(corruption: str, severity: int, right: int, wrong: int) -> list[dict[str, Any]]:
-    """Images of class 1 of three, so many of them recognised."""
+    """Make images of class 1 of three, ``right`` of them classified correctly."""
     answers = [1] * right + [2] * wrong
     return [
         {
@@ -25,13 +25,13 @@ def part(corruption: str, severity: int, right: int, wrong: int) -> list[dict[st
 def evaluate(samples: list[dict[str, Any]]) -> tuple[dict[str, float], CorruptionError]:
     metric = CorruptionError()
     metric.dataset_meta = {"source": "ImageNet-C as released"}
-    for start in range(0, len(samples), 7):  # batches that do not end with a part
+    for start in range(0, len(samples), 7):  # batches across corruptions
         metric.process(None, samples[start : start + 7])
     return metric.evaluate(len(samples)), metric
 
 
 def everything() -> list[dict[str, Any]]:
-    """Of 5 images at severity s, s - 1 wrong: errors 0, 0.2, ..., 0.8, on average 0.4; but none in fog."""
+    """Make 5 images at each severity s, s - 1 of them wrong: errors 0, 0.2, ..., 0.8, mean 0.4; fog has none wrong."""
     return [
         sample
         for corruption in ALEXNET_ERRORS
@@ -40,7 +40,7 @@ def everything() -> list[dict[str, Any]]:
     ]
 
 
-def test_worked_by_hand() -> None:
+def test_mce_by_hand() -> None:
     found, metric = evaluate(everything())
     # 100/15 times the sum of 0.4 / AlexNet over all but fog (0.819324).
     inverse = sum(
@@ -54,11 +54,11 @@ def test_worked_by_hand() -> None:
     assert found["imagenet-c/snow"] == pytest.approx(40)
     assert found["imagenet-c/fog"] == 0
     assert len(found) == 16
-    assert metric.told.endswith(f"mCE {found['imagenet-c/mCE']:.2f} (AlexNet: 100)")
+    assert metric.summary.endswith(f"mCE {found['imagenet-c/mCE']:.2f} (AlexNet: 100)")
 
 
 def test_alexnet_scores_100() -> None:
-    # A thousand images would be needed for its exact errors; here each rounded to 1 in 50.
+    # Exact errors would need a thousand images; here each is rounded to 1 in 50.
     samples, expected = [], 0.0
     for corruption, error in ALEXNET_ERRORS.items():
         wrong = round(50 * error)
@@ -70,7 +70,7 @@ def test_alexnet_scores_100() -> None:
     assert found["imagenet-c/mCE"] == pytest.approx(100, abs=1)
 
 
-def test_what_is_missing_is_named_and_there_is_no_mce() -> None:
+def test_missing_corruptions_are_listed_and_there_is_no_mce() -> None:
     samples = [
         s for s in everything() if s["corruption"] != "frost" and (s["corruption"], s["severity"]) != ("snow", 4)
     ]
@@ -80,10 +80,12 @@ def test_what_is_missing_is_named_and_there_is_no_mce() -> None:
     assert "imagenet-c/snow" not in found
     assert found["imagenet-c/snow/5"] == pytest.approx(80)
     assert found["imagenet-c/pixelate"] == pytest.approx(40)
-    told = metric.told
-    assert "no mCE, which needs 15 corruptions at 5 severities; missing: snow 4, frost 1, frost 2" in told
-    assert told.startswith("ImageNet-C as released, 5 images a part: top-1 errors in per cent\n")
-    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines()[2:-1]}
+    summary = metric.summary
+    assert "no mCE, which needs 15 corruptions at 5 severities; missing: snow 4, frost 1, frost 2" in summary
+    assert summary.startswith(
+        "ImageNet-C as released, 5 images per corruption and severity: top-1 errors in per cent\n"
+    )
+    rows = {line.split()[0]: line.split()[1:] for line in summary.splitlines()[2:-1]}
     assert rows["snow"] == ["0.0", "20.0", "40.0", "-", "80.0", "-", "-"]
     assert rows["jpeg_compression"] == ["0.0", "20.0", "40.0", "60.0", "80.0", "40.0", "66.0"]
     assert rows["frost"] == ["-"] * 7
@@ -92,7 +94,7 @@ def test_what_is_missing_is_named_and_there_is_no_mce() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"corruption": "haze"}, r"snow/1/0 has corruption 'haze' and severity 1, which ImageNet-C has not"),
+        ({"corruption": "haze"}, r"snow/1/0 has corruption 'haze' and severity 1, which ImageNet-C lacks"),
         ({"corruption": None}, r"PackInputs', keys=\('corruption', 'severity'\)"),
         ({"severity": 6}, r"corruption 'snow' and severity 6"),
         ({"label": 3}, r"snow/1/0 has label 3; the model has 3 classes"),
@@ -100,12 +102,12 @@ def test_what_is_missing_is_named_and_there_is_no_mce() -> None:
         ({"corrupt": ["a.JPEG (OSError)"]}, r"cannot be read: a\.JPEG"),
     ],
 )
-def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
+def test_invalid_samples_raise(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CorruptionError().process(None, [{**part("snow", 1, 1, 0)[0], **change}])
 
 
-def test_a_sample_without_scores_or_label() -> None:
+def test_a_sample_without_scores_or_label_raises() -> None:
     sample = part("snow", 1, 1, 0)[0]
     for key in ("logits", "label"):
         with pytest.raises(ValueError, match=key):

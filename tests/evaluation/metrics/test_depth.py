@@ -17,7 +17,7 @@ def evaluate(*pairs: tuple[torch.Tensor, torch.Tensor], **options: Any) -> dict[
     return metric.evaluate(len(pairs))
 
 
-def test_nine_errors_worked_by_hand() -> None:
+def test_nine_errors_by_hand() -> None:
     target = torch.tensor([[1.0, 2.0, 4.0, 5.0]])
     depth = torch.tensor([[1.2, 2.0, 2.0, 8.0]])
     values = evaluate((depth, target))
@@ -41,14 +41,14 @@ def test_nine_errors_worked_by_hand() -> None:
     assert toolbox["depth/silog"] == pytest.approx(100 * math.sqrt(square - mean**2), abs=1e-4)
 
 
-def test_each_image_counts_once_however_many_pixels_are_known() -> None:
+def test_images_are_weighted_equally() -> None:
     few, many = torch.zeros(4, 4), torch.ones(4, 4)
     few[0, 0] = 1.0
     values = evaluate((few + 0.5, few), (many + 0.1, many))
     assert values["depth/rmse"] == pytest.approx((0.5 + 0.1) / 2)
 
 
-def test_only_known_depth_in_range_counts() -> None:
+def test_only_pixels_in_range_count() -> None:
     target = torch.tensor([[0.0, 1e-3, 10.0, 12.0, float("nan"), float("inf"), 2.0]])
     depth = torch.tensor([[9.0, 9.0, 0.1, 0.1, 5.0, 5.0, 2.5]])
     assert evaluate((depth, target))["depth/rmse"] == pytest.approx(0.5)
@@ -56,13 +56,13 @@ def test_only_known_depth_in_range_counts() -> None:
     assert evaluate((depth, target))["depth/rmse"] == pytest.approx(0.5)
 
 
-def test_predictions_are_clamped_only_if_asked() -> None:
+def test_predictions_are_clamped_only_with_clamp() -> None:
     target, depth = torch.tensor([[8.0, 8.0]]), torch.tensor([[14.0, 8.0]])
     assert evaluate((depth, target))["depth/rmse"] == pytest.approx(math.sqrt(18))
     assert evaluate((depth, target), clamp=True)["depth/rmse"] == pytest.approx(math.sqrt(2))
 
 
-def test_what_is_not_positive_is_wrong() -> None:
+def test_non_positive_predictions_are_wrong() -> None:
     values = evaluate((torch.tensor([[-3.0, 0.0]]), torch.tensor([[3.0, 3.0]])))
     assert values["depth/d1"] == values["depth/d3"] == 0
     assert values["depth/rmse_log"] == pytest.approx(math.log(3000), abs=1e-5)
@@ -84,21 +84,21 @@ def test_crops() -> None:
 
 
 @pytest.mark.parametrize("crop", [None, "eigen"])
-def test_the_values_are_mmsegs(crop: str | None) -> None:
+def test_errors_equal_mmseg(crop: str | None) -> None:
     pytest.importorskip("prettytable")
-    theirs = pytest.importorskip("mmseg.evaluation.metrics.depth_metric").DepthMetric(
+    reference = pytest.importorskip("mmseg.evaluation.metrics.depth_metric").DepthMetric(
         min_depth_eval=1e-3, max_depth_eval=10.0, crop_type="nyu_crop" if crop else None
     )
     torch.manual_seed(0)
     pairs = [(11 * torch.rand(480, 640) + 1e-2, 11 * torch.rand(480, 640)) for _ in range(3)]
     samples = [{"pred_depth_map": {"data": p[None]}, "gt_depth_map": {"data": t[None]}} for p, t in pairs]
-    theirs.process({}, samples)
-    expected = theirs.compute_metrics(theirs.results)
-    ours = evaluate(*pairs, crop=crop)
-    assert ours == pytest.approx({f"depth/{name}": value for name, value in expected.items()}, rel=1e-4)
+    reference.process({}, samples)
+    expected = reference.compute_metrics(reference.results)
+    values = evaluate(*pairs, crop=crop)
+    assert values == pytest.approx({f"depth/{name}": value for name, value in expected.items()}, rel=1e-4)
 
 
-def test_a_set_that_cannot_be_judged_is_refused_by_name() -> None:
+def test_unusable_ground_truth_raises() -> None:
     metric = DepthMetric()
     with pytest.raises(DataError, match=r"a\.jpg: ground truth of 4x4 px.*test_evaluator\.crop=None"):
         metric.process({}, [{"depth": torch.ones(4, 4), "gt_depth": torch.ones(4, 4), "img_path": "a.jpg"}])
@@ -116,6 +116,6 @@ def test_a_set_that_cannot_be_judged_is_refused_by_name() -> None:
         ({"silog_lambda": 2}, "silog_lambda"),
     ],
 )
-def test_arguments_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DepthMetric(**options)

@@ -10,8 +10,8 @@ from proteus.models.classifiers import Head
 from proteus.structures import DataError
 
 HEADS = tuple(Head(layers, avgpool, lr) for layers in (1, 4) for avgpool in (False, True) for lr in (0.001, 0.1, 1e-5))
-# Of each of the twelve heads, the answers to four images whose labels are 0, 1, 2, 2.
-ANSWERS = [
+# Predictions of each of the twelve heads for four images with labels 0, 1, 2, 2.
+PREDICTIONS = [
     *([0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 2, 0], [1, 0, 0, 0]),
     *([0, 1, 2, 2], [1, 1, 1, 1], [2, 2, 2, 2], [0, 1, 2, 2]),
     *([0, 0, 2, 2], [1, 2, 0, 1], [0, 1, 1, 2], [2, 1, 2, 0]),
@@ -20,18 +20,18 @@ RIGHT = [25.0, 50.0, 75.0, 0.0, 100.0, 25.0, 50.0, 100.0, 75.0, 0.0, 75.0, 50.0]
 
 
 def samples() -> list[dict[str, Any]]:
-    columns = torch.tensor(ANSWERS).T
+    columns = torch.tensor(PREDICTIONS).T
     return [
-        {"label": label, "head_labels": answers, "heads": HEADS, "img_path": f"{row}.jpg"}
-        for row, (label, answers) in enumerate(zip((0, 1, 2, 2), columns, strict=True))
+        {"label": label, "head_labels": predictions, "heads": HEADS, "img_path": f"{row}.jpg"}
+        for row, (label, predictions) in enumerate(zip((0, 1, 2, 2), columns, strict=True))
     ]
 
 
-def test_every_head_by_hand(tmp_path: Path) -> None:
+def test_accuracies_of_all_heads_by_hand(tmp_path: Path) -> None:
     metric = ProbeAccuracy()
     metric.process(None, samples()[:3])
     metric.process(None, samples()[3:])
-    # Two heads are equally good: the first is taken.
+    # Two heads tie: the first wins.
     assert metric.evaluate(4) == {"probe/best": 100.0, "probe/best_head": 4}
     assert metric.grid is not None
     assert metric.grid.accuracies == tuple(RIGHT)
@@ -55,7 +55,7 @@ def test_every_head_by_hand(tmp_path: Path) -> None:
     )
 
 
-def test_images_that_a_sampler_repeats_at_the_end_do_not_count() -> None:
+def test_images_repeated_by_the_sampler_do_not_count() -> None:
     metric = ProbeAccuracy()
     metric.process(None, [*samples(), samples()[0]])
     assert metric.evaluate(4)["probe/best"] == 100.0
@@ -71,7 +71,7 @@ def test_images_that_a_sampler_repeats_at_the_end_do_not_count() -> None:
         ({"head_labels": None}, "'head_labels'.*LinearProbe"),
     ],
 )
-def test_what_it_refuses(change: dict, words: str) -> None:
+def test_invalid_samples_raise(change: dict, words: str) -> None:
     sample = {key: value for key, value in {**samples()[0], **change}.items() if value is not None}
     with pytest.raises(DataError, match=words):
         ProbeAccuracy().process(None, [sample])

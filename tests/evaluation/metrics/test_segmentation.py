@@ -1,4 +1,4 @@
-"""mmseg's figures for a mask as our data set loads it, against values worked by hand."""
+"""mmseg's metrics for a mask that our data set loads, against values by hand."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from proteus.registry import METRICS
 pytest.importorskip("mmseg")
 
 
-def test_label_0_counts_nowhere(tmp_path: Path) -> None:
-    """Of the five pixels that count, three are right; the sixth is predicted as class 0 and stands in no union."""
+def test_label_0_is_ignored(tmp_path: Path) -> None:
+    """Three of the five labelled pixels are correct; the sixth is ignored."""
     init_default_scope("mmseg")
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
@@ -38,5 +38,5 @@ def test_label_0_counts_nowhere(tmp_path: Path) -> None:
     metric.dataset_meta = data.metainfo
     metric.process({}, [sample])
     found = metric.evaluate(1)
-    # Intersections over unions 1/2, 2/4, 0/1; accuracies 1/2, 2/2, 0/1; 147 classes that are not there are left out.
+    # Intersections over unions 1/2, 2/4, 0/1; accuracies 1/2, 2/2, 0/1; 147 absent classes are skipped.
     assert found == pytest.approx({"mIoU": 100 / 3, "mAcc": 50.0, "aAcc": 60.0}, abs=0.01)

@@ -6,7 +6,7 @@ from proteus.evaluation.metrics.teacher_agreement import centered_cosine
 
 
 def samples(student: torch.Tensor, teacher: torch.Tensor) -> list[dict]:
-    """Of ``(B, 1 + N, D)``, cls first."""
+    """Split ``(B, 1 + N, D)``, cls token first, into samples."""
     return [
         {"student_cls": s[0], "student_patches": s[1:], "teacher_cls": t[0], "teacher_patches": t[1:], "img_path": "x"}
         for s, t in zip(student, teacher, strict=True)
@@ -22,21 +22,21 @@ def evaluate(student: torch.Tensor, teacher: torch.Tensor, **options) -> dict[st
 
 @pytest.fixture
 def teacher() -> torch.Tensor:
-    """Tokens with a large common mean, as a foundation model's."""
+    """Tokens with a large common mean, like a foundation model's."""
     torch.manual_seed(0)
     return torch.randn(6, 10, 8) + 5
 
 
-def test_perfect_and_constant(teacher: torch.Tensor) -> None:
+def test_a_perfect_prediction_scores_1_and_a_constant_0(teacher: torch.Tensor) -> None:
     assert evaluate(teacher, teacher) == pytest.approx({"centered_cosine/cls": 1, "centered_cosine/patch": 1}, abs=1e-3)
     constant = teacher.mean((0, 1), keepdim=True).expand_as(teacher)
     found = evaluate(constant, teacher)
     assert abs(found["centered_cosine/patch"]) < 0.05
-    # Uncentred, the same constant looks well trained.
+    # The plain cosine of the same constant is high.
     assert torch.cosine_similarity(constant, teacher, dim=-1).mean() > 0.95
 
 
-def test_worked_by_hand() -> None:
+def test_centered_cosine_by_hand() -> None:
     target = torch.tensor([[2.0, 1.0], [0.0, 1.0], [1.0, 3.0], [1.0, -1.0]])  # mean (1, 1)
     prediction = torch.tensor([[2.0, 1.0], [1.0, 2.0], [1.0, 0.0], [2.0, 0.0]])
     # Angles about (1, 1): 0, 90, 180 and 45 degrees.
@@ -50,14 +50,14 @@ def test_the_better_student_scores_higher(teacher: torch.Tensor) -> None:
     assert scores[0] > 0.9
 
 
-def test_evenly_spaced_patches(teacher: torch.Tensor) -> None:
+def test_patches_are_evenly_spaced(teacher: torch.Tensor) -> None:
     spoilt = teacher.clone()
     spoilt[:, 2:-1] = torch.randn_like(spoilt[:, 2:-1])  # all patches but the first and the last
     assert evaluate(spoilt, teacher, patches_per_image=2)["centered_cosine/patch"] == pytest.approx(1, abs=1e-3)
     assert evaluate(spoilt, teacher)["centered_cosine/patch"] < 0.5
 
 
-def test_only_what_the_student_predicts(teacher: torch.Tensor) -> None:
+def test_only_predicted_tokens_are_compared(teacher: torch.Tensor) -> None:
     metric = TeacherAgreement()
     for sample in samples(teacher, teacher):
         metric.process({}, [{key: value for key, value in sample.items() if key != "student_patches"}])

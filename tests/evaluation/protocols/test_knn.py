@@ -98,6 +98,6 @@ def test_more_neighbours_than_images_fail_before_extraction(place: Path) -> None
     ],
     ids=str,
 )
-def test_wrong_values_are_named(option: dict[str, Any]) -> None:
+def test_invalid_options_raise(option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"protocol\.{next(iter(option))}"):
         KNN(**{"sets": SETS, "pipeline": PIPELINE, **option})
