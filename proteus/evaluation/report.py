@@ -20,7 +20,7 @@ _TARGETS = Path(__file__).with_name("targets.json")
 
 
 def targets(width: int) -> list[dict[str, Any]]:
-    """Return the paper's scores (tables 3, 4, 7, 14 and 17) for backbones of this width, or all if there are none.
+    """Return the paper's scores (tables 3, 4, 7, 14 and 17) for backbones of this width; all if none has it.
 
     Returns:
         For each backbone ``method``, ``arch``, ``width``, and its scores by protocol and data set.
@@ -131,7 +131,7 @@ def draw_report(
         path: File to write.
 
     Returns:
-        The file; None if there are no scores.
+        The file; None without scores.
     """
     scores = {
         protocol: {title: value for title, row in result.rows.items() if (value := main_score(row)) is not None}

@@ -173,7 +173,7 @@ def _line_search(state: _State, value: Tensor, slope: Tensor) -> Tensor:
     bend = slope_a + slope_b - 3 * (value_b - value_a) / (b - a)
     root = (bend * bend - slope_a * slope_b).sqrt()
     inner = b - (b - a) * (slope_b + root - bend) / (slope_b - slope_a + 2 * root)
-    # The cubic's minimum, well inside the bracket so that the bracket shrinks; its middle if there is no minimum.
+    # The cubic's minimum, well inside the bracket so that the bracket shrinks; its middle if the cubic has none.
     inner = torch.where(inner.isfinite(), inner, (a + b) / 2)
     inner = torch.minimum(torch.maximum(inner, a + 0.05 * (b - a)), b - 0.1 * (b - a))
     state.step = torch.where(accepted, state.step, torch.where(b.isinf(), 2 * state.step, inner))

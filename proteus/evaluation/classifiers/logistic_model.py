@@ -157,7 +157,7 @@ def fit_grid(
     # 2. Solve them, as many at a time as fit into memory.
     total, size = len(constants) * fits_per_constant, rows_per_fit * (width + 1)
     group = max(1, MEMORY // (2 * HISTORY * size * inputs.element_size()))
-    # A gradient below the rounding of its terms cannot be told from zero: float32 cannot do better.
+    # A gradient below the rounding of its terms is numerically zero: float32 cannot do better.
     tol = max(tol, 16 * torch.finfo(precision).eps)
     points, iterations, converged = [], [], []
     for first in range(0, total, group):

@@ -171,7 +171,7 @@ class RowWriter:
             self._file.flush()
             self.record = Record(0, shape, 0, "")
             try:
-                _reserve(self._file, self.path, self._file.tell() + _bytes(shape))
+                _reserve(self._file, self.path, os.fstat(self._file.fileno()).st_size + _bytes(shape))
             except FullDiskError:
                 self.path.unlink(missing_ok=True)
                 raise

@@ -32,14 +32,16 @@ class StudentTeacherAccuracy(CheckedMetric):
             scores = {who: sample[f"{who}_logits"] for who in ("student", "teacher") if f"{who}_logits" in sample}
             if "label" not in sample or "student" not in scores:
                 raise DataError(
-                    "StudentTeacherAccuracy needs labels and class scores: use dataset type='LabelledFolder' and an objective that "
-                    "classifies (LogitsObjective, LabelObjective), or val_evaluator=dict(type='TeacherAgreement')"
+                    "StudentTeacherAccuracy needs labels and class scores: use dataset type='LabelledFolder' and an "
+                    "objective that classifies (LogitsObjective, LabelObjective), or "
+                    "val_evaluator=dict(type='TeacherAgreement')"
                 )
             for who, logits in scores.items():
                 check_values_finite(logits, f"{image_name(sample)}: {who}_logits")
                 if not 0 <= sample["label"] < len(logits):
                     raise DataError(
-                        f"{image_name(sample)} has label {sample['label']}; the {who} has {len(logits)} classes, numbered from 0"
+                        f"{image_name(sample)} has label {sample['label']}; the {who} has {len(logits)} classes, "
+                        "numbered from 0"
                     )
             self.results.append({who: int(logits.argmax()) == sample["label"] for who, logits in scores.items()})
 

@@ -110,8 +110,8 @@ class ProbeAccuracy(CheckedMetric):
         finite = (predictions >= 0).any(dim=1).tolist()
         if not all(finite):
             raise DataError(
-                f"{image_name(data_samples[finite.index(False)])}: the scores of all {predictions.shape[1]} heads are NaN "
-                "or infinite; check the backbone's weights, and lower learning_rates"
+                f"{image_name(data_samples[finite.index(False)])}: the scores of all {predictions.shape[1]} heads are "
+                "NaN or infinite; check the backbone's weights, and lower learning_rates"
             )
         labels = torch.tensor([sample["label"] for sample in data_samples])
         # One bit per head: ranks exchange this for every image.

@@ -1,1 +1,1 @@
-"""Looking at a student while it is distilled."""
+"""Evaluation of a student during distillation."""

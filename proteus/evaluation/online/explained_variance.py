@@ -1,4 +1,4 @@
-"""What a loss means: how it compares with that of a constant answer."""
+"""Online evaluation: the fraction of the targets' variance that a student leaves unexplained."""
 
 from __future__ import annotations
 
@@ -15,75 +15,76 @@ Pair = tuple[Tensor, Tensor]
 
 
 @singledispatch
-def compared_tokens(objective: Objective, views: StepFeatures) -> list[Pair] | None:
-    """What an objective compares with what: predictions and targets, each ``(..., Dt)``.
+def compared_tokens(objective: Objective, features: StepFeatures) -> list[Pair] | None:
+    """Return pairs of predictions and targets of an objective, each ``(..., Dt)``.
 
-    One pair for each kind of token, since the best constant answer is another one for each. An objective of one's own
-    is added with ``@compared_tokens.register``; one that is not known gives None.
+    There is one pair per kind of token, since each has its own best constant. Register other objectives with
+    ``@compared_tokens.register``; None stands for an unknown objective.
 
     Args:
         objective: The objective.
-        views: Features of some images.
+        features: Features of some images.
     """
     return None
 
 
 @compared_tokens.register
-def _(objective: TokenObjective, views: StepFeatures) -> list[Pair]:
-    return [(objective.head(views.student.cls), views.teacher.cls)]
+def _(objective: TokenObjective, features: StepFeatures) -> list[Pair]:
+    return [(objective.head(features.student.cls), features.teacher.cls)]
 
 
 @compared_tokens.register
-def _(objective: FeatureObjective, views: StepFeatures) -> list[Pair]:
-    # The cls part of one without a head for it is in the pairs of the objective that cls_term names.
-    cls = [] if objective.cls_head is None else [(objective.cls_head(views.student.cls), views.teacher.cls)]
-    return [*cls, (objective.head(views.student.patches), views.teacher.patches)]
+def _(objective: FeatureObjective, features: StepFeatures) -> list[Pair]:
+    # Without its own cls head, the cls part is in the pairs of the objective that cls_term names.
+    cls = [] if objective.cls_head is None else [(objective.cls_head(features.student.cls), features.teacher.cls)]
+    return [*cls, (objective.head(features.student.patches), features.teacher.patches)]
 
 
 @compared_tokens.register
-def _(objective: PatchObjective, views: StepFeatures) -> list[Pair] | None:
-    if views.masked is None or views.mask_indices is None:
+def _(objective: PatchObjective, features: StepFeatures) -> list[Pair] | None:
+    if features.masked is None or features.mask_indices is None:
         return None
-    masked = views.masked.patches.flatten(0, 1).index_select(0, views.mask_indices)
-    teacher = views.teacher.patches[: len(views.masked.cls)].flatten(0, 1).index_select(0, views.mask_indices)
+    masked = features.masked.patches.flatten(0, 1).index_select(0, features.mask_indices)
+    teacher = features.teacher.patches[: len(features.masked.cls)].flatten(0, 1).index_select(0, features.mask_indices)
     return [(objective.head(masked), teacher)]
 
 
 class UnexplainedVariance:
-    """Each term of the loss over that of the best constant answer, on the same images.
+    """Fraction of variance unexplained (1 - R^2) of each squared-error term of the loss.
 
-    The mean squared error of the best constant, the mean target, is the targets' variance. So 1 is what a student
-    scores that knows nothing but this mean, 0.31 says that 69 % of the variance is explained, and above 1 the constant
-    would be better. Weights and units cancel, which makes terms and teachers comparable.
+    This is the term divided by that of the best constant prediction on the same images: the mean target, with a mean
+    squared error equal to the targets' variance. A student that has learnt only this mean scores 1; 0.31 means that
+    69 % of the variance is explained; above 1 the constant is better. Weights and units cancel, so that terms and
+    teachers are comparable.
 
-    Only terms under ``MSELoss`` are given. Of the others the figure would say something else, or need a solver:
-    ``CosineLoss`` compares directions, of which the best constant is that of the mean *unit* target (so that targets
-    with a large common mean leave even a constant little loss); for ``SmoothL1Loss`` the best constant has no closed
-    form; for ``SoftLogitsLoss`` and the other losses on class scores it is the mean class distribution, and the figure
-    would be a share of the mutual information of image and class.
+    Only terms with ``MSELoss`` have it. For other losses the ratio would mean something else, or need a solver:
+    ``CosineLoss`` compares directions, and its best constant is the direction of the mean *unit* target (so that with
+    targets that share a large mean even a constant has little loss); the best constant of ``SmoothL1Loss`` has no
+    closed form; for ``SoftLogitsLoss`` and other losses of class scores it is the mean class distribution, and the
+    ratio would measure the mutual information of image and class.
 
     Args:
-        objectives: The distiller's, by name.
+        objectives: The distiller's objectives by name.
 
     Attributes:
-        left_out: Why, for each objective that has no figure.
+        unsupported: The reason for each objective without this metric.
     """
 
     def __init__(self, objectives: Mapping[str, Objective]) -> None:
         self.objectives = dict(objectives)
-        self.left_out = {name: reason for name in objectives if (reason := self._refusal(name))}
+        self.unsupported = {name: reason for name in objectives if (reason := self._unsupported_reason(name))}
         self._sums: dict[str, list[_Sums]] = {}
 
-    def update(self, views: StepFeatures) -> None:
-        """Add some images.
+    def update(self, features: StepFeatures) -> None:
+        """Add a batch of images.
 
         Args:
-            views: Their features; ``masked`` and ``mask_indices`` where an objective needs masks.
+            features: Their features, with ``masked`` and ``mask_indices`` if an objective needs masks.
         """
         for name, objective in self.objectives.items():
             if not isinstance(objective.loss, MSELoss):
                 continue
-            pairs = compared_tokens(objective, views)
+            pairs = compared_tokens(objective, features)
             if pairs is None:
                 continue
             sums = self._sums.setdefault(name, [_Sums() for _ in pairs])
@@ -91,29 +92,29 @@ class UnexplainedVariance:
                 one.add(prediction.detach().flatten(0, -2), target.detach().flatten(0, -2))
 
     def compute(self) -> dict[str, float]:
-        """Return the figure of each objective that has one; NaN where the targets do not vary."""
-        figures = {}
+        """Return the fraction for each supported objective; NaN if its targets do not vary."""
+        fractions = {}
         for name, objective in self.objectives.items():
-            # Each term is a mean over its tokens, and so is the joint one over those of both.
+            # A term is a mean over its tokens, a joint term over the tokens of both parts.
             parts = [name, *filter(None, [objective.cls_term])]
-            if name not in self.left_out and all(part in self._sums for part in parts):
+            if name not in self.unsupported and all(part in self._sums for part in parts):
                 sums = [one for part in parts for one in self._sums[part]]
-                constant = sum(one.of_constant() for one in sums)
-                figures[name] = sum(one.error for one in sums) / constant if constant > 0 else float("nan")
-        return figures
+                constant = sum(one.constant_error() for one in sums)
+                fractions[name] = sum(one.error for one in sums) / constant if constant > 0 else float("nan")
+        return fractions
 
-    def _refusal(self, name: str) -> str | None:
+    def _unsupported_reason(self, name: str) -> str | None:
         for part in filter(None, [name, self.objectives[name].cls_term]):
             objective = self.objectives[part]
             if not isinstance(objective.loss, MSELoss):
-                return f"{type(objective.loss).__name__} has no such figure"
+                return f"not defined for {type(objective.loss).__name__}"
             if compared_tokens.dispatch(type(objective)) is compared_tokens.dispatch(object):
-                return f"it is not known what {type(objective).__name__} compares"
+                return f"compared_tokens does not support {type(objective).__name__}"
         return None
 
 
 class _Sums:
-    """Sums over the tokens of one kind, in float64."""
+    """Sums over tokens of one kind, in float64."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -129,10 +130,10 @@ class _Sums:
         self.squares += float(target.square().sum())
         self.total = self.total + target.sum(0)
 
-    def of_constant(self) -> float:
-        """The summed squared error of answering the mean target."""
+    def constant_error(self) -> float:
+        """Return the summed squared error of predicting the mean target."""
         if self.count == 0:
             return 0.0
-        spread = self.squares - float(torch.as_tensor(self.total).square().sum()) / self.count
-        # What is left of equal targets is rounding of the two sums.
-        return spread if spread > 1e-12 * self.squares else 0.0
+        deviation = self.squares - float(torch.as_tensor(self.total).square().sum()) / self.count
+        # For equal targets the difference is rounding of the two sums.
+        return deviation if deviation > 1e-12 * self.squares else 0.0

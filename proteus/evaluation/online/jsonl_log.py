@@ -1,4 +1,4 @@
-"""A file of figures that outlives interruptions."""
+"""Log of metrics as lines of JSON, safe against interruptions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from proteus.utils import disk_full_errors, write_text
 
 
 class JSONLLog:
-    """Lines of JSON, one for an iteration, in their order.
+    """A file with one line of JSON per logged iteration, in order.
 
     Args:
         path: The file.
-        iteration: How far the run is that goes on with it. What an earlier start wrote beyond it is done again, and
-            what was cut off while it was written is dropped; at 0 the file starts anew.
+        iteration: Iteration at which the run resumes; 0 starts a new file. Later lines, which the run will write again,
+            and a truncated last line are removed.
     """
 
     def __init__(self, path: str | Path, iteration: int = 0) -> None:
@@ -27,18 +27,18 @@ class JSONLLog:
         self.written = {line["iteration"] for line in kept}
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
-    def write(self, iteration: int, figures: Mapping[str, Any]) -> None:
-        """Add a line; what is not finite is written as null, since JSON has no word for it."""
+    def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
+        """Append a line, unless the iteration has one; values that are not finite are written as null."""
         if iteration in self.written:
             return
-        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
+        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
         with disk_full_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": iteration, **values}) + "\n")
         self.written.add(iteration)
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read the lines of a journal; empty if the file is missing. A truncated last line is ignored.
+    """Read the lines of a log; empty if the file is missing. A truncated last line is ignored.
 
     Raises:
         DataError: Another line is damaged.
@@ -51,7 +51,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: {error.strerror}") from error
     lines = []
     for number, text in enumerate(written, 1):
-        is_last = number == len(written)  # nothing, or what a killed process had written of a line
+        is_last = number == len(written)  # empty, or truncated by a killed process
         if is_last and not text:
             break
         try:

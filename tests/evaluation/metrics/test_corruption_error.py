@@ -70,7 +70,7 @@ def test_alexnet_scores_100() -> None:
     assert found["imagenet-c/mCE"] == pytest.approx(100, abs=1)
 
 
-def test_missing_corruptions_are_listed_and_there_is_no_mce() -> None:
+def test_missing_corruptions_are_listed_instead_of_the_mce() -> None:
     samples = [
         s for s in everything() if s["corruption"] != "frost" and (s["corruption"], s["severity"]) != ("snow", 4)
     ]

@@ -11,26 +11,26 @@ from proteus.structures import Features
 
 
 @pytest.fixture
-def views() -> StepFeatures:
-    """Twelve images of nine patches, of which every second is masked."""
+def features() -> StepFeatures:
+    """Features of twelve images of nine patches, every second of them masked."""
     torch.manual_seed(0)
 
-    def features(dim: int) -> Features:
+    def random_features(dim: int) -> Features:
         return Features(torch.randn(12, dim) + 3, 2 * torch.randn(12, 9, dim) - 1, (3, 3))
 
-    return StepFeatures(features(6), features(4), features(4), torch.arange(0, 12 * 9, 2))
+    return StepFeatures(random_features(6), random_features(4), random_features(4), torch.arange(0, 12 * 9, 2))
 
 
-def halves(views: StepFeatures) -> list[StepFeatures]:
-    """The same images as a batch of five and one of seven; patch 45 is the sixth image's first."""
-    masked = views.mask_indices
+def halves(features: StepFeatures) -> list[StepFeatures]:
+    """Split into a batch of five and one of seven; patch 45 is the sixth image's first."""
+    masked = features.mask_indices
     assert masked is not None
-    assert views.masked is not None
+    assert features.masked is not None
     return [
         StepFeatures(
-            views.teacher[part],
-            views.student[part],
-            views.masked[part],
+            features.teacher[part],
+            features.student[part],
+            features.masked[part],
             masked[(masked >= low) & (masked < high)] - low,
         )
         for part, low, high in ((slice(0, 5), 0, 45), (slice(5, 12), 45, 108))
@@ -38,11 +38,11 @@ def halves(views: StepFeatures) -> list[StepFeatures]:
 
 
 def variance(target: Tensor) -> float:
-    """Per element, of tokens ``(n, D)`` around their mean."""
+    """Variance per element of tokens ``(n, D)``."""
     return (target - target.mean(0)).square().mean().item()
 
 
-def test_each_term_over_that_of_the_best_constant(views: StepFeatures) -> None:
+def test_each_term_is_divided_by_that_of_the_best_constant(features: StepFeatures) -> None:
     objectives: dict[str, Objective] = {
         "token": TokenObjective(4, 6),
         "feature": FeatureObjective(4, 6, cls_term="token"),
@@ -51,38 +51,38 @@ def test_each_term_over_that_of_the_best_constant(views: StepFeatures) -> None:
     }
     terms: dict[str, Tensor] = {}
     for name, objective in objectives.items():
-        terms[name] = objective(views, terms)
-    cls, patches = variance(views.teacher.cls), variance(views.teacher.patches.flatten(0, 1))
-    masked = variance(views.teacher.patches.flatten(0, 1)[views.mask_indices])
+        terms[name] = objective(features, terms)
+    cls, patches = variance(features.teacher.cls), variance(features.teacher.patches.flatten(0, 1))
+    masked = variance(features.teacher.patches.flatten(0, 1)[features.mask_indices])
     joint = (cls + 9 * patches) / 10
     wanted = {"token": cls, "feature": joint, "own": joint, "patch": masked}
 
-    relative = UnexplainedVariance(objectives)
-    for batch in halves(views):
-        relative.update(batch)
-    assert relative.left_out == {}
-    found = relative.compute()
+    unexplained = UnexplainedVariance(objectives)
+    for batch in halves(features):
+        unexplained.update(batch)
+    assert unexplained.unsupported == {}
+    found = unexplained.compute()
     assert list(found) == list(objectives)
     for name, constant in wanted.items():
         assert found[name] == pytest.approx(terms[name].item() / constant, rel=1e-5), name
 
 
-def test_the_mean_target_scores_one_and_the_target_nothing(views: StepFeatures) -> None:
+def test_the_mean_target_scores_one_and_the_target_zero(features: StepFeatures) -> None:
     objective = TokenObjective(6, 6)
-    perfect = StepFeatures(views.teacher, views.teacher)
+    perfect = StepFeatures(features.teacher, features.teacher)
     objective.head = torch.nn.Identity()
-    relative = UnexplainedVariance({"token": objective})
-    relative.update(perfect)
-    assert relative.compute() == {"token": 0.0}
+    unexplained = UnexplainedVariance({"token": objective})
+    unexplained.update(perfect)
+    assert unexplained.compute() == {"token": 0.0}
 
-    mean = views.teacher.cls.mean(0).expand(12, 6)
-    relative = UnexplainedVariance({"token": objective})
-    relative.update(StepFeatures(views.teacher, Features(mean, views.teacher.patches, (3, 3))))
-    assert relative.compute()["token"] == pytest.approx(1)
+    mean = features.teacher.cls.mean(0).expand(12, 6)
+    unexplained = UnexplainedVariance({"token": objective})
+    unexplained.update(StepFeatures(features.teacher, Features(mean, features.teacher.patches, (3, 3))))
+    assert unexplained.compute()["token"] == pytest.approx(1)
 
 
-def test_other_losses_are_left_out_by_name(views: StepFeatures) -> None:
-    relative = UnexplainedVariance(
+def test_other_losses_are_unsupported(features: StepFeatures) -> None:
+    unexplained = UnexplainedVariance(
         {
             "token": TokenObjective(4, 6, loss={"type": "CosineLoss"}),
             "feature": FeatureObjective(4, 6, cls_term="token"),
@@ -90,33 +90,33 @@ def test_other_losses_are_left_out_by_name(views: StepFeatures) -> None:
             "patch": PatchObjective(4, 6),
         }
     )
-    relative.update(views)
-    assert list(relative.compute()) == ["patch"]
-    assert relative.left_out["token"] == relative.left_out["feature"] == "CosineLoss has no such figure"
-    assert relative.left_out["labels"] == "CrossEntropyLoss has no such figure"
+    unexplained.update(features)
+    assert list(unexplained.compute()) == ["patch"]
+    assert unexplained.unsupported["token"] == unexplained.unsupported["feature"] == "not defined for CosineLoss"
+    assert unexplained.unsupported["labels"] == "not defined for CrossEntropyLoss"
 
 
 class MeanPatchObjective(Objective):
-    """One of a user's own."""
+    """An objective of a user."""
 
 
-def test_an_objective_of_ones_own(views: StepFeatures) -> None:
+def test_a_users_objective_can_be_registered(features: StepFeatures) -> None:
     objective = MeanPatchObjective(4, 6)
-    assert "MeanPatchObjective" in UnexplainedVariance({"mine": objective}).left_out["mine"]
+    assert "MeanPatchObjective" in UnexplainedVariance({"mine": objective}).unsupported["mine"]
 
     @compared_tokens.register
-    def _(objective: MeanPatchObjective, views: StepFeatures) -> list[tuple[Tensor, Tensor]]:
-        return [(objective.head(views.student.patches.mean(1)), views.teacher.patches.mean(1))]
+    def _(objective: MeanPatchObjective, features: StepFeatures) -> list[tuple[Tensor, Tensor]]:
+        return [(objective.head(features.student.patches.mean(1)), features.teacher.patches.mean(1))]
 
-    relative = UnexplainedVariance({"mine": objective})
-    relative.update(views)
-    target = views.teacher.patches.mean(1)
-    error = (objective.head(views.student.patches.mean(1)) - target).square().mean().item()
-    assert relative.compute()["mine"] == pytest.approx(error / variance(target), rel=1e-5)
+    unexplained = UnexplainedVariance({"mine": objective})
+    unexplained.update(features)
+    target = features.teacher.patches.mean(1)
+    error = (objective.head(features.student.patches.mean(1)) - target).square().mean().item()
+    assert unexplained.compute()["mine"] == pytest.approx(error / variance(target), rel=1e-5)
 
 
-def test_targets_that_do_not_vary() -> None:
+def test_constant_targets_give_nan() -> None:
     same = Features(torch.full((4, 6), 0.1), torch.zeros(4, 1, 6), (1, 1))
-    relative = UnexplainedVariance({"token": TokenObjective(6, 6)})
-    relative.update(StepFeatures(same, same))
-    assert str(relative.compute()["token"]) == "nan"
+    unexplained = UnexplainedVariance({"token": TokenObjective(6, 6)})
+    unexplained.update(StepFeatures(same, same))
+    assert str(unexplained.compute()["token"]) == "nan"

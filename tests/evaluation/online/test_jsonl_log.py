@@ -9,30 +9,30 @@ from proteus.evaluation.online.jsonl_log import JSONLLog, read_jsonl
 from proteus.structures import DataError
 
 
-def test_a_resumed_run_goes_on_without_doubled_lines(tmp_path: Path) -> None:
+def test_a_resumed_run_repeats_no_line(tmp_path: Path) -> None:
     path = tmp_path / "online_eval.jsonl"
     first = JSONLLog(path)
     for iteration in (0, 10, 20):
-        first.write(iteration, {"figure": float(iteration)})
+        first.write(iteration, {"metric": float(iteration)})
     with path.open("a") as file:
-        file.write('{"iteration": 30, "fig')  # killed while it wrote
+        file.write('{"iteration": 30, "met')  # killed while writing
     resumed = JSONLLog(path, 15)
-    resumed.write(10, {"figure": -1.0})
-    resumed.write(20, {"figure": 2.5})
+    resumed.write(10, {"metric": -1.0})
+    resumed.write(20, {"metric": 2.5})
     assert read_jsonl(path) == [
-        {"iteration": 0, "figure": 0.0},
-        {"iteration": 10, "figure": 10.0},
-        {"iteration": 20, "figure": 2.5},
+        {"iteration": 0, "metric": 0.0},
+        {"iteration": 10, "metric": 10.0},
+        {"iteration": 20, "metric": 2.5},
     ]
 
 
-def test_a_new_run_starts_anew(tmp_path: Path) -> None:
+def test_a_new_run_replaces_the_file(tmp_path: Path) -> None:
     JSONLLog(tmp_path / "online_eval.jsonl").write(0, {"old": 1.0})
     JSONLLog(tmp_path / "online_eval.jsonl").write(0, {"new": 1.0})
     assert read_jsonl(tmp_path / "online_eval.jsonl") == [{"iteration": 0, "new": 1.0}]
 
 
-def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
     JSONLLog(tmp_path / "online_eval.jsonl").write(0, {"a": float("nan"), "b": float("inf"), "c": 1.5})
 
     def refuse(word: str) -> None:
@@ -42,12 +42,12 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     assert line == {"iteration": 0, "a": None, "b": None, "c": 1.5}
 
 
-def test_no_file() -> None:
+def test_a_missing_file_has_no_lines() -> None:
     assert read_jsonl("nowhere/online_eval.jsonl") == []
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"7", b'{"iteration": "3"}', b'{"figure": 1}', b"\xff", b""])
-def test_a_damaged_line_is_named_and_nothing_is_lost(tmp_path: Path, line: bytes) -> None:
+@pytest.mark.parametrize("line", [b"{", b"[]", b"7", b'{"iteration": "3"}', b'{"metric": 1}', b"\xff", b""])
+def test_a_damaged_line_raises_and_the_file_is_kept(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "online_eval.jsonl"
     content = b'{"iteration": 0}\n' + line + b'\n{"iteration": 20}\n'
     path.write_bytes(content)
