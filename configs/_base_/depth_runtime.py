@@ -1,9 +1,9 @@
 # Runtime of depth estimation. Unreadable images are errors: none is replaced by another.
 _base_ = "./default_runtime.py"
 
-# tools/test.py --show-dir DIR writes a picture for each image.
-show_hook = dict(type="DepthVisualizationHook", interval=1)
 default_hooks = dict(
+    # tools/test.py --show-dir DIR draws a picture of each image.
+    visualization=dict(type="DepthVisualizationHook", draw=False, interval=1),
     checkpoint=dict(
         interval=1000,
         max_keep_ckpts=2,

@@ -10,7 +10,7 @@ default_hooks = dict(
     strict_checkpoint=dict(type="proteus.StrictCheckpointHook"),
     seed=dict(type="proteus.SeedEachStepHook"),
     segmentor_check=dict(type="proteus.SegmentorCheckHook"),
+    # tools/test.py --show-dir DIR draws a picture of each image.
+    visualization=dict(type="proteus.SegmentationVisualizationHook", draw=False),
 )
 log_processor = dict(mean_pattern=r".*(loss|acc_seg|time|data_time).*")
-# tools/test.py --show-dir DIR writes a picture for each image.
-show_hook = dict(type="proteus.SegmentationVisualizationHook")

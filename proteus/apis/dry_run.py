@@ -119,8 +119,6 @@ def _build_training(cfg: Config, model: nn.Module) -> None:
     for config in [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", [])]:
         if config is not None:
             HOOKS.build(config)
-    if cfg.get("show_hook"):
-        HOOKS.build({**cfg.show_hook, "out_dir": "shown"})
     if cfg.get("log_processor"):
         LOG_PROCESSORS.build({"type": "LogProcessor", **cfg.log_processor})
     for evaluator in (cfg.get("val_evaluator"), cfg.get("test_evaluator")):

@@ -65,7 +65,7 @@ def test(
     Args:
         cfg: The config.
         checkpoint: A training checkpoint.
-        show_dir: Folder for a picture of each image, drawn by the config's ``show_hook``.
+        show_dir: Folder for a picture of each image, drawn by ``default_hooks.visualization``.
         tta: Average over the views of the config's ``tta_pipeline``, with its ``tta_model``.
 
     Returns:

@@ -109,16 +109,22 @@ def use_tta(cfg: Config) -> None:
 
 
 def show_in(cfg: Config, folder: str | Path) -> None:
-    """Add the config's ``show_hook``, writing into ``folder``; by default the one of segmentors for mmseg's models.
+    """Let ``default_hooks.visualization`` draw into ``folder``; for models of mmseg ours replaces mmseg's hook.
 
     Raises:
-        ConfigError: The config has none, and its model is not mmseg's.
+        ConfigError: The config has no such hook, and its model is not mmseg's.
     """
-    if not cfg.get("show_hook") and _is_mmsegs(cfg):
-        cfg.show_hook = {"type": "proteus.SegmentationVisualizationHook"}
-    if not cfg.get("show_hook"):
-        raise ConfigError(["--show-dir: the config has no show_hook, so there is nothing to draw"], str(cfg.filename))
-    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {**cfg.show_hook, "out_dir": str(folder)}]
+    hook = (cfg.get("default_hooks") or {}).get("visualization")
+    kind = str(hook and getattr(hook.type, "__name__", hook.type))
+    if _is_mmsegs(cfg) and (not hook or kind.rpartition(".")[2] == "SegVisualizationHook"):
+        hook = {"type": "proteus.SegmentationVisualizationHook"}
+    if not hook:
+        raise ConfigError(
+            ["--show-dir: the config has no default_hooks.visualization, so no pictures can be drawn"],
+            str(cfg.filename),
+        )
+    hook = {**hook, "draw": True, "out_dir": str(folder)}
+    cfg.default_hooks = {**(cfg.get("default_hooks") or {}), "visualization": hook}
 
 
 def _is_mmsegs(cfg: Config) -> bool:

@@ -158,7 +158,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
             [
                 *("model", "data_preprocessor", "optim_wrapper", "default_hooks", "visualizer", "log_processor"),
                 *("train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg"),
-                *("auto_scale_lr", "custom_imports", "model_wrapper_cfg", "show_hook", "tta_model", "protocol"),
+                *("auto_scale_lr", "custom_imports", "model_wrapper_cfg", "tta_model", "protocol"),
             ],
             DICT | NONE,
         ),

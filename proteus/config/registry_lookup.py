@@ -56,7 +56,6 @@ SAMPLER = _kind("data sampler", roots.DATA_SAMPLERS, "dataset seed")
 BATCH_SAMPLER = _kind("batch sampler", roots.DATA_SAMPLERS, "sampler batch_size")
 FUNCTION = _kind("function", roots.FUNCTIONS)
 HOOK = _kind("hook", roots.HOOKS, extra="priority")
-SHOW_HOOK = _kind("hook", roots.HOOKS, "out_dir", "priority")  # the folder is tools/test.py's --show-dir
 LOOP = _kind("loop", roots.LOOPS, "runner dataloader evaluator")
 OPTIM_WRAPPER = _kind("optimizer wrapper", roots.OPTIM_WRAPPERS, extra="constructor paramwise_cfg")
 OPTIMIZER = _kind("optimizer", roots.OPTIMIZERS, "params model_params")

@@ -213,7 +213,6 @@ TOP: dict[str, Slot] = {
     "test_evaluator": EVALUATOR,
     "default_hooks": Slot(others=HOOK),
     "custom_hooks": HOOK,
-    "show_hook": Slot((k.SHOW_HOOK,), strict=True),
     "visualizer": Slot((k.VISUALIZER,), strict=True),
     "vis_backends": VIS_BACKEND,
     "log_processor": Slot((k.LOG_PROCESSOR,), untyped=_call(LogProcessor)),

@@ -85,7 +85,7 @@ def _trained(cfg: Config) -> Path:
     """Train, and make the config ready for a test with pictures."""
     train(copy.deepcopy(cfg))
     cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = cfg.val_dataloader, cfg.val_evaluator, {"type": "TestLoop"}
-    cfg.show_hook = {"type": "ToyPictures"}
+    cfg.default_hooks.visualization = {"type": "ToyPictures"}
     cfg.experiment_name += "-tested"
     return Path(cfg.work_dir) / "iter_6.pth"
 
@@ -94,7 +94,7 @@ def _trained(cfg: Config) -> Path:
 class ToyPictures(Hook):
     """Draws nothing."""
 
-    def __init__(self, out_dir: str) -> None:
+    def __init__(self, draw: bool, out_dir: str) -> None:
         self.out_dir = out_dir
 
 

@@ -40,14 +40,18 @@ def test_tta_and_pictures_are_added() -> None:
     assert views.type == "TestTimeAug"
     assert len(views.transforms[0]) * len(views.transforms[1]) == 12
     show_in(cfg, "there")
-    assert cfg.custom_hooks == [{"type": "proteus.SegmentationVisualizationHook", "out_dir": "there"}]
+    ours = {"type": "proteus.SegmentationVisualizationHook", "draw": True, "out_dir": "there"}
+    assert cfg.default_hooks.visualization == ours
+    cfg.default_hooks.visualization = {"type": "SegVisualizationHook", "interval": 5}  # mmseg's
+    show_in(cfg, "there")
+    assert cfg.default_hooks.visualization == ours
 
 
 def test_a_config_without_tta_or_pictures_is_refused() -> None:
     probe = load_config(FOLDER.parent / "linear_probe/vit-s.py")
     with pytest.raises(ConfigError, match="--tta: the config has no tta_model and no tta_pipeline"):
         use_tta(probe)
-    with pytest.raises(ConfigError, match="--show-dir: the config has no show_hook"):
+    with pytest.raises(ConfigError, match=r"--show-dir: the config has no default_hooks\.visualization"):
         show_in(probe, "there")
 
 

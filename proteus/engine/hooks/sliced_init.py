@@ -1,4 +1,4 @@
-"""A student that begins as a slice of its teacher."""
+"""Initialization of a student as a slice of its teacher."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from proteus.models import Distiller, MultiStudentDistiller
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
 
-# Not one that runs are given: the views that training begins with are then new to the student.
+# Differs from the seeds of runs, so that the first views of training are new to the student.
 _SEED = 2**31
 
 
 @HOOKS.register_module()
 class SlicedInitHook(Hook):
-    """Before the first iteration, fill student and heads from the teacher, fitted on images of the proxy set.
+    """Before the first iteration, initialize student and heads from the teacher, fitted on images of the proxy set.
 
-    :func:`~proteus.models.initialization.slice_teacher` makes the student, and the linear layers of the heads become the
-    regression from its tokens to the teacher's. What training then has to do is much less than from random weights:
-    take a lower learning rate, which leaves what is there. Rank 0 computes, and all begin with its weights. A run that
-    is resumed or has ``load_from`` keeps the weights that it brings.
+    :func:`~proteus.models.initialization.slice_teacher` initializes the student, and the linear layers of the heads
+    become the regression from its tokens to the teacher's. Use a lower learning rate than from random weights, so that
+    training keeps what is there. Rank 0 computes and broadcasts the weights. A run that resumes or has ``load_from``
+    keeps its checkpoint's weights.
 
-    This is not the paper's recipe, whose students begin at random.
+    This is not the paper's recipe, where students start from random weights.
 
     Args:
-        views: StepFeatures to fit the student on, of images at even distances in the proxy set; of a smaller set, several of
-            each image. The heads are fitted on as many others, on which the student is not better than it will be.
-        batch_size: StepFeatures that are encoded at a time.
+        views: Number of views to fit the student on, of evenly spaced images of the proxy set; several of each image
+            in a smaller set. The heads are fitted on the same number of other views, on which the student's errors are
+            those of new images.
+        batch_size: Views per batch.
 
     Raises:
         ValueError: ``views`` or ``batch_size`` is below 1.
     """
 
-    priority = "HIGH"  # OnlineEvalHook's first figures are those of this start.
+    priority = "HIGH"  # before OnlineEvalHook, which then evaluates the initialized student
 
     def __init__(self, views: int = 512, batch_size: int = 32) -> None:
         for name, value in (("views", views), ("batch_size", batch_size)):
@@ -51,16 +52,16 @@ class SlicedInitHook(Hook):
         self._done = False
 
     def before_train(self, runner: Runner) -> None:
-        """Fill the weights, once.
+        """Initialize the weights, once.
 
         Raises:
-            ValueError: Student and teacher do not fit each other, or the training set is no proxy set.
+            ValueError: Student and teacher do not match, or the training set is not a proxy set.
         """
         if self._done:
             return
         self._done = True
         if runner._resume or runner._load_from or runner.iter:
-            runner.logger.info("sliced initialization: left out, since this run brings weights of its own")
+            runner.logger.info("sliced initialization skipped: the weights come from a checkpoint")
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         students = model.distillers if isinstance(model, MultiStudentDistiller) else {"student": model}
@@ -77,7 +78,7 @@ class SlicedInitHook(Hook):
         loader = runner.train_dataloader
         if not isinstance(loader.dataset, ProxySet):
             raise ValueError(
-                f"a sliced initialization reads a proxy set; the training set is {type(loader.dataset).__name__}"
+                f"sliced initialization needs a proxy set; the training set is {type(loader.dataset).__name__}"
             )
         size = len(loader.dataset)
         step = max(size // self.views, 1)
@@ -93,10 +94,10 @@ class SlicedInitHook(Hook):
             errors = slice_teacher(distiller.student, distiller.teacher, images[: self.views], self.batch_size)
             fitted = fit_heads(distiller, images[self.views :], self.batch_size)
         distiller.train(training)
-        left = [objective for objective in distiller.objectives if objective not in fitted]
+        unfitted = [objective for objective in distiller.objectives if objective not in fitted]
         runner.logger.info(
-            f"sliced initialization: {name} is a slice of the teacher, fitted on {self.views:,} views in "
-            f"{time.time() - start:.0f} s; error of its stream after each block, as a share of the variance: "
+            f"sliced initialization: {name} fitted on {self.views:,} views in {time.time() - start:.0f} s; fraction of "
+            f"variance unexplained after each block: "
             f"{', '.join(f'{error:.2f}' for error in errors)}; heads fitted: {', '.join(fitted) or 'none'}"
-            + (f"; left as they were: {', '.join(left)}" if left else "")
+            + (f"; heads unchanged: {', '.join(unfitted)}" if unfitted else "")
         )
