@@ -301,7 +301,6 @@ OF_KIND: dict[k.Kind, dict[str, Range]] = {
         "warmup": NATURAL,
     },
     k.HOOK: {"interval": _INTERVAL, "priority": _PRIORITY},
-    k.SHOW_HOOK: {"interval": _INTERVAL, "priority": _PRIORITY},
     k.SAMPLER: {"repeats": COUNT, "seed": _SEED | NONE, "shuffle": SWITCH, "round_up": SWITCH},
     k.OPTIM_WRAPPER: _WRAPPER,
     k.LOOP: {**_LOOP, "fp16": SWITCH},
