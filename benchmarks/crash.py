@@ -41,7 +41,7 @@ from cache_runs import write_fixed
 from PIL import Image
 from runs import options, write_config, write_images, write_teacher
 
-from proteus.engine.runner.resume import fault_of
+from proteus.engine.runner.resume import find_damage
 
 ROOT = Path(__file__).parents[1]
 # A process that has imported the package once; each tool runs in a fork of it.
@@ -192,7 +192,7 @@ def kills(place: Place, trials: int) -> None:
             if row == "SIGTERM" and "Iter(train)" in ended.output:
                 expected = ended.status in (143, 0) and "Traceback" not in ended.output
                 count(f"{row}: status 143, one line", expected, "did not stop by itself", ended)
-            faults = [fault_of(path) for path in out.glob("iter_*.pth")]
+            faults = [find_damage(path) for path in out.glob("iter_*.pth")]
             count(f"{row}: every checkpoint whole", not any(faults), str(faults))
             done = place.train(out, "--resume").end()
             resumed = done.status == 0 and same(last_checkpoint(out), wanted)
@@ -234,7 +234,7 @@ def full_disks(place: Place) -> None:
                 one_line = done.status == 2 and re.search("no space left|make room", done.output)
                 is_clean = (one_line or done.status == 0) and "Traceback" not in done.output
                 count(f"{row}, one line", is_clean, f"with {part:.0%} of the room", done)
-                faults = [fault_of(path) for path in out.rglob("*.pth") if not path.name.startswith(".")]
+                faults = [find_damage(path) for path in out.rglob("*.pth") if not path.name.startswith(".")]
                 count(f"{row}, nothing damaged", not any(faults), f"with {part:.0%}: {faults}")
                 subprocess.run(["mount", "-o", f"remount,size={needed * 4 + 2**22}", str(out)], check=True)
                 again = place.train(out / "run", "--resume") if name == "train" else start(out / "run")

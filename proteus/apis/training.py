@@ -11,13 +11,14 @@ from mmengine.runner import Runner
 from proteus.apis.guarded_runner import GuardedRunner
 from proteus.apis.resources import check_out_folder
 from proteus.apis.run_state import add_run_hooks, exclusive_run, exclusive_test, run_training, set_resume
+from proteus.checkpoints.training import use_safe_checkpoints
 from proteus.config.build_errors import as_config_error, check_transforms
 from proteus.config.check_consistency import check_batch, check_present, check_sizes
 from proteus.config.check_dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.config.check_files import check_files
 from proteus.config.overrides import RUNNER_HOOKS
 from proteus.datasets.proxy.seeded_set import seeded_config
-from proteus.engine.runner import prepare_processes, use_safe_checkpoints
+from proteus.engine.runner import prepare_processes
 from proteus.registry import FUNCTIONS
 
 

@@ -1,4 +1,4 @@
-"""Hooks, optimizers and schedules that MMEngine lacks."""
+"""Hooks, optimizer constructors and schedules in addition to MMEngine's."""
 
 from proteus.engine.hooks import (
     AtomicCheckpointHook,

@@ -1,4 +1,4 @@
-"""Pictures: what the teacher sees, what the student sees, and how the run went."""
+"""Pictures of features, predictions and training curves."""
 
 from proteus.visualization.curves import draw_curves
 from proteus.visualization.depth_map import draw_depth_map

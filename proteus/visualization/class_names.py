@@ -1,4 +1,4 @@
-"""Names and colours of a data set's classes, where a config or a data set gives them, or only some of them."""
+"""Names and colours of a data set's classes."""
 
 from __future__ import annotations
 
@@ -45,30 +45,30 @@ def names_and_colours(
 
     Args:
         meta: ``classes`` and ``palette``, either of which may be missing.
-        count: How many classes the model has, where that is known.
-        names: Names to take instead.
-        key: What ``meta`` belongs to, for messages.
+        count: Number of classes of the model, if known.
+        names: Names that replace those of ``meta``.
+        key: Config key of ``meta``, for messages.
 
     Returns:
-        The names, by default numbers; and RGB colours of 0 to 255, by default random ones, the same each time.
+        The names, by default numbers; and RGB colours from 0 to 255, by default random but reproducible.
 
     Raises:
-        DataError: Names, colours and the model's classes are not equally many.
+        DataError: The numbers of names, colours and the model's classes differ.
     """
     known = list(meta.get("classes") or ())
     if names is not None:
         if count is not None and len(names) != count:
-            raise DataError(f"--classes names {len(names)} classes, and the model has {count}")
+            raise DataError(f"--classes has {len(names)} classes, but the model has {count}")
         known = list(names)
     elif known and count is not None and len(known) != count:
         raise DataError(
-            f"{key} names {len(known)} classes, and the model has {count}: correct metainfo.classes or "
+            f"{key} has {len(known)} classes, but the model has {count}: correct metainfo.classes or "
             "model.decode_head.num_classes, or give --classes FILE"
         )
     known = [str(name) for name in known or range(count or 0)]
     palette = [list(map(int, colour)) for colour in meta.get("palette") or ()]
     if palette and len(palette) != len(known):
         if names is None and meta.get("classes"):
-            raise DataError(f"{key} names {len(known)} classes and {len(palette)} colours: correct metainfo.palette")
+            raise DataError(f"{key} has {len(known)} classes and {len(palette)} colours: correct metainfo.palette")
         palette = []
     return known, palette or np.random.default_rng(0).integers(40, 256, (len(known), 3)).tolist()

@@ -1,4 +1,4 @@
-"""Losses, agreement and what was watched over a run."""
+"""Curves of losses, validation and online evaluation over a run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from proteus.utils.pictures import save_picture
 def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     """Draw the losses and the validation metrics that MMEngine's local backend wrote to a work directory.
 
-    Below them comes what ``OnlineEvalHook`` wrote to ``online_eval.jsonl``, if it did: relative losses, effective ranks, k-NN.
+    A second row has the online evaluation of ``online_eval.jsonl``, if there is one: unexplained variances, effective
+    ranks and k-NN.
 
     Args:
-        work_dir: Folder of the run; of several starts in it, the latest is drawn.
+        work_dir: Folder of the run; if it was started several times, the latest start is drawn.
         path: File to write.
 
     Raises:
-        FileNotFoundError: The run left no scalars.
+        FileNotFoundError: The run wrote no scalars.
     """
     logs = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))
     if not logs:
-        raise FileNotFoundError(f"no */vis_data/scalars.json in {work_dir}: was LocalVisBackend taken from the config?")
+        raise FileNotFoundError(
+            f"no */vis_data/scalars.json in {work_dir}: does the config have a LocalVisBackend?"
+        )
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
-    watched = read_jsonl(Path(work_dir) / "online_eval.jsonl")
-    panels = {start: words for start, words in _PANELS.items() if _names(watched, start)}
+    evaluations = read_jsonl(Path(work_dir) / "online_eval.jsonl")
+    panels = {start: words for start, words in _PANELS.items() if _names(evaluations, start)}
     columns = max(2, len(panels))
     figure = Figure(figsize=(4.5 * columns, 6.8 if panels else 3.4), layout="constrained")
     parts: Any = figure.subfigures(2, 1) if panels else [figure]
@@ -45,7 +48,7 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     axes = [left, right]
     if panels:
         for axis, (start, words) in zip(parts[1].subplots(1, columns, squeeze=False)[0], panels.items(), strict=False):
-            _draw_watched(axis, watched, start)
+            _draw_online_eval(axis, evaluations, start)
             axis.set(xlabel="iteration", ylabel=words)
             axes.append(axis)
     for axis in axes:
@@ -55,36 +58,36 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
 
 
 _PANELS = {
-    "unexplained_variance_": "loss / loss of the best constant",
+    "unexplained_variance_": "fraction of variance unexplained",
     "effective_rank_": "effective rank",
     "knn_": "k-NN accuracy, %",
 }
 
 
-def _draw_watched(axis: Axes, watched: list[dict[str, Any]], start: str) -> None:
-    """The student's curves, and the teacher's in the same colours and dashed."""
-    names = _names(watched, start)
-    kinds = list(dict.fromkeys(_bare(name) for name in names))
+def _draw_online_eval(axis: Axes, evaluations: list[dict[str, Any]], start: str) -> None:
+    """Draw the student's curves, and the teacher's in the same colours and dashed."""
+    names = _names(evaluations, start)
+    kinds = list(dict.fromkeys(_without_network(name) for name in names))
     for name in names:
         words = name.replace(start, "").replace("trained_on/", "trained on: ").replace("_", " ").strip()
-        of_teacher = name.endswith("_teacher")
+        is_teacher = name.endswith("_teacher")
         axis.plot(
-            *_series(watched, name, "iteration"),
+            *_series(evaluations, name, "iteration"),
             label=f"k = {words}" if start == "knn_" else words,
-            color=f"C{kinds.index(_bare(name))}",
-            linestyle="--" if of_teacher else "-",
-            marker="" if of_teacher else "o",
+            color=f"C{kinds.index(_without_network(name))}",
+            linestyle="--" if is_teacher else "-",
+            marker="" if is_teacher else "o",
         )
     if start == "unexplained_variance_":
         axis.axhline(1, color="grey", linewidth=0.8)
     axis.set_ylim(bottom=0)
 
 
-def _names(watched: list[dict[str, Any]], start: str) -> list[str]:
-    return sorted({key for line in watched for key in line if key.split("/")[-1].startswith(start)})
+def _names(evaluations: list[dict[str, Any]], start: str) -> list[str]:
+    return sorted({key for line in evaluations for key in line if key.split("/")[-1].startswith(start)})
 
 
-def _bare(name: str) -> str:
+def _without_network(name: str) -> str:
     return name.removesuffix("_student").removesuffix("_teacher")
 
 

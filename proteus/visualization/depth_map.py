@@ -1,4 +1,4 @@
-"""Depth maps as pictures."""
+"""Pictures of depth maps with ground truth and error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proteus.utils.pictures import save_picture
 def draw_depth_map(
     image: Tensor, depth: Tensor, path: str | Path, truth: Tensor | None = None, max_depth: float | None = None
 ) -> Path:
-    """Draw an image, its predicted depth and, where it is known, the ground truth and the error, with colour bars.
+    """Draw an image, its predicted depth and, if there is ground truth, the truth and the error, with colour bars.
 
     Prediction and ground truth share one scale in metres; pixels without ground truth are grey.
 
@@ -26,9 +26,9 @@ def draw_depth_map(
         image: ``(3, H, W)``, uint8, or float in [0, 1].
         depth: ``(h, w)``, metres.
         path: File to write.
-        truth: ``(h, w)``, metres; 0 where it is not known.
+        truth: ``(h, w)``, metres; 0 where it is unknown.
         max_depth: Metres at the upper end of the colours; by default the largest of the ground truth, or of the
-            prediction where there is none.
+            prediction without ground truth.
     """
     predicted = depth.detach().float().cpu().numpy()
     panels: list[tuple[str, np.ndarray]] = [("prediction", predicted)]
@@ -44,11 +44,11 @@ def draw_depth_map(
     axes[0].imshow(pixels.permute(1, 2, 0).numpy())
     axes[0].set_title("image")
     colours = colormaps["turbo"].with_extremes(bad="0.6")
-    shown = []
+    drawn = []
     for axis, (title, values) in zip(axes[1:], panels, strict=False):
-        shown.append(axis.imshow(values, cmap=colours, vmin=0.0, vmax=max(top, 1e-6)))
+        drawn.append(axis.imshow(values, cmap=colours, vmin=0.0, vmax=max(top, 1e-6)))
         axis.set_title(title)
-    figure.colorbar(shown[0], ax=list(axes[1 : len(panels) + 1]), label="depth in m", shrink=0.9, extend="max")
+    figure.colorbar(drawn[0], ax=list(axes[1 : len(panels) + 1]), label="depth in m", shrink=0.9, extend="max")
     if truth is not None:
         error = np.ma.masked_array(np.abs(predicted - panels[1][1].data), ~valid)
         worst = float(np.percentile(error.compressed(), 99)) if error.count() else 1.0

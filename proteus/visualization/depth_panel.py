@@ -1,4 +1,4 @@
-"""A predicted depth map at its full size beside the image."""
+"""Image and predicted depth at full size, for frames of a video."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _GAP, _BAR, _TICKS = 8, 16, 5
 
 
 def draw_depth_panel(image: np.ndarray, depth: np.ndarray, top: float) -> Image.Image:
-    """Draw image, depth and a colour bar side by side, pixel for pixel: what one frame of a video needs.
+    """Draw image, depth and a colour bar side by side, without resizing.
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
         depth: ``(H, W)``, metres.
-        top: Metres at the upper end of the colours, whose lower end is 0.
+        top: Metres at the upper end of the colours; the lower end is 0.
     """
     height, width = depth.shape
     colours = colormaps["turbo"]
@@ -25,9 +25,9 @@ def draw_depth_panel(image: np.ndarray, depth: np.ndarray, top: float) -> Image.
     bar = 2 * (width + _GAP)
     sheet = Image.new("RGB", (bar + _BAR + margin, height), "white")
     sheet.paste(Image.fromarray(image), (0, 0))
-    sheet.paste(_coloured(colours(np.clip(depth / top, 0.0, 1.0))), (width + _GAP, 0))
+    sheet.paste(_to_image(colours(np.clip(depth / top, 0.0, 1.0))), (width + _GAP, 0))
     ramp = np.repeat(np.linspace(1.0, 0.0, height)[:, None], _BAR, axis=1)
-    sheet.paste(_coloured(colours(ramp)), (bar, 0))
+    sheet.paste(_to_image(colours(ramp)), (bar, 0))
     draw = ImageDraw.Draw(sheet)
     for step, label in enumerate(labels):
         y = round((height - 1) * (1 - step / (_TICKS - 1)))
@@ -36,5 +36,5 @@ def draw_depth_panel(image: np.ndarray, depth: np.ndarray, top: float) -> Image.
     return sheet
 
 
-def _coloured(colours: np.ndarray) -> Image.Image:
+def _to_image(colours: np.ndarray) -> Image.Image:
     return Image.fromarray((colours[..., :3] * 255).round().astype(np.uint8))

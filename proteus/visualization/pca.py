@@ -1,4 +1,4 @@
-"""Patch tokens as colours."""
+"""PCA maps of patch tokens."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from proteus.utils.pictures import save_picture
 class PCA:
     """The first three principal components of a set of patch tokens, as red, green and blue.
 
-    Fitted over all patches of all images together (paper, section A.10). Tokens of another network that were mapped to
-    the same space can be shown with the same axes: equal colours are then equal features.
+    The axes are fitted on all patches of all images (paper, section A.10). Tokens of another network in the same space
+    can use the same axes: equal colours then mean equal features.
 
     Args:
-        features: Tokens ``(B, N, D)`` that define the axes.
+        features: Features with patch tokens ``(B, N, D)`` that define the axes.
     """
 
     def __init__(self, features: Features) -> None:
         tokens = features.patches.flatten(0, 1).double()
         self.mean = tokens.mean(0)
-        # eigh sorts upwards; its signs are arbitrary, so each axis is turned to where its largest weight is positive.
+        # eigh sorts in ascending order; its signs are arbitrary, so make the largest weight of each axis positive.
         axes = torch.linalg.eigh((tokens - self.mean).T @ (tokens - self.mean)).eigenvectors[:, -3:].flip(1)
         largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
         self.axes = axes * largest.sign()
-        shown = self._project(features.patches)
-        self.low, self.high = (shown.flatten(0, 1).quantile(share, dim=0) for share in (0.01, 0.99))
+        projected = self._project(features.patches)
+        self.low, self.high = (projected.flatten(0, 1).quantile(q, dim=0) for q in (0.01, 0.99))
 
     def __call__(self, features: Features) -> Tensor:
         """Return ``(B, h, w, 3)`` in [0, 1]; values beyond the middle 98 % of the fitted set are clipped."""
@@ -43,11 +43,11 @@ class PCA:
 
 
 def draw_pca(images: Tensor, columns: Mapping[str, Tensor], path: str | Path) -> Path:
-    """Write photographs beside maps of their patches, a row for each.
+    """Draw photographs next to maps of their patches, one row per photograph.
 
     Args:
         images: ``(B, 3, H, W)`` in [0, 1].
-        columns: By title, ``(B, h, w, 3)`` in [0, 1] as :class:`PCA` makes them.
+        columns: Maps ``(B, h, w, 3)`` in [0, 1] from :class:`PCA`, by title.
         path: File to write.
     """
     titles = ["photograph", *columns]

@@ -1,4 +1,4 @@
-"""The grid of a linear probe."""
+"""Picture of a linear probe's grid of heads."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def draw_probe_grid(columns: Mapping[str, Sequence[float]], rates: Sequence[floa
     """Draw the accuracy of each head as a coloured table, the best one framed.
 
     Args:
-        columns: By what heads read, the accuracy in per cent at each learning rate.
+        columns: Accuracies in per cent at each learning rate, by input of the heads.
         rates: The learning rates.
         path: File to write.
     """
     values = np.array(list(columns.values())).T
     figure = Figure(figsize=(1.3 * len(columns) + 1.6, 0.36 * len(rates) + 1.3), layout="constrained")
     axis = figure.subplots()
-    # Heads that have hardly learnt would take all the colours from those that compete.
+    # Start the colours at the median, so that the best heads can be distinguished.
     middle = float(np.median(values))
     image = axis.imshow(values, aspect="auto", vmin=middle, vmax=max(float(values.max()), middle + 1e-6))
     shades = np.asarray(image.norm(values))

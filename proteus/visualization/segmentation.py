@@ -1,4 +1,4 @@
-"""What a segmentation model says, beside what is true."""
+"""Pictures of segmentations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def draw_segmentation(
 ) -> Image.Image:
     """Draw image, prediction and ground truth side by side, with the names of the largest 24 classes below.
 
-    Pixels that are no class (ignored ones of the ground truth) keep the image, darkened.
+    Pixels without a class (ignored in the ground truth) show the darkened image.
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
         prediction: ``(H, W)`` classes.
-        truth: ``(H, W)`` classes; None leaves its panel out.
-        classes: Their names.
-        palette: Their colours, RGB of 0 to 255.
-        alpha: Weight of the colours over the image.
+        truth: ``(H, W)`` classes; None omits the panel.
+        classes: Names of the classes.
+        palette: Colours of the classes, RGB from 0 to 255.
+        alpha: Opacity of the colours over the image.
     """
     colours = np.asarray(palette, dtype=np.float32)
     panels = [("image", image), ("prediction", _overlay(image, prediction, colours, alpha))]

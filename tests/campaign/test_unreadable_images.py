@@ -82,4 +82,4 @@ def test_the_log_names_a_corrupt_image_of_any_bytes(tmp_path: Path, teacher: Pat
     (log,) = (tmp_path / "out").rglob("*.log")
     text = log.read_text(encoding="utf-8")
     for name in (r"caf\udce9.jpg", r"two\nlines.jpg", r"\x1b[2J.jpg"):
-        assert text.count(f"corrupt image, replaced by another: {images}/{name} (UnidentifiedImageError: not an") == 1
+        assert text.count(f"unreadable image replaced: {images}/{name} (UnidentifiedImageError: not an") == 1

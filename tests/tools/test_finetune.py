@@ -89,7 +89,7 @@ def accuracy(output: str, phase: str) -> float:
 def test_a_run_logs_its_groups_and_validates_the_average(run: tuple[Path, str]) -> None:
     _, output = run
     assert len(log_lines(output)) == 16
-    assert "layer-wise decay of the learning rate, 0.85 a layer" in output
+    assert "layer-wise learning-rate decay, 0.85 per layer" in output
     assert re.search(r"backbone 0 +0.614 +1\.8\d+e-03", output)
     losses = [float(re.search(r"loss: ([\d.]+)", line).group(1)) for line in log_lines(output)]  # type: ignore[union-attr]
     assert losses[0] == pytest.approx(np.log(3), abs=0.01)  # the head starts at almost 0

@@ -52,7 +52,7 @@ def test_a_resnet_of_mmpretrain_trains_from_its_weights(config: Path, tmp_path: 
     path = write_config(config, tmp_path, RESNET.format(weights=tmp_path / "resnet.pth"))
     assert "every part was built" in trained("train.py", path, "--check")
     output = trained("train.py", path, "--work-dir", tmp_path / "run")
-    assert "the student's backbone, for mmpretrain:" in output
+    assert "exported the student's backbone for mmpretrain:" in output
     description, state = exported(tmp_path / "run")
     assert description["architecture"] == "mmpretrain.ResNet"
     guest.load_state_dict(state)

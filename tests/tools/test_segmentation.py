@@ -58,7 +58,7 @@ def test_linear_trains_the_head_alone(place: Path, runs: dict[str, tuple[Path, s
 
 def test_upernet_trains_the_backbone_by_layers(place: Path, runs: dict[str, tuple[Path, str]]) -> None:
     folder, output = runs["upernet"]
-    assert "layer-wise decay of the learning rate, 0.65 a layer (2 frozen tensors are left out)" in output
+    assert "layer-wise learning-rate decay, 0.65 per layer (without 2 frozen tensors)" in output
     for layer in range(5):  # embeddings and four blocks, decayed and not
         scale = 0.65 ** (5 - layer)
         for decay in ("0", "0.05"):

@@ -36,17 +36,17 @@ def test_the_picture_is_written(tmp_path) -> None:
     assert Image.open(draw_curves(tmp_path, tmp_path / "curves.png")).size[0] > 400
 
 
-def test_a_run_without_scalars_is_named(tmp_path) -> None:
+def test_a_run_without_scalars_raises(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="LocalVisBackend"):
         draw_curves(tmp_path, tmp_path / "curves.png")
 
 
-def test_what_was_watched_is_drawn_below(tmp_path, monkeypatch) -> None:
+def test_online_evaluation_is_drawn_in_a_second_row(tmp_path, monkeypatch) -> None:
     write_scalars(tmp_path, "a", [{"iter": 1, "step": 1, "loss_token": 3.0}])
-    figures = {"unexplained_variance_token": 0.9, "effective_rank_cls_student": 8.0, "effective_rank_cls_teacher": 30.0}
+    metrics = {"unexplained_variance_token": 0.9, "effective_rank_cls_student": 8.0, "effective_rank_cls_teacher": 30.0}
     lines = [
-        {"iteration": 0, **figures, "trained_on/knn_20": 12.0, "seconds": 1.0},
-        {"iteration": 5, **figures, "unexplained_variance_token": None, "trained_on/knn_20": 50.0, "seconds": 1.0},
+        {"iteration": 0, **metrics, "trained_on/knn_20": 12.0, "seconds": 1.0},
+        {"iteration": 5, **metrics, "unexplained_variance_token": None, "trained_on/knn_20": 50.0, "seconds": 1.0},
     ]
     (tmp_path / "online_eval.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     drawn = {}
@@ -55,7 +55,7 @@ def test_what_was_watched_is_drawn_below(tmp_path, monkeypatch) -> None:
     )
     draw_curves(tmp_path, tmp_path / "curves.png")
     assert drawn == {
-        "token": ([0], [0.9]),  # of the loss and of its share of the constant's; the second was not a number at 5
+        "token": ([0], [0.9]),  # the loss and the fraction of variance unexplained; the latter was NaN at 5
         "cls student": ([0, 5], [8.0, 8.0]),
         "cls teacher": ([0, 5], [30.0, 30.0]),
         "k = trained on: 20": ([0, 5], [12.0, 50.0]),

@@ -15,14 +15,14 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def panels(picture: np.ndarray) -> list[np.ndarray]:
-    """The middle row of each panel, ``(width, 3)``."""
+    """Return the middle row of each panel, ``(width, 3)``."""
     row = picture[picture.shape[0] // 2]
     inked = np.flatnonzero((row < 250).any(-1))
     runs = np.split(inked, np.flatnonzero(np.diff(inked) > 2) + 1)
     return [row[run[0] : run[-1] + 1] for run in runs if len(run) > 150]
 
 
-def test_equal_depths_have_equal_colours_in_prediction_and_truth(tmp_path: Path) -> None:
+def test_prediction_and_truth_share_their_colours(tmp_path: Path) -> None:
     truth = torch.linspace(1, 5, 40).expand(30, 40).contiguous()
     image, wrong = torch.zeros(3, 60, 80), truth.flip(1)
     shown, predicted, true, error = panels(pixels(draw_depth_map(image, wrong, tmp_path / "a.png", truth)))
@@ -36,7 +36,7 @@ def test_equal_depths_have_equal_colours_in_prediction_and_truth(tmp_path: Path)
     assert brightness[len(error) // 2] < 0.1 * brightness[5]
 
 
-def test_what_is_not_known_is_grey(tmp_path: Path) -> None:
+def test_unknown_depth_is_grey(tmp_path: Path) -> None:
     truth = torch.full((30, 40), 2.0)
     truth[:, :20] = 0
     truth[:, 19] = float("nan")
@@ -47,7 +47,7 @@ def test_what_is_not_known_is_grey(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("truth", [None, torch.zeros(6, 8)])
-def test_without_any_ground_truth(tmp_path: Path, truth: torch.Tensor | None) -> None:
+def test_without_ground_truth(tmp_path: Path, truth: torch.Tensor | None) -> None:
     path = draw_depth_map(torch.rand(3, 12, 16), torch.rand(6, 8) - 0.2, tmp_path / "alone.png", truth)
     picture = pixels(path)
     assert (picture.max(-1) - picture.min(-1) > 100).any()

@@ -1,4 +1,4 @@
-"""Image, depth and colour bar, pixel for pixel."""
+"""Image, depth and colour bar at full size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def panel(depth: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray, np.nda
     return sheet, sheet[:, WIDTH + GAP : 2 * WIDTH + GAP], sheet[:, 2 * (WIDTH + GAP) + 2]
 
 
-def test_a_depth_has_the_colour_that_the_bar_has_at_its_height() -> None:
+def test_depths_have_the_colours_of_the_bar() -> None:
     depth = np.repeat(np.linspace(4.0, 0.0, HEIGHT)[:, None], WIDTH, axis=1).astype(np.float32)
     sheet, drawn, bar = panel(depth, 4.0)
     assert sheet.shape[0] == HEIGHT
@@ -26,7 +26,7 @@ def test_a_depth_has_the_colour_that_the_bar_has_at_its_height() -> None:
     assert np.array_equal(bar[0], wanted)
 
 
-def test_beyond_the_top_is_the_top_and_below_zero_is_zero() -> None:
+def test_depths_are_clipped_to_the_bar() -> None:
     depth = np.full((HEIGHT, WIDTH), 9.0, np.float32)
     depth[:, : WIDTH // 2] = -1.0
     _, drawn, bar = panel(depth, 3.0)

@@ -16,20 +16,20 @@ def features() -> Features:
     return Features(tokens[:, 0], tokens + 5, (3, 4))
 
 
-def test_axes_are_scikit_learns_up_to_sign(features: Features) -> None:
+def test_axes_equal_scikit_learn_up_to_sign(features: Features) -> None:
     reference = decomposition.PCA(3).fit(features.patches.flatten(0, 1).numpy())
     cosines = (PCA(features).axes.T.numpy() * reference.components_).sum(1)
     np.testing.assert_allclose(np.abs(cosines), 1, atol=1e-5)
 
 
-def test_maps_have_the_grid_and_span_the_colours(features: Features) -> None:
+def test_maps_have_the_grids_shape_and_use_all_colours(features: Features) -> None:
     maps = PCA(features)(features)
     assert maps.shape == (3, 3, 4, 3)
     assert maps.min() == 0
     assert maps.max() == 1
 
 
-def test_features_of_another_network_are_shown_on_the_same_axes(features: Features) -> None:
+def test_another_networks_features_use_the_same_axes(features: Features) -> None:
     pca = PCA(features)
     alike = Features(features.cls, features.patches.clone(), features.grid)
     mirrored = Features(features.cls, 10 - features.patches, features.grid)
@@ -37,7 +37,7 @@ def test_features_of_another_network_are_shown_on_the_same_axes(features: Featur
     assert (pca(mirrored) - pca(features)).abs().mean() > 0.3
 
 
-def test_the_picture_has_a_row_an_image_and_a_column_a_network(features: Features, tmp_path) -> None:
+def test_the_picture_has_a_row_per_image_and_a_column_per_network(features: Features, tmp_path) -> None:
     maps = PCA(features)(features)
     images = torch.rand(3, 3, 20, 20)
     two = Image.open(draw_pca(images, {"teacher": maps, "student": maps}, tmp_path / "two.png"))

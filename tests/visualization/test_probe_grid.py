@@ -27,6 +27,6 @@ def test_the_best_head_is_framed(tmp_path: Path) -> None:
     assert move[1] < -50
 
 
-def test_heads_that_are_all_alike(tmp_path: Path) -> None:
+def test_equal_heads_can_be_drawn(tmp_path: Path) -> None:
     path = draw_probe_grid({"blocks1": [50.0]}, [0.1], tmp_path / "one.png")
     assert red(path).any()

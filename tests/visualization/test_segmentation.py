@@ -3,7 +3,7 @@ import numpy as np
 from proteus.visualization import draw_segmentation
 
 
-def test_panels_stand_side_by_side_in_the_classes_colours() -> None:
+def test_panels_have_the_classes_colours() -> None:
     image = np.full((20, 30, 3), 100, np.uint8)
     prediction, truth = np.zeros((20, 30), int), np.full((20, 30), 255)
     truth[:10] = 1
@@ -15,6 +15,6 @@ def test_panels_stand_side_by_side_in_the_classes_colours() -> None:
     assert (panels[0] == 100).all()
     assert (panels[1] == (150, 50, 50)).all()
     assert (panels[2][:10] == (50, 50, 150)).all()
-    assert (panels[2][10:] == 35).all()  # no class: darkened
+    assert (panels[2][10:] == 35).all()  # unlabelled: darkened
     alone = np.asarray(draw_segmentation(image, prediction, None, ["sky", "sea"], [(200, 0, 0), (0, 0, 200)]))
     assert alone.shape[1] == 2 * 30 + 8

@@ -1,20 +1,18 @@
-"""What happens around the training step."""
+"""Hooks of MMEngine's runner."""
 
 from proteus.engine.hooks.async_runtime_info import AsyncRuntimeInfoHook
 from proteus.engine.hooks.best_head import BestHeadHook
 from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
-from proteus.engine.hooks.classifier_check import ClassifierCheckHook
 from proteus.engine.hooks.corrupt_images import CorruptImageHook, CorruptProxySetError
 from proteus.engine.hooks.export import ExportStudentHook
 from proteus.engine.hooks.online_eval import OnlineEvalHook
 from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook
+from proteus.engine.hooks.sanity_checks import ClassifierCheckHook, SegmentorCheckHook, StrictCheckpointHook
 from proteus.engine.hooks.save_on_signal import SaveOnSignalHook, StoppedBySignal
 from proteus.engine.hooks.seed import SeedEachStepHook
-from proteus.engine.hooks.segmentor_check import SegmentorCheckHook
 from proteus.engine.hooks.sliced_init import SlicedInitHook
 from proteus.engine.hooks.stop_on_nan import DivergedError, StopOnNaNHook
-from proteus.engine.hooks.strict_checkpoint import StrictCheckpointHook
 from proteus.engine.hooks.teacher_cache import TeacherCacheHook
 from proteus.engine.hooks.throughput import ThroughputHook
 from proteus.engine.hooks.visualization import (

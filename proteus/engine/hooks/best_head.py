@@ -1,4 +1,4 @@
-"""The best head of a linear probe, in its checkpoint and in the work directory."""
+"""Checkpoint hook that stores the best head of a linear probe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BestHeadHook(AtomicCheckpointHook):
     ``probe_grid.md``, ``probe_grid.json`` and ``probe_grid.png`` in the work directory.
 
     Args:
-        **checkpoint: As for MMEngine's ``CheckpointHook``.
+        **checkpoint: Arguments of MMEngine's ``CheckpointHook``.
 
     Raises:
         ValueError: ``by_epoch`` is set.
@@ -40,12 +40,12 @@ class BestHeadHook(AtomicCheckpointHook):
         self._due = False
 
     def before_train(self, runner: Runner) -> None:
-        """As MMEngine's, once the model is known to be a probe."""
+        """Check that the model is a probe, then do as MMEngine does."""
         _probe(runner)
         super().before_train(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Note the best head, write the table, and save the checkpoint that is due."""
+        """Store the best head, write the table, and save a checkpoint that is due."""
         metrics = metrics or {}
         if "probe/best_head" in metrics:
             best = _probe(runner).best_head
@@ -58,17 +58,17 @@ class BestHeadHook(AtomicCheckpointHook):
                     draw_probe_grid(metric.grid.columns(), metric.grid.rates, picture)
         if self._due:
             self._due = False
-            # The iteration is over by now, and counted.
+            # runner.iter already counts the finished iteration.
             self._save_checkpoint_with_step(runner, runner.iter, meta={"epoch": runner.epoch, "iter": runner.iter})
         super().after_val_epoch(runner, metrics)
 
     def before_test(self, runner: Runner) -> None:
-        """Say whose logits will be tested, if no validation has chosen a head."""
+        """Log which head is tested if no validation has chosen one."""
         probe = _probe(runner)
         if int(probe.best_head) < 0:
             runner.logger.warning(
-                f"no validation had chosen a head when this checkpoint was saved: its logits are those of the first, "
-                f"{probe.heads_of_grid[0].name}"
+                f"testing the first head, {probe.heads_of_grid[0].name}: no validation had chosen the best one when "
+                "this checkpoint was saved"
             )
 
     def _save_checkpoint(self, runner: Runner) -> None:
@@ -89,7 +89,7 @@ def _probe(runner: Runner) -> LinearProbe:
 
 
 def _is_validated(runner: Runner) -> bool:
-    """Whether MMEngine's loop validates after the iteration that is ending."""
+    """Return whether MMEngine's loop validates after the current iteration."""
     loop, done = runner.train_loop, runner.iter + 1
     if runner.val_loop is None or done < loop.val_begin:
         return False

@@ -1,4 +1,4 @@
-"""Images that cannot be read."""
+"""Corrupt images in training."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class CorruptProxySetError(UserError):
 
 @HOOKS.register_module()
 class CorruptImageHook(Hook):
-    """Name every corrupt image once, count them at the end, and stop a run in which there are too many.
+    """Log every corrupt image once and their number at the end, and stop a run with too many.
 
     Args:
-        max_share: Share of the proxy set that may be corrupt.
-        interval: Iterations between two exchanges of names among ranks; one process alone looks at every iteration.
+        max_share: Largest fraction of the proxy set that may be corrupt.
+        interval: Iterations between exchanges among ranks; a single process logs in every iteration.
 
     Raises:
         CorruptProxySetError: From ``after_train_iter``, on every rank at the same iteration.
@@ -41,38 +41,38 @@ class CorruptImageHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Collect what the batch's samples report."""
+        """Collect the corrupt images that the batch reports."""
         metas = data_batch.get("metas", ()) if isinstance(data_batch, Mapping) else ()
         for meta in metas:
-            # Data sets that replace no image have nothing to report.
+            # Data sets that do not replace images do not report any.
             found = meta.get("corrupt") if isinstance(meta, Mapping) else None
             self._new.update(found if isinstance(found, list) else ())
         if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
             self._exchange(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Count."""
+        """Log the number of corrupt images."""
         self._exchange(runner)
         if self.named:
-            runner.logger.warning(f"{self._count(runner)} were corrupt and were replaced; they are named above")
+            runner.logger.warning(f"{self._count(runner)} were corrupt and were replaced (listed above)")
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Keep the names, so that a resumed run counts on."""
+        """Store the names, so that a resumed run continues the count."""
         checkpoint["corrupt_images"] = sorted(self.named | self._new)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Take up the names."""
+        """Restore the names."""
         self.named.update(checkpoint.get("corrupt_images", ()))
 
     def _exchange(self, runner: Runner) -> None:
         found = set().union(*all_gather_object(self._new)) - self.named
         self._new.clear()
         for name in sorted(found):
-            runner.logger.warning(f"corrupt image, replaced by another: {name}")
+            runner.logger.warning(f"unreadable image replaced: {name}")
         self.named |= found
         if found and len(self.named) > self.max_share * len(runner.train_dataloader.dataset):
             raise CorruptProxySetError(
-                f"{self._count(runner)} are corrupt, more than {self.max_share:.1%} (they are named above): mend or "
+                f"{self._count(runner)} are corrupt, more than {self.max_share:.1%} (listed above): repair or "
                 "remove them, or raise default_hooks.corrupt_images.max_share"
             )
 

@@ -1,4 +1,4 @@
-"""The student, ready for other tools."""
+"""Export of the trained student."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from proteus.registry import HOOKS
 
 @HOOKS.register_module()
 class ExportStudentHook(Hook):
-    """When training ends, write ``student.safetensors`` to the work directory: the backbone alone, under timm's names
-    or, if it is another toolbox's, under its own.
+    """When training ends, write the student's backbone to ``student.safetensors`` in the work directory.
 
-    The weights are those that were trained, as in the paper; where an EMA runs beside them (the released code keeps
-    one and uses it for nothing), its student goes to ``student_ema.safetensors``. Of several students each has files of
-    its own: ``student_<name>.safetensors`` and ``student_<name>_ema.safetensors``.
+    Weights have timm's names, or those of the backbone's toolbox. They are the trained weights, as in the paper; the
+    EMA, if there is one (the released code keeps one without using it), is written to ``student_ema.safetensors``. With
+    several students the files are ``student_<name>.safetensors`` and ``student_<name>_ema.safetensors``.
 
     Args:
-        teacher: How the teacher is called in the file's description: name, licence, doubts.
+        teacher: Description of the teacher in the file: name, licence, remarks.
     """
 
     def __init__(self, teacher: str = "") -> None:
@@ -35,18 +34,18 @@ class ExportStudentHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Warn at the start if the exported architecture could not be rebuilt from its file."""
+        """Warn if the architecture cannot be rebuilt from the exported file."""
         for distiller in _distillers(_unwrapped(runner.model)).values():
-            reason = _refusal(self._description(distiller, 0))
+            reason = _description_error(self._description(distiller, 0))
             if reason:
-                runner.logger.warning(f"the student's file will not name its architecture: {reason}")
+                runner.logger.warning(f"the exported student will not have a description of its architecture: {reason}")
 
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Write the files.
 
         Raises:
-            CheckpointError: Weights are not finite; files of other students have been written.
+            CheckpointError: Weights are not finite; files of other students are written.
         """
         averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
         refused = []
@@ -64,10 +63,10 @@ class ExportStudentHook(Hook):
         guest = isinstance(student, AdaptedBackbone)
         state = student.guest.state_dict() if guest else student.timm_state()
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
-        if _refusal(description):
+        if _description_error(description):
             description = {key: value for key, value in description.items() if key not in ("architecture", "arguments")}
         path = export_backbone(state, Path(runner.work_dir) / name, description)
-        runner.logger.info(f"the student's backbone, for {reader}: {path}")
+        runner.logger.info(f"exported the student's backbone for {reader}: {path}")
 
     def _description(self, model: Distiller, iterations: int) -> dict[str, Any]:
         student = model.student
@@ -92,8 +91,8 @@ class ExportStudentHook(Hook):
         }
 
 
-def _refusal(description: dict[str, Any]) -> str:
-    """Return why a description could not be read again; empty if it can."""
+def _description_error(description: dict[str, Any]) -> str:
+    """Return why a description cannot be read back; empty if it can."""
     try:
         check_description(json.loads(json.dumps(description)), "student.safetensors")
     except (CheckpointError, TypeError) as error:

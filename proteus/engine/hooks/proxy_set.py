@@ -1,4 +1,4 @@
-"""What the student is distilled on."""
+"""Description of the proxy set in log and work directory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from proteus.registry import HOOKS
 
 @HOOKS.register_module()
 class ProxySetHook(Hook):
-    """At start, say in the log what the proxy set is made of; where a part of a set was taken, write which.
+    """At the start, log the proxy set's composition, and list the images of subsets in the work directory.
 
-    The list is ``proxy_set.txt`` in the work directory, ``proxy_set.<name>.txt`` for a set within a merge. Given as the
-    set's ``list_file``, it repeats the run's choice.
+    The list is ``proxy_set.txt``, or ``proxy_set.<name>.txt`` for a member of a ``ConcatProxySet``. As the set's
+    ``list_file``, it selects the same images again.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Log and write.
+        """Check a sample, log the composition, and write the lists.
 
         Raises:
             DataError: A sample of a user's data set cannot be trained on.
@@ -40,4 +40,4 @@ class ProxySetHook(Hook):
         for name, images in dataset.chosen().items():
             path = Path(runner.work_dir) / (f"proxy_set.{name}.txt" if name else "proxy_set.txt")
             write_list(path, images, f"{len(images):,} images of the proxy set, for list_file=")
-            runner.logger.info(f"the images that were chosen: {path}")
+            runner.logger.info(f"images of the proxy set: {path}")

@@ -1,4 +1,4 @@
-"""Log and apply settings that changed between a checkpoint and a config."""
+"""Settings that differ between a checkpoint and the config of a resumed run."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ResumeSettingsHook(Hook):
     config; batch size, data and length of the run come from the config.
 
     Args:
-        override: Take learning rates, weight decay and the like, and the schedules, from the config. The optimizer's
-            moments still come from the checkpoint. The schedules are advanced to the iteration of the checkpoint.
+        override: Take learning rates, weight decay, other optimizer settings and the schedules from the config. The
+            optimizer's moments still come from the checkpoint, and the schedules are advanced to its iteration.
 
     Raises:
         UserError: ``override`` with several optimizers.
@@ -100,7 +100,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], override: boo
     Args:
         before: Dotted keys and values, of the checkpoint.
         now: The same of the config.
-        override: Whether the config wins everywhere but for the seed.
+        override: Whether the config takes precedence, except for the seed.
     """
     changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
     kept = [key for key in changed if key.startswith(_OF_CHECKPOINT) and not (override and "randomness" not in key)]

@@ -15,7 +15,7 @@ from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
-from proteus.engine.runner.agreement import any_rank, largest
+from proteus.engine.runner.distributed import any_rank, max_over_ranks
 from proteus.registry import HOOKS
 
 
@@ -30,8 +30,8 @@ class StoppedBySignal(SystemExit):
 class SaveOnSignalHook(Hook):
     """At SIGTERM, SIGUSR1 or Ctrl-C, finish the iteration, save a checkpoint and exit; a second one ends at once.
 
-    Slurm sends SIGTERM some 30 seconds before it kills (``--signal=USR1@120``: earlier, and another signal). The run
-    that is resumed from the checkpoint equals the unbroken one; a validation that was due or under way is made up for.
+    Slurm sends SIGTERM some 30 seconds before SIGKILL (``--signal=USR1@120`` sends another signal, earlier). A run
+    resumed from the checkpoint equals an uninterrupted one; it catches up on a validation that was due or running.
     The exit status is 128 plus the number of the signal: 143 for SIGTERM, 130 for Ctrl-C.
 
     A signal may reach one rank only. The ranks compare every ``patience`` seconds, at the same iteration; in between
@@ -39,7 +39,7 @@ class SaveOnSignalHook(Hook):
 
     Args:
         signals: Names of the signals.
-        patience: Seconds at most, about, from a signal to the end of the last iteration, where there are several ranks.
+        patience: Approximate limit in seconds from a signal to the end of the last iteration, with several ranks.
 
     Raises:
         StoppedBySignal: From the run.
@@ -147,7 +147,7 @@ class SaveOnSignalHook(Hook):
             saved = f"the last checkpoint is {last}" if last else "no checkpoint had been saved"
         else:
             saved = f"saved {saved}"
-        number = largest(self.received) if can_save else self.received
+        number = max_over_ranks(self.received) if can_save else self.received
         runner.logger.warning(
             f"stopped by {signal.Signals(number).name} after iteration {iteration}; {saved}; resume with the same "
             "command and --resume"
@@ -170,7 +170,7 @@ class SaveOnSignalHook(Hook):
         now = time.monotonic()
         pace = (now - self._asked) / self._count
         self._count, self._asked = 0, now
-        self._wait = largest(max(1, min(50, int(self.patience / max(pace, 1e-6)))))
+        self._wait = max_over_ranks(max(1, min(50, int(self.patience / max(pace, 1e-6)))))
         return any_rank(bool(self.received))
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

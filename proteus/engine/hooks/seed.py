@@ -1,4 +1,4 @@
-"""Randomness inside the model."""
+"""Reproducible random numbers of the model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from proteus.registry import HOOKS
 
 @HOOKS.register_module()
 class SeedEachStepHook(Hook):
-    """Make what the model draws (drop path) a function of (seed, iteration, rank), so that a resumed run continues
-    with the very numbers that the unbroken one would have drawn.
+    """Seed torch in each iteration from seed, iteration and rank.
+
+    A resumed run then draws the same random numbers (for drop path, for example) as an uninterrupted one.
     """
 
     priority = "VERY_HIGH"

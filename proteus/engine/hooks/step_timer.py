@@ -1,4 +1,4 @@
-"""How long steps took and how long they waited for data, on the host's clock or on the device's."""
+"""Timers of training steps and of the wait for data, on the host or on the device."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import torch
 
-# Steps whose events are kept at most, where nobody reads them.
-_MOST_STEPS = 10_000
+# Largest number of steps with unread events.
+_MAX_STEPS = 10_000
 
 
 class Spent(NamedTuple):
-    """What several steps took together.
+    """Time of several steps.
 
     Attributes:
         steps: Number of steps.
         images: Number of images in them.
-        seconds: From the beginning of the wait to the end of the step, summed.
-        waiting: Of these, the seconds before the step began.
+        seconds: Sum of the times from the start of the wait to the end of the step.
+        waiting: The part of ``seconds`` before the steps began.
     """
 
     steps: int = 0
@@ -32,58 +32,58 @@ class Spent(NamedTuple):
 
 
 class StepTimer(ABC):
-    """Told when the run starts to wait for a batch, when it is there and when its step is over, it adds up steps."""
+    """Accumulate step and data-wait times."""
 
     @abstractmethod
     def wait(self) -> None:
-        """Nothing is left to do but to wait for the next batch; again, if something else came between."""
+        """Start waiting for a batch; call again after anything else in between."""
 
     @abstractmethod
     def begin(self) -> None:
-        """A step's batch is there."""
+        """Begin a step with its batch."""
 
     @abstractmethod
     def end(self, images: int) -> None:
-        """All work of a step with ``images`` images has been given to the device."""
+        """End a step of ``images`` images: all its work was submitted to the device."""
 
     @abstractmethod
     def read(self) -> Spent:
-        """What the steps took that have ended since the last call."""
+        """Return the time of the steps that have finished since the last call."""
 
 
 class HostTimer(StepTimer):
-    """The host's clock, for a device that has no queue.
+    """Timer with the host's clock, for devices without a queue.
 
     Args:
-        now: Gives seconds.
+        now: Returns seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.now = now
         self.spent = Spent()
-        self.waits: float | None = None
-        self.began = 0.0
+        self.wait_start: float | None = None
+        self.step_start = 0.0
 
     def wait(self) -> None:
         """See :class:`StepTimer`."""
-        self.waits = self.now()
+        self.wait_start = self.now()
 
     def begin(self) -> None:
         """See :class:`StepTimer`."""
-        self.began = self.now()
+        self.step_start = self.now()
 
     def end(self, images: int) -> None:
         """See :class:`StepTimer`."""
-        ended = self.now()
-        if self.waits is not None:
+        end = self.now()
+        if self.wait_start is not None:
             spent = self.spent
             self.spent = Spent(
                 spent.steps + 1,
                 spent.images + images,
-                spent.seconds + ended - self.waits,
-                spent.waiting + self.began - self.waits,
+                spent.seconds + end - self.wait_start,
+                spent.waiting + self.step_start - self.wait_start,
             )
-        self.waits = None
+        self.wait_start = None
 
     def read(self) -> Spent:
         """See :class:`StepTimer`."""
@@ -93,57 +93,57 @@ class HostTimer(StepTimer):
 
 @dataclass
 class _Step:
-    waits: Any
-    began: Any
-    ended: Any
+    wait_start: Any
+    step_start: Any
+    end: Any
     images: int
 
 
 class DeviceTimer(StepTimer):
-    """Events in the device's own queue: what it did, not when the host asked for it.
+    """Timer with events in the device's queue, which measure the device's work, not the host's calls.
 
-    The host is usually some steps ahead. Then the device reaches a step's beginning right after the end of the one
-    before, however long the host waited for the batch: it never went without work. Nothing here waits for the device:
-    steps that it has not finished are told of at the next reading.
+    The host is usually some steps ahead. The device then reaches the beginning of a step right after the end of the
+    previous one, however long the host waited for the batch: it was never idle. Nothing here waits for the device:
+    unfinished steps are counted at the next reading.
 
     Args:
-        event: Makes an event with the methods of ``torch.cuda.Event``.
+        event: Creates an event with the methods of ``torch.cuda.Event``.
     """
 
     def __init__(self, event: Callable[[], Any] | None = None) -> None:
         self.event = event or _cuda_event
-        self.steps: deque[_Step] = deque(maxlen=_MOST_STEPS)
-        self.waits: Any = None
-        self.began: Any = None
+        self.steps: deque[_Step] = deque(maxlen=_MAX_STEPS)
+        self.wait_start: Any = None
+        self.step_start: Any = None
 
     def wait(self) -> None:
         """See :class:`StepTimer`."""
-        self.waits = self._recorded()
+        self.wait_start = self._record()
 
     def begin(self) -> None:
         """See :class:`StepTimer`."""
-        self.began = self._recorded()
+        self.step_start = self._record()
 
     def end(self, images: int) -> None:
         """See :class:`StepTimer`."""
-        ended = self._recorded()
-        if self.waits is not None:
-            self.steps.append(_Step(self.waits, self.began, ended, images))
-        self.waits = None
+        end = self._record()
+        if self.wait_start is not None:
+            self.steps.append(_Step(self.wait_start, self.step_start, end, images))
+        self.wait_start = None
 
     def read(self) -> Spent:
         """See :class:`StepTimer`."""
         steps = images = 0
         milliseconds = waiting = 0.0
-        while self.steps and self.steps[0].ended.query():
+        while self.steps and self.steps[0].end.query():
             step = self.steps.popleft()
             steps += 1
             images += step.images
-            milliseconds += step.waits.elapsed_time(step.ended)
-            waiting += step.waits.elapsed_time(step.began)
+            milliseconds += step.wait_start.elapsed_time(step.end)
+            waiting += step.wait_start.elapsed_time(step.step_start)
         return Spent(steps, images, milliseconds / 1e3, waiting / 1e3)
 
-    def _recorded(self) -> Any:
+    def _record(self) -> Any:
         event = self.event()
         event.record()
         return event

@@ -1,4 +1,4 @@
-"""Stop runs that diverge."""
+"""Stop a run that diverges."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from proteus.engine.hooks.logging_due import logs_now
-from proteus.engine.runner.agreement import any_rank
+from proteus.engine.hooks.async_runtime_info import is_logging_due
+from proteus.engine.runner.distributed import any_rank
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 from proteus.utils import atomic_path
@@ -45,7 +45,7 @@ class _Step:
 class StopOnNaNHook(Hook):
     """Stop the run when a loss, the gradient norm or a trained weight is NaN or infinite.
 
-    The line that ends the run names the iteration and the terms. No checkpoint is written with such weights, none is
+    The error names the iteration and the terms. No checkpoint is written with such weights, none is
     removed and nothing is exported. ``nan_iter_<N>.pth`` in the work directory describes the iteration: losses, images
     and batch of the rank that saw it, the run's seed, and the checkpoint from which a resumed run gets there again.
 
@@ -55,16 +55,16 @@ class StopOnNaNHook(Hook):
     only losses and weights count.
 
     Args:
-        interval: Iterations from one reading to the next; on a CPU each is read.
-        keep_mb: Megabytes of batches at most that are kept, for the file; of an earlier iteration the file holds the
-            images' names alone.
+        interval: Iterations between readings; on a CPU every iteration is read.
+        keep_mb: Largest size of the batches kept for the file, in MB; for earlier iterations the file has only the
+            images' names.
 
     Raises:
         DivergedError: From the run, on every rank.
         ValueError: ``interval`` is below 1, or ``keep_mb`` below 0.
     """
 
-    # Before the hook that clears the gradient norms, and before hooks that write at the end.
+    # Before the hook that clears the gradient norms, and before hooks that write files at the end.
     priority = 0
 
     def __init__(self, interval: int = 10, keep_mb: float = 256) -> None:
@@ -77,17 +77,17 @@ class StopOnNaNHook(Hook):
         self.first, self.iteration = True, 0
 
     def before_train(self, runner: Runner) -> None:
-        """Start with nothing kept."""
+        """Start with an empty buffer."""
         self.steps.clear()
         self.first, self.iteration = True, runner.iter
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Keep the losses; read them if it is time."""
+        """Keep the losses; read them if a reading is due."""
         self.iteration = runner.iter + 1
         self._keep(runner, data_batch, outputs or {})
-        due = self.first or self.every_n_train_iters(runner, self.interval) or logs_now(runner, batch_idx)
+        due = self.first or self.every_n_train_iters(runner, self.interval) or is_logging_due(runner, batch_idx)
         self.first = False
         if due or _device(runner).type == "cpu":
             self._check_losses(runner)

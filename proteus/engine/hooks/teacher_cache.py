@@ -1,4 +1,4 @@
-"""A teacher's cached tokens, and whether they are this run's."""
+"""Check that a teacher cache matches the run."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from proteus.registry import HOOKS
 
 @HOOKS.register_module()
 class TeacherCacheHook(Hook):
-    """Before the first iteration, refuse a teacher cache that is not of this run's teacher, views and images.
+    """Before the first iteration, check that the teacher cache was built with this run's teacher, views and images.
 
-    ``tools/train.py`` adds it to every run whose proxy set reads a cache. Compared are what the index says and, as
-    a library of another version may draw other views from the same key, the pixels of some views.
+    ``tools/train.py`` adds the hook to every run with a cache. It compares the cache's index and, since another version
+    of a library may draw other views from the same key, the pixels of some views.
 
     Args:
-        compared: Number of views of which the pixels are compared; 0 compares none.
+        compared: Number of views with compared pixels; 0 compares none.
 
     Raises:
-        StaleCacheError: At start, with all that differs and what to do about it.
-        CacheError: At start: there is no such cache, or it is unfinished or damaged.
+        StaleCacheError: At the start: the cache differs; the message lists the differences and the remedies.
+        CacheError: At the start: the cache is missing, unfinished or damaged.
     """
 
-    # Before hooks that look at the student, which takes a while.
+    # Before the online evaluation, which takes a while.
     priority = "VERY_HIGH"
 
     def __init__(self, compared: int = 16) -> None:
         self.compared = compared
 
     def before_train(self, runner: Runner) -> None:
-        """Compare."""
+        """Compare cache and run."""
         dataset = runner.train_dataloader.dataset
         if not isinstance(dataset, FixedViews) or dataset.cache is None:
             return
@@ -62,7 +62,7 @@ class TeacherCacheHook(Hook):
         wanted = cache_fingerprint(model, runner.cfg.model, dataset)
         different = stale(index, wanted, dataset.views) or self._pixels(dataset, dataset.cache)
         if different:
-            raise StaleCacheError(refusal(dataset.cache, different, config))
+            raise StaleCacheError(stale_cache_message(dataset.cache, different, config))
         runner.logger.info(
             f"teacher cache: {dataset.cache.folder}, {index.patches['type']} with {index.patch_error:.2g} of the patch "
             "tokens' variance lost; training does not run the teacher"
@@ -78,42 +78,42 @@ class TeacherCacheHook(Hook):
             return []
         versions = ", ".join(f"{name} {version}" for name, version in cache.index.built_with.items())
         return [
-            f"pixels: {changed} of {count} views that were compared look different; the image files have changed, or "
-            f"the libraries that read them (the cache was built with {versions})"
+            f"pixels: {changed} of {count} compared views differ; the image files have changed, or the libraries that "
+            f"read them (the cache was built with {versions})"
         ]
 
 
 def check_usable(model: Any) -> None:
-    """Refuse a model for which tokens of a view, kept once, are not enough.
+    """Check that a model can be trained with cached tokens of fixed views.
 
     Raises:
-        StaleCacheError: Says what stands against it.
+        StaleCacheError: It cannot; the message names the reason.
     """
     students = model.distillers.values() if isinstance(model, MultiStudentDistiller) else [model]
     if any(student.needs_logits for student in students):
         raise StaleCacheError(
-            "model.objectives read the teacher's logits, and a teacher cache holds its tokens alone: keep objectives "
-            "on tokens, or set train_dataloader.dataset.cache=None"
+            "model.objectives use the teacher's logits, but a teacher cache has only its tokens: use objectives on "
+            "tokens, or set train_dataloader.dataset.cache=None"
         )
     if isinstance(model.data_preprocessor, MixupDataPreprocessor):
         raise StaleCacheError(
-            "model.data_preprocessor mixes each image with another, anew in each step, and a teacher cache holds the "
-            "tokens of images as they are: use DistillDataPreprocessor, or set train_dataloader.dataset.cache=None"
+            "model.data_preprocessor mixes images at random in each step, but a teacher cache has the tokens of "
+            "unmixed images: use DistillDataPreprocessor, or set train_dataloader.dataset.cache=None"
         )
 
 
 def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews) -> dict[str, Any]:
-    """What must be the same where a cache is built and where it is read.
+    """Return everything that must be equal when a cache is built and when it is read.
 
-    The statistics that images are normalised with for the student do not count: the teacher has its own.
+    The student's normalisation statistics are not part of it: the teacher has its own.
 
     Args:
-        model: The distiller, on the device where the teacher runs.
-        config: What it was built from.
+        model: The distiller, on the teacher's device.
+        config: The distiller's config.
         dataset: The proxy set.
     """
     preprocessor = config.get("data_preprocessor") or {"type": "DistillDataPreprocessor"}
-    # Another kind of model, of a project, describes its own kind of teacher.
+    # Models of projects may have other kinds of teachers and describe them.
     own = getattr(model, "teacher_fingerprint", None)
     return plain(
         {
@@ -125,25 +125,25 @@ def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews
 
 
 def stale(index: CacheIndex, wanted: Mapping[str, Any], views: int) -> list[str]:
-    """Say in what a cache differs from what is wanted, one line for each key."""
+    """List the differences between a cache and a run, one line per key."""
     lines = differences(index.identity, dict(wanted))
     if any(line.startswith("teacher.dtype:") for line in lines):
-        # The same weights in another dtype have another digest, which says nothing more.
+        # In another dtype the same weights have another digest.
         lines = [line for line in lines if not line.startswith("teacher.weights:")]
     if index.views < views:
         lines.append(f"views.count: the cache was built with {index.views}, this run has {views}")
     return lines
 
 
-def refusal(cache: TeacherCache, different: list[str], config: str) -> str:
-    """Word the refusal of a stale cache."""
+def stale_cache_message(cache: TeacherCache, different: list[str], config: str) -> str:
+    """Format the error for a stale cache."""
     return "\n  ".join(
         [
-            f"the teacher cache in {cache.folder} is not of this run (train_dataloader.dataset.cache):",
+            f"the teacher cache in {cache.folder} does not match this run (train_dataloader.dataset.cache):",
             *different,
-            "change that back, or build another one and name it:",
+            "revert the change, or build a new cache and use it:",
             f"  tools/cache_teacher.py {config} --out DIR",
             f"  tools/train.py {config} --cfg-options train_dataloader.dataset.cache=DIR",
-            "or set train_dataloader.dataset.cache=None, which runs the teacher",
+            "or set train_dataloader.dataset.cache=None to run the teacher",
         ]
     )

@@ -1,11 +1,9 @@
-"""Optimizer groups, precision and schedule."""
+"""Parameter groups, precision and schedules."""
 
 from proteus.engine.optim.autocast import AutocastOptimWrapper
-from proteus.engine.optim.constructor import MergedGroupsConstructor
+from proteus.engine.optim.constructors import MergedGroupsConstructor, ProbeConstructor
 from proteus.engine.optim.layer_decay import LayerDecayConstructor
-from proteus.engine.optim.one_cycle import OneCycleLR
-from proteus.engine.optim.probe_constructor import ProbeConstructor
-from proteus.engine.optim.schedule import DeiTCosineLR
+from proteus.engine.optim.schedules import DeiTCosineLR, OneCycleLR
 
 __all__ = [
     "AutocastOptimWrapper",

@@ -22,7 +22,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Args:
         dtype: ``bfloat16``, ``float32`` (no autocast), or ``auto``: bfloat16 on GPUs that have it, float32 elsewhere.
-        **optim_wrapper: As for MMEngine's ``OptimWrapper``.
+        **optim_wrapper: Arguments of MMEngine's ``OptimWrapper``.
 
     Raises:
         ValueError: ``dtype`` is not one of those.
@@ -36,7 +36,7 @@ class AutocastOptimWrapper(OptimWrapper):
             )
         super().__init__(**optim_wrapper)
         self.dtype = dtype
-        # Where a hook has put a dict here, it is given the norm of clipped gradients, unread.
+        # If set by a hook, receives the norms of clipped gradients as device tensors.
         self.norms: dict[str, Tensor] | None = None
 
     def _clip_grad(self) -> None:
@@ -46,12 +46,12 @@ class AutocastOptimWrapper(OptimWrapper):
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         parameters = [each for each in parameters if each.requires_grad and each.grad is not None]
         norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
-        if norm is not None:  # clipping by value has none
+        if norm is not None:  # None when clipping by value
             self.norms[self.grad_name] = norm
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Wrap one forward pass of ``model``."""
+        """Autocast one forward pass of ``model``."""
         device = next(model.parameters()).device.type
         wanted = self.dtype == "bfloat16" or (
             self.dtype == "auto" and device == "cuda" and torch.cuda.is_bf16_supported()

@@ -1,4 +1,4 @@
-"""Lower learning rates for layers nearer the image."""
+"""Layer-wise learning-rate decay."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from timm.models import group_parameters
 from torch import nn
 
-from proteus.engine.optim.constructor import merge_groups
+from proteus.engine.optim.constructors import merge_groups
 from proteus.models.backbones import TimmBackbone, ViT
 from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
 class Layer(NamedTuple):
-    """Where in a backbone a parameter stands.
+    """Layer of a parameter in a backbone.
 
     Attributes:
         backbone: The backbone's name within the model; empty if it is the model.
-        number: 0 for what makes tokens of pixels, then the blocks, counted from 1.
-        last: The number of what follows the blocks.
+        number: 0 for the embeddings, then the blocks, counted from 1.
+        last: Number of the layer after the blocks.
     """
 
     backbone: str
@@ -33,23 +33,22 @@ class Layer(NamedTuple):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
-    """Scale the learning rate of a backbone's layer ``i`` by ``rate ** (last - i)``; all else has the full rate.
+    """Scale the learning rate of a backbone's layer ``i`` by ``rate ** (last - i)``, and no other learning rates.
 
-    Backbones are found wherever they stand in the model: ``backbone`` of mmpretrain's or mmseg's models, ``student`` of
-    a distiller. Layer 0 are the cls, register and mask tokens, the position and patch embeddings and the norm before
-    the blocks; layer ``i + 1`` is block ``i``; ``last`` is the final norm, with necks and heads outside, as
-    in BEiT, MAE and iBOT (docs/reproduction.md#ade20k). Models of :class:`~proteus.models.backbones.TimmBackbone` are
-    numbered as timm does.
+    Backbones are found anywhere in the model: ``backbone`` of models of mmpretrain or mmseg, ``student`` of a
+    distiller. Layer 0 has the cls, register and mask tokens, the position and patch embeddings and the norm before the
+    blocks; layer ``i + 1`` is block ``i``; ``last`` is the final norm; necks and heads are outside, as in BEiT, MAE and
+    iBOT (docs/reproduction.md#ade20k). timm numbers the layers of :class:`~proteus.models.backbones.TimmBackbone`.
 
-    ``paramwise_cfg`` takes ``layer_decay_rate`` beside MMEngine's keys, whose multipliers apply as well. Decay of
-    weights is theirs: ``norm_decay_mult=0, bias_decay_mult=0, flat_decay_mult=0`` spares vectors and biases, as
-    released; ``custom_keys`` with ``pos_embed`` and ``cls_token`` spares these too, as DeiT does.
+    ``paramwise_cfg`` takes ``layer_decay_rate`` in addition to MMEngine's keys, which also apply. They control weight
+    decay: ``norm_decay_mult=0, bias_decay_mult=0, flat_decay_mult=0`` exempts vectors and biases, as released;
+    ``custom_keys`` with ``pos_embed`` and ``cls_token`` exempts these too, as in DeiT.
 
-    Groups that agree are merged, and the log shows them as a table.
+    Groups with equal options are merged, and the log has a table of them.
 
     Raises:
-        ValueError: The rate is missing or not in (0, 1], the optimizer has no ``lr``, ``num_layers`` is not the
-            model's, or the model has no backbone whose layers are known.
+        ValueError: The rate is missing or not in (0, 1], the optimizer has no ``lr``, ``num_layers`` differs from the
+            model's, or no backbone with known layers was found.
     """
 
     def _validate_cfg(self) -> None:
@@ -58,7 +57,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
             raise ValueError(
                 f"optim_wrapper.paramwise_cfg.layer_decay_rate={rate!r}: write a number above 0 and up to 1, such as "
-                "0.75, or constructor='MergedGroupsConstructor' for one rate everywhere"
+                "0.75, or constructor='MergedGroupsConstructor' for a single learning rate"
             )
         if self.base_lr is None:
             raise ValueError("optim_wrapper.optimizer.lr is missing: layer decay scales it")
@@ -67,10 +66,10 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         """Collect the groups of ``module`` and its children; at the root, scale and merge them.
 
         Args:
-            params: Groups so far, extended in place.
-            module: Where to look for parameters.
+            params: Groups, extended in place.
+            module: Module with the parameters.
             prefix: Its name; empty at the root.
-            **options: MMEngine's own.
+            **options: MMEngine's other arguments.
         """
         if prefix:
             super().add_params(params, module, prefix=prefix, **options)
@@ -80,22 +79,22 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         if self.paramwise_cfg.get("num_layers", depths[0]) not in depths:
             raise ValueError(
                 f"optim_wrapper.paramwise_cfg.num_layers={self.paramwise_cfg['num_layers']}, but the backbone has "
-                f"{depths[0]}: remove the key, they are counted"
+                f"{depths[0]}: remove the key"
             )
-        with _without_a_line_for_each_parameter():
+        with _quiet_logger():
             super().add_params(params, module, prefix=prefix, **options)
         names = {id(parameter): name for name, parameter in module.named_parameters()}
-        base: Any = self.base_lr  # _validate_cfg has seen to it that there is one
+        base: Any = self.base_lr  # checked by _validate_cfg
         rows: dict[tuple[Any, ...], list[int]] = {}
         for group in params:
             (parameter,) = group["params"]
             layer = layers.get(names[id(parameter)])
             scale = self.scale(layer)
             group["lr"] = group.get("lr", base) * scale
-            # MMEngine leaves its multipliers in the group, where they would keep equal groups apart.
+            # MMEngine leaves its multipliers in the groups, which would prevent merging.
             group.pop("lr_mult", None)
             group.pop("decay_mult", None)
-            where = f"{layer.backbone or 'model'} {layer.number}" if layer else "the rest"
+            where = f"{layer.backbone or 'model'} {layer.number}" if layer else "other"
             row = rows.setdefault((where, scale, group["lr"], group.get("weight_decay", self.base_wd)), [0, 0])
             row[0] += 1
             row[1] += parameter.numel()
@@ -104,7 +103,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         MMLogger.get_current_instance().info(_table(rows, self.paramwise_cfg["layer_decay_rate"], frozen))
 
     def scale(self, layer: Layer | None) -> float:
-        """The factor of a layer's learning rate; None stands for what is in no backbone."""
+        """Return the factor of a layer's learning rate; None stands for parameters outside backbones."""
         return self.paramwise_cfg["layer_decay_rate"] ** (layer.last - layer.number) if layer else 1.0
 
 
@@ -112,10 +111,10 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
     """Number the parameters of every backbone in a model.
 
     Returns:
-        The layer of each parameter's full name; parameters outside of backbones are left out.
+        Layers by full parameter name, without parameters outside backbones.
 
     Raises:
-        ValueError: There is no backbone whose layers are known.
+        ValueError: No backbone with known layers was found.
     """
     layers: dict[str, Layer] = {}
     for path, part in model.named_modules():
@@ -129,7 +128,7 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
         layers.update({prefix + name: Layer(path, number, last) for name, number in numbers.items()})
     if not layers:
         raise ValueError(
-            "optim_wrapper.constructor='LayerDecayConstructor': the model has no backbone whose layers are known (ViT, "
+            "optim_wrapper.constructor='LayerDecayConstructor': no backbone with known layers was found (ViT, "
             "DenseViT, TimmBackbone); write constructor='MergedGroupsConstructor'"
         )
     return layers
@@ -146,7 +145,7 @@ def _vit_layer(name: str, depth: int) -> int:
 def _timm_layers(backbone: TimmBackbone) -> tuple[dict[str, int], int]:
     if not hasattr(backbone.model, "group_matcher"):
         raise ValueError(
-            f"timm does not tell the layers of {backbone.timm_args['model_name']}: write "
+            f"timm does not define the layers of {backbone.timm_args['model_name']}: write "
             "optim_wrapper.constructor='MergedGroupsConstructor'"
         )
     numbers = group_parameters(_WithHead(backbone.model), backbone.model.group_matcher(coarse=False), reverse=True)
@@ -155,7 +154,7 @@ def _timm_layers(backbone: TimmBackbone) -> tuple[dict[str, int], int]:
 
 
 class _WithHead(nn.Module):
-    """A model as timm sees it when it has its classifier, which is in its last layer; ours stands outside."""
+    """Add a parameter in place of timm's classifier, which defines the last layer; our heads are outside."""
 
     name = "outside"
 
@@ -169,7 +168,7 @@ class _WithHead(nn.Module):
 
 
 @contextmanager
-def _without_a_line_for_each_parameter() -> Iterator[None]:
+def _quiet_logger() -> Iterator[None]:
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -180,7 +179,7 @@ def _without_a_line_for_each_parameter() -> Iterator[None]:
 
 
 def _table(rows: dict[tuple[Any, ...], list[int]], rate: float, frozen: int) -> str:
-    lines = [f"layer-wise decay of the learning rate, {rate} a layer ({frozen} frozen tensors are left out)"]
+    lines = [f"layer-wise learning-rate decay, {rate} per layer (without {frozen} frozen tensors)"]
     lines.append(f"  {'layer':<24}{'scale':>10}{'lr':>12}{'weight decay':>14}{'tensors':>9}{'parameters':>13}")
     for (where, scale, lr, decay), (tensors, count) in rows.items():
         shown = "none" if decay is None else f"{decay:g}"

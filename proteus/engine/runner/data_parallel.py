@@ -1,4 +1,4 @@
-"""Several processes that share a model."""
+"""Data parallelism."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from proteus.registry import MODEL_WRAPPERS
 
 @MODEL_WRAPPERS.register_module()
 class DataParallel(MMDistributedDataParallel):
-    """MMEngine's wrapper, on CPUs as on GPUs, for models that may split their batches.
+    """MMEngine's ``MMDistributedDataParallel`` for CPUs and GPUs, and for models that split batches into micro-batches.
 
-    Gradients are views of what the processes exchange, which saves a copy of them all.
+    Gradients are views of the communication buckets, which saves a copy.
 
     Args:
         module: The model.
-        device_ids: The process's GPU; not used where there is none.
-        **options: As for MMEngine's ``MMDistributedDataParallel``.
+        device_ids: The process's GPU; ignored without GPUs.
+        **options: Arguments of MMEngine's ``MMDistributedDataParallel``.
     """
 
     def __init__(self, module: nn.Module, device_ids: list[int] | None = None, **options: Any) -> None:
@@ -34,7 +34,7 @@ class DataParallel(MMDistributedDataParallel):
         super().__init__(module=module, device_ids=device_ids, **options)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """Make one optimizer step of a batch; see :class:`~proteus.models.distillers.MicroBatchedModel`."""
+        """Run one optimizer step on a batch; see :class:`~proteus.models.distillers.MicroBatchedModel`."""
         if getattr(self.module, "micro_batches", 1) == 1:
             return super().train_step(data, optim_wrapper)
         return self.module.train_step_in_parts(self, data, optim_wrapper)

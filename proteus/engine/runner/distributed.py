@@ -1,4 +1,4 @@
-"""Several processes, with or without GPUs."""
+"""Set up and end the processes of a run, with or without GPUs, and compare values between them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import init_dist
+from mmengine.dist import get_backend, get_world_size, init_dist
 from mmengine.utils.dl_utils import set_multi_processing
 
 from proteus.structures import UserError
 
-# What each launcher puts into the environment of its processes.
+# Environment variables that each launcher sets.
 _LAUNCHED = {
     "pytorch": ("torchrun or tools/dist_train.sh", ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")),
     "slurm": ("srun or tools/slurm_train.sh", ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST")),
@@ -23,15 +23,14 @@ _LAUNCHED = {
 
 
 def prepare_processes(cfg: Config) -> None:
-    """Let ``launcher='pytorch'`` work where there is no GPU, and models split their batches.
+    """Connect the processes of a run, also without GPUs, and wrap the model in :class:`DataParallel`.
 
-    MMEngine asks for a CUDA device for every rank. On a machine without one, join the gloo group that torchrun's
-    environment describes before the runner looks. With GPUs the processes find each other here, too, so that they can
-    agree on the work directory before anything is written. The model is wrapped by :class:`DataParallel` unless the
-    config names another wrapper.
+    MMEngine requires a CUDA device for every rank. Without GPUs this joins torchrun's gloo group before MMEngine's
+    runner would fail. With GPUs it also connects the processes early, so that they agree on the work directory before
+    anything is written. ``model_wrapper_cfg`` in the config takes precedence over :class:`DataParallel`.
 
     Raises:
-        UserError: The launcher did not start this process, or the processes do not find each other.
+        UserError: The launcher did not start this process, or the processes cannot be connected.
     """
     launcher = cfg.get("launcher", "none")
     if launcher == "none":
@@ -55,7 +54,7 @@ def prepare_processes(cfg: Config) -> None:
 
 
 def _check_numbers(launcher: str) -> None:
-    """Refuse variables that are not numbers, and a rank out of range, which would hang for half an hour."""
+    """Check the launcher's variables; a rank out of range would hang for half an hour."""
     for name in _LAUNCHED[launcher][1]:
         if name not in ("MASTER_ADDR", "SLURM_NODELIST") and not os.environ[name].strip().isdecimal():
             raise ValueError(f"found {name}={os.environ[name]!r}, expected a non-negative integer")
@@ -70,16 +69,16 @@ def _join(cfg: Config, launcher: str) -> None:
         dist.init_process_group("gloo")
         return
     env = cfg.get("env_cfg") or {}
-    # In the runner's order: its start method for workers comes first.
+    # The runner's order: first the start method of workers.
     set_multi_processing(**env.get("mp_cfg", {}), distributed=True)
     init_dist(launcher, **env.get("dist_cfg", {}))
 
 
 def leave_processes(status: int) -> None:
-    """End this process with ``status`` once all others are done; return at once where there are none.
+    """End this process with ``status`` once all others are done; return at once in a single process.
 
-    The group is not torn down. A rank was seen to end with SIGABRT after its work was done; that the teardown beside
-    peers that are leaving did it is a suspicion, not a finding.
+    The process group is not destroyed: a rank was once seen to end with SIGABRT after its work was done, and the
+    destruction while other ranks exit is suspected, not proven, to be the cause.
     """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
@@ -87,3 +86,18 @@ def leave_processes(status: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def any_rank(flag: bool) -> bool:
+    """Return whether ``flag`` is true on any rank; every rank must call this in the same iteration."""
+    return bool(max_over_ranks(int(flag)))
+
+
+def max_over_ranks(value: int) -> int:
+    """Return the largest value of all ranks; with NCCL the call waits for the device."""
+    if get_world_size() == 1:
+        return value
+    device = "cuda" if get_backend() == "nccl" else "cpu"
+    number = torch.tensor(value, device=device)
+    dist.all_reduce(number, dist.ReduceOp.MAX)
+    return int(number)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
-# Minimum number of values to keep of each history.
-_FLOOR = 100
+# Smallest number of values to keep.
+_MIN_LENGTH = 100
 
 
 def bound_histories(runner: Runner) -> None:
-    """Keep as many of the latest values as the log lines read; MMEngine keeps a million of each, in every checkpoint.
+    """Keep only the latest values that log lines need; MMEngine keeps a million of each, in every checkpoint.
 
-    A log processor with a ``global`` window reads everything, so that nothing is dropped then.
+    With a ``global`` window of the log processor all values are kept.
     """
     longest = _longest_window(runner)
     if longest is None:
@@ -33,4 +33,4 @@ def _longest_window(runner: Runner) -> int | None:
     # Validation values are averaged over the whole epoch.
     loops = [runner._train_loop if "epoch" in windows else None, runner._val_loop, runner._test_loop]
     epochs = [len(loop.dataloader) for loop in loops if hasattr(loop, "dataloader")]
-    return max([_FLOOR, *(window for window in windows if isinstance(window, int)), *epochs])
+    return max([_MIN_LENGTH, *(window for window in windows if isinstance(window, int)), *epochs])

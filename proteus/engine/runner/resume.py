@@ -21,7 +21,7 @@ class Found(NamedTuple):
     """The checkpoint to resume from.
 
     Attributes:
-        path: The newest whole checkpoint; None where a folder has none.
+        path: The newest complete checkpoint; None if the folder has none.
         skipped: One line for each newer checkpoint that is damaged.
     """
 
@@ -29,16 +29,16 @@ class Found(NamedTuple):
     skipped: list[str]
 
 
-def newest_whole(folder: str | Path, template: str = "iter_{}.pth", recorded_in: str | Path | None = None) -> Found:
+def newest_complete(folder: str | Path, template: str = "iter_{}.pth", recorded_in: str | Path | None = None) -> Found:
     """Find the newest checkpoint that is not damaged.
 
-    The file ``last_checkpoint`` decides where it names a checkpoint of this folder, wherever the folder was when that
-    was written. Where it is missing, empty or outdated, the time of saving in the checkpoints decides.
+    The file ``last_checkpoint`` decides if it names a checkpoint of this folder, even if the folder has been moved. If
+    it is missing, empty or outdated, the time of saving in the checkpoints decides.
 
     Args:
         folder: Folder of the checkpoints.
-        template: Their names, with ``{}`` for the number.
-        recorded_in: Folder of ``last_checkpoint``; by default the same.
+        template: Names of the checkpoints, with ``{}`` for the number.
+        recorded_in: Folder of ``last_checkpoint``; by default ``folder``.
 
     Raises:
         CheckpointError: All checkpoints are damaged.
@@ -48,14 +48,14 @@ def newest_whole(folder: str | Path, template: str = "iter_{}.pth", recorded_in:
     record = Path(recorded_in or folder) / "last_checkpoint"
     candidates = _newest_first(folder, template, record)
     for path in candidates:
-        fault = fault_of(path)
-        if fault is None:
+        damage = find_damage(path)
+        if damage is None:
             return Found(path, skipped)
-        skipped.append(f"{path}: {fault}")
+        skipped.append(f"{path}: {damage}")
     if candidates:
         raise CheckpointError(
-            f"{folder}: no checkpoint can be read ({'; '.join(skipped)}); put a whole one there and name it "
-            "(--resume FILE), or start without --resume"
+            f"{folder}: no checkpoint can be read ({'; '.join(skipped)}); resume from another one with "
+            "--resume FILE, or start without --resume"
         )
     return Found(None, [])
 
@@ -79,7 +79,7 @@ def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwi
     decision: list[tuple[Path | None, list[str], str]] = [(None, [], "")]
     if is_main_process():
         try:
-            decision = [(*newest_whole(folder, template, runner.work_dir), "")]
+            decision = [(*newest_complete(folder, template, runner.work_dir), "")]
         except CheckpointError as error:
             decision = [(None, [], str(error))]
     broadcast_object_list(decision)
@@ -97,8 +97,8 @@ def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwi
         runner._load_from = str(path)
 
 
-def fault_of(path: Path) -> str | None:
-    """Read a whole checkpoint to check it; returns what is wrong with it."""
+def find_damage(path: Path) -> str | None:
+    """Read all bytes of a checkpoint and return a description of the damage, if any."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -147,7 +147,7 @@ def _named(record: Path, folder: Path) -> Path | None:
 
 
 def _time_of(path: Path) -> str:
-    """When a checkpoint was saved, ``YYYYmmdd_HHMMSS``; its weights are not read. The file's time if it is damaged."""
+    """Return when a checkpoint was saved, ``YYYYmmdd_HHMMSS``; the file's time if it is damaged."""
     try:
         with torch.serialization.safe_globals(HARMLESS):
             checkpoint = torch.load(path, map_location="meta", weights_only=True)

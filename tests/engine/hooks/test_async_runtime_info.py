@@ -1,4 +1,4 @@
-"""The lazy hook against MMEngine's own: the same log, the same hub, the same checkpoints."""
+"""AsyncRuntimeInfoHook against MMEngine's RuntimeInfoHook: the same log, hub and checkpoints."""
 
 import math
 from collections.abc import Callable
@@ -8,26 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
-from proteus.engine.hooks.async_runtime_info import AsyncRuntimeInfoHook, extend
+from proteus.engine.hooks.async_runtime_info import AsyncRuntimeInfoHook, extend, is_logging_due
 
 Make = Callable[..., Runner]
-LAZY, EAGER = ({"type": name} for name in ("AsyncRuntimeInfoHook", "RuntimeInfoHook"))
-MADE_UP = ("time", "data_time", "images_per_s", "data_wait", "memory")
+ASYNC, EAGER = ({"type": name} for name in ("AsyncRuntimeInfoHook", "RuntimeInfoHook"))
+TIMINGS = ("time", "data_time", "images_per_s", "data_wait", "memory")
 
 
 class Logged(Hook):
-    """Collects what the logger hands to the visualizer."""
+    """Record what the logger sends to the visualizer."""
 
     priority = "LOWEST"
 
     def before_train(self, runner: Runner) -> None:
         self.lines: list[tuple[int, dict[str, float]]] = []
         runner.visualizer.add_scalars = lambda values, step, **_: self.lines.append(
-            (step, {name: value for name, value in values.items() if name not in MADE_UP})
+            (step, {name: value for name, value in values.items() if name not in TIMINGS})
         )
 
 
@@ -43,12 +44,12 @@ def histories(hub: MessageHub) -> dict[str, list[float]]:
     return {
         name: buffer.data[0].tolist()
         for name, buffer in hub.log_scalars.items()
-        if not any(name.endswith(made_up) for made_up in MADE_UP)
+        if not any(name.endswith(timing) for timing in TIMINGS)
     }
 
 
 @pytest.mark.parametrize(("interval", "window"), [(2, 3), (3, 2)])
-def test_lines_and_histories_are_mmengines(make_runner: Make, interval: int, window: int) -> None:
+def test_lines_and_histories_equal_mmengine(make_runner: Make, interval: int, window: int) -> None:
     settings = {
         "train_cfg__max_iters": 5,
         "train_cfg__val_interval": 3,
@@ -56,29 +57,29 @@ def test_lines_and_histories_are_mmengines(make_runner: Make, interval: int, win
         "log_processor__window_size": window,
         "optim_wrapper__clip_grad": {"max_norm": 0.5},
     }
-    lazy, lines = run(make_runner, LAZY, f"lazy{interval}", **settings)
+    buffered, lines = run(make_runner, ASYNC, f"buffered{interval}", **settings)
     eager, expected = run(make_runner, EAGER, f"eager{interval}", **settings)
     assert lines == expected
     assert len([line for _, line in lines if "loss" in line]) >= 5 // interval
-    assert {"train/loss", "train/lr", "train/grad_norm", "train/loss_patch"} <= histories(lazy.message_hub).keys()
-    assert histories(lazy.message_hub) == histories(eager.message_hub)
-    assert lazy.message_hub.get_scalar("train/loss").data[1].tolist() == [1] * 5
+    assert {"train/loss", "train/lr", "train/grad_norm", "train/loss_patch"} <= histories(buffered.message_hub).keys()
+    assert histories(buffered.message_hub) == histories(eager.message_hub)
+    assert buffered.message_hub.get_scalar("train/loss").data[1].tolist() == [1] * 5
 
 
-def test_resumed_between_two_lines(make_runner: Make) -> None:
+def test_resuming_between_two_lines(make_runner: Make) -> None:
     settings = {"default_hooks__logger__interval": 4, "default_hooks__checkpoint__interval": 3}
-    whole, lines = run(make_runner, LAZY, "whole", train_cfg__max_iters=8, **settings)
-    checkpoint = Path(whole.work_dir) / "iter_3.pth"
+    unbroken, lines = run(make_runner, ASYNC, "unbroken", train_cfg__max_iters=8, **settings)
+    checkpoint = Path(unbroken.work_dir) / "iter_3.pth"
     kept = torch.load(checkpoint, weights_only=False)["message_hub"]["log_scalars"]["train/loss"]
-    assert len(kept.data[0]) == 3  # though no line was written at the third step
+    assert len(kept.data[0]) == 3  # although no line was written in the third step
     resumed, rest = run(
-        make_runner, LAZY, "resumed", train_cfg__max_iters=8, resume=True, load_from=str(checkpoint), **settings
+        make_runner, ASYNC, "resumed", train_cfg__max_iters=8, resume=True, load_from=str(checkpoint), **settings
     )
-    assert histories(resumed.message_hub) == histories(whole.message_hub)
+    assert histories(resumed.message_hub) == histories(unbroken.message_hub)
     assert rest == [line for line in lines if line[0] > 3]
 
 
-def test_nothing_is_read_between_two_lines(make_runner: Make) -> None:
+def test_losses_are_not_copied_between_two_lines(make_runner: Make) -> None:
     seen = []
 
     class Look(Hook):
@@ -95,8 +96,8 @@ def test_nothing_is_read_between_two_lines(make_runner: Make) -> None:
     assert len(runner.message_hub.get_scalar("train/loss").data[0]) == 5
 
 
-class OneNumber:
-    """As much of a runner as the hook asks, with losses of our choice."""
+class FakeRunner:
+    """The attributes of a runner that the hook uses, with given losses."""
 
     hooks = ()
     optim_wrapper = type("Wrapper", (), {"get_lr": staticmethod(lambda: {"lr": [0.1]})})()
@@ -106,8 +107,8 @@ class OneNumber:
         self.iter = 0
 
 
-def test_kinds_of_values(tmp_path: Path) -> None:
-    runner: Any = OneNumber(str(tmp_path))
+def test_types_of_values(tmp_path: Path) -> None:
+    runner: Any = FakeRunner(str(tmp_path))
     hook = AsyncRuntimeInfoHook()
     value = torch.ones((), requires_grad=True)
     outputs: list[dict[str, Any]] = [
@@ -124,8 +125,8 @@ def test_kinds_of_values(tmp_path: Path) -> None:
     for number, output in enumerate(outputs):
         hook.before_train_iter(runner, number)
         hook.after_train_iter(runner, number, outputs=output)
-    outputs[1]["loss"].fill_(7.0)  # what a captured graph does to its outputs
-    hook._hand_over(runner)
+    outputs[1]["loss"].fill_(7.0)  # as a captured CUDA graph overwrites its outputs
+    hook._flush(runner)
     found = {name.removeprefix("train/"): list(b.data[0]) for name, b in runner.message_hub.log_scalars.items()}
     assert math.isnan(found.pop("nan")[0])
     assert found == {
@@ -136,11 +137,11 @@ def test_kinds_of_values(tmp_path: Path) -> None:
         "half": [0.5],
         "now_and_then": [0.5],
     }
-    with pytest.raises(TypeError, match=r"logs 'loss' of shape \(2,\): give a single number"):
+    with pytest.raises(TypeError, match=r"logs 'loss' of shape \(2,\): return a single number"):
         hook.after_train_iter(runner, 2, outputs={"loss": torch.zeros(2)})
 
 
-def test_extend_keeps_the_latest(tmp_path: Path) -> None:
+def test_extend_keeps_the_latest_values(tmp_path: Path) -> None:
     hub = MessageHub.get_instance(str(tmp_path))
     hub.log_scalars["a"] = HistoryBuffer([1.0, 2.0], [1, 1], max_length=4)
     extend(hub, "a", [3.0, 4.0, 5.0])
@@ -148,3 +149,69 @@ def test_extend_keeps_the_latest(tmp_path: Path) -> None:
     assert hub.get_scalar("a").data[0].tolist() == [2.0, 3.0, 4.0, 5.0]
     assert hub.get_scalar("a").max_length == 4
     assert hub.get_scalar("b").data[0].tolist() == [1.0]
+
+
+class Model(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, value: list[torch.Tensor], mode: str = "loss") -> dict[str, torch.Tensor]:
+        return {"loss": (self.weight * value[0]).sum()}
+
+
+class RecordingLogger(LoggerHook):
+    """MMEngine's logger that records when it logs."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.lines: list[int] = []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        original = runner.log_processor.get_log_after_iter
+
+        def recorded(runner: Runner, batch_idx: int, mode: str) -> Any:
+            self.lines.append(runner.iter)
+            return original(runner, batch_idx, mode)
+
+        runner.log_processor.get_log_after_iter = recorded
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        runner.log_processor.get_log_after_iter = original
+
+
+class RecordingHook(Hook):
+    def __init__(self) -> None:
+        self.due: list[int] = []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if is_logging_due(runner, batch_idx):
+            self.due.append(runner.iter)
+
+
+@pytest.mark.parametrize(
+    ("interval", "options", "lines"),
+    [
+        (3, {}, [3, 6, 10, 13]),
+        (3, {"ignore_last": False}, [3, 6, 7, 10, 13, 14]),
+        (9, {}, [7, 14]),
+    ],
+    ids=["interval", "ends", "short epochs"],
+)
+def test_logging_is_due_when_the_logger_writes(
+    tmp_path: Path, interval: int, options: dict[str, bool], lines: list[int]
+) -> None:
+    """Compare with MMEngine's logger in two epochs of seven steps."""
+    logger, hook = RecordingLogger(interval=interval, **options), RecordingHook()
+    data = [{"value": torch.ones(1)} for _ in range(7)]
+    runner = Runner(
+        Model(),
+        work_dir=str(tmp_path),
+        train_dataloader=dict(dataset=data, sampler=dict(type="DefaultSampler", shuffle=False), batch_size=1),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+        default_hooks=dict(logger=logger),
+        custom_hooks=[hook],
+        experiment_name=tmp_path.name,
+    )
+    runner.train()
+    assert [number + 1 for number in hook.due] == [number + 1 for number in logger.lines] == lines

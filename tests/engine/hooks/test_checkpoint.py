@@ -13,7 +13,7 @@ import torch
 from toy_runs import assert_same_run, checkpoints, saved, toy_runner
 
 from proteus.engine import AtomicCheckpointHook
-from proteus.engine.runner.resume import fault_of
+from proteus.engine.runner.resume import find_damage
 from proteus.structures import FullDiskError, UserError
 
 
@@ -127,7 +127,7 @@ def test_the_last_checkpoint_is_never_written_in_place(tmp_path: Path, monkeypat
     with pytest.raises(Killed):
         toy_runner(tmp_path, **BEST).train()
     undo()
-    assert fault_of(tmp_path / "iter_2.pth") is None
+    assert find_damage(tmp_path / "iter_2.pth") is None
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_2.pth")
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 
-def test_student_and_its_average(make_runner: Callable[..., Runner]) -> None:
+def test_student_and_ema_are_exported(make_runner: Callable[..., Runner]) -> None:
     runner = make_runner(hooks=[dict(type="EMAHook", momentum=0.2)], train_cfg__max_iters=2)
     start = {key: value.clone() for key, value in runner.model.student.timm_state().items()}
     runner.train()
@@ -18,13 +18,13 @@ def test_student_and_its_average(make_runner: Callable[..., Runner]) -> None:
     assert student.keys() == average.keys() == runner.model.student.timm_state().keys()
     key = "blocks.0.attn.qkv.weight"
     assert torch.equal(student[key], runner.model.student.timm_state()[key])
-    # MMEngine's average starts as a copy at the first step, and takes a fifth of the second.
+    # MMEngine's EMA starts as a copy in the first step, and takes a fifth of the second.
     assert (average[key] - start[key]).abs().max() > 0
     assert not torch.equal(average[key], student[key])
     assert not list(folder.glob("*.partial"))
 
 
-def test_without_an_average_there_is_no_file_of_one(make_runner: Callable[..., Runner]) -> None:
+def test_without_an_ema_only_the_student_is_exported(make_runner: Callable[..., Runner]) -> None:
     runner = make_runner(train_cfg__max_iters=1)
     runner.train()
     assert not (Path(runner.work_dir) / "student_ema.safetensors").exists()
@@ -35,7 +35,7 @@ def test_without_an_average_there_is_no_file_of_one(make_runner: Callable[..., R
     assert description["arguments"]["embed_dim"] == 48
 
 
-def test_several_students_have_files_of_their_own(
+def test_each_of_several_students_is_exported(
     make_runner: Callable[..., Runner], multi_student: dict[str, Any]
 ) -> None:
     runner = make_runner(hooks=[dict(type="EMAHook", momentum=0.2)], train_cfg__max_iters=2, model=multi_student)

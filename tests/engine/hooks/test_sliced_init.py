@@ -9,8 +9,7 @@ import torch
 from mmengine.runner import Runner
 
 from proteus.datasets import SampleKey
-from proteus.engine.hooks import SlicedInitHook
-from proteus.engine.hooks import sliced_init as sliced_init
+from proteus.engine.hooks import SlicedInitHook, sliced_init
 
 Make = Callable[..., Runner]
 START = [{"type": "SlicedInitHook", "views": 40, "batch_size": 16}]
@@ -26,8 +25,8 @@ def weights(runner: Runner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in runner.model.state_dict().items()}
 
 
-def agreement(runner: Runner) -> float:
-    """Error of the predicted patch tokens of the training images, as a share of the teacher's variance."""
+def unexplained_variance(runner: Runner) -> float:
+    """Compute the fraction of variance unexplained of the teacher's patch tokens on the training images."""
     model = runner.model.eval()
     batch = model.data_preprocessor(next(iter(runner.build_dataloader(runner._train_dataloader))))
     with torch.no_grad():
@@ -36,24 +35,24 @@ def agreement(runner: Runner) -> float:
         return ((found - wanted).square().sum() / (wanted - wanted.mean((0, 1))).square().sum()).item()
 
 
-def test_training_begins_near_the_teacher_and_goes_on_from_there(make_runner: Make) -> None:
+def test_training_starts_near_the_teacher(make_runner: Make) -> None:
     plain, sliced = started(make_runner("plain")), started(make_runner("sliced", START))
-    assert agreement(sliced) < 0.5
-    assert agreement(plain) > 1.0
+    assert unexplained_variance(sliced) < 0.5
+    assert unexplained_variance(plain) > 1.0
     before = weights(sliced)
     sliced.model.train()
-    sliced.train()  # the hook has done its part, and does not do it again
+    sliced.train()  # the hook does not initialize again
     assert sliced.iter == 5
     assert not torch.equal(weights(sliced)["student.vit.cls_token"], before["student.vit.cls_token"])
 
 
-def test_the_same_images_give_the_same_start_whatever_the_runs_seed(make_runner: Make) -> None:
+def test_the_initialization_does_not_depend_on_the_seed(make_runner: Make) -> None:
     one, other = (weights(started(make_runner(f"seed{s}", START, randomness__seed=s))) for s in (0, 1))
     for name, value in one.items():
         assert torch.equal(other[name], value), name
 
 
-def test_student_heads_and_training_each_see_other_views(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_student_heads_and_training_see_different_views(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 
     def spy(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,7 +73,7 @@ def test_student_heads_and_training_each_see_other_views(make_runner: Make, monk
     assert len(every.unique(dim=0)) == len(every)
 
 
-def test_a_run_with_weights_of_its_own_keeps_them(make_runner: Make, tmp_path: Path) -> None:
+def test_a_run_with_load_from_keeps_its_weights(make_runner: Make, tmp_path: Path) -> None:
     make_runner("first", START).train()
     checkpoint = torch.load(tmp_path / "first/iter_5.pth", weights_only=False)["state_dict"]
     runner = make_runner("loaded", START, load_from=str(tmp_path / "first/iter_5.pth"))
@@ -83,35 +82,35 @@ def test_a_run_with_weights_of_its_own_keeps_them(make_runner: Make, tmp_path: P
     assert all(torch.equal(weights(runner)[key], value) for key, value in checkpoint.items())
 
 
-def test_a_resumed_run_is_the_unbroken_one(make_runner: Make, tmp_path: Path) -> None:
-    whole = make_runner("whole", START)
-    whole.train()
+def test_a_resumed_run_equals_an_uninterrupted_one(make_runner: Make, tmp_path: Path) -> None:
+    unbroken = make_runner("unbroken", START)
+    unbroken.train()
     broken = make_runner("broken", START, train_cfg__max_iters=3, default_hooks__checkpoint__interval=3)
     broken.train()
     resumed = make_runner("broken", START, resume=True)
     resumed.train()
-    for name, value in weights(whole).items():
+    for name, value in weights(unbroken).items():
         assert torch.equal(weights(resumed)[name], value), name
 
 
-def test_each_of_several_students(make_runner: Make, multi_student: dict[str, Any]) -> None:
+def test_each_of_several_students_is_initialized(make_runner: Make, multi_student: dict[str, Any]) -> None:
     # Heads as wide as the teacher's: 16 of its 64 channels each.
     for name, width in (("tiny", 32), ("small", 48)):
         multi_student["students"][name]["student"] |= {"embed_dim": width, "num_heads": width // 16}
     runner = started(make_runner("several", START, model=multi_student))
     for distiller in runner.model.distillers.values():
         assert distiller.student.mask_token.abs().sum() > 0
-        # Nothing lies along the ones, which LayerNorm takes away.
+        # The component along the ones, which LayerNorm removes, is zero.
         assert distiller.student.vit.pos_embed.sum(-1).abs().max() < 1e-5
 
 
-def test_a_student_that_is_no_slice_is_refused_before_anything_is_read(make_runner: Make) -> None:
+def test_an_incompatible_student_raises_before_images_are_read(make_runner: Make) -> None:
     runner = make_runner("registers", START, model__student__reg_tokens=2)
     with pytest.raises(ValueError, match=r"keeps the teacher.s reg_tokens, 0, and model\.student has 2"):
         started(runner)
 
 
 @pytest.mark.parametrize("key", ["views", "batch_size"])
-def test_numbers_below_one_are_refused(key: str) -> None:
+def test_numbers_below_one_raise(key: str) -> None:
     with pytest.raises(ValueError, match=rf"SlicedInitHook.{key}=0"):
         SlicedInitHook(**{key: 0})

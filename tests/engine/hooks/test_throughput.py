@@ -8,12 +8,14 @@ from mmengine.runner import Runner
 
 from proteus.engine.hooks import ThroughputHook
 from proteus.engine.hooks.step_timer import HostTimer
+from proteus.engine.hooks.throughput import peak_flops
 
 Make = Callable[..., Runner]
+HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 
 
 class Slow(Hook):
-    """Takes its time after a step, before the logger's."""
+    """Take time after a step, before the logger."""
 
     priority = "VERY_LOW"
 
@@ -24,8 +26,8 @@ class Slow(Hook):
         self.ticks[0] += 100.0
 
 
-def test_figures_of_each_line(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that ticks a second each time it is read, a step waits one second and takes one."""
+def test_throughput_and_data_wait_of_each_line(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that advances a second per reading, a step waits one second and takes one."""
     ticks = [0.0]
 
     def now() -> float:
@@ -37,15 +39,15 @@ def test_figures_of_each_line(make_runner: Make, monkeypatch: pytest.MonkeyPatch
     runner.register_hook(Slow(ticks))
     runner.train()
     found = {name: runner.message_hub.get_scalar(f"train/{name}").data[0] for name in ("images_per_s", "data_wait")}
-    # One figure a line; neither the slow hook nor validation is counted.
+    # One value per line, without the slow hook and validation.
     assert found["images_per_s"].tolist() == [8 / 2, 8 / 2]
     assert found["data_wait"].tolist() == [0.5, 0.5]
     assert runner.message_hub.get_scalar("train/memory").current() > 10
-    # A CPU's peak is not known.
+    # The peak of a CPU is unknown.
     assert "train/mfu" not in runner.message_hub.log_scalars
 
 
-def test_share_of_peak(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mfu(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proteus.engine.hooks.throughput.peak_flops", lambda *_: 1e15)
     runner = make_runner(train_cfg__max_iters=2, default_hooks__logger__interval=2)
     hook = next(hook for hook in runner.hooks if isinstance(hook, ThroughputHook))
@@ -55,14 +57,14 @@ def test_share_of_peak(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> No
     runner.train()
     hub = runner.message_hub
     rate = hub.get_scalar("train/images_per_s").current()
-    assert hook.flops_of_image is not None
-    assert 1e6 < hook.flops_of_image < 1e9
-    assert hub.get_scalar("train/mfu").current() == pytest.approx(rate * hook.flops_of_image / 1e15)
+    assert hook.flops_per_image is not None
+    assert 1e6 < hook.flops_per_image < 1e9
+    assert hub.get_scalar("train/mfu").current() == pytest.approx(rate * hook.flops_per_image / 1e15)
 
 
 @pytest.mark.parametrize("batch", [{"inputs": [1, 2]}, {"something": [1, 2]}, {"images": torch.zeros(2, 3, 4, 4)}])
-def test_batches_of_others(make_runner: Make, batch: dict[str, Any]) -> None:
-    """mmseg's and mmpretrain's have other keys; of one whose images nobody knows there is no figure."""
+def test_batches_with_other_keys(make_runner: Make, batch: dict[str, Any]) -> None:
+    """mmseg's and mmpretrain's batches have other keys; a batch of unknown keys is not counted."""
     runner = make_runner(train_cfg__max_iters=1)
     hook = ThroughputHook()
     hook.before_train(runner)
@@ -70,3 +72,33 @@ def test_batches_of_others(make_runner: Make, batch: dict[str, Any]) -> None:
     hook.before_train_iter(runner, 0, batch)
     hook.after_train_iter(runner, 0, batch)
     assert ("train/images_per_s" in runner.message_hub.log_scalars) == ("something" not in batch)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "tera"),
+    [
+        ("NVIDIA A100-SXM4-80GB", BRAIN, 312),
+        ("NVIDIA A100 80GB PCIe", FULL, 19.5),
+        ("NVIDIA H100 80GB HBM3", BRAIN, 989.5),
+        ("NVIDIA H100 PCIe", BRAIN, 756),
+        ("NVIDIA H200", BRAIN, 989.5),
+        ("NVIDIA L4", BRAIN, 121),
+        ("NVIDIA L40S", BRAIN, 362.05),
+        ("NVIDIA GeForce RTX 4090", BRAIN, 165.2),
+        ("Tesla V100-SXM2-32GB", HALF, 125),
+        ("Tesla V100-PCIE-16GB", HALF, 112),
+        ("Tesla V100-PCIE-16GB", BRAIN, None),  # without bfloat16
+        ("Tesla T4", HALF, 65),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", BRAIN, None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", BRAIN, None),
+        ("NVIDIA GeForce GTX 1080", FULL, None),
+        ("NVIDIA A100-SXM4-80GB", torch.float64, None),
+    ],
+)
+def test_peak_flops(device: str, dtype: torch.dtype, tera: float | None) -> None:
+    assert peak_flops(device, dtype) == (None if tera is None else pytest.approx(tera * 1e12))
+
+
+def test_peak_flops_with_tf32() -> None:
+    assert peak_flops("NVIDIA A100-SXM4-40GB", FULL, tf32=True) == 156e12
+    assert peak_flops("Tesla T4", FULL, tf32=True) == 8.1e12

@@ -77,28 +77,28 @@ def test_every_parameter_by_hand() -> None:
         assert decay == (0.0 if dict(model.named_parameters())[name].ndim == 1 else 0.05), name
 
 
-def test_the_norm_before_clips_blocks_is_part_of_the_embedding() -> None:
+def test_clips_norm_before_the_blocks_is_in_layer_0() -> None:
     model = ViT(**{**SIZE, "arch": "clip-base", "patch_size": 14})
     layers = layers_of(model)
     assert layers["vit.norm_pre.weight"].number == 0
     assert layers["vit.norm.weight"].number == layers["vit.norm.weight"].last == 4
 
 
-def test_groups_are_merged_into_two_a_layer() -> None:
+def test_groups_are_merged_into_two_per_layer() -> None:
     model = Classifier(ViT(**SIZE))
     assert len(build(model, **RELEASED).param_groups) == 2 * 5
     assert len(build(model, **DEIT).param_groups) == 2 * 5
     assert all("decay_mult" not in group for group in build(model, **DEIT).param_groups)
 
 
-def test_deits_rule_spares_positions_and_cls_token() -> None:
+def test_deits_rule_exempts_position_embedding_and_cls_token() -> None:
     model = Classifier(ViT(**SIZE))
     found = settings(model, build(model, **DEIT))
     assert found["backbone.vit.pos_embed"] == found["backbone.vit.cls_token"] == (pytest.approx(0.1 / 16), 0.0)
     assert found["backbone.vit.patch_embed.proj.weight"] == (pytest.approx(0.1 / 16), 0.05)
 
 
-def test_scales_and_decays_equal_timms() -> None:
+def test_scales_and_weight_decays_equal_timm() -> None:
     model = ViT(**SIZE, init_values=1.0)
     ours = settings(model, build(model, 0.65, lr=1.0, **DEIT))
     twin = timm.create_model(**model.timm_args, num_classes=7)
@@ -106,41 +106,41 @@ def test_scales_and_decays_equal_timms() -> None:
     groups = param_groups_layer_decay(
         twin, weight_decay=0.05, no_weight_decay_list=twin.no_weight_decay(), layer_decay=0.65
     )
-    theirs = {names[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+    expected = {names[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
     # timm joins the final norm to the last block; BEiT, MAE, iBOT and the released mmseg code do not.
-    assert theirs.pop("vit.norm.weight")[0] == theirs.pop("vit.norm.bias")[0] == 0.65
+    assert expected.pop("vit.norm.weight")[0] == expected.pop("vit.norm.bias")[0] == 0.65
     assert ours.pop("vit.norm.weight")[0] == ours.pop("vit.norm.bias")[0] == 1.0
-    del theirs["vit.head.weight"], theirs["vit.head.bias"]
-    assert ours == {name: pytest.approx(pair) for name, pair in theirs.items()}
+    del expected["vit.head.weight"], expected["vit.head.bias"]
+    assert ours == {name: pytest.approx(pair) for name, pair in expected.items()}
 
 
 @pytest.mark.parametrize("arch", ["test_convnext", "test_resnet", "test_vit"])
-def test_other_models_of_timm_are_numbered_as_timm_does(arch: str) -> None:
+def test_layers_of_other_timm_models_equal_timm(arch: str) -> None:
     model = TimmBackbone(arch, img_size=160)
     ours = settings(model, build(model, 0.7, lr=1.0, **RELEASED))
     twin = timm.create_model(arch, num_classes=7)
     names = {id(parameter): f"model.{name}" for name, parameter in twin.named_parameters()}
     groups = param_groups_layer_decay(twin, weight_decay=0.05, layer_decay=0.7)
-    theirs = {names[id(p)]: g["lr_scale"] for g in groups for p in g["params"]}
+    expected = {names[id(p)]: g["lr_scale"] for g in groups for p in g["params"]}
     assert len({lr for lr, _ in ours.values()}) > 2
-    assert {name: lr for name, (lr, _) in ours.items()} == {name: pytest.approx(theirs[name]) for name in ours}
+    assert {name: lr for name, (lr, _) in ours.items()} == {name: pytest.approx(expected[name]) for name in ours}
 
 
-def test_mmengines_multipliers_apply_too() -> None:
+def test_mmengines_multipliers_also_apply() -> None:
     model = Classifier(ViT(**SIZE))
     found = settings(model, build(model, custom_keys={"head": {"lr_mult": 10.0}, "blocks.0": {"lr_mult": 0.1}}))
     assert found["head.weight"] == (pytest.approx(1.0), 0.05)
     assert found["backbone.vit.blocks.0.mlp.fc1.weight"][0] == pytest.approx(0.1 / 8 * 0.1)
 
 
-def test_a_rate_of_1_is_no_decay() -> None:
+def test_a_rate_of_1_equals_merged_groups() -> None:
     model = Classifier(ViT(**SIZE))
     arguments = {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 0.1, "weight_decay": 0.05}}
     plain = settings(model, MergedGroupsConstructor(arguments, dict(RELEASED))(model).optimizer)
     assert settings(model, build(model, 1.0, **RELEASED)) == plain
 
 
-def test_the_log_shows_a_table(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_table_of_groups(caplog: pytest.LogCaptureFixture) -> None:
     model = Classifier(ViT(**SIZE))
     model.backbone.vit.pos_embed.requires_grad_(False)
     from mmengine.logging import MMLogger
@@ -154,29 +154,29 @@ def test_the_log_shows_a_table(caplog: pytest.LogCaptureFixture) -> None:
         logger.removeHandler(caplog.handler)
     (message,) = [record.getMessage() for record in caplog.records]
     lines = [line.split() for line in message.splitlines()]
-    assert "0.5 a layer (1 frozen tensors are left out)" in message
+    assert "0.5 per layer (without 1 frozen tensors)" in message
     assert ["backbone", "0", "0.0625", "6.250e-03", "0.05", "2", f"{24 + 24 * 3 * 14 * 14:,}"] in lines
-    assert ["the", "rest", "1", "1.000e-01", "0.05", "1", "120"] in lines
+    assert ["other", "1", "1.000e-01", "0.05", "1", "120"] in lines
     assert len(optimizer.param_groups) == 10
 
 
 @pytest.mark.parametrize("rate", [None, 0, -0.5, 1.5, "0.75", True])
-def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
+def test_an_invalid_rate_raises(rate: Any) -> None:
     with pytest.raises(ValueError, match=r"paramwise_cfg\.layer_decay_rate=.*write a number"):
         build(Classifier(ViT(**SIZE)), rate)
 
 
-def test_what_has_no_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no backbone whose layers are known.*MergedGroupsConstructor"):
+def test_a_model_without_layers_raises() -> None:
+    with pytest.raises(ValueError, match=r"no backbone with known layers.*MergedGroupsConstructor"):
         build(nn.Sequential(nn.Linear(2, 2)))
 
 
-def test_a_wrong_number_of_layers_is_refused() -> None:
+def test_a_wrong_number_of_layers_raises() -> None:
     with pytest.raises(ValueError, match="num_layers=12, but the backbone has 3: remove the key"):
         build(Classifier(ViT(**SIZE)), num_layers=12)
     build(Classifier(ViT(**SIZE)), num_layers=3)
 
 
-def test_a_learning_rate_must_be_there() -> None:
+def test_a_missing_learning_rate_raises() -> None:
     with pytest.raises(ValueError, match=r"optimizer\.lr is missing"):
         LayerDecayConstructor({"optimizer": {"type": "AdamW"}}, {"layer_decay_rate": 0.5})

@@ -30,7 +30,7 @@ model = Distiller(
     micro_batches=2 if world == 2 else 1,
 )
 model.student.mask_token.data.normal_()
-# Ranks and parts mask other numbers of patches, one of them none.
+# Ranks and micro-batches mask different numbers of patches, one of them 0.
 masks = torch.rand(4, 16).argsort(1) < torch.tensor([1, 12, 5, 0])[:, None]
 images = torch.rand(8, 3, 56, 56)
 mine = slice(rank * 4 // world, (rank + 1) * 4 // world)
@@ -74,7 +74,7 @@ def gradients(folder: Path, world: int) -> list[dict[str, Tensor]]:
 
 
 @pytest.mark.slow
-def test_two_ranks_with_two_parts_have_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
+def test_two_ranks_with_two_micro_batches_have_the_gradients_of_the_full_batch(tmp_path: Path) -> None:
     (expected,) = gradients(tmp_path, 1)
     for found in gradients(tmp_path, 2):
         assert found.keys() == expected.keys()

@@ -17,12 +17,12 @@ print("never")
 """
 
 
-def test_one_process_alone_goes_on() -> None:
+def test_a_single_process_continues() -> None:
     leave_processes(3)
 
 
 @pytest.mark.slow
-def test_ranks_end_with_their_status_and_lose_no_output(tmp_path) -> None:
+def test_ranks_exit_with_their_status_and_flush_their_output(tmp_path) -> None:
     command = [sys.executable, "-c", LEAVE]
     ranks = [
         subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)

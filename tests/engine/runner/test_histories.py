@@ -1,4 +1,4 @@
-"""Checkpoints do not grow with the run, and log lines are the same."""
+"""Bounded log histories: checkpoints do not grow, and log lines are the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG: dict[str, Any] = {
 
 
 class Lines(Hook):
-    """Collects what the logger hands to the visualizer."""
+    """Record what the logger sends to the visualizer."""
 
     priority = "LOWEST"
 
@@ -33,7 +33,7 @@ class Lines(Hook):
 
 
 @pytest.mark.parametrize("hook", ["RuntimeInfoHook", "AsyncRuntimeInfoHook"])
-def test_checkpoints_stay_as_large_as_they_are(tmp_path: Path, hook: str) -> None:
+def test_checkpoints_do_not_grow(tmp_path: Path, hook: str) -> None:
     toy_runner(tmp_path, default_hooks__runtime_info={"type": hook}, **LONG).train()
     sizes = [(tmp_path / f"iter_{step}.pth").stat().st_size for step in (150, 300, 450)]
     assert max(sizes) - min(sizes) < 200
@@ -42,7 +42,7 @@ def test_checkpoints_stay_as_large_as_they_are(tmp_path: Path, hook: str) -> Non
 
 
 @pytest.mark.parametrize("window", [3, 50, 140])
-def test_lines_are_those_of_unbounded_histories(tmp_path: Path, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_equal_those_of_unbounded_histories(tmp_path: Path, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bounded, unbounded, resumed = Lines(), Lines(), Lines()
     toy_runner(tmp_path / "bounded", [bounded], log_processor__window_size=window, **LONG).train()
     (tmp_path / "bounded/last_checkpoint").unlink()
@@ -54,9 +54,9 @@ def test_lines_are_those_of_unbounded_histories(tmp_path: Path, window: int, mon
     assert resumed.lines == [line for line in unbounded.lines if line[0] > 300 or line[0] == 0]  # 0: the validation
 
 
-def test_windows_over_everything_keep_everything(tmp_path: Path) -> None:
-    whole = [{"data_src": "loss", "method_name": "mean", "window_size": "global"}]
-    runner = toy_runner(tmp_path, log_processor__custom_cfg=whole, **LONG)
+def test_global_windows_keep_all_values(tmp_path: Path) -> None:
+    everything = [{"data_src": "loss", "method_name": "mean", "window_size": "global"}]
+    runner = toy_runner(tmp_path, log_processor__custom_cfg=everything, **LONG)
     runner.train()
     bound_histories(runner)
     assert len(runner.message_hub.get_scalar("train/loss").data[0]) == 450

@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from."""
+"""Choice of the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from toy_runs import toy_runner
 
 from proteus.checkpoints import CheckpointError
-from proteus.engine.runner.resume import newest_whole
+from proteus.engine.runner.resume import newest_complete
 
 # Damage by a kill, a full disk or a bad disk.
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -45,49 +45,49 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(folder: Path) -> tuple[str | None, int]:
-    path, skipped = newest_whole(folder)
+    path, skipped = newest_complete(folder)
     return path and path.name, len(skipped)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_one_is_skipped_and_named(folder: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_skipped_and_reported(folder: Path, damage: str) -> None:
     DAMAGE[damage](folder / "iter_30.pth")
-    path, skipped = newest_whole(folder)
+    path, skipped = newest_complete(folder)
     assert path == folder / "iter_20.pth"
     assert len(skipped) == 1
     assert "iter_30.pth: damaged" in skipped[0]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_all_damaged_is_an_error(folder: Path, damage: str) -> None:
+def test_only_damaged_checkpoints_raise(folder: Path, damage: str) -> None:
     for path in folder.glob("*.pth"):
         DAMAGE[damage](path)
     with pytest.raises(CheckpointError, match=r"no checkpoint can be read \(.*iter_30\.pth: damaged"):
-        newest_whole(folder)
+        newest_complete(folder)
 
 
 @pytest.mark.parametrize("text", ["", " \n", None, "/elsewhere/iter_30.pth", "iter_40.pth", "\udce9", "."])
-def test_any_content_of_last_checkpoint(folder: Path, text: str | None) -> None:
+def test_invalid_contents_of_last_checkpoint_are_ignored(folder: Path, text: str | None) -> None:
     (folder / "last_checkpoint").unlink()
     if text is not None:
         (folder / "last_checkpoint").write_bytes(os.fsencode(text))
     assert found(folder) == ("iter_30.pth", 0)
 
 
-def test_moved_and_copied(folder: Path, tmp_path: Path) -> None:
+def test_moved_and_copied_folders(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
-    assert newest_whole(tmp_path / "copy").path == tmp_path / "copy/iter_30.pth"
+    assert newest_complete(tmp_path / "copy").path == tmp_path / "copy/iter_30.pth"
     shutil.move(folder, tmp_path / "moved")
-    assert newest_whole(tmp_path / "moved").path == tmp_path / "moved/iter_30.pth"
+    assert newest_complete(tmp_path / "moved").path == tmp_path / "moved/iter_30.pth"
 
 
-def test_one_that_was_saved_and_not_recorded_any_more(folder: Path) -> None:
+def test_a_checkpoint_saved_but_not_recorded_is_newest(folder: Path) -> None:
     (folder / "last_checkpoint").write_text(str(folder / "iter_20.pth"))
     assert found(folder) == ("iter_30.pth", 0)
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_those_of_a_longer_run_before_in_the_same_folder_are_older(folder: Path, recorded: bool) -> None:
+def test_checkpoints_of_an_earlier_longer_run_are_older(folder: Path, recorded: bool) -> None:
     save(folder, 5, time="20270101_000000")
     if not recorded:
         (folder / "last_checkpoint").unlink()
@@ -96,16 +96,16 @@ def test_those_of_a_longer_run_before_in_the_same_folder_are_older(folder: Path,
     assert found(folder) == ("iter_30.pth", 1)
 
 
-def test_nothing_there(tmp_path: Path) -> None:
-    assert newest_whole(tmp_path) == (None, [])
-    assert newest_whole(tmp_path / "missing") == (None, [])
+def test_folders_without_checkpoints(tmp_path: Path) -> None:
+    assert newest_complete(tmp_path) == (None, [])
+    assert newest_complete(tmp_path / "missing") == (None, [])
     (tmp_path / ".iter_3.pth.host-1.tmp").touch()
     (tmp_path / "iter_x.pth").touch()
     (tmp_path / "iter_3.pth").mkdir()
-    assert newest_whole(tmp_path) == (None, [])
+    assert newest_complete(tmp_path) == (None, [])
 
 
-def test_a_run_logs_which_and_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_logs_its_choice(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toy_runner(tmp_path, max_iters=4).train()
     DAMAGE["truncated"](tmp_path / "iter_4.pth")
     runner = toy_runner(tmp_path, resume=True)
@@ -116,7 +116,7 @@ def test_a_run_logs_which_and_why(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert runner.iter == 6
 
 
-def test_a_run_without_any_logs_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_checkpoints_starts_at_0(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toy_runner(tmp_path, resume=True, max_iters=1).train()
     output = "".join(capfd.readouterr())
     assert f"no checkpoint in {tmp_path}: starting from iteration 0" in output

@@ -1,4 +1,4 @@
-"""Widths of a small model of mmseg's and a backbone of ours."""
+"""Widths of a small model of mmseg with one of our backbones."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ AUXILIARY = {"type": "FCNHead", "in_index": 2, "channels": 8, "num_convs": 1, "n
         ),
     ],
 )
-def test_widths_that_differ_are_refused(parts: dict[str, Any], words: str) -> None:
+def test_different_widths_raise(parts: dict[str, Any], words: str) -> None:
     model = segmentor(**parts)
     with pytest.raises(DataError, match=words):
         check_widths(model)
 
 
-def test_widths_that_fit() -> None:
+def test_matching_widths_pass() -> None:
     check_widths(segmentor())
     check_widths(segmentor(auxiliary_head={**AUXILIARY, "in_channels": 24}))
     linear = {
@@ -74,7 +74,7 @@ def test_widths_that_fit() -> None:
     check_widths(torch.nn.Linear(2, 2))
 
 
-def test_maps_that_shrink_need_no_neck() -> None:
+def test_a_backbone_with_shrinking_maps_needs_no_neck() -> None:
     cnn = {"type": "proteus.DenseTimm", "arch": "test_resnet"}
     model = segmentor()
     model.backbone = MODELS.build(cnn)

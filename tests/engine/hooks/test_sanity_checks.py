@@ -1,4 +1,4 @@
-"""mmpretrain's classifiers with backbones of ours: what does not fit is told before an image is read."""
+"""Checks of classifiers of mmpretrain with our backbones, and of checkpoints."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from inference_runs import CONFIGS
 from mmengine.runner import Runner
 from PIL import Image
 
 from proteus.apis import load_config
 from proteus.apis.training import build_runner
-from proteus.engine.hooks import ClassifierCheckHook
+from proteus.checkpoints import CheckpointError
+from proteus.engine.hooks import ClassifierCheckHook, StrictCheckpointHook
 from proteus.structures import DataError
-
-pytest.importorskip("mmpretrain")
 
 
 @pytest.fixture
@@ -32,7 +32,8 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(images: Path, tmp_path: Path) -> Callable[..., Runner]:
-    """A runner of the fine-tuning recipe for three classes, with the hook."""
+    """Build a runner of the fine-tuning recipe for three classes, with the hook."""
+    pytest.importorskip("mmpretrain")
     text = CONFIGS["finetune"].replace("num_classes=7", "num_classes=3")
     path = tmp_path / "config.py"
     loaders = "\n".join(
@@ -54,7 +55,7 @@ def make(images: Path, tmp_path: Path) -> Callable[..., Runner]:
     return build
 
 
-def test_what_fits_is_tested(make: Callable[..., Runner]) -> None:
+def test_a_consistent_config_is_tested(make: Callable[..., Runner]) -> None:
     metrics = make().test()
     assert 0 <= metrics["accuracy/top1"] <= 100
 
@@ -66,13 +67,13 @@ def test_what_fits_is_tested(make: Callable[..., Runner]) -> None:
         ({"model__neck__pool": "cls+avg"}, r"in_channels = 32, but the backbone gives 64 .*'cls\+avg': write .*=64$"),
     ],
 )
-def test_a_head_of_another_width(make: Callable[..., Runner], changes: dict[str, Any], words: str) -> None:
+def test_a_head_of_another_width_raises(make: Callable[..., Runner], changes: dict[str, Any], words: str) -> None:
     runner = make(**changes)
     with pytest.raises(DataError, match=words):
         ClassifierCheckHook().before_run(runner)
 
 
-def test_the_sum_of_two_widths_fits(make: Callable[..., Runner]) -> None:
+def test_the_head_may_take_the_sum_of_two_widths(make: Callable[..., Runner]) -> None:
     ClassifierCheckHook().before_run(make(model__neck__pool="cls+avg", model__head__in_channels=64))
 
 
@@ -84,19 +85,19 @@ def test_the_sum_of_two_widths_fits(make: Callable[..., Runner]) -> None:
         ("model__data_preprocessor__num_classes", "model.data_preprocessor.num_classes"),
     ],
 )
-def test_numbers_of_classes_that_differ_are_all_named(make: Callable[..., Runner], key: str, named: str) -> None:
+def test_the_error_lists_all_numbers_of_classes(make: Callable[..., Runner], key: str, named: str) -> None:
     runner = make(**{key: 4})
     hook = ClassifierCheckHook()
     for phase, check in (("train", hook.before_train), ("val", hook.before_val), ("test", hook.before_test)):
-        with pytest.raises(DataError, match="numbers of classes differ") as told:
+        with pytest.raises(DataError, match="numbers of classes differ") as error:
             check(runner)
-        text = str(told.value)
+        text = str(error.value)
         assert f"{named} = 4" in text
         assert text.count(" = 3") == 3
         assert f"the folders of {phase}_dataloader.dataset = 3" in text
 
 
-def test_a_run_ends_before_an_image_is_read(make: Callable[..., Runner], images: Path) -> None:
+def test_a_run_fails_before_an_image_is_read(make: Callable[..., Runner], images: Path) -> None:
     for path in images.rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"write model\.head\.in_channels=32"):
@@ -104,8 +105,25 @@ def test_a_run_ends_before_an_image_is_read(make: Callable[..., Runner], images:
 
 
 @pytest.mark.parametrize("phase", ["test", "val"])
-def test_accuracy_is_never_of_a_replaced_image(make: Callable[..., Runner], images: Path, phase: str) -> None:
+def test_a_replaced_image_in_a_test_set_raises(make: Callable[..., Runner], images: Path, phase: str) -> None:
     broken = images / "b/4.png"
     broken.write_bytes(broken.read_bytes()[:50])
-    with pytest.raises(DataError, match=rf"{broken}.*: mend or remove them"):
+    with pytest.raises(DataError, match=rf"{broken}.*: repair or remove them"):
         getattr(make(), phase)()
+
+
+def test_a_checkpoint_must_match_the_model(make_runner: Callable[..., Runner]) -> None:
+    runner = make_runner()
+    state = runner.model.state_dict()
+    hook = StrictCheckpointHook()
+    hook.after_load_checkpoint(runner, {"state_dict": state})
+    hook.after_load_checkpoint(runner, state)
+    head = "objectives.token.head.1.weight"
+    changed = {
+        "other shape": {**state, head: torch.zeros(3, 3)},
+        "missing": {key: value for key, value in state.items() if key != head},
+        "not in the model": {**state, "neck.weight": torch.zeros(1)},
+    }
+    for words, state_dict in changed.items():
+        with pytest.raises(CheckpointError, match=words):
+            hook.after_load_checkpoint(runner, {"state_dict": state_dict})

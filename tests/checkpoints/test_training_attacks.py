@@ -10,8 +10,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
 from proteus.checkpoints import CheckpointError
-from proteus.engine.runner import use_safe_checkpoints
-from proteus.engine.runner.safe_checkpoints import check_resumable, load_checkpoint
+from proteus.checkpoints.training import check_resumable, load_checkpoint, use_safe_checkpoints
 
 
 class Asks:

@@ -2,16 +2,20 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.optim import DefaultOptimWrapperConstructor
 
 from proteus.apis import load_config
 from proteus.apis.dry_run import build_without_memory
-from proteus.engine import MergedGroupsConstructor
-from proteus.engine.optim.constructor import merge_groups
-from proteus.models import DistillHead, ViT
+from proteus.engine import MergedGroupsConstructor, ProbeConstructor
+from proteus.engine.optim.constructors import merge_groups
+from proteus.models import DistillHead, LinearProbe, ViT
+
+BACKBONE = {"type": "ViT", "arch": "tiny", "img_size": 28, "embed_dim": 24, "depth": 4, "num_heads": 3}
+WRAPPER = ConfigDict(type="OptimWrapper", optimizer={"type": "SGD", "momentum": 0.9})
 
 
-class Pair(torch.nn.Module):
+class StudentAndHead(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.student = ViT("tiny", img_size=28, embed_dim=24, depth=2, num_heads=2, mask_token=True)
@@ -30,7 +34,7 @@ def arguments() -> dict:
 
 
 def test_the_recipe_has_two_groups() -> None:
-    model = Pair()
+    model = StudentAndHead()
     optimizer = MergedGroupsConstructor(**arguments())(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed, spared = ([names[id(p)] for p in group["params"]] for group in optimizer.optimizer.param_groups)
@@ -45,7 +49,7 @@ def test_the_recipe_has_two_groups() -> None:
     assert "student.vit.blocks.1.ls2.gamma" in spared
 
 
-def test_the_whole_distiller_of_the_recipe_too() -> None:
+def test_the_recipes_distiller_has_two_groups() -> None:
     cfg = load_config("configs/proteus/vit-ti_dinov2-s.py")
     model = build_without_memory(cfg.model)
     optimizer = MergedGroupsConstructor(**arguments())(model)
@@ -53,10 +57,10 @@ def test_the_whole_distiller_of_the_recipe_too() -> None:
     assert sum(len(group["params"]) for group in optimizer.optimizer.param_groups) == len(list(model.parameters()))
 
 
-def test_what_the_paper_says_by_a_config_line() -> None:
+def test_custom_keys_spare_position_embedding_and_cls_token() -> None:
     options = arguments()
     options["paramwise_cfg"]["custom_keys"] = {"pos_embed": {"decay_mult": 0.0}, "cls_token": {"decay_mult": 0.0}}
-    model = Pair()
+    model = StudentAndHead()
     optimizer = MergedGroupsConstructor(**options)(model)
     decay = {id(p): group["weight_decay"] for group in optimizer.optimizer.param_groups for p in group["params"]}
     assert decay[id(model.student.vit.pos_embed)] == decay[id(model.student.vit.cls_token)] == 0.0
@@ -64,20 +68,20 @@ def test_what_the_paper_says_by_a_config_line() -> None:
     assert len(optimizer.optimizer.param_groups) <= 3
 
 
-def test_steps_equal_those_of_mmengines_constructor() -> None:
+def test_steps_equal_mmengine() -> None:
     torch.manual_seed(0)
-    ours = Pair()
-    theirs = copy.deepcopy(ours)
+    merged = StudentAndHead()
+    plain = copy.deepcopy(merged)
     images, masks = torch.randn(4, 3, 28, 28), torch.rand(4, 4) < 0.5
-    for constructor, model in ((MergedGroupsConstructor, ours), (DefaultOptimWrapperConstructor, theirs)):
+    for constructor, model in ((MergedGroupsConstructor, merged), (DefaultOptimWrapperConstructor, plain)):
         optimizer = constructor(**arguments())(model)
         for _ in range(3):
             optimizer.update_params(model(images, masks))
-    for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+    for (name, one), other in zip(merged.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-7, msg=name)
 
 
-def test_groups_merge_when_every_option_agrees() -> None:
+def test_groups_with_equal_options_are_merged() -> None:
     a, b, c, d = ([torch.zeros(1)] for _ in range(4))
     groups = [
         {"params": a, "lr": 1.0, "weight_decay": 0.1},
@@ -92,5 +96,29 @@ def test_groups_merge_when_every_option_agrees() -> None:
 
 def test_without_paramwise_options() -> None:
     options = {**arguments(), "paramwise_cfg": None}
-    (group,) = MergedGroupsConstructor(**options)(Pair()).optimizer.param_groups
+    (group,) = MergedGroupsConstructor(**options)(StudentAndHead()).optimizer.param_groups
     assert group["weight_decay"] == pytest.approx(0.05)
+
+
+def test_the_probe_has_a_group_for_each_learning_rate() -> None:
+    probe = LinearProbe(BACKBONE, num_classes=3, learning_rates=(0.1, 0.001))
+    groups = ProbeConstructor(WRAPPER)(probe).optimizer.param_groups
+    assert [group["lr"] for group in groups] == [0.1, 0.001]
+    names = {id(parameter): name for name, parameter in probe.named_parameters()}
+    for index, group in enumerate(groups):
+        assert {names[id(parameter)] for parameter in group["params"]} == {
+            f"heads.{inputs}.{kind}.{index}"
+            for inputs in ("blocks1", "blocks1_avgpool", "blocks4", "blocks4_avgpool")
+            for kind in ("weights", "biases")
+        }
+        assert (group["momentum"], group["weight_decay"]) == (0.9, 0)
+
+
+def test_options_that_the_probe_does_not_support_raise() -> None:
+    with_rate = ConfigDict(type="OptimWrapper", optimizer={"type": "SGD", "lr": 0.1})
+    with pytest.raises(ValueError, match=r"optimizer\.lr.*model\.learning_rates"):
+        ProbeConstructor(with_rate)
+    with pytest.raises(ValueError, match=r"paramwise_cfg.*remove"):
+        ProbeConstructor(WRAPPER, {"bias_lr_mult": 2.0})
+    with pytest.raises(ValueError, match="type='LinearProbe', not Linear"):
+        ProbeConstructor(WRAPPER)(torch.nn.Linear(2, 2))

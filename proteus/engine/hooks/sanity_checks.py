@@ -1,0 +1,158 @@
+"""Checks of a run's model, data and checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+
+from proteus.checkpoints import check_fit
+from proteus.checkpoints.training import check_resumable
+from proteus.evaluation.metrics.checked import check_metrics_finite
+from proteus.models.segmentor_widths import check_widths, heads
+from proteus.registry import HOOKS
+from proteus.structures import DataError
+
+_NO_LABEL = (
+    ": no pixel of the masks has a label of a class; check that they hold class numbers and not only the ignored label "
+    "(255, or 0 with reduce_zero_label)"
+)
+
+
+@HOOKS.register_module()
+class StrictCheckpointHook(Hook):
+    """Raise an error when a resumed or tested checkpoint does not match the config's model.
+
+    MMEngine would log a warning, load the matching weights, and leave the others random.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare names and shapes before anything is loaded.
+
+        Raises:
+            CheckpointError: A weight is missing, unexpected, or has another shape; or a run should resume and the
+                file has weights only.
+        """
+        source = getattr(checkpoint, "source", None) or runner._load_from or "the checkpoint"
+        if getattr(runner, "_resume", False):
+            check_resumable(checkpoint, source)
+        check_fit(_unwrap(runner.model).state_dict(), checkpoint.get("state_dict", checkpoint), source)
+
+
+class _CheckHook(Hook):
+    """Base of checks before training, validation and test."""
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare with the training set."""
+        self.check_classes(runner, "train_dataloader", runner.train_loop.dataloader)
+
+    def before_val(self, runner: Runner) -> None:
+        """Compare with the validation set."""
+        self.check_classes(runner, "val_dataloader", runner.val_loop.dataloader)
+
+    def before_test(self, runner: Runner) -> None:
+        """Compare with the test set."""
+        self.check_classes(runner, "test_dataloader", runner.test_loop.dataloader)
+
+    def check_classes(self, runner: Runner, key: str, loader: Any) -> None:
+        """Compare the numbers of classes of model and data; ``key`` is the loader's config key."""
+        raise NotImplementedError
+
+
+@HOOKS.register_module()
+class ClassifierCheckHook(_CheckHook):
+    """Compare backbone, head and data before the first image is read; never test on a replaced image.
+
+    For mmpretrain's ``ImageClassifier`` with one of our backbones. Training replaces and counts corrupt images
+    (``CorruptImageHook``); in a test set this would change what the accuracy is measured on.
+
+    Raises:
+        DataError: From ``before_run``: the head does not accept the backbone's width. From ``before_train``,
+            ``before_val`` and ``before_test``: numbers of classes differ. From ``after_val_iter`` and
+            ``after_test_iter``: an image could not be read.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Compare the widths of backbone, neck and head."""
+        model = _unwrap(runner.model)
+        width, expected = getattr(model.backbone, "embed_dim", None), getattr(model.head, "in_channels", None)
+        if width is None or expected is None:
+            return
+        pool = getattr(model.neck, "pool", "cls")
+        width *= 2 if pool == "cls+avg" else 1
+        if width != expected:
+            raise DataError(
+                f"model.head.in_channels = {expected}, but the backbone gives {width} at model.neck.pool = {pool!r}: "
+                f"write model.head.in_channels={width}"
+            )
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Check that no image of the batch was replaced."""
+        _check_not_replaced(data_batch)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Check that no image of the batch was replaced."""
+        _check_not_replaced(data_batch)
+
+    def check_classes(self, runner: Runner, key: str, loader: Any) -> None:
+        """See :class:`_CheckHook`."""
+        model = _unwrap(runner.model)
+        counts = {
+            "model.head.num_classes": getattr(model.head, "num_classes", None),
+            "model.head.loss.num_classes": getattr(getattr(model.head, "loss_module", None), "num_classes", None),
+            "model.data_preprocessor.num_classes": getattr(model.data_preprocessor, "num_classes", None),
+            f"the folders of {key}.dataset": len(getattr(loader.dataset, "classes_found", ())) or None,
+        }
+        known = {name: count for name, count in counts.items() if count is not None}
+        if len(set(known.values())) > 1:
+            found = ", ".join(f"{name} = {count}" for name, count in known.items())
+            raise DataError(f"numbers of classes differ: {found}; write the same number everywhere")
+
+
+@HOOKS.register_module()
+class SegmentorCheckHook(_CheckHook):
+    """Compare the widths of backbone, neck and heads, and the numbers of classes, before the first image is read.
+
+    Raises:
+        DataError: From ``before_run``: a neck or head does not accept the backbone's maps. From ``before_train``,
+            ``before_val`` and ``before_test``: a head and the data have different numbers of classes. From
+            ``after_val_epoch`` and ``after_test_epoch``: a metric is NaN, for example because no pixel has a label.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Compare widths."""
+        check_widths(_unwrap(runner.model))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Check that the metrics are finite."""
+        check_metrics_finite(metrics or {}, "val_evaluator", _NO_LABEL)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Check that the metrics are finite."""
+        check_metrics_finite(metrics or {}, "test_evaluator", _NO_LABEL)
+
+    def check_classes(self, runner: Runner, key: str, loader: Any) -> None:
+        """See :class:`_CheckHook`."""
+        classes = getattr(loader.dataset, "metainfo", {}).get("classes")
+        for name, head in heads(_unwrap(runner.model)):
+            if classes is not None and getattr(head, "num_classes", len(classes)) != len(classes):
+                raise DataError(
+                    f"{name}.num_classes = {head.num_classes}, but {key}.dataset has {len(classes)} classes: write "
+                    f"{name}.num_classes={len(classes)}"
+                )
+
+
+def _unwrap(model: Any) -> Any:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def _check_not_replaced(batch: Any) -> None:
+    corrupt = [name for meta in batch["metas"] for name in meta.get("corrupt", ())]
+    if corrupt:
+        raise DataError(f"images of the test set cannot be read: {'; '.join(corrupt)}: repair or remove them")
