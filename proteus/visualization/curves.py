@@ -28,9 +28,7 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     """
     logs = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))
     if not logs:
-        raise FileNotFoundError(
-            f"no */vis_data/scalars.json in {work_dir}: does the config have a LocalVisBackend?"
-        )
+        raise FileNotFoundError(f"no */vis_data/scalars.json in {work_dir}: does the config have a LocalVisBackend?")
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
     evaluations = read_jsonl(Path(work_dir) / "online_eval.jsonl")
     panels = {start: words for start, words in _PANELS.items() if _names(evaluations, start)}

@@ -128,9 +128,7 @@ def test_the_folder_of_labelled_images(tmp_path: Path) -> None:
 
 
 def test_invalid_labelled_images_raise(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"default_hooks\.online_eval\.knn\.data_root: .*nowhere"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"default_hooks\.online_eval\.knn\.data_root: .*nowhere"):
         LabelledImages(str(tmp_path / "nowhere")).find_folder(None)
     single = write_classes(tmp_path / "single", {"a": 1, "b": 3})
     with pytest.raises(ValueError, match="1 classes of two images"):
