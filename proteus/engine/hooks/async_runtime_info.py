@@ -88,7 +88,7 @@ class _Slot(NamedTuple):
     """Index of a value among those of its device and dtype."""
 
     kind: tuple[torch.device, torch.dtype]
-    index: int
+    position: int
 
 
 @dataclass
@@ -125,7 +125,7 @@ class _Buffer:
         """Copy all values to the host, with one transfer per device and dtype."""
         numbers = {kind: torch.cat(stacks).tolist() for kind, stacks in self.stacks.items()}
         return {
-            name: [numbers[value.kind][value.index] if isinstance(value, _Slot) else value for value in values]
+            name: [numbers[value.kind][value.position] if isinstance(value, _Slot) else value for value in values]
             for name, values in self.values.items()
         }
 
