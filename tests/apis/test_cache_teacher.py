@@ -346,7 +346,7 @@ def test_too_many_components(config: Path, tmp_path: Path) -> None:
 
 def test_mixed_images_have_no_cache(config: Path) -> None:
     values = {"model.data_preprocessor.type": "MixupDataPreprocessor"}
-    with pytest.raises(StaleCacheError, match="mixes each image with another"):
+    with pytest.raises(StaleCacheError, match="mixes images at random in each step"):
         job_of(config, values)
 
 
@@ -355,7 +355,7 @@ def test_class_scores_are_not_cached(config: Path) -> None:
         "model.teacher.classifier": {"type": "LinearClassifier", "num_classes": 5},
         "model.objectives.logits": {"type": "LogitsObjective", "num_classes": 5},
     }
-    with pytest.raises(StaleCacheError, match="read the teacher's logits, and a teacher cache holds its tokens alone"):
+    with pytest.raises(StaleCacheError, match="use the teacher's logits, but a teacher cache has only its tokens"):
         job_of(config, values)
 
 

@@ -108,7 +108,7 @@ def test_mmpretrains_classifier_writes_the_five_best_classes(place: Path, tmp_pa
 def test_the_number_of_classes_must_match_the_model(probe: tuple[Path, Path], tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\n")
-    with pytest.raises(DataError, match="--classes names 2 classes, and the model has 7"):
+    with pytest.raises(DataError, match="--classes has 2 classes, but the model has 7"):
         run(probe, write_picture(tmp_path / "a.png"), tmp_path / "out", classes=names)
 
 

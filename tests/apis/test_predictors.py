@@ -117,7 +117,7 @@ def test_the_five_best_classes() -> None:
 def test_the_number_of_names_must_match_the_classes(place: Path, picture: Image.Image, classes: list[str]) -> None:
     cfg, checkpoint = config_of(place, "probe")
     predictor = build_predictor(cfg, checkpoint, "cpu", classes)
-    with pytest.raises(DataError, match=f"--classes names {len(classes)} classes, and the model has 7"):
+    with pytest.raises(DataError, match=f"--classes has {len(classes)} classes, but the model has 7"):
         predictor.predict(picture, "a.png")
 
 

@@ -153,7 +153,7 @@ def test_classes_of_the_command_line_come_first(place: Path, tmp_path: Path) -> 
     assert predictor.classes is not None
     assert predictor.classes[0] == "thing 0"
     assert predictor.palette[0] == [128, 64, 128]  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="--classes names 2 classes, and the model has 19"):
+    with pytest.raises(DataError, match="--classes has 2 classes, but the model has 19"):
         build_predictor(config(place), place / "plain.pth", "cpu", ["a", "b"])
 
 
@@ -161,7 +161,7 @@ def test_data_of_other_classes_are_refused(place: Path) -> None:
     cfg = config(place)
     cfg.test_dataloader.dataset.type = "ADE20KDataset"
     with pytest.raises(
-        UserError, match=r"test_dataloader\.dataset names 150 classes, and the model has 19: .*--classes"
+        UserError, match=r"test_dataloader\.dataset has 150 classes, but the model has 19: .*--classes"
     ):
         build_predictor(cfg, place / "plain.pth", "cpu")
     assert len(build_predictor(cfg, place / "plain.pth", "cpu", ["x"] * 19).palette) == 19  # type: ignore[union-attr]
@@ -186,7 +186,7 @@ def test_metainfo_of_ones_own(tmp_path: Path) -> None:
     assert names == ["one", "two"]
     assert len(palette) == 2
     assert names_and_colours({}, 3)[0] == ["0", "1", "2"]
-    with pytest.raises(DataError, match="names 2 classes and 1 colours"):
+    with pytest.raises(DataError, match="has 2 classes and 1 colours"):
         names_and_colours({"classes": ["a", "b"], "palette": [[0, 0, 0]]}, 2)
 
 

@@ -42,7 +42,7 @@ def test_named_once_replaced_and_counted(config: Path, damaged: Path, tmp_path: 
     )
     for output in (one, two):
         for name in ("a/b/001.jpg", "c/006.png"):
-            assert output.count(f"replaced by another: {damaged / name}") == 1
+            assert output.count(f"unreadable image replaced: {damaged / name}") == 1
         assert output.count("2 of 24 images of the proxy set were corrupt and were replaced") == 1
         assert len(log_lines(output)) == 4
     alone, together = weights(tmp_path / "1/iter_4.pth"), weights(tmp_path / "2/iter_4.pth")

@@ -112,7 +112,7 @@ def test_a_truncated_shard_is_named_and_counted_in_a_run(
     (tmp_path / "run.py").write_text(config.read_text() + more)
     output = trained("train.py", tmp_path / "run.py", "--work-dir", tmp_path / "run")
     assert f"{cut} is cut short: 4,000 of" in output
-    replaced = output.count("replaced by another: ")
+    replaced = output.count("unreadable image replaced: ")
     assert 0 < replaced <= 7
     assert f"{replaced} of its 7 images are corrupt" in output
     assert f"{replaced} of 24 images of the proxy set were corrupt and were replaced" in output
