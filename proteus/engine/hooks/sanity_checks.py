@@ -99,7 +99,7 @@ class ClassifierCheckHook(_CheckHook):
         _check_not_replaced(data_batch)
 
     def check_classes(self, runner: Runner, key: str, loader: Any) -> None:
-        """See :class:`_CheckHook`."""
+        """Compare the numbers of classes of model and data."""
         model = _unwrap(runner.model)
         counts = {
             "model.head.num_classes": getattr(model.head, "num_classes", None),
@@ -136,7 +136,7 @@ class SegmentorCheckHook(_CheckHook):
         check_metrics_finite(metrics or {}, "test_evaluator", _NO_LABEL)
 
     def check_classes(self, runner: Runner, key: str, loader: Any) -> None:
-        """See :class:`_CheckHook`."""
+        """Compare the numbers of classes of model and data."""
         classes = getattr(loader.dataset, "metainfo", {}).get("classes")
         for name, head in heads(_unwrap(runner.model)):
             if classes is not None and getattr(head, "num_classes", len(classes)) != len(classes):
