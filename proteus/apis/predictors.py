@@ -172,7 +172,7 @@ class Classifier(Predictor):
         scores: Tensor = result["logits"].softmax(-1) if isinstance(result, dict) else result.pred_score
         if self.classes is not None and len(self.classes) != len(scores):
             what = "--classes" if self.given else "test_dataloader.dataset"
-            raise DataError(f"{what} names {len(self.classes)} classes, and the model has {len(scores)}")
+            raise DataError(f"{what} has {len(self.classes)} classes, but the model has {len(scores)}")
         return scores.float().cpu().numpy()
 
     def best(self, prediction: np.ndarray) -> list[tuple[str, float]]:
