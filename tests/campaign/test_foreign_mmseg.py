@@ -160,9 +160,7 @@ def test_classes_of_the_command_line_come_first(place: Path, tmp_path: Path) -> 
 def test_data_of_other_classes_are_refused(place: Path) -> None:
     cfg = config(place)
     cfg.test_dataloader.dataset.type = "ADE20KDataset"
-    with pytest.raises(
-        UserError, match=r"test_dataloader\.dataset has 150 classes, but the model has 19: .*--classes"
-    ):
+    with pytest.raises(UserError, match=r"test_dataloader\.dataset has 150 classes, but the model has 19: .*--classes"):
         build_predictor(cfg, place / "plain.pth", "cpu")
     assert len(build_predictor(cfg, place / "plain.pth", "cpu", ["x"] * 19).palette) == 19  # type: ignore[union-attr]
 
