@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from proteus.datasets.transforms.device_rand_augment import group_operations
 from proteus.registry import FUNCTIONS
 from proteus.structures import DataError
 from proteus.utils.argument_checks import check_number
@@ -30,18 +29,17 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
     other half are left out here, so that the student never encodes an image whose masked view counts for nothing.
 
     Args:
-        samples: Samples as :func:`as_sample` takes them; their ``mask`` ``(N,)`` is optional, and so are ``augment``,
-            ``erase``, ``teacher_cls`` ``(D,)`` and ``teacher_patches`` ``(N, D)``.
+        samples: Samples as :func:`as_sample` takes them; their ``mask`` ``(N,)`` is optional, and so are ``erase``,
+            ``teacher_cls`` ``(D,)`` and ``teacher_patches`` ``(N, D)``.
         probability: Share of the batch that gets a masked view.
 
     Returns:
         ``images`` ``(B, 3, H, W)``, ``metas``, where images have labels ``labels`` ``(B,)`` int64, and where samples
         have masks ``masks`` ``(M, N)`` bool and
         ``mask_indices`` ``(K,)`` int64, which saves the step from counting masked patches on the device. Where every
-        sample has the teacher's outputs, ``teacher_cls`` ``(B, D)`` and ``teacher_patches`` ``(B, N, D)``. Where any
-        is left for the device to do, ``augment``
-        (:func:`~proteus.datasets.transforms.device_rand_augment.group_operations`) and ``erase``, for each rectangle
-        its image's position and the :class:`~proteus.datasets.transforms.erasing.Erase`.
+        sample has the teacher's outputs, ``teacher_cls`` ``(B, D)`` and ``teacher_patches`` ``(B, N, D)``. Where
+        any box is to be erased, ``erase``: for each box the position of its image in the batch and the
+        :class:`~proteus.datasets.transforms.erasing.ErasedBox`.
 
     Raises:
         DataError: The batch is too small for one masked image, a sample has no image, or the samples differ in size or
@@ -58,9 +56,6 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
     for key in ("teacher_cls", "teacher_patches"):
         if all(key in sample for sample in samples):
             batch[key] = torch.stack([torch.as_tensor(sample[key]) for sample in samples])
-    augment = group_operations([sample.get("augment", ()) for sample in samples])
-    if augment:
-        batch["augment"] = augment
     erase = [(position, *sample["erase"]) for position, sample in enumerate(samples) if "erase" in sample]
     if erase:
         batch["erase"] = erase

@@ -50,7 +50,7 @@ class ToTensor:
 
 @TRANSFORMS.register_module()
 class PackInputs:
-    """Keep the tensor image, what the device is to do with it, its mask and label, and where it came from.
+    """Keep the tensor image, the box to erase, its mask and label, and where it came from.
 
     Args:
         keys: What else of the data set's entries goes into ``meta``.
@@ -61,9 +61,9 @@ class PackInputs:
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Return ``image``, ``meta`` with what there is of ``img_path``, ``label`` and ``keys``, and what there is of
-        ``mask``, ``augment`` and ``erase``.
+        ``mask`` and ``erase``.
         """
         meta = {key: results[key] for key in self.keys if key in results}
         packed = {"image": results["img"], "meta": meta}
-        packed.update((key, results[key]) for key in ("mask", "augment", "erase") if key in results)
+        packed.update((key, results[key]) for key in ("mask", "erase") if key in results)
         return packed

@@ -12,7 +12,6 @@ from timm.data import IMAGENET_DEFAULT_STD as STD
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from proteus.models.distillers.randaugment import apply_augment
 from proteus.registry import MODELS
 from proteus.structures import DataError
 from proteus.utils.argument_checks import check_channels
@@ -20,8 +19,7 @@ from proteus.utils.argument_checks import check_channels
 
 @MODELS.register_module()
 class DistillDataPreprocessor(BaseDataPreprocessor):
-    """Move a batch to the model's device, augment it there if the workers left that to it, and normalise its images
-    for the student.
+    """Move a batch to the model's device, normalise its images for the student, and erase the boxes that were drawn.
 
     The teacher re-normalises them only if its own statistics differ.
 
@@ -48,8 +46,8 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
         """Prepare a batch of :func:`~proteus.datasets.distill_collate`.
 
         Args:
-            data: ``images`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; ``augment`` and ``erase``, what is still to
-                be done to them, before and after they are normalised. The rest moves as it is.
+            data: ``images`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; ``erase``, the boxes to fill with noise after
+                normalisation. Other entries only move to the device.
             training: Nothing depends on it here.
 
         Raises:
@@ -57,10 +55,8 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
         """
         self.check_batch(data)
         data = self.cast_data(data)
-        images, augment, erase = data["images"], data.pop("augment", ()), data.pop("erase", ())
-        if augment:
-            images = apply_augment(images, augment)
-        return {**data, "images": fill_with_noise(self.normalised(images), erase)}
+        boxes = data.pop("erase", ())
+        return {**data, "images": fill_with_noise(self.normalised(data["images"]), boxes)}
 
     def check_batch(self, data: Any) -> None:
         """Refuse what MMEngine's default collate function makes of our samples, or of others.

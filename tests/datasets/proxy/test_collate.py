@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from proteus.datasets import distill_collate
-from proteus.datasets.transforms.device_rand_augment import Operation
-from proteus.datasets.transforms.erasing import Erase
 from proteus.utils.masked_batches import smallest_batch
+from proteus.datasets.transforms.erasing import ErasedBox
 
 
 def samples(count: int, masks: bool = True) -> list[dict]:
@@ -50,14 +49,10 @@ def test_a_batch_too_small_says_what_would_do(probability: float, wanted: int) -
 
 def test_what_is_left_for_the_device_names_its_image() -> None:
     made = samples(4, masks=False)
-    made[1]["erase"] = Erase(2, 3, 4, 5, seed=2**62)
-    made[3]["erase"] = Erase(0, 0, 1, 1, seed=7)
-    made[0]["augment"] = [Operation("Invert", ()), Operation("Color", (0.5,))]
-    made[2]["augment"] = [Operation("Color", (1.5,)), Operation("Color", (0.75,))]
+    made[1]["erase"] = ErasedBox(2, 3, 4, 5, seed=2**62)
+    made[3]["erase"] = ErasedBox(0, 0, 1, 1, seed=7)
     batch = distill_collate(made)
     assert batch["erase"] == [(1, 2, 3, 4, 5, 2**62), (3, 0, 0, 1, 1, 7)]
-    found = [(name, at.tolist(), values.tolist()) for name, at, values in batch["augment"]]
-    assert found == [("Invert", [0], [[]]), ("Color", [2], [[1.5]]), ("Color", [0, 2], [[0.5], [0.75]])]
 
 
 def test_the_teachers_outputs_where_every_sample_has_them() -> None:
