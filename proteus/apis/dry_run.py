@@ -25,7 +25,7 @@ from proteus.config.check_files import missing_files, paths
 from proteus.datasets import ProxySet, SampleKey, SeededSet
 from proteus.datasets.proxy.collate import check_sample, distill_collate
 from proteus.datasets.proxy.seeded_set import seeded_config
-from proteus.models import Distiller, LinearProbe, MultiStudentDistiller
+from proteus.models import LinearProbe
 from proteus.models.segmentor_widths import check_widths
 from proteus.registry import (
     DATA_SAMPLERS,
@@ -177,18 +177,18 @@ def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mo
     for sample in samples:
         check_sample(sample)
     batch = distill_collate(samples, probability)
-    if isinstance(model, (Distiller, MultiStudentDistiller)):
-        images = torch.empty(batch["images"].shape, device="meta")
+    if hasattr(model, "distillers"):
+        images = torch.empty(batch["inputs"].shape, device="meta")
         others = {key: batch[key].to("meta") for key in ("masks", "mask_indices", "labels") if key in batch}
         model(images, **others, mode=mode)
 
 
-def _describe(cfg: Config, model: nn.Module) -> list[str]:
+def _describe(cfg: Config, model: Any) -> list[str]:
     batch = cfg.train_dataloader.batch_size
-    if isinstance(model, Distiller):
-        return _distiller_rows(_as_cached(step_cost(model, cfg), cfg), batch, cached=_cache(cfg))
-    if isinstance(model, MultiStudentDistiller):
+    if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
+        if "" in costs:
+            return _distiller_rows(costs[""], batch, cached=_cache(cfg))
         return _several_rows(costs, batch, _cache(cfg))
     if isinstance(model, LinearProbe):
         return _probe_rows(probe_cost(model, cfg))

@@ -66,7 +66,7 @@ class RandomErasing:
 
 
 class _AssignmentRecorder:
-    """Passed to timm's eraser as the image: records the rectangle that timm assigns to, so that the draws are timm's."""
+    """Stands in for the image of timm's eraser, and records the rectangle that timm assigns to."""
 
     dtype = torch.float32
 

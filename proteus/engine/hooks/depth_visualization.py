@@ -50,7 +50,7 @@ class DepthVisualizationHook(Hook):
         outputs: Sequence[dict[str, Any]] | None = None,
     ) -> None:
         """Draw the images of one batch."""
-        for image, output in zip(data_batch["images"], outputs or (), strict=True):
+        for image, output in zip(data_batch["inputs"], outputs or (), strict=True):
             if self._seen % self.interval == 0:
                 path = add_ending(self.out_dir, self._name(output.get("img_path")), ".png")
                 draw_depth_map(image, output["depth"], path, output.get("gt_depth"), self.max_depth)

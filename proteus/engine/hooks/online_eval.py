@@ -24,7 +24,7 @@ from proteus.evaluation.online.eval_mode import eval_mode
 from proteus.evaluation.online.jsonl_log import JSONLLog
 from proteus.evaluation.online.labelled_images import LabelledImages
 from proteus.evaluation.online.probe_images import ProbeImages, load_probe_images, number_in, spread
-from proteus.models import Distiller, MultiStudentDistiller
+from proteus.models import Distiller
 from proteus.registry import HOOKS
 from proteus.structures import DataError
 
@@ -106,7 +106,7 @@ class OnlineEvalHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read the images, and look at the student for the first time unless the run is resumed."""
         model = _model_of(runner)
-        if not isinstance(model, (Distiller, MultiStudentDistiller)):
+        if not hasattr(model, "distillers"):
             self.idle = True
             runner.logger.warning(f"online eval: {type(model).__name__} is no Distiller, and is not watched")
             return
@@ -254,9 +254,9 @@ def _refuse_agreement_of_one(runner: Runner, images: int) -> None:
 
 
 def _distillers(runner: Runner) -> dict[str, Distiller]:
-    """Each student's model by the student's name; one alone has none."""
-    model = _model_of(runner)
-    return model.distillers if isinstance(model, MultiStudentDistiller) else {"": model}
+    """The distillers by the name of their student; the name of a single student is empty."""
+    distillers: dict[str, Distiller] = _model_of(runner).distillers
+    return distillers
 
 
 def _named(student: str, figure: str) -> str:

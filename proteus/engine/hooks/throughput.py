@@ -67,9 +67,7 @@ class ThroughputHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """A step is over; before a log line, write the figures."""
-        # mmseg's batches have no "metas".
-        images = next((data_batch[key] for key in ("metas", "inputs", "images") if key in data_batch), ())
-        self.clock.end(len(images))
+        self.clock.end(len(next((data_batch[key] for key in ("data_samples", "inputs") if key in data_batch), ())))
         if not logs_now(runner, batch_idx):
             return
         spent, hub = self.clock.read(), runner.message_hub
@@ -119,7 +117,7 @@ def _dtype_of(runner: Runner) -> torch.dtype:
 
 def _count(runner: Runner, batch: Any) -> float | None:
     config = runner.cfg.get("model")
-    if not isinstance(config, Mapping) or not isinstance(batch, Mapping) or "images" not in batch:
+    if not isinstance(config, Mapping) or not isinstance(batch, Mapping) or "inputs" not in batch:
         return None
     try:
         return distillation_flops(config, batch)

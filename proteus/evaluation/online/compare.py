@@ -121,8 +121,8 @@ def _batches(total: int, size: int) -> Iterator[tuple[Tensor, int]]:
 
 
 def _on_device(model: Distiller, images: Tensor) -> Tensor:
-    data: dict[str, Any] = model.data_preprocessor({"images": images}, False)
-    pixels: Tensor = data["images"]
+    data: dict[str, Any] = model.data_preprocessor({"inputs": images}, False)
+    pixels: Tensor = data["inputs"]
     return pixels
 
 

@@ -3,50 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import singledispatch
 
 import torch
 from torch import Tensor
 
 from proteus.models.losses import MSELoss
-from proteus.models.objectives import FeatureObjective, Objective, PatchObjective, StepFeatures, TokenObjective
-
-Pair = tuple[Tensor, Tensor]
-
-
-@singledispatch
-def compared_tokens(objective: Objective, views: StepFeatures) -> list[Pair] | None:
-    """What an objective compares with what: predictions and targets, each ``(..., Dt)``.
-
-    One pair for each kind of token, since the best constant answer is another one for each. An objective of one's own
-    is added with ``@compared_tokens.register``; one that is not known gives None.
-
-    Args:
-        objective: The objective.
-        views: Features of some images.
-    """
-    return None
-
-
-@compared_tokens.register
-def _(objective: TokenObjective, views: StepFeatures) -> list[Pair]:
-    return [(objective.head(views.student.cls), views.teacher.cls)]
-
-
-@compared_tokens.register
-def _(objective: FeatureObjective, views: StepFeatures) -> list[Pair]:
-    # The cls part of one without a head for it is in the pairs of the objective that cls_term names.
-    cls = [] if objective.cls_head is None else [(objective.cls_head(views.student.cls), views.teacher.cls)]
-    return [*cls, (objective.head(views.student.patches), views.teacher.patches)]
-
-
-@compared_tokens.register
-def _(objective: PatchObjective, views: StepFeatures) -> list[Pair] | None:
-    if views.masked is None or views.mask_indices is None:
-        return None
-    masked = views.masked.patches.flatten(0, 1).index_select(0, views.mask_indices)
-    teacher = views.teacher.patches[: len(views.masked.cls)].flatten(0, 1).index_select(0, views.mask_indices)
-    return [(objective.head(masked), teacher)]
+from proteus.models.objectives import Objective, StepFeatures
 
 
 class UnexplainedVariance:
@@ -74,16 +36,16 @@ class UnexplainedVariance:
         self.left_out = {name: reason for name in objectives if (reason := self._refusal(name))}
         self._sums: dict[str, list[_Sums]] = {}
 
-    def update(self, views: StepFeatures) -> None:
+    def update(self, step: StepFeatures) -> None:
         """Add some images.
 
         Args:
-            views: Their features; ``masked`` and ``mask_indices`` where an objective needs masks.
+            step: Their features; ``masked`` and ``mask_indices`` where an objective needs masks.
         """
         for name, objective in self.objectives.items():
-            if not isinstance(objective.loss, MSELoss):
+            if self._reason_left_out(objective):
                 continue
-            pairs = compared_tokens(objective, views)
+            pairs = objective.compared_tokens(step)
             if pairs is None:
                 continue
             sums = self._sums.setdefault(name, [_Sums() for _ in pairs])
@@ -105,10 +67,16 @@ class UnexplainedVariance:
     def _refusal(self, name: str) -> str | None:
         for part in filter(None, [name, self.objectives[name].cls_term]):
             objective = self.objectives[part]
-            if not isinstance(objective.loss, MSELoss):
-                return f"{type(objective.loss).__name__} has no such figure"
-            if compared_tokens.dispatch(type(objective)) is compared_tokens.dispatch(object):
-                return f"it is not known what {type(objective).__name__} compares"
+            if reason := self._reason_left_out(objective):
+                return reason
+        return None
+
+    @staticmethod
+    def _reason_left_out(objective: Objective) -> str | None:
+        if not isinstance(objective.loss, MSELoss):
+            return f"{type(objective.loss).__name__} has no such figure"
+        if type(objective).compared_tokens is Objective.compared_tokens:
+            return f"{type(objective).__name__} does not implement compared_tokens"
         return None
 
 

@@ -18,7 +18,7 @@ def sample(number: int, transform: RandomErasing) -> dict:
 
 def normalised(transform: RandomErasing, numbers: range) -> torch.Tensor:
     batch = distill_collate([sample(number, transform) for number in numbers])
-    return DistillDataPreprocessor()(batch, training=True)["images"]
+    return DistillDataPreprocessor()(batch, training=True)["inputs"]
 
 
 def boxes(found: torch.Tensor, clean: torch.Tensor) -> list[tuple[int, ...] | None]:

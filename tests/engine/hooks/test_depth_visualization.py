@@ -32,7 +32,7 @@ def shown(folder: Path, paths: list[str | None], dataset: Any, interval: int = 1
     depth = torch.rand(6, 8)
     for start in range(0, len(paths), 2):
         outputs = [{"depth": depth, "gt_depth": depth, "img_path": path} for path in paths[start : start + 2]]
-        hook.after_test_iter(runner, start, {"images": [torch.rand(3, 12, 16)] * len(outputs)}, outputs)
+        hook.after_test_iter(runner, start, {"inputs": [torch.rand(3, 12, 16)] * len(outputs)}, outputs)
     return {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
 
 

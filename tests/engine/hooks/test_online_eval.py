@@ -133,7 +133,7 @@ def test_figures_log_and_scalars(make_runner: Make) -> None:
     log = said(runner)
     assert "online eval: 10 images, 10 of which are trained on" in log  # as many as there are, of the 1,024 asked for
     assert (
-        log.count("online eval leaves out k-NN: no labelled images; set default_hooks.online_eval.knn.data_root") == 1
+        log.count("online eval leaves out k-NN (no labelled images; set default_hooks.online_eval.knn.data_root") == 1
     )
     assert "online eval [3/3]" in log
     assert "% of the run so far" in log
@@ -208,8 +208,8 @@ def test_a_model_that_distils_nothing_is_left_alone(make_runner: Make) -> None:
             super().__init__()
             self.layer = nn.Linear(3, 1)
 
-        def forward(self, images: torch.Tensor, mode: str = "loss", **_: Any) -> dict[str, torch.Tensor]:
-            return {"loss": self.layer(images.float().mean((2, 3))).square().mean()}
+        def forward(self, inputs: torch.Tensor, mode: str = "loss", **_: Any) -> dict[str, torch.Tensor]:
+            return {"loss": self.layer(inputs.float().mean((2, 3))).square().mean()}
 
     hooks = {"default_hooks__strict_checkpoint": None, "default_hooks__export": None}
     none = {"val_dataloader": None, "val_cfg": None, "val_evaluator": None}

@@ -60,7 +60,7 @@ def test_share_of_peak(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> No
     assert hub.get_scalar("train/mfu").current() == pytest.approx(rate * hook.flops_of_image / 1e15)
 
 
-@pytest.mark.parametrize("batch", [{"inputs": [1, 2]}, {"something": [1, 2]}, {"images": torch.zeros(2, 3, 4, 4)}])
+@pytest.mark.parametrize("batch", [{"inputs": [1, 2]}, {"something": [1, 2]}, {"inputs": torch.zeros(2, 3, 4, 4)}])
 def test_batches_of_others(make_runner: Make, batch: dict[str, Any]) -> None:
     """mmseg's and mmpretrain's have other keys; of one whose images nobody knows there is no figure."""
     runner = make_runner(train_cfg__max_iters=1)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from data_samples import data_samples
 
 from proteus.evaluation.metrics import TeacherAgreement
 from proteus.evaluation.online.compare import compare_with_teacher, left_out, nearest_neighbour_accuracy
@@ -38,18 +39,18 @@ def images() -> ProbeImages:
 @torch.no_grad()
 def test_the_figures_are_those_of_the_whole_set(images: ProbeImages) -> None:
     model = build(ALL)
-    batch = model.data_preprocessor({"images": images.images(torch.arange(10))}, False)
+    batch = model.data_preprocessor({"inputs": images.images(torch.arange(10))}, False)
     found = compare_with_teacher(model, images, batch_size=4, patches_per_image=16)
 
     metric = TeacherAgreement()
-    metric.process(None, model(**batch, metas=[{} for _ in range(10)], mode="predict"))
+    metric.process(None, model(**batch, data_samples=data_samples(*({} for _ in range(10))), mode="predict"))
     agreement = metric.evaluate(10)
     assert found["centered_cosine_cls"] == pytest.approx(
         agreement["centered_cosine/cls"], abs=1e-3
     )  # kept there in float16
     assert found["centered_cosine_patch"] == pytest.approx(agreement["centered_cosine/patch"], abs=1e-3)
 
-    student, teacher = model.student(batch["images"]), model.teacher(batch["images"])
+    student, teacher = model.student(batch["inputs"]), model.teacher(batch["inputs"])
     for name, features in (("student", student), ("teacher", teacher)):
         assert found[f"effective_rank_cls_{name}"] == pytest.approx(effective_rank(features.cls), rel=1e-3)
         rank = effective_rank(features.patches.flatten(0, 1))
@@ -64,7 +65,7 @@ def test_the_figures_are_those_of_the_whole_set(images: ProbeImages) -> None:
             (terms[f"loss_{name}"] / constant).item(), rel=1e-4
         )
     assert left_out(model, found) == [
-        "k-NN: no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder for each class"
+        "k-NN (no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder per class)"
     ]
 
 
@@ -95,7 +96,7 @@ def test_what_a_model_does_not_have_is_left_out(images: ProbeImages) -> None:
 def test_nearest_neighbours(images: ProbeImages) -> None:
     model = build(ALL)
     found = nearest_neighbour_accuracy(model, model.student, images, (1, 3), 4)
-    pixels = model.data_preprocessor({"images": images.images(torch.arange(10))}, False)["images"]
+    pixels = model.data_preprocessor({"inputs": images.images(torch.arange(10))}, False)["inputs"]
     cls = torch.nn.functional.normalize(model.student(pixels).cls.double(), dim=1)
     similarity = (cls @ cls.t()).fill_diagonal_(-2)
     assert found["knn_1"] == pytest.approx(100 * (images.labels[similarity.argmax(1)] == images.labels).double().mean())

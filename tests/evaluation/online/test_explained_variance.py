@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from torch import Tensor
 
-from proteus.evaluation.online.explained_variance import UnexplainedVariance, compared_tokens
+from proteus.evaluation.online.explained_variance import UnexplainedVariance
 from proteus.models import Objective, StepFeatures
 from proteus.models.objectives import FeatureObjective, LabelObjective, PatchObjective, TokenObjective
 from proteus.structures import Features
@@ -97,17 +99,24 @@ def test_other_losses_are_left_out_by_name(views: StepFeatures) -> None:
 
 
 class MeanPatchObjective(Objective):
-    """One of a user's own."""
+    """A user's own objective."""
+
+    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
+        return self.compare(self.head, step.student.patches.mean(1), step.teacher.patches.mean(1))
 
 
-def test_an_objective_of_ones_own(views: StepFeatures) -> None:
-    objective = MeanPatchObjective(4, 6)
-    assert "MeanPatchObjective" in UnexplainedVariance({"mine": objective}).left_out["mine"]
+class ExplainedMeanPatchObjective(MeanPatchObjective):
+    def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]]:
+        return [(self.head(step.student.patches.mean(1)), step.teacher.patches.mean(1))]
 
-    @compared_tokens.register
-    def _(objective: MeanPatchObjective, views: StepFeatures) -> list[tuple[Tensor, Tensor]]:
-        return [(objective.head(views.student.patches.mean(1)), views.teacher.patches.mean(1))]
 
+def test_own_objective_by_its_compared_tokens(views: StepFeatures) -> None:
+    without = UnexplainedVariance({"mine": MeanPatchObjective(4, 6)})
+    assert without.left_out["mine"] == "MeanPatchObjective does not implement compared_tokens"
+    without.update(views)
+    assert without.compute() == {}
+
+    objective = ExplainedMeanPatchObjective(4, 6)
     relative = UnexplainedVariance({"mine": objective})
     relative.update(views)
     target = views.teacher.patches.mean(1)

@@ -29,9 +29,9 @@ def test_bytes_that_lose_nothing(folder: Path) -> None:
     dataset = ImageFolder(str(folder), STEPS)
     kept = load_probe_images(dataset, [4, 0], UniformMask(0.5, patch_size=14))
     assert kept.pixels.dtype == torch.uint8
-    wanted = as_floats(torch.stack([dataset[i]["image"] for i in (0, 4, 0)]))
+    wanted = as_floats(torch.stack([dataset[i]["inputs"] for i in (0, 4, 0)]))
     assert torch.equal(kept.images(torch.tensor([1, 0, 1])), wanted)
-    assert kept.paths == [dataset[i]["meta"]["img_path"] for i in (4, 0)]
+    assert kept.paths == [dataset[i]["data_samples"].img_path for i in (4, 0)]
     assert kept.masks is not None
     assert kept.masks.shape == (2, 4)
     assert kept.masks.sum(1).tolist() == [2, 2]
