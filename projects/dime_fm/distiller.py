@@ -41,7 +41,6 @@ class UnpairedDistiller(BaseModel):
     """
 
     teacher: FrozenDualEncoder
-    """For ``tools/cache_teacher.py``: cache the teacher's embeddings only."""
 
     def __init__(
         self,
