@@ -76,14 +76,14 @@ def check(cfg: Config) -> str:
         lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
     lines += [_row(key, f"{count:,} images") for key, count in images.items() if count is not None]
     if missing:
-        lines.append("missing on this machine, put there or point the key elsewhere with --cfg-options:")
-        # The test loader of most configs is the validation loader under another name: each path once.
+        lines.append("missing on this machine (create them, or override the keys with --cfg-options):")
+        # Most configs use the validation loader for testing as well: list each path once.
         lines += [f"  {entry}" for entry in {entry.path: entry for entry in reversed(missing)}.values()][::-1]
     return "\n".join(lines)
 
 
 def build_without_memory(config: Mapping[str, Any]) -> Any:
-    """Build a model on the meta device; weight files that are there are read and compared, then let go."""
+    """Build a model on the meta device; existing weight files are read and checked."""
     config = copy.deepcopy(config)
     weights = _pop_checkpoints(config)
     with torch.device("meta"):
@@ -102,7 +102,7 @@ def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tupl
         return []
     found = [(keys, config.pop("checkpoint"))] if isinstance(config.get("checkpoint"), str) else []
     for key, value in config.items():
-        # A guest's init_cfg names the weights of the backbone that it belongs to.
+        # The init_cfg of a backbone of another toolbox names its weights.
         found += _pop_checkpoints(value, keys if key == "init_cfg" else (*keys, key))
     return found
 

@@ -209,9 +209,9 @@ def build_predictor(
     with as_config_error(str(cfg.filename)):
         # SyncBN needs GPUs; in evaluation it equals BN.
         model = revert_sync_batchnorm(ROOT_MODELS.build(config))
-    guest = type(model).__module__.partition(".")[0]
+    toolbox = type(model).__module__.partition(".")[0]
     kind = type(model).__name__
-    if not (isinstance(model, (DepthEstimator, LinearProbe)) or guest in ("mmseg", "mmpretrain")):
+    if not (isinstance(model, (DepthEstimator, LinearProbe)) or toolbox in ("mmseg", "mmpretrain")):
         raise ConfigError(
             [f"model.type={kind}: write a config of a segmentor, a DepthEstimator or a classifier (LinearProbe)"],
             str(cfg.filename),
@@ -223,7 +223,7 @@ def build_predictor(
         raise DataError(f"--max-depth: {kind} predicts no depth; remove it")
     if isinstance(model, DepthEstimator):
         return DepthPredictor(cfg, model, device, max_depth)
-    if guest == "mmseg":
+    if toolbox == "mmseg":
         return Segmenter(cfg, model, device, classes)
     return Classifier(cfg, model, device, classes)
 
