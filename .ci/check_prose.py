@@ -23,7 +23,7 @@ RULES = {
     r"judg(e|es|ed|ing)": "evaluate, score, check",
     r"so[ _]many": "a number, or 'at most N'",
     r"of[ _](its|their|his|her|one's)[ _]own": "its own X, a separate X, or leave it out",
-    r"(is|are)[ _](no|none)(?![ _](longer|more|less|larger|smaller|better|worse|need)|[ _]?[A-Z])": (
+    r"(?<![Tt]here[ _])(is|are)[ _](no|none)(?![ _](longer|more|less|larger|smaller|better|worse|need)|[ _]?[A-Z])": (
         "is not a X; unknown X 'y'; choose from ..."
     ),
     r"(go|goes|going|went|gone)[ _]on": "continue, resume",

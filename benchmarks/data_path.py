@@ -50,7 +50,7 @@ SLOW = [
     dict(type="RandomFlip"),
     dict(type="RandAugment", policy=POLICY),
     dict(type="ToTensor", dtype="float32"),
-    dict(type="RandomErasing", on_device=False),
+    dict(type="RandomErasing"),
     dict(type="PackInputs"),
 ]
 FAST = [

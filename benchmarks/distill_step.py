@@ -162,7 +162,7 @@ def make_batch(step: OurStep) -> dict[str, Any]:
     samples = []
     for _ in range(args.batch):
         image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator)
-        sample: dict[str, Any] = {"image": image, "meta": {"label": 0} if model.needs_labels else {}}
+        sample: dict[str, Any] = {"inputs": image, "data_samples": {"label": 0} if model.needs_labels else {}}
         if model.needs_masks and masker is not None:
             sample["mask"] = masker({"img": image})["mask"]
         samples.append(sample)
@@ -178,8 +178,8 @@ def _pins(value: Any) -> bool:
 @torch.no_grad()
 def bring_tokens(step: OurStep, batch: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     """The batch with what the teacher makes of it, as a cache gives it."""
-    images = step.model.data_preprocessor(batch, True)["images"]
-    features, _ = step.model.teach(images)
+    images = step.model.data_preprocessor(batch, True)["inputs"]
+    features, _ = step.model.run_teacher(images)
     tokens = {"teacher_cls": features.cls, "teacher_patches": features.patches}
     tokens = {key: value.to("cpu", dtype) for key, value in tokens.items()}
     return {**batch, **{key: value.pin_memory() if _pins(value) else value for key, value in tokens.items()}}
@@ -187,7 +187,7 @@ def bring_tokens(step: OurStep, batch: dict[str, Any], dtype: torch.dtype) -> di
 
 def baseline_batch(step: OurStep, batch: dict[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
     """The same images and masks as the released loader would hand them over."""
-    images = step.model.data_preprocessor(dict(batch), False)["images"].float().cpu()
+    images = step.model.data_preprocessor(dict(batch), False)["inputs"].float().cpu()
     masks = batch.get("masks")
     if masks is None:
         masks = torch.zeros(0, step.model.student.grid_for(images.shape[-1])[0] ** 2, dtype=torch.bool)

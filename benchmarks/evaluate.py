@@ -23,6 +23,7 @@ import torch
 from measure import Pairs, clock_of, matmul_peak, pairs, spread, wall_clock, write_json
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -169,13 +170,17 @@ class ProbeStep:
 
     def ours(self) -> Tensor:
         """One step as the runner takes it; returns the loss."""
-        batch = {"images": self.images, "labels": self.labels, "metas": [{"label": int(y)} for y in self.labels]}
+        batch = {
+            "inputs": self.images,
+            "labels": self.labels,
+            "data_samples": [BaseDataElement(metainfo={"label": int(y)}) for y in self.labels],
+        }
         return self.probe.train_step(batch, self.wrapper)["loss"]
 
     def plain(self) -> Tensor:
         """One step, head by head; returns the loss."""
         labels = self.labels.to(self.probe.best_head.device)
-        images = self.probe.data_preprocessor({"images": self.images})["images"]
+        images = self.probe.data_preprocessor({"inputs": self.images})["inputs"]
         with torch.no_grad():
             levels = self.vit.forward_intermediates(
                 images, indices=4, norm=True, return_prefix_tokens=True, intermediates_only=True, output_fmt="NLC"

@@ -210,7 +210,7 @@ def released_batch(images: Tensor, masks: Tensor, dtype: torch.dtype) -> dict[st
     """
     empty = masks.new_zeros(len(images) - len(masks), masks.shape[1])
     masks = torch.cat([masks, empty])
-    batch = {"images": images.to(dtype), "masks": masks, "mask_indices": masks.flatten().nonzero().squeeze(1)}
+    batch = {"inputs": images.to(dtype), "masks": masks, "mask_indices": masks.flatten().nonzero().squeeze(1)}
     return {key: value.pin_memory() if torch.cuda.is_available() else value for key, value in batch.items()}
 
 

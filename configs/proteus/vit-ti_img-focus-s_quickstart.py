@@ -37,7 +37,7 @@ train_pipeline = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandAugment", policy="rand-m3-mstd0.5-inc1"),
     dict(type="ToTensor"),
-    dict(type="RandomErasing", prob=0.0),
+    dict(type="RandomErasing", erase_prob=0.0),
     dict(type="UniformMask", ratio=0.5, patch_size=14),
     dict(type="PackInputs"),
 ]

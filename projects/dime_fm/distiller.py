@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from projects.dime_fm.dual_encoder import DualEncoder
@@ -16,6 +17,7 @@ from projects.dime_fm.prompts import PromptEnsemble
 from projects.dime_fm.teacher import FrozenDualEncoder
 from proteus.checkpoints import CheckpointError
 from proteus.datasets.teacher_cache import StaleCacheError, differences
+from proteus.models.distillers.distiller import split_by_image
 from proteus.registry import MODELS, TASK_UTILS
 
 
@@ -39,8 +41,6 @@ class UnpairedDistiller(BaseModel):
     """
 
     teacher: FrozenDualEncoder
-    needs_logits = False
-    """For ``tools/cache_teacher.py``: cache the teacher's embeddings only."""
 
     def __init__(
         self,
@@ -73,9 +73,9 @@ class UnpairedDistiller(BaseModel):
 
     def forward(
         self,
-        images: Tensor,
+        inputs: Tensor,
         tokens: Tensor | None = None,
-        metas: list[dict[str, Any]] | None = None,
+        data_samples: Sequence[BaseDataElement] | None = None,
         labels: Tensor | None = None,
         mode: str = "tensor",
         teacher_cls: Tensor | None = None,
@@ -86,9 +86,9 @@ class UnpairedDistiller(BaseModel):
         """Run one batch, as MMEngine's runner does.
 
         Args:
-            images: ``(B, 3, H, W)``, normalised.
+            inputs: ``(B, 3, H, W)``, normalised images.
             tokens: Sentences ``(N, L)`` int64, unrelated to the images.
-            metas: Metadata of each image.
+            data_samples: For each image, its path and label as metainfo.
             labels: Unused.
             mode: ``loss``, ``predict`` or ``tensor``.
             teacher_cls: The teacher's cached embeddings ``(B, D)`` of the images; without them the teacher runs.
@@ -117,10 +117,10 @@ class UnpairedDistiller(BaseModel):
                     "the batch has no sentences to train on: write dataset=dict(type='UnpairedSet', ...) and "
                     "collate_fn=dict(type='unpaired_collate')"
                 )
-            return self.terms(images, tokens, teacher_cls, teacher_texts)
+            return self.terms(inputs, tokens, teacher_cls, teacher_texts)
         if mode == "predict":
-            return self.predict(images, tokens, metas or [{} for _ in images], teacher_texts)
-        return self.encode_images(images)
+            return self.predict(inputs, tokens, data_samples or [BaseDataElement() for _ in inputs], teacher_texts)
+        return self.encode_images(inputs)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Return the student's embeddings ``(B, D)`` of images, float32, of length 1."""
@@ -153,13 +153,13 @@ class UnpairedDistiller(BaseModel):
         self,
         images: Tensor,
         tokens: Tensor | None,
-        metas: list[dict[str, Any]],
+        data_samples: Sequence[BaseDataElement],
         teacher_texts: Tensor | None = None,
     ) -> list[dict[str, Any]]:
         """Return the embeddings and scores of teacher and student for each image of a batch.
 
         Returns:
-            For each image its metadata with ``student_image`` and ``teacher_image`` ``(D,)``; with sentences also
+            For each image its metainfo with ``student_image`` and ``teacher_image`` ``(D,)``; with sentences also
             ``student_texts`` and ``teacher_texts`` ``(N / B, D)`` of those in its sample, and ``scale``; with class
             prompts also ``student_logits`` and ``teacher_logits`` ``(C,)``.
 
@@ -176,7 +176,7 @@ class UnpairedDistiller(BaseModel):
             found["student_texts"], found["teacher_texts"] = shared.unflatten(0, shape), texts.unflatten(0, shape)
             found["scale"] = scale.expand(len(images))
         if self.prompts is not None:
-            beyond = [meta["label"] for meta in metas if meta.get("label", 0) >= len(self.prompts.names)]
+            beyond = [each.label for each in data_samples if each.get("label", 0) >= len(self.prompts.names)]
             if beyond:
                 raise ValueError(
                     f"an image has label {beyond[0]} (counted from 0), but model.zero_shot.names has "
@@ -184,7 +184,7 @@ class UnpairedDistiller(BaseModel):
                 )
             student, teacher = self._classes = self._classes or self._embedded_classes(images.device)
             found["student_logits"], found["teacher_logits"] = scale * ours @ student.T, scale * theirs @ teacher.T
-        return [{**meta, **{key: value[i] for key, value in found.items()}} for i, meta in enumerate(metas)]
+        return split_by_image(found, len(images), data_samples)
 
     def teacher_fingerprint(self) -> dict[str, Any]:
         """Return what the teacher's image embeddings depend on, for the index of their cache."""

@@ -22,6 +22,7 @@ from proteus.datasets.transforms import CorruptImageError
 from proteus.evaluation.metrics.classification import check_samples
 from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.scores import map11, mean_per_class, top1
+from proteus.models.distillers.distiller import split_by_image
 from proteus.registry import DATASETS, METRICS, PROTOCOLS
 
 # Errors that stop one data set but not the others.
@@ -69,7 +70,7 @@ class TextBench:
 
     @torch.no_grad()
     def scored(self, dataset: Any, classes: Mapping[str, Tensor], title: str) -> Iterator[dict[str, list[Sample]]]:
-        """Yield the metadata of each batch of a labelled set with ``logits`` ``(C,)``, by model.
+        """Yield the metainfo of each batch of a labelled set with ``logits`` ``(C,)``, by model.
 
         Raises:
             DataError: An image has no label, or cannot be read; images are never skipped or replaced.
@@ -78,11 +79,11 @@ class TextBench:
         scale = self.model.teacher.encoder.logit_scale.exp()
         loader = DataLoader(dataset, self.batch_size, num_workers=self.num_workers, collate_fn=distill_collate)
         for batch in tqdm(loader, desc=title, unit="batch", mininterval=5.0):
-            images = self.model.data_preprocessor(batch)["images"]
+            images = self.model.data_preprocessor(batch)["inputs"]
             found = {}
             for who in self.of:
                 logits = (scale * encoders[who](images) @ classes[who].T).float().cpu()
-                found[who] = [{**meta, "logits": row} for meta, row in zip(batch["metas"], logits, strict=True)]
+                found[who] = split_by_image({"logits": logits}, len(logits), batch["data_samples"])
                 check_samples(found[who], "logits")
             yield found
 

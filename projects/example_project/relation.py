@@ -58,9 +58,9 @@ class RelationObjective(Objective):
         loss = loss or {"type": "LogCoshLoss"}
         super().__init__(student_dim, teacher_dim, head={"type": "NoHead"}, loss=loss, **objective)
 
-    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss between the ``(B, N, N)`` similarities of student and teacher, a scalar."""
-        return self.loss(patch_similarities(views.student.patches), patch_similarities(views.teacher.patches))
+        return self.loss(patch_similarities(step.student.patches), patch_similarities(step.teacher.patches))
 
 
 def patch_similarities(patches: Tensor) -> Tensor:

@@ -82,11 +82,11 @@ class PixelObjective(Objective):
         self.weight = weight
         self.loss = MODELS.build(loss or {"type": "SoftLogitsLoss"})
 
-    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B h w, K)``, where ``(h, w)`` is the finer grid."""
-        grids = zip(views.student.grid, views.teacher.grid, strict=True)
+        grids = zip(step.student.grid, step.teacher.grid, strict=True)
         height, width = (max(sides) for sides in grids)
-        return self.loss(_scores(views.student, (height, width)), _scores(views.teacher, (height, width)))
+        return self.loss(_scores(step.student, (height, width)), _scores(step.teacher, (height, width)))
 
 
 @HOOKS.register_module()

@@ -79,7 +79,7 @@ class CacheBuild:
     @torch.inference_mode()
     def encode(self, batch: dict[str, Any]) -> Features:
         """Return the teacher's features of a collated batch, as in a training step."""
-        images = self.model.data_preprocessor(batch, training=True)["images"]
+        images = self.model.data_preprocessor(batch, training=True)["inputs"]
         features: Features = self.model.teacher(images)
         return features
 
@@ -243,13 +243,13 @@ def _write(cache: CacheBuild, shards: list[Shard], encoding: Encoding) -> Iterat
         while not builder.full:
             batch = next(loader)
             features = cache.encode(batch)
-            metas = batch["metas"]
-            corrupt, pixels = ([meta[key] for meta in metas] for key in ("corrupt", "pixels"))
+            data_samples = batch["data_samples"]
+            corrupt, pixels = ([each.get(key) for each in data_samples] for key in ("corrupt", "pixels"))
             for name in sorted({name for names in corrupt for name in names} - reported):
                 reported.add(name)
                 tqdm.write(f"corrupt image, replaced by another: {name}", file=sys.stderr)
             builder.add(features.cls, features.patches, [len(names) for names in corrupt], pixels)
-            yield len(metas)
+            yield len(data_samples)
         builder.write(cache.folder)
 
 
@@ -372,7 +372,7 @@ class _Views(Dataset[dict[str, Any]]):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         sample = self.dataset.view(*key)
         sample.pop("mask", None)
-        sample["meta"]["pixels"] = pixels_of(sample)
+        sample["data_samples"].set_metainfo({"pixels": pixels_of(sample)})
         return sample
 
 

@@ -25,7 +25,7 @@ from proteus.config.check_files import missing_files, paths
 from proteus.datasets import ProxySet, SampleKey, SeededSet
 from proteus.datasets.proxy.collate import check_sample, distill_collate
 from proteus.datasets.proxy.seeded_set import seeded_config
-from proteus.models import Distiller, LinearProbe, MultiStudentDistiller
+from proteus.models import LinearProbe
 from proteus.models.segmentor_widths import check_widths
 from proteus.registry import (
     DATA_SAMPLERS,
@@ -76,14 +76,14 @@ def check(cfg: Config) -> str:
         lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
     lines += [_row(key, f"{count:,} images") for key, count in images.items() if count is not None]
     if missing:
-        lines.append("missing on this machine, put there or point the key elsewhere with --cfg-options:")
-        # The test loader of most configs is the validation loader under another name: each path once.
+        lines.append("missing on this machine (create them, or override the keys with --cfg-options):")
+        # Most configs use the validation loader for testing as well: list each path once.
         lines += [f"  {entry}" for entry in {entry.path: entry for entry in reversed(missing)}.values()][::-1]
     return "\n".join(lines)
 
 
 def build_without_memory(config: Mapping[str, Any]) -> Any:
-    """Build a model on the meta device; weight files that are there are read and compared, then let go."""
+    """Build a model on the meta device; existing weight files are read and checked."""
     config = copy.deepcopy(config)
     weights = _pop_checkpoints(config)
     with torch.device("meta"):
@@ -102,7 +102,7 @@ def _pop_checkpoints(config: Any, keys: tuple[str, ...] = ()) -> list[tuple[tupl
         return []
     found = [(keys, config.pop("checkpoint"))] if isinstance(config.get("checkpoint"), str) else []
     for key, value in config.items():
-        # A guest's init_cfg names the weights of the backbone that it belongs to.
+        # The init_cfg of a backbone of another toolbox names its weights.
         found += _pop_checkpoints(value, keys if key == "init_cfg" else (*keys, key))
     return found
 
@@ -175,18 +175,18 @@ def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mo
     for sample in samples:
         check_sample(sample)
     batch = distill_collate(samples, probability)
-    if isinstance(model, (Distiller, MultiStudentDistiller)):
-        images = torch.empty(batch["images"].shape, device="meta")
+    if hasattr(model, "distillers"):
+        images = torch.empty(batch["inputs"].shape, device="meta")
         others = {key: batch[key].to("meta") for key in ("masks", "mask_indices", "labels") if key in batch}
         model(images, **others, mode=mode)
 
 
-def _describe(cfg: Config, model: nn.Module) -> list[str]:
+def _describe(cfg: Config, model: Any) -> list[str]:
     batch = cfg.train_dataloader.batch_size
-    if isinstance(model, Distiller):
-        return _distiller_rows(_as_cached(step_cost(model, cfg), cfg), batch, cached=_cache(cfg))
-    if isinstance(model, MultiStudentDistiller):
+    if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
+        if "" in costs:
+            return _distiller_rows(costs[""], batch, cached=_cache(cfg))
         return _several_rows(costs, batch, _cache(cfg))
     if isinstance(model, LinearProbe):
         return _probe_rows(probe_cost(model, cfg))

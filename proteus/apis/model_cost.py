@@ -77,7 +77,7 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
         student(images)
     student_flops = counter.get_total_flops() / count
     kept = _SavedBytes({tensor.untyped_storage()._cdata for tensor in [*model.parameters(), images]})
-    inputs = {"images": images, "masks": masks, "mask_indices": indices, "labels": labels}
+    inputs = {"inputs": images, "masks": masks, "mask_indices": indices, "labels": labels}
     flops = step_flops(model, inputs, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor))
     return StepCost(
         teacher_parameters=_count(model.teacher),

@@ -15,6 +15,7 @@ from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import init_default_scope
+from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
@@ -22,7 +23,7 @@ from torchvision.tv_tensors import Mask
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.config.build_errors import as_config_error
 from proteus.config.check_consistency import check_present
-from proteus.models import DepthEstimator, LinearProbe
+from proteus.models import DepthEstimator, LinearProbe, MMPretrainDataPreprocessor
 from proteus.structures import ConfigError, DataError
 from proteus.visualization.class_names import meta_of_config, names_and_colours
 from proteus.visualization.depth_panel import draw_depth_panel
@@ -129,9 +130,9 @@ class DepthPredictor(Predictor):
     @torch.inference_mode()
     def predict(self, image: Image.Image, name: str) -> np.ndarray:
         """Return the depth in metres, ``(H, W)`` float32."""
-        pixels = self.sample(image, name)["image"]
-        meta = {"img_path": name, "ori_shape": (image.height, image.width)}
-        depth: Tensor = self.model.test_step({"images": pixels[None], "metas": [meta]})[0]["depth"]
+        pixels = self.sample(image, name)["inputs"]
+        data_sample = BaseDataElement(metainfo={"img_path": name, "ori_shape": (image.height, image.width)})
+        depth: Tensor = self.model.test_step({"inputs": pixels[None], "data_samples": [data_sample]})[0]["depth"]
         return depth.float().cpu().numpy()
 
     def draw(self, image: Image.Image, prediction: np.ndarray) -> Image.Image:
@@ -162,12 +163,9 @@ class Classifier(Predictor):
     def predict(self, image: Image.Image, name: str) -> np.ndarray:
         """Return the probability of each class, ``(C,)`` float32."""
         packed = self.sample(image, name)
-        if "image" in packed:
-            # MMPretrainDataPreprocessor needs labels, which prediction ignores.
-            labels = torch.zeros(1, dtype=torch.int64)
-            batch = {"images": packed["image"][None], "labels": labels, "metas": [{"img_path": name}]}
-        else:  # mmpretrain's own PackInputs
-            batch = {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
+        batch = {"inputs": packed["inputs"][None], "data_samples": [packed["data_samples"]]}
+        if isinstance(self.model.data_preprocessor, MMPretrainDataPreprocessor):
+            batch["labels"] = torch.zeros(1, dtype=torch.int64)  # it needs labels, which prediction ignores
         result = self.model.test_step(batch)[0]
         scores: Tensor = result["logits"].softmax(-1) if isinstance(result, dict) else result.pred_score
         if self.classes is not None and len(self.classes) != len(scores):
@@ -211,9 +209,9 @@ def build_predictor(
     with as_config_error(str(cfg.filename)):
         # SyncBN needs GPUs; in evaluation it equals BN.
         model = revert_sync_batchnorm(ROOT_MODELS.build(config))
-    guest = type(model).__module__.partition(".")[0]
+    toolbox = type(model).__module__.partition(".")[0]
     kind = type(model).__name__
-    if not (isinstance(model, (DepthEstimator, LinearProbe)) or guest in ("mmseg", "mmpretrain")):
+    if not (isinstance(model, (DepthEstimator, LinearProbe)) or toolbox in ("mmseg", "mmpretrain")):
         raise ConfigError(
             [f"model.type={kind}: write a config of a segmentor, a DepthEstimator or a classifier (LinearProbe)"],
             str(cfg.filename),
@@ -225,7 +223,7 @@ def build_predictor(
         raise DataError(f"--max-depth: {kind} predicts no depth; remove it")
     if isinstance(model, DepthEstimator):
         return DepthPredictor(cfg, model, device, max_depth)
-    if guest == "mmseg":
+    if toolbox == "mmseg":
         return Segmenter(cfg, model, device, classes)
     return Classifier(cfg, model, device, classes)
 

@@ -146,7 +146,7 @@ def load_photographs(cfg: Config) -> Tensor:
         {"type": "PackInputs"},
     ]
     dataset = DATASETS.build(config)
-    return torch.stack([dataset[index]["image"] for index in range(min(len(dataset), _MAX_PHOTOGRAPHS))])
+    return torch.stack([dataset[index]["inputs"] for index in range(min(len(dataset), _MAX_PHOTOGRAPHS))])
 
 
 def _scores(runner: Runner, photographs: Tensor, cfg: Config) -> Scores:
@@ -165,7 +165,7 @@ def _scores(runner: Runner, photographs: Tensor, cfg: Config) -> Scores:
 def _encoder(model: Distiller, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Features]:
     def encode(images: Tensor) -> Features:
         with torch.no_grad():
-            features: Features = network(model.data_preprocessor({"images": images})["images"])
+            features: Features = network(model.data_preprocessor({"inputs": images})["inputs"])
         return Features(features.cls.cpu(), features.patches.cpu(), features.grid)
 
     return encode

@@ -2,7 +2,7 @@
 
 from proteus.checkpoints.convert import FORMS, convert, from_timm_keys
 from proteus.checkpoints.description import Description, read_description
-from proteus.checkpoints.errors import CheckpointError
+from proteus.checkpoints.errors import CheckpointError, prefix_checkpoint_errors
 from proteus.checkpoints.export import export_backbone
 from proteus.checkpoints.inspect import inspect_file
 from proteus.checkpoints.keys import to_timm_keys
@@ -20,6 +20,7 @@ __all__ = [
     "inspect_file",
     "load_strictly",
     "locate",
+    "prefix_checkpoint_errors",
     "read_description",
     "read_state_dict",
     "to_timm_keys",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from proteus.structures import UserError
@@ -21,6 +23,20 @@ class CheckpointError(UserError):
 
 class DamagedFileError(CheckpointError):
     """A file that is truncated, corrupted, or not a weight file at all."""
+
+
+@contextmanager
+def prefix_checkpoint_errors(key: str, separator: str = ": ") -> Iterator[None]:
+    """Start the message of each ``CheckpointError`` with the config key of the file.
+
+    Args:
+        key: The key, or the part of it that comes before a key in the message.
+        separator: Text between the key and the message; ``"."`` continues the key.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{key}{separator}{error}") from error
 
 
 def shown(value: Any) -> str:

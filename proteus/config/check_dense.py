@@ -1,4 +1,4 @@
-"""Configs of dense models: sizes that must fit each other, views of a test, pictures."""
+"""Configs of segmentors and depth estimators: check sizes; set up test-time augmentation and pictures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PAIR = several(COUNT, 2, "positive integers")
 
 
 def check_dense(cfg: Config) -> None:
-    """Refuse windows and crops that do not divide into the patches of a dense backbone of ours, or do not agree.
+    """Refuse windows and crops that are not multiples of the patch size, or do not match each other.
 
-    Of mmseg's segmentors, the mode and window of a test are checked whatever the backbone.
+    Sizes are checked for our dense ViTs; the test mode and window of mmseg's segmentors for any backbone.
 
     Raises:
-        ConfigError: Names the key and the nearest size that fits.
+        ConfigError: Names the key and the nearest valid sizes.
     """
     _check_windows(cfg)
     model = cfg.model
@@ -51,7 +51,7 @@ def check_dense(cfg: Config) -> None:
 
 
 def _sizes(cfg: Config) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the keys and values of the sizes (height, width) of images that the backbone sees."""
+    """Yield the key and the value (height, width) of each image size that reaches the backbone."""
     preprocessor = cfg.model.get("data_preprocessor") or {}
     found = {
         "model.data_preprocessor.size": preprocessor.get("size"),
@@ -73,7 +73,7 @@ def _sizes(cfg: Config) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _check_windows(cfg: Config) -> None:
-    """Refuse a ``test_cfg`` that mmseg's segmentors would find wrong at the first validation.
+    """Refuse a ``test_cfg`` at which mmseg's segmentors would fail in the first validation.
 
     Raises:
         ConfigError: Names the key.
@@ -136,9 +136,9 @@ def _is_mmsegs(cfg: Config) -> bool:
 
 
 def batch_norm_for_cpus(cfg: Config) -> None:
-    """Replace SyncBN by BN in a config for several processes without GPUs, where torch has no SyncBN.
+    """Replace SyncBN by BN for several processes without GPUs, since SyncBN needs GPUs.
 
-    In a single process MMEngine itself reverts it.
+    For a single process MMEngine replaces it.
     """
     if cfg.get("launcher", "none") != "none" and not torch.cuda.is_available():
         _replace(cfg.model)

@@ -121,7 +121,7 @@ def _dist_cfg(value: Mapping[str, Any]) -> tuple[str, Keys]:
 
 def _student(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
     # A dict without "student" belongs to another model.
-    shared = "teacher data_preprocessor micro_batches"
+    shared = "teacher data_preprocessor micro_batches key"
     return _call(MODELS.get("Distiller"), shared, label="a student")(value) if "student" in value else None
 
 

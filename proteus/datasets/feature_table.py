@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
 from proteus.datasets.seeding import SampleKey
@@ -74,7 +75,7 @@ class FeatureTable(Dataset[dict[str, Any]]):
         return len(self._labels)
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
-        """Read ``tokens`` ``(T, D)`` of one image, and ``meta`` with its ``label`` and ``row``.
+        """Read ``tokens`` ``(T, D)`` of one image, and ``data_samples`` with its ``label`` and ``row``.
 
         Raises:
             DataError: A value is infinite or no number.
@@ -88,7 +89,7 @@ class FeatureTable(Dataset[dict[str, Any]]):
             )
         return {
             "tokens": torch.from_numpy(tokens),
-            "meta": {"label": int(self._labels[row]), "row": row},
+            "data_samples": BaseDataElement(metainfo={"label": int(self._labels[row]), "row": row}),
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,13 +108,13 @@ def table_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stack rows of a :class:`FeatureTable`.
 
     Returns:
-        ``tokens`` ``(B, T, D)``, ``labels`` ``(B,)`` int64 and ``metas``.
+        ``tokens`` ``(B, T, D)``, ``labels`` ``(B,)`` int64 and ``data_samples``.
     """
-    metas = [sample["meta"] for sample in samples]
+    data_samples = [sample["data_samples"] for sample in samples]
     return {
         "tokens": torch.stack([sample["tokens"] for sample in samples]),
-        "labels": torch.tensor([meta["label"] for meta in metas]),
-        "metas": metas,
+        "labels": torch.tensor([data_sample.label for data_sample in data_samples]),
+        "data_samples": data_samples,
     }
 
 

@@ -15,8 +15,8 @@ from proteus.registry import MODELS
 class ForeachEMA(ExponentialMovingAverage):
     """MMEngine's ``ExponentialMovingAverage``, all tensors of a device and dtype at once.
 
-    One kernel a tensor is hundreds of launches a step; the numbers are the same. Of what is no float (batch norm's
-    count of batches) the latest is kept, where MMEngine keeps the first if ``update_buffers``.
+    One kernel a tensor is hundreds of launches a step; the numbers are the same. Integer buffers (batch norm's
+    count of batches) are copied, not averaged; MMEngine keeps the first with ``update_buffers``.
 
     ``custom_hooks=[dict(type='EMAHook', ema_type='ForeachEMA', momentum=4e-5)]``
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from proteus.models.distillers import Distiller, MultiStudentDistiller
 from proteus.registry import MODELS
 
 # Enough images for the share of masked ones.
@@ -34,13 +33,13 @@ def distillation_flops(config: Mapping[str, Any], batch: Mapping[str, Any]) -> f
     config = _without_weights(copy.deepcopy(dict(config)))
     with torch.device("meta"):
         model = MODELS.build(config)
-    if not isinstance(model, (Distiller, MultiStudentDistiller)):
+    if not hasattr(model, "distillers"):
         return None
     return step_flops(model, _shapes_of(batch, getattr(model, "needs_labels", True)))
 
 
 def step_flops(
-    model: Distiller | MultiStudentDistiller,
+    model: Any,
     inputs: Mapping[str, Any],
     forward_context: AbstractContextManager[Any] | None = None,
 ) -> float:
@@ -56,14 +55,14 @@ def step_flops(
             total = sum(model(**inputs, mode="loss").values())
         assert isinstance(total, Tensor)
         total.backward()
-    return counter.get_total_flops() / len(inputs["images"])
+    return counter.get_total_flops() / len(inputs["inputs"])
 
 
 def _shapes_of(batch: Mapping[str, Any], needs_labels: bool) -> dict[str, Any]:
     """Return a shorter batch on the meta device with the same share of masked images."""
-    images, masks = batch["images"], batch.get("masks")
+    images, masks = batch["inputs"], batch.get("masks")
     count = min(len(images), _MAX_IMAGES)
-    inputs: dict[str, Any] = {"images": torch.empty(count, *images.shape[1:], device="meta")}
+    inputs: dict[str, Any] = {"inputs": torch.empty(count, *images.shape[1:], device="meta")}
     for name in ("teacher_cls", "teacher_patches"):
         if batch.get(name) is not None:
             inputs[name] = torch.empty(count, *batch[name].shape[1:], device="meta")

@@ -31,7 +31,7 @@ def check_widths(model: nn.Module, key: str = "model.") -> None:
             raise DataError(
                 f"{key}neck takes {len(neck.rescales)} maps of width {taken}, and {key}backbone gives "
                 f"{list(widths)}: write {key}neck.embed_dim={widths[0]}"
-                + ("" if len(given) == 1 else f", or {key}neck=None for a backbone whose maps shrink by themselves")
+                + ("" if len(given) == 1 else f", or {key}neck=None for a backbone with maps of decreasing size")
             )
     for name, head in heads(model, key):
         transform, index = head.input_transform, head.in_index

@@ -272,13 +272,13 @@ def test_a_corrupt_image_has_the_tokens_of_its_replacement(config: Path, folder:
     reader, dataset = TeacherCache(tmp_path / "cache"), job.dataset
     (position,) = (i for i in range(24) if dataset.get_data_info(i)["img_path"] == str(bad))
     sample = dataset.view(position, 1)
-    assert len(sample["meta"]["corrupt"]) == 1
+    assert len(sample["data_samples"].corrupt) == 1
     features = job.encode(distill_collate([sample, sample]))
     tokens = reader.read(position, 1)
     assert tokens.corrupt == 1
     torch.testing.assert_close(torch.from_numpy(tokens.cls), features.cls[0], atol=1e-5, rtol=0)
     cached = DATASETS.build({**load_config(config, values).train_dataloader.dataset, "cache": str(tmp_path / "cache")})
-    assert cached[position]["meta"]["corrupt"] == sample["meta"]["corrupt"]
+    assert cached[position]["data_samples"].corrupt == sample["data_samples"].corrupt
     bad.write_bytes(content)  # repaired since: the view now shows another image than its tokens belong to
     with pytest.raises(StaleCacheError, match=r"0 images could not be read .* \(none\), and 1 when the cache"):
         cached[position]

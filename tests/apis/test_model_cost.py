@@ -72,7 +72,7 @@ def kept_bytes(model: Distiller, count: int, bfloat16: bool) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        model(images, masks, masks.flatten().nonzero()[:, 0], mode="loss")
+        model(images, masks=masks, mask_indices=masks.flatten().nonzero()[:, 0], mode="loss")
     return total
 
 

@@ -158,7 +158,7 @@ def test_a_users_own_table_is_read_or_refused(table: Path, name: str, damage: Ca
     if error:
         assert "features.npy" in error or "labels.npy" in error
     else:
-        assert all(sample["tokens"].isfinite().all() and 0 <= sample["meta"]["label"] < 5 for sample in samples)
+        assert all(sample["tokens"].isfinite().all() and 0 <= sample["data_samples"].label < 5 for sample in samples)
 
 
 @pytest.fixture(scope="module")

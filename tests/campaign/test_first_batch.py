@@ -44,7 +44,7 @@ PARTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a collate function that leaves samples apart": (
         {"train_dataloader.collate_fn": {"type": "pseudo_collate"}},
-        r"the first batch fails|has no 'images'",
+        r"the first batch fails|has no 'inputs'",
     ),
     "an optimizer of two numbers that has three": (
         {"optim_wrapper.optimizer.betas": (0.9, 0.99, 0.9)},

@@ -53,31 +53,33 @@ class Noise(Dataset):
         forms: dict[str, Callable[[], Any]] = {
             "tensor": lambda: image,
             "pair": lambda: (image, position % 3),
-            "bytes": lambda: {"image": (image * 255).byte(), "mask": mask},
-            "dict": lambda: {"image": image, "mask": mask.numpy().reshape(4, 4)},
-            "meta": lambda: {"image": image, "mask": mask.int(), "meta": {"img_path": str(position)}},
+            "bytes": lambda: {"inputs": (image * 255).byte(), "mask": mask},
+            "dict": lambda: {"inputs": image, "mask": mask.numpy().reshape(4, 4)},
+            "meta": lambda: {"inputs": image, "mask": mask.int(), "data_samples": {"img_path": str(position)}},
             "inputs": lambda: {"inputs": (image * 255).byte(), "data_samples": object()},
-            "array": lambda: {"image": np.zeros((56, 56, 3), np.uint8)},
-            "gray": lambda: {"image": image[:1]},
-            "double": lambda: {"image": image.double()},
-            "normalised": lambda: {"image": image * 4 - 5, "mask": mask},
+            "array": lambda: {"inputs": np.zeros((56, 56, 3), np.uint8)},
+            "gray": lambda: {"inputs": image[:1]},
+            "double": lambda: {"inputs": image.double()},
+            "normalised": lambda: {"inputs": image * 4 - 5, "mask": mask},
             "nothing": lambda: None,
-            "nan": lambda: {"image": image / 0 - image / 0},
-            "empty": lambda: {"image": image[:, :0]},
-            "meta device": lambda: {"image": image.to("meta")},
-            "sparse": lambda: {"image": image.to_sparse()},
-            "no mask": lambda: {"image": image, "mask": None},
-            "text mask": lambda: {"image": image, "mask": "abc"},
-            "short mask": lambda: {"image": image, "mask": mask[:9]},
-            "small": lambda: {"image": image[:, :50, :50], "mask": mask},
-            "without mask": lambda: {"image": image, "label": 1},
+            "nan": lambda: {"inputs": image / 0 - image / 0},
+            "empty": lambda: {"inputs": image[:, :0]},
+            "meta device": lambda: {"inputs": image.to("meta")},
+            "sparse": lambda: {"inputs": image.to_sparse()},
+            "no mask": lambda: {"inputs": image, "mask": None},
+            "text mask": lambda: {"inputs": image, "mask": "abc"},
+            "short mask": lambda: {"inputs": image, "mask": mask[:9]},
+            "small": lambda: {"inputs": image[:, :50, :50], "mask": mask},
+            "without mask": lambda: {"inputs": image, "label": 1},
             "raises": lambda: {}["nothing"],
-            "raises later": lambda: [{"image": image, "mask": mask, "meta": {"corrupt": False}}][position // 3],
+            "raises later": lambda: [{"inputs": image, "mask": mask, "data_samples": {"corrupt": False}}][
+                position // 3
+            ],
             "raises lines": lambda: json.loads("{\n\n"),
             "stops": lambda: next(iter(())),
             "gone": lambda: Path("/nowhere/a.jpg").read_bytes(),
-            "sizes": lambda: {"image": image[:, : 42 + 14 * (position % 2)], "mask": mask},
-            "float mask": lambda: {"image": image, "mask": mask.float()},
+            "sizes": lambda: {"inputs": image[:, : 42 + 14 * (position % 2)], "mask": mask},
+            "float mask": lambda: {"inputs": image, "mask": mask.float()},
         }
         return forms[self.form]()
 
@@ -91,7 +93,11 @@ class Listed(BaseDataset):
 
 class Draw:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        return {"image": torch.rand(3, 56, 56), "mask": torch.rand(16) < 0.5, "meta": {"number": results["number"]}}
+        return {
+            "inputs": torch.rand(3, 56, 56),
+            "mask": torch.rand(16) < 0.5,
+            "data_samples": {"number": results["number"]},
+        }
 
 
 class Shrink:
@@ -156,7 +162,7 @@ def test_a_seeded_set_resumes_whatever_the_workers(make: Callable[[], Any], work
         sampler = ProxySampler(data, seed=1)
         sampler.skip(skip)
         loader = DataLoader(data, 4, sampler=sampler, collate_fn=distill_collate, num_workers=workers)
-        return [batch["images"] for batch, _ in zip(loader, range(6 - skip // 4), strict=False)]
+        return [batch["inputs"] for batch, _ in zip(loader, range(6 - skip // 4), strict=False)]
 
     whole, resumed = batches(0, 0), batches(8, workers)
     assert all(torch.equal(one, other) for one, other in zip(whole[2:], resumed, strict=True))
@@ -167,9 +173,9 @@ def test_a_seeded_set_resumes_whatever_the_workers(make: Callable[[], Any], work
 def test_a_proxy_set_in_a_wrapper_draws_new_views(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
     proxy = ImageFolder(str(write_images(tmp_path, 6)), STEPS)
     seen = SeededSet(wrap(proxy))
-    first, second = seen[SampleKey(0, 0, 2)]["image"], seen[SampleKey(0, 1, 2)]["image"]
+    first, second = seen[SampleKey(0, 0, 2)]["inputs"], seen[SampleKey(0, 1, 2)]["inputs"]
     assert not torch.equal(first, second)
-    assert torch.equal(first, seen[SampleKey(0, 0, 2)]["image"])
+    assert torch.equal(first, seen[SampleKey(0, 0, 2)]["inputs"])
     with pytest.raises(ValueError, match=r"hides from the proxy set .* dict\(type='proteus\.SeededSet'"):
         ProxySampler(wrap(proxy), seed=0)
     ProxySampler(seen, seed=0)
@@ -233,16 +239,16 @@ def test_mmengines_runner_trains_on_it_too(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "inputs": r"no 'image' but inputs, data_samples \(mmpretrain's PackInputs leaves BGR\): return dict\(image=",
-    "array": r"'image' is an array of uint8 \(56, 56, 3\)",
-    "gray": r"'image' is a tensor of torch\.float32 \(1, 56, 56\)",
-    "double": r"'image' is of torch\.float64",
+    "inputs": r"'data_samples' is of type object \(mmpretrain's PackInputs leaves BGR\): return dict\(inputs=",
+    "array": r"'inputs' is an array of uint8 \(56, 56, 3\)",
+    "gray": r"'inputs' is a tensor of torch\.float32 \(1, 56, 56\)",
+    "double": r"'inputs' is of torch\.float64",
     "normalised": r"float32 from -.* without Normalize; model\.data_preprocessor",
-    "nothing": r"is of type NoneType: return dict\(image=",
+    "nothing": r"is of type NoneType: return dict\(inputs=",
     "nan": r"float32 from nan to nan: give pixels in \[0, 1\]",
-    "empty": r"'image' is a tensor of torch\.float32 \(3, 0, 56\)",
-    "meta device": r"'image' has no values",
-    "sparse": r"'image' has the layout torch\.sparse_coo",
+    "empty": r"'inputs' is a tensor of torch\.float32 \(3, 0, 56\)",
+    "meta device": r"'inputs' has no values",
+    "sparse": r"'inputs' has the layout torch\.sparse_coo",
     "no mask": r"'mask' is of type NoneType: write one bool",
     "text mask": r"'mask' is of type str: write one bool",
     "float mask": r"'mask' is a tensor of torch\.float32 \(16,\): write one bool for each patch",
@@ -364,7 +370,7 @@ def test_sets_without_a_length_are_refused(tmp_path: Path) -> None:
 def test_a_missing_collate_function_is_named(tmp_path: Path) -> None:
     further = "train_dataloader['collate_fn'] = dict(_delete_=True, type='pseudo_collate')\n"
     path = write_config(tmp_path, {"type": "CampaignNoise"}, further)
-    with pytest.raises(DataError, match=r"a dict with the keys image, mask; .*type='proteus\.distill_collate'"):
+    with pytest.raises(DataError, match=r"a dict with the keys inputs, mask; .*type='proteus\.distill_collate'"):
         build_runner(configured(path)).train()
 
 
@@ -372,9 +378,9 @@ def test_samples_that_do_not_go_together() -> None:
     image = torch.zeros(3, 8, 8)
     for samples, words in (
         ([image, torch.zeros(3, 8, 9)], r"images of one batch differ in size, \(3, 8, 8\) and \(3, 8, 9\)"),
-        ([{"image": image, "mask": [True]}, {"image": image}], "1 of 2 samples of a batch have mask"),
-        ([(image, 3), image], r"1 of 2 samples of a batch have meta\['label'\]"),
-        ([{"image": image, "mask": [True] * n} for n in (3, 4)] * 2, r"masks of one batch differ in size, \(3,\)"),
+        ([{"inputs": image, "mask": [True]}, {"inputs": image}], "1 of 2 samples of a batch have a mask"),
+        ([(image, 3), image], r"1 of 2 samples of a batch have a label"),
+        ([{"inputs": image, "mask": [True] * n} for n in (3, 4)] * 2, r"masks of one batch differ in size, \(3,\)"),
     ):
         with pytest.raises(DataError, match=words):
             distill_collate(samples)
@@ -384,4 +390,4 @@ def test_labels_of_torchvision_pairs() -> None:
     batch = distill_collate([Noise("pair")[index] for index in range(4)])
     assert batch["labels"].tolist() == [0, 1, 2, 0]
     assert batch["labels"].dtype == torch.int64
-    assert as_sample({"image": torch.zeros(3, 2, 2), "label": 4})["meta"] == {"label": 4}
+    assert as_sample({"inputs": torch.zeros(3, 2, 2), "label": 4})["data_samples"].metainfo == {"label": 4}

@@ -105,7 +105,7 @@ def test_proxy_sets_and_evaluation_sets(folder: Path) -> None:
     assert len(names) == len(evaluated) == len(KINDS)
     for position, name in enumerate(names):
         for data in (proxy, evaluated):
-            check(KINDS[name], data[position]["image"].permute(1, 2, 0))
+            check(KINDS[name], data[position]["inputs"].permute(1, 2, 0))
 
 
 @pytest.mark.parametrize("short_side", [None, SIDE, 8])
@@ -118,7 +118,7 @@ def test_shards(folder: Path, tmp_path: Path, short_side: int | None) -> None:
     names = [Path(name).stem for name in ImageFolder(str(folder / "train")).names()]
     assert len(shards) == len(names)
     for position, name in enumerate(names):
-        pixels = shards[position]["image"].permute(1, 2, 0)
+        pixels = shards[position]["inputs"].permute(1, 2, 0)
         if short_side == 8:
             assert pixels.shape == (8, 8, 3)
             check_middles(KINDS[name], pixels, 40)  # JPEG mixes colours of neighbours
@@ -233,7 +233,7 @@ def test_rows_of_parquet_files(tmp_path: Path) -> None:
         parquet.write_table(table, tmp_path / f"data/{split}-00000-of-00001.parquet")
     data = ParquetSet(str(tmp_path), "test", [{"type": "proteus.LoadImage"}, *PACK], num_classes=1)
     for position, name in enumerate(names):
-        check(KINDS[name], data[position]["image"].permute(1, 2, 0))
+        check(KINDS[name], data[position]["inputs"].permute(1, 2, 0))
 
 
 def test_the_orientations_by_hand() -> None:

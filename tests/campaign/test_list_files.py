@@ -213,7 +213,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
     for split in ("train", "held-out", "all"):
         data = ImageFolder(str(tmp_path / "set"), steps, split=split, held_out=0.5, index_cache=str(tmp_path / "cache"))
         for position, name in enumerate(data.names()):
-            assert data[position]["meta"]["img_path"] == f"{tmp_path}/set/{name}"
+            assert data[position]["data_samples"].img_path == f"{tmp_path}/set/{name}"
     part = ImageFolder(str(tmp_path / "set"), images_per_class=3)
     write_list(tmp_path / "list.txt", part.names(), "chosen")
     assert ImageFolder(str(tmp_path / "set"), list_file=str(tmp_path / "list.txt")).names() == part.names()
@@ -221,7 +221,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "5 images" in capsys.readouterr().out
     shards = WebShards(str(tmp_path / "shards"), steps)
     assert [name.partition("/")[2] for name in shards.names()] == [f"class/{name}" for name in names]
-    assert shards[4]["image"].shape == (3, 8, 8)
+    assert shards[4]["inputs"].shape == (3, 8, 8)
     (tmp_path / "set/class" / names[0]).write_bytes(b"")
     index = pack(tmp_path / "set", tmp_path / "others", tell=print)
     assert list(index.left_out) == [f"class/{names[0]}"]

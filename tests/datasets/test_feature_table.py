@@ -37,7 +37,7 @@ def test_rows_and_batches(save: Save, tokens: np.ndarray) -> None:
     assert torch.equal(batch["tokens"], torch.from_numpy(tokens[[5, 1]]))
     assert batch["labels"].tolist() == [2, 0]
     assert batch["labels"].dtype == torch.int64
-    assert [meta["row"] for meta in batch["metas"]] == [5, 1]
+    assert [each.row for each in batch["data_samples"]] == [5, 1]
 
 
 def test_a_sample_can_be_written_to(save: Save, tokens: np.ndarray) -> None:
@@ -73,7 +73,7 @@ def test_what_does_not_fit(save: Save, tokens: np.ndarray, labels: list[Any], op
 def test_values_that_are_no_numbers(save: Save, tokens: np.ndarray, value: float) -> None:
     tokens[3, 4, 0] = value
     table = FeatureTable(**save(tokens, np.zeros(6, dtype=int)))
-    assert table[2]["meta"]["row"] == 2
+    assert table[2]["data_samples"].row == 2
     with pytest.raises(DataError, match=r"row 3 of .*x\.npy has values that are infinite or no numbers"):
         table[3]
 

@@ -24,8 +24,8 @@ def test_classes_are_the_first_folders_in_order(root: Path) -> None:
     images = LabelledFolder(data_root=str(root), pipeline=PIPELINE)
     assert images.classes_found == ["n01", "n02", "n10"]
     samples = [images[i] for i in range(len(images))]
-    names = [Path(sample["meta"]["img_path"]).name for sample in samples]
-    assert dict(zip(names, (s["meta"]["label"] for s in samples), strict=True)) == {
+    names = [Path(sample["data_samples"].img_path).name for sample in samples]
+    assert dict(zip(names, (s["data_samples"].label for s in samples), strict=True)) == {
         "a.png": 1,
         "b.png": 1,
         "c.png": 0,
@@ -39,7 +39,7 @@ def test_a_part_keeps_the_wholes_numbers(root: Path) -> None:
         part = LabelledFolder(data_root=str(root), pipeline=PIPELINE, **options)
         for i in range(len(part)):
             sample = part[i]
-            assert sample["meta"]["label"] == whole[sample["image"][0, 0, 0].item()]
+            assert sample["data_samples"].label == whole[sample["inputs"][0, 0, 0].item()]
 
 
 def test_the_label_is_that_of_the_image_which_replaces_a_corrupt_one(root: Path) -> None:
@@ -47,8 +47,8 @@ def test_the_label_is_that_of_the_image_which_replaces_a_corrupt_one(root: Path)
     images = LabelledFolder(data_root=str(root), pipeline=PIPELINE)
     for epoch in range(4):
         sample = images[SampleKey(0, epoch, 0)]
-        assert sample["meta"]["corrupt"]
-        assert sample["meta"]["label"] == {2: 1, 10: 2}[sample["image"][0, 0, 0].item()]
+        assert sample["data_samples"].corrupt
+        assert sample["data_samples"].label == {2: 1, 10: 2}[sample["inputs"][0, 0, 0].item()]
 
 
 def test_a_batch_has_labels_beside_its_masks(root: Path) -> None:

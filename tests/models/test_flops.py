@@ -18,7 +18,7 @@ TEACHER = {"type": "Teacher", "compile": True, "backbone": {**SIZES, "checkpoint
 def batch(images: int) -> dict[str, torch.Tensor]:
     masks = torch.zeros(images // 2, 16, dtype=torch.bool)
     masks[:, ::2] = True
-    return {"images": torch.zeros(images, 3, 56, 56), "masks": masks, "mask_indices": masks.flatten().nonzero()[:, 0]}
+    return {"inputs": torch.zeros(images, 3, 56, 56), "masks": masks, "mask_indices": masks.flatten().nonzero()[:, 0]}
 
 
 def test_against_the_check_of_a_config() -> None:

@@ -5,12 +5,11 @@ augmentation = [
     # sampler, the three views of an image are decoded once and share a batch (released: they are on three ranks).
     dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
-    # Where cores are short: type="DeviceRandAugment", the same draws applied on the device.
     dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
     # Bytes; the device normalises them.
     dict(type="ToTensor", dtype="uint8"),
     # Draws the box here; the device writes the noise after normalisation.
-    dict(type="RandomErasing", prob=0.25, on_device=True),
+    dict(type="RandomErasing", erase_prob=0.25),
 ]
 # Paper: "the masking strategy in iBOT", which is dict(type="BlockMask", ratio=(0.1, 0.5)).
 # Released: half of the patches, anywhere.

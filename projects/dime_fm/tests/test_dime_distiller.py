@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from data_samples import data_samples
 from mmengine.optim import OptimWrapper
 from safetensors.torch import save_file
 from torch import Tensor
@@ -50,7 +51,11 @@ def distiller(**changes: Any) -> UnpairedDistiller:
 
 def batch() -> dict[str, Any]:
     images = torch.randint(0, 256, (4, 3, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return {"images": images, "tokens": tokenizer()(SENTENCES, context_length=16), "metas": [{} for _ in images]}
+    return {
+        "inputs": images,
+        "tokens": tokenizer()(SENTENCES, context_length=16),
+        "data_samples": data_samples(*({} for _ in images)),
+    }
 
 
 def test_towers_are_open_clips(tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_towers_are_open_clips(tmp_path: Path) -> None:
     save_file(state, file)
     ours = DualEncoder(**{key: value for key, value in encoder(checkpoint=file).items() if key != "type"}).eval()
     data = batch()
-    images = data["images"] / 255
+    images = data["inputs"] / 255
     with torch.no_grad():
         torch.testing.assert_close(ours.encode_images(images), clip.encode_image(images), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(ours.encode_texts(data["tokens"]), clip.encode_text(data["tokens"]))
@@ -111,9 +116,9 @@ def test_teacher_is_not_saved_or_copied() -> None:
 def test_terms_ignore_the_order_of_sentences() -> None:
     model = distiller().eval()
     data = model.data_preprocessor(batch(), True)
-    terms = model.terms(data["images"], data["tokens"])
-    shuffled = model.terms(data["images"], data["tokens"][torch.tensor([3, 0, 4, 1, 2])])
-    turned = model.terms(data["images"].flip(0), data["tokens"])
+    terms = model.terms(data["inputs"], data["tokens"])
+    shuffled = model.terms(data["inputs"], data["tokens"][torch.tensor([3, 0, 4, 1, 2])])
+    turned = model.terms(data["inputs"].flip(0), data["tokens"])
     for name, value in terms.items():
         torch.testing.assert_close(shuffled[name], value, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(turned[name], value, atol=1e-5, rtol=1e-4)
@@ -146,7 +151,7 @@ def test_a_student_may_share_the_text_tower() -> None:
 def test_a_student_may_be_a_cnn() -> None:
     model = distiller(student=student(image={"type": "TimmBackbone", "arch": "mobilenetv3_small_050"}))
     data = model.data_preprocessor(batch(), True)
-    assert model(data["images"]).shape == (4, 32)
+    assert model(data["inputs"]).shape == (4, 32)
     sum(model(**data, mode="loss").values()).backward()
     assert model.student.image.model.conv_stem.weight.grad.any()
 
@@ -200,7 +205,7 @@ def test_zero_shot_follows_the_weights() -> None:
     model = distiller(zero_shot={"type": "PromptEnsemble", "names": ["dog", "cat", "house"]}).eval()
     data = {**batch(), "tokens": None}
     first = model.val_step(data)
-    images = model.encode_images(model.data_preprocessor(data)["images"])
+    images = model.encode_images(model.data_preprocessor(data)["inputs"])
     tokens = tokenizer()(["a photo of a dog.", "a photo of a cat.", "a photo of a house."], context_length=16)
     torch.testing.assert_close(first[1]["student_logits"], 20 * model.encode_texts(tokens) @ images[1])
     with torch.no_grad():
@@ -209,7 +214,7 @@ def test_zero_shot_follows_the_weights() -> None:
     assert not torch.allclose(second[1]["student_logits"], first[1]["student_logits"])
     assert torch.equal(second[1]["teacher_logits"], first[1]["teacher_logits"])
     with pytest.raises(ValueError, match=r"label 3 \(counted from 0\), but model.zero_shot.names has 3 names"):
-        model.val_step({**data, "metas": [{"label": label} for label in (0, 1, 2, 3)]})
+        model.val_step({**data, "data_samples": data_samples(*({"label": label} for label in (0, 1, 2, 3)))})
 
 
 def test_mismatches_are_reported() -> None:

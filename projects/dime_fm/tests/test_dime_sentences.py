@@ -85,8 +85,8 @@ def test_samples_depend_only_on_their_key(tmp_path: Path) -> None:
     again = found[key]
     assert first["tokens"].shape == (3, 12)
     assert torch.equal(first["tokens"], again["tokens"])
-    assert torch.equal(first["image"], again["image"])
-    assert torch.equal(first["image"], found.dataset[key]["image"])
+    assert torch.equal(first["inputs"], again["inputs"])
+    assert torch.equal(first["inputs"], found.dataset[key]["inputs"])
     draws = [
         drawn(SampleKey(**{"seed": 7, "epoch": 2, "image": 4, **change}), found.sentences, 3)
         for change in ({}, {"seed": 8}, {"epoch": 3}, {"image": 5}, {"view": 1})
@@ -108,9 +108,9 @@ def test_a_batch(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", 4)
     found = unpaired(folder, write(tmp_path / "s.txt", "a dog\na cat\n"), count=2)
     batch = unpaired_collate([found[SampleKey(0, 0, i)] for i in range(3)])
-    assert batch["images"].shape == (3, 3, 28, 28)
+    assert batch["inputs"].shape == (3, 3, 28, 28)
     assert batch["tokens"].shape == (6, 12)
-    assert len(batch["metas"]) == 3
+    assert len(batch["data_samples"]) == 3
     assert "tokens" not in unpaired_collate([found.dataset[0]])
     with pytest.raises(ValueError, match="sentences_per_image=0"):
         unpaired(folder, str(tmp_path / "s.txt"), count=0)

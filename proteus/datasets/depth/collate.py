@@ -20,12 +20,12 @@ def depth_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``images`` ``(B, 3, H, W)``, or a list of ``(3, H, W)`` where sizes differ; ``depths`` ``(B, H, W)`` in metres,
-        0 invalid, or likewise a list; ``metas``.
+        0 invalid, or likewise a list; ``data_samples``.
     """
     return {
-        "images": _stacked([sample["image"] for sample in samples]),
+        "inputs": _stacked([sample["inputs"] for sample in samples]),
         "depths": _stacked([sample["depth"] for sample in samples]),
-        "metas": [sample["meta"] for sample in samples],
+        "data_samples": [sample["data_samples"] for sample in samples],
     }
 
 

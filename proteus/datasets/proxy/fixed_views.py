@@ -83,10 +83,10 @@ class FixedViews(ProxySet):
         sample = self.view(key.image, view)
         if self.mask is not None:
             with seeded(key, _SALT):
-                sample["mask"] = self.mask({"img": sample["image"]})["mask"]
+                sample["mask"] = self.mask({"img": sample["inputs"]})["mask"]
         if self.cache is not None:
             tokens = self.cache.read(key.image, view)
-            corrupt = sample["meta"]["corrupt"]
+            corrupt = sample["data_samples"].corrupt
             if tokens.corrupt != len(corrupt):
                 raise StaleCacheError(
                     f"image {key.image:,}, view {view}: {len(corrupt)} images could not be read on the way to it "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dataset import BaseDataset, Compose
+from mmengine.structures import BaseDataElement
 
 from proteus.datasets.failures import failed_transform, raised
 from proteus.datasets.seeding import SampleKey, seeded
@@ -67,9 +68,9 @@ class ProxySet(BaseDataset):
                         raise
                     raise DataError(f"{transform}: {raised(error, place=not is_ours)}") from error
                 else:
-                    if not isinstance(sample, dict) or not isinstance(sample.get("meta"), dict):
+                    if not isinstance(sample, dict) or not isinstance(sample.get("data_samples"), BaseDataElement):
                         raise DataError("dataset.pipeline does not end in dict(type='PackInputs'), or the like")
-                    sample["meta"]["corrupt"] = corrupt
+                    sample["data_samples"].set_metainfo({"corrupt": corrupt})
                     return sample
             index = (key.image + 7919 * len(corrupt)) % len(self)
 

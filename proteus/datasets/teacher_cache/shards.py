@@ -143,6 +143,6 @@ def checksum(cls: np.ndarray, patches: np.ndarray) -> int:
 
 
 def pixels_of(sample: Mapping[str, Any]) -> int:
-    """CRC-32 of a view's pixels, and of what is left for the device to change in them."""
-    pixels = zlib.crc32(memoryview(sample["image"].contiguous().numpy()))
-    return zlib.crc32(repr([sample.get(key) for key in ("augment", "erase")]).encode(), pixels)
+    """CRC-32 of a view's pixels and of the box that the data preprocessor erases in them."""
+    pixels = zlib.crc32(memoryview(sample["inputs"].contiguous().numpy()))
+    return zlib.crc32(repr(sample.get("erase")).encode(), pixels)

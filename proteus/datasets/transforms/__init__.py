@@ -19,7 +19,6 @@ from proteus.datasets.transforms.depth_geometry import (
     ResizeImage,
 )
 from proteus.datasets.transforms.depth_loading import LoadDepth, PackDepth
-from proteus.datasets.transforms.device_rand_augment import DeviceRandAugment
 from proteus.datasets.transforms.erasing import RandomErasing
 from proteus.datasets.transforms.load_crop import LoadRandomResizedCrop
 from proteus.datasets.transforms.loading import CorruptImageError, LoadImage
@@ -39,7 +38,6 @@ __all__ = [
     "DepthRandomFlip",
     "DepthRandomResize",
     "DepthRandomRotate",
-    "DeviceRandAugment",
     "HueSaturationValue",
     "LoadDepth",
     "LoadImage",

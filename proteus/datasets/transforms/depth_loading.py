@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch import Tensor
 from torchvision.tv_tensors import Mask
@@ -98,14 +99,14 @@ class PackDepth:
     """Keep the tensor image, its depth map, and where they came from.
 
     Args:
-        keys: What else of the data set's entries goes into ``meta``.
+        keys: What else of the data set's entries goes into the metainfo.
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         self.keys = ("img_path", "depth_path", "ori_shape", *keys)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return ``image``, ``(3, H, W)``; ``depth``, ``(H, W)`` float32 in metres, 0 invalid; and ``meta``.
+        """Return ``inputs``, the image ``(3, H, W)``; ``depth``, ``(H, W)`` float32 in metres, 0 invalid; and ``data_samples``.
 
         Raises:
             TypeError: The image is not a tensor yet.
@@ -113,7 +114,7 @@ class PackDepth:
         if not isinstance(results["img"], Tensor):
             raise TypeError("PackDepth takes a tensor: put dict(type='ToTensor') before it in the pipeline")
         return {
-            "image": results["img"],
+            "inputs": results["img"],
             "depth": results["depth"].as_subclass(Tensor).contiguous(),
-            "meta": {key: results[key] for key in self.keys if key in results},
+            "data_samples": BaseDataElement(metainfo={key: results[key] for key in self.keys if key in results}),
         }

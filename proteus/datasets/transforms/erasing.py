@@ -1,30 +1,25 @@
-"""Random rectangles of noise: drawn by timm, written by the device or by the worker."""
+"""Random erasing: the worker draws the rectangle and a seed; the data preprocessor writes the noise on the device."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
-from timm.data import IMAGENET_DEFAULT_STD as STD
 from timm.data.random_erasing import RandomErasing as TimmRandomErasing
-from torchvision.transforms.v2 import functional
 
 from proteus.registry import TRANSFORMS
-from proteus.utils.argument_checks import check_channels
 
 
-class Erase(NamedTuple):
-    """A rectangle to fill with noise; pixels.
+class ErasedBox(NamedTuple):
+    """A rectangle to fill with noise, in pixels.
 
     Attributes:
         top: First row.
         left: First column.
         height: Number of rows.
         width: Number of columns.
-        seed: What the noise is a function of; 63 bits.
+        seed: Seed of the noise, 63 bits.
     """
 
     top: int
@@ -36,34 +31,21 @@ class Erase(NamedTuple):
 
 @TRANSFORMS.register_module()
 class RandomErasing:
-    """Replace a random rectangle by noise, as timm's RandomErasing does (docs/reproduction.md#distillation-data).
+    """Replace a random rectangle with noise, as timm's RandomErasing does (docs/reproduction.md#distillation-data).
 
-    The noise is standard normal *after* normalisation. On the device the data preprocessor writes it, after it has
-    normalised; here only the rectangle and a seed are drawn, both from the sample's key, and the rectangle is the same
-    as without the device. In the worker it is written as the pixel values that normalise to it, which are no bytes.
+    The noise is standard normal *after* normalisation, so the data preprocessor writes it
+    (:func:`~proteus.models.distillers.data_preprocessor.fill_with_noise`). This transform draws the rectangle and the
+    seed of the noise from the sample's random numbers.
 
     Args:
-        prob: How often.
-        mean: Channel means that the image will be normalised with; without ``on_device``.
-        std: Channel standard deviations, likewise.
-        on_device: Leave the writing to the data preprocessor, which must be one of Proteus.
+        erase_prob: Probability of erasing.
     """
 
-    def __init__(
-        self,
-        prob: float = 0.25,
-        mean: Sequence[float] = MEAN,
-        std: Sequence[float] = STD,
-        on_device: bool = True,
-    ) -> None:
-        mode = "const" if on_device else "pixel"
-        self.eraser = TimmRandomErasing(probability=prob, mode=mode, max_count=1, device="cpu")
-        self.mean = torch.tensor(check_channels("RandomErasing.mean", mean)).view(-1, 1, 1)
-        self.std = torch.tensor(check_channels("RandomErasing.std", std, positive=True)).view(-1, 1, 1)
-        self.on_device = on_device
+    def __init__(self, erase_prob: float = 0.25) -> None:
+        self.eraser = TimmRandomErasing(probability=erase_prob, mode="const", max_count=1, device="cpu")
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Erase in ``results['img']``, ``(3, H, W)``, float or uint8, or say in ``results['erase']`` what to erase.
+        """Add ``erase``, an :class:`ErasedBox` of ``results['img']`` ``(3, H, W)``, where one is drawn.
 
         Raises:
             TypeError: The image is not a tensor yet.
@@ -71,25 +53,20 @@ class RandomErasing:
         image = results["img"]
         if not isinstance(image, torch.Tensor):
             raise TypeError("RandomErasing takes a tensor: put dict(type='ToTensor') before it in the pipeline")
-        if self.on_device:
-            drawn = self.draw(image.shape[-2], image.shape[-1])
-            if drawn is not None:
-                results["erase"] = drawn
-            return results
-        image = functional.to_dtype(image, torch.float32, scale=True)
-        noise = self.eraser(torch.zeros_like(image))
-        results["img"] = torch.where(noise == 0, image, noise * self.std + self.mean)
+        box = self.draw(image.shape[-2], image.shape[-1])
+        if box is not None:
+            results["erase"] = box
         return results
 
-    def draw(self, height: int, width: int) -> Erase | None:
-        """Draw what to erase of an image of so many pixels, or None."""
-        told = _Told(height, width)
-        self.eraser(told)
-        return None if told.box is None else Erase(*told.box, seed=random.getrandbits(63))
+    def draw(self, height: int, width: int) -> ErasedBox | None:
+        """Draw the rectangle to erase of an image of ``height`` x ``width`` pixels; None leaves the image as it is."""
+        recorder = _AssignmentRecorder(height, width)
+        self.eraser(recorder)
+        return None if recorder.box is None else ErasedBox(*recorder.box, seed=random.getrandbits(63))
 
 
-class _Told:
-    """An image that takes down which rectangle timm assigns to, so that timm's own draws say it."""
+class _AssignmentRecorder:
+    """Stands in for the image of timm's eraser, and records the rectangle that timm assigns to."""
 
     dtype = torch.float32
 

@@ -1,4 +1,4 @@
-"""From pixels to what the collate function takes."""
+"""The last steps of a pipeline: to tensors, and to a sample of the collate function."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
@@ -15,14 +16,14 @@ from proteus.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class ToTensor:
-    """Turn a PIL image or an ``(H, W, 3)`` uint8 array into ``(3, H, W)``; the device normalises it later.
+    """Convert a PIL image or an ``(H, W, 3)`` uint8 array to a tensor ``(3, H, W)``, without normalising it.
 
     Args:
-        dtype: ``uint8`` keeps the bytes, a quarter of what goes from the workers to the device; the device makes of
-            them exactly the floats in [0, 1] that ``float32`` makes here.
+        dtype: ``uint8``, a quarter of the bytes to copy to the device, or ``float32`` in [0, 1]. The data preprocessor
+            makes the same floats of both.
 
     Raises:
-        ValueError: ``dtype`` is neither.
+        ValueError: ``dtype`` is another.
     """
 
     def __init__(self, dtype: Literal["uint8", "float32"] = "uint8") -> None:
@@ -34,7 +35,7 @@ class ToTensor:
         """Convert ``results['img']``.
 
         Raises:
-            TypeError: It is an array, and not one of RGB bytes.
+            TypeError: It is neither a PIL image nor an array of RGB bytes.
         """
         image = results["img"]
         if isinstance(image, Image.Image):
@@ -50,20 +51,23 @@ class ToTensor:
 
 @TRANSFORMS.register_module()
 class PackInputs:
-    """Keep the tensor image, what the device is to do with it, its mask and label, and where it came from.
+    """Pack what a batch needs of a sample, under OpenMMLab's names; drop the rest.
 
     Args:
-        keys: What else of the data set's entries goes into ``meta``.
+        keys: Further entries of the data set to keep in the metainfo.
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         self.keys = ("img_path", "label", *keys)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return ``image``, ``meta`` with what there is of ``img_path``, ``label`` and ``keys``, and what there is of
-        ``mask``, ``augment`` and ``erase``.
+        """Pack a sample.
+
+        Returns:
+            ``inputs``, the image ``(3, H, W)``; ``data_samples``, with metainfo of ``img_path``, ``label`` and
+            ``keys`` as far as they are known; and, where the pipeline has made them, ``mask`` ``(N,)`` and ``erase``.
         """
-        meta = {key: results[key] for key in self.keys if key in results}
-        packed = {"image": results["img"], "meta": meta}
-        packed.update((key, results[key]) for key in ("mask", "augment", "erase") if key in results)
+        metainfo = {key: results[key] for key in self.keys if key in results}
+        packed = {"inputs": results["img"], "data_samples": BaseDataElement(metainfo=metainfo)}
+        packed.update((key, results[key]) for key in ("mask", "erase") if key in results)
         return packed

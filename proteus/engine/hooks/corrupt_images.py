@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from proteus.registry import HOOKS
 from proteus.structures import UserError
@@ -42,10 +43,10 @@ class CorruptImageHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Collect the corrupt images that the batch reports."""
-        metas = data_batch.get("metas", ()) if isinstance(data_batch, Mapping) else ()
-        for meta in metas:
+        data_samples = data_batch.get("data_samples", ()) if isinstance(data_batch, Mapping) else ()
+        for data_sample in data_samples:
             # Data sets that do not replace images do not report any.
-            found = meta.get("corrupt") if isinstance(meta, Mapping) else None
+            found = data_sample.get("corrupt") if isinstance(data_sample, BaseDataElement) else None
             self._new.update(found if isinstance(found, list) else ())
         if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
             self._exchange(runner)

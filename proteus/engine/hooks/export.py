@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.checkpoints.description import check_description
-from proteus.models import AdaptedBackbone, Distiller, MultiStudentDistiller
+from proteus.models import AdaptedBackbone, Distiller
 from proteus.registry import HOOKS
 
 
@@ -101,9 +101,7 @@ def _description_error(description: dict[str, Any]) -> str:
 
 
 def _distillers(model: Any) -> dict[str, Distiller]:
-    if isinstance(model, MultiStudentDistiller):
-        return {f"_{name}": distiller for name, distiller in model.distillers.items()}
-    return {"": model}
+    return {f"_{name}" if name else "": distiller for name, distiller in model.distillers.items()}
 
 
 def _unwrapped(model: Any) -> Any:

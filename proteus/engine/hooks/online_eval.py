@@ -28,7 +28,7 @@ from proteus.evaluation.online.probe_images import (
     evenly_spaced_indices,
     load_probe_images,
 )
-from proteus.models import Distiller, MultiStudentDistiller
+from proteus.models import Distiller
 from proteus.registry import HOOKS
 from proteus.structures import DataError
 
@@ -110,7 +110,7 @@ class OnlineEvalHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read the images, and evaluate for the first time unless the run resumes."""
         model = _model_of(runner)
-        if not isinstance(model, (Distiller, MultiStudentDistiller)):
+        if not hasattr(model, "distillers"):
             self.disabled = True
             runner.logger.warning("online evaluation disabled: the model is not a Distiller")
             return
@@ -261,8 +261,8 @@ def _check_agreement(runner: Runner, images: int) -> None:
 
 def _distillers(runner: Runner) -> dict[str, Distiller]:
     """Return the distillers by the student's name; the name of a single student is empty."""
-    model = _model_of(runner)
-    return model.distillers if isinstance(model, MultiStudentDistiller) else {"": model}
+    distillers: dict[str, Distiller] = _model_of(runner).distillers
+    return distillers
 
 
 def _add_student_name(student: str, metric: str) -> str:

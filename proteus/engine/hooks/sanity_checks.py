@@ -153,6 +153,6 @@ def _unwrap(model: Any) -> Any:
 
 
 def _check_not_replaced(batch: Any) -> None:
-    corrupt = [name for meta in batch["metas"] for name in meta.get("corrupt", ())]
+    corrupt = [name for data_sample in batch["data_samples"] for name in data_sample.get("corrupt", ())]
     if corrupt:
         raise DataError(f"images of the test set cannot be read: {'; '.join(corrupt)}: repair or remove them")

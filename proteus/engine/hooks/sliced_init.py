@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from mmengine.dist import broadcast, is_main_process
@@ -12,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.datasets import ProxySet, SampleKey
-from proteus.models import Distiller, MultiStudentDistiller
+from proteus.models import Distiller
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
 
@@ -64,17 +65,16 @@ class SlicedInitHook(Hook):
             runner.logger.info("sliced initialization skipped: the weights come from a checkpoint")
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        students = model.distillers if isinstance(model, MultiStudentDistiller) else {"student": model}
-        for distiller in students.values():
+        for distiller in model.distillers.values():
             check_slice(distiller.student, distiller.teacher)
         images = self._read(runner, model) if is_main_process() else None
-        for name, distiller in students.items():
+        for name, distiller in model.distillers.items():
             if images is not None:
-                self._fill(runner, name, distiller, images)
+                self._fill(runner, name or "student", distiller, images)
             for tensor in (*distiller.student.parameters(), *distiller.objectives.parameters()):
                 broadcast(tensor.data)
 
-    def _read(self, runner: Runner, model: Distiller | MultiStudentDistiller) -> Tensor:
+    def _read(self, runner: Runner, model: Any) -> Tensor:
         loader = runner.train_dataloader
         if not isinstance(loader.dataset, ProxySet):
             raise ValueError(
@@ -84,7 +84,7 @@ class SlicedInitHook(Hook):
         step = max(size // self.views, 1)
         positions = [step * k + (step // 2 if k >= self.views else 0) for k in range(2 * self.views)]
         samples = [loader.dataset[SampleKey(_SEED, *divmod(position, size))] for position in positions]
-        images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["images"]
+        images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["inputs"]
         return images
 
     def _fill(self, runner: Runner, name: str, distiller: Distiller, images: Tensor) -> None:

@@ -19,7 +19,6 @@ from proteus.datasets.teacher_cache import (
     pixels_of,
     plain,
 )
-from proteus.models import MultiStudentDistiller
 from proteus.models.distillers.mixup import MixupDataPreprocessor
 from proteus.models.teachers.fingerprint import teacher_fingerprint
 from proteus.registry import HOOKS
@@ -89,8 +88,7 @@ def check_usable(model: Any) -> None:
     Raises:
         StaleCacheError: It cannot; the message names the reason.
     """
-    students = model.distillers.values() if isinstance(model, MultiStudentDistiller) else [model]
-    if any(student.needs_logits for student in students):
+    if any(distiller.needs_logits for distiller in getattr(model, "distillers", {}).values()):
         raise StaleCacheError(
             "model.objectives use the teacher's logits, but a teacher cache has only its tokens: use objectives on "
             "tokens, or set train_dataloader.dataset.cache=None"

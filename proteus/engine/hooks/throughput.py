@@ -88,9 +88,7 @@ class ThroughputHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """End a step; before a log line, update the scalars."""
-        # mmseg's batches lack "metas".
-        images = next((data_batch[key] for key in ("metas", "inputs", "images") if key in data_batch), ())
-        self.timer.end(len(images))
+        self.timer.end(len(next((data_batch[key] for key in ("data_samples", "inputs") if key in data_batch), ())))
         if not is_logging_due(runner, batch_idx):
             return
         spent, hub = self.timer.read(), runner.message_hub
@@ -140,7 +138,7 @@ def _dtype_of(runner: Runner) -> torch.dtype:
 
 def _count_flops(runner: Runner, batch: Any) -> float | None:
     config = runner.cfg.get("model")
-    if not isinstance(config, Mapping) or not isinstance(batch, Mapping) or "images" not in batch:
+    if not isinstance(config, Mapping) or not isinstance(batch, Mapping) or "inputs" not in batch:
         return None
     try:
         return distillation_flops(config, batch)

@@ -146,7 +146,7 @@ class DepthVisualizationHook(VisualizationHook):
     def draw_image(self, runner: Runner, data_batch: Any, index: int, output: Any) -> None:
         """Draw one image from its predicted ``depth`` and, if there is one, ``gt_depth``."""
         path = self.path(output.get("img_path"))
-        draw_depth_map(data_batch["images"][index], output["depth"], path, output.get("gt_depth"), self.max_depth)
+        draw_depth_map(data_batch["inputs"][index], output["depth"], path, output.get("gt_depth"), self.max_depth)
 
 
 def _num_classes(runner: Runner) -> int | None:

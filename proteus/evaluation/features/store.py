@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
@@ -211,10 +212,10 @@ class FeatureStore:
             tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=refresh) as bar,
         ):
             for batch in loader:
-                _check_readable(batch["metas"], title)
-                images = (as_floats(batch["images"].to(self.device, non_blocking=True)) - mean) / std
+                _check_readable(batch["data_samples"], title)
+                images = (as_floats(batch["inputs"].to(self.device, non_blocking=True)) - mean) / std
                 features = self._encode(images, tokens).cpu()
-                _check_finite(features, batch["metas"], self.spec.name, title)
+                _check_finite(features, batch["data_samples"], self.spec.name, title)
                 writer.append(features.numpy())
                 bar.update(len(features))
                 if time.monotonic() - marked > _SECONDS_BETWEEN_MARKS:
@@ -294,14 +295,14 @@ def _half_on_gpu(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.float16) if device.type == "cuda" else nullcontext()
 
 
-def _check_readable(metas: list[dict[str, Any]], title: str) -> None:
-    corrupt = [name for meta in metas for name in meta.get("corrupt", ())]
+def _check_readable(data_samples: Sequence[BaseDataElement], title: str) -> None:
+    corrupt = [name for data_sample in data_samples for name in data_sample.get("corrupt", ())]
     if corrupt:
         raise CorruptImageError(f"{title}: evaluation aborted, an image cannot be read: {corrupt[0]}")
 
 
-def _check_finite(features: Tensor, metas: list[dict[str, Any]], backbone: str, title: str) -> None:
+def _check_finite(features: Tensor, data_samples: Sequence[BaseDataElement], backbone: str, title: str) -> None:
     wrong = (~features.isfinite().flatten(1).all(1)).nonzero()
     if len(wrong):
-        name = metas[int(wrong[0])]["img_path"]
+        name = data_samples[int(wrong[0])].img_path
         raise DataError(f"{title}: features of {backbone} are not finite (NaN or infinite), first for {name}")

@@ -44,7 +44,7 @@ class TeacherAgreement(CheckedMetric):
         self.patches_per_image = patches_per_image
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the tokens of each image (keys as in ``Distiller.agreement`` or ``MultiStudentDistiller.agreement``).
+        """Keep the tokens of each image (keys as in ``Distiller.predict`` or ``MultiStudentDistiller.predict``).
 
         Raises:
             DataError: Tokens are not finite in half precision (largest value 65504).

@@ -187,8 +187,8 @@ def _batches(total: int, size: int) -> Iterator[tuple[Tensor, int]]:
 
 
 def _preprocess(model: Distiller, images: Tensor) -> Tensor:
-    data: dict[str, Any] = model.data_preprocessor({"images": images}, False)
-    inputs: Tensor = data["images"]
+    data: dict[str, Any] = model.data_preprocessor({"inputs": images}, False)
+    inputs: Tensor = data["inputs"]
     return inputs
 
 

@@ -3,50 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import singledispatch
 
 import torch
 from torch import Tensor
 
 from proteus.models.losses import MSELoss
-from proteus.models.objectives import FeatureObjective, Objective, PatchObjective, StepFeatures, TokenObjective
-
-Pair = tuple[Tensor, Tensor]
-
-
-@singledispatch
-def compared_tokens(objective: Objective, features: StepFeatures) -> list[Pair] | None:
-    """Return pairs of predictions and targets of an objective, each ``(..., Dt)``.
-
-    There is one pair per kind of token, since each has its own best constant. Register other objectives with
-    ``@compared_tokens.register``; None stands for an unknown objective.
-
-    Args:
-        objective: The objective.
-        features: Features of some images.
-    """
-    return None
-
-
-@compared_tokens.register
-def _(objective: TokenObjective, features: StepFeatures) -> list[Pair]:
-    return [(objective.head(features.student.cls), features.teacher.cls)]
-
-
-@compared_tokens.register
-def _(objective: FeatureObjective, features: StepFeatures) -> list[Pair]:
-    # Without its own cls head, the cls part is in the pairs of the objective that cls_term names.
-    cls = [] if objective.cls_head is None else [(objective.cls_head(features.student.cls), features.teacher.cls)]
-    return [*cls, (objective.head(features.student.patches), features.teacher.patches)]
-
-
-@compared_tokens.register
-def _(objective: PatchObjective, features: StepFeatures) -> list[Pair] | None:
-    if features.masked is None or features.mask_indices is None:
-        return None
-    masked = features.masked.patches.flatten(0, 1).index_select(0, features.mask_indices)
-    teacher = features.teacher.patches[: len(features.masked.cls)].flatten(0, 1).index_select(0, features.mask_indices)
-    return [(objective.head(masked), teacher)]
+from proteus.models.objectives import Objective, StepFeatures
 
 
 class UnexplainedVariance:
@@ -82,9 +44,9 @@ class UnexplainedVariance:
             features: Their features, with ``masked`` and ``mask_indices`` if an objective needs masks.
         """
         for name, objective in self.objectives.items():
-            if not isinstance(objective.loss, MSELoss):
+            if self._unsupported_reason_of(objective):
                 continue
-            pairs = compared_tokens(objective, features)
+            pairs = objective.compared_tokens(features)
             if pairs is None:
                 continue
             sums = self._sums.setdefault(name, [_Sums() for _ in pairs])
@@ -106,10 +68,16 @@ class UnexplainedVariance:
     def _unsupported_reason(self, name: str) -> str | None:
         for part in filter(None, [name, self.objectives[name].cls_term]):
             objective = self.objectives[part]
-            if not isinstance(objective.loss, MSELoss):
-                return f"not defined for {type(objective.loss).__name__}"
-            if compared_tokens.dispatch(type(objective)) is compared_tokens.dispatch(object):
-                return f"compared_tokens does not support {type(objective).__name__}"
+            if reason := self._unsupported_reason_of(objective):
+                return reason
+        return None
+
+    @staticmethod
+    def _unsupported_reason_of(objective: Objective) -> str | None:
+        if not isinstance(objective.loss, MSELoss):
+            return f"not defined for {type(objective.loss).__name__}"
+        if type(objective).compared_tokens is Objective.compared_tokens:
+            return f"{type(objective).__name__} does not implement compared_tokens"
         return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.dataset import Compose
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -70,7 +71,7 @@ def load_probe_images(
         DataError: The images have different sizes.
     """
     pixels: list[Tensor] = []
-    metas: list[dict[str, Any]] = []
+    data_samples: list[BaseDataElement] = []
     masks: list[Tensor] = []
     last: CorruptImageError | None = None
     for index in indices:
@@ -86,13 +87,13 @@ def load_probe_images(
                 last = error
                 continue
             if mask is not None:
-                masks.append(mask({"img": sample["image"]})["mask"])
-        meta = sample.get("meta", {})
-        if pixels and sample["image"].shape != pixels[0].shape:
-            sizes = f"{tuple(sample['image'].shape[-2:])} after others of {tuple(pixels[0].shape[-2:])}"
-            raise DataError(f"{meta.get('img_path', index)} is {sizes}: end the pipeline's resizing with a crop")
-        pixels.append(_as_bytes(sample["image"]))
-        metas.append(meta)
+                masks.append(mask({"img": sample["inputs"]})["mask"])
+        data_sample = sample["data_samples"]
+        if pixels and sample["inputs"].shape != pixels[0].shape:
+            sizes = f"{tuple(sample['inputs'].shape[-2:])} after others of {tuple(pixels[0].shape[-2:])}"
+            raise DataError(f"{data_sample.get('img_path', index)} is {sizes}: end the pipeline's resizing with a crop")
+        pixels.append(_as_bytes(sample["inputs"]))
+        data_samples.append(data_sample)
     if not pixels:
         raise CorruptImageError(
             f"none of the {len(indices)} images could be read; the last error: {last}"
@@ -103,8 +104,8 @@ def load_probe_images(
         pixels = [functional.to_dtype(image, torch.float32, scale=True) for image in pixels]
     return ProbeImages(
         torch.stack(pixels),
-        [meta["img_path"] for meta in metas if "img_path" in meta],
-        torch.tensor([meta["label"] for meta in metas]) if all("label" in meta for meta in metas) else None,
+        [each.img_path for each in data_samples if "img_path" in each],
+        torch.tensor([each.label for each in data_samples]) if all("label" in each for each in data_samples) else None,
         torch.stack(masks) if masks else None,
     )
 

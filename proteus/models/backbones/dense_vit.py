@@ -21,12 +21,12 @@ class DenseViT(Freezable, ViT):
     What follows the last of ``out_indices`` (blocks, and the final norm unless ``final_norm``) is never trained.
 
     Args:
-        out_indices: Blocks whose outputs are returned, in the order of the blocks; negative from the end.
+        out_indices: Blocks with outputs to return, in the order of the blocks; negative from the end.
         final_norm: Pass each through the final LayerNorm.
         frozen: Train nothing of it and keep it in eval mode (*linear* protocols).
         center_padding: Pad images to multiples of the patch size with zeros, evenly on both sides, as DINOv2's
-            evaluation does. By default in eval mode, where images come in sizes of their own; in training other sizes
-            are refused, as the crop should fit. ``False`` refuses them always.
+            evaluation does. By default in eval mode, where images have different sizes; in training other sizes are
+            refused, as the crop should fit. ``False`` refuses them always.
         **vit: As for :class:`ViT`.
 
     Raises:

@@ -80,15 +80,15 @@ def locate_backbone(name: str, arch: str | None = None, img_size: int = 224, dow
     Args:
         name: A weight file: our exported student, a training checkpoint, or any ViT's weights that
             ``checkpoint=`` takes, with ``#ema`` and the like behind it. Or a model of timm's, with its tag
-            (``vit_small_patch14_dinov2.lvd142m``), whose weights are taken from timm's cache. Or
+            (``vit_small_patch14_dinov2.lvd142m``), with its weights from timm's cache. Or
             ``random:NAME`` or ``random:NAME:SEED``, a model of timm's or of ours (``tiny``) without training.
-        arch: Name in timm of what a weight file belongs to, where the file does not tell (CNNs).
+        arch: timm name of the architecture of a weight file, if it cannot be detected (CNNs).
         img_size: Side of the images in pixels.
         download: Let timm's weights come from their hub if they are not in the cache. Nothing else is downloaded.
 
     Raises:
-        CheckpointError: The file is missing, unreadable, or does not tell what it belongs to.
-        DataError: There is no such model, or its weights are not on this machine.
+        CheckpointError: The file is missing or unreadable, or its architecture cannot be detected.
+        DataError: The model does not exist, or its weights are not on this machine.
     """
     if name.startswith("random:"):
         return _random(name, img_size)
@@ -241,7 +241,7 @@ def _vit_config(shape: Shape, name: str) -> dict[str, Any]:
     arch = (_CLIP_BY_WIDTH if shape.pre_norm else _BY_WIDTH).get(shape.width)
     if arch is None:
         raise CheckpointError(
-            f"{name} holds a {shape.title} of width {shape.width}, and weights do not tell how many heads it has: add "
+            f"{name} holds a {shape.title} of width {shape.width}, and the number of heads cannot be detected: add "
             "--arch NAME, its name in timm, or export it with its description"
         )
     config: dict[str, Any] = {"type": "ViT", "arch": arch, "patch_size": shape.patch, "reg_tokens": shape.registers}

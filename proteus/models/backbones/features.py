@@ -48,13 +48,13 @@ def grid_of_tokens(count: int, images: Tensor) -> tuple[int, int]:
     """Find the grid of ``count`` square patches that cover images ``(B, 3, H, W)``.
 
     Raises:
-        ValueError: No grid of the images' proportions has so many patches.
+        ValueError: No grid of the images' proportions has ``count`` patches.
     """
     height, width = sides_of(images)
     count = int(count) if torch.jit.is_tracing() else count
     across = max(1, round((count * width / height) ** 0.5))
     if count % across or abs(count // across * width - across * height) > max(height, width):
-        raise ValueError(f"{count} patch tokens are no grid over images of {height}x{width} px")
+        raise ValueError(f"{count} patch tokens do not form a grid over images of {height}x{width} px")
     return count // across, across
 
 

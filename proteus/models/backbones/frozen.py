@@ -1,4 +1,4 @@
-"""Backbones that a dense head is trained upon and that stay as they are."""
+"""Frozen backbones under a dense head."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class AdaptedBackbone(nn.Module):
     """A backbone of mmpretrain's or another toolbox, made to return ``Features``.
 
     A map ``(B, D, h, w)`` gives its mean as ``cls``; tokens ``(B, P + N, D)`` give the first of the ``P`` prefix
-    tokens, or their mean where there is none. Of several outputs the last is taken.
+    tokens, or the mean of all tokens without prefix tokens. Of several outputs the last is taken.
 
     Args:
         guest: The backbone.

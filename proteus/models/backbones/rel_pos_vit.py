@@ -16,8 +16,8 @@ from proteus.structures import DataError
 class RelPosDenseViT(DenseViT):
     """``DenseViT`` with a learnt relative position bias in the attention of every block (docs/reproduction.md#ade20k).
 
-    The released code fine-tunes in mmseg's ``MAE`` backbone, which adds a table to each block beside the absolute
-    positions: for a grid of ``h x w``, ``(2h - 1)(2w - 1) + 3`` biases a head, the three for what involves the cls
+    The released code fine-tunes in mmseg's ``MAE`` backbone, which adds a table to each block in addition to the
+    absolute positions: for a grid of ``h x w``, ``(2h - 1)(2w - 1) + 3`` biases per head, three of them for the cls
     token. No distilled checkpoint has them; they start at zero, so that the first step equals ``DenseViT``'s, and are
     trained with the rest. They tie the model to ``img_size``.
 

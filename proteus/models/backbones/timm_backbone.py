@@ -21,7 +21,7 @@ from proteus.utils.argument_checks import check_number, check_side
 
 @MODELS.register_module()
 class TimmBackbone(nn.Module):
-    """A model of timm's that is no plain ViT: a CNN, a hierarchical transformer, a ViT with rotary positions.
+    """Any timm model other than a plain ViT: a CNN, a hierarchical transformer, a ViT with rotary positions.
 
     Of a CNN and of whatever else ends in a map, ``cls`` is the pooled map, through the norm that timm's model has
     there (ConvNeXt), and ``patches`` are the last map. Of a model of tokens (DINOv3, EVA, SigLIP), ``cls`` is the cls

@@ -40,13 +40,13 @@ class ViT(OpenMMLabViT):
     """A vision transformer of the DINOv2, CLIP or plain form, built by timm.
 
     Weights are random as DINOv2's student is (truncated normal 0.02, LayerScale 1.0; docs/reproduction.md#student)
-    unless ``checkpoint`` is given. Any input whose sides are multiples of ``patch_size`` is accepted.
+    unless ``checkpoint`` is given. The sides of images are multiples of ``patch_size``.
 
     Args:
         arch: ``tiny``, ``small``, ``base``, ``large``, ``giant``; ``clip-base``, ``clip-large`` for the vision tower of
             OpenAI's CLIP up to its last norm, without the projection; or the name of any timm model that is a plain
-            ``VisionTransformer``. open_clip's CLIPs have GELU unless they are called quickgelu, which no file tells:
-            theirs are timm's ``vit_large_patch14_clip_224`` and the like.
+            ``VisionTransformer``. open_clip's CLIPs have GELU unless they are called quickgelu, which cannot be
+            detected in a file: use timm's ``vit_large_patch14_clip_224`` and the like for them.
         img_size: Side in pixels that the position embedding is made for; ``(224, 224)`` is taken as well.
         patch_size: Side of a patch in pixels, likewise.
         embed_dim: Width; the architecture's own by default.
@@ -62,8 +62,8 @@ class ViT(OpenMMLabViT):
         interpolate_antialias: See :func:`interpolate_pos_embed`.
         interpolate_offset: See :func:`interpolate_pos_embed`.
         checkpoint: File with the weights, in any form that :func:`proteus.checkpoints.to_timm_keys` knows.
-        allow_extra_blocks: Take the first ``depth`` blocks of a file that has more, as where the last ones were fine-tuned for
-            something else. ``False`` refuses such a file.
+        allow_extra_blocks: Take the first ``depth`` blocks of a file with more, for instance if the last ones were
+            fine-tuned for another task. ``False`` refuses such a file.
         frozen_stages: As in mmpretrain and mmseg: 0 freezes the embeddings of patches and positions and the prefix
             tokens, ``n`` the first ``n`` blocks as well, all blocks also the final norm; -1 nothing.
         pretrained: OpenMMLab's older name of ``checkpoint``.
@@ -195,7 +195,7 @@ class ViT(OpenMMLabViT):
         side = math.isqrt(positions.shape[1])
         has_cls = positions.shape[1] != side**2
         if has_cls and vit.no_embed_class and "cls_token" in state:
-            # Meta keeps a position for cls beside registers; timm adds it to the cls token once and for all.
+            # Meta's file has a position for the cls token, also with registers; timm adds it to the cls token.
             state = {**state, "cls_token": state["cls_token"] + positions[:, :1]}
             positions = positions[:, 1:]
         if positions.shape[1] - side**2 in (0, 1):
@@ -216,7 +216,7 @@ class ViT(OpenMMLabViT):
             ``Features`` of width ``embed_dim``.
         """
         tokens, grid = self.embed(images, masks)
-        return self._features(self._encode(tokens), grid)
+        return self._features(self._run_blocks(tokens), grid)
 
     def clean_and_masked(self, images: Tensor, masks: Tensor) -> tuple[Features, Features]:
         """Encode images, and the first of them a second time with patches masked, in one pass.
@@ -232,7 +232,7 @@ class ViT(OpenMMLabViT):
         """
         patches, grid = self.patches(images)
         both = torch.cat([patches, self._mask(patches[: masks.shape[0]], masks)])
-        clean, masked = self._encode(self._add_positions(both, grid)).split([images.shape[0], masks.shape[0]])
+        clean, masked = self._run_blocks(self._add_positions(both, grid)).split([images.shape[0], masks.shape[0]])
         return self._features(clean, grid), self._features(masked, grid)
 
     def levels(self, images: Tensor, indices: Sequence[int], norm: bool = True) -> tuple[Features, ...]:
@@ -250,7 +250,7 @@ class ViT(OpenMMLabViT):
         tokens, grid = self.embed(images)
         outputs = []
         for index, block in enumerate(self.vit.blocks[: max(wanted) + 1]):
-            tokens = self._run(block, tokens)
+            tokens = self._run_block(block, tokens)
             if index in wanted:
                 outputs.append(self._features(self.vit.norm(tokens) if norm else tokens, grid))
         return tuple(outputs)
@@ -287,12 +287,12 @@ class ViT(OpenMMLabViT):
             )
         return torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
 
-    def _encode(self, tokens: Tensor) -> Tensor:
+    def _run_blocks(self, tokens: Tensor) -> Tensor:
         for block in self.vit.blocks:
-            tokens = self._run(block, tokens)
+            tokens = self._run_block(block, tokens)
         return self.vit.norm(tokens)
 
-    def _run(self, block: nn.Module, tokens: Tensor) -> Tensor:
+    def _run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
             return recompute(block, tokens, use_reentrant=False)
         return block(tokens)

@@ -20,5 +20,5 @@ class ProbeDataPreprocessor(DistillDataPreprocessor):
         super().__init__(**statistics)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``data['images']`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; tokens stay as they are."""
-        return super().forward(data, training) if "images" in data else self.cast_data(data)
+        """Normalise ``data['inputs']`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; tokens stay as they are."""
+        return super().forward(data, training) if "inputs" in data else self.to_device(data)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from proteus.checkpoints import CheckpointError
+from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
 from proteus.models.classifiers.heads import Head, HeadBank
 from proteus.registry import MODELS
@@ -30,8 +31,8 @@ class LinearProbe(BaseModel):
     There is one head for each combination of ``layers``, ``avgpool`` and ``learning_rates``, in this order; one pass
     of the backbone feeds all. A head reads the cls tokens of the last ``layers`` blocks, each after the final norm,
     the first block first, and then, with ``avgpool``, the mean of the last block's patch tokens. The backbone stays in
-    evaluation mode and without gradients. Heads are trained with the summed cross-entropy, so that each learns as if
-    it were alone; the optimizer's ``ProbeConstructor`` gives each its learning rate.
+    evaluation mode and without gradients. Heads are trained with the summed cross-entropy, so that each learns
+    independently; the optimizer's ``ProbeConstructor`` gives each its learning rate.
 
     Instead of images the probe takes the tokens that :meth:`tokens` would make of them (``FeatureTable``).
 
@@ -46,12 +47,12 @@ class LinearProbe(BaseModel):
         data_preprocessor: Config of the data preprocessor; ImageNet's mean and standard deviation by default.
 
     Attributes:
-        heads_of_grid: What the heads are, in the order of all outputs.
+        heads_of_grid: Description of each head, in the order of all outputs.
         best_head: The head of the highest accuracy at the last validation, as an int64 scalar; -1 before any.
         token_count: Length ``L`` of what :meth:`tokens` gives.
 
     Raises:
-        ValueError: The backbone has not so many blocks, or an argument makes no sense.
+        ValueError: The backbone has fewer blocks than ``layers`` reads, or an argument is invalid.
         CheckpointError: The backbone's weights cannot be read, or are another model's.
     """
 
@@ -75,10 +76,8 @@ class LinearProbe(BaseModel):
         self.layers, self.avgpool = tuple(layers), tuple(avgpool)
         self.learning_rates = tuple(learning_rates)
         self.dtype = dtype
-        try:
+        with prefix_checkpoint_errors("model.backbone.checkpoint"):
             self.backbone = build_backbone(backbone).requires_grad_(False).eval()
-        except CheckpointError as error:
-            raise CheckpointError(f"model.backbone.checkpoint: {error}") from error
         self._check_blocks()
         self.token_count = max(self.layers) + any(self.avgpool)
         self.heads_of_grid = tuple(
@@ -105,33 +104,33 @@ class LinearProbe(BaseModel):
 
     def forward(
         self,
-        images: Tensor | None = None,
+        inputs: Tensor | None = None,
         tokens: Tensor | None = None,
         labels: Tensor | None = None,
-        metas: Sequence[dict[str, Any]] | None = None,
+        data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = "tensor",
     ) -> Any:
         """Run one batch, as MMEngine's runner does.
 
         Args:
-            images: ``(B, 3, H, W)``, normalised.
+            inputs: ``(B, 3, H, W)``, normalised images.
             tokens: ``(B, L, D)`` in place of images; see :meth:`tokens`.
             labels: ``(B,)`` int64.
-            metas: For each image, where it comes from.
+            data_samples: For each image, its path and label as metainfo.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
             ``loss``: see :meth:`losses`. ``predict``: see :meth:`predict`. ``tensor``: the best head's logits
-            ``(B, C)``, the first head's as long as none is known to be the best.
+            ``(B, C)``, or the first head's before any validation.
 
         Raises:
-            DataError: There are no labels, one is out of range, or ``tokens`` are of another shape.
+            DataError: The labels are missing, one is out of range, or ``tokens`` are of another shape.
         """
-        tokens = self.tokens(images) if tokens is None else self._checked(tokens)
+        tokens = self.tokens(inputs) if tokens is None else self._checked(tokens)
         if mode == "loss":
-            return self.losses(tokens, labels, metas or ())
+            return self.losses(tokens, labels, data_samples or ())
         if mode == "predict":
-            return self.predict(tokens, metas or [{} for _ in tokens])
+            return self.predict(tokens, data_samples or [BaseDataElement() for _ in tokens])
         bank, index = divmod(max(int(self.best_head), 0), len(self.learning_rates))
         with _float32(tokens.device.type):
             return self._bank(bank).one(self._input(tokens, self.inputs[bank]), index)
@@ -152,23 +151,25 @@ class LinearProbe(BaseModel):
                 tokens.append(levels[-1].patches.float().mean(1))
             return torch.stack([token.float() for token in tokens], dim=1)
 
-    def losses(self, tokens: Tensor, labels: Tensor | None, metas: Sequence[dict[str, Any]] = ()) -> dict[str, Tensor]:
+    def losses(
+        self, tokens: Tensor, labels: Tensor | None, data_samples: Sequence[BaseDataElement] = ()
+    ) -> dict[str, Tensor]:
         """Return the heads' cross-entropies: summed as ``loss_heads``, and for the log their least and their mean.
 
         Args:
             tokens: ``(B, L, D)``.
             labels: ``(B,)`` int64.
-            metas: With the labels as numbers, which are checked without waiting for the device.
+            data_samples: With the labels as numbers, which are checked without waiting for the device.
 
         Raises:
-            DataError: There are no labels, or one is out of range.
+            DataError: The labels are missing, or one is out of range.
         """
         if labels is None:
             raise DataError(
                 "the batch has no labels: use a data set that has them, such as type='LabelledFolder', with "
                 "collate_fn=dict(type='distill_collate')"
             )
-        self._check_labels(metas)
+        self._check_labels(data_samples)
         with _float32(tokens.device.type):
             logits = self._logits(tokens)
             count = logits.shape[1]
@@ -181,23 +182,22 @@ class LinearProbe(BaseModel):
             "cross_entropy_mean": detached.mean(),
         }
 
-    def predict(self, tokens: Tensor, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def predict(self, tokens: Tensor, data_samples: Sequence[BaseDataElement]) -> list[dict[str, Any]]:
         """Classify image by image.
 
         Returns:
-            For each image its meta with ``head_labels`` ``(H,)`` int64, the class that each head gives it, or -1 where
-            its scores are not finite; ``logits``
-            ``(C,)`` of the best head, or of the first as long as none is known to be the best; and ``heads``, what the
-            heads are.
+            For each image its metainfo with ``head_labels`` ``(H,)`` int64, the class predicted by each head, or -1 if
+            its scores are not finite; ``logits`` ``(C,)`` of the best head, or of the first before any validation; and
+            ``heads``, the description of each head.
         """
-        self._check_labels(metas)
+        self._check_labels(data_samples)
         with _float32(tokens.device.type):
             logits = self._logits(tokens)
         labels = logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), -1)
         best = logits.index_select(1, self.best_head.clamp_min(0)[None]).squeeze(1)
         return [
-            {**meta, "head_labels": labels[row], "logits": best[row], "heads": self.heads_of_grid}
-            for row, meta in enumerate(metas)
+            {**data_sample.metainfo, "head_labels": labels[row], "logits": best[row], "heads": self.heads_of_grid}
+            for row, data_sample in enumerate(data_samples)
         ]
 
     def parameters_by_rate(self) -> dict[float, list[nn.Parameter]]:
@@ -243,8 +243,9 @@ class LinearProbe(BaseModel):
             )
         return tokens.float()
 
-    def _check_labels(self, metas: Iterable[dict[str, Any]]) -> None:
-        for meta in metas:
+    def _check_labels(self, data_samples: Iterable[BaseDataElement]) -> None:
+        for data_sample in data_samples:
+            meta = data_sample.metainfo
             if not 0 <= meta.get("label", 0) < self.num_classes:
                 raise DataError(
                     f"{meta.get('img_path') or meta} has label {meta['label']}, but model.num_classes="
@@ -265,7 +266,7 @@ class LinearProbe(BaseModel):
 
 
 def _float32(device: str) -> AbstractContextManager[Any]:
-    """No autocast, whatever surrounds it; on the meta device there is none."""
+    """Disable autocast; the meta device has none to disable."""
     return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 

@@ -65,7 +65,7 @@ class MMPretrainDataPreprocessor(BaseDataPreprocessor):
         )
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Prepare ``images`` ``(B, 3, H, W)`` and ``labels`` ``(B,)``.
+        """Prepare ``inputs`` ``(B, 3, H, W)`` and ``labels`` ``(B,)``.
 
         Returns:
             ``inputs`` ``(B, 3, H, W)`` and ``data_samples``, one an image: with ``gt_score`` ``(C,)``, shares of the
@@ -82,4 +82,4 @@ class MMPretrainDataPreprocessor(BaseDataPreprocessor):
             samples = [self._sample().set_gt_score(shares) for shares in labels]
         else:
             samples = [self._sample().set_gt_label(label) for label in labels.split(1)]
-        return {"inputs": batch["images"], "data_samples": samples}
+        return {"inputs": batch["inputs"], "data_samples": samples}

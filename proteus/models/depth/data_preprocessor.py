@@ -22,15 +22,15 @@ class DepthDataPreprocessor(DistillDataPreprocessor):
     """
 
     collate = "depth_collate"
-    further_types = (list,)
+    input_types = (Tensor, list)
 
     def __init__(self, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3) -> None:
         super().__init__(mean, std)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``data['images']``, ``(B, 3, H, W)`` or a list of ``(3, H, W)``, uint8, or float in [0, 1]."""
+        """Normalise ``data['inputs']``, ``(B, 3, H, W)`` or a list of ``(3, H, W)``, uint8, or float in [0, 1]."""
         self.check_batch(data)
-        if isinstance(data["images"], Tensor):
+        if isinstance(data["inputs"], Tensor):
             return super().forward(data, training)
-        data = self.cast_data(data)
-        return {**data, "images": [self.normalised(image) for image in data["images"]]}
+        data = self.to_device(data)
+        return {**data, "inputs": [self.normalised(image) for image in data["inputs"]]}

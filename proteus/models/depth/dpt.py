@@ -140,8 +140,8 @@ def norm_layer(norm: str | None, channels: int) -> nn.Module:
     """Make a norm of maps.
 
     Args:
-        norm: ``SyncBN`` (batch norm over all GPUs; where there is none, over one process, since torch synchronises
-            on GPUs only; the weights have the same names), ``BN`` or None.
+        norm: ``SyncBN`` (batch norm over all GPUs; on the CPU, over one process, since torch synchronises on GPUs
+            only; the weights have the same names), ``BN`` or None.
         channels: Width.
     """
     if norm is None:

@@ -21,8 +21,8 @@ _SILOG = {"type": "SiLogLoss"}
 class DPTDepthHead(nn.Module):
     """Tokens of four blocks, each with its cls token -> a depth map in metres (docs/reproduction.md#nyu-depth-v2).
 
-    Two outputs are known. ``linear`` is the released Proteus': dropout of channels and one 1x1 convolution, whose
-    values are the depth as they are, at any sign. ``conv`` is that of the Monocular-Depth-Estimation-Toolbox (its
+    Two outputs are known. ``linear`` is the released Proteus': dropout of channels and one 1x1 convolution. Its
+    values are the depth, at any sign. ``conv`` is that of the Monocular-Depth-Estimation-Toolbox (its
     ``HeadDepth``), and of DPT itself: 3x3, upsampling by two, 3x3, ReLU, 1x1, then ReLU and ``min_depth`` on top, so
     that every depth is positive. The last convolution runs in float32: bfloat16 would leave steps of centimetres.
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from proteus.checkpoints import CheckpointError
+from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import DenseViT, build_backbone
 from proteus.models.depth.inference import flipped, padded, slide
 from proteus.registry import MODELS
@@ -25,8 +26,8 @@ _WHOLE = {"mode": "whole"}
 class DepthEstimator(BaseModel):
     """Depth in metres from one image.
 
-    This is MMEngine's ``BaseModel`` and needs no mmseg, whose own ``DepthEstimator`` has no DPT head, predicts the
-    whole image where windows are asked for, and whose metric refuses a choice of metrics.
+    This is MMEngine's ``BaseModel`` and needs no mmseg. The ``DepthEstimator`` of mmseg has no DPT head and ignores
+    windows, and its metric refuses a choice of metrics.
 
     Args:
         backbone: Config of a ``DenseViT``: its ``out_indices`` are the blocks that the head reads, each with its cls
@@ -54,10 +55,8 @@ class DepthEstimator(BaseModel):
     ) -> None:
         # Built here: MMEngine would look the name up in its own registry where no default scope is set.
         super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor or {"type": "DepthDataPreprocessor"})))
-        try:
+        with prefix_checkpoint_errors("model.backbone.checkpoint"):
             self.backbone: Any = build_backbone(backbone)
-        except CheckpointError as error:
-            raise CheckpointError(f"model.backbone.checkpoint: {error}") from error
         self.decode_head: Any = MODELS.build(dict(decode_head))
         self._check_parts()
         self.test_cfg = _checked(test_cfg, self.backbone.patch_size)
@@ -72,17 +71,17 @@ class DepthEstimator(BaseModel):
 
     def forward(
         self,
-        images: Tensor | Sequence[Tensor],
+        inputs: Tensor | Sequence[Tensor],
         depths: Tensor | Sequence[Tensor] | None = None,
-        metas: Sequence[dict[str, Any]] | None = None,
+        data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = "tensor",
     ) -> Any:
         """Run one batch, as MMEngine's runner does.
 
         Args:
-            images: ``(B, 3, H, W)``, normalised, or a list of ``(3, H, W)``.
+            inputs: Normalised images ``(B, 3, H, W)``, or a list of ``(3, H, W)``.
             depths: The ground truth in metres, ``(B, H, W)`` or a list of ``(H, W)``; 0 where it is not known.
-            metas: For each image, where it comes from.
+            data_samples: For each image, its path and size as metainfo.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -90,16 +89,16 @@ class DepthEstimator(BaseModel):
             images' size, predicted as ``test_cfg`` says.
 
         Raises:
-            DataError: There is no ground truth to train on, or images of several sizes.
+            DataError: The batch to train on has no ground truth, or images of several sizes.
         """
         if mode == "loss":
-            return self.losses(images, depths)
+            return self.losses(inputs, depths)
         if mode == "predict":
-            return self.predict(images, depths, metas or [{} for _ in images])
-        return self.infer(_stacked(images, "images"))
+            return self.predict(inputs, depths, data_samples or [BaseDataElement() for _ in inputs])
+        return self.infer(_stacked(inputs, "images"))
 
     def features(self, images: Tensor) -> tuple[Features, ...]:
-        """The tapped blocks' tokens, for images ``(B, 3, H, W)`` whose sides are multiples of the patch."""
+        """The tapped blocks' tokens, for images ``(B, 3, H, W)`` with sides that are multiples of the patch size."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone.frozen):
             return self.backbone.levels(images, self.backbone.out_indices, norm=self.backbone.final_norm)
 
@@ -107,7 +106,7 @@ class DepthEstimator(BaseModel):
         """Return the head's losses.
 
         Raises:
-            DataError: There is no depth, the images differ in size, or do not divide into patches.
+            DataError: The batch has no depth, or its images differ in size or do not divide into patches.
         """
         if depths is None:
             raise DataError("the batch has no depth: use a data set that has it, such as type='NYUDepth'")
@@ -126,20 +125,20 @@ class DepthEstimator(BaseModel):
         self,
         images: Tensor | Sequence[Tensor],
         depths: Tensor | Sequence[Tensor] | None,
-        metas: Sequence[dict[str, Any]],
+        data_samples: Sequence[BaseDataElement],
     ) -> list[dict[str, Any]]:
         """Predict image by image.
 
         Returns:
-            For each image its meta with ``depth`` ``(H, W)``, in metres, and, where it is known, ``gt_depth``
-            ``(H, W)``. The size is that of the ground truth, or else ``ori_shape`` of the meta, or the image's.
+            For each image its metainfo with ``depth`` ``(H, W)``, in metres, and, where it is known, ``gt_depth``
+            ``(H, W)``. The size is that of the ground truth, or else ``ori_shape`` of the metainfo, or the image's.
         """
         maps = self.infer(images) if isinstance(images, Tensor) else [self.infer(image[None])[0] for image in images]
         results = []
-        for index, (depth, meta) in enumerate(zip(maps, metas, strict=True)):
+        for index, (depth, data_sample) in enumerate(zip(maps, data_samples, strict=True)):
             truth = None if depths is None else depths[index]
-            size = meta.get("ori_shape", depth.shape) if truth is None else truth.shape
-            result = {**meta, "depth": _resized(depth, (int(size[0]), int(size[1])))}
+            size = data_sample.get("ori_shape", depth.shape) if truth is None else truth.shape
+            result = {**data_sample.metainfo, "depth": _resized(depth, (int(size[0]), int(size[1])))}
             results.append(result if truth is None else {**result, "gt_depth": truth})
         return results
 

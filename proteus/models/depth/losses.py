@@ -1,7 +1,7 @@
 """Losses between a depth map and the ground truth.
 
-Each takes predicted and true depth ``(B, H, W)`` in metres. Pixels whose true depth is 0, not a number, infinite, or
-beyond ``max_depth`` never count: their gradient is exactly 0, whatever was predicted there.
+Each takes predicted and true depth ``(B, H, W)`` in metres. Pixels with a true depth of 0, NaN, infinity or more than
+``max_depth`` never count: their gradient is exactly 0 for any prediction.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SigLoss(nn.Module):
 
     ``sqrt(var(g) + 0.15 mean(g)^2)`` with ``g = log(prediction + eps) - log(truth + eps)``; in the first iterations
     only ``sqrt(0.15 mean(g)^2)``, which brings the depth to the right scale (docs/reproduction.md#nyu-depth-v2). The
-    count of iterations is in the checkpoint, so that a resumed run goes on with it.
+    count of iterations is in the checkpoint, so that a resumed run continues it.
 
     Args:
         max_depth: Metres; truth beyond does not count.

@@ -1,4 +1,4 @@
-"""Batches of pixels, on the device and normalised."""
+"""Batches of images: moved to the device, normalised, and erased where a box was drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from timm.data import IMAGENET_DEFAULT_STD as STD
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from proteus.models.distillers.randaugment import apply_augment
 from proteus.registry import MODELS
 from proteus.structures import DataError
 from proteus.utils.argument_checks import check_channels
@@ -20,14 +19,13 @@ from proteus.utils.argument_checks import check_channels
 
 @MODELS.register_module()
 class DistillDataPreprocessor(BaseDataPreprocessor):
-    """Move a batch to the model's device, augment it there if the workers left that to it, and normalise its images
-    for the student.
+    """Move a batch to the model's device, normalise its images for the student, and fill the erased boxes with noise.
 
-    The teacher re-normalises them only if its own statistics differ.
+    The teacher normalises them again only if its own statistics differ.
 
     Args:
         mean: Channel means for images in [0, 1].
-        std: Channel standard deviations, likewise.
+        std: Channel standard deviations for images in [0, 1].
 
     Attributes:
         channel_mean: ``mean``, as numbers.
@@ -35,7 +33,7 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
     """
 
     collate = "distill_collate"
-    further_types: tuple[type, ...] = ()
+    input_types: tuple[type, ...] = (Tensor,)
 
     def __init__(self, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         super().__init__(non_blocking=True)
@@ -48,31 +46,33 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
         """Prepare a batch of :func:`~proteus.datasets.distill_collate`.
 
         Args:
-            data: ``images`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; ``augment`` and ``erase``, what is still to
-                be done to them, before and after they are normalised. The rest moves as it is.
-            training: Nothing depends on it here.
+            data: ``inputs`` ``(B, 3, H, W)``, uint8, or float in [0, 1]; ``erase``, the boxes to fill with noise after
+                normalisation. Other entries only move to the device.
+            training: Not used; MMEngine passes it.
 
         Raises:
-            DataError: The batch has no ``images``.
+            DataError: The batch has no ``inputs``.
         """
         self.check_batch(data)
-        data = self.cast_data(data)
-        images, augment, erase = data["images"], data.pop("augment", ()), data.pop("erase", ())
-        if augment:
-            images = apply_augment(images, augment)
-        return {**data, "images": fill_with_noise(self.normalised(images), erase)}
+        data = self.to_device(data)
+        boxes = data.pop("erase", ())
+        return {**data, "inputs": fill_with_noise(self.normalised(data["inputs"]), boxes)}
+
+    def to_device(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Move the tensors of a batch; ``data_samples`` hold none, and MMEngine would copy them one by one."""
+        return {key: value if key == "data_samples" else self.cast_data(value) for key, value in data.items()}
 
     def check_batch(self, data: Any) -> None:
-        """Refuse what MMEngine's default collate function makes of our samples, or of others.
+        """Check that a batch was made by our collate function, not by MMEngine's default one.
 
         Raises:
-            DataError: The batch has no ``images``; the message names the collate function that makes them.
+            DataError: The batch has no ``inputs``; the message names the collate function that makes them.
         """
-        if isinstance(data, Mapping) and isinstance(data.get("images"), (Tensor, *self.further_types)):
+        if isinstance(data, Mapping) and isinstance(data.get("inputs"), self.input_types):
             return
         keys = f"a dict with the keys {', '.join(map(str, data))}" if isinstance(data, Mapping) else type(data).__name__
         raise DataError(
-            f"a batch is {keys}; it needs the key 'images', a tensor (B, 3, H, W): write "
+            f"a batch is {keys}; it needs the key 'inputs', a tensor (B, 3, H, W): write "
             f"collate_fn=dict(type='proteus.{self.collate}') in the dataloader"
         )
 
@@ -82,10 +82,10 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """Turn bytes into floats in [0, 1], with the result that ``ToTensor('float32')`` has; floats stay as they are.
+    """Convert bytes to floats in [0, 1], exactly as ``ToTensor('float32')`` does; return floats unchanged.
 
     Raises:
-        TypeError: They are neither.
+        TypeError: The images are neither bytes nor floats.
     """
     if images.is_floating_point():
         return images
@@ -95,24 +95,24 @@ def as_floats(images: Tensor) -> Tensor:
     return floats
 
 
-def fill_with_noise(images: Tensor, erase: Iterable[tuple[int, int, int, int, int, int]]) -> Tensor:
+def fill_with_noise(images: Tensor, boxes: Iterable[tuple[int, int, int, int, int, int]]) -> Tensor:
     """Fill rectangles of normalised images with standard normal noise, in place.
 
-    The noise is a function of its seed (and of the kind of device), not of the batch or of any generator's state.
-    Nothing waits for the device.
+    The noise depends on its seed and the kind of device, not on the batch or on the state of any generator. Nothing
+    waits for the device.
 
     Args:
         images: ``(B, 3, H, W)``.
-        erase: Position in the batch, top, left, height, width and seed of each rectangle.
+        boxes: Position in the batch, top, left, height, width and seed of each rectangle.
 
     Returns:
         The images.
     """
     generator: torch.Generator | None = None
-    for position, top, left, height, width, seed in erase:
+    for position, top, left, height, width, seed in boxes:
         generator = generator or torch.Generator(images.device)
         generator.manual_seed(seed)
-        # Into memory of its own: what a generator writes into a part of an image may depend on how that lies there.
+        # In separate memory: what a generator writes into a part of an image may depend on its strides.
         noise = torch.empty(images.shape[1], height, width, dtype=images.dtype, device=images.device)
         images[position, :, top : top + height, left : left + width] = noise.normal_(generator=generator)
     return images

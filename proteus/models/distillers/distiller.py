@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from proteus.checkpoints import CheckpointError
+from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
+from proteus.models.distillers.checks import check_distiller, check_grids
+from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.objectives import Objective, StepFeatures
-from proteus.models.objectives.objective import check_head
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
-from proteus.structures import Features, UserError
+from proteus.structures import Features
 from proteus.utils.compile import compiled
+
+TeacherOutput = tuple[Features, Tensor | None]
+"""Features of the teacher and, if an objective reads them, the logits of its classifier ``(B, C)``."""
 
 
 @MODELS.register_module()
 class Distiller(MicroBatchedModel):
-    """Distil a teacher into a student under one or several objectives (paper, eq. 8).
+    """Distil a teacher into a student with one or several objectives (paper, eq. 8).
 
-    The student sees clean and masked images in one batch, and only those images are masked whose masks count
-    (in the released schedule the others take a quarter of the student's compute and reach no loss).
+    The student sees clean and masked images in one batch. Only images with masks are masked: in the released schedule
+    the other half takes a quarter of the student's compute and reaches no loss.
 
     Args:
-        teacher: Config of the teacher.
+        teacher: Config of the teacher, or a teacher that several distillers share.
         student: Config of the backbone that learns.
-        objectives: Configs of the objectives by name; ``None`` drops one that a base config has.
-        data_preprocessor: Config of the data preprocessor.
-        init_from: Config of where the student's first weights come from, if they are not random (paper, section A.2).
+        objectives: Configs of the objectives by name; ``None`` drops one of a base config.
+        data_preprocessor: Config of the data preprocessor, or the one that several distillers share.
+        init_from: Config of the initialization of the student from other weights (paper, section A.2).
         micro_batches: See :class:`MicroBatchedModel`.
-        compile_student: Compile the student's part of the training step: False, True, or a dict of ``torch.compile``'s
-            options (``dict(mode="max-autotune-no-cudagraphs")``). All steps have one size, so it is done once.
+        compile_student: Compile the student's part of the training step: False, True, or a dict of options of
+            ``torch.compile`` (``dict(mode="max-autotune-no-cudagraphs")``). All steps have one size, so it is compiled
+            once.
+        key: Key of this model in the config, for messages; :class:`MultiStudentDistiller` fills it in.
+
+    Attributes:
+        needs_masks: Whether any objective reads masked images.
+        needs_logits: Whether any objective reads the logits of the teacher's classifier.
+        needs_labels: Whether any objective reads labels.
 
     Raises:
         ValueError: Objectives, student and teacher do not fit each other; the message names the keys.
+        CheckpointError: Weights cannot be read, or are another model's.
     """
 
     teacher: Teacher
@@ -45,54 +58,55 @@ class Distiller(MicroBatchedModel):
 
     def __init__(
         self,
-        teacher: dict[str, Any],
+        teacher: dict[str, Any] | Teacher,
         student: dict[str, Any],
         objectives: Mapping[str, dict[str, Any] | None],
-        data_preprocessor: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | DistillDataPreprocessor | None = None,
         init_from: dict[str, Any] | None = None,
         micro_batches: int = 1,
         compile_student: bool | dict[str, Any] = False,
+        key: str = "model",
     ) -> None:
-        # Built here: MMEngine would look the name up in its own registry where no default scope is set.
-        preprocessor = MODELS.build(data_preprocessor or {"type": "DistillDataPreprocessor"})
-        super().__init__(data_preprocessor=preprocessor, micro_batches=micro_batches)
-        statistics = {
-            "input_mean": self.data_preprocessor.channel_mean,
-            "input_std": self.data_preprocessor.channel_std,
-        }
-        # Not a submodule: what is no submodule cannot be saved, optimised, averaged or broadcast.
-        self.__dict__["teacher"] = _build("model.teacher.", teacher, **statistics)
-        self.student = _build("model.student.checkpoint: ", student, build=build_backbone)
-        self._check_graphs(compile_student)
-        # A function of the student and no module: checkpoints keep their keys, an average is one of the plain student,
-        # and what else is asked of it (validation, exports, other sizes) is not compiled anew.
-        self._encoder = compiled("model.compile_student", _clean_and_masked, compile_student)
-        self.init_from = _build("model.init_from.checkpoint: ", init_from, student=self.student) if init_from else None
+        super().__init__(data_preprocessor=build_preprocessor(data_preprocessor), micro_batches=micro_batches)
+        self.key = key
+        # In __dict__, so that it is not a submodule: never saved, optimised, averaged or broadcast.
+        self.__dict__["teacher"] = build_teacher(teacher, self.data_preprocessor)
+        with prefix_checkpoint_errors(f"{key}.student.checkpoint"):
+            self.student = build_backbone(student)
+        # Only the training step is compiled. As a function of the student, not a module, it leaves the keys of
+        # checkpoints as they are, and validation, exports and other image sizes run uncompiled.
+        self._compiled_student = compiled(f"{key}.compile_student", _clean_and_masked, compile_student)
+        self.init_from = None
+        if init_from:
+            with prefix_checkpoint_errors(f"{key}.init_from.checkpoint"):
+                self.init_from = MODELS.build(init_from, default_args={"student": self.student})
         widths = {"student_dim": self.student.embed_dim, "teacher_dim": self.teacher.embed_dim}
-        self.objectives = nn.ModuleDict(
-            {name: MODELS.build(config, default_args=widths) for name, config in objectives.items() if config}
-        )
-        self.needs_masks = any(objective.needs_masks for objective in self._objectives.values())
-        self.needs_logits = any(objective.needs_logits for objective in self._objectives.values())
-        self.needs_labels = any(objective.needs_labels for objective in self._objectives.values())
-        self._check_objectives()
-        self._check_teacher()
-        self._check_grids()
-        self._check_mask_token()
+        built = {name: MODELS.build(config, default_args=widths) for name, config in objectives.items() if config}
+        self.objectives = nn.ModuleDict(_dependencies_first(built))
+        self.needs_masks = any(objective.needs_masks for objective in built.values())
+        self.needs_logits = any(objective.needs_logits for objective in built.values())
+        self.needs_labels = any(objective.needs_labels for objective in built.values())
+        check_distiller(self, compile_student)
 
     @property
-    def _objectives(self) -> dict[str, Objective]:
+    def distillers(self) -> dict[str, Distiller]:
+        """The distillers of this model by the name of their student; that of a single student is empty."""
+        return {"": self}
+
+    @property
+    def objectives_by_name(self) -> dict[str, Objective]:
+        """The objectives in the order in which they are computed."""
         return dict(self.objectives.items())  # type: ignore[arg-type]
 
     def init_weights(self) -> None:
-        """Nothing to do: every part has initialised itself or loaded its weights when it was built."""
+        """Do nothing: all parts have initialised themselves or loaded their weights in their constructors."""
 
     def forward(
         self,
-        images: Tensor,
+        inputs: Tensor,
+        data_samples: Sequence[BaseDataElement] | None = None,
         masks: Tensor | None = None,
         mask_indices: Tensor | None = None,
-        metas: list[dict[str, Any]] | None = None,
         labels: Tensor | None = None,
         teacher_cls: Tensor | None = None,
         teacher_patches: Tensor | None = None,
@@ -102,175 +116,114 @@ class Distiller(MicroBatchedModel):
         """Run one batch, as MMEngine's runner does.
 
         Args:
-            images: ``(B, 3, H, W)``, normalised for the student.
+            inputs: ``(B, 3, H, W)``, normalised for the student.
+            data_samples: For each image, its path and label as metainfo.
             masks: ``(M, N)`` bool, the patches to mask in the first ``M`` images.
-            mask_indices: ``(K,)`` int64, where ``masks.flatten()`` is True.
-            metas: For each image, where it comes from.
-            labels: Classes ``(B,)`` int64, or shares of classes ``(B, C)``, where the data set has labels.
-            teacher_cls: ``(B, Dt)``, what the teacher makes of these images, of any float dtype; a step that is given
-                it with ``teacher_patches`` does not run the teacher.
-            teacher_patches: ``(B, N, Dt)``, likewise.
-            mask_share: Weight of this batch's masked patches, where it is a part of a larger one: 1 if all parts have
-                equally many (see :class:`StepFeatures`).
+            mask_indices: ``(K,)`` int64, the indices at which ``masks.flatten()`` is True.
+            labels: Classes of the images; see :class:`StepFeatures`.
+            teacher_cls: Cached cls tokens of the teacher, ``(B, Dt)`` of any float dtype. With ``teacher_patches`` they
+                replace the pass of the teacher.
+            teacher_patches: Cached patch tokens of the teacher, ``(B, N, Dt)``.
+            mask_share: See :class:`StepFeatures`.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
-            ``loss``: each objective's weighted term as ``loss_<name>``. ``predict``: for each image the tokens of
-            teacher and student in the teacher's width, and their class scores. ``tensor``: the student's ``Features``.
+            ``loss``: see :meth:`losses`. ``predict``: see :meth:`predict`. ``tensor``: the student's ``Features``.
         """
         if mode == "loss":
-            taught = None
-            if teacher_cls is not None and teacher_patches is not None:
-                taught = self._as_taught(images, teacher_cls, teacher_patches)
-            return self.losses(images, masks, mask_indices, labels, taught, mask_share)
+            cached = self.cached_output(inputs, teacher_cls, teacher_patches)
+            return self.losses(inputs, masks, mask_indices, labels, cached, mask_share)
         if mode == "predict":
-            return self.agreement(images, metas or [{} for _ in images])
-        return self.student(images)
+            return self.predict(inputs, data_samples)
+        return self.student(inputs)
 
     def losses(
         self,
         images: Tensor,
-        masks: Tensor | None,
-        mask_indices: Tensor | None,
+        masks: Tensor | None = None,
+        mask_indices: Tensor | None = None,
         labels: Tensor | None = None,
-        taught: tuple[Features, Tensor | None] | None = None,
+        teacher_output: TeacherOutput | None = None,
         mask_share: float | Tensor = 1.0,
     ) -> dict[str, Tensor]:
-        """One step's weighted terms (shapes as in :meth:`forward`).
+        """Compute the loss of one training step (shapes as in :meth:`forward`).
 
         Args:
-            images: As for :meth:`forward`.
-            masks: Likewise.
-            mask_indices: Likewise.
-            labels: Likewise.
-            taught: What :meth:`teach` returns for these images, where the teacher has seen them already.
-            mask_share: As for :meth:`forward`.
+            images: Normalised images.
+            masks: Patches to mask.
+            mask_indices: Indices of the masked patches.
+            labels: Classes of the images.
+            teacher_output: What :meth:`run_teacher` returns for these images, if it is known.
+            mask_share: Weight of the masked patches of this part of the batch.
 
         Returns:
-            The terms as ``loss_<name>``, scalars in float32.
+            Each objective's weighted term as ``loss_<name>``, a scalar in float32. MMEngine adds them up.
         """
-        teacher, logits = self.teach(images) if taught is None else taught
-        student, masked = self._encode(images, masks, teacher.grid)
-        views = StepFeatures(teacher, student, masked, mask_indices, logits, labels, mask_share)
+        # 1. Teacher: features of the clean images, and logits if an objective reads them.
+        teacher, teacher_logits = teacher_output or self.run_teacher(images)
+
+        # 2. Student: clean and masked images in one batch. There is nothing to compile for on the meta device.
+        run_student = _clean_and_masked if images.is_meta else self._compiled_student
+        student, masked = run_student(self.student, images, masks if self.needs_masks else None)
+        if masked is None:  # else the masks have compared the grids
+            self.match_grids(images.shape[-1], student.grid, teacher.grid)
+
+        # 3. Objectives: one unweighted term each; some reuse an earlier term.
+        step = StepFeatures(teacher, student, masked, mask_indices, teacher_logits, labels, mask_share)
         terms: dict[str, Tensor] = {}
-        # Those that take up another's term come last, wherever they stand: MMEngine sorts the configs that it writes.
-        for name, objective in sorted(self._objectives.items(), key=lambda item: item[1].cls_term is not None):
-            terms[name] = objective(views, terms)
-        return {f"loss_{name}": objective.weight * terms[name] for name, objective in self._objectives.items()}
+        for name, objective in self.objectives_by_name.items():
+            terms[name] = objective(step, terms)
 
-    def teach(self, images: Tensor) -> tuple[Features, Tensor | None]:
-        """Run the teacher.
+        # 4. Weighted terms.
+        return {f"loss_{name}": objective.weight * terms[name] for name, objective in self.objectives_by_name.items()}
 
-        Args:
-            images: ``(B, 3, H, W)``, normalised for the student.
-
-        Returns:
-            Its features of the images, and its classifier's logits ``(B, C)`` where an objective asks for them.
-        """
+    def run_teacher(self, images: Tensor) -> TeacherOutput:
+        """Run the teacher on images ``(B, 3, H, W)`` that are normalised for the student."""
         return self.teacher.classify(images) if self.needs_logits else (self.teacher(images), None)
 
-    def _encode(
-        self, images: Tensor, masks: Tensor | None, teacher_grid: tuple[int, int]
-    ) -> tuple[Features, Features | None]:
-        # The meta device, on which a config is checked, has nothing to compile for.
-        encode = _clean_and_masked if images.is_meta else self._encoder
-        clean, masked = encode(self.student, images, masks if self.needs_masks else None)
-        if masked is None:
-            self.match_grids(images.shape[-1], clean.grid, teacher_grid)
-        return clean, masked
+    def cached_output(self, images: Tensor, cls: Tensor | None, patches: Tensor | None) -> TeacherOutput | None:
+        """The teacher's output from cached tokens; None if the batch has none.
 
-    def _as_taught(self, images: Tensor, cls: Tensor, patches: Tensor) -> tuple[Features, None]:
+        Raises:
+            ValueError: An objective reads logits, which are not cached.
+        """
+        if cls is None or patches is None:
+            return None
         if self.needs_logits:
-            needing = [name for name, objective in self._objectives.items() if objective.needs_logits]
+            needing = [name for name, objective in self.objectives_by_name.items() if objective.needs_logits]
             raise ValueError(
-                f"objectives {needing} read the teacher's logits, and the batch brings its tokens alone: remove these "
-                "objectives, or train without the teacher's cached tokens"
+                f"objectives {needing} read the teacher's logits, and the batch has only its cached tokens: remove "
+                "these objectives, or train without the teacher's cached tokens"
             )
         return Features(cls.float(), patches.float(), self.teacher.grid_for(images.shape[-1])), None
 
-    def agreement(self, images: Tensor, metas: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Tokens of teacher and student, image by image.
+    def predict(self, images: Tensor, data_samples: Sequence[BaseDataElement] | None = None) -> list[dict[str, Any]]:
+        """Return the tokens of teacher and student, image by image.
 
         Returns:
-            For each image its meta with ``teacher_cls`` and ``student_cls`` ``(Dt,)``, ``teacher_patches`` and
+            For each image its metainfo with ``teacher_cls`` and ``student_cls`` ``(Dt,)``, ``teacher_patches`` and
             ``student_patches`` ``(N, Dt)``, ``teacher_logits`` and ``student_logits`` ``(C,)``; the student's, and
-            any logits, only where an objective has a head for them.
+            any logits, only if an objective has a head for them.
         """
-        (teacher, logits), student = self.teach(images), self.student(images)
-        tokens = {"teacher_cls": teacher.cls, "teacher_patches": teacher.patches}
-        tokens |= {} if logits is None else {"teacher_logits": logits}
-        tokens |= {f"student_{kind}": value for kind, value in self.predict_tokens(student).items()}
-        return [{**meta, **{key: value[i] for key, value in tokens.items()}} for i, meta in enumerate(metas)]
+        teacher_output, student = self.run_teacher(images), self.student(images)
+        tokens = {f"student_{kind}": value for kind, value in self.predict_tokens(student).items()}
+        return split_by_image({**teacher_tokens(teacher_output), **tokens}, len(images), data_samples)
 
     def predict_tokens(self, student: Features) -> dict[str, Tensor]:
         """Map the student's tokens of clean images to the teacher's space.
 
-        Where several objectives have a head for the same tokens, the first in the config is taken.
+        If several objectives have a head for the same tokens, the first one maps them.
 
         Returns:
             ``cls`` ``(B, Dt)``, ``patches`` ``(B, N, Dt)`` and / or ``logits`` ``(B, C)`` in float32.
         """
         predicted: dict[str, Tensor] = {}
-        for objective in self._objectives.values():
+        for objective in self.objectives_by_name.values():
             predicted = {**objective.predict(student), **predicted}
         return {kind: value.float() for kind, value in predicted.items()}
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
-        super()._apply(fn, recurse)
-        device = next(self.student.parameters()).device
-        if device != self.teacher.scale.device:
-            self.teacher.to_device(device)
-        return self
-
-    def _check_graphs(self, compile_student: bool | Mapping[str, Any]) -> None:
-        mode = compile_student.get("mode") if isinstance(compile_student, Mapping) else None
-        if self.micro_batches > 1 and mode in ("reduce-overhead", "max-autotune"):
-            raise ValueError(
-                f"model.compile_student.mode={mode!r} makes CUDA graphs, whose memory the next of model.micro_batches="
-                f"{self.micro_batches} would overwrite while its gradients are still needed: write "
-                "mode='max-autotune-no-cudagraphs', or micro_batches=1"
-            )
-
-    def _check_objectives(self) -> None:
-        names = list(self.objectives)
-        if not names:
-            raise ValueError("model.objectives is empty: give at least one objective")
-        own = [name for name in names if self._objectives[name].cls_term is None]
-        for name, objective in self._objectives.items():
-            if objective.cls_term is not None and objective.cls_term not in own:
-                raise ValueError(
-                    f"model.objectives.{name}.cls_term={objective.cls_term!r} is no objective with a term of its own "
-                    f"({', '.join(own) or 'there is none'}): name one, or write cls_term=None for a second head"
-                )
-
-    def _check_teacher(self) -> None:
-        for name, objective in self._objectives.items():
-            if objective.needs_teacher and self.teacher.embed_dim == 0:
-                raise ValueError(
-                    f"model.objectives.{name} needs a teacher, and model.teacher is {type(self.teacher).__name__}: "
-                    "give one, or keep only objectives on labels"
-                )
-            if objective.needs_logits and self.teacher.classifier is None:
-                raise ValueError(
-                    f"model.objectives.{name} needs a teacher that classifies: set model.teacher.classifier, for "
-                    "instance dict(type='LinearClassifier', checkpoint='checkpoints/dinov2_vitb14_linear4_head.pth')"
-                )
-            classes = getattr(self.teacher.classifier, "num_classes", None)
-            if objective.needs_logits and classes != objective.num_classes:
-                raise ValueError(
-                    f"model.objectives.{name}.num_classes={objective.num_classes}, but model.teacher.classifier has "
-                    f"{classes} classes: make them equal"
-                )
-            for head in objective.mapped.values():
-                check_head(f"model.objectives.{name}.head", head, self.student.embed_dim, self.teacher.embed_dim)
-
-    def _check_grids(self) -> None:
-        size = getattr(self.student, "img_size", None)
-        if size is not None:  # one that takes any size is asked at the first step
-            self.match_grids(size, self.student.grid_for(size), self.teacher.grid_for(size))
-
     def match_grids(self, size: int, student: tuple[int, int], teacher: tuple[int, int]) -> None:
-        """Compare the grids of patches where an objective compares patch by patch.
+        """Compare the grids of patches if an objective compares patch by patch.
 
         Args:
             size: Side of the images in pixels.
@@ -280,30 +233,62 @@ class Distiller(MicroBatchedModel):
         Raises:
             UserError: The grids differ; the message names what to change.
         """
-        needing = [name for name, objective in self._objectives.items() if objective.needs_equal_grids]
-        if not needing or student == teacher:
-            return
-        patch = getattr(self.teacher.backbone, "patch_size", None)
-        remedy = f"set model.teacher.img_size={student[0] * patch}, or " if patch else ""
-        raise UserError(
-            f"model.student has {student[0]}x{student[1]} patches ({size} px{_patch(self.student)}) and model.teacher "
-            f"{teacher[0]}x{teacher[1]} ({self.teacher.img_size or size} px{_patch(self.teacher.backbone)}), but "
-            f"objectives {needing} compare patch by patch: {remedy}keep only objectives of the cls token"
-        )
+        check_grids(self, size, student, teacher)
 
-    def _check_mask_token(self) -> None:
-        token = getattr(self.student, "mask_token", None)
-        if self.needs_masks and token is None:
-            raise ValueError(
-                f"objectives {[n for n, o in self._objectives.items() if o.needs_masks]} need a student that can mask: "
-                "set model.student.mask_token=True"
-            )
-        if token is not None and not self.needs_masks:
-            # DistributedDataParallel waits for the gradient of every parameter that asks for one.
-            token.requires_grad_(False)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
+        # The teacher is not a submodule, so it follows the student to its device here.
+        super()._apply(fn, recurse)
+        device = next(self.student.parameters()).device
+        if device != self.teacher.scale.device:
+            self.teacher.to_device(device)
+        return self
+
+
+def build_preprocessor(config: dict[str, Any] | DistillDataPreprocessor | None) -> DistillDataPreprocessor:
+    """Build the data preprocessor in Proteus's registry, which MMEngine asks only if a default scope is set."""
+    if isinstance(config, nn.Module):
+        return config
+    built: DistillDataPreprocessor = MODELS.build(config or {"type": "DistillDataPreprocessor"})
+    return built
+
+
+def build_teacher(config: dict[str, Any] | Teacher, preprocessor: Any) -> Teacher:
+    """Build the teacher of images that ``preprocessor`` normalises."""
+    if isinstance(config, nn.Module):
+        return config
+    with prefix_checkpoint_errors("model.teacher", separator="."):
+        statistics = {"input_mean": preprocessor.channel_mean, "input_std": preprocessor.channel_std}
+        built: Teacher = MODELS.build(config, default_args=statistics)
+    return built
+
+
+def teacher_tokens(output: TeacherOutput) -> dict[str, Tensor]:
+    """What :meth:`Distiller.predict` returns of the teacher, for the whole batch."""
+    features, logits = output
+    tokens = {"teacher_cls": features.cls, "teacher_patches": features.patches}
+    return tokens if logits is None else {**tokens, "teacher_logits": logits}
+
+
+def split_by_image(
+    tokens: Mapping[str, Tensor], count: int, data_samples: Sequence[BaseDataElement] | None
+) -> list[dict[str, Any]]:
+    """Split tokens of a batch into one dict per image, with the image's metainfo."""
+    metainfo = [{}] * count if data_samples is None else [data_sample.metainfo for data_sample in data_samples]
+    return [{**metainfo[i], **{name: value[i] for name, value in tokens.items()}} for i in range(count)]
+
+
+def _dependencies_first(objectives: dict[str, Objective]) -> dict[str, Objective]:
+    """Order objectives so that one that reuses another's term follows it; the config may have any order."""
+    ordered: dict[str, Objective] = {}
+    for name, objective in objectives.items():
+        if objective.cls_term in objectives:
+            ordered.setdefault(objective.cls_term, objectives[objective.cls_term])
+        ordered.setdefault(name, objective)
+    return ordered
 
 
 def _clean_and_masked(student: Any, images: Tensor, masks: Tensor | None) -> tuple[Features, Features | None]:
+    """Encode ``B`` clean images and the first ``M`` of them with masks ``(M, N)``, in one batch."""
     if masks is None:
         return student(images), None
     if hasattr(student, "clean_and_masked"):
@@ -312,15 +297,3 @@ def _clean_and_masked(student: Any, images: Tensor, masks: Tensor | None) -> tup
     clean = masks.new_zeros(batch, masks.shape[1])
     both = student(torch.cat([images, images[:masked]]), torch.cat([clean, masks]))
     return both[:batch], both[batch:]
-
-
-def _build(prefix: str, config: dict[str, Any], build: Callable[..., Any] | None = None, **defaults: Any) -> Any:
-    try:
-        return build(config) if build else MODELS.build(config, default_args=defaults)
-    except CheckpointError as error:
-        raise CheckpointError(f"{prefix}{error}") from error
-
-
-def _patch(backbone: Any) -> str:
-    size = getattr(backbone, "patch_size", None)
-    return f", patch {size}" if size else ""

@@ -13,15 +13,15 @@ from proteus.models.objectives import shares_of_parts
 
 
 class MicroBatchedModel(BaseModel):
-    """A model whose step may run its batch in parts, one after the other, and then updates the weights once.
+    """A model that runs its batch in parts, one after the other, and then updates the weights once.
 
-    The memory of a step is that of a part; gradients, logged losses, schedule, average of weights and masks are those
-    of the whole batch. MMEngine's ``accumulative_counts`` is another thing: there each iteration loads a batch, and
-    only some of them update, so that everything that counts iterations (schedule, average, validation) would count
-    parts. The two are not used together.
+    A step needs the memory of one part; gradients, logged losses, schedule, averaged weights and masks are those of the
+    whole batch. This differs from MMEngine's ``accumulative_counts``, which loads a batch per iteration and updates in
+    some iterations only, so that everything that counts iterations (schedule, average, validation) counts parts. Do not
+    combine the two.
 
-    The parts are interleaved (image ``i`` goes to part ``i % n``), for the masked images are the first of the batch,
-    and every part gets as many. What draws random numbers in the model (drop path) draws others than for the whole
+    The parts are interleaved (image ``i`` goes to part ``i % n``), so that each has the same number of masked images,
+    which are the first of the batch. Random layers of the model (drop path) draw other numbers than for the whole
     batch; batch norm sees one part at a time.
 
     Args:
@@ -85,7 +85,7 @@ class MicroBatchedModel(BaseModel):
 
     def _parts(self, data: dict[str, Any]) -> list[dict[str, Any]]:
         count, masks = self.micro_batches, data.get("masks")
-        for name, size in (("images", len(data["images"])), ("masked images", 0 if masks is None else len(masks))):
+        for name, size in (("images", len(data["inputs"])), ("masked images", 0 if masks is None else len(masks))):
             if size % count:
                 raise ValueError(f"model.micro_batches={count} does not divide the {size} {name} of a batch")
         if masks is not None:

@@ -45,15 +45,15 @@ class MixupDataPreprocessor(DistillDataPreprocessor):
         self.num_classes = num_classes
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``images`` ``(B, 3, H, W)``; in training mix them, and turn ``labels`` into shares ``(B, C)``."""
+        """Normalise ``inputs`` ``(B, 3, H, W)``; in training mix them, and turn ``labels`` into shares ``(B, C)``."""
         data = super().forward(data, training)
         if not training:
             return data
         if "labels" not in data:
             raise ValueError("MixupDataPreprocessor needs labels: use dataset type='LabelledFolder'")
-        images, share = self.mix(data["images"])
+        images, share = self.mix(data["inputs"])
         labels = F.one_hot(data["labels"], self.num_classes).float()
-        return {**data, "images": images, "labels": share * labels + (1 - share) * labels.flip(0)}
+        return {**data, "inputs": images, "labels": share * labels + (1 - share) * labels.flip(0)}
 
     def mix(self, images: Tensor) -> tuple[Tensor, float]:
         """Mix each image of ``(B, 3, H, W)`` with one other.

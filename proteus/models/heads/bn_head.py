@@ -20,7 +20,7 @@ except ImportError as error:
 
 @MODELS.register_module()
 class BNHead(BaseDecodeHead):
-    """Batch norm and one 1x1 convolution upon the chosen maps, brought to one size and put side by side.
+    """Batch norm and one 1x1 convolution on the chosen maps, resized to one size and concatenated.
 
     DINOv2's linear protocol (its evaluation code): the batch norm standardises features of any scale, which the plain
     convolution of the released Proteus has to learn.

@@ -24,12 +24,12 @@ class LinearClassifier(nn.Module):
     The layer's input is the cls tokens of the last ``layers`` blocks, each after the final LayerNorm, first block
     first, and then the mean of the last block's patch tokens. Meta publishes such layers for one block
     (``dinov2_vitb14_linear_head.pth``) and for four (``dinov2_vitb14_linear4_head.pth``). ``layers=1, avgpool=False``
-    is the classifier of an ordinary ViT or CNN, whose file then serves backbone and classifier.
+    is the classifier of an ordinary ViT or CNN; one file then serves backbone and classifier.
 
     Args:
         in_dim: Width of the backbone's tokens; the teacher fills it in.
         num_classes: Number of classes.
-        layers: Number of blocks whose cls tokens are read.
+        layers: Number of last blocks with cls tokens to read.
         avgpool: Whether the mean patch token is read too.
         checkpoint: File with the layer's weight and bias, alone or among those of the whole network.
 

@@ -28,7 +28,7 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
     fits = [
         _Fit(name, objective.needs_masks, kind, layers[:-1], layers[-1])
         for name, objective in distiller.objectives.items()
-        for kind, head in objective.mapped.items()
+        for kind, head in objective.heads_by_token.items()
         if isinstance(head, nn.Sequential) and isinstance((layers := list(head))[-1], nn.Linear)
     ]
     drawn = torch.Generator().manual_seed(0)

@@ -15,7 +15,7 @@ from proteus.models.backbones import ViT, interpolate_pos_embed
 from proteus.models.initialization.least_squares import LeastSquares
 from proteus.models.teachers import Teacher
 
-# What the cls token (and registers) weigh: one token in hundreds, but the one that a backbone is mostly judged by.
+# Weight of the cls token (and registers): one token in hundreds, but most evaluations read it.
 _CLS_SHARE = 0.25
 
 
@@ -85,16 +85,16 @@ def check_slice(student: Any, teacher: Any) -> None:
         )
     if teacher.sharded or teacher.img_size not in (None, student.img_size):
         raise ValueError(
-            "a sliced initialization needs a whole teacher that sees the student's own images: set model.teacher.shard=False "
-            "and model.teacher.img_size=None"
+            "a sliced initialization needs an unsharded teacher with the student's image size: set "
+            "model.teacher.shard=False and model.teacher.img_size=None"
         )
     for vit, key in ((student.vit, "student"), (given.vit, "teacher.backbone")):
         block = vit.blocks[0]
         plain = isinstance(vit.norm_pre, nn.Identity) and isinstance(block.attn.q_norm, nn.Identity)
         if not plain or block.mlp.fc1.out_features != block.mlp.fc2.in_features or vit.patch_embed.proj.bias is None:
             raise ValueError(
-                f"model.{key}: a sliced initialization knows no norm before the blocks, no norm of queries, no gated MLP and no "
-                "patch embedding without bias"
+                f"model.{key}: a sliced initialization supports no norm before the blocks, no norm of queries, no "
+                "gated MLP and no patch embedding without bias"
             )
     for name, own, other in _sizes(student, given, ("patch_size", "reg_tokens", "width of a head")):
         if own != other:

@@ -33,7 +33,7 @@ class WeightSelection:
     def __init__(self, student: ViT, checkpoint: str | Path | None = None) -> None:
         if not isinstance(student, ViT):
             raise ValueError(
-                f"model.init_from selects weights for a ViT, and model.student is {type(student).__name__}"
+                f"init_from.type='WeightSelection' needs a ViT as student; the student is {type(student).__name__}"
             )
         self.student = student
         if checkpoint is not None:
@@ -68,7 +68,7 @@ class WeightSelection:
         if missing:
             raise CheckpointError(
                 f"{source} lacks {len(missing)} of the student's weights ({', '.join(missing[:3])}, ...): set "
-                "model.student.arch, init_values and reg_tokens as the larger model has them"
+                "arch, init_values and reg_tokens of the student as the larger model has them"
             )
         for key, value in own.items():
             given = state[key].shape
@@ -79,7 +79,7 @@ class WeightSelection:
                 )
         fc1, fc2 = (state[f"blocks.0.mlp.{layer}.weight"].shape for layer in ("fc1", "fc2"))
         if fc1[0] != fc2[1]:
-            raise CheckpointError(f"{source} has gated MLPs, of whose two halves a plain student cannot inherit one")
+            raise CheckpointError(f"{source} has gated MLPs, which cannot initialise the plain MLPs of the student")
 
 
 def _select(key: str, weight: Tensor, shape: torch.Size) -> Tensor:

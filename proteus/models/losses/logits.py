@@ -13,7 +13,7 @@ from proteus.utils.argument_checks import check_number
 class SoftLogitsLoss(nn.Module):
     """Kullback-Leibler divergence between softened class distributions (paper, eq. 2), exactly as in DeiT.
 
-    ``T^2 / (B K) * sum p' (log p' - log p)``: DeiT divides by the number of classes ``K`` beside that of images, so
+    ``T^2 / (B K) * sum p' (log p' - log p)``: DeiT divides by the number of classes ``K`` as well as that of images, so
     this is a thousandth of the usual mean over images on ImageNet-1K.
 
     Args:

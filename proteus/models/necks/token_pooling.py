@@ -13,14 +13,14 @@ POOLS = ("cls", "avg", "cls+avg")
 
 @MODELS.register_module()
 class TokenPooling(nn.Module):
-    """The neck that lets mmpretrain's classifiers take any backbone of ours: ``ViT``, ``TimmBackbone``.
+    """A neck that connects mmpretrain's classifiers to any backbone of Proteus: ``ViT``, ``TimmBackbone``.
 
     Args:
         pool: ``cls``, the cls token (a CNN's pooled map); ``avg``, the mean of the patch tokens; ``cls+avg``, both one
             after the other, so that the head's ``in_channels`` is twice the backbone's width.
 
     Raises:
-        ValueError: ``pool`` is none of those.
+        ValueError: ``pool`` is another.
     """
 
     def __init__(self, pool: str = "cls") -> None:

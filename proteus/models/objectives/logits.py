@@ -14,7 +14,7 @@ from proteus.utils.argument_checks import check_number, check_whole
 
 
 class _ClassObjective(Objective):
-    """An objective whose head classifies the student's cls token."""
+    """An objective with a head that classifies the student's cls token."""
 
     needs_equal_grids = False
 
@@ -61,9 +61,9 @@ class LabelObjective(_ClassObjective):
         loss = loss or {"type": "CrossEntropyLoss"}
         super().__init__(student_dim, teacher_dim, num_classes, loss=loss, **objective)
 
-    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, K)``."""
-        return self.loss(self.head(views.student.cls).float(), labels_of(views))
+        return self.loss(self.head(step.student.cls).float(), step.require_labels())
 
 
 @MODELS.register_module()
@@ -111,23 +111,12 @@ class LogitsObjective(_ClassObjective):
         self.needs_labels = alpha < 1
         self.label_loss = MODELS.build(label_loss or {"type": "CrossEntropyLoss"}) if self.needs_labels else None
 
-    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, K)``."""
-        if views.teacher_logits is None:
+        if step.teacher_logits is None:
             raise ValueError("the logits objective needs a teacher that classifies: set model.teacher.classifier")
-        student = self.head(views.student.cls).float()
-        term = self.loss(student, views.teacher_logits.float())
+        student = self.head(step.student.cls).float()
+        term = self.loss(student, step.teacher_logits.float())
         if self.label_loss is None:
             return term
-        return self.alpha * term + (1 - self.alpha) * self.label_loss(student, labels_of(views))
-
-
-def labels_of(views: StepFeatures) -> Tensor:
-    """The step's labels.
-
-    Raises:
-        ValueError: The data set has none.
-    """
-    if views.labels is None:
-        raise ValueError("an objective reads labels and the batch has none: use dataset type='LabelledFolder'")
-    return views.labels
+        return self.alpha * term + (1 - self.alpha) * self.label_loss(student, step.require_labels())

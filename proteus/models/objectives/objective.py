@@ -1,4 +1,4 @@
-"""What an objective is given, and what it must answer."""
+"""The interface of objectives: the features of a step, and the base class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from proteus.registry import MODELS
@@ -26,9 +25,11 @@ class StepFeatures:
             asks for them.
         mask_indices: ``(K,)`` int64, the masked patches as rows of the first ``M`` images' flattened patches.
         teacher_logits: Class scores of the teacher's classifier, ``(B, C)``, if any objective asks for them.
-        labels: Classes ``(B,)`` int64, or shares of classes ``(B, C)``, where the data set has labels.
-        mask_share: Weight of a mean over this batch's masked patches, where the batch is one of several parts whose
-            terms are averaged: its number of masked patches over the parts' mean number. A part that is all has 1.
+        labels: Classes of the images if the data set has labels: indices ``(B,)`` int64 or, of mixed images,
+            probabilities ``(B, C)``; :func:`torch.nn.functional.cross_entropy` takes both.
+        mask_share: Weight of the mean over this batch's masked patches if the batch is one of several parts (micro
+            batches) with averaged terms: its number of masked patches, divided by the mean of the parts. A whole batch
+            has 1.
     """
 
     teacher: Features
@@ -39,26 +40,54 @@ class StepFeatures:
     labels: Tensor | None = None
     mask_share: float | Tensor = 1.0
 
+    def require_labels(self) -> Tensor:
+        """Return the labels.
+
+        Raises:
+            ValueError: The data set has none.
+        """
+        if self.labels is None:
+            raise ValueError("an objective reads labels and the batch has none: use dataset type='LabelledFolder'")
+        return self.labels
+
+    def masked_patches(self) -> tuple[Tensor, Tensor] | None:
+        """Return the student's and the teacher's tokens of the masked patches, ``(K, Ds)`` and ``(K, Dt)``.
+
+        None if the batch has no masks.
+        """
+        if self.masked is None or self.mask_indices is None:
+            return None
+        student = self.masked.patches.flatten(0, 1).index_select(0, self.mask_indices)
+        teacher = self.teacher.patches[: len(self.masked.cls)].flatten(0, 1).index_select(0, self.mask_indices)
+        return student, teacher
+
 
 class Objective(nn.Module):
     """One term of the loss: a head and a loss between some tokens of the student and of the teacher.
 
-    A subclass says which tokens. The distiller asks these things of it:
+    A subclass implements :meth:`forward` and sets the class attributes that describe what it reads:
 
-    - ``needs_masks``: it reads ``StepFeatures.masked``.
-    - ``needs_equal_grids``: it compares patch by patch.
-    - ``needs_teacher``: it reads ``StepFeatures.teacher`` or ``StepFeatures.teacher_logits``.
-    - ``needs_logits``: it reads ``StepFeatures.teacher_logits``.
-    - ``needs_labels``: it reads ``StepFeatures.labels``.
-    - ``num_classes``: the length of the class scores that it reads.
-    - ``cls_term``: it takes up the term of the objective of this name, and is computed after it.
+    ===================== ======================================================================= =======
+    attribute             meaning                                                                 default
+    ===================== ======================================================================= =======
+    ``needs_masks``       reads ``StepFeatures.masked``: the batch needs masks                    False
+    ``needs_equal_grids`` compares patch by patch: teacher and student need the same grid         True
+    ``needs_teacher``     reads the teacher's features or logits: ``NoTeacher`` is refused        True
+    ``needs_logits``      reads ``StepFeatures.teacher_logits``: the teacher needs a classifier   False
+    ``needs_labels``      reads ``StepFeatures.labels``                                           False
+    ``num_classes``       number of classes of the logits that it reads                           None
+    ``cls_term``          name of an earlier objective; its term is reused                        None
+    ===================== ======================================================================= =======
+
+    It may also implement :attr:`heads_by_token`, for predictions and sliced initialization, and
+    :meth:`compared_tokens`, for the fraction of variance unexplained of online evaluation.
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.
         teacher_dim: Width of the teacher's tokens; the distiller fills it in.
-        weight: Factor of the term in the total (paper, the lambdas of eq. 8).
-        head: Config of the distill head.
-        loss: Config of the loss.
+        weight: Factor of the term in the total loss (paper, the lambdas of eq. 8).
+        head: Config of the head, by default a ``DistillHead``.
+        loss: Config of the loss, by default ``MSELoss``.
     """
 
     needs_masks: ClassVar[bool] = False
@@ -83,11 +112,11 @@ class Objective(nn.Module):
         self.loss = MODELS.build(loss or {"type": "MSELoss"})
 
     @abstractmethod
-    def forward(self, views: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Compute the unweighted term.
 
         Args:
-            views: The step's features.
+            step: The step's features.
             terms: Unweighted terms computed so far, among them that of ``cls_term``.
 
         Returns:
@@ -95,17 +124,28 @@ class Objective(nn.Module):
         """
 
     @property
-    def mapped(self) -> dict[str, nn.Module]:
-        """The heads that map tokens of clean images to the teacher's, by the tokens they map: ``cls``, ``patches``."""
+    def heads_by_token(self) -> dict[str, nn.Module]:
+        """The heads that map tokens of clean images to the teacher's, by kind of token: ``cls``, ``patches``."""
         return {}
 
     def predict(self, student: Features) -> dict[str, Tensor]:
-        """What this objective's heads make of clean images, in the teacher's width.
+        """Map the student's tokens of clean images to the teacher's space.
 
         Returns:
             ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)``, or ``logits`` ``(B, C)``.
         """
-        return {kind: head(getattr(student, kind)) for kind, head in self.mapped.items()}
+        return {kind: head(getattr(student, kind)) for kind, head in self.heads_by_token.items()}
+
+    def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]] | None:
+        """Return predictions and targets of this objective, each ``(..., Dt)``, without its loss.
+
+        One pair for each kind of token, each of which has its own mean. Tokens in the term of ``cls_term`` are left to
+        that objective. None if the step lacks what the objective reads.
+
+        Raises:
+            NotImplementedError: The objective does not implement it; its variance unexplained is then left out.
+        """
+        raise NotImplementedError
 
     def compare(self, head: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss of ``head(student)`` against ``teacher``, in float32 whatever the autocast."""
@@ -115,28 +155,3 @@ class Objective(nn.Module):
 def build_head(config: dict[str, Any] | None, student_dim: int, teacher_dim: int) -> nn.Module:
     """Build a distill head between two widths."""
     return MODELS.build(config or {"type": "DistillHead"}, default_args={"in_dim": student_dim, "out_dim": teacher_dim})
-
-
-def check_head(key: str, head: nn.Module, student_dim: int, teacher_dim: int) -> None:
-    """Check that a head maps tokens of the student's width to the teacher's.
-
-    Args:
-        key: Its key, for messages.
-        head: The head.
-        student_dim: Width of the student's tokens.
-        teacher_dim: Width of the teacher's tokens.
-
-    Raises:
-        ValueError: It takes or gives tokens of another width.
-    """
-    device = next((parameter.device for parameter in head.parameters()), torch.get_default_device())
-    training = head.training
-    try:
-        with torch.no_grad():
-            width = head.eval()(torch.zeros(1, student_dim, device=device)).shape[-1]
-    except RuntimeError as error:
-        raise ValueError(f"{key}: {type(head).__name__} does not take the student's width {student_dim}") from error
-    finally:
-        head.train(training)
-    if width != teacher_dim:
-        raise ValueError(f"{key}: {type(head).__name__} gives width {width}, and the teacher's tokens {teacher_dim}")

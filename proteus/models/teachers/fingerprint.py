@@ -11,7 +11,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
 from timm.data import IMAGENET_DEFAULT_STD as STD
 from torch import nn
 
-# Where weights are, and how fast they run; `weights` and `dtype` tell what was made of them.
+# Keys that only locate the weights or change the speed; `weights` and `dtype` cover their effect.
 _NOT_ARCHITECTURE = {"checkpoint", "init_cfg", "type", "grad_checkpointing"}
 _NOT_TEACHER = {"type", "backbone", "mean", "std", "img_size", "dtype", "compile", "shard", "classifier"}
 

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def shards_wanted(shard: bool) -> bool:
-    """Whether there are ranks to share a teacher that is to be sharded; the log says so where there are none."""
+    """Whether to shard the teacher; with one process the log says that ``shard`` has no effect."""
     if shard and get_world_size() == 1:
         print_log("teacher.shard=True has no effect: there is one process", logger="current")
     return shard and get_world_size() > 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
 from timm.data import IMAGENET_DEFAULT_STD as STD
 from torch import Tensor, nn
 
-from proteus.checkpoints import CheckpointError
+from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
 from proteus.models.teachers.sharding import blocks_of, shard_blocks, shards_wanted
 from proteus.registry import MODELS
@@ -25,8 +25,8 @@ from proteus.utils.compile import compiled
 class Teacher(nn.Module):
     """A frozen backbone with its own statistics, input size and dtype.
 
-    It never trains (``train()`` leaves it in eval mode), gives no gradient, and its owner keeps it outside its own
-    parameters, so that no checkpoint, optimizer, EMA or broadcast between ranks ever sees it.
+    It stays in eval mode and gives no gradient. Its owner does not register it as a submodule, so that it is never in a
+    checkpoint, optimizer, average of weights or broadcast.
 
     Args:
         backbone: Config of the backbone, ours or mmpretrain's; its ``checkpoint`` names the weights.
@@ -75,20 +75,20 @@ class Teacher(nn.Module):
             raise ValueError(f"teacher.dtype={dtype!r}: write 'auto', 'float32', 'bfloat16' or 'float16'")
         check_channels("mean", mean)
         check_channels("std", std, positive=True)
-        with _told_as("backbone.checkpoint"):
+        with prefix_checkpoint_errors("backbone.checkpoint"):
             self.backbone = build_backbone(backbone).requires_grad_(False)
         if shard and compile is not False:
             raise ValueError(
                 "teacher.shard=True gathers weights between blocks, which is not compiled: write compile=False"
             )
-        self._compiled = compiled("teacher.compile", self._encode, compile)
+        self._compiled_backbone = compiled("teacher.compile", self._run_backbone, compile)
         if shard:
             blocks_of(self.backbone)
         self.sharded = shards_wanted(shard)
         self._split = False
         self.classifier = None
         if classifier is not None:
-            with _told_as("classifier.checkpoint"):
+            with prefix_checkpoint_errors("classifier.checkpoint"):
                 built = MODELS.build(classifier, default_args={"in_dim": self.backbone.embed_dim})
             self.classifier = built.requires_grad_(False)
             if built.layers > 1 and not hasattr(self.backbone, "levels"):
@@ -183,9 +183,9 @@ class Teacher(nn.Module):
         # written again outside of it; nor can a step that is compiled as a whole save one for its backward pass.
         quick = not self.sharded and not torch.compiler.is_compiling()
         # The meta device, on which a config is checked, has nothing to compile for.
-        encode = self._encode if images.is_meta else self._compiled
+        run_backbone = self._run_backbone if images.is_meta else self._compiled_backbone
         with torch.inference_mode() if quick else torch.no_grad(), _without_autocast(images.device):
-            levels = encode(self._prepared(images), count)
+            levels = run_backbone(self._prepared(images), count)
         # Copies made out here: losses save the targets for their backward pass, which inference tensors forbid, and
         # what a CUDA graph returns is overwritten when it is run again.
         with torch.no_grad():
@@ -198,20 +198,12 @@ class Teacher(nn.Module):
             images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
         return images.to(next(self.backbone.parameters()).dtype)
 
-    def _encode(self, images: Tensor, count: int) -> list[Features]:
+    def _run_backbone(self, images: Tensor, count: int) -> list[Features]:
         return [self.backbone(images)] if count == 1 else [*self.backbone.levels(images, range(-count, 0))]
 
 
 def _copied(tokens: Tensor) -> Tensor:
     return tokens.to(torch.float32, copy=True)
-
-
-@contextmanager
-def _told_as(key: str) -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{key}: {error}") from error
 
 
 def _best_dtype(device: torch.device) -> torch.dtype:

@@ -49,14 +49,14 @@ def test_the_toolboxs_lists(toolbox: Path) -> None:
     assert type(sample["depth"]) is torch.Tensor
     np.testing.assert_allclose(sample["depth"].numpy(), stored / 1000, rtol=1e-6)
     assert sample["depth"][0].eq(0).all()
-    assert sample["meta"] == {
+    assert sample["data_samples"].metainfo == {
         "img_path": str(toolbox / "attic_0001/rgb_00045.jpg"),
         "depth_path": str(toolbox / "attic_0001/sync_depth_00045.png"),
         "ori_shape": (12, 16),
     }
-    assert sample["image"].shape == (3, 12, 16)
-    rgb = np.asarray(Image.open(sample["meta"]["img_path"]))
-    assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), rgb)
+    assert sample["inputs"].shape == (3, 12, 16)
+    rgb = np.asarray(Image.open(sample["data_samples"].img_path))
+    assert np.array_equal(sample["inputs"].permute(1, 2, 0).numpy(), rgb)
     assert len(built(toolbox, split="test")) == 2
 
 
@@ -90,7 +90,7 @@ def test_mmsegs_layout_as_mmseg_reads_it(mmseg_layout: Path) -> None:
 def test_depths_are_mmsegs(mmseg_layout: Path) -> None:
     load = pytest.importorskip("mmseg.datasets.transforms").LoadDepthAnnotation(depth_rescale_factor=1e-3)
     for sample in map(built(mmseg_layout).__getitem__, range(2)):
-        theirs = load({"depth_map_path": sample["meta"]["depth_path"], "seg_fields": []})["gt_depth_map"]
+        theirs = load({"depth_map_path": sample["data_samples"].depth_path, "seg_fields": []})["gt_depth_map"]
         np.testing.assert_allclose(sample["depth"].numpy(), theirs, rtol=1e-6)
 
 
@@ -107,9 +107,9 @@ def test_a_view_depends_on_its_key_alone(toolbox: Path) -> None:
     first = images[key]
     torch.manual_seed(9)
     for other in (SampleKey(3, 1, 1), SampleKey(3, 0, 2), SampleKey(4, 1, 2)):
-        assert not torch.equal(images[other]["image"], first["image"])
+        assert not torch.equal(images[other]["inputs"], first["inputs"])
     second = again[key]
-    assert torch.equal(first["image"], second["image"])
+    assert torch.equal(first["inputs"], second["inputs"])
     assert torch.equal(first["depth"], second["depth"])
 
 
@@ -124,8 +124,8 @@ def test_a_resumed_stream_is_the_unbroken_one(toolbox: Path, workers: int) -> No
 
     unbroken, resumed = batches(0, 5), batches(3, 2)
     for whole, after in zip(unbroken[3:], resumed, strict=True):
-        assert whole["metas"] == after["metas"]
-        assert torch.equal(whole["images"], after["images"])
+        assert [s.metainfo for s in whole["data_samples"]] == [s.metainfo for s in after["data_samples"]]
+        assert torch.equal(whole["inputs"], after["inputs"])
         assert torch.equal(whole["depths"], after["depths"])
 
 

@@ -65,15 +65,15 @@ def test_labels_and_samples_agree_and_a_part_keeps_its_own(make) -> None:
     images = OxfordIIITPet(home, "trainval", STEPS, indices=[7, 2])
     assert images.labels().tolist() == [7, 2]
     assert images.in_val().tolist() == validation_part(12)[[7, 2]].tolist()
-    assert [images[i]["meta"]["label"] for i in range(2)] == [7, 2]
-    assert torch.equal(images[SampleKey(0, 3, 1)]["image"], images[1]["image"])
+    assert [images[i]["data_samples"].label for i in range(2)] == [7, 2]
+    assert torch.equal(images[SampleKey(0, 3, 1)]["inputs"], images[1]["inputs"])
 
 
 def test_a_corrupt_image_is_named_and_never_replaced(make) -> None:
     home = make(3)
     (home / "images/cat_1.jpg").write_bytes(b"no image")
     images = OxfordIIITPet(str(home), "trainval", STEPS)
-    assert "corrupt" not in images[0]["meta"]
+    assert "corrupt" not in images[0]["data_samples"]
     with pytest.raises(CorruptImageError, match=r"images/cat_1\.jpg"):
         images[1]
 

@@ -87,7 +87,7 @@ def test_pickles_and_bytes_as_torchvision_reads_them(tmp_path: Path, ours, their
     for home in (tmp_path / theirs.base_folder, tmp_path, tmp_path / "bytes"):
         images = ours(str(home), split, STEPS)
         assert images.labels().tolist() == other.targets
-        pixels = np.stack([images[i]["image"].permute(1, 2, 0).numpy() for i in range(len(images))])
+        pixels = np.stack([images[i]["inputs"].permute(1, 2, 0).numpy() for i in range(len(images))])
         assert np.array_equal(pixels, other.data)
     assert ours.find(tmp_path) == tmp_path / theirs.base_folder
 
@@ -95,12 +95,12 @@ def test_pickles_and_bytes_as_torchvision_reads_them(tmp_path: Path, ours, their
 def test_each_image_has_a_name_of_its_own_and_a_split_its_own_images(tmp_path: Path) -> None:
     write_cifar10(tmp_path / "cifar")
     parts = {split: CIFAR10(str(tmp_path / "cifar"), split, STEPS) for split in ("trainval", "train", "val")}
-    names = {split: [part[i]["meta"]["img_path"] for i in range(len(part))] for split, part in parts.items()}
+    names = {split: [part[i]["data_samples"].img_path for i in range(len(part))] for split, part in parts.items()}
     assert len(set(names["trainval"])) == 20
     assert [len(names[split]) for split in ("train", "val")] == [16, 4]
     assert sorted(names["train"] + names["val"]) == sorted(names["trainval"])
-    whole = {name: parts["trainval"][i]["image"] for i, name in enumerate(names["trainval"])}
-    assert all((parts["val"][i]["image"] == whole[name]).all() for i, name in enumerate(names["val"]))
+    whole = {name: parts["trainval"][i]["inputs"] for i, name in enumerate(names["trainval"])}
+    assert all((parts["val"][i]["inputs"] == whole[name]).all() for i, name in enumerate(names["val"]))
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -112,7 +112,7 @@ def test_pickles_that_python_3_wrote(tmp_path: Path, protocol: int) -> None:
         path.write_bytes(pickle.dumps({"data": data, "labels": labels}, protocol=protocol))
     old, new = (CIFAR10(str(tmp_path / name), "trainval", STEPS) for name in ("old", "new"))
     assert new.labels().tolist() == old.labels().tolist()
-    assert all((new[i]["image"] == old[i]["image"]).all() for i in range(20))
+    assert all((new[i]["inputs"] == old[i]["inputs"]).all() for i in range(20))
 
 
 class Evil:

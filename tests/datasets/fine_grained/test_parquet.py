@@ -55,7 +55,7 @@ def write(
 
 
 def pixels(sample: dict) -> np.ndarray:
-    return sample["image"].permute(1, 2, 0).numpy()
+    return sample["inputs"].permute(1, 2, 0).numpy()
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def check(images: ParquetSet, numbers: Sequence) -> None:
     for index, number in enumerate(numbers):
         sample = images[index]
         assert np.array_equal(pixels(sample), picture(number))
-        assert sample["meta"]["label"] == number % 10
+        assert sample["data_samples"].label == number % 10
 
 
 def test_rows_in_order_over_shards_and_row_groups(home: Path) -> None:
@@ -80,7 +80,7 @@ def test_rows_in_order_over_shards_and_row_groups(home: Path) -> None:
     assert len(images) == 20
     check(images, range(20))
     assert images.labels().tolist() == [number % 10 for number in range(20)]
-    assert images[11]["meta"]["img_path"] == f"{home}/data/train-00001-of-00002.parquet/0"
+    assert images[11]["data_samples"].img_path == f"{home}/data/train-00001-of-00002.parquet/0"
     check(ParquetSet(str(home / "data"), "test", STEPS), range(100, 105))
 
 

@@ -3,15 +3,14 @@ import pytest
 import torch
 
 from proteus.datasets import distill_collate
-from proteus.datasets.transforms.device_rand_augment import Operation
-from proteus.datasets.transforms.erasing import Erase
+from proteus.datasets.transforms.erasing import ErasedBox
 from proteus.utils.masked_batches import smallest_batch
 
 
 def samples(count: int, masks: bool = True) -> list[dict]:
     made = []
     for number in range(count):
-        sample = {"image": torch.full((3, 2, 2), float(number)), "meta": {"img_path": f"{number}.jpg"}}
+        sample = {"inputs": torch.full((3, 2, 2), float(number)), "data_samples": {"img_path": f"{number}.jpg"}}
         if masks:
             sample["mask"] = torch.arange(4) < number
         made.append(sample)
@@ -20,8 +19,8 @@ def samples(count: int, masks: bool = True) -> list[dict]:
 
 def test_the_first_half_is_masked() -> None:
     batch = distill_collate(samples(5))
-    assert batch["images"][:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
-    assert [meta["img_path"] for meta in batch["metas"]] == [f"{n}.jpg" for n in range(5)]
+    assert batch["inputs"][:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert [each.img_path for each in batch["data_samples"]] == [f"{n}.jpg" for n in range(5)]
     assert batch["masks"].tolist() == [[False] * 4, [True, False, False, False]]
     assert batch["mask_indices"].tolist() == [4]
     assert batch["mask_indices"].dtype == torch.int64
@@ -36,7 +35,7 @@ def test_indices_are_the_masked_positions() -> None:
 
 
 def test_without_masks() -> None:
-    assert set(distill_collate(samples(1, masks=False))) == {"images", "metas"}
+    assert set(distill_collate(samples(1, masks=False))) == {"inputs", "data_samples"}
 
 
 @pytest.mark.parametrize(("probability", "wanted"), [(0.5, 2), (1.0, 1), (0.3, 4), (0.1, 10)])
@@ -50,14 +49,10 @@ def test_a_batch_too_small_says_what_would_do(probability: float, wanted: int) -
 
 def test_what_is_left_for_the_device_names_its_image() -> None:
     made = samples(4, masks=False)
-    made[1]["erase"] = Erase(2, 3, 4, 5, seed=2**62)
-    made[3]["erase"] = Erase(0, 0, 1, 1, seed=7)
-    made[0]["augment"] = [Operation("Invert", ()), Operation("Color", (0.5,))]
-    made[2]["augment"] = [Operation("Color", (1.5,)), Operation("Color", (0.75,))]
+    made[1]["erase"] = ErasedBox(2, 3, 4, 5, seed=2**62)
+    made[3]["erase"] = ErasedBox(0, 0, 1, 1, seed=7)
     batch = distill_collate(made)
     assert batch["erase"] == [(1, 2, 3, 4, 5, 2**62), (3, 0, 0, 1, 1, 7)]
-    found = [(name, at.tolist(), values.tolist()) for name, at, values in batch["augment"]]
-    assert found == [("Invert", [0], [[]]), ("Color", [2], [[1.5]]), ("Color", [0, 2], [[0.5], [0.75]])]
 
 
 def test_the_teachers_outputs_where_every_sample_has_them() -> None:
@@ -73,9 +68,9 @@ def test_the_teachers_outputs_where_every_sample_has_them() -> None:
     assert "teacher_cls" not in distill_collate(made)
 
 
-def test_bytes_beside_floats_become_floats() -> None:
+def test_mixed_bytes_and_floats_become_floats() -> None:
     made = samples(2, masks=False)
-    made[1]["image"] = torch.full((3, 2, 2), 51, dtype=torch.uint8)
+    made[1]["inputs"] = torch.full((3, 2, 2), 51, dtype=torch.uint8)
     batch = distill_collate(made)
-    assert batch["images"].dtype == torch.float32
-    torch.testing.assert_close(batch["images"][:, 0, 0, 0], torch.tensor([0.0, 0.2]))
+    assert batch["inputs"].dtype == torch.float32
+    torch.testing.assert_close(batch["inputs"][:, 0, 0, 0], torch.tensor([0.0, 0.2]))

@@ -47,7 +47,7 @@ def test_one_after_another(sets: Path) -> None:
     merged = ConcatProxySet({name: folder(sets, name) for name in "abc"}, STEPS)
     assert len(merged) == 20
     for index, wanted in {0: "a/0", 9: "a/9", 10: "b/0", 13: "b/3", 14: "c/0", 19: "c/5"}.items():
-        assert merged[index]["meta"] == {"img_path": str(sets / f"{wanted}.png"), "corrupt": []}
+        assert merged[index]["data_samples"].metainfo == {"img_path": str(sets / f"{wanted}.png"), "corrupt": []}
         assert merged.get_data_info(index)["img_path"] == str(sets / f"{wanted}.png")
 
 
@@ -72,10 +72,10 @@ def test_what_is_seen_in_part_is_not_the_first_classes(sets: Path) -> None:
 def test_a_view_is_a_function_of_the_merged_key(sets: Path) -> None:
     merged = ConcatProxySet({name: folder(sets, name) for name in "ab"}, RANDOM, repeats={"a": 0.5, "b": 2})
     keys = [SampleKey(1, epoch, image, view) for epoch in (0, 1) for image in (0, 4, 5, 9) for view in (0, 1)]
-    wanted = [torch.cat([merged[key]["image"].flatten(), merged[key]["mask"].float()]) for key in keys]
+    wanted = [torch.cat([merged[key]["inputs"].flatten(), merged[key]["mask"].float()]) for key in keys]
     loader = DataLoader(merged, batch_size=None, sampler=keys[::-1], num_workers=2, multiprocessing_context="fork")
     for sample, view in zip(loader, wanted[::-1], strict=True):
-        assert torch.equal(torch.cat([sample["image"].flatten(), sample["mask"].float()]), view)
+        assert torch.equal(torch.cat([sample["inputs"].flatten(), sample["mask"].float()]), view)
     assert len(torch.stack(wanted).unique(dim=0)) == len(keys)
     # The same image at two positions is not the same view.
     assert merged.find(5)[1] == merged.find(9)[1]
@@ -84,14 +84,14 @@ def test_a_view_is_a_function_of_the_merged_key(sets: Path) -> None:
 def test_an_epoch_of_the_sampler_is_each_image_once(sets: Path) -> None:
     merged = ConcatProxySet({name: folder(sets, name) for name in "abc"}, STEPS)
     stream = iter(ProxySampler(merged, seed=0))
-    seen = [merged[next(stream)]["meta"]["img_path"] for _ in range(len(merged))]
+    seen = [merged[next(stream)]["data_samples"].img_path for _ in range(len(merged))]
     assert len(set(seen)) == 20
 
 
 def test_a_set_keeps_its_own_pipeline(sets: Path) -> None:
     cut = [STEPS[0], {"type": "proteus.CenterCrop", "size": 8}, *STEPS[1:]]
     merged = ConcatProxySet({"a": folder(sets, "a"), "b": folder(sets, "b", pipeline=cut)}, STEPS)
-    assert [merged[index]["image"].shape[-1] for index in (9, 10)] == [32, 8]
+    assert [merged[index]["inputs"].shape[-1] for index in (9, 10)] == [32, 8]
 
 
 def test_a_corrupt_image_is_replaced_from_the_whole(tmp_path: Path, sets: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_corrupt_image_is_replaced_from_the_whole(tmp_path: Path, sets: Path) 
     (tmp_path / "bad/0.jpg").write_bytes(b"nothing")
     merged = ConcatProxySet({"bad": folder(tmp_path, "bad"), "a": folder(sets, "a")}, STEPS)
     sample = merged[SampleKey(0, 0, 0)]
-    assert sample["meta"]["img_path"].startswith(str(sets))
-    assert [text.split(" ")[0] for text in sample["meta"]["corrupt"]] == [str(tmp_path / "bad/0.jpg")]
+    assert sample["data_samples"].img_path.startswith(str(sets))
+    assert [text.split(" ")[0] for text in sample["data_samples"].corrupt] == [str(tmp_path / "bad/0.jpg")]
 
 
 def test_sets_of_all_kinds_and_what_is_told_of_them(sets: Path) -> None:
@@ -123,7 +123,7 @@ def test_sets_of_all_kinds_and_what_is_told_of_them(sets: Path) -> None:
         f"   55.6%  crops: SingleImage {sets}/a/0.png (32 x 32): 30 crops of 16, crop_seed=0",
     ]
     assert {name: len(images) for name, images in merged.chosen().items()} == {"a": 4, "inner.b": 4}
-    assert {tuple(merged[index]["image"].shape) for index in (0, 5, 30)} == {(3, 32, 32), (3, 16, 16)}
+    assert {tuple(merged[index]["inputs"].shape) for index in (0, 5, 30)} == {(3, 32, 32), (3, 16, 16)}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def fixed(images: Path, **more: Any) -> FixedViews:
     return FixedViews(folder(images), **{"views": 3, **more})
 
 
-def same(first: dict[str, Any], second: dict[str, Any], key: str = "image") -> bool:
+def same(first: dict[str, Any], second: dict[str, Any], key: str = "inputs") -> bool:
     return torch.equal(first[key], second[key])
 
 
@@ -79,8 +79,8 @@ def test_round_a_merge_and_not_in_one(images: Path) -> None:
     sets = {"a": folder(images), "b": folder(images, indices=4)}
     proxy = FixedViews({"type": "proteus.ConcatProxySet", "datasets": sets, "repeats": {"b": 0.5}}, views=2)
     assert len(proxy) == 14
-    assert {proxy.view(12, view)["meta"]["img_path"] for view in (0, 1)} | {
-        proxy.view(13, view)["meta"]["img_path"] for view in (0, 1)
+    assert {proxy.view(12, view)["data_samples"].img_path for view in (0, 1)} | {
+        proxy.view(13, view)["data_samples"].img_path for view in (0, 1)
     } == {proxy.dataset.members["b"].get_data_info(index)["img_path"] for index in range(4)}
     with pytest.raises(ValueError, match="FixedViews goes round a ConcatProxySet"):
         ConcatProxySet({"a": {"type": "proteus.FixedViews", "dataset": folder(images)}})

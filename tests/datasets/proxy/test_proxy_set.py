@@ -21,13 +21,13 @@ def recipe() -> list:
     """The paper's pipeline at a small size, with every random step that it has, and the other mask."""
     pipeline = load_config("configs/proteus/vit-ti_dinov2-s.py").train_pipeline
     pipeline[0].size = 56
-    pipeline[4].prob = 1.0
+    pipeline[4].erase_prob = 1.0
     pipeline[5] = dict(type="BlockMask", ratio=(0.1, 0.5))
     return [{**step, "type": f"proteus.{step['type']}"} for step in pipeline]
 
 
 def flat(sample: dict) -> torch.Tensor:
-    return torch.cat([sample["image"].flatten(), sample["mask"].float()])
+    return torch.cat([sample["inputs"].flatten(), sample["mask"].float()])
 
 
 def test_one_key_one_view_whatever_the_order_and_the_worker(images: Path, recipe: list) -> None:
@@ -58,12 +58,12 @@ def test_a_corrupt_image_is_replaced_by_the_same_other_one_each_time(tmp_path: P
     root = write_images(tmp_path, 12)
     proxy = ImageFolder(str(root), steps)
     paths = [proxy.get_data_info(index)["img_path"] for index in range(12)]
-    assert proxy[2]["meta"] == {"img_path": paths[2], "corrupt": []}
+    assert proxy[2]["data_samples"].metainfo == {"img_path": paths[2], "corrupt": []}
     Path(paths[2]).write_bytes(b"")
     first, again = proxy[SampleKey(0, 0, 2)], proxy[SampleKey(0, 0, 2)]
-    assert torch.equal(first["image"], again["image"])
-    assert first["meta"]["img_path"] in set(paths) - {paths[2]}
-    (told,) = first["meta"]["corrupt"]
+    assert torch.equal(first["inputs"], again["inputs"])
+    assert first["data_samples"].img_path in set(paths) - {paths[2]}
+    (told,) = first["data_samples"].corrupt
     assert told.startswith(f"{paths[2]} (UnidentifiedImageError: ")
 
 

@@ -58,21 +58,21 @@ def test_a_crop_is_what_the_five_steps_give_in_turn(picture: Path) -> None:
 
 def test_a_crop_depends_on_its_seed_and_position_alone(picture: Path) -> None:
     single = SingleImage(str(picture), STEPS, size=64)
-    first = single[SampleKey(0, 0, 5)]["image"]
-    assert torch.equal(first, single[SampleKey(9, 3, 5, 1)]["image"])
+    first = single[SampleKey(0, 0, 5)]["inputs"]
+    assert torch.equal(first, single[SampleKey(9, 3, 5, 1)]["inputs"])
     torch.manual_seed(1)
-    assert torch.equal(first, SingleImage(str(picture), STEPS, length=10, size=64)[5]["image"])
-    assert not torch.equal(first, single[6]["image"])
-    assert not torch.equal(first, SingleImage(str(picture), STEPS, size=64, crop_seed=1)[5]["image"])
+    assert torch.equal(first, SingleImage(str(picture), STEPS, length=10, size=64)[5]["inputs"])
+    assert not torch.equal(first, single[6]["inputs"])
+    assert not torch.equal(first, SingleImage(str(picture), STEPS, size=64, crop_seed=1)[5]["inputs"])
 
 
 def test_the_pipeline_draws_a_new_view_of_it_by_the_key(picture: Path) -> None:
     single = SingleImage(str(picture), VIEW, size=64)
     keys = [SampleKey(0, epoch, 5, view) for epoch in (0, 1) for view in (0, 1)]
-    views = [single[key]["image"] for key in keys]
+    views = [single[key]["inputs"] for key in keys]
     assert len(torch.stack(views).unique(dim=0)) == 4
-    assert all(torch.equal(single[key]["image"], view) for key, view in zip(keys, views, strict=True))
-    assert single[keys[0]]["meta"] == {"img_path": f"{picture}#5", "corrupt": []}
+    assert all(torch.equal(single[key]["inputs"], view) for key, view in zip(keys, views, strict=True))
+    assert single[keys[0]]["data_samples"].metainfo == {"img_path": f"{picture}#5", "corrupt": []}
 
 
 def test_crops_come_from_everywhere_at_every_scale(picture: Path) -> None:
@@ -115,13 +115,13 @@ def test_workers_and_ranks_see_the_same_crops(picture: Path) -> None:
     for context in ("fork", "spawn"):
         loader = DataLoader(single, batch_size=None, sampler=keys, num_workers=2, multiprocessing_context=context)
         for key, sample in zip(keys, loader, strict=True):
-            assert torch.equal(sample["image"], single[key.image]["image"])
+            assert torch.equal(sample["inputs"], single[key.image]["inputs"])
 
 
 def test_the_pixels_do_not_travel_to_workers(picture: Path) -> None:
     single = SingleImage(str(picture), STEPS, size=32)
     assert len(pickle.dumps(single)) < 20_000
-    assert torch.equal(pickle.loads(pickle.dumps(single))[3]["image"], single[3]["image"])
+    assert torch.equal(pickle.loads(pickle.dumps(single))[3]["inputs"], single[3]["inputs"])
 
 
 def test_what_is_refused(picture: Path, tmp_path: Path) -> None:

@@ -66,14 +66,14 @@ def test_random_access_in_any_order_and_process(images: Path, shards: Path) -> N
     for context in ("fork", "spawn"):
         loader = DataLoader(proxy, batch_size=None, sampler=keys, num_workers=2, multiprocessing_context=context)
         for key, sample in zip(keys, loader, strict=True):
-            assert torch.equal(sample["image"], folder[key.image]["image"])
+            assert torch.equal(sample["inputs"], folder[key.image]["inputs"])
     name = folder.names()[0]
-    assert proxy[0]["meta"] == {"img_path": f"{shards}/00000.tar/{name}", "corrupt": []}
+    assert proxy[0]["data_samples"].metainfo == {"img_path": f"{shards}/00000.tar/{name}", "corrupt": []}
 
 
 def test_a_truncated_shard_is_reported_survived_and_counted(shards: Path, warnings: list[str]) -> None:
     whole = WebShards(str(shards), STEPS)
-    views = [whole[index]["image"] for index in range(COUNT)]
+    views = [whole[index]["inputs"] for index in range(COUNT)]
     cut = shards / "00002.tar"
     cut.write_bytes(cut.read_bytes()[: whole.get_data_info(19)["offset"] + 10])  # three of its eight are left
     proxy = WebShards(str(shards), STEPS)
@@ -82,8 +82,8 @@ def test_a_truncated_shard_is_reported_survived_and_counted(shards: Path, warnin
     corrupt = []
     for index in range(COUNT):
         sample = proxy[index]
-        corrupt += sample["meta"]["corrupt"]
-        assert torch.equal(sample["image"], views[index]) == (not 19 <= index < 24)
+        corrupt += sample["data_samples"].corrupt
+        assert torch.equal(sample["inputs"], views[index]) == (not 19 <= index < 24)
     names = whole.names()
     assert sorted(set(corrupt)) == [f"{shards}/{names[index]} (the shard is cut short)" for index in range(19, 24)]
 
@@ -91,8 +91,8 @@ def test_a_truncated_shard_is_reported_survived_and_counted(shards: Path, warnin
 def test_a_shard_that_vanishes_during_the_run_is_corrupt_images(shards: Path) -> None:
     proxy = WebShards(str(shards), STEPS)
     (shards / "00001.tar").unlink()
-    assert proxy[0]["meta"]["corrupt"] == []
-    assert "00001.tar" in proxy[8]["meta"]["corrupt"][0]
+    assert proxy[0]["data_samples"].corrupt == []
+    assert "00001.tar" in proxy[8]["data_samples"].corrupt[0]
     with pytest.raises(CorruptImageError, match="No such file"):
         proxy.get_data_info(8)
 
@@ -123,10 +123,10 @@ def test_shards_made_by_others(tmp_path: Path, images: Path, monkeypatch: pytest
     assert (folder / INDEX).exists()
     assert 40 < len(proxy) <= COUNT
     plain = ImageFolder(str(images), STEPS)
-    views = [plain[index]["image"] for index in range(COUNT)]
-    lost = [index for index in range(len(proxy)) if not torch.equal(proxy[index]["image"], views[index])]
+    views = [plain[index]["inputs"] for index in range(COUNT)]
+    lost = [index for index in range(len(proxy)) if not torch.equal(proxy[index]["inputs"], views[index])]
     assert len(lost) <= 1
-    assert all(proxy[index]["meta"]["corrupt"] for index in lost)
+    assert all(proxy[index]["data_samples"].corrupt for index in lost)
     assert len(set(proxy.names())) == len(proxy)
 
 
@@ -177,7 +177,7 @@ loader = DataLoader(
 )
 seen = []
 for _, batch in zip(range(batches), loader):
-    seen += [(sample["meta"]["img_path"], float(sample["image"].sum())) for sample in batch]
+    seen += [(sample["data_samples"].img_path, float(sample["inputs"].sum())) for sample in batch]
 torch.save(seen, f"{target}.{rank}")
 distributed.barrier()
 distributed.destroy_process_group()
@@ -226,5 +226,5 @@ def test_a_corrupt_image_is_one_and_the_same_each_time(tmp_path: Path) -> None:
     content[first["offset"] : first["offset"] + first["size"]] = b"x" * first["size"]
     shard.write_bytes(content)
     proxy = WebShards(str(tmp_path / "shards"), STEPS)
-    told = {text for _ in range(3) for text in proxy[0]["meta"]["corrupt"]}
+    told = {text for _ in range(3) for text in proxy[0]["data_samples"].corrupt}
     assert told == {f"{shard}/0.jpg (UnidentifiedImageError: not an image file)"}

@@ -55,10 +55,10 @@ def test_disk_and_fly_agree_to_the_bit(source: Path, tmp_path: Path) -> None:
     assert len(on_disk) == len(on_the_fly) == 3 * 5 * 4
     for i in range(0, len(on_disk), 7):
         one, other = on_disk[i], on_the_fly[i]
-        assert one["image"].shape == (3, 224, 224)
-        assert (one["image"] == other["image"]).all()
+        assert one["inputs"].shape == (3, 224, 224)
+        assert (one["inputs"] == other["inputs"]).all()
         for key in ("corruption", "severity", "label"):
-            assert one["meta"][key] == other["meta"][key]
+            assert one["data_samples"].get(key) == other["data_samples"].get(key)
     assert on_disk.source == on_the_fly.source
     assert on_disk.source.startswith("ImageNet-C generated with imagecorruptions-imaug ")
 

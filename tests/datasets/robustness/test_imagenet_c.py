@@ -41,8 +41,10 @@ def test_both_layouts(tmp_path: Path, grouped: bool) -> None:
     metas = []
     for i in range(len(images)):
         sample = images[i]
-        assert round(sample["image"].float().mean().item()) == pytest.approx(40 * sample["meta"]["severity"], abs=2)
-        metas.append(sample["meta"])
+        assert round(sample["inputs"].float().mean().item()) == pytest.approx(
+            40 * sample["data_samples"].severity, abs=2
+        )
+        metas.append(sample["data_samples"].metainfo)
     keys = [(meta["corruption"], meta["severity"], meta["label"]) for meta in metas]
     order = [name for name in CORRUPTIONS if name in GROUPS]
     assert keys == [(c, s, label) for c in order for s in range(1, 6) for label in (5, 5, 700, 700)]
@@ -56,7 +58,7 @@ def test_parts_are_chosen(tmp_path: Path) -> None:
     images = ImageNetC(str(root), PIPELINE, corruptions=["snow"], severities=[2, 5], all_classes=False)
     assert [(part.corruption, part.severity) for part in images.parts] == [("snow", 2), ("snow", 5)]
     few = ImageNetC(str(root), PIPELINE, indices=[0, -1], all_classes=False)
-    assert [(few[i]["meta"]["corruption"], few[i]["meta"]["severity"]) for i in (0, 1)] == [
+    assert [(few[i]["data_samples"].corruption, few[i]["data_samples"].severity) for i in (0, 1)] == [
         ("gaussian_noise", 1),
         ("pixelate", 5),
     ]

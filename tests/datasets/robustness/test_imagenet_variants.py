@@ -28,9 +28,9 @@ def write_classes(root: Path, classes: tuple[int, ...] | range, images: int = 1)
 def test_a_class_keeps_its_number_whichever_folders_are_there(tmp_path: Path) -> None:
     root = write_classes(tmp_path, (999, 7, 281), images=2)
     images = ImageNetVariant(data_root=str(root), pipeline=PIPELINE)
-    assert [images[i]["meta"]["label"] for i in range(6)] == [7, 7, 281, 281, 999, 999]
+    assert [images[i]["data_samples"].label for i in range(6)] == [7, 7, 281, 281, 999, 999]
     part = ImageNetVariant(data_root=str(root), pipeline=PIPELINE, images_per_class=1)
-    assert [part[i]["meta"]["label"] for i in range(3)] == [7, 281, 999]
+    assert [part[i]["data_samples"].label for i in range(3)] == [7, 281, 999]
 
 
 @pytest.mark.parametrize(("variant", "subset"), [("a", "imagenet_a"), ("r", "imagenet_r")])
@@ -88,7 +88,7 @@ def test_an_image_that_cannot_be_read_is_not_replaced_in_silence(tmp_path: Path)
     (root / imagenet_wnids()[1] / "0.jpg").write_bytes(b"no image")
     sample = ImageNetVariant(data_root=str(root), pipeline=PIPELINE)[0]
     with pytest.raises(ValueError, match=rf"cannot be read: .*{imagenet_wnids()[1]}"):
-        Top1Accuracy().process(None, [{**sample["meta"], "logits": torch.zeros(1000)}])
+        Top1Accuracy().process(None, [{**sample["data_samples"].metainfo, "logits": torch.zeros(1000)}])
 
 
 def test_a_score_outside_the_200_never_wins() -> None:

@@ -72,7 +72,7 @@ def test_the_shards_read_as_the_folder_does(images: Path, tmp_path: Path) -> Non
     folder, shards = ImageFolder(str(images), steps), WebShards(str(tmp_path / "shards"), steps)
     names = folder.names()
     for position, name in enumerate(readable(images)):
-        assert (shards[position]["image"] == folder[names.index(name)]["image"]).all()
+        assert (shards[position]["inputs"] == folder[names.index(name)]["inputs"]).all()
 
 
 def test_workers_change_nothing(images: Path, tmp_path: Path) -> None:

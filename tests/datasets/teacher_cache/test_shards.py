@@ -185,7 +185,7 @@ def test_tokens_that_cannot_be_kept(value: float) -> None:
 
 def test_pixels_and_what_the_device_will_do_to_them() -> None:
     image = torch.arange(12, dtype=torch.uint8).view(3, 2, 2)
-    plain = pixels_of({"image": image})
-    assert plain == pixels_of({"image": image.clone(), "mask": torch.ones(4)})
-    assert plain != pixels_of({"image": image + 1})
-    assert plain != pixels_of({"image": image, "erase": (0, 0, 1, 1, 5)})
+    plain = pixels_of({"inputs": image})
+    assert plain == pixels_of({"inputs": image.clone(), "mask": torch.ones(4)})
+    assert plain != pixels_of({"inputs": image + 1})
+    assert plain != pixels_of({"inputs": image, "erase": (0, 0, 1, 1, 5)})

@@ -80,4 +80,4 @@ def test_packing_asks_for_a_tensor() -> None:
 
 def test_packing_keeps_what_is_asked_for() -> None:
     results = {"img": torch.ones(3, 2, 2), "depth": torch.ones(2, 2), "img_path": "a", "scene": "attic", "other": 1}
-    assert PackDepth(keys=["scene"])(results)["meta"] == {"img_path": "a", "scene": "attic"}
+    assert PackDepth(keys=["scene"])(results)["data_samples"].metainfo == {"img_path": "a", "scene": "attic"}

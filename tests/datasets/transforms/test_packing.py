@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from proteus.datasets.transforms import PackInputs, ToTensor
-from proteus.datasets.transforms.erasing import Erase
+from proteus.datasets.transforms.erasing import ErasedBox
 
 
 def coloured() -> np.ndarray:
@@ -41,11 +41,16 @@ def test_what_is_refused() -> None:
 def test_only_what_the_batch_needs_is_kept() -> None:
     image, mask = torch.zeros(3, 2, 2), torch.ones(4, dtype=torch.bool)
     results = {"img": image, "img_path": "a.jpg", "img_bytes": b"jpeg", "sample_idx": 7}
-    assert PackInputs()(results) == {"image": image, "meta": {"img_path": "a.jpg"}}
-    erase = Erase(0, 0, 1, 1, 5)
-    packed = PackInputs()({**results, "mask": mask, "label": 5, "erase": erase, "augment": []})
+    packed = PackInputs()(results)
+    assert set(packed) == {"inputs", "data_samples"}
+    assert packed["inputs"] is image
+    assert packed["data_samples"].metainfo == {"img_path": "a.jpg"}
+    erase = ErasedBox(0, 0, 1, 1, 5)
+    packed = PackInputs()({**results, "mask": mask, "label": 5, "erase": erase})
     assert packed["mask"] is mask
     assert packed["erase"] is erase
-    assert packed["augment"] == []
-    assert packed["meta"] == {"img_path": "a.jpg", "label": 5}
-    assert PackInputs(keys=("sample_idx", "absent"))(results)["meta"] == {"img_path": "a.jpg", "sample_idx": 7}
+    assert packed["data_samples"].metainfo == {"img_path": "a.jpg", "label": 5}
+    assert PackInputs(keys=("sample_idx", "absent"))(results)["data_samples"].metainfo == {
+        "img_path": "a.jpg",
+        "sample_idx": 7,
+    }

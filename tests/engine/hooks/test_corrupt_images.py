@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+from data_samples import data_samples
 from mmengine.runner import Runner
 
 from proteus.engine import CorruptImageHook
@@ -15,7 +16,7 @@ def runner(make_runner: Callable[..., Runner]) -> Runner:
 
 
 def batch(*names: str) -> dict:
-    return {"metas": [{"corrupt": [name]} for name in names] + [{"corrupt": []}]}
+    return {"data_samples": data_samples(*({"corrupt": [name]} for name in names), {"corrupt": []})}
 
 
 def test_the_share_is_of_images_not_of_views(runner: Runner) -> None:

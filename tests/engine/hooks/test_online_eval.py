@@ -215,8 +215,8 @@ def test_other_models_disable_online_evaluation(make_runner: Make) -> None:
             super().__init__()
             self.layer = nn.Linear(3, 1)
 
-        def forward(self, images: torch.Tensor, mode: str = "loss", **_: Any) -> dict[str, torch.Tensor]:
-            return {"loss": self.layer(images.float().mean((2, 3))).square().mean()}
+        def forward(self, inputs: torch.Tensor, mode: str = "loss", **_: Any) -> dict[str, torch.Tensor]:
+            return {"loss": self.layer(inputs.float().mean((2, 3))).square().mean()}
 
     hooks = {"default_hooks__strict_checkpoint": None, "default_hooks__export": None}
     none = {"val_dataloader": None, "val_cfg": None, "val_evaluator": None}

@@ -30,8 +30,8 @@ def unexplained_variance(runner: Runner) -> float:
     model = runner.model.eval()
     batch = model.data_preprocessor(next(iter(runner.build_dataloader(runner._train_dataloader))))
     with torch.no_grad():
-        wanted = model.teacher(batch["images"]).patches
-        found = model.predict_tokens(model.student(batch["images"]))["patches"]
+        wanted = model.teacher(batch["inputs"]).patches
+        found = model.predict_tokens(model.student(batch["inputs"]))["patches"]
         return ((found - wanted).square().sum() / (wanted - wanted.mean((0, 1))).square().sum()).item()
 
 
@@ -67,7 +67,7 @@ def test_student_heads_and_training_see_different_views(make_runner: Make, monke
     runner = started(make_runner("seen", START))
     dataset = runner.train_dataloader.dataset
     collated = runner.train_dataloader.collate_fn([dataset[SampleKey(0, 0, k)] for k in range(len(dataset))])
-    seen.append(runner.model.data_preprocessor(collated)["images"])
+    seen.append(runner.model.data_preprocessor(collated)["inputs"])
     assert [len(images) for images in seen] == [40, 40, len(dataset)]
     every = torch.cat(seen).flatten(1)
     assert len(every.unique(dim=0)) == len(every)

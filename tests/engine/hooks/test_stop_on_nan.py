@@ -165,6 +165,6 @@ def test_a_frozen_teacher_with_nan_is_found_at_the_first_iteration(
     with pytest.raises(DivergedError, match=r"loss = nan, tiny\.loss_.* = nan at iteration 1; no checkpoint had"):
         runner.train()
     found = described(Path(runner.work_dir), 1)
-    assert found["batch"]["images"].shape == (8, 3, 56, 56)
+    assert found["batch"]["inputs"].shape == (8, 3, 56, 56)
     assert {"loss", "tiny.loss_patch", "small.loss_patch"} <= found["terms"].keys()
     assert not list(Path(runner.work_dir).glob("*.safetensors"))

@@ -62,7 +62,7 @@ def test_mfu(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.get_scalar("train/mfu").current() == pytest.approx(rate * hook.flops_per_image / 1e15)
 
 
-@pytest.mark.parametrize("batch", [{"inputs": [1, 2]}, {"something": [1, 2]}, {"images": torch.zeros(2, 3, 4, 4)}])
+@pytest.mark.parametrize("batch", [{"inputs": [1, 2]}, {"something": [1, 2]}, {"inputs": torch.zeros(2, 3, 4, 4)}])
 def test_batches_with_other_keys(make_runner: Make, batch: dict[str, Any]) -> None:
     """mmseg's and mmpretrain's batches have other keys; a batch of unknown keys is not counted."""
     runner = make_runner(train_cfg__max_iters=1)

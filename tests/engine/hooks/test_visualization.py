@@ -156,7 +156,7 @@ def draw_depth(folder: Path, paths: list[str | None], dataset: Any, interval: in
     depth = torch.rand(6, 8)
     for start in range(0, len(paths), 2):
         outputs = [{"depth": depth, "gt_depth": depth, "img_path": path} for path in paths[start : start + 2]]
-        hook.after_test_iter(runner, start, {"images": [torch.rand(3, 12, 16)] * len(outputs)}, outputs)
+        hook.after_test_iter(runner, start, {"inputs": [torch.rand(3, 12, 16)] * len(outputs)}, outputs)
     return {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
 
 
@@ -189,7 +189,7 @@ def test_nothing_is_drawn_without_draw(tmp_path: Path) -> None:
     hook = DepthVisualizationHook(out_dir=tmp_path / "shown")
     runner: Any = SimpleNamespace()
     hook.before_test(runner)
-    hook.after_test_iter(runner, 0, {"images": []}, [{}])
+    hook.after_test_iter(runner, 0, {"inputs": []}, [{}])
     hook.after_test(runner)
     assert not (tmp_path / "shown").exists()
     with pytest.raises(ValueError, match=r"DepthVisualizationHook\.out_dir=None"):

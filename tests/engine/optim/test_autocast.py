@@ -28,7 +28,10 @@ def losses(model: Distiller, dtype: str) -> tuple[dict[str, torch.Tensor], set[t
     masks = torch.rand(2, 16, generator=generator) < 0.5
     with wrapped(model, dtype).optim_context(model):
         found = model(
-            torch.randn(4, 3, 56, 56, generator=generator), masks, masks.flatten().nonzero()[:, 0], mode="loss"
+            torch.randn(4, 3, 56, 56, generator=generator),
+            masks=masks,
+            mask_indices=masks.flatten().nonzero()[:, 0],
+            mode="loss",
         )
     hook.remove()
     return found, seen

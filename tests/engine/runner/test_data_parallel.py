@@ -36,7 +36,7 @@ images = torch.rand(8, 3, 56, 56)
 mine = slice(rank * 4 // world, (rank + 1) * 4 // world)
 pixels = torch.cat([images[:4][mine], images[4:][mine]])
 indices = masks[mine].flatten().nonzero()[:, 0]
-data = dict(images=pixels, masks=masks[mine], mask_indices=indices, metas=[{}] * len(pixels))
+data = dict(inputs=pixels, masks=masks[mine], mask_indices=indices, data_samples=data_samples({}) * len(pixels))
 
 syncs = []
 class Counted(DataParallel):

@@ -39,7 +39,7 @@ def store_of(root: Path, name: str = "random:test_vit", **options: Any) -> Featu
 
 
 def images_of(split: Split, spec: BackboneSpec) -> torch.Tensor:
-    images = torch.stack([split.dataset[index]["image"] for index in range(len(split.dataset))]) / 255
+    images = torch.stack([split.dataset[index]["inputs"] for index in range(len(split.dataset))]) / 255
     return (images - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
 
 

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from data_samples import data_samples
 from torch import nn
 
 from proteus.evaluation.metrics import TeacherAgreement
@@ -46,16 +47,16 @@ def images() -> ProbeImages:
 @torch.no_grad()
 def test_metrics_of_batches_equal_those_of_all_images(images: ProbeImages) -> None:
     model = build(ALL)
-    batch = model.data_preprocessor({"images": images.images(torch.arange(10))}, False)
+    batch = model.data_preprocessor({"inputs": images.images(torch.arange(10))}, False)
     found = compare_with_teacher(model, images, batch_size=4, patches_per_image=16)
 
     metric = TeacherAgreement()
-    metric.process(None, model(**batch, metas=[{} for _ in range(10)], mode="predict"))
+    metric.process(None, model(**batch, data_samples=data_samples(*({} for _ in range(10))), mode="predict"))
     agreement = metric.evaluate(10)
     assert found["centered_cosine_cls"] == pytest.approx(agreement["centered_cosine/cls"], abs=1e-3)  # float16 there
     assert found["centered_cosine_patch"] == pytest.approx(agreement["centered_cosine/patch"], abs=1e-3)
 
-    student, teacher = model.student(batch["images"]), model.teacher(batch["images"])
+    student, teacher = model.student(batch["inputs"]), model.teacher(batch["inputs"])
     for name, features in (("student", student), ("teacher", teacher)):
         assert found[f"effective_rank_cls_{name}"] == pytest.approx(effective_rank(features.cls), rel=1e-3)
         rank = effective_rank(features.patches.flatten(0, 1))
@@ -104,7 +105,7 @@ def test_missing_metrics_are_listed_with_reasons(images: ProbeImages) -> None:
 def test_knn_by_hand(images: ProbeImages) -> None:
     model = build(ALL)
     found = knn_accuracy(model, model.student, images, (1, 3), 4)
-    pixels = model.data_preprocessor({"images": images.images(torch.arange(10))}, False)["images"]
+    pixels = model.data_preprocessor({"inputs": images.images(torch.arange(10))}, False)["inputs"]
     cls = torch.nn.functional.normalize(model.student(pixels).cls.double(), dim=1)
     similarity = (cls @ cls.t()).fill_diagonal_(-2)
     assert found["knn_1"] == pytest.approx(100 * (images.labels[similarity.argmax(1)] == images.labels).double().mean())

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from torch import Tensor
 
-from proteus.evaluation.online.explained_variance import UnexplainedVariance, compared_tokens
+from proteus.evaluation.online.explained_variance import UnexplainedVariance
 from proteus.models import Objective, StepFeatures
 from proteus.models.objectives import FeatureObjective, LabelObjective, PatchObjective, TokenObjective
 from proteus.structures import Features
@@ -97,17 +99,24 @@ def test_other_losses_are_unsupported(features: StepFeatures) -> None:
 
 
 class MeanPatchObjective(Objective):
-    """An objective of a user."""
+    """A user's own objective."""
+
+    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
+        return self.compare(self.head, step.student.patches.mean(1), step.teacher.patches.mean(1))
 
 
-def test_a_users_objective_can_be_registered(features: StepFeatures) -> None:
-    objective = MeanPatchObjective(4, 6)
-    assert "MeanPatchObjective" in UnexplainedVariance({"mine": objective}).unsupported["mine"]
+class ExplainedMeanPatchObjective(MeanPatchObjective):
+    def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]]:
+        return [(self.head(step.student.patches.mean(1)), step.teacher.patches.mean(1))]
 
-    @compared_tokens.register
-    def _(objective: MeanPatchObjective, features: StepFeatures) -> list[tuple[Tensor, Tensor]]:
-        return [(objective.head(features.student.patches.mean(1)), features.teacher.patches.mean(1))]
 
+def test_a_users_objective_implements_compared_tokens(features: StepFeatures) -> None:
+    without = UnexplainedVariance({"mine": MeanPatchObjective(4, 6)})
+    assert without.unsupported["mine"] == "MeanPatchObjective does not implement compared_tokens"
+    without.update(features)
+    assert without.compute() == {}
+
+    objective = ExplainedMeanPatchObjective(4, 6)
     unexplained = UnexplainedVariance({"mine": objective})
     unexplained.update(features)
     target = features.teacher.patches.mean(1)

@@ -36,9 +36,9 @@ def test_exact_images_are_kept_as_bytes(folder: Path) -> None:
     dataset = ImageFolder(str(folder), STEPS)
     kept = load_probe_images(dataset, [4, 0], UniformMask(0.5, patch_size=14))
     assert kept.pixels.dtype == torch.uint8
-    wanted = as_floats(torch.stack([dataset[i]["image"] for i in (0, 4, 0)]))
+    wanted = as_floats(torch.stack([dataset[i]["inputs"] for i in (0, 4, 0)]))
     assert torch.equal(kept.images(torch.tensor([1, 0, 1])), wanted)
-    assert kept.paths == [dataset[i]["meta"]["img_path"] for i in (4, 0)]
+    assert kept.paths == [dataset[i]["data_samples"].img_path for i in (4, 0)]
     assert kept.masks is not None
     assert kept.masks.shape == (2, 4)
     assert kept.masks.sum(1).tolist() == [2, 2]
@@ -49,8 +49,8 @@ def test_random_views_repeat_and_are_kept_as_floats(folder: Path) -> None:
     steps = [
         STEPS[0],
         {"type": "proteus.RandomResizedCrop", "size": 28},
-        STEPS[3],
-        {"type": "proteus.RandomErasing", "prob": 1.0, "on_device": False},
+        {"type": "proteus.ToTensor", "dtype": "float32"},
+        lambda results: {**results, "img": results["img"] * torch.rand(())},
     ]
     dataset = ImageFolder(str(folder), [*steps, STEPS[4]])
     kept = load_probe_images(dataset, range(6))

@@ -66,7 +66,7 @@ def test_a_training_checkpoint_gives_student_or_average(tmp_path: Path) -> None:
     torch.testing.assert_close(ema.build().vit.cls_token, student.build().vit.cls_token + 1)
 
 
-def test_a_width_that_does_not_tell_its_heads_is_refused(tmp_path: Path) -> None:
+def test_width_of_unknown_heads_raises(tmp_path: Path) -> None:
     torch.save(ViT(**SMALL).timm_state(), tmp_path / "small.pth")
     with pytest.raises(CheckpointError, match=r"width 48.*--arch"):
         locate_backbone(str(tmp_path / "small.pth"))
@@ -122,12 +122,12 @@ def test_timms_weights_come_from_its_cache(tmp_path: Path, monkeypatch: pytest.M
         ("random:tiny:first", "the seed is 'first'"),
     ],
 )
-def test_a_wrong_name_is_told_with_the_nearest(name: str, words: str) -> None:
+def test_unknown_name_suggests_the_nearest(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         locate_backbone(name)
 
 
-def test_a_missing_file_and_a_file_that_does_not_tell(tmp_path: Path) -> None:
+def test_missing_file_and_file_of_unknown_architecture(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="weights not found"):
         locate_backbone("nowhere/student.safetensors")
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "cnn.pth")

@@ -23,8 +23,8 @@ def test_tokens_cover_the_image(size: tuple[int, int], count: int, grid: tuple[i
     assert grid_of_tokens(count, torch.empty(1, 3, *size)) == grid
 
 
-def test_a_stray_token_is_no_grid() -> None:
-    with pytest.raises(ValueError, match="17 patch tokens are no grid over images of 56x56 px"):
+def test_tokens_without_a_grid_raise() -> None:
+    with pytest.raises(ValueError, match="17 patch tokens do not form a grid over images of 56x56 px"):
         grid_of_tokens(17, torch.empty(1, 3, 56, 56))
 
 

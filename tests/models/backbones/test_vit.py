@@ -125,7 +125,7 @@ def test_clean_and_masked_in_one_pass_are_two_passes(options: dict[str, Any]) ->
 
 
 def saved_bytes(model: ViT, pixels: Tensor) -> tuple[int, dict[str, Tensor]]:
-    """What a training step keeps for its backward pass beside pixels and weights, and the gradients."""
+    """What a training step keeps for its backward pass, except pixels and weights, and the gradients."""
     kept: dict[int, int] = {}
     given = {value.untyped_storage().data_ptr() for value in (pixels, *model.parameters())}
 
@@ -235,7 +235,7 @@ def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "vit_small_patch16_rope_224", "vit_dpwee_patch16_reg1_gap_256"])
-def test_models_that_are_no_plain_vit_are_refused(arch: str) -> None:
+def test_models_other_than_a_plain_vit_raise(arch: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=f"arch='{arch}' .*not a plain ViT"):
         ViT(arch, img_size=224, patch_size=16)
 

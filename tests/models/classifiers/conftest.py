@@ -26,6 +26,6 @@ def make_probe() -> Callable[..., LinearProbe]:
 def batch() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(1)
     return {
-        "images": torch.randn(12, 3, 28, 28, generator=generator),
+        "inputs": torch.randn(12, 3, 28, 28, generator=generator),
         "labels": torch.randint(0, 5, (12,), generator=generator),
     }

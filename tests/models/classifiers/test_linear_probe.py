@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from data_samples import data_samples
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.optim.scheduler import CosineAnnealingLR
 from safetensors.torch import save_file
@@ -60,7 +61,7 @@ def test_all_heads_are_what_each_would_be_if_it_were_trained_alone(make_probe: M
     schedule = CosineAnnealingLR(wrapper, T_max=steps, eta_min=0.0, by_epoch=False)
     probe.train()
     for images, labels in batches:
-        wrapper.update_params(probe(images=images, labels=labels, mode="loss")["loss_heads"])
+        wrapper.update_params(probe(inputs=images, labels=labels, mode="loss")["loss_heads"])
         schedule.step()
 
     inputs = [inputs_by_timm(probe, images) for images, _ in batches]
@@ -84,13 +85,13 @@ def test_all_heads_are_what_each_would_be_if_it_were_trained_alone(make_probe: M
 @pytest.mark.parametrize("backbone", [{"drop_path_rate": 0.5}, RESNET], ids=["drop path", "batch norm"])
 def test_the_backbone_stays_as_it_is(make_probe: MakeProbe, backbone: dict, batch: dict) -> None:
     probe = cnn_probe() if "arch" in backbone else make_probe(backbone)
-    images = F.interpolate(batch["images"], 32) if "arch" in backbone else batch["images"]
+    images = F.interpolate(batch["inputs"], 32) if "arch" in backbone else batch["inputs"]
     before, heads = deepcopy(probe.backbone.state_dict()), deepcopy(probe.heads.state_dict())
     wrapper = optimizer_of(probe)
     features = probe.train().tokens(images)
     assert not any(module.training for module in probe.backbone.modules())
     for _ in range(3):
-        wrapper.update_params(probe(images=images, labels=batch["labels"], mode="loss")["loss_heads"])
+        wrapper.update_params(probe(inputs=images, labels=batch["labels"], mode="loss")["loss_heads"])
     after = probe.backbone.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert torch.equal(probe.tokens(images), features)
@@ -105,7 +106,7 @@ def cnn_probe(**options: Any) -> LinearProbe:
 
 def test_a_cnn_gives_its_pooled_map(batch: dict) -> None:
     probe = cnn_probe()
-    images = F.interpolate(batch["images"], 32)
+    images = F.interpolate(batch["inputs"], 32)
     features = probe.backbone(images)
     torch.testing.assert_close(probe.tokens(images)[:, 0], features.cls)
     torch.testing.assert_close(probe.tokens(images)[:, 1], features.patches.mean(1))
@@ -116,7 +117,7 @@ def test_a_cnn_gives_its_pooled_map(batch: dict) -> None:
 
 def test_losses_are_summed_over_heads_and_averaged_over_images(make_probe: MakeProbe, batch: dict) -> None:
     probe = make_probe(learning_rates=(0.1, 0.01))
-    inputs = inputs_by_timm(probe, batch["images"])
+    inputs = inputs_by_timm(probe, batch["inputs"])
     expected = torch.stack(
         [
             F.cross_entropy(inputs[head.layers, head.avgpool] @ bank.weights[i].T, batch["labels"])
@@ -133,20 +134,20 @@ def test_losses_are_summed_over_heads_and_averaged_over_images(make_probe: MakeP
 
 def test_tokens_in_place_of_images(make_probe: MakeProbe, batch: dict) -> None:
     probe = make_probe()
-    tokens = probe.tokens(batch["images"])
+    tokens = probe.tokens(batch["inputs"])
     assert tokens.shape == (12, probe.token_count, 24) == (12, 5, 24)
     by_tokens = probe(tokens=tokens, labels=batch["labels"], mode="loss")
     torch.testing.assert_close(by_tokens, probe(**batch, mode="loss"), rtol=0, atol=0)
     half = probe(tokens=tokens.half(), labels=batch["labels"], mode="loss")["loss_heads"]
     torch.testing.assert_close(half, by_tokens["loss_heads"], rtol=1e-3, atol=0)
-    assert make_probe(avgpool=(False,)).tokens(batch["images"]).shape == (12, 4, 24)
+    assert make_probe(avgpool=(False,)).tokens(batch["inputs"]).shape == (12, 4, 24)
 
 
 def test_predictions_of_every_head_and_logits_of_the_best(make_probe: MakeProbe, batch: dict) -> None:
     probe = make_probe()
     for parameter in probe.heads.parameters():
         torch.nn.init.normal_(parameter)
-    inputs = inputs_by_timm(probe, batch["images"])
+    inputs = inputs_by_timm(probe, batch["inputs"])
     logits = torch.stack(
         [
             inputs[head.layers, head.avgpool] @ bank.weights[i].T + bank.biases[i]
@@ -159,26 +160,26 @@ def test_predictions_of_every_head_and_logits_of_the_best(make_probe: MakeProbe,
     metas = [{"label": int(label), "img_path": str(i)} for i, label in enumerate(batch["labels"])]
     for best in (-1, 0, 30, 51):
         probe.best_head.fill_(best)
-        samples = probe(images=batch["images"], metas=metas, mode="predict")
+        samples = probe(inputs=batch["inputs"], data_samples=data_samples(*metas), mode="predict")
         for row, sample in enumerate(samples):
             assert (sample["label"], sample["img_path"]) == (metas[row]["label"], str(row))
             assert torch.equal(sample["head_labels"], logits[row].argmax(-1))
             torch.testing.assert_close(sample["logits"], logits[row, max(best, 0)], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(probe(batch["images"]), logits[:, max(best, 0)], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(probe(batch["inputs"]), logits[:, max(best, 0)], rtol=1e-4, atol=1e-5)
     assert logits[:, 0].argmax(-1).ne(logits[:, 51].argmax(-1)).any()
 
 
 def test_autocast_is_the_backbones_alone(make_probe: MakeProbe, batch: dict) -> None:
     probe = make_probe(dtype="bfloat16")
-    full, low = make_probe(dtype="float32").tokens(batch["images"]), probe.tokens(batch["images"])
+    full, low = make_probe(dtype="float32").tokens(batch["inputs"]), probe.tokens(batch["inputs"])
     assert low.dtype == torch.float32
     assert 1e-4 < (full - low).abs().max() < 0.2
     expected = probe.losses(low, batch["labels"])
     with torch.autocast("cpu", torch.bfloat16):  # as with tools/train.py --amp
         torch.testing.assert_close(probe(**batch, mode="loss"), expected, rtol=0, atol=0)
-        assert torch.equal(make_probe(dtype="float32").tokens(batch["images"]), full)
-        assert torch.equal(make_probe(dtype="auto").tokens(batch["images"]), low)
-    assert torch.equal(make_probe(dtype="auto").tokens(batch["images"]), full)
+        assert torch.equal(make_probe(dtype="float32").tokens(batch["inputs"]), full)
+        assert torch.equal(make_probe(dtype="auto").tokens(batch["inputs"]), low)
+    assert torch.equal(make_probe(dtype="auto").tokens(batch["inputs"]), full)
 
 
 def test_a_checkpoint_is_a_whole_classifier(make_probe: MakeProbe, batch: dict) -> None:
@@ -190,7 +191,7 @@ def test_a_checkpoint_is_a_whole_classifier(make_probe: MakeProbe, batch: dict) 
     torch.nn.init.normal_(other.backbone.vit.cls_token)
     assert int(other.best_head) == -1
     other.load_state_dict(probe.state_dict())
-    assert torch.equal(other(batch["images"]), probe(batch["images"]))
+    assert torch.equal(other(batch["inputs"]), probe(batch["inputs"]))
 
 
 @pytest.mark.parametrize(
@@ -215,11 +216,11 @@ def test_data_that_does_not_fit(make_probe: MakeProbe, batch: dict) -> None:
     metas = [{"label": 0, "img_path": "a.jpg"}, {"label": 5, "img_path": "cats/b.jpg"}]
     for mode in ("loss", "predict"):
         with pytest.raises(DataError, match=r"cats/b\.jpg has label 5, but model\.num_classes=5"):
-            probe(images=batch["images"][:2], labels=batch["labels"][:2], metas=metas, mode=mode)
+            probe(inputs=batch["inputs"][:2], labels=batch["labels"][:2], data_samples=data_samples(*metas), mode=mode)
     with pytest.raises(DataError, match=r"\(5, 32\) tokens x width.*make \(5, 24\)"):
         probe(tokens=torch.zeros(2, 5, 32), labels=batch["labels"][:2], mode="loss")
     with pytest.raises(DataError, match=r"no labels.*LabelledFolder"):
-        probe(images=batch["images"], mode="loss")
+        probe(inputs=batch["inputs"], mode="loss")
 
 
 def test_weights_of_another_width(make_probe: MakeProbe, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from data_samples import data_samples
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
@@ -18,7 +19,11 @@ pytest.importorskip("mmpretrain")
 
 def batch() -> dict[str, Any]:
     torch.manual_seed(0)
-    return {"images": torch.rand(4, 3, 28, 28), "labels": torch.tensor([0, 2, 1, 2]), "metas": [{}] * 4}
+    return {
+        "inputs": torch.rand(4, 3, 28, 28),
+        "labels": torch.tensor([0, 2, 1, 2]),
+        "data_samples": data_samples({}) * 4,
+    }
 
 
 def test_mixed_batches_are_those_of_mixup() -> None:
@@ -27,7 +32,7 @@ def test_mixed_batches_are_those_of_mixup() -> None:
     torch.manual_seed(5)
     wanted = MixupDataPreprocessor(0.8, 1.0, 3)(batch(), training=True)
     # batch() seeds as well, so the draws after it are the same.
-    assert torch.equal(data["inputs"], wanted["images"])
+    assert torch.equal(data["inputs"], wanted["inputs"])
     assert torch.equal(torch.stack([sample.gt_score for sample in data["data_samples"]]), wanted["labels"])
     assert all("gt_label" not in sample for sample in data["data_samples"])
 
@@ -37,7 +42,7 @@ def test_validation_is_not_mixed(mixing: dict[str, float]) -> None:
     data = MMPretrainDataPreprocessor(3, **mixing)(batch())
     assert [sample.gt_label.tolist() for sample in data["data_samples"]] == [[0], [2], [1], [2]]
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    torch.testing.assert_close(data["inputs"], (batch()["images"] - mean) / std)
+    torch.testing.assert_close(data["inputs"], (batch()["inputs"] - mean) / std)
 
 
 def classifier(**mixing: float) -> Any:

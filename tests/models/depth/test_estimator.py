@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from data_samples import data_samples
 from depth_models import estimator_config, make_estimator
 from torch.optim import SGD
 
@@ -66,7 +67,7 @@ def test_predictions_have_the_truths_size() -> None:
     model = make_estimator().eval()
     images, truths = [torch.randn(3, 28, 42), torch.randn(3, 28, 28)], [torch.rand(20, 30), torch.rand(31, 31)]
     metas = [{"img_path": "a.jpg"}, {"img_path": "b.jpg"}]
-    results = model(images, truths, metas, mode="predict")
+    results = model(images, truths, data_samples(*metas), mode="predict")
     for result, image, truth, meta in zip(results, images, truths, metas, strict=True):
         assert result["img_path"] == meta["img_path"]
         assert torch.equal(result["gt_depth"], truth)
@@ -74,7 +75,7 @@ def test_predictions_have_the_truths_size() -> None:
             depth = model(image[None])[:, None]
         expected = F.interpolate(depth, size=truth.shape, mode="bilinear", align_corners=False)[0, 0]
         torch.testing.assert_close(result["depth"], expected)
-    (alone,) = model(torch.randn(1, 3, 28, 28), None, [{"ori_shape": (13, 17)}], mode="predict")
+    (alone,) = model(torch.randn(1, 3, 28, 28), None, data_samples({"ori_shape": (13, 17)}), mode="predict")
     assert alone["depth"].shape == (13, 17)
     assert "gt_depth" not in alone
 

@@ -12,7 +12,7 @@ LOSSES = [SiLogLoss(), SiLogLoss(variance_focus=1.0), SigLoss(), SigLoss(warm_up
 
 
 def by_logarithm(*errors: float) -> tuple[Tensor, Tensor]:
-    """Depth and truth of one row whose logarithms differ by these."""
+    """Depth and truth of one row, with these differences of their logarithms."""
     target = torch.linspace(1, 3, len(errors))[None, None]
     return target * torch.tensor(errors).exp()[None, None], target
 

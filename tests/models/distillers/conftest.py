@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_samples import data_samples
 
 from proteus.models import Distiller
 
@@ -47,8 +48,8 @@ def batch() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(1)
     masks = torch.rand(2, 16, generator=generator).argsort(1) < 8
     return {
-        "images": torch.rand(4, 3, 56, 56, generator=generator),
+        "inputs": torch.rand(4, 3, 56, 56, generator=generator),
         "masks": masks,
         "mask_indices": masks.flatten().nonzero().squeeze(1),
-        "metas": [{"img_path": f"{i}.jpg"} for i in range(4)],
+        "data_samples": data_samples(*({"img_path": f"{i}.jpg"} for i in range(4))),
     }

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_samples import data_samples
 
 from proteus.models import Distiller
 
@@ -48,7 +49,7 @@ def test_the_step_is_compiled_once_and_nothing_else(distiller: Build, batch: dic
     # Other sizes, without gradient, and of an average: validation, online evaluation, an export.
     for other in (model, average):
         with torch.no_grad():
-            other.eval()(data["images"][:3], metas=[{}] * 3, mode="predict")
+            other.eval()(data["inputs"][:3], data_samples=data_samples({}) * 3, mode="predict")
             other(torch.randn(1, 3, 84, 84))
     assert len(graphs) == 1
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from data_samples import data_samples
 from torchvision.transforms.functional import to_pil_image
 
 from proteus.datasets import ToTensor
@@ -15,13 +16,13 @@ def test_images_are_normalised_and_the_rest_moves_as_it_is() -> None:
     preprocessor = DistillDataPreprocessor(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
     images = torch.ones(2, 3, 4, 4)
     masks = torch.zeros(1, 16, dtype=torch.bool)
-    data = {"images": images, "masks": masks, "metas": [{"img_path": "a"}, {"img_path": "b"}]}
+    data = {"inputs": images, "masks": masks, "data_samples": data_samples({"img_path": "a"}, {"img_path": "b"})}
     found = preprocessor(data, training=True)
     # (1 - 0.5) / 0.5, (1 - 0.25) / 0.25, (1 - 0) / 1
-    assert found["images"][:, :, 0, 0].tolist() == [[1.0, 3.0, 1.0]] * 2
+    assert found["inputs"][:, :, 0, 0].tolist() == [[1.0, 3.0, 1.0]] * 2
     assert torch.equal(found["masks"], masks)
     assert found["masks"].dtype == torch.bool
-    assert found["metas"] == data["metas"]
+    assert found["data_samples"] == data["data_samples"]
     assert torch.equal(images, torch.ones(2, 3, 4, 4))
 
 
@@ -36,35 +37,35 @@ def test_bytes_give_what_floats_give_bit_for_bit() -> None:
     every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
     floats = torch.stack([ToTensor("float32")({"img": to_pil_image(image)})["img"] for image in every])
     for preprocessor in (DistillDataPreprocessor(), DepthDataPreprocessor(), ProbeDataPreprocessor()):
-        found = preprocessor({"images": every}, training=True)["images"]
+        found = preprocessor({"inputs": every}, training=True)["inputs"]
         assert found.dtype == torch.float32
-        assert torch.equal(found, preprocessor({"images": floats}, training=True)["images"])
-    found = DepthDataPreprocessor()({"images": [every[0], every[1, :, :8]]})["images"]
-    wanted = DepthDataPreprocessor()({"images": [floats[0], floats[1, :, :8]]})["images"]
+        assert torch.equal(found, preprocessor({"inputs": floats}, training=True)["inputs"])
+    found = DepthDataPreprocessor()({"inputs": [every[0], every[1, :, :8]]})["inputs"]
+    wanted = DepthDataPreprocessor()({"inputs": [floats[0], floats[1, :, :8]]})["inputs"]
     assert all(map(torch.equal, found, wanted))
     labels = torch.tensor([0, 1])
     mixed = []
     for images in (every, floats):
         torch.manual_seed(3)
-        mixed.append(MixupDataPreprocessor(num_classes=2)({"images": images, "labels": labels}, training=True))
-    assert torch.equal(mixed[0]["images"], mixed[1]["images"])
+        mixed.append(MixupDataPreprocessor(num_classes=2)({"inputs": images, "labels": labels}, training=True))
+    assert torch.equal(mixed[0]["inputs"], mixed[1]["inputs"])
 
 
 def test_pixels_of_another_kind_are_refused() -> None:
     with pytest.raises(TypeError, match=r"uint8, or float in \[0, 1\]; found torch.int64"):
-        DistillDataPreprocessor()({"images": torch.ones(1, 3, 2, 2, dtype=torch.int64)})
+        DistillDataPreprocessor()({"inputs": torch.ones(1, 3, 2, 2, dtype=torch.int64)})
 
 
 def test_noise_fills_the_rectangle_and_leaves_the_batch_that_was_given() -> None:
-    data = {"images": torch.full((2, 3, 8, 8), 128, dtype=torch.uint8), "erase": [(1, 2, 3, 4, 5, 2**63 - 1)]}
+    data = {"inputs": torch.full((2, 3, 8, 8), 128, dtype=torch.uint8), "erase": [(1, 2, 3, 4, 5, 2**63 - 1)]}
     found = DistillDataPreprocessor()(data, training=True)
-    assert set(found) == {"images"}
-    clean = DistillDataPreprocessor()({"images": data["images"]})["images"]
-    touched = (found["images"] != clean).any(1)
+    assert set(found) == {"inputs"}
+    clean = DistillDataPreprocessor()({"inputs": data["inputs"]})["inputs"]
+    touched = (found["inputs"] != clean).any(1)
     assert not touched[0].any()
     assert touched[1].sum() == 20
     assert touched[1, 2:6, 3:8].all()
     noise = torch.empty(3, 4, 5).normal_(generator=torch.Generator().manual_seed(2**63 - 1))
-    assert torch.equal(found["images"][1, :, 2:6, 3:8], noise)
-    assert (data["images"] == 128).all()
+    assert torch.equal(found["inputs"][1, :, 2:6, 3:8], noise)
+    assert (data["inputs"] == 128).all()
     assert len(data["erase"]) == 1

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from data_samples import data_samples
 from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models import Distiller
+from proteus.models.distillers.distiller import _dependencies_first
 
 Build = Callable[..., Distiller]
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -21,10 +23,10 @@ def step(batch: int = 4, masked: int = 2, per_image: tuple[int, ...] = (8, 8)) -
     for mask, count in zip(masks, per_image, strict=True):
         mask[torch.randperm(16, generator=generator)[:count]] = True
     return {
-        "images": torch.rand(batch, 3, 56, 56, generator=generator),
+        "inputs": torch.rand(batch, 3, 56, 56, generator=generator),
         "masks": masks,
         "mask_indices": masks.flatten().nonzero().squeeze(1),
-        "metas": [{"img_path": f"{i}.jpg"} for i in range(batch)],
+        "data_samples": data_samples(*({"img_path": f"{i}.jpg"} for i in range(batch))),
     }
 
 
@@ -34,7 +36,7 @@ def losses(model: Distiller, data: dict[str, Any]) -> dict[str, Tensor]:
 
 def naive_losses(model: Distiller, data: dict[str, Any]) -> dict[str, Tensor]:
     """The step as the paper and its released code state it: every image is encoded masked, and losses are plain."""
-    images = (data["images"] - MEAN) / STD
+    images = (data["inputs"] - MEAN) / STD
     masks = torch.zeros(len(images), 16, dtype=torch.bool)
     masks[: len(data["masks"])] = data["masks"]
     with torch.no_grad():
@@ -93,11 +95,11 @@ def test_a_batch_with_the_teachers_tokens_does_not_run_the_teacher(distiller: Bu
     model = distiller()
     data = model.data_preprocessor(step(), True)
     expected = model(**data, mode="loss")
-    taught, logits = model.teach(data["images"])
+    taught, logits = model.run_teacher(data["inputs"])
     assert logits is None
     model.teacher.backbone.register_forward_pre_hook(lambda *_: pytest.fail("the teacher has run"))
     given = {"teacher_cls": taught.cls, "teacher_patches": taught.patches}
-    shared = model.losses(data["images"], data["masks"], data["mask_indices"], taught=(taught, None))
+    shared = model.losses(data["inputs"], data["masks"], data["mask_indices"], teacher_output=(taught, None))
     for found in (model(**data, **given, mode="loss"), shared):
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], term) for name, term in expected.items())
@@ -144,7 +146,7 @@ def test_gradients_reach_all_that_learns_and_nothing_of_the_teacher(distiller: B
     assert all(parameter.grad is None for parameter in model.teacher.parameters())
 
 
-def test_the_teacher_is_no_part_of_the_model(distiller: Build) -> None:
+def test_teacher_is_not_a_submodule(distiller: Build) -> None:
     model = distiller()
     model.train()
     assert model.student.training
@@ -177,12 +179,12 @@ def test_the_teacher_moves_with_the_model_and_keeps_its_dtype(distiller: Build) 
     assert {(p.device.type, p.dtype) for p in model.parameters()} == {("meta", torch.float32)}
 
 
-def test_the_teacher_is_told_how_images_were_normalised(distiller: Build) -> None:
+def test_teacher_gets_the_statistics_of_the_preprocessor(distiller: Build) -> None:
     halves = (0.5, 0.5, 0.5)
     model = distiller(teacher={"mean": halves, "std": halves})
     data = step()
     found = model(**model.data_preprocessor(data), mode="predict")
-    expected = model.teacher.backbone((data["images"] - 0.5) / 0.5)
+    expected = model.teacher.backbone((data["inputs"] - 0.5) / 0.5)
     torch.testing.assert_close(torch.stack([image["teacher_cls"] for image in found]), expected.cls)
 
 
@@ -253,10 +255,10 @@ def test_the_order_of_objectives_in_the_config_does_not_matter(distiller: Build)
     images, masks = torch.randn(4, 3, 56, 56), torch.zeros(2, 16, dtype=torch.bool)
     masks[:, ::2] = True
     indices = masks.flatten().nonzero().squeeze(1)
-    losses = model(images, masks, indices, mode="loss")
-    model.objectives = torch.nn.ModuleDict(sorted(model.objectives.items()))
-    assert list(model.objectives) == ["feature", "patch", "token"]
-    assert model(images, masks, indices, mode="loss") == losses
+    losses = model(images, masks=masks, mask_indices=indices, mode="loss")
+    model.objectives = torch.nn.ModuleDict(_dependencies_first(dict(sorted(model.objectives.items()))))
+    assert list(model.objectives) == ["token", "feature", "patch"]
+    assert model(images, masks=masks, mask_indices=indices, mode="loss") == losses
 
 
 def test_grids_that_differ_are_refused_with_the_size_that_helps(distiller: Build) -> None:
@@ -276,7 +278,7 @@ def test_cls_tokens_are_compared_whatever_the_grids(distiller: Build) -> None:
 
 
 @pytest.mark.parametrize("part", ["student", "teacher.backbone"])
-def test_weights_that_do_not_fit_are_told_with_their_key(distiller: Build, part: str, tmp_path: Any) -> None:
+def test_unfitting_weights_are_reported_with_their_key(distiller: Build, part: str, tmp_path: Any) -> None:
     torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
     option = {part.split(".")[-1]: {"checkpoint": tmp_path / "other.pth"}}
     with pytest.raises(CheckpointError, match=rf"model\.{part}\.checkpoint: .*other\.pth"):

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_samples import data_samples
 from safetensors.torch import save_file
 
 from proteus.checkpoints import CheckpointError
@@ -34,13 +35,13 @@ def test_teachers_scores_and_labels_reach_the_loss(distiller: BuildDistiller) ->
     assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 
-def test_scores_stand_beside_the_papers_objectives(distiller: BuildDistiller) -> None:
+def test_logits_next_to_the_papers_objectives(distiller: BuildDistiller) -> None:
     model = distiller(teacher=CLASSIFIER, logits=dict(type="LogitsObjective", num_classes=7))
     masks = torch.zeros(1, 16, dtype=torch.bool)
     masks[0, ::2] = True
-    losses = model(images(), masks, masks.flatten().nonzero()[:, 0], mode="loss")
+    losses = model(images(), masks=masks, mask_indices=masks.flatten().nonzero()[:, 0], mode="loss")
     assert set(losses) == {"loss_token", "loss_feature", "loss_patch", "loss_logits"}
-    (sample, *_) = model(images(), metas=[{"label": 2}] * 3, mode="predict")
+    (sample, *_) = model(images(), data_samples=data_samples({"label": 2}) * 3, mode="predict")
     assert sample["label"] == 2
     assert sample["teacher_logits"].shape == sample["student_logits"].shape == (7,)
 
@@ -64,7 +65,7 @@ def test_a_teacher_that_cannot_classify(distiller: BuildDistiller) -> None:
         distiller(teacher=CLASSIFIER, **NONE, logits=dict(type="LogitsObjective"))
 
 
-def test_a_wrong_classifier_is_told_by_its_key(distiller: BuildDistiller, tmp_path: Path) -> None:
+def test_wrong_classifier_is_reported_by_its_key(distiller: BuildDistiller, tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(7, 5), "bias": torch.zeros(7)}, tmp_path / "head.safetensors")
     classifier = {**CLASSIFIER["classifier"], "checkpoint": str(tmp_path / "head.safetensors")}
     with pytest.raises(CheckpointError, match=r"^model\.teacher\.classifier\.checkpoint: "):

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_samples import data_samples
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
@@ -30,10 +31,10 @@ def batch(per_image: tuple[int, ...]) -> dict[str, Any]:
     for mask, count in zip(masks, per_image, strict=True):
         mask[torch.randperm(16, generator=generator)[:count]] = True
     return {
-        "images": torch.rand(8, 3, 56, 56, generator=generator),
+        "inputs": torch.rand(8, 3, 56, 56, generator=generator),
         "masks": masks,
         "mask_indices": masks.flatten().nonzero().squeeze(1),
-        "metas": [{"img_path": f"{i}.jpg"} for i in range(8)],
+        "data_samples": data_samples(*({"img_path": f"{i}.jpg"} for i in range(8))),
     }
 
 
@@ -66,7 +67,7 @@ def test_a_step_in_parts_is_the_step(distiller: Build, parts: int, per_image: tu
 def test_the_teachers_tokens_are_split_along(distiller: Build) -> None:
     data = batch((3, 11, 1, 16))
     model = distiller()
-    taught, _ = model.teach(model.data_preprocessor(data)["images"])
+    taught, _ = model.run_teacher(model.data_preprocessor(data)["inputs"])
     given = {**data, "teacher_cls": taught.cls, "teacher_patches": taught.patches}
     expected, _ = trained(distiller, 1, data)
     found, _ = trained(distiller, 2, given)

@@ -12,7 +12,7 @@ def mixer(**options: float) -> MixupDataPreprocessor:
 def batch() -> dict[str, torch.Tensor]:
     """Two images, all 1 and all 3, of classes 0 and 2."""
     return {
-        "images": torch.stack([torch.full((3, 32, 32), 1.0), torch.full((3, 32, 32), 3.0)]),
+        "inputs": torch.stack([torch.full((3, 32, 32), 1.0), torch.full((3, 32, 32), 3.0)]),
         "labels": torch.tensor([0, 2]),
     }
 
@@ -23,8 +23,8 @@ def test_images_and_labels_have_the_same_shares(options: dict[str, float]) -> No
     for seed in range(20):
         torch.manual_seed(seed)
         mixed = mixer(**options)(batch(), training=True)
-        first, labels = mixed["images"][0], mixed["labels"]
-        # The mean of the first image tells how much of 1 and of 3 is in it.
+        first, labels = mixed["inputs"][0], mixed["labels"]
+        # The mean of the first image shows the fractions of 1 and 3 in it.
         share = (3 - first.mean().item()) / 2
         torch.testing.assert_close(labels, torch.tensor([[share, 0, 1 - share], [1 - share, 0, share]]))
         assert set(first.unique().tolist()) <= {1.0, 3.0} or first.unique().numel() == 1
@@ -36,13 +36,13 @@ def test_draws_follow_torchs_seed() -> None:
     images = []
     for _ in range(2):
         torch.manual_seed(5)
-        images.append(mixer()(batch(), training=True)["images"])
+        images.append(mixer()(batch(), training=True)["inputs"])
     assert torch.equal(*images)
 
 
 def test_nothing_is_mixed_in_validation() -> None:
     data = mixer()(batch(), training=False)
-    assert torch.equal(data["images"], batch()["images"])
+    assert torch.equal(data["inputs"], batch()["inputs"])
     assert data["labels"].tolist() == [0, 2]
 
 
@@ -57,6 +57,6 @@ def test_boxes_lie_within_the_image() -> None:
 
 def test_what_it_needs() -> None:
     with pytest.raises(ValueError, match="LabelledFolder"):
-        mixer()({"images": torch.zeros(2, 3, 8, 8)}, training=True)
+        mixer()({"inputs": torch.zeros(2, 3, 8, 8)}, training=True)
     with pytest.raises(ValueError, match="both 0"):
         mixer(mixup=0.0, cutmix=0.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_samples import data_samples
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def batch(seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     masks = torch.rand(2, 16, generator=generator) < 0.5
     images = torch.rand(4, 3, 56, 56, generator=generator)
-    return {"images": images, "masks": masks, "mask_indices": masks.flatten().nonzero().squeeze(1)}
+    return {"inputs": images, "masks": masks, "mask_indices": masks.flatten().nonzero().squeeze(1)}
 
 
 def trained(model: Any, steps: int = 4) -> list[dict[str, Tensor]]:
@@ -101,7 +102,7 @@ def test_the_teacher_runs_once_for_all() -> None:
 def test_cached_tokens_spare_the_teacher() -> None:
     model = built(students=STUDENTS).eval()
     losses = model(**batch(), mode="loss")
-    features = model.teacher(batch()["images"])
+    features = model.teacher(batch()["inputs"])
     model.teacher.backbone.register_forward_hook(lambda *_: pytest.fail("the teacher was run"))
     cached = {"teacher_cls": features.cls, "teacher_patches": features.patches}
     for key, value in model(**batch(), **cached, mode="loss").items():
@@ -118,7 +119,7 @@ def test_parts_of_a_batch_are_the_whole_batch() -> None:
             torch.testing.assert_close(other[key], value, atol=1e-5, rtol=0)
 
 
-def test_random_numbers_go_on_after_a_step() -> None:
+def test_random_numbers_advance_after_a_step() -> None:
     model = built(students=STUDENTS).train()
     first, second = (model(**batch(), mode="loss")["tiny.loss_token"] for _ in range(2))
     assert first != second
@@ -137,14 +138,16 @@ def test_nothing_of_the_teacher_is_kept_or_copied() -> None:
     fresh = built(students=STUDENTS)
     trained(model, 1)
     fresh.load_state_dict(model.state_dict())
-    images = batch()["images"]
+    images = batch()["inputs"]
     assert torch.equal(fresh.eval()(images)["small"].cls, model.eval()(images)["small"].cls)
 
 
 def test_agreement_of_each() -> None:
     model = built(students=STUDENTS).eval()
-    images = batch()["images"]
-    samples = model(images, metas=[{"img_path": str(number)} for number in range(4)], mode="predict")
+    images = batch()["inputs"]
+    samples = model(
+        images, data_samples=data_samples(*({"img_path": str(number)} for number in range(4))), mode="predict"
+    )
     metric = TeacherAgreement(patches_per_image=8)
     metric.process({}, samples)
     found = metric.evaluate(4)
@@ -153,7 +156,7 @@ def test_agreement_of_each() -> None:
     } | {"centered_cosine/plain.cls"}
     for name, distiller in model.distillers.items():
         alone = TeacherAgreement(patches_per_image=8)
-        alone.process({}, distiller(images, metas=[{} for _ in range(4)], mode="predict"))
+        alone.process({}, distiller(images, data_samples=data_samples(*({} for _ in range(4))), mode="predict"))
         for key, value in alone.evaluate(4).items():
             assert found[key.replace("/", f"/{name}.")] == pytest.approx(value, abs=1e-6)
 
@@ -163,9 +166,9 @@ def test_agreement_of_each() -> None:
     [
         ({}, r"model\.students is empty"),
         ({"tiny": None}, r"model\.students is empty"),
-        ({"keys": STUDENTS["tiny"]}, r"model\.students\.keys: no name for a student"),
-        ({"a.b": STUDENTS["tiny"]}, r"model\.students\.a\.b: no name for a student"),
-        ({"tiny_ema": STUDENTS["tiny"]}, r"model\.students\.tiny_ema: no name for a student"),
+        ({"keys": STUDENTS["tiny"]}, r"model\.students\.keys: not a valid name for a student"),
+        ({"a.b": STUDENTS["tiny"]}, r"model\.students\.a\.b: not a valid name for a student"),
+        ({"tiny_ema": STUDENTS["tiny"]}, r"model\.students\.tiny_ema: not a valid name for a student"),
         ({"tiny": dict(student=student())}, r"model\.students\.tiny has no 'objectives'"),
         ({"tiny": {**STUDENTS["tiny"], "objectifs": {}}}, r"tiny has an unknown key 'objectifs': it takes student, "),
         ({"tiny": {**STUDENTS["tiny"], "micro_batches": 2}}, r"model\.students\.tiny has an unknown key"),
@@ -189,7 +192,7 @@ def test_bad_input(students: dict[str, Any], words: str) -> None:
         built(students=students)
 
 
-def test_missing_weights_are_told_by_their_key() -> None:
+def test_missing_weights_are_reported_by_their_key() -> None:
     students = {"tiny": dict(student=student(checkpoint="nowhere.pth"), objectives=ALL)}
     with pytest.raises(CheckpointError, match=r"^model\.students\.tiny\.student\.checkpoint: .*nowhere\.pth"):
         built(students=students)

@@ -35,7 +35,7 @@ def distiller(student: dict[str, Any], teacher: dict[str, Any] = TEACHER, object
 
 
 def batch() -> dict[str, Any]:
-    return {"images": torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))}
+    return {"inputs": torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))}
 
 
 def trained(model: Distiller, steps: int = 12) -> list[float]:
@@ -102,7 +102,7 @@ def test_any_backbone_can_teach(backbone: dict[str, Any]) -> None:
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
-def test_a_guests_weights_that_do_not_fit_are_told_with_their_key(tmp_path: Any) -> None:
+def test_unfitting_weights_of_mmpretrain_are_reported_with_their_key(tmp_path: Any) -> None:
     torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
     pretrained = {"type": "Pretrained", "checkpoint": str(tmp_path / "other.pth")}
     with pytest.raises(CheckpointError, match=r"model\.student\.\S*checkpoint: .*other\.pth"):

@@ -15,7 +15,7 @@ from proteus.structures import Features
 
 
 @pytest.fixture
-def views() -> StepFeatures:
+def step() -> StepFeatures:
     """Two images of two patches; in the masked view patches 0, 1 and 3 of the four are masked."""
     return StepFeatures(
         teacher=Features(

@@ -10,10 +10,10 @@ HARD = dict(type="HardLogitsLoss")
 
 
 @pytest.fixture
-def scored(views: StepFeatures) -> StepFeatures:
+def scored(step: StepFeatures) -> StepFeatures:
     """The small step, with a teacher that chooses classes 2 and 0 of three, and labels 1 and 0."""
     logits = torch.tensor([[0.0, 0.0, 4.0], [1.0, 0.0, 0.0]])
-    return dataclasses.replace(views, teacher_logits=logits, labels=torch.tensor([1, 0]))
+    return dataclasses.replace(step, teacher_logits=logits, labels=torch.tensor([1, 0]))
 
 
 def with_scores(objective: Objective) -> Objective:
@@ -48,9 +48,9 @@ def test_the_classifier_starts_as_deits() -> None:
     assert head.bias.abs().max() == 0
 
 
-def test_what_is_missing_is_named(views: StepFeatures, scored: StepFeatures) -> None:
+def test_what_is_missing_is_named(step: StepFeatures, scored: StepFeatures) -> None:
     with pytest.raises(ValueError, match=r"set model\.teacher\.classifier"):
-        LogitsObjective(2, 2, num_classes=3)(views, {})
+        LogitsObjective(2, 2, num_classes=3)(step, {})
     for objective in (LabelObjective(2, 2, num_classes=3), LogitsObjective(2, 2, num_classes=3, alpha=0.5)):
         with pytest.raises(ValueError, match="type='LabelledFolder'"):
             objective(dataclasses.replace(scored, labels=None), {})
@@ -60,6 +60,6 @@ def test_what_is_missing_is_named(views: StepFeatures, scored: StepFeatures) -> 
     ("options", "words"),
     [({"alpha": 0.0}, "type='LabelObjective'"), ({"alpha": 1.5}, "at most 1"), ({"label_loss": HARD}, "alpha=0.5")],
 )
-def test_a_mixture_that_is_none(options: dict, words: str) -> None:
+def test_alpha_and_label_loss_that_do_not_mix(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         LogitsObjective(2, 2, **options)

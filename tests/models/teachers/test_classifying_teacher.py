@@ -64,7 +64,7 @@ def test_one_file_of_timms_serves_backbone_and_classifier(tmp_path: Path, arch: 
         torch.testing.assert_close(frozen.classify(images(224))[1], model(images(224)), atol=1e-5, rtol=1e-4)
 
 
-def test_a_wrong_classifier_is_told_by_its_key(tmp_path: Path) -> None:
+def test_wrong_classifier_is_reported_by_its_key(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(7, 3), "bias": torch.zeros(7)}, tmp_path / "head.safetensors")
     classifier = dict(type="LinearClassifier", num_classes=7, checkpoint=str(tmp_path / "head.safetensors"))
     with pytest.raises(CheckpointError, match=r"^classifier\.checkpoint: .*head\.safetensors holds a classifier"):

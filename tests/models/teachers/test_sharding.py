@@ -1,4 +1,4 @@
-"""A teacher whose weights are spread over two ranks is the teacher that one has alone."""
+"""A teacher with weights spread over two ranks gives the features of a teacher on one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ for options in ({}, {"shard": True}, {"dtype": "bfloat16"}, {"shard": True, "dty
 plain, shared, low, low_shared = frozen
 assert (plain.sharded, shared.sharded) == (False, True)
 with torch.random.fork_rng():
-    torch.manual_seed(rank)  # each rank has images of its own
+    torch.manual_seed(rank)  # different images on each rank
     batches = [torch.rand(count, 3, 56, 56) for count in (2, 3)]
 for images in batches:
     for one, other, atol in ((shared, plain, 1e-5), (low_shared, low, 0.0)):

@@ -1,0 +1,132 @@
+"""Checks that the parts of a distiller fit each other, when it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from proteus.structures import UserError
+
+if TYPE_CHECKING:
+    from proteus.models.distillers.distiller import Distiller
+
+
+def check_distiller(model: Distiller, compile_student: bool | Mapping[str, Any]) -> None:
+    """Check objectives, student, teacher and ``compile_student`` of a distiller.
+
+    The mask token of the student is frozen if no objective reads masks.
+
+    Raises:
+        ValueError: Two of them do not fit each other; the message names the keys.
+    """
+    _check_cuda_graphs(model, compile_student)
+    _check_objectives(model)
+    _check_teacher(model)
+    size = getattr(model.student, "img_size", None)
+    if size is not None:  # a student of any size is compared at the first step
+        check_grids(model, size, model.student.grid_for(size), model.teacher.grid_for(size))
+    _check_mask_token(model)
+
+
+def check_grids(model: Distiller, size: int, student: tuple[int, int], teacher: tuple[int, int]) -> None:
+    """Check the grids of patches; see :meth:`Distiller.match_grids`."""
+    needing = [name for name, objective in model.objectives_by_name.items() if objective.needs_equal_grids]
+    if not needing or student == teacher:
+        return
+    patch = getattr(model.teacher.backbone, "patch_size", None)
+    remedy = f"set model.teacher.img_size={student[0] * patch}, or " if patch else ""
+    raise UserError(
+        f"{model.key}.student has {student[0]}x{student[1]} patches ({size} px{_patch(model.student)}) and "
+        f"model.teacher {teacher[0]}x{teacher[1]} ({model.teacher.img_size or size} px{_patch(model.teacher.backbone)})"
+        f", but objectives {needing} compare patch by patch: {remedy}keep only objectives of the cls token"
+    )
+
+
+def check_head(key: str, head: nn.Module, student_dim: int, teacher_dim: int) -> None:
+    """Check that a head maps tokens of the student's width to the teacher's.
+
+    Args:
+        key: Key of the head in the config, for messages.
+        head: The head.
+        student_dim: Width of the student's tokens.
+        teacher_dim: Width of the teacher's tokens.
+
+    Raises:
+        ValueError: The head has other widths.
+    """
+    device = next((parameter.device for parameter in head.parameters()), torch.get_default_device())
+    training = head.training
+    try:
+        with torch.no_grad():
+            width = head.eval()(torch.zeros(1, student_dim, device=device)).shape[-1]
+    except RuntimeError as error:
+        raise ValueError(f"{key}: {type(head).__name__} does not take the student's width {student_dim}") from error
+    finally:
+        head.train(training)
+    if width != teacher_dim:
+        raise ValueError(f"{key}: {type(head).__name__} gives width {width}, and the teacher's tokens {teacher_dim}")
+
+
+def _check_cuda_graphs(model: Distiller, compile_student: bool | Mapping[str, Any]) -> None:
+    mode = compile_student.get("mode") if isinstance(compile_student, Mapping) else None
+    if model.micro_batches > 1 and mode in ("reduce-overhead", "max-autotune"):
+        raise ValueError(
+            f"{model.key}.compile_student.mode={mode!r} makes CUDA graphs, and the next of "
+            f"model.micro_batches={model.micro_batches} would overwrite their memory before the backward pass: write "
+            "mode='max-autotune-no-cudagraphs', or micro_batches=1"
+        )
+
+
+def _check_objectives(model: Distiller) -> None:
+    objectives = model.objectives_by_name
+    if not objectives:
+        raise ValueError(f"{model.key}.objectives is empty: give at least one objective")
+    own = [name for name, objective in objectives.items() if objective.cls_term is None]
+    for name, objective in objectives.items():
+        if objective.cls_term is not None and objective.cls_term not in own:
+            raise ValueError(
+                f"{model.key}.objectives.{name}.cls_term={objective.cls_term!r} must name an objective that computes "
+                f"its own term ({', '.join(own) or 'none here'}); write cls_term=None for a second head"
+            )
+
+
+def _check_teacher(model: Distiller) -> None:
+    teacher = model.teacher
+    for name, objective in model.objectives_by_name.items():
+        key = f"{model.key}.objectives.{name}"
+        if objective.needs_teacher and teacher.embed_dim == 0:
+            raise ValueError(
+                f"{key} needs a teacher, and model.teacher is {type(teacher).__name__}: give one, or keep only "
+                "objectives on labels"
+            )
+        if objective.needs_logits and teacher.classifier is None:
+            raise ValueError(
+                f"{key} needs a teacher that classifies: set model.teacher.classifier, for instance "
+                "dict(type='LinearClassifier', checkpoint='checkpoints/dinov2_vitb14_linear4_head.pth')"
+            )
+        classes = getattr(teacher.classifier, "num_classes", None)
+        if objective.needs_logits and classes != objective.num_classes:
+            raise ValueError(
+                f"{key}.num_classes={objective.num_classes}, but model.teacher.classifier has {classes} classes: make "
+                "them equal"
+            )
+        for head in objective.heads_by_token.values():
+            check_head(f"{key}.head", head, model.student.embed_dim, teacher.embed_dim)
+
+
+def _check_mask_token(model: Distiller) -> None:
+    token = getattr(model.student, "mask_token", None)
+    if model.needs_masks and token is None:
+        needing = [name for name, objective in model.objectives_by_name.items() if objective.needs_masks]
+        raise ValueError(f"objectives {needing} need a student that can mask: set {model.key}.student.mask_token=True")
+    if token is not None and not model.needs_masks:
+        # DistributedDataParallel waits for the gradient of every parameter that requires one.
+        token.requires_grad_(False)
+
+
+def _patch(backbone: Any) -> str:
+    size = getattr(backbone, "patch_size", None)
+    return f", patch {size}" if size else ""
