@@ -42,7 +42,7 @@ def test_a_labelled_folder_that_is_not_there(config: Path, tmp_path: Path) -> No
     done = tool("train.py", config, "--work-dir", tmp_path / "run", *nowhere)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "default_hooks.online_eval.knn.data_root: there is no folder" in done.stderr
+    assert "default_hooks.online_eval.knn.data_root: no folder" in done.stderr
 
 
 def test_a_key_that_knn_does_not_have(config: Path, tmp_path: Path) -> None:

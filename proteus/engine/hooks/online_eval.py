@@ -270,8 +270,8 @@ def _plain_pipeline(runner: Runner) -> Compose:
     return Compose(
         [
             {"type": "proteus.LoadImage"},
-            {"type": "proteus.Resize", "size": round(size * 256 / 224), "interpolation": "bicubic"},
-            {"type": "proteus.CenterCrop", "size": size},
+            {"type": "proteus.ResizeEdge", "scale": round(size * 256 / 224), "interpolation": "bicubic"},
+            {"type": "proteus.CenterCrop", "crop_size": size},
             {"type": "proteus.ToTensor"},
             {"type": "proteus.PackInputs"},
         ]

@@ -172,7 +172,7 @@ def test_nearest_neighbours_of_a_labelled_folder(make_runner: Make, tmp_path: Pa
     bad.write_bytes(b"no image")
     with pytest.raises(CorruptProxySetError, match=rf"online_eval\.knn\.data_root: .*{bad.name}"):
         make_runner("corrupt", **knn).train()
-    with pytest.raises(FileNotFoundError, match=r"online_eval\.knn\.data_root: there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"online_eval\.knn\.data_root: no folder .*nowhere"):
         make_runner("missing", **{f"{WATCH}__knn__data_root": str(tmp_path / "nowhere")}).train()
 
 

@@ -13,8 +13,8 @@ from proteus.models.distillers.data_preprocessor import as_floats
 
 STEPS = [
     {"type": "proteus.LoadImage"},
-    {"type": "proteus.Resize", "size": 28},
-    {"type": "proteus.CenterCrop", "size": 28},
+    {"type": "proteus.ResizeEdge", "scale": 28},
+    {"type": "proteus.CenterCrop", "crop_size": 28},
     {"type": "proteus.ToTensor"},
     {"type": "proteus.PackInputs"},
 ]
@@ -41,7 +41,7 @@ def test_bytes_that_lose_nothing(folder: Path) -> None:
 def test_random_views_are_the_same_each_time_and_no_bytes(folder: Path) -> None:
     steps = [
         STEPS[0],
-        {"type": "proteus.RandomResizedCrop", "size": 28},
+        {"type": "proteus.RandomResizedCrop", "scale": 28},
         {"type": "proteus.ToTensor", "dtype": "float32"},
         lambda results: {**results, "img": results["img"] * torch.rand(())},
     ]
