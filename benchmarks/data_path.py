@@ -46,28 +46,28 @@ BATCH = 64
 POLICY = "rand-m9-mstd0.5-inc1"
 SLOW = [
     dict(type="LoadImage"),
-    dict(type="RandomResizedCrop", size=224),
+    dict(type="RandomResizedCrop", scale=224),
     dict(type="RandomFlip"),
-    dict(type="RandAugment", policy=POLICY),
+    dict(type="TimmRandAugment", policy=POLICY),
     dict(type="ToTensor", dtype="float32"),
     dict(type="RandomErasing"),
     dict(type="PackInputs"),
 ]
 FAST = [
-    dict(type="LoadRandomResizedCrop", size=224),
+    dict(type="LoadRandomResizedCrop", scale=224),
     dict(type="RandomFlip"),
-    dict(type="RandAugment", policy=POLICY),
+    dict(type="TimmRandAugment", policy=POLICY),
     dict(type="ToTensor"),
     dict(type="RandomErasing"),
     dict(type="PackInputs"),
 ]
-REMEMBER = [dict(type="LoadRandomResizedCrop", size=224, cache_last=True), *FAST[1:]]
+REMEMBER = [dict(type="LoadRandomResizedCrop", scale=224, cache_last=True), *FAST[1:]]
 STAGES = {
     "LoadImage": "decode",
     "RandomResizedCrop": "crop, resize",
     "LoadRandomResizedCrop": "file, box",
     "RandomFlip": "flip",
-    "RandAugment": "randaugment",
+    "TimmRandAugment": "randaugment",
     "ToTensor": "to tensor",
     "RandomErasing": "erase",
     "PackInputs": "pack",
@@ -144,7 +144,7 @@ def main(args: Namespace) -> None:
         listed = ImageFolder(str(folder))
         paths = [Path(listed.get_data_info(index)["img_path"]) for index in range(len(listed))]
         shards = Path(temporary) / "shards"
-        pack(Path(folder), shards, short_side=args.short_side, tell=lambda _: None)
+        pack(Path(folder), shards, short_side=args.short_side, report=lambda _: None)
         released = Way("released: PIL, torchvision, timm", ReleasedData(paths), released=True)
         ways = [
             Way("ours on PIL images", ImageFolder(str(folder), SLOW)),

@@ -100,8 +100,8 @@ class Extraction:
         self.spec = locate_backbone(f"random:{args.arch}:0", None, args.size)
         steps = [
             {"type": "LoadImage"},
-            {"type": "Resize", "size": round(args.size * 256 / 224), "interpolation": "bicubic"},
-            {"type": "CenterCrop", "size": args.size},
+            {"type": "ResizeEdge", "scale": round(args.size * 256 / 224), "interpolation": "bicubic"},
+            {"type": "CenterCrop", "crop_size": args.size},
             {"type": "ToTensor"},
             {"type": "PackInputs"},
         ]

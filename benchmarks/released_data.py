@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 STAGES = {
     "RandomResizedCropAndInterpolation": "crop, resize",
     "RandomHorizontalFlip": "flip",
-    "RandAugment": "randaugment",
+    "TimmRandAugment": "randaugment",
     "MaybeToTensor": "to tensor",
     "Normalize": "normalise",
     "RandomErasing": "erase",

@@ -48,7 +48,7 @@ test_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))
 _base_ = "{ROOT}/configs/linear_probe/vit-ti.py"
 model = dict(backbone=dict({_VIT}), num_classes=7)
 test_pipeline = _base_.val_pipeline
-test_pipeline[1].size, test_pipeline[2].size = 32, 28
+test_pipeline[1].scale, test_pipeline[2].crop_size = 32, 28
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 """,
     "finetune": f"""
@@ -59,7 +59,7 @@ model = dict(
     head=dict(num_classes=7, in_channels=32, loss=dict(num_classes=7)),
 )
 test_pipeline = _base_.val_pipeline
-test_pipeline[1].size, test_pipeline[2].size = 32, 28
+test_pipeline[1].scale, test_pipeline[2].crop_size = 32, 28
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 """,
 }

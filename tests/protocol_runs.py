@@ -20,8 +20,8 @@ from proteus.registry import DATASETS
 
 PIPELINE = [
     {"type": "LoadImage"},
-    {"type": "Resize", "size": 32},
-    {"type": "CenterCrop", "size": 32},
+    {"type": "ResizeEdge", "scale": 32},
+    {"type": "CenterCrop", "crop_size": 32},
     {"type": "ToTensor"},
     {"type": "PackInputs"},
 ]

@@ -38,9 +38,9 @@ model = dict(
     student=dict(img_size=56, embed_dim=48, depth=2, num_heads=3),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[0].size = 56
+train_pipeline[0].scale = 56
 val_pipeline = _base_.val_pipeline
-val_pipeline[1].size, val_pipeline[2].size = 64, 56
+val_pipeline[1].scale, val_pipeline[2].crop_size = 64, 56
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,

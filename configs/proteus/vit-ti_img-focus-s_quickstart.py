@@ -33,9 +33,9 @@ optim_wrapper = dict(optimizer=dict(lr=1e-5))
 # Milder than the recipe's augmentation: minutes are too short to learn from very small crops.
 train_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
-    dict(type="RandomResizedCrop", size=112, scale=(0.4, 1.0), interpolation="bicubic"),
+    dict(type="RandomResizedCrop", scale=112, crop_ratio_range=(0.4, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
-    dict(type="RandAugment", policy="rand-m3-mstd0.5-inc1"),
+    dict(type="TimmRandAugment", policy="rand-m3-mstd0.5-inc1"),
     dict(type="ToTensor"),
     dict(type="RandomErasing", erase_prob=0.0),
     dict(type="UniformMask", ratio=0.5, patch_size=14),
@@ -43,8 +43,8 @@ train_pipeline = [
 ]
 val_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
-    dict(type="Resize", size=128, interpolation="bicubic"),
-    dict(type="CenterCrop", size=112),
+    dict(type="ResizeEdge", scale=128, interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=112),
     dict(type="ToTensor"),
     dict(type="PackInputs"),
 ]

@@ -4,7 +4,7 @@ _base_ = "./imagenet-val.py"
 test_pipeline = [
     dict(type="LoadImage"),
     # Images are 224 px already.
-    dict(type="CenterCrop", size=224),
+    dict(type="CenterCrop", crop_size=224),
     dict(type="ToTensor"),
     dict(type="PackInputs", keys=("corruption", "severity")),
 ]

@@ -5,8 +5,8 @@ _base_ = "./imagenet-c.py"
 test_pipeline = [
     dict(type="LoadImage"),
     # Bilinear, as ImageNet-C was made.
-    dict(type="Resize", size=256, interpolation="bilinear"),
-    dict(type="CenterCrop", size=224),
+    dict(type="ResizeEdge", scale=256, interpolation="bilinear"),
+    dict(type="CenterCrop", crop_size=224),
     dict(type="Corrupt"),
     dict(type="ToTensor"),
     dict(type="PackInputs", keys=("corruption", "severity")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proteus.datasets import ImageFolder
-from proteus.datasets.proxy.image_list import ImageList
+from proteus.datasets.proxy.folder_index import ImageList
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 from proteus.utils.files import class_names

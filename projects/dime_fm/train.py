@@ -17,6 +17,7 @@ from projects.dime_fm import cache_sentences
 from proteus.apis import ConfigError, load_config, set_work_dir, train
 from proteus.apis.cache_teacher import build, format_plan, prepare
 from proteus.apis.cli import ToolParser, add_config_arguments, run
+from proteus.config.check_consistency import has_fixed_views
 
 
 def parse_args() -> Namespace:
@@ -31,7 +32,7 @@ def fill_caches(cfg: Config) -> None:
     if cache_sentences.wanted(cfg):
         cache_sentences.build(cfg)
     dataset = cfg.train_dataloader.dataset
-    if str(dataset.type).endswith("FixedViews") and dataset.get("cache"):
+    if has_fixed_views(dataset) and dataset.get("cache"):
         job = prepare(cfg)
         if job.missing():
             print(format_plan(job), flush=True)

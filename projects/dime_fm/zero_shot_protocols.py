@@ -137,7 +137,7 @@ class ZeroShot:
             "images": f"{len(labels):,}",
             "classes": len(prompts.names),
             "prompts per class": len(prompts.prompts("")),
-            "remarks": getattr(dataset, "deviation", ""),
+            "remarks": getattr(dataset, "differences", ""),
         }
 
 
@@ -239,4 +239,4 @@ def _fitted(pipeline: Sequence[Any], img_size: int) -> list[Any]:
     if img_size == 224:
         return steps
     position = next(i for i, step in enumerate(steps) if step["type"].rpartition(".")[2] == "ToTensor")
-    return [*steps[:position], {"type": "Resize", "size": img_size, "interpolation": "bicubic"}, *steps[position:]]
+    return [*steps[:position], {"type": "ResizeEdge", "scale": img_size, "interpolation": "bicubic"}, *steps[position:]]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from proteus.datasets import CenterCrop, LoadImage, ProxySet, Resize
+from proteus.datasets import CenterCrop, LoadImage, ProxySet, ResizeEdge
 from proteus.models.backbones import BackboneSpec
 from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.structures import DataError
@@ -136,7 +136,7 @@ class _Views(Dataset[Any]):
 
     def __init__(self, root: Path, names: list[str], size: int, crops: tuple[float, ...]) -> None:
         self.root, self.names, self.size, self.crops = root, names, size, crops
-        self.fit = (Resize(size=size, interpolation="bicubic"), CenterCrop(size=size))
+        self.fit = (ResizeEdge(scale=size, interpolation="bicubic"), CenterCrop(crop_size=size))
 
     def __len__(self) -> int:
         return len(self.names)

@@ -54,7 +54,7 @@ class TargetSet(FineGrainedSet):
 
     def describe(self) -> str:
         """Describe the set and the selection of its images."""
-        part = f" of {self.whole:,} (images_per_class={self.images_per_class}, subset_seed={self.subset_seed})"
+        part = f" of {self.full_size:,} (images_per_class={self.images_per_class}, subset_seed={self.subset_seed})"
         return super().describe() + part * (self.images_per_class is not None)
 
     def chosen(self) -> dict[str, list[str]]:

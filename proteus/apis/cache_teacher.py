@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from proteus.apis.resources import check_device
 from proteus.config.build_errors import as_config_error
-from proteus.config.check_consistency import check_batch, check_sizes
+from proteus.config.check_consistency import check_batch, check_sizes, has_fixed_views
 from proteus.config.check_files import check_files
 from proteus.datasets import FixedViews, distill_collate
 from proteus.datasets.teacher_cache import (
@@ -117,7 +117,7 @@ def prepare(
     device = None if device is None else check_device(device)
     loader = cfg.train_dataloader
     config = dict(loader.dataset)
-    if not str(config["type"]).endswith("FixedViews"):
+    if not has_fixed_views(config):
         text = (
             f"train_dataloader.dataset is {config['type']}, which makes new random views every time: write "
             "dict(type='FixedViews', views=4, cache='work_dirs/cache/NAME', dataset=dict(...the current one...))"

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from proteus.apis.resources import check_device, check_folder, check_out_folder
 from proteus.apis.training import test, train
 from proteus.config.build_errors import as_config_error, build_steps
-from proteus.config.check_consistency import CROPS
+from proteus.config.check_consistency import sized_transform
 from proteus.config.load import load_config
 from proteus.datasets.fine_grained import ClassFolders
 from proteus.evaluation.features.store import FeatureStore
@@ -238,10 +238,11 @@ def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None)
 def _resize(value: Any, img_size: int) -> None:
     """Scale resizing and cropping from 224 pixels to another image size."""
     if isinstance(value, dict):
-        if value.get("type") in ("Resize", *CROPS):
-            value["size"] = round(value["size"] * img_size / 224)
         for item in value.values():
             _resize(item, img_size)
     elif isinstance(value, (list, tuple)):
         for item in value:
+            transform = sized_transform(item)
+            if transform is not None and transform.size_argument in item:
+                item[transform.size_argument] = round(item[transform.size_argument] * img_size / 224)
             _resize(item, img_size)

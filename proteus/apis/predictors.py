@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 from PIL import Image
@@ -248,7 +249,12 @@ def _name(step: Mapping[str, Any]) -> str:
 
 
 def _reads_files(step: Mapping[str, Any]) -> bool:
-    return _name(step).startswith("Load") or _name(step) == "CheckLabels"
+    """Whether a transform loads or checks files: by its attribute ``reads_files``, else by its name."""
+    kind = step["type"]
+    with ROOT_TRANSFORMS.switch_scope_and_registry(None) as registry:
+        target = registry.get(kind) if isinstance(kind, str) else kind
+    # Loaders of MMCV and other toolboxes have no such attribute, but their names all start with Load.
+    return bool(getattr(target, "reads_files", _name(step).startswith("Load")))
 
 
 def _class_count(model: nn.Module) -> int:

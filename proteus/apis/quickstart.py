@@ -140,8 +140,8 @@ def load_photographs(cfg: Config) -> Tensor:
     config = dict(cfg.val_dataloader.dataset)
     config["pipeline"] = [
         {"type": "LoadImage", "short_side": _SIDE},
-        {"type": "Resize", "size": _SIDE},
-        {"type": "CenterCrop", "size": _SIDE},
+        {"type": "ResizeEdge", "scale": _SIDE},
+        {"type": "CenterCrop", "crop_size": _SIDE},
         {"type": "ToTensor", "dtype": "float32"},
         {"type": "PackInputs"},
     ]

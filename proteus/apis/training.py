@@ -13,7 +13,7 @@ from proteus.apis.resources import check_out_folder
 from proteus.apis.run_state import add_run_hooks, exclusive_run, exclusive_test, run_training, set_resume
 from proteus.checkpoints.training import use_safe_checkpoints
 from proteus.config.build_errors import as_config_error, check_transforms
-from proteus.config.check_consistency import check_batch, check_present, check_sizes
+from proteus.config.check_consistency import check_batch, check_present, check_sizes, has_fixed_views
 from proteus.config.check_dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.config.check_files import check_files
 from proteus.config.overrides import RUNNER_HOOKS
@@ -154,7 +154,7 @@ def _add_teacher_cache_hook(cfg: Config) -> None:
     dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
     hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
     names = {str(hook["type"]).rpartition(".")[2] for hook in hooks if hook is not None}
-    if dataset.get("cache") and str(dataset.get("type")).endswith("FixedViews") and "TeacherCacheHook" not in names:
+    if dataset.get("cache") and has_fixed_views(dataset) and "TeacherCacheHook" not in names:
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "proteus.TeacherCacheHook"}]
 
 

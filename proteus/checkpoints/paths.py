@@ -79,7 +79,7 @@ def check_file(path: Path, kind: str = "weights") -> None:
 def _neighbours(path: Path) -> str:
     try:
         if not path.parent.is_dir():
-            return f" (there is no folder {path.parent})"
+            return f" (no folder {path.parent})"
         near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
     except OSError:
         return ""

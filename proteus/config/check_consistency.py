@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import Registry
 
 from proteus.config.registry_lookup import bare_type
-from proteus.registry import MODELS, TRANSFORMS
+from proteus.registry import DATASETS, MODELS, TRANSFORMS
 from proteus.structures import ConfigError
 from proteus.utils.masked_batches import more_masks
 
-CROPS = ("LoadRandomResizedCrop", "RandomResizedCrop", "CenterCrop")
+
+class Crop(NamedTuple):
+    """The last crop of a pipeline.
+
+    Attributes:
+        position: Its position in the pipeline.
+        argument: Its argument that holds the size.
+        side: Value of that argument in pixels.
+    """
+
+    position: int
+    argument: str
+    side: int
 
 
 def check_present(cfg: Config, *keys: str) -> None:
@@ -88,11 +100,12 @@ def check_sizes(cfg: Config) -> None:
         size, patch = _made_for(encoder), _argument(encoder, "patch_size")
         written = "img_size" in encoder
         for key, pipeline in pipelines(cfg.train_dataloader.dataset, "train_dataloader.dataset"):
-            position, crop = last_crop(pipeline)
-            if size is not None and crop not in (None, size):
-                remedy = "" if written else f" where it is not written; write {part}.img_size={crop}"
+            crop = last_crop(pipeline)
+            if size is not None and crop is not None and crop.side != size:
+                remedy = "" if written else f" where it is not written; write {part}.img_size={crop.side}"
+                kind = pipeline[crop.position]["type"]
                 problems.append(
-                    f"{key}[{position}].size = {crop} ({pipeline[position]['type']}): {part}.img_size is {size}{remedy}"
+                    f"{key}[{crop.position}].{crop.argument} = {crop.side} ({kind}): {part}.img_size is {size}{remedy}"
                 )
             for position, step in enumerate(pipeline):
                 own = _argument(step, "patch_size", TRANSFORMS) if _draws_masks(step) else None
@@ -139,16 +152,23 @@ def _off_the_grid(cfg: Config, part: str, patch: Any) -> list[str]:
     problems: dict[int, str] = {}
     for loader in ("val_dataloader", "test_dataloader") if isinstance(patch, int) else ():
         for key, pipeline in pipelines((cfg.get(loader) or {}).get("dataset") or {}, f"{loader}.dataset"):
-            position, crop = last_crop(pipeline)
-            if crop is not None and crop % patch:
-                fitting = " or ".join(str(side) for side in (crop - crop % patch, crop - crop % patch + patch) if side)
-                key = f"{key}[{position}].size"
-                problems.setdefault(crop, f"{key} = {crop}: {part}.patch_size is {patch}; write {fitting}")
+            crop = last_crop(pipeline)
+            if crop is not None and crop.side % patch:
+                lower = crop.side - crop.side % patch
+                fitting = " or ".join(str(side) for side in (lower, lower + patch) if side)
+                key = f"{key}[{crop.position}].{crop.argument}"
+                problems.setdefault(crop.side, f"{key} = {crop.side}: {part}.patch_size is {patch}; write {fitting}")
     return list(problems.values())
 
 
 def _needs_whole_patches(encoder: Mapping[str, Any]) -> bool:
     return getattr(_target(encoder), "needs_whole_patches", False) and not encoder.get("center_padding")
+
+
+def has_fixed_views(dataset: Mapping[str, Any]) -> bool:
+    """Whether a data set is a ``FixedViews``, by its class attribute."""
+    kind = dataset.get("type")
+    return getattr(DATASETS.get(kind) if isinstance(kind, str) else kind, "has_fixed_views", False)
 
 
 def _draws_masks(step: Mapping[str, Any]) -> bool:
@@ -157,17 +177,27 @@ def _draws_masks(step: Mapping[str, Any]) -> bool:
     return getattr(TRANSFORMS.get(kind) if isinstance(kind, str) else kind, "draws_masks", False)
 
 
-def last_crop(pipeline: Sequence[Any]) -> tuple[int, int | None]:
-    """Return the position of the last crop of a pipeline and its side in pixels, None if it is not known."""
+def last_crop(pipeline: Sequence[Any]) -> Crop | None:
+    """Find the crop that sets the size of a pipeline's images; None if there is none or its size is unknown."""
     for position, step in reversed(list(enumerate(pipeline))):
-        if bare_type(step) in CROPS:
-            return position, _side(step.get("size"))
-    return 0, None
+        transform = sized_transform(step)
+        if transform is not None and transform.gives_square:
+            side = _side(step.get(transform.size_argument))
+            return None if side is None else Crop(position, transform.size_argument, side)
+    return None
+
+
+def sized_transform(step: Any) -> Any:
+    """Return the class of a transform if it is a ``SizedTransform``, by its class attribute; else None."""
+    kind = step.get("type") if isinstance(step, Mapping) else None
+    target = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+    return target if hasattr(target, "size_argument") else None
 
 
 def crop_size(cfg: Config) -> int | None:
-    """Return the side of the training images in pixels; None if it is not known or differs between data sets."""
-    sides = {last_crop(pipeline)[1] for _, pipeline in pipelines(cfg.train_dataloader.get("dataset") or {})}
+    """Side of the training images in pixels; None where it is not known, or not the same for all of them."""
+    crops = [last_crop(pipeline) for _, pipeline in pipelines(cfg.train_dataloader.get("dataset") or {})]
+    sides = {None if crop is None else crop.side for crop in crops}
     return sides.pop() if len(sides) == 1 else None
 
 

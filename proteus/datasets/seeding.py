@@ -1,4 +1,4 @@
-"""Every random choice about an image is a function of its key, never of worker, rank or wall clock."""
+"""Reproducible randomness: all random choices about an image depend on its key, not on worker, rank or time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.random import mtrand
 
 
 class SampleKey(int):
-    """An index into a data set that also carries which random view of the image is wanted.
+    """Index into a data set that also identifies the random view of the image.
 
-    It is an ``int``, equal to the index and with its hash, so that any data set can be indexed with it: torch's, an
-    MMEngine ``BaseDataset``, a data frame. Adding to it, or taking it modulo a length, keeps the view.
+    It is an ``int`` that equals the index, so that any data set can be indexed with it: torch's, an MMEngine
+    ``BaseDataset``, a data frame. Addition, subtraction and modulo keep the view.
 
     Args:
-        seed: The run's seed.
-        epoch: How often the proxy set has been gone through before.
-        image: Position within the proxy set.
-        view: Which repeat within the epoch, when augmentation is repeated.
+        seed: Seed of the run.
+        epoch: The epoch, from 0.
+        image: Position in the proxy set.
+        view: Repeat within the epoch, for repeated augmentation.
     """
 
     seed: int
@@ -30,17 +30,17 @@ class SampleKey(int):
     view: int
 
     def __new__(cls, seed: int, epoch: int, image: int, view: int = 0) -> SampleKey:
-        """Make an ``int`` of ``image``."""
+        """Create the ``int`` ``image`` with the attributes of the key."""
         key = super().__new__(cls, image)
         key.seed, key.epoch, key.view = seed, epoch, view
         return key
 
     @classmethod
     def of(cls, index: int) -> SampleKey:
-        """The key of an index: itself if it is one, else that of the set which is being read, or of no seed.
+        """Return the key of an index: the index itself if it is a key, else the current key at this index.
 
-        A wrapper such as torch's ``Subset`` hands the set within it an index of another image; the view is still that
-        of the key which the wrapper was given (:func:`reading`).
+        A wrapper such as torch's ``Subset`` passes a plain index of another image to the set inside it. The view is
+        that of the key with which the wrapper was called (:func:`reading`); without one, all parts are 0.
         """
         if isinstance(index, SampleKey):
             return index
@@ -49,16 +49,16 @@ class SampleKey(int):
 
     @property
     def image(self) -> int:
-        """Position within the proxy set."""
+        """Position in the proxy set."""
         return int(self)
 
     @property
     def parts(self) -> tuple[int, int, int, int]:
-        """``(seed, epoch, image, view)``: identifies this key."""
+        """``(seed, epoch, image, view)``, which identify the key."""
         return self.seed, self.epoch, int(self), self.view
 
     def at(self, image: int) -> SampleKey:
-        """The key of the same view of another image."""
+        """Return the key of the same view of another image."""
         return SampleKey(self.seed, self.epoch, image, self.view)
 
     def __add__(self, other: int) -> SampleKey:
@@ -74,7 +74,7 @@ class SampleKey(int):
         return f"SampleKey(seed={self.seed}, epoch={self.epoch}, image={int(self)}, view={self.view})"
 
     def __reduce__(self) -> tuple[type[SampleKey], tuple[int, int, int, int]]:
-        """Pickle with all parts: workers get the keys through a queue."""
+        """Pickle all parts: workers receive keys through a queue."""
         return SampleKey, self.parts
 
 
@@ -83,7 +83,7 @@ _reading: ContextVar[SampleKey | None] = ContextVar("reading", default=None)
 
 @contextmanager
 def reading(key: SampleKey) -> Iterator[None]:
-    """Make ``key`` the one that :meth:`SampleKey.of` completes plain indices with, for the block."""
+    """Within the block, let :meth:`SampleKey.of` complete plain indices with the parts of ``key``."""
     token = _reading.set(key)
     try:
         yield
@@ -91,20 +91,20 @@ def reading(key: SampleKey) -> Iterator[None]:
         _reading.reset(token)
 
 
-# NumPy's generators for the blocks that are not being gone through, one for each depth that blocks were nested to.
+# Unused NumPy generators, at most one for each depth of nested blocks.
 _spare: list[np.random.MT19937] = []
 
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Seed ``random``, NumPy and torch (CPU) with ``key`` for the block, and put back what was there before.
+    """Seed ``random``, NumPy and torch (CPU) with ``key`` for the block, then restore their states.
 
-    NumPy gets another generator for the block, since taking its state down and putting it back takes far longer. The
-    second half of a pair of normal numbers, which NumPy keeps for the next draw, does not outlast the block.
+    NumPy uses another generator within the block, which is much faster than saving and restoring its state. A normal
+    number that NumPy has cached for its next draw does not survive the block.
 
     Args:
-        *key: Non-negative integers; any change of any of them gives an unrelated stream. A :class:`SampleKey` stands
-            for its four parts.
+        *key: Non-negative integers. Different keys give unrelated streams. A :class:`SampleKey` counts as its four
+            parts.
     """
     numbers = [part for one in key for part in (one.parts if isinstance(one, SampleKey) else (int(one),))]
     states = random.getstate(), mtrand.get_bit_generator(), torch.get_rng_state()

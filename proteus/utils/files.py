@@ -163,4 +163,4 @@ def _identity(path: str) -> tuple[int, int] | str:
 
 def no_folder(path: str | Path) -> str:
     """Word that a path is not a folder: it is a file, or is missing."""
-    return f"{path} is a file, not a folder" if Path(path).exists() else f"there is no folder {path}"
+    return f"{path} is a file, not a folder" if Path(path).exists() else f"no folder {path}"

@@ -280,7 +280,7 @@ def test_a_corrupt_image_has_the_tokens_of_its_replacement(config: Path, folder:
     cached = DATASETS.build({**load_config(config, values).train_dataloader.dataset, "cache": str(tmp_path / "cache")})
     assert cached[position]["data_samples"].corrupt == sample["data_samples"].corrupt
     bad.write_bytes(content)  # repaired since: the view now shows another image than its tokens belong to
-    with pytest.raises(StaleCacheError, match=r"0 images could not be read .* \(none\), and 1 when the cache"):
+    with pytest.raises(StaleCacheError, match=r"0 unreadable images were replaced .* \(none\), but 1 when the cache"):
         cached[position]
 
 
@@ -292,7 +292,10 @@ def test_a_corrupt_image_has_the_tokens_of_its_replacement(config: Path, folder:
         ({"model.teacher.dtype": "bfloat16"}, ["teacher.dtype"]),
         ({"model.teacher.img_size": 56}, ["teacher.img_size"]),
         ({"train_dataloader.dataset.view_seed": 1}, ["views.seed"]),
-        ({"train_dataloader.dataset.dataset.pipeline.0.scale": (0.5, 1.0)}, ["transform[0].scale"]),
+        (
+            {"train_dataloader.dataset.dataset.pipeline.0.crop_ratio_range": (0.5, 1.0)},
+            ["transform[0].crop_ratio_range"],
+        ),
         ({"train_dataloader.dataset.dataset.indices": 20}, ["images.count", "images.names"]),
         ({"train_dataloader.dataset.views": 3}, ["views.count"]),
         ({"train_dataloader.dataset.dataset.pipeline.5.ratio": 0.3}, []),
@@ -315,11 +318,11 @@ def test_other_weights_and_another_resolution(config: Path, cache: Path, tmp_pat
     larger = {
         "model.teacher.backbone.img_size": 70,
         "model.student.img_size": 70,
-        "train_dataloader.dataset.dataset.pipeline.0.size": 70,
+        "train_dataloader.dataset.dataset.pipeline.0.scale": 70,
     }
     with pytest.raises(StaleCacheError) as caught:
         job_of(config, larger)
-    for name in ("teacher.architecture.img_size", "teacher.weights", "transform[0].size"):
+    for name in ("teacher.architecture.img_size", "teacher.weights", "transform[0].scale"):
         assert f"\n  {name}: the cache was built with " in str(caught.value)
     assert "name another folder with --out" in str(caught.value)
 

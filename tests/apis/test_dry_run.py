@@ -57,7 +57,7 @@ def test_the_flops_of_a_cnn_depend_on_its_image_size(small: Path) -> None:
     }
     flops = []
     for size in (112, 224):
-        cfg = load_config(small, {**values, "train_dataloader.dataset.pipeline.0.size": size})
+        cfg = load_config(small, {**values, "train_dataloader.dataset.pipeline.0.scale": size})
         cfg.train_dataloader.dataset.pipeline.pop(5)
         (line,) = (line for line in check(cfg).splitlines() if line.startswith("  student"))
         flops.append(float(re.search(r"([\d.]+) GFLOPs", line)[1]))  # type: ignore[index]

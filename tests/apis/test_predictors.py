@@ -178,19 +178,29 @@ def test_classes_of_ade20k_and_unnamed_classes() -> None:
     assert unknown[0].palette == unknown[1].palette  # the same in the next process
 
 
+class FileReader:
+    """Loader of a user, found by its attribute."""
+
+    reads_files = True
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        raise AssertionError
+
+
 def test_the_pipeline_after_loading() -> None:
     init_default_scope("proteus")
     steps = [
         {"type": "LoadImage"},
+        {"type": FileReader},
         {"type": "mmseg.LoadAnnotations"},
         {"type": "proteus.CheckLabels", "num_classes": 3},
-        {"type": "Resize", "size": 32},
+        {"type": "ResizeEdge", "scale": 32},
         {"type": "ToTensor"},
     ]
     inner = {"type": "A", "dataset": {"type": "B", "dataset": {"type": "C", "pipeline": steps}}}
     for key in ("test_dataloader", "val_dataloader"):
         predictor = Classifier(Config({"default_scope": "proteus", key: {"dataset": inner}}), Eye(), "cpu")
-        assert [type(step).__name__ for step in predictor.pipeline.transforms] == ["Resize", "ToTensor"]
+        assert [type(step).__name__ for step in predictor.pipeline.transforms] == ["ResizeEdge", "ToTensor"]
         sample = predictor.sample(Image.new("RGB", (64, 48)), "a.png")
         assert sample["img"].shape == (3, 32, 42)
         assert sample["ori_shape"] == (48, 64)

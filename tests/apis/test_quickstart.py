@@ -82,9 +82,9 @@ def test_a_folder_of_images(tmp_path) -> None:
     cfg.model.student.update(**{**sizes, "num_heads": 2}, embed_dim=32)
     cfg.custom_hooks[0].views = 64
     cfg.train_dataloader.update(batch_size=8, num_workers=0, persistent_workers=False)
-    cfg.train_dataloader.dataset.pipeline[1].size = 56
+    cfg.train_dataloader.dataset.pipeline[1].scale = 56
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset.pipeline[1].size = loader.dataset.pipeline[2].size = 56
+        loader.dataset.pipeline[1].scale = loader.dataset.pipeline[2].crop_size = 56
     cfg.train_cfg.update(max_iters=30, val_interval=15)
     cfg.param_scheduler.update(epochs=10, iters_per_epoch=3, warmup_epochs=1)
     cfg.work_dir = str(tmp_path / "run")

@@ -25,9 +25,9 @@ model = dict(
     objectives=dict(logits=dict(num_classes=2)),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[0].size = 56
+train_pipeline[0].scale = 56
 val_pipeline = _base_.val_pipeline
-val_pipeline[1].size, val_pipeline[2].size = 64, 56
+val_pipeline[1].scale, val_pipeline[2].crop_size = 64, 56
 loader = dict(batch_size=8, num_workers=0, persistent_workers=False)
 images = dict(data_root="{folder}/images", num_classes=2)
 train_dataloader = dict(

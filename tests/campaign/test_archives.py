@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from proteus.datasets import CorruptImageError, LoadImage, WebShards
-from proteus.datasets.converters import ade20k
 from proteus.datasets.converters.nyu_archive import convert_archive
 from proteus.datasets.shards.index import scan
 from proteus.structures import DataError, UserError
@@ -29,13 +28,13 @@ def encoded(kind: str, mode: str = "RGB") -> bytes:
     return file.getvalue()
 
 
-IMAGE, MASK = encoded("JPEG"), encoded("PNG", "L")
-FIRST = "A/images/training/0.jpg"
+IMAGE, DEPTH = encoded("JPEG"), encoded("PNG", "I;16")
+FIRST = "A/kitchen/rgb_0.jpg"
 FILES = {
-    f"A/{folder}/{split}/{number}.{ending}": content
-    for split in ("training", "validation")
+    f"A/{scene}/{name}_{number}.{ending}": content
+    for scene in ("kitchen", "bathroom")
     for number in range(2)
-    for folder, ending, content in (("images", "jpg", IMAGE), ("annotations", "png", MASK))
+    for name, ending, content in (("rgb", "jpg", IMAGE), ("sync_depth", "png", DEPTH))
 }
 
 
@@ -57,38 +56,37 @@ def refuse(archive: Path, words: str) -> None:
     target = archive.parent / "target"
     before = set(archive.parent.rglob("*"))
     with pytest.raises(DataError, match=words) as refused:
-        ade20k.convert(archive, target)
+        convert_archive(archive, "train", target)
     assert "\n" not in str(refused.value)
     assert archive.name in str(refused.value)
     written = set(archive.parent.rglob("*")) - before
     assert all(path.is_relative_to(target) and path.suffix != ".tmp" for path in written)
 
 
-@pytest.mark.parametrize(
-    "name", ["..", "a/..", "/", "//x", "/x", "\\\\x", "C:/x", "A/../../x", "A/images/training/../../../../x"]
-)
+@pytest.mark.parametrize("name", ["..", "a/..", "/", "//x", "/x", "\\\\x", "C:/x", "A/../../x", "A/kitchen/../../../x"])
 def test_names_that_lead_out(name: str, tmp_path: Path) -> None:
     refuse(zipped(tmp_path / "a.zip", (name, b"x")), "would land outside; nothing was unpacked")
 
 
 @pytest.mark.parametrize("name", [".", "./", "~/x", "A/\0x", "CON", ".hidden", "A/./x"])
 def test_odd_names_that_are_not_asked_for(name: str, tmp_path: Path) -> None:
-    assert ade20k.convert(zipped(tmp_path / "a.zip", (name, b"x")), tmp_path / "target").done.written == len(FILES)
+    archive = zipped(tmp_path / "a.zip", (name, b"x"))
+    assert convert_archive(archive, "train", tmp_path / "target").counts.written == len(FILES)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
 def test_links_pipes_and_devices(kind: int, tmp_path: Path) -> None:
     words = "is a (link|pipe, socket or device); nothing was unpacked"
-    refuse(zipped(tmp_path / "a.zip", (special("A/images/training/2.jpg", kind), b"/etc/passwd")), words)
+    refuse(zipped(tmp_path / "a.zip", (special("A/kitchen/rgb_2.jpg", kind), b"/etc/passwd")), words)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_name_that_is_there_twice(tmp_path: Path) -> None:
-    refuse(zipped(tmp_path / "a.zip", (FIRST, b"another")), f"'{FIRST}' is there twice")
+    refuse(zipped(tmp_path / "a.zip", (FIRST, b"another")), f"'{FIRST}' is listed twice")
 
 
 def test_what_unpacks_to_far_more_than_its_size(tmp_path: Path) -> None:
-    bomb = zipped(tmp_path / "a.zip", ("A/images/training/2.jpg", bytes(20_000_000)))
+    bomb = zipped(tmp_path / "a.zip", ("A/kitchen/rgb_2.jpg", bytes(20_000_000)))
     refuse(bomb, "unpacks to 20 MB, more than 100 times its size; nothing was unpacked")
 
 
@@ -121,23 +119,23 @@ def test_damaged_content(kind: int, tmp_path: Path) -> None:
     for place in (100, 105, 110):
         content[place] ^= 255
     path.write_bytes(content)
-    refuse(path, f"{FIRST} is damaged .*; get it again")
+    refuse(path, f"{FIRST} is damaged .*; download the archive again")
 
 
-def test_what_is_no_archive(tmp_path: Path) -> None:
+def test_files_that_are_not_archives(tmp_path: Path) -> None:
     whole = zipped(tmp_path / "a.zip").read_bytes()
     for content in (b"", whole[: len(whole) // 2], b"x" * 100, whole[:-30]):
         (tmp_path / "b.zip").write_bytes(content)
-        refuse(tmp_path / "b.zip", "is no zip archive, or its end is missing")
+        refuse(tmp_path / "b.zip", "is not a zip archive, or is truncated")
     with tarfile.open(tmp_path / "c.zip", "w"):
         pass
-    refuse(tmp_path / "c.zip", "is no zip archive")
+    refuse(tmp_path / "c.zip", "is not a zip archive")
     (tmp_path / "folder.zip").mkdir()
     refuse(tmp_path / "folder.zip", "is not a file; name the zip archive")
 
 
 def test_names_that_a_list_of_pairs_cannot_hold(tmp_path: Path) -> None:
-    files = {"living room/rgb_0.jpg": IMAGE, "living room/sync_depth_0.png": MASK}
+    files = {"living room/rgb_0.jpg": IMAGE, "living room/sync_depth_0.png": DEPTH}
     with pytest.raises(DataError, match=r"'living room/rgb_0\.jpg' has a space in its name"):
         convert_archive(zipped(tmp_path / "a.zip", files=files), "train", tmp_path / "target")
 

@@ -19,8 +19,8 @@ Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 # Changes to the pipeline of the recipe: crop, flip, RandAugment, ToTensor, RandomErasing, UniformMask, PackInputs.
 PIPELINES: dict[str, tuple[Change, str]] = {
-    "no transform": (lambda steps: [], r"does not end in dict\(type='PackInputs'\)"),
-    "no PackInputs": (lambda steps: steps[:-1], r"does not end in dict\(type='PackInputs'\)"),
+    "no transform": (lambda steps: [], r"must end in dict\(type='PackInputs'\)"),
+    "no PackInputs": (lambda steps: steps[:-1], r"must end in dict\(type='PackInputs'\)"),
     "no loading": (lambda steps: steps[1:], r"dataset\.pipeline\[0\] \(RandomFlip\): KeyError: 'img'"),
     "packed twice": (lambda steps: [*steps, steps[-1]], r"dataset\.pipeline\[7\] \(PackInputs\): KeyError"),
     "erasing before the tensor": (
@@ -55,12 +55,12 @@ PARTS: dict[str, tuple[dict[str, Any], str]] = {
         r"train_dataloader\.batch_size = 8: .*set collate_fn\.probability above 0",
     ),
     "a crop off the patch grid": (
-        {"val_dataloader.dataset.pipeline.2.size": 57},
-        r"val_dataloader\.dataset\.pipeline\[2\]\.size = 57: model\.student\.patch_size is 14; write 56 or 70",
+        {"val_dataloader.dataset.pipeline.2.crop_size": 57},
+        r"val_dataloader\.dataset\.pipeline\[2\]\.crop_size = 57: model\.student\.patch_size is 14; write 56 or 70",
     ),
     "images further on than there are": (
         {"val_dataloader.dataset.indices": [0, 3, 24]},
-        r"val_dataloader\.dataset: dataset\.indices=\[\.\.\., 24\]: there are 24 images",
+        r"val_dataloader\.dataset: dataset\.indices=\[\.\.\., 24\]: the set has 24 images",
     ),
     "a file as folder of images": (
         {"train_dataloader.dataset.data_root": "{place}/small.py"},

@@ -29,7 +29,7 @@ from proteus.structures import DataError, UserError
 from proteus.utils.user_errors import mistake
 
 STEPS = [
-    {"type": "proteus.LoadRandomResizedCrop", "size": 28, "scale": (0.1, 1.0)},
+    {"type": "proteus.LoadRandomResizedCrop", "scale": 28, "crop_ratio_range": (0.1, 1.0)},
     {"type": "proteus.ToTensor", "dtype": "uint8"},
     {"type": "proteus.PackInputs"},
 ]
@@ -176,7 +176,9 @@ def test_a_proxy_set_in_a_wrapper_draws_new_views(tmp_path: Path, wrap: Callable
     first, second = seen[SampleKey(0, 0, 2)]["inputs"], seen[SampleKey(0, 1, 2)]["inputs"]
     assert not torch.equal(first, second)
     assert torch.equal(first, seen[SampleKey(0, 0, 2)]["inputs"])
-    with pytest.raises(ValueError, match=r"hides from the proxy set .* dict\(type='proteus\.SeededSet'"):
+    with pytest.raises(
+        ValueError, match=r"does not pass sampler keys to the proxy set .* dict\(type='proteus\.SeededSet'"
+    ):
         ProxySampler(wrap(proxy), seed=0)
     ProxySampler(seen, seed=0)
 
@@ -306,7 +308,7 @@ def test_a_check_takes_samples_of_our_sets_through_the_model(tmp_path: Path) -> 
         "type": "ImageFolder",
         "data_root": str(tmp_path / "images"),
         "pipeline": [
-            {"type": "LoadRandomResizedCrop", "size": 56},
+            {"type": "LoadRandomResizedCrop", "scale": 56},
             {"type": "ToTensor"},
             {"type": "CampaignShrink"},
             {"type": "UniformMask", "patch_size": 14},

@@ -86,8 +86,8 @@ _base_ = "{ROOT / recipe}"
 model = dict(backbone=dict({TINY}, checkpoint="{folder / "backbone.safetensors"}"), {model})
 train_pipeline, val_pipeline = _base_.train_pipeline, _base_.val_pipeline
 for step in (*train_pipeline, *val_pipeline):
-    if "size" in step:
-        step["size"] = 56
+    for key in {"scale", "crop_size"} & step.keys():
+        step[key] = 56
 train_dataloader = dict(batch_size=4, {WITHOUT_WORKERS}, {data}, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=4, {WITHOUT_WORKERS}, {data}, pipeline=val_pipeline))
 test_dataloader = val_dataloader

@@ -16,7 +16,7 @@ from PIL import Image
 
 from proteus.datasets import CorruptImageError, LoadImage, LoadRandomResizedCrop, WebShards, seeded
 from proteus.datasets.proxy import folder_index
-from proteus.datasets.segmentation.masks import read_mask
+from proteus.datasets.segmentation.loading import read_mask
 from proteus.datasets.shards.index import INDEX, load_index, read_index
 from proteus.datasets.shards.packing import pack
 from proteus.datasets.transforms.depth_loading import read_depth
@@ -70,7 +70,9 @@ def test_loaders_give_rgb_or_name_the_file(file: tuple[str, bytes]) -> None:
         assert image.size == upright_size(content)
     try:
         with seeded(0):
-            crop = LoadRandomResizedCrop(8, scale=(1, 1), ratio=(1, 1))({"img_path": "the/file", "img_bytes": content})
+            crop = LoadRandomResizedCrop(8, crop_ratio_range=(1, 1), aspect_ratio_range=(1, 1))(
+                {"img_path": "the/file", "img_bytes": content}
+            )
     except CorruptImageError:
         assert image is None
     else:
@@ -137,7 +139,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(6):
         (root / "in").mkdir(exist_ok=True)
         Image.new("L", (8, 8), number).save(root / f"in/{number}.png")
-    pack(root / "in", root / "out", per_shard=3, tell=lambda _: None)
+    pack(root / "in", root / "out", per_shard=3, report=lambda _: None)
     return root / "out"
 
 
@@ -203,8 +205,8 @@ def test_kept_lists_of_folders_are_made_again(data: st.DataObject, tmp_path_fact
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder_index, "_WORTH_KEEPING", 0.0)
-        patch.setattr(folder_index, "_TICK", -(10**12))
+        patch.setattr(folder_index, "_MIN_LISTING_TIME", 0.0)
+        patch.setattr(folder_index, "_CLOCK_TICK", -(10**12))
         wanted = folder_index.image_names(root, (".png",), kept).tobytes()
         (path,) = kept.glob("*.npz")
         content = bytearray(path.read_bytes())

@@ -93,7 +93,7 @@ def test_short_side(name: str) -> None:
 def test_training_crops(name: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fast:
         monkeypatch.setattr(jpeg, "simplejpeg", None)
-    load = LoadRandomResizedCrop(SIDE, scale=(1, 1), ratio=(1, 1))
+    load = LoadRandomResizedCrop(SIDE, crop_ratio_range=(1, 1), aspect_ratio_range=(1, 1))
     check(KINDS[name], load({"img_path": "a", "img_bytes": KINDS[name].content})["img"])
 
 
@@ -112,7 +112,7 @@ def test_proxy_sets_and_evaluation_sets(folder: Path) -> None:
 def test_shards(folder: Path, tmp_path: Path, short_side: int | None) -> None:
     """What goes in byte for byte keeps its EXIF; what is reduced is stored upright."""
     pytest.importorskip("webdataset")
-    index = pack(folder / "train", tmp_path / "shards", short_side, quality=95, tell=lambda _: None)
+    index = pack(folder / "train", tmp_path / "shards", short_side, quality=95, report=lambda _: None)
     assert index.left_out == {}
     shards = WebShards(str(tmp_path / "shards"), [{"type": "proteus.LoadImage"}, *PACK])
     names = [Path(name).stem for name in ImageFolder(str(folder / "train")).names()]
@@ -190,7 +190,7 @@ def test_refused_kinds_are_left_out_of_shards_by_name(tmp_path: Path) -> None:
         (tmp_path / "in" / name).write_bytes(content)
     saved_image = KINDS["rgb.jpg"].content
     (tmp_path / "in/good.jpg").write_bytes(saved_image)
-    index = pack(tmp_path / "in", tmp_path / "out", tell=lambda _: None)
+    index = pack(tmp_path / "in", tmp_path / "out", report=lambda _: None)
     assert sorted(index.left_out) == sorted(REFUSED)
 
 

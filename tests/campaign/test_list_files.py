@@ -28,7 +28,7 @@ from proteus.datasets import (
     LoadRandomResizedCrop,
     WebShards,
 )
-from proteus.datasets.depth.listing import list_folders
+from proteus.datasets.depth.pairs import list_folders
 from proteus.datasets.fine_grained.listing import class_folders, read_rows
 from proteus.datasets.proxy.subsampling import read_list, write_list
 from proteus.datasets.robustness import imagenet_wnids
@@ -91,7 +91,7 @@ def inferred(root: Path) -> list[str]:
 
 def packed(root: Path) -> list[str]:
     pytest.importorskip("webdataset")
-    index = pack(root, root.parent / "shards", tell=lambda _: None)
+    index = pack(root, root.parent / "shards", report=lambda _: None)
     return [name for shard in index.shards for name, _, _ in shard.images]
 
 
@@ -134,7 +134,7 @@ def test_links_to_folders_elsewhere_are_followed(tmp_path: Path) -> None:
 def test_a_class_that_links_to_another_class_is_refused(tmp_path: Path) -> None:
     root = eight(tmp_path / "set")
     (root / "zebra").symlink_to(root / imagenet_wnids()[0])
-    with pytest.raises(DataError, match=r"zebra links to the class folder n01440764.*: remove the link"):
+    with pytest.raises(DataError, match=r"zebra links to the class folder n01440764.*; remove the link"):
         LabelledFolder(data_root=str(root), index_cache=False)
 
 
@@ -156,7 +156,7 @@ def test_segmentation_folders_with_links_in_a_circle_are_refused(tmp_path: Path,
     }
     assert len(SegmentationSet(ConfigDict(config))) == 1
     (tmp_path / folder / "again").symlink_to(tmp_path / folder)
-    with pytest.raises(DataError, match=rf"{folder}/again links to .*{folder}, which is listed too: remove the link"):
+    with pytest.raises(DataError, match=rf"{folder}/again links to .*{folder}, which is also listed: remove the link"):
         SegmentationSet(ConfigDict(config))
 
 
@@ -223,7 +223,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [name.partition("/")[2] for name in shards.names()] == [f"class/{name}" for name in names]
     assert shards[4]["inputs"].shape == (3, 8, 8)
     (tmp_path / "set/class" / names[0]).write_bytes(b"")
-    index = pack(tmp_path / "set", tmp_path / "others", tell=print)
+    index = pack(tmp_path / "set", tmp_path / "others", report=print)
     assert list(index.left_out) == [f"class/{names[0]}"]
 
 
@@ -317,10 +317,10 @@ def test_a_first_image_that_begins_with_a_hash_is_not_a_comment(tmp_path: Path) 
     [
         ("a.jpg\n".encode("utf-16"), "not a text file in UTF-8 .*: save it as UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0", "is not a text file"),
-        (b"", "names no image"),
-        (b"# nothing\n", "names no image"),
-        (b"a.jpg\na.jpg\n", "names images twice"),
-        (b"a.jpg\n../b.jpg\n", r"1 of the 2 images .*'\.\./b\.jpg'; the names must be relative"),
+        (b"", "lists no images"),
+        (b"# nothing\n", "lists no images"),
+        (b"a.jpg\na.jpg\n", "lists images twice"),
+        (b"a.jpg\n../b.jpg\n", r"1 of the 2 images .*'\.\./b\.jpg'; names must be relative"),
         (b"a.jpg \n", r"'a\.jpg '"),
     ],
 )

@@ -9,9 +9,8 @@ import pytest
 from image_kinds import exif, png, saved, squares, tiff
 from PIL import Image
 
-from proteus.datasets.depth.checks import check_headers
-from proteus.datasets.depth.listing import Pair
-from proteus.datasets.segmentation.masks import read_mask
+from proteus.datasets.depth.pairs import Pair, check_headers
+from proteus.datasets.segmentation.loading import read_mask
 from proteus.datasets.segmentation.pairs import check_pairs
 from proteus.datasets.transforms.depth_loading import read_depth
 from proteus.structures import DataError
@@ -63,8 +62,8 @@ NO_DEPTH_MAPS = {
     "millimetres.pgm": (b"P5 16 16 10000\n" + squares((0, 1, 2, 9999), ">u2").tobytes(), "a largest value of 10000"),
     "exif6.tif": (tiff(depths.astype("<u2").tobytes(), [16], 1, t274=6), "has an EXIF orientation"),
     "exif6-late.png": (png(depths, 0, 16, {b"eXIf": exif(6)}), "has an EXIF orientation"),
-    "grey8.png": (saved(mask, "PNG"), "has pixels of Pillow's kind 'L'"),
-    "rgb16.png": (png(np.zeros((16, 16, 3)), 2, 16), "has pixels of Pillow's kind 'RGB'"),
+    "grey8.png": (saved(mask, "PNG"), "has Pillow's mode 'L'"),
+    "rgb16.png": (png(np.zeros((16, 16, 3)), 2, 16), "has Pillow's mode 'RGB'"),
     "negative.tif": (tiff(squares((0, 1, 2, -1), "<i2").tobytes(), [16], 1, t339=2), "do not fit in 16 bits"),
 }
 

@@ -120,7 +120,7 @@ def test_a_missing_file_is_told_with_the_nearest(tmp_path: Path) -> None:
         CheckpointError, match=r"weights not found: .*vits14_pretrian.*did you mean .*vits14_pretrain\.pth"
     ):
         read_state_dict(tmp_path / "dinov2_vits14_pretrian.pth")
-    with pytest.raises(CheckpointError, match=rf"there is no folder {tmp_path}/nowhere"):
+    with pytest.raises(CheckpointError, match=rf"no folder {tmp_path}/nowhere"):
         read_state_dict(tmp_path / "nowhere" / "a.pth")
     with pytest.raises(CheckpointError, match="weights not found"):
         read_state_dict(tmp_path)

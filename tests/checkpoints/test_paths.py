@@ -50,8 +50,8 @@ def test_a_weight_file_is_a_path(value: Any) -> None:
     ("name", "words"),
     [
         ("weigths.pth", "teacher not found: weigths.pth (did you mean weights.pth?)"),
-        ("nothing/a.pth", "teacher not found: nothing/a.pth (there is no folder nothing)"),
-        ("weights.pth/a", "teacher not found: weights.pth/a (there is no folder weights.pth)"),
+        ("nothing/a.pth", "teacher not found: nothing/a.pth (no folder nothing)"),
+        ("weights.pth/a", "teacher not found: weights.pth/a (no folder weights.pth)"),
         (".", "teacher not found: . is a folder: name a file in it"),
         ("pipe", "teacher not found: pipe is not a regular file"),
         ("circle", "teacher not found: circle (Too many levels of symbolic links)"),

@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
 from proteus.config.check_consistency import check_batch, check_sizes, crop_size
+from proteus.datasets.transforms.crops import SizedTransform
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_crop_and_patches_must_match_the_student(cfg: Config) -> None:
     with pytest.raises(ConfigError) as caught:
         check_sizes(cfg)
     message = str(caught.value)
-    assert "pipeline[0].size = 224 (LoadRandomResizedCrop): model.student.img_size is 256" in message
+    assert "pipeline[0].scale = 224 (LoadRandomResizedCrop): model.student.img_size is 256" in message
     assert "pipeline[5].patch_size = 14: model.student.patch_size is 16" in message
 
 
@@ -65,7 +66,7 @@ def test_the_crop_must_match_the_backbone_of_a_classifier() -> None:
     cfg = load_config("configs/linear_probe/vit-s.py")
     check_sizes(cfg)
     cfg.model.backbone.img_size = 448
-    with pytest.raises(ConfigError, match=r"size = 224 \(RandomResizedCrop\): model\.backbone\.img_size is 448"):
+    with pytest.raises(ConfigError, match=r"scale = 224 \(RandomResizedCrop\): model\.backbone\.img_size is 448"):
         check_sizes(cfg)
 
 
@@ -76,7 +77,7 @@ def test_crop_and_patches_must_match_each_student() -> None:
     with pytest.raises(ConfigError) as caught:
         check_sizes(cfg)
     (problem,) = caught.value.problems
-    assert problem.endswith("size = 224 (LoadRandomResizedCrop): model.students.small.student.img_size is 448")
+    assert problem.endswith("scale = 224 (LoadRandomResizedCrop): model.students.small.student.img_size is 448")
 
 
 STUDENTS: dict[str, tuple[dict[str, Any], bool]] = {
@@ -101,7 +102,7 @@ def test_a_student_without_img_size(cfg: Config, name: str) -> None:
     student, fits = STUDENTS[name]
     cfg.model.student = student
     pipeline = cfg.train_dataloader.dataset.pipeline
-    pipeline[0].size = 140
+    pipeline[0].scale = 140
     pipeline.pop(5)  # of a masked student
     if fits:
         check_sizes(cfg)
@@ -109,7 +110,7 @@ def test_a_student_without_img_size(cfg: Config, name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_sizes(cfg)
     (problem,) = caught.value.problems
-    wanted = "pipeline[0].size = 140 (LoadRandomResizedCrop): model.student.img_size is 224"
+    wanted = "pipeline[0].scale = 140 (LoadRandomResizedCrop): model.student.img_size is 224"
     if "img_size" not in student:
         wanted += " where it is not written; write model.student.img_size=140"
     assert problem.endswith(wanted)
@@ -117,18 +118,31 @@ def test_a_student_without_img_size(cfg: Config, name: str) -> None:
 
 def test_the_last_crop_of_a_pipeline_counts(cfg: Config) -> None:
     pipeline = cfg.train_dataloader.dataset.pipeline
-    pipeline[0].size = 256
-    pipeline.insert(1, {"type": "CenterCrop", "size": (224, 224)})
+    pipeline[0].scale = 256
+    pipeline.insert(1, {"type": "CenterCrop", "crop_size": (224, 224)})
     check_sizes(cfg)
     assert crop_size(cfg) == 224
-    pipeline[1]["size"] = 210
-    with pytest.raises(ConfigError, match=r"pipeline\[1\]\.size = 210 \(CenterCrop\)"):
+    pipeline[1]["crop_size"] = 210
+    with pytest.raises(ConfigError, match=r"pipeline\[1\]\.crop_size = 210 \(CenterCrop\)"):
+        check_sizes(cfg)
+    assert crop_size(cfg) == 210
+
+
+class PatchCrop(SizedTransform):
+    """Crop of a user, found by its base class."""
+
+    size_argument = "side"
+
+
+def test_a_crop_of_a_user_is_checked(cfg: Config) -> None:
+    cfg.train_dataloader.dataset.pipeline.insert(1, {"type": PatchCrop, "side": 210})
+    with pytest.raises(ConfigError, match=r"pipeline\[1\]\.side = 210 \(.*PatchCrop.*model\.student\.img_size is 224"):
         check_sizes(cfg)
     assert crop_size(cfg) == 210
 
 
 def test_the_size_of_the_training_images() -> None:
-    crop, other = ([{"type": "RandomResizedCrop", "size": side}, {"type": "ToTensor"}] for side in (64, 96))
+    crop, other = ([{"type": "RandomResizedCrop", "scale": side}, {"type": "ToTensor"}] for side in (64, 96))
     sets = {
         "nested": {"dataset": {"pipeline": crop}},
         "merged": {"datasets": {"one": {"pipeline": crop}, "two": {"pipeline": crop}}},

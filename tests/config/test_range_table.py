@@ -35,8 +35,8 @@ def test_ranges_of_mmengine_and_torch(
     ("label", "key", "right", "wrong"),
     [
         ("UniformMask", "ratio", [0.5, (0.1, 0.5), [0.5, 0.5]], [1.5, (0.5, 0.1), (0.1,), None]),
-        ("LoadRandomResizedCrop", "scale", [(0.08, 1.0)], [(1.0, 0.08), (0, 1), (0.5, 1.5), 0.5]),
-        ("CutDepth", "most", [0, 1], [1.1, "1"]),
+        ("LoadRandomResizedCrop", "crop_ratio_range", [(0.08, 1.0)], [(1.0, 0.08), (0, 1), (0.5, 1.5), 0.5]),
+        ("CutDepth", "max_width", [0, 1], [1.1, "1"]),
         ("AnyOfOurs", "drop_path_rate", [0, 0.5], [1, -0.1]),
     ],
 )
@@ -56,7 +56,7 @@ def test_ranges_by_type_override_those_by_kind() -> None:
 
 
 def test_types_of_other_toolboxes_with_the_same_name_have_no_ranges() -> None:
-    assert rule_for("CenterCrop", k.TRANSFORM, "size", ours=True) is not None
-    assert rule_for("CenterCrop", k.TRANSFORM, "size", ours=False) is None
+    assert rule_for("CenterCrop", k.TRANSFORM, "crop_size", ours=True) is not None
+    assert rule_for("CenterCrop", k.TRANSFORM, "crop_size", ours=False) is None
     assert rule_for("Albu", k.TRANSFORM, "prob", ours=False) is None
     assert rule_for("ViT", None, "not_a_key", ours=True) is None

@@ -44,8 +44,8 @@ def test_protocol_settings() -> None:
     sgd = {key: value for key, value in cfg.optim_wrapper.optimizer.items() if key != "_scope_"}
     assert sgd == {"type": "SGD", "momentum": 0.9, "weight_decay": 0.0}
     steps = cfg.val_dataloader.dataset.pipeline
-    assert (steps[1].type, steps[1].size, steps[1].interpolation) == ("Resize", 256, "bicubic")
-    assert (steps[2].type, steps[2].size) == ("CenterCrop", 224)
+    assert (steps[1].type, steps[1].scale, steps[1].interpolation) == ("ResizeEdge", 256, "bicubic")
+    assert (steps[2].type, steps[2].crop_size) == ("CenterCrop", 224)
 
 
 def test_other_backbones(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_fine_grained_sets_are_in_the_paper_order() -> None:
     assert {name: config.type for name, config in cfg.sets.items()} == {
         name: kind.__name__ for name, kind in fine_grained_sets().items()
     }
-    assert [step.get("size") for step in cfg.pipeline[1:3]] == [224, 224]
+    assert (cfg.pipeline[1].scale, cfg.pipeline[2].crop_size) == (224, 224)
     protocol = PROTOCOLS.build(cfg)
     assert isinstance(protocol, FineGrained)
     assert (protocol.mean, protocol.std) == (

@@ -29,7 +29,7 @@ def test_configs_test_the_probe_without_training(path: Path) -> None:
     assert METRICS.get(cfg.test_evaluator[0].type) is not None
     names = [step.type for step in cfg.test_dataloader.dataset.pipeline]
     # ImageNet-C's images have their final size, for which corruptions are made.
-    assert ("Resize" in names) == (path.stem != "imagenet-c")
+    assert ("ResizeEdge" in names) == (path.stem != "imagenet-c")
     assert ("Corrupt" in names) == (path.stem == "imagenet-c_generated")
     if "Corrupt" in names:
         assert names.index("CenterCrop") + 1 == names.index("Corrupt")

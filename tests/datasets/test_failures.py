@@ -12,7 +12,7 @@ from proteus.structures import DataError
 
 
 class Broken:
-    """A transform that raises one kind of error."""
+    """Transform that raises a given error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -31,9 +31,7 @@ class Broken:
         (FileNotFoundError(2, "gone", "/nowhere/a.txt"), r"FileNotFoundError: .*/nowhere/a\.txt'"),
     ],
 )
-def test_a_transform_of_the_user_is_named_with_the_line_of_its_code(
-    error: Exception, words: str, tmp_path: Path
-) -> None:
+def test_user_transforms_are_named_with_the_line_of_code(error: Exception, words: str, tmp_path: Path) -> None:
     images = ImageFolder(str(write_images(tmp_path / "images", 4)), [{"type": "proteus.LoadImage"}, Broken(error)])
     with pytest.raises(DataError) as caught:
         images[3]

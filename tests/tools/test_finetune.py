@@ -26,9 +26,9 @@ model = dict(
     head=dict(in_channels=48, num_classes=3, loss=dict(num_classes=3)),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[0].size = 56
+train_pipeline[0].scale = 56
 val_pipeline = _base_.val_pipeline
-val_pipeline[1].size, val_pipeline[2].size = 64, 56
+val_pipeline[1].scale, val_pipeline[2].crop_size = 64, 56
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
@@ -147,7 +147,7 @@ def test_a_backbone_of_timms_takes_its_place(place: Path, tmp_path: Path) -> Non
         ({"model.head.in_channels": 64}, ("model.head.in_channels=48", "model.neck.pool = 'cls'")),
         ({"model.neck.pool": "cls+avg"}, ("model.head.in_channels=96", "model.neck.pool = 'cls+avg'")),
         ({"model.train_cfg.augments": []}, ("model.train_cfg.augments", "data_preprocessor.mixup")),
-        ({"train_dataloader.dataset.num_classes": 4}, ("num_classes=4", "3 classes' folders")),
+        ({"train_dataloader.dataset.num_classes": 4}, ("num_classes=4", "3 class folders")),
         (
             {"optim_wrapper.paramwise_cfg.layer_decay_rate": 2},
             ("layer_decay_rate: found 2", "expected a number above 0"),

@@ -27,9 +27,9 @@ model = dict(
     num_classes=3,
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[1].size = 28
+train_pipeline[1].scale = 28
 val_pipeline = _base_.val_pipeline
-val_pipeline[1].size, val_pipeline[2].size = 32, 28
+val_pipeline[1].scale, val_pipeline[2].crop_size = 32, 28
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
@@ -177,7 +177,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "one class too few": (
         "small.py",
         {"train_dataloader.dataset.data_root": "{tmp}/empty", "train_dataloader.dataset.num_classes": None},
-        ("data_root", "{tmp}/empty/n02 has no image"),
+        ("data_root", "{tmp}/empty/n02 has no images"),
     ),
     "no backbone": (
         "small.py",
@@ -191,8 +191,8 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     ),
     "crop of another size": (
         "small.py",
-        {"train_dataloader.dataset.pipeline.1.size": 42},
-        ("pipeline[1].size = 42", "model.backbone.img_size is 28"),
+        {"train_dataloader.dataset.pipeline.1.scale": 42},
+        ("pipeline[1].scale = 42", "model.backbone.img_size is 28"),
     ),
     "blocks that are not there": ("small.py", {"model.layers": (1, 5)}, ("model.layers=(1, 5)", "4 blocks")),
     "no features": (
@@ -203,7 +203,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "NaN features": (
         "features.py",
         {"train_dataloader.dataset.features": "{tmp}/nan.npy", "train_dataloader.sampler.shuffle": False},
-        ("row 7 of {tmp}/nan.npy", "no numbers"),
+        ("row 7 of {tmp}/nan.npy", "NaN or infinite values"),
     ),
     "features of another backbone": (
         "features.py",

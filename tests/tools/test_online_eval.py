@@ -43,7 +43,7 @@ def test_a_missing_labelled_folder_is_an_error(config: Path, tmp_path: Path) -> 
     done = tool("train.py", config, "--work-dir", tmp_path / "run", *nowhere)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "default_hooks.online_eval.knn.data_root: there is no folder" in done.stderr
+    assert "default_hooks.online_eval.knn.data_root: no folder" in done.stderr
 
 
 def test_a_key_that_knn_does_not_have(config: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_truncated_shard_is_named_and_counted_in_a_run(
     )
     (tmp_path / "run.py").write_text(config.read_text() + more)
     output = trained("train.py", tmp_path / "run.py", "--work-dir", tmp_path / "run")
-    assert f"{cut} is cut short: 4,000 of" in output
+    assert f"{cut} is truncated: 4,000 of" in output
     replaced = output.count("unreadable image replaced: ")
     assert 0 < replaced <= 7
     assert f"{replaced} of its 7 images are corrupt" in output
@@ -140,7 +140,7 @@ def test_a_merged_set_can_be_left_out_and_another_misspelt(tmp_path: Path) -> No
 def test_packing_refuses_in_a_sentence(place: Path, shards: Path, tmp_path: Path) -> None:
     for arguments, message in {
         (tmp_path / "nowhere", tmp_path / "out"): "no such folder",
-        (place / "images", shards, "--short-side", 32): "made otherwise (short_side=None",
+        (place / "images", shards, "--short-side", 32): "with other settings (short_side=None",
     }.items():
         done = tool("pack_shards.py", *arguments)
         assert done.returncode == 2

@@ -62,8 +62,8 @@ def write_classes(root: Path, classes: tuple[int, ...] | range) -> Path:
 
 def keys(name: str, **values: object) -> dict[str, object]:
     """Overrides of the data set, and of the sizes that the backbone needs."""
-    sizes = {1: 42} if name == "imagenet-c" else {1: 48, 2: 42}
-    crop = {f"test_dataloader.dataset.pipeline.{step}.size": size for step, size in sizes.items()}
+    sizes = {"1.crop_size": 42} if name == "imagenet-c" else {"1.scale": 48, "2.crop_size": 42}
+    crop = {f"test_dataloader.dataset.pipeline.{key}": size for key, size in sizes.items()}
     return crop | {f"test_dataloader.dataset.{key}": value for key, value in values.items()}
 
 
@@ -81,7 +81,7 @@ def test_a_is_restricted_to_its_classes_and_the_validation_set_is_not(place: Pat
     output = trained(*arguments, *overrides)
     assert float(re.findall(r"accuracy/top1: (\d+\.\d+)", output)[-1]) == pytest.approx(100 / 200)
     assert "ImageNet-A, " in output
-    assert "(its folder has 200, the published set 7,500)" in output
+    assert "(200 images in the folder, 7,500 in the published set)" in output
     write_classes(tmp_path / "val", range(1000))
     # Here it says 0, which is right as often, for the other class.
     found = evaluated(place, "imagenet-val", "probe.pth", data_root=str(tmp_path / "val"))

@@ -181,7 +181,7 @@ def test_named_variants_train(place: Path, tmp_path: Path, variant: str) -> None
         ),
         (
             {"train_dataloader.dataset.dataset.data_prefix.img_path": "pictures"},
-            r"there is no folder .*data/pictures; (.|\n)*annotations/training/\*\.png",
+            r"no folder .*data/pictures; (.|\n)*annotations/training/\*\.png",
         ),
         ({"model.decode_head.num_classes": 20}, r"write model\.decode_head\.num_classes=150"),
         ({"model.auxiliary_head.in_channels": 48}, r"write model\.auxiliary_head\.in_channels=24"),

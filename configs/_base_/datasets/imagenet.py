@@ -3,9 +3,9 @@
 augmentation = [
     # Draws the crop first, and decodes only what it needs. With cache_last=True here and group_views=True in the
     # sampler, the three views of an image are decoded once and share a batch (released: they are on three ranks).
-    dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
+    dict(type="LoadRandomResizedCrop", scale=224, crop_ratio_range=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
-    dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
+    dict(type="TimmRandAugment", policy="rand-m9-mstd0.5-inc1"),
     # Bytes; the device normalises them.
     dict(type="ToTensor", dtype="uint8"),
     # Draws the box here; the device writes the noise after normalisation.
@@ -17,8 +17,8 @@ mask = dict(type="UniformMask", ratio=0.5, patch_size=14)
 train_pipeline = [*augmentation, mask, dict(type="PackInputs")]
 val_pipeline = [
     dict(type="LoadImage"),
-    dict(type="Resize", size=256, interpolation="bicubic"),
-    dict(type="CenterCrop", size=224),
+    dict(type="ResizeEdge", scale=256, interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=224),
     dict(type="ToTensor"),
     dict(type="PackInputs"),
 ]

@@ -1,15 +1,15 @@
 # Labelled ImageNet-1K for DINOv2's linear probe (docs/reproduction.md#linear-probe), in the layout DIR/CLASS/IMAGE.
 train_pipeline = [
     dict(type="LoadImage"),
-    dict(type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
+    dict(type="RandomResizedCrop", scale=224, crop_ratio_range=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="ToTensor"),
     dict(type="PackInputs"),
 ]
 val_pipeline = [
     dict(type="LoadImage"),
-    dict(type="Resize", size=256, interpolation="bicubic"),
-    dict(type="CenterCrop", size=224),
+    dict(type="ResizeEdge", scale=256, interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=224),
     dict(type="ToTensor"),
     dict(type="PackInputs"),
 ]

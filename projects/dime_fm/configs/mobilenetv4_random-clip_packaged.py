@@ -46,7 +46,7 @@ model = dict(
 
 load_image = dict(type="LoadImage", short_side=160, cache_in_memory=True)
 augmentation = [
-    dict(type="RandomResizedCrop", size=112, scale=(0.4, 1.0), interpolation="bicubic"),
+    dict(type="RandomResizedCrop", scale=112, crop_ratio_range=(0.4, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="ToTensor", dtype="uint8"),
     dict(type="PackInputs"),
@@ -54,8 +54,8 @@ augmentation = [
 train_pipeline = [load_image, *augmentation]
 val_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
-    dict(type="Resize", size=128, interpolation="bicubic"),
-    dict(type="CenterCrop", size=112),
+    dict(type="ResizeEdge", scale=128, interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=112),
     dict(type="ToTensor"),
     dict(type="PackInputs"),
 ]

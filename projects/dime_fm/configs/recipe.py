@@ -42,15 +42,15 @@ model = dict(
 
 train_pipeline = [
     # Released: the same crop and flips, but bilinear, on an image first reduced to a short side of 256 (bicubic).
-    dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
+    dict(type="LoadRandomResizedCrop", scale=224, crop_ratio_range=(0.08, 1.0), interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="ToTensor", dtype="uint8"),
     dict(type="PackInputs"),
 ]
 val_pipeline = [
     dict(type="LoadImage"),
-    dict(type="Resize", size=224, interpolation="bicubic"),
-    dict(type="CenterCrop", size=224),
+    dict(type="ResizeEdge", scale=224, interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=224),
     dict(type="ToTensor"),
     dict(type="PackInputs"),
 ]

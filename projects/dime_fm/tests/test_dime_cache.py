@@ -61,7 +61,7 @@ train_dataloader = dict(
             data_root="{folder}/images",
             pipeline=[
                 dict(type="LoadImage"),
-                dict(type="RandomResizedCrop", size=28),
+                dict(type="RandomResizedCrop", scale=28),
                 dict(type="RandomFlip"),
                 dict(type="ToTensor", dtype="uint8"),
                 dict(type="PackInputs"),

@@ -27,7 +27,7 @@ model = dict(
 )
 pipeline = [
     dict(type="LoadImage"),
-    dict(type="RandomResizedCrop", size=32),
+    dict(type="RandomResizedCrop", scale=32),
     dict(type="ToTensor", dtype="uint8"),
     dict(type="PackInputs"),
 ]

@@ -30,9 +30,9 @@ model = dict(
     zero_shot=dict(names=["a thing", "another"], templates=["a photo of {{}}.", "{{}}."]),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[0].size = 28
+train_pipeline[0].scale = 28
 val_pipeline = _base_.val_pipeline
-val_pipeline[1].size = val_pipeline[2].size = 28
+val_pipeline[1].scale = val_pipeline[2].crop_size = 28
 sentences = dict(list_file="{sentences}", context_length=16, held_out=4)
 plain = dict(num_workers=0, persistent_workers=False, pin_memory=False)
 train_dataloader = dict(

@@ -16,7 +16,7 @@ from proteus.structures import DataError
 
 PIPELINE = [
     {"type": "proteus.LoadImage"},
-    {"type": "proteus.RandomResizedCrop", "size": 28},
+    {"type": "proteus.RandomResizedCrop", "scale": 28},
     {"type": "proteus.ToTensor"},
     {"type": "proteus.PackInputs"},
 ]

@@ -38,8 +38,8 @@ model = dict(
 )
 val_pipeline = [
     dict(type="LoadImage"),
-    dict(type="Resize", size=28, interpolation="bicubic"),
-    dict(type="CenterCrop", size=28),
+    dict(type="ResizeEdge", scale=28, interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=28),
     dict(type="ToTensor"),
     dict(type="PackInputs"),
 ]

@@ -89,7 +89,7 @@ def test_queries_without_neighbours_are_listed(folders, tmp_path, capsys):
 def test_empty_galleries_are_reported(folders, tmp_path):
     (tmp_path / "empty").mkdir()
 
-    with pytest.raises(FileNotFoundError, match=r"no image in .*empty"):
+    with pytest.raises(FileNotFoundError, match=r"no images in .*empty"):
         called(tmp_path / "empty", folders[1], tmp_path / "out", "--per-query", 1)
 
 

@@ -1,1 +1,1 @@
-"""From data sets' archives, as people have them, to the folders that a config names."""
+"""Convert official archives of data sets to the layout that configs expect."""

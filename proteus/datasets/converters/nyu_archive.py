@@ -1,4 +1,4 @@
-"""NYU Depth V2 as BTS prepares it, from its zip archives to the toolbox's layout."""
+"""Unpack zip archives of NYU Depth V2 as prepared by BTS to the Monocular-Depth-Estimation-Toolbox's layout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile, ZipInfo
 
-from proteus.datasets.converters.archive import Done, Wanted, differences, files_of, opened, read_text, unpack
+from proteus.datasets.converters.archive import (
+    FileCounts,
+    UnpackedFile,
+    find_differences,
+    list_members,
+    open_archive,
+    read_text,
+    unpack,
+)
 from proteus.datasets.converters.nyu_split import FOCAL, Converted, Frame, Split, list_problems, write_list
-from proteus.datasets.depth.listing import Line, parse_split
+from proteus.datasets.depth.pairs import Line, parse_split
 from proteus.structures import DataError
 from proteus.utils import exclusive
 from proteus.utils.files import decode_text
@@ -26,44 +34,46 @@ class _List(NamedTuple):
 def convert_archive(
     archive: Path, split: Split, target: Path, listed: Path | None = None, check: bool = False
 ) -> Converted:
-    """Unpack the pairs of a split: ``SCENE/rgb_NUMBER.jpg`` and ``SCENE/sync_depth_NUMBER.png``, in whatever folder.
+    """Unpack the pairs of a split: ``SCENE/rgb_NUMBER.jpg`` and ``SCENE/sync_depth_NUMBER.png`` from any folder.
 
-    Which pairs belong to the split, a list says: the one given, or ``nyu_<split>.txt`` or BTS's
-    ``nyudepthv2_<split>_files_with_gt.txt`` in the archive. Without a list they are all pairs below a folder called
-    like the split (``official_splits/test``), and where there is none, all pairs (``sync.zip``). Interrupted and
-    called again, this unpacks what is missing; the list is written last.
+    The pairs of the split are those of ``listed``, or of ``nyu_<split>.txt`` or BTS's
+    ``nyudepthv2_<split>_files_with_gt.txt`` in the archive. Without a list they are all pairs below a folder with the
+    split's name (``official_splits/test``), or else all pairs (``sync.zip``). Call it again after an interruption to
+    unpack the missing files; the list is written last.
 
     Args:
         archive: The zip file.
-        split: Which split to take from it.
-        target: The data set's folder.
-        listed: A list of pairs.
-        check: Compare ``target`` with the archive, byte for byte by checksums, and write nothing.
+        split: Split to unpack.
+        target: Folder of the data set.
+        listed: List of pairs.
+        check: Compare ``target`` with the archive by checksums and write nothing.
 
     Raises:
-        FileNotFoundError: There is no such archive or list.
+        FileNotFoundError: The archive or the list does not exist.
         DataError: The archive has no pairs, is damaged or unsafe; an image has no depth map; or a line of the list is
-            malformed or names what the archive has not.
+            malformed or names a file that is not in the archive.
     """
     target = target.expanduser()
-    with opened(archive.expanduser()) as content:
-        files = files_of(content)
+    with open_archive(archive.expanduser()) as content:
+        files = list_members(content)
         found = _find_list(content, files, split, listed)
         members = _members(content, files, split, found is not None)
-        frames = _alone(content, members) if found is None else _listed(content, members, found)
-        wanted = [Wanted(members[name], target / name) for frame in frames for name in (frame.image, frame.depth)]
+        frames = _pair_frames(content, members) if found is None else _listed_frames(content, members, found)
+        unpacked = [
+            UnpackedFile(members[name], target / name) for frame in frames for name in (frame.image, frame.depth)
+        ]
         title = f"NYU Depth V2 ({split})"
         if check:
-            problems = differences(content, wanted, f"{title}: check")
-            return Converted(Done(0, 0), len(frames), problems + list_problems(target, split, frames))
+            problems = find_differences(content, unpacked, f"{title}: check")
+            return Converted(FileCounts(0, 0), len(frames), problems + list_problems(target, split, frames))
         with exclusive(target, f"converting {title}"):
-            done = unpack(content, wanted, title)
+            counts = unpack(content, unpacked, title)
             write_list(target, split, frames)
-    return Converted(done, len(frames), [])
+    return Converted(counts, len(frames), [])
 
 
 def _members(archive: ZipFile, files: list[ZipInfo], split: Split, listed: bool) -> dict[str, ZipInfo]:
-    """The images and depth maps, by their folder and name."""
+    """Index images and depth maps by ``SCENE/NAME``."""
     places = [(member, place) for member in files if (place := _FILE.fullmatch(member.filename))]
     own = [(member, place) for member, place in places if split in member.filename.split("/")[:-2]]
     members: dict[str, ZipInfo] = {}
@@ -76,8 +86,8 @@ def _members(archive: ZipFile, files: list[ZipInfo], split: Split, listed: bool)
         members[name] = member
     if not members:
         raise DataError(
-            f"{archive.filename} has no SCENE/rgb_NUMBER.jpg; what is needed is an archive as BTS prepares it, such as "
-            "sync.zip, or for the labelled frames nyu_depth_v2_labeled.mat"
+            f"{archive.filename} has no SCENE/rgb_NUMBER.jpg; give an archive as prepared by BTS, such as sync.zip, or "
+            "for the labelled frames nyu_depth_v2_labeled.mat"
         )
     return members
 
@@ -92,24 +102,28 @@ def _find_list(archive: ZipFile, files: list[ZipInfo], split: Split, listed: Pat
     return None
 
 
-def _listed(archive: ZipFile, members: Mapping[str, ZipInfo], found: _List) -> list[Frame]:
+def _listed_frames(archive: ZipFile, members: Mapping[str, ZipInfo], found: _List) -> list[Frame]:
     lines, _ = parse_split(found.text, found.name)
     if not lines:
-        raise DataError(f"{found.name} lists no pair")
+        raise DataError(f"{found.name} lists no pairs")
     return [
-        Frame(_held(archive, members, line, line.image), _held(archive, members, line, line.depth), line.focal or FOCAL)
+        Frame(
+            image=_member_name(archive, members, line, line.image),
+            depth=_member_name(archive, members, line, line.depth),
+            focal=line.focal or FOCAL,
+        )
         for line in lines
     ]
 
 
-def _held(archive: ZipFile, members: Mapping[str, ZipInfo], line: Line, listed: str) -> str:
+def _member_name(archive: ZipFile, members: Mapping[str, ZipInfo], line: Line, listed: str) -> str:
     name = "/".join(listed.split("/")[-2:])
     if name not in members:
         raise DataError(f"{line.where}: {archive.filename} has no {name}")
     return name
 
 
-def _alone(archive: ZipFile, members: Mapping[str, ZipInfo]) -> list[Frame]:
+def _pair_frames(archive: ZipFile, members: Mapping[str, ZipInfo]) -> list[Frame]:
     frames = []
     for name in members:
         scene, _, file = name.rpartition("/")

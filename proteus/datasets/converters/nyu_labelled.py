@@ -1,4 +1,4 @@
-"""NYU Depth V2's labelled frames, from the official MATLAB files to the toolbox's layout."""
+"""Convert the labelled frames of NYU Depth V2 from the official MATLAB files to the toolbox's layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from proteus.datasets.converters.archive import Done, progress
+from proteus.datasets.converters.archive import FileCounts, progress
 from proteus.datasets.converters.nyu_split import Converted, Frame, Split, list_problems, write_list
 from proteus.datasets.fine_grained.listing import read_mat
 from proteus.structures import DataError
@@ -22,9 +22,9 @@ Depths = Literal["raw", "filled"]
 MILLIMETRES = 1000.0
 _VARIABLES: dict[str, str] = {"raw": "rawDepths", "filled": "depths"}
 _INDICES = {"train": "trainNdxs", "test": "testNdxs"}
-# What the camera did not see of a frame of 480 x 640; BTS blackens it before it saves the image.
-_SEEN = slice(7, 474), slice(7, 632)
-_QUALITY = 95
+# Rows and columns of a 480 x 640 frame inside its white border; BTS blackens the border before it saves the image.
+_INSIDE_BORDER = slice(7, 474), slice(7, 632)
+_JPEG_QUALITY = 95
 
 
 def convert_labelled(
@@ -36,36 +36,36 @@ def convert_labelled(
     black_border: bool = True,
     check: bool = False,
 ) -> Converted:
-    """Write the frames of a split, 795 for training and 654 for testing officially, called as BTS calls them.
+    """Write the frames of a split (officially 795 for training and 654 for testing) under BTS's file names.
 
-    ``SCENETYPE/rgb_NUMBER.jpg`` (quality 95) and ``SCENETYPE/sync_depth_NUMBER.png`` (millimetres), where the number
-    counts all labelled frames from 0. Interrupted and called again, this writes what is missing or different;
-    the list is written last.
+    Writes ``SCENETYPE/rgb_NUMBER.jpg`` (quality 95) and ``SCENETYPE/sync_depth_NUMBER.png`` (millimetres). NUMBER
+    counts all labelled frames from 0. Call it again after an interruption to write files that are missing or
+    different; the list is written last.
 
     Args:
         labelled: ``nyu_depth_v2_labeled.mat``.
         splits: ``splits.mat``.
-        split: Which split to take.
-        target: The data set's folder.
-        depths: ``raw``, 0 where nothing was measured, as BTS and those who compare with it test; or ``filled`` in by
-            the data set's authors.
-        black_border: Blacken the white frame round the images, as BTS does.
-        check: Compare ``target`` with what would be written (of images the size alone), and write nothing.
+        split: Split to convert.
+        target: Folder of the data set.
+        depths: ``raw``, with 0 where nothing was measured, on which BTS is tested; or ``filled`` in by the data set's
+            authors.
+        black_border: Blacken the white border of the images, as BTS does.
+        check: Compare ``target`` with what would be written (for images only the size) and write nothing.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: A file does not exist.
         ModuleNotFoundError: h5py or scipy is not installed.
-        DataError: A file is damaged, or is another one.
+        DataError: A file is damaged, or not the expected one.
         LockedError: Another process writes to ``target``.
-        ValueError: There are no such depths.
+        ValueError: ``depths`` is unknown.
     """
     if depths not in get_args(Depths):
         raise ValueError(f"depths={depths!r}: write 'raw' or 'filled'")
     target = target.expanduser()
     written, frames, problems = 0, [], []
     numbers = _numbers(splits.expanduser(), split)
-    held = nullcontext() if check else exclusive(target, f"converting NYU Depth V2 ({split})")
-    with held, _opened(labelled.expanduser(), (_VARIABLES[depths], "images", "sceneTypes")) as content:
+    lock = nullcontext() if check else exclusive(target, f"converting NYU Depth V2 ({split})")
+    with lock, _open_mat(labelled.expanduser(), (_VARIABLES[depths], "images", "sceneTypes")) as content:
         _check_count(labelled, content, numbers)
         with progress(len(numbers), f"NYU Depth V2 ({split}{', check' if check else ''})", "img") as bar:
             for number in numbers:
@@ -73,30 +73,30 @@ def convert_labelled(
                 frame = _frame(_scene(content, labelled, number), number)
                 frames.append(frame)
                 if check:
-                    problems += _wrong(target, frame, read(_VARIABLES[depths]), read("images"))
+                    problems += _find_differences(target, frame, read(_VARIABLES[depths]), read("images"))
                 else:
-                    written += _put(target / frame.depth, _encoded_depth(read(_VARIABLES[depths])))
-                    written += _put(target / frame.image, _encoded_image(read("images"), black_border))
+                    written += _write_if_changed(target / frame.depth, _encoded_depth(read(_VARIABLES[depths])))
+                    written += _write_if_changed(target / frame.image, _encoded_image(read("images"), black_border))
                 bar.update()
         if check:
-            return Converted(Done(0, 0), len(frames), problems + list_problems(target, split, frames))
+            return Converted(FileCounts(0, 0), len(frames), problems + list_problems(target, split, frames))
         write_list(target, split, frames)
-    return Converted(Done(written, 2 * len(frames) - written), len(frames), [])
+    return Converted(FileCounts(written, 2 * len(frames) - written), len(frames), [])
 
 
 def _numbers(splits: Path, split: Split) -> list[int]:
-    """The split's frames, counted from 0."""
+    """Read the numbers of a split's frames, counted from 0."""
     if not splits.is_file():
-        raise FileNotFoundError(f"{splits} does not exist; it is on the page of nyu_depth_v2_labeled.mat")
+        raise FileNotFoundError(f"{splits} does not exist; download it from the page of nyu_depth_v2_labeled.mat")
     try:
         (numbers,) = read_mat(splits, [_INDICES[split]])
         return sorted(int(number) - 1 for number in numbers)
     except ValueError as error:
-        raise DataError(f"{error}: what is needed is splits.mat") from error
+        raise DataError(f"{error}: give splits.mat") from error
 
 
 @contextmanager
-def _opened(path: Path, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _open_mat(path: Path, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     try:
         import h5py
     except ModuleNotFoundError as error:
@@ -106,11 +106,11 @@ def _opened(path: Path, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     try:
         content = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path} is no MATLAB 7.3 file, or its end is missing ({error}): get it again") from error
+        raise DataError(f"{path} is not a MATLAB 7.3 file, or is truncated ({error}): download it again") from error
     with content:
         missing = [name for name in names if name not in content]
         if missing:
-            raise DataError(f"{path} lacks {missing[0]}; what is needed is nyu_depth_v2_labeled.mat")
+            raise DataError(f"{path} lacks {missing[0]}; give nyu_depth_v2_labeled.mat")
         yield content
 
 
@@ -118,16 +118,18 @@ def _check_count(path: Path, content: Mapping[str, Any], numbers: Sequence[int])
     count = len(content["images"])
     wrong = [number for number in numbers if not 0 <= number < count]
     if wrong or not numbers:
-        what = f"frame {wrong[0] + 1}" if wrong else "no frame"
+        what = f"frame {wrong[0] + 1}" if wrong else "no frames"
         raise DataError(f"splits.mat names {what}, and {path} has frames 1 to {count}: they do not belong together")
 
 
 def _read(content: Mapping[str, Any], path: Path, number: int, name: str) -> np.ndarray:
-    """A frame as rows and columns; MATLAB's arrays come with their axes reversed."""
+    """Read one frame as rows and columns; HDF5 reverses the axes of MATLAB's arrays."""
     try:
         return np.asarray(content[name][number]).T
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: {name} of frame {number + 1} is damaged ({error}): get the file again") from error
+        raise DataError(
+            f"{path}: {name} of frame {number + 1} is damaged ({error}): download the file again"
+        ) from error
 
 
 def _scene(content: Mapping[str, Any], path: Path, number: int) -> str:
@@ -135,7 +137,9 @@ def _scene(content: Mapping[str, Any], path: Path, number: int) -> str:
         text = content[content["sceneTypes"][0][number]]
         name = "".join(chr(code) for code in np.asarray(text).ravel())
     except (OSError, RuntimeError, ValueError, IndexError) as error:
-        raise DataError(f"{path}: sceneTypes of frame {number + 1} is damaged ({error}): get the file again") from error
+        raise DataError(
+            f"{path}: sceneTypes of frame {number + 1} is damaged ({error}): download the file again"
+        ) from error
     if not name.replace("_", "").isalnum():
         raise DataError(f"{path}: frame {number + 1} has the scene type {name!r}, which cannot be a folder's name")
     return name
@@ -157,16 +161,16 @@ def _encoded_depth(metres: np.ndarray) -> bytes:
 
 def _encoded_image(pixels: np.ndarray, black_border: bool) -> bytes:
     if black_border:
-        seen = np.zeros_like(pixels)
-        seen[_SEEN] = pixels[_SEEN]
-        pixels = seen
+        inside = np.zeros_like(pixels)
+        inside[_INSIDE_BORDER] = pixels[_INSIDE_BORDER]
+        pixels = inside
     content = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "JPEG", quality=_QUALITY)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "JPEG", quality=_JPEG_QUALITY)
     return content.getvalue()
 
 
-def _put(path: Path, content: bytes) -> bool:
-    """Write a file unless it has this content; says whether it was written."""
+def _write_if_changed(path: Path, content: bytes) -> bool:
+    """Write a file unless it has this content already; returns whether it was written."""
     if path.is_file() and path.read_bytes() == content:
         return False
     write_bytes(path, content, durable=False)
@@ -182,19 +186,19 @@ def _can_be_read(path: Path) -> bool:
     return True
 
 
-def _wrong(target: Path, frame: Frame, metres: np.ndarray, pixels: np.ndarray) -> list[str]:
-    told = []
+def _find_differences(target: Path, frame: Frame, metres: np.ndarray, pixels: np.ndarray) -> list[str]:
+    problems = []
     for name in frame[:2]:
         if not (target / name).is_file():
-            told.append(f"{target / name} is missing")
+            problems.append(f"{target / name} is missing")
         elif not _can_be_read(target / name):
-            told.append(f"{target / name} cannot be read")
-    if told:
-        return told
+            problems.append(f"{target / name} cannot be read")
+    if problems:
+        return problems
     with Image.open(target / frame.image) as image:
         if image.size != (pixels.shape[1], pixels.shape[0]):
-            told.append(f"{target / frame.image} has not the frame's size")
+            problems.append(f"{target / frame.image} has not the size of the frame")
     with Image.open(target / frame.depth) as depth:
         if not np.array_equal(np.asarray(depth), _stored(metres)):
-            told.append(f"{target / frame.depth} has other depths than the frame")
-    return told
+            problems.append(f"{target / frame.depth} differs from the depths of the frame")
+    return problems

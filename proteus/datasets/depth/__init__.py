@@ -1,6 +1,5 @@
-"""Images with depth maps."""
+"""Data sets of images with depth maps."""
 
-from proteus.datasets.depth.collate import depth_collate
-from proteus.datasets.depth.nyu import NYUDepth
+from proteus.datasets.depth.nyu import NYUDepth, depth_collate
 
 __all__ = ["NYUDepth", "depth_collate"]

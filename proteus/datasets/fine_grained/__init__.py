@@ -1,4 +1,4 @@
-"""The labelled sets of the fine-grained protocol (docs/reproduction.md#fine-grained-classification)."""
+"""Labelled sets of the fine-grained protocol (docs/reproduction.md#fine-grained-classification)."""
 
 from proteus.datasets.fine_grained.aircraft import FGVCAircraft
 from proteus.datasets.fine_grained.base import FineGrainedSet, validation_part
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def fine_grained_sets() -> dict[str, type[FineGrainedSet]]:
-    """The paper's twelve sets in its order, over which it averages, then its two others."""
+    """Return the twelve sets over which the paper averages, in its order, followed by its two other sets."""
     return {
         "aircraft": FGVCAircraft,
         "caltech101": Caltech101,

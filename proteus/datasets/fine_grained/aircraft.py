@@ -1,4 +1,4 @@
-"""FGVC-Aircraft."""
+"""FGVC-Aircraft data set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ data/images/0034309.jpg ..."""
     source = "fgvc-aircraft-2013b.tar.gz"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read ``images_variant_<part>.txt``, which gives an image and its variant on each line."""
+        """Read ``images_variant_<part>.txt``, with an image and its variant on each line."""
         variants = self.file("data/variants.txt")
         classes = self.classes_of([row.fields[0] for row in read_rows(variants, 1)], variants)
         return [

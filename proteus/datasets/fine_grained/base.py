@@ -1,4 +1,4 @@
-"""A labelled set with the splits of the fine-grained protocol."""
+"""Base class of labelled sets with the splits of the fine-grained protocol."""
 
 from __future__ import annotations
 
@@ -21,39 +21,40 @@ Metric = Literal["mean_per_class", "top1", "map11"]
 
 
 class FineGrainedSet(ProxySet):
-    """A labelled set as its official archive unpacks (docs/reproduction.md#fine-grained-classification).
+    """Labelled set in the layout of its official archive (docs/reproduction.md#fine-grained-classification).
 
-    A sample has a ``label`` beside its image. ``trainval`` is ``train`` and ``val`` together. A set without a split of
-    its own for validation gives a random fifth of its training images: the first ``floor(0.2 n)`` of a permutation
-    that NumPy draws with seed 0, as the released code does, in the order in which the set lists its images.
+    Samples have a ``label``. ``trainval`` joins ``train`` and ``val``. A set without an official validation split uses
+    a random fifth of its training images: the first ``floor(0.2 n)`` of a NumPy permutation with seed 0, as in the
+    released code, kept in the set's own order.
 
-    What is wrong with the files is told before any image is read. A copy with another number of images than the
-    official one works, and :attr:`deviation` tells it.
+    Files are checked before any image is read. A copy with another number of images than the official one works;
+    :attr:`differences` describes how it differs.
 
     Args:
-        data_root: The set's own folder; :meth:`find` finds it below a folder of many sets.
+        data_root: Folder of the set. :meth:`find` looks for it below a folder of many sets.
         split: ``train``, ``val``, ``trainval`` or ``test``.
         pipeline: As for :class:`~proteus.datasets.ProxySet`.
         indices: As for :class:`~proteus.datasets.ProxySet`.
 
     Attributes:
-        title: What to call the set.
-        num_classes: How many classes it has.
-        metric: How it is judged: ``top1``, ``mean_per_class`` (accuracy) or ``map11`` (11-point mAP; labels are then
-            ``(num_classes,)`` int8 of zeros and ones).
-        has_val: Whether it has a validation split of its own.
-        sizes: Official numbers of images for training (with those for validation, where it has no own split for
-            that), validation and test; None where no number is official.
-        folder: What its folder below a folder of many sets is called.
-        other_folders: What else it may be called there.
-        nested: Folders within it in which its files may stand too.
-        markers: Files or folders, one of which shows that it is there.
-        layout: What must be there.
-        source: The official archives.
+        title: Name of the set.
+        num_classes: Number of classes.
+        metric: ``top1`` or ``mean_per_class`` accuracy, or ``map11`` (11-point mAP; labels are then multi-hot vectors
+            ``(num_classes,)`` int8).
+        has_val: Whether the set has an official validation split.
+        sizes: Official numbers of training, validation and test images; training includes validation if only that
+            is official. None for an unknown number.
+        folder: Usual name of its folder below a folder of many sets.
+        other_folders: Other names of that folder.
+        nested: Subfolders in which the files may be instead.
+        markers: Files or folders; the set is present if one of them exists.
+        layout: Expected files.
+        source: Official archives.
+        full_size: Number of images in the split, before ``indices``.
 
     Raises:
-        FileNotFoundError: A file is missing; the message tells the layout that is expected.
-        ValueError: There is no such split, or a file says what cannot be.
+        FileNotFoundError: A file is missing; the message shows the expected layout.
+        ValueError: The split is unknown, or a file has invalid content.
     """
 
     title: str
@@ -76,12 +77,12 @@ class FineGrainedSet(ProxySet):
         self.split = split
         given = Path(data_root).expanduser()
         self.home = self._home(given) or given
-        self.whole = 0
+        self.full_size = 0
         super().__init__(data_root, pipeline, indices)
 
     @classmethod
     def find(cls, root: str | Path) -> Path | None:
-        """The set's folder below a folder of many sets; None where it is not there."""
+        """Find the set's folder below a folder of many sets; None if it is not present."""
         folders = (Path(root).expanduser() / name for name in (cls.folder, *cls.other_folders))
         return next((folder for folder in folders if cls._home(folder)), None)
 
@@ -94,20 +95,20 @@ class FineGrainedSet(ProxySet):
 
     @abstractmethod
     def list_part(self, part: Part) -> list[Listed]:
-        """List an official split in its official order; ``val`` is asked for only where the set has one."""
+        """List an official split in its official order; called with ``val`` only if :attr:`has_val`."""
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """List the images of the split; ``in_val`` marks those of ``trainval`` that ``val`` has too."""
+        """List the images of the split; ``in_val`` marks images of ``trainval`` that belong to ``val``."""
         listed, in_val = self._list_split()
         if not listed:
-            raise ValueError(f"dataset.data_root: {self.title} in {self.home} has no image in split={self.split!r}")
+            raise ValueError(f"dataset.data_root: {self.title} in {self.home} has no images in split={self.split!r}")
         missing = missing_images(listed)
         if missing:
             raise FileNotFoundError(
-                f"dataset.data_root: of {self.title}, {len(missing):,} of the {len(listed):,} images listed are "
-                f"missing, the first of them {missing[0].path} ({missing[0].where})\n{self._expected()}"
+                f"dataset.data_root: {len(missing):,} of the {len(listed):,} images of {self.title} are missing, the "
+                f"first is {missing[0].path} ({missing[0].where})\n{self._expected_files()}"
             )
-        self.whole = len(listed)
+        self.full_size = len(listed)
         return [
             {"img_path": image.path, "label": image.label, "in_val": bool(val), **(image.place or {})}
             for image, val in zip(listed, in_val, strict=True)
@@ -131,10 +132,10 @@ class FineGrainedSet(ProxySet):
         return listed, in_val
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
-        """The view of an image. Unlike a proxy set's, a corrupt image is never replaced: each one counts in a score.
+        """Load the view of an image. Unlike in a proxy set, corrupt images are never replaced.
 
         Raises:
-            CorruptImageError: It cannot be read.
+            CorruptImageError: The image cannot be read.
         """
         key = SampleKey.of(key)
         with seeded(key, 0):
@@ -142,31 +143,31 @@ class FineGrainedSet(ProxySet):
         return sample
 
     def labels(self) -> np.ndarray:
-        """The labels without reading an image: ``(N,)`` int64, or ``(N, num_classes)`` int8 where there are several."""
+        """Return the labels without reading images: ``(N,)`` int64, or multi-hot ``(N, num_classes)`` int8."""
         return np.stack([np.asarray(ProxySet.get_data_info(self, index)["label"]) for index in range(len(self))])
 
     def in_val(self) -> np.ndarray:
-        """Which of the images belong to ``val``, ``(N,)`` bool: so ``trainval`` need be read only once."""
+        """Return which images belong to ``val``, ``(N,)`` bool, so that ``trainval`` needs to be read only once."""
         return np.array([ProxySet.get_data_info(self, index)["in_val"] for index in range(len(self))])
 
     @property
-    def deviation(self) -> str:
-        """In what the copy differs from the official set; empty where it does not."""
+    def differences(self) -> str:
+        """How the copy differs from the official set; empty if it does not."""
         official = self._official_size()
-        told = []
-        if official not in (None, self.whole):
-            told.append(f"{self.whole:,} images, officially {official:,}")
-        labels = self.labels() if len(self) == self.whole else np.zeros(0)
+        differences = []
+        if official not in (None, self.full_size):
+            differences.append(f"{self.full_size:,} images, officially {official:,}")
+        labels = self.labels() if len(self) == self.full_size else np.zeros(0)
         if labels.size:
             found = np.count_nonzero(labels.any(0)) if labels.ndim == 2 else len(np.unique(labels))
             if found < self.num_classes:
-                told.append(f"images in {found} of {self.num_classes} classes")
-        return "; ".join(told)
+                differences.append(f"images in {found} of {self.num_classes} classes")
+        return "; ".join(differences)
 
     def describe(self) -> str:
-        """What the set is, where it is, how many images it has, and how that differs from the official set."""
-        told = f"{self.title} ({self.split}) {self.home}: {len(self):,} images, {self.num_classes} classes"
-        return f"{told} ({self.deviation})" if self.deviation else told
+        """Return name, folder and number of images, and how the copy differs from the official set."""
+        text = f"{self.title} ({self.split}) {self.home}: {len(self):,} images, {self.num_classes} classes"
+        return f"{text} ({self.differences})" if self.differences else text
 
     def _official_size(self) -> int | None:
         train, val, test = self.sizes
@@ -181,35 +182,35 @@ class FineGrainedSet(ProxySet):
         """Find a file or folder of the set.
 
         Args:
-            *names: Where it may stand below the set's folder, the usual place first.
+            *names: Its possible paths relative to the set's folder, the usual one first.
 
         Raises:
-            FileNotFoundError: It stands in none of these places.
+            FileNotFoundError: None of the paths exists.
         """
         for name in names:
             if (self.home / name).exists():
                 return self.home / name
-        what = f" in {self.home}: {names[0]} is missing" if self.home.is_dir() else f": {no_folder(self.home)}"
-        raise FileNotFoundError(f"dataset.data_root: {self.title}{what}\n{self._expected()}")
+        fault = f" in {self.home}: {names[0]} is missing" if self.home.is_dir() else f": {no_folder(self.home)}"
+        raise FileNotFoundError(f"dataset.data_root: {self.title}{fault}\n{self._expected_files()}")
 
-    def _expected(self) -> str:
-        return f"what must be there, as {self.source} unpacks:\n{indent(self.layout.strip(), '  ')}"
+    def _expected_files(self) -> str:
+        return f"expected files ({self.source}):\n{indent(self.layout.strip(), '  ')}"
 
     def numbered(self, number: Any, first: int, where: str) -> int:
-        """Turn a class's number in a file into a label.
+        """Convert a class number of a file to a label.
 
         Args:
             number: The number, or its text.
-            first: The number of the file's first class.
-            where: The place in the file, for the message.
+            first: Number of the first class in the file.
+            where: Place in the file, for the message.
 
         Raises:
-            ValueError: It is no number, or out of range.
+            ValueError: The number is invalid or out of range.
         """
         try:
             label = int(number) - first
         except (TypeError, ValueError):
-            raise ValueError(f"{where}: {number!r} is not the number of a class") from None
+            raise ValueError(f"{where}: {number!r} is not a class number") from None
         if not 0 <= label < self.num_classes:
             raise ValueError(
                 f"{where}: class {number} is out of range, {self.title} has {first} to {first + self.num_classes - 1}"
@@ -217,31 +218,31 @@ class FineGrainedSet(ProxySet):
         return label
 
     def named(self, name: str, classes: Mapping[str, int], where: str) -> int:
-        """Turn a class's name into a label.
+        """Convert a class name to a label.
 
         Raises:
-            ValueError: There is no such class.
+            ValueError: The class is unknown.
         """
         if name not in classes:
-            raise ValueError(f"{where}: {name!r} is none of the {len(classes)} classes of {self.title}")
+            raise ValueError(f"{where}: unknown class {name!r}; {self.title} has {len(classes)} classes")
         return classes[name]
 
     def classes_of(self, names: Sequence[str], where: str | Path) -> dict[str, int]:
-        """Number the names of classes in their order.
+        """Number class names in their order.
 
         Raises:
-            ValueError: There are more than the set has, or one stands twice.
+            ValueError: There are too many names, or a name is repeated.
         """
         if len(names) > self.num_classes or len(set(names)) < len(names):
             raise ValueError(
                 f"{where} has {len(names)} classes, {len(set(names))} of them different; {self.title} has "
-                f"{self.num_classes}: remove what does not belong to it"
+                f"{self.num_classes}: remove the others"
             )
         return {name: label for label, name in enumerate(names)}
 
 
 def validation_part(count: int) -> np.ndarray:
-    """Which of ``count`` training images a set without a validation split gives to validation, ``(count,)`` bool."""
+    """Choose the validation images of a set without a validation split: ``(count,)`` bool over its training images."""
     part = np.zeros(count, bool)
     part[np.random.RandomState(0).permutation(count)[: _fifth(count)]] = True
     return part

@@ -1,4 +1,4 @@
-"""Stanford StanfordCars."""
+"""Stanford Cars data set."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class StanfordCars(FineGrainedSet):
-    """Stanford StanfordCars (Krause et al., 2013).
+    """Stanford Cars (Krause et al., 2013).
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
     """
 
-    title = "Stanford StanfordCars"
+    title = "Stanford Cars"
     num_classes = 196
     sizes = (8144, None, 8041)
     folder = "stanford_cars"
@@ -29,14 +29,12 @@ cars_test/00001.jpg ..."""
     source = "car_devkit.tgz, cars_train.tgz, cars_test.tgz and cars_test_annos_withlabels.mat"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read the devkit's annotations, whose classes count from 1."""
+        """Read the annotations of the devkit; their classes count from 1."""
         name = f"cars_{part}_annos{'' if part == 'train' else '_withlabels'}.mat"
         path = self.file(*((f"devkit/{name}", name) if part == "train" else (name, f"devkit/{name}")))
         (annotations,) = read_mat(path, ["annotations"])
         if not {"class", "fname"} <= set(annotations.dtype.names or ()):
-            raise ValueError(
-                f"{path}: annotations has no class or no fname; the test set's labels stand in {name} only"
-            )
+            raise ValueError(f"{path}: annotations lacks class or fname; the labels of the test set are only in {name}")
         listed = []
         for number, (image, label) in enumerate(zip(annotations["fname"], annotations["class"], strict=True), 1):
             where = f"{path}, annotation {number}"

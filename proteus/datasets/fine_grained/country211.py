@@ -1,4 +1,4 @@
-"""Country211."""
+"""Country211 data set."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class Country211(FineGrainedSet):
-    """Country211: where was a photograph taken? (Radford et al., 2021).
+    """Country211: photographs labelled by country (Radford et al., 2021).
 
-    Classes are numbered by the folders of ``train``, so that one that ``valid`` or ``test`` lacks moves no other.
+    Classes are numbered by the folders of ``train``: a class missing from ``valid`` or ``test`` shifts no labels.
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
@@ -31,7 +31,7 @@ test/AD/....jpg ..."""
     source = "country211.tgz"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """List the images in the classes' folders."""
+        """List the images in the class folders."""
         train = self.file("train")
         folders = class_folders(train)
         classes = self.classes_of(list(folders), train)

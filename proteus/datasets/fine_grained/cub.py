@@ -1,4 +1,4 @@
-"""CUB-200-2011."""
+"""CUB-200-2011 data set."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ images/001.Black_footed_Albatross/Black_Footed_Albatross_0001_796111.jpg ..."""
     source = "CUB_200_2011.tgz"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read the three lists, which call an image by a number."""
+        """Join the three lists by image number."""
         labels = self._column("image_class_labels.txt")
         trains = self._column("train_test_split.txt")
         listed = []
         for where, (number, name) in read_rows(self.file("images.txt"), 2):
             if number not in labels or number not in trains:
                 lacks = "image_class_labels.txt" if number not in labels else "train_test_split.txt"
-                raise ValueError(f"{where}: {lacks} says nothing of image {number}")
-            told, train = trains[number]
+                raise ValueError(f"{where}: image {number} is not in {lacks}")
+            split_where, train = trains[number]
             if train not in ("0", "1"):
-                raise ValueError(f"{told}: {train!r} is neither 0 (test) nor 1 (train)")
+                raise ValueError(f"{split_where}: {train!r} is neither 0 (test) nor 1 (train)")
             label_where, label = labels[number]
             if (train == "1") == (part == "train"):
                 listed.append(Listed(f"{self.home}/images/{name}", self.numbered(label, 1, label_where), where))

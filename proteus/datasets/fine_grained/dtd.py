@@ -1,4 +1,4 @@
-"""DTD."""
+"""Describable Textures Dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class DTD(FineGrainedSet):
-    """The Describable Textures Dataset, its first division of ten (Cimpoi et al., 2014).
+    """The Describable Textures Dataset, the first of its ten splits (Cimpoi et al., 2014).
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
@@ -28,7 +28,7 @@ images/banded/banded_0002.jpg ... (47 folders)"""
     source = "dtd-r1.0.1.tar.gz"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read ``<part>1.txt``, whose lines are a class's folder and an image in it."""
+        """Read ``<part>1.txt``; each line has a class folder and an image in it."""
         images = self.file("images")
         classes = self.classes_of(list(class_folders(images)), images)
         return [

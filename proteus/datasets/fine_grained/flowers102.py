@@ -1,4 +1,4 @@
-"""Oxford Flowers."""
+"""Oxford Flowers data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ jpg/image_00001.jpg ..."""
     source = "102flowers.tgz with imagelabels.mat and setid.mat"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read the images' numbers from ``setid.mat`` and their classes from ``imagelabels.mat``; both count from 1."""
+        """Read image numbers from ``setid.mat`` and their classes from ``imagelabels.mat``; both count from 1."""
         path, variable = self.file("setid.mat"), _SPLITS[part]
         (numbers,) = read_mat(path, [variable])
         (labels,) = read_mat(self.file("imagelabels.mat"), ["labels"])

@@ -1,4 +1,4 @@
-"""Labelled sets that are plain folders of classes: one's own, and ImageNet-1K."""
+"""Labelled sets with one folder per class: your own images, and ImageNet-1K."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class ClassFolders(FineGrainedSet):
-    """A labelled set of one's own: ``train`` and ``test``, and ``val`` if there is one, with a folder for each class.
+    """Labelled set of your own: ``train``, ``test`` and, optionally, ``val``, each with one folder per class.
 
-    Classes are numbered by the folders of ``train``. Without ``val``, a random fifth of ``train`` serves for it.
+    Classes are numbered by the folders of ``train``. Without ``val``, a random fifth of ``train`` is used for it.
 
     Args:
-        data_root: The folder.
-        metric: ``top1``, or ``mean_per_class`` for sets whose classes are of very different sizes.
+        data_root: Folder of the set.
+        metric: ``top1``, or ``mean_per_class`` for sets with classes of very different sizes.
         **fine_grained: As for :class:`FineGrainedSet`.
 
+    Attributes:
+        parts: Folder of each split.
+
     Raises:
-        ValueError: A class's folder is empty, or ``test`` has a class that ``train`` lacks.
+        ValueError: A class folder is empty, or ``test`` has a class that ``train`` lacks.
     """
 
-    title = "a folder of classes"
+    title = "class folders"
     folder = "."
     markers = ("train",)
     layout = """
 train/CLASS/IMAGE.jpg ...
 test/CLASS/IMAGE.jpg ...
-val/CLASS/IMAGE.jpg ...      if there is a split for it"""
-    source = "a set of your own"
+val/CLASS/IMAGE.jpg ...      (optional)"""
+    source = "one folder per class"
     parts: ClassVar[dict[Part, str]] = {"train": "train", "val": "val", "test": "test"}
 
     def __init__(
@@ -55,13 +58,13 @@ val/CLASS/IMAGE.jpg ...      if there is a split for it"""
 
     @property
     def train_classes(self) -> dict[str, list[str]]:
-        """The classes by which labels are numbered, with the images that ``train`` has of them."""
+        """Classes of ``train`` and the names of their images; labels are numbered by these classes."""
         if self._classes is None:
             self._classes = class_folders(self.file(self.parts["train"]))
         return self._classes
 
     def list_part(self, part: Part) -> list[Listed]:
-        """List the images in the classes' folders."""
+        """List the images in the class folders."""
         self.num_classes = getattr(type(self), "num_classes", None) or len(self.train_classes)
         numbers = self.classes_of(list(self.train_classes), self.home / self.parts["train"])
         root = self.file(self.parts[part])
@@ -74,7 +77,7 @@ val/CLASS/IMAGE.jpg ...      if there is a split for it"""
 
 @DATASETS.register_module()
 class ImageNet1K(ClassFolders):
-    """ImageNet-1K in the usual layout; its validation images are what is tested on.
+    """ImageNet-1K in the usual layout; ``test`` has its validation images.
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
@@ -87,5 +90,5 @@ class ImageNet1K(ClassFolders):
     layout = """
 train/n01440764/n01440764_10026.JPEG ... (1,000 folders)
 val/n01440764/ILSVRC2012_val_00000293.JPEG ..."""
-    source = "ILSVRC2012, with the validation images sorted into classes' folders,"
+    source = "ILSVRC2012 with the validation images sorted into class folders"
     parts: ClassVar[dict[Part, str]] = {"train": "train", "val": "val", "test": "val"}

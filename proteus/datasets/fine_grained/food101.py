@@ -1,4 +1,4 @@
-"""Food-101."""
+"""Food-101 data set."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from proteus.registry import DATASETS
 class Food101(FineGrainedSet):
     """Food-101 (Bossard et al., 2014).
 
-    The archive lists each split twice, in another order. The released code reads ``.json``, and the order decides which
-    fifth of the training images is for validation; ``.txt`` is read where a copy lacks it.
+    The archive lists each split twice, in different orders. The order decides which fifth of the training images is
+    used for validation. As in the released code, ``.json`` is read; ``.txt`` is read only if ``.json`` is missing.
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
@@ -34,7 +34,7 @@ images/apple_pie/1005649.jpg ... (101 folders)"""
     source = "food-101.tar.gz"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read ``meta/<part>``, whose entries are a class and an image's number."""
+        """Read ``meta/<part>``; each entry has a class and an image number."""
         path = self.file("meta/classes.txt")
         classes = self.classes_of([row.fields[0] for row in read_rows(path, 1)], path)
         path = self.file(f"meta/{part}.json", f"meta/{part}.txt")
@@ -49,4 +49,4 @@ def _read_json(path: Path) -> list[Row]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return [Row(f"{path}, {name}", [str(image)]) for name, images in content.items() for image in images]
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not a list of images for each class ({error})") from error
+        raise ValueError(f"{path} does not list images by class ({error})") from error

@@ -1,4 +1,4 @@
-"""GTSRB."""
+"""German Traffic Sign Recognition Benchmark."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from proteus.registry import DATASETS
 class GTSRB(FineGrainedSet):
     """The German Traffic Sign Recognition Benchmark (Stallkamp et al., 2012).
 
-    The paper trains on the 26,640 images of ``GTSRB/Training``, as torchvision does. Where only ``Final_Training`` is
-    there, its 39,209 images are taken; :attr:`deviation` tells it.
+    The paper trains on the 26,640 images of ``GTSRB/Training``, as torchvision does. If only ``Final_Training`` is
+    present, its 39,209 images are used, and :attr:`differences` says so.
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
@@ -35,7 +35,7 @@ GT-final_test.csv (the one with the column ClassId)"""
     source = "GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read the tables of the classes' folders, or that of the test images."""
+        """Read the tables of the class folders, or the table of the test images."""
         if part == "test":
             folder = self.file("GTSRB/Final_Test/Images")
             name = "GT-final_test.csv"
@@ -49,7 +49,7 @@ GT-final_test.csv (the one with the column ClassId)"""
             if not table.exists():
                 listed += [Listed(f"{folder}/{name}", label, str(folder)) for name in images]
                 continue
-            # The order in which torchvision lists them, on which the division into train and val depends.
+            # torchvision's order; the split into train and val depends on it.
             rows = sorted(self._read(table, folder), key=lambda image: image.path)
             for image in rows:
                 if image.label != label:
@@ -62,7 +62,7 @@ GT-final_test.csv (the one with the column ClassId)"""
             reader = csv.DictReader(file, delimiter=";", skipinitialspace=True)
             lacks = {"Filename", "ClassId"} - set(reader.fieldnames or ())
             if lacks:
-                raise ValueError(f"{path} has no column {sorted(lacks)[0]}; expected is Filename;Width;...;ClassId")
+                raise ValueError(f"{path} has no column {sorted(lacks)[0]}; expected Filename;Width;...;ClassId")
             listed = []
             for row in reader:
                 where = f"{path}, line {reader.line_num}"

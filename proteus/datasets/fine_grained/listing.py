@@ -1,4 +1,4 @@
-"""Reading what official archives list: text files, MATLAB files and folders of classes."""
+"""Read the lists of official archives: text files, MATLAB files and class folders."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Label = int | np.ndarray
 
 
 class Listed(NamedTuple):
-    """An image that a set lists.
+    """An image of a set.
 
     Attributes:
-        path: Its file; what to call it where it stands in an archive.
-        label: Its class, from 0; ``(C,)`` int8 of zeros and ones where an image may have several.
-        where: What lists it, for messages, for instance ``images.txt, line 3``.
-        place: Where in an archive it stands; None for a file.
+        path: Its file, or a name for messages if it is inside a larger file.
+        label: Class index from 0, or a multi-hot vector ``(C,)`` int8.
+        where: Where it is listed, for messages, such as ``images.txt, line 3``.
+        place: Its position inside a larger file; None for an image file.
     """
 
     path: str
@@ -33,45 +33,45 @@ class Listed(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of a text file: what to call it in a message, and its columns."""
+    """A line of a text file: its place for messages, and its columns."""
 
     where: str
     fields: list[str]
 
 
 def read_rows(path: Path, columns: int) -> Iterator[Row]:
-    """Read the columns of a text file, which white space separates; the last one may have spaces within.
+    """Read the whitespace-separated columns of a text file; the last column may contain spaces.
 
     Args:
-        path: The file. Empty lines are passed over.
-        columns: How many there are.
+        path: The file. Empty lines are skipped.
+        columns: Number of columns.
 
     Raises:
         DataError: The file is not text.
-        ValueError: A line has fewer.
+        ValueError: A line has fewer columns.
     """
     for number, line in enumerate(read_lines(path, strict=True), 1):
         fields = line.strip().split(None, columns - 1)
         if not fields:
             continue
         if len(fields) < columns:
-            raise ValueError(f"{path}, line {number}: {line!r} has {len(fields)} columns of {columns}")
+            raise ValueError(f"{path}, line {number}: {line!r} has {len(fields)} columns, expected {columns}")
         yield Row(f"{path}, line {number}", fields)
 
 
 def read_mat(path: Path, names: Sequence[str]) -> list[Any]:
-    """Read variables of a MATLAB file; it is data alone, no code in it is run.
+    """Read variables of a MATLAB file. The file is only data; no code in it is executed.
 
     Args:
-        path: The file, of MATLAB 5 to 7.2.
+        path: A file of MATLAB 5 to 7.2.
         names: The variables.
 
     Returns:
-        An array for each, with at least one dimension and none of length 1 beside it.
+        One array for each variable, squeezed, with at least one dimension.
 
     Raises:
         ModuleNotFoundError: scipy is not installed.
-        ValueError: It is no such file, or lacks a variable.
+        ValueError: The file is not a MATLAB file, or lacks a variable.
     """
     try:
         from scipy.io import loadmat
@@ -79,8 +79,8 @@ def read_mat(path: Path, names: Sequence[str]) -> list[Any]:
         raise ModuleNotFoundError(f"reading {path} needs scipy: pip install -e '.[eval]'") from error
     try:
         content = loadmat(path, squeeze_me=True)
-    except Exception as error:  # scipy's reader raises whatever a damaged file makes it stumble over
-        raise ValueError(f"{path} is not a MATLAB file that can be read ({type(error).__name__}: {error})") from error
+    except Exception as error:  # scipy raises all kinds of errors for damaged files
+        raise ValueError(f"{path} is not a readable MATLAB file ({type(error).__name__}: {error})") from error
     missing = [name for name in names if name not in content]
     if missing:
         found = ", ".join(name for name in content if not name.startswith("__"))
@@ -89,13 +89,13 @@ def read_mat(path: Path, names: Sequence[str]) -> list[Any]:
 
 
 def class_folders(root: Path) -> dict[str, list[str]]:
-    """List the images in the folders of a folder, a class each; hidden folders are passed over.
+    """List the images of each class folder; hidden folders are skipped.
 
     Returns:
-        Of each class the names of its images; all sorted as torchvision's ``ImageFolder`` sorts them.
+        Names of the images by class, sorted as by torchvision's ``ImageFolder``.
 
     Raises:
-        ValueError: A class has no image.
+        ValueError: A class has no images.
     """
     classes = {}
     junk = 0
@@ -105,7 +105,7 @@ def class_folders(root: Path) -> dict[str, list[str]]:
         junk += len(images) - len(wanted)
         images = wanted
         if not images:
-            raise ValueError(f"{root / name}: the class's folder has no image; complete the set, or remove the folder")
+            raise ValueError(f"{root / name}: the class folder has no images; complete the set, or remove the folder")
         classes[name] = images
     if junk:
         print_log(f"{root}: {describe_junk(junk)}", "current")
@@ -113,7 +113,7 @@ def class_folders(root: Path) -> dict[str, list[str]]:
 
 
 def missing_images(listed: Sequence[Listed]) -> list[Listed]:
-    """Of the images that are files, those that are not there; each folder is looked into once."""
+    """Return the image files that do not exist; each folder is listed once."""
     folders: dict[str, set[str]] = {}
     missing = []
     for image in listed:

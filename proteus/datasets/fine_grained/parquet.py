@@ -1,8 +1,9 @@
-"""A labelled set in Parquet shards."""
+"""Labelled sets in Parquet shards, read one row group at a time."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 
 from proteus.datasets.fine_grained.base import FineGrainedSet, Metric, Part, Split
 from proteus.datasets.fine_grained.listing import Label, Listed
-from proteus.datasets.fine_grained.parquet_rows import ParquetRows, open_parquet
 from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
 
@@ -22,26 +22,26 @@ _SHARD = re.compile(r"-(\d+)-of-(\d+)")
 
 @DATASETS.register_module()
 class ParquetSet(FineGrainedSet):
-    """Any labelled set in the Parquet shards that the Hugging Face Hub serves.
+    """Labelled set in Parquet shards, as served by the Hugging Face Hub.
 
-    A row group is read when an image of it is wanted, and let go for the next; reading in order is fast, reading at
-    random is slow (:class:`~proteus.datasets.fine_grained.parquet_rows.ParquetRows`). The rows of such a copy need not
-    stand in the official order, and then another fifth of them is for validation.
+    Only the row group of the last image is kept in memory: sequential access is fast, random access is slow
+    (:class:`ParquetRows`). If the rows of a copy are not in the official order, another fifth of the training images is
+    used for validation.
 
     Args:
-        data_root: The folder that has ``data/train-00000-of-00001.parquet``, or these files themselves.
-        split: As for :class:`FineGrainedSet`; ``val`` is the set's own where there are shards for it.
+        data_root: Folder with ``data/train-00000-of-00001.parquet`` or with these files themselves.
+        split: As for :class:`FineGrainedSet`; ``val`` is the official split if it has shards.
         pipeline: As for :class:`FineGrainedSet`.
         indices: As for :class:`FineGrainedSet`.
-        image_column: A column of ``{bytes, path}``, or of bytes: image files.
-        label_column: A column of classes from 0, or of lists of them, where an image may have several.
-        num_classes: How many classes there are; by default what ``base_dataset`` or the shards themselves say.
-        metric: How the set is judged; by default as ``base_dataset``, else by ``top1``.
-        title: What to call it; by default the folder's name.
-        base_dataset: A set of this package (``'CIFAR10'``) of which this is a copy: what is known of that holds here too.
+        image_column: Column with image files, as ``{bytes, path}`` or as bytes.
+        label_column: Column with class indices from 0, or with lists of them.
+        num_classes: Number of classes; by default that of ``base_dataset`` or of the shards' metadata.
+        metric: Metric; by default that of ``base_dataset``, else ``top1``.
+        title: Name of the set; by default the name of the folder.
+        base_dataset: Set of this package, such as ``'CIFAR10'``, of which this is a copy.
 
     Raises:
-        FileNotFoundError: There are no such shards, or not all of them.
+        FileNotFoundError: Shards are missing.
         ValueError: A column is missing or has another type, or a label is out of range.
     """
 
@@ -49,7 +49,7 @@ class ParquetSet(FineGrainedSet):
     markers = ()
     layout = """
 data/train-00000-of-00001.parquet ...
-data/validation-00000-of-00001.parquet ... (where the set has that split)
+data/validation-00000-of-00001.parquet ... (optional)
 data/test-00000-of-00001.parquet ..."""
     source = "the data set's repository"
 
@@ -66,25 +66,23 @@ data/test-00000-of-00001.parquet ..."""
         title: str | None = None,
         base_dataset: str | None = None,
     ) -> None:
-        copied = DATASETS.get(base_dataset) if base_dataset is not None else None
-        if base_dataset is not None and (
-            copied is None or not issubclass(copied, FineGrainedSet) or copied is ParquetSet
-        ):
+        base = DATASETS.get(base_dataset) if base_dataset is not None else None
+        if base_dataset is not None and (base is None or not issubclass(base, FineGrainedSet) or base is ParquetSet):
             raise ValueError(
-                f"dataset.base_dataset={base_dataset!r}: write a fine-grained set's name, such as 'CIFAR10'"
+                f"dataset.base_dataset={base_dataset!r}: write the name of a fine-grained set, such as 'CIFAR10'"
             )
         self.image_column, self.label_column = image_column, label_column
-        self.title = title or (copied.title if copied else Path(data_root).name)
-        self.metric = metric or (copied.metric if copied else "top1")
-        self.sizes = copied.sizes if copied else (None, None, None)
-        self._asked_classes = num_classes or (copied.num_classes if copied else None)
-        self.num_classes = self._asked_classes or 0
+        self.title = title or (base.title if base else Path(data_root).name)
+        self.metric = metric or (base.metric if base else "top1")
+        self.sizes = base.sizes if base else (None, None, None)
+        self._requested_classes = num_classes or (base.num_classes if base else None)
+        self.num_classes = self._requested_classes or 0
         self.home = Path(data_root).expanduser()
         self.has_val = bool(self._shards("val"))
         super().__init__(data_root, split, pipeline, indices)
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read the labels of a split's shards."""
+        """Read the labels of the shards of a split."""
         paths = self._shards(part)
         if not paths:
             self.file(f"data/{_NAMES[part][0]}-00000-of-00001.parquet")
@@ -110,10 +108,10 @@ data/test-00000-of-00001.parquet ..."""
         return listed
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """The image file's content as ``img_bytes``, and an ``img_path`` to call it by.
+        """Return the image file's ``img_bytes``, and an ``img_path`` that names it in messages.
 
         Raises:
-            CorruptImageError: It is not there, or the shard is damaged.
+            CorruptImageError: The row has no image, or the shard is damaged.
         """
         info = super().get_data_info(idx)
         try:
@@ -139,8 +137,8 @@ data/test-00000-of-00001.parquet ..."""
         counts = {int(match[2]) for match in numbered}
         if counts and (len(counts) > 1 or {int(match[1]) for match in numbered} != set(range(*counts))):
             raise FileNotFoundError(
-                f"dataset.data_root: {paths[0].parent} has {len(paths)} shards such as {paths[0].name}, but not each "
-                "of as many as their names say, and once; complete them"
+                f"dataset.data_root: {paths[0].parent} has {len(paths)} shards such as {paths[0].name}, which do not "
+                "match the numbers in their names; complete the set"
             )
 
     def _read_labels(self, path: Path, opened: Any) -> list[Any]:
@@ -148,11 +146,11 @@ data/test-00000-of-00001.parquet ..."""
         lacks = [name for name in (self.image_column, self.label_column) if name not in names]
         if lacks:
             option = "image_column" if lacks[0] == self.image_column else "label_column"
-            raise ValueError(f"dataset.{option}={lacks[0]!r}: {path} has the columns {', '.join(names)}; write one")
+            raise ValueError(f"dataset.{option}={lacks[0]!r}: {path} has the columns {', '.join(names)}; choose one")
         declared = _declared_classes(opened.schema_arrow.metadata or {}, self.label_column)
-        if self._asked_classes is None and declared is None:
-            raise ValueError(f"dataset.num_classes: {path} does not say how many classes there are; write it")
-        self.num_classes = self._asked_classes or declared or 0
+        if self._requested_classes is None and declared is None:
+            raise ValueError(f"dataset.num_classes: {path} does not declare the number of classes; write it")
+        self.num_classes = self._requested_classes or declared or 0
         if declared not in (None, self.num_classes):
             raise ValueError(
                 f"dataset.num_classes: {self.num_classes} expected, but {path} declares {declared} classes"
@@ -161,13 +159,13 @@ data/test-00000-of-00001.parquet ..."""
 
     def _label(self, label: Any, where: str) -> Label:
         if (self.metric == "map11") != isinstance(label, list):
-            kind = "a list of classes" if isinstance(label, list) else "one class"
-            raise ValueError(f"{where}: {kind}, which metric={self.metric!r} cannot judge")
+            kind = "a list of classes" if isinstance(label, list) else "a single class"
+            raise ValueError(f"{where}: {kind} does not fit metric={self.metric!r}")
         if not isinstance(label, list):
             return self.numbered(label, 0, where)
-        several = np.zeros(self.num_classes, np.int8)
-        several[[self.numbered(one, 0, where) for one in label]] = 1
-        return several
+        multi_hot = np.zeros(self.num_classes, np.int8)
+        multi_hot[[self.numbered(one, 0, where) for one in label]] = 1
+        return multi_hot
 
 
 def _declared_classes(metadata: dict[bytes, bytes], column: str) -> int | None:
@@ -176,3 +174,75 @@ def _declared_classes(metadata: dict[bytes, bytes], column: str) -> int | None:
         return len(feature["names"])
     except (KeyError, ValueError, TypeError):
         return None
+
+
+def open_parquet(path: Path) -> Any:
+    """Open a Parquet file.
+
+    Returns:
+        A ``pyarrow.parquet.ParquetFile``.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed.
+        ValueError: The file is not a Parquet file, or is truncated.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetFile
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"reading {path} needs pyarrow: pip install -e '.[eval]'") from error
+    try:
+        return ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file ({error})") from error
+
+
+class ParquetRows:
+    """Rows of one column of several Parquet files; one row group is in memory at a time.
+
+    Sequential access is as fast as the disk; random access decodes a row group for each row. Each process opens the
+    files itself, so workers may be forked or spawned at any time.
+
+    Args:
+        paths: The files.
+        column: Name of the column.
+    """
+
+    def __init__(self, paths: Sequence[Path], column: str) -> None:
+        self.paths = list(paths)
+        self.column = column
+        self._group: Any = None
+        self._group_key: tuple[int, int, int] | None = None
+
+    def read(self, file: int, group: int, row: int) -> Any:
+        """Read one value as a Python object.
+
+        Args:
+            file: Index of the file.
+            group: Index of the row group in the file.
+            row: Index of the row in the group.
+
+        Raises:
+            ValueError: The file is damaged, or has changed.
+        """
+        if self._group_key != (os.getpid(), file, group):
+            # Free the old group first, so that memory never holds two.
+            self._group_key = self._group = None
+            table = self._decode(file, group)
+            self._group, self._group_key = table.column(0), (os.getpid(), file, group)
+        if row >= len(self._group):
+            raise ValueError(f"{self.paths[file]} has changed: row group {group} has {len(self._group)} rows")
+        return self._group[row].as_py()
+
+    def _decode(self, file: int, group: int) -> Any:
+        with open_parquet(self.paths[file]) as opened:
+            try:
+                # Without threads: a thread pool does not survive a fork.
+                return opened.read_row_group(group, columns=[self.column], use_threads=False)
+            # pyarrow's errors derive from these; NotImplementedError is for unsupported encodings and types.
+            except (OSError, ValueError, IndexError, NotImplementedError) as error:
+                raise ValueError(f"{self.paths[file]}: row group {group} is damaged ({error})") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the row group; the other process reads it itself."""
+        return {**self.__dict__, "_group": None, "_group_key": None}

@@ -1,4 +1,4 @@
-"""Oxford-IIIT Pets."""
+"""Oxford-IIIT Pets data set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ images/Abyssinian_1.jpg ..."""
     source = "images.tar.gz and annotations.tar.gz"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read an image, its breed from 1, its species and the breed within that from each line."""
+        """Read the list; a line has an image, its breed from 1, its species and the breed within the species."""
         path = self.file(f"annotations/{'trainval' if part == 'train' else part}.txt")
         return [
             Listed(f"{self.home}/images/{image}.jpg", self.numbered(breed, 1, where), where)

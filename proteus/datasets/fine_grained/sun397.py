@@ -1,4 +1,4 @@
-"""SUN397."""
+"""SUN397 data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class SUN397(FineGrainedSet):
-    """SUN397, the first of its ten divisions, with 50 images of each class on either side (Xiao et al., 2010).
+    """SUN397, the first of its ten splits: 50 training and 50 test images of each class (Xiao et al., 2010).
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
@@ -29,7 +29,7 @@ a/abbey/sun_aaalbzqrimafwbiv.jpg ..."""
     source = "SUN397.tar.gz with Partitions.zip"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read the images' paths; their folders are the classes' names."""
+        """Read the image paths; their folders are the class names."""
         path = self._partition("ClassName.txt")
         classes = self.classes_of([row.fields[0].rstrip("/") for row in read_rows(path, 1)], path)
         path = self._partition("Training_01.txt" if part == "train" else "Testing_01.txt")

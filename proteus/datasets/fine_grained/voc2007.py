@@ -1,4 +1,4 @@
-"""PASCAL VOC 2007."""
+"""PASCAL VOC 2007 as a multi-label data set."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CLASSES = (
 
 @DATASETS.register_module()
 class VOC2007(FineGrainedSet):
-    """PASCAL VOC 2007 as classification with several labels (Everingham et al., 2010).
+    """PASCAL VOC 2007 for multi-label classification (Everingham et al., 2010).
 
-    An image has a class where the class's list says 1. Where it says 0 (all objects of the class are "difficult") it
-    counts as negative, as in the released code; VOC's own evaluation leaves such an image out.
+    An image has a class if the list of the class gives it the value 1. The value 0 (all objects of the class are
+    "difficult") counts as negative, as in the released code; VOC's own evaluation skips such images.
 
     Args:
         **fine_grained: As for :class:`FineGrainedSet`.
@@ -40,23 +40,23 @@ JPEGImages/000001.jpg ..."""
     source = "VOCtrainval_06-Nov-2007.tar with VOCtest_06-Nov-2007.tar"
 
     def list_part(self, part: Part) -> list[Listed]:
-        """Read each class's list, which says 1, 0 or -1 of each image."""
+        """Read the list of each class; a line has an image and the value 1, 0 or -1."""
         names: dict[str, str] = {}
         columns = []
         for position, name in enumerate(CLASSES):
             path = self.file(f"ImageSets/Main/{name}_{part}.txt")
-            told = {}
+            present = {}
             for where, (image, value) in read_rows(path, 2):
                 if value not in ("1", "0", "-1"):
-                    raise ValueError(f"{where}: {value!r} is none of 1, 0 and -1")
-                told[image] = value == "1"
+                    raise ValueError(f"{where}: {value!r} is not 1, 0 or -1")
+                present[image] = value == "1"
                 if position == 0:
                     names[image] = where
-            if list(told) != list(names):
+            if list(present) != list(names):
                 raise ValueError(
-                    f"{path} lists other images than {CLASSES[0]}_{part}.txt, {len(told)} and {len(names)}"
+                    f"{path} lists {len(present)} images, but {CLASSES[0]}_{part}.txt lists {len(names)} others"
                 )
-            columns.append(np.array(list(told.values()), np.int8))
+            columns.append(np.array(list(present.values()), np.int8))
         labels = np.stack(columns, axis=1)
         return [
             Listed(f"{self.home}/JPEGImages/{image}.jpg", label, where)

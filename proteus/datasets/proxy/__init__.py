@@ -1,1 +1,1 @@
-"""Proxy sets: the images that a student is distilled on, and how they are drawn and batched."""
+"""Proxy sets (the images that a student is distilled on), and how they are sampled and batched."""

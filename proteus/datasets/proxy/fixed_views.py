@@ -1,9 +1,9 @@
-"""A few fixed views of each image, over and over."""
+"""Proxy set with a fixed number of augmented views per image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.dataset import Compose
@@ -15,34 +15,38 @@ from proteus.datasets.teacher_cache import StaleCacheError, TeacherCache, datase
 from proteus.datasets.transforms import MaskTransform
 from proteus.registry import DATASETS
 
-# Keeps the masks' random streams apart from those of the views, whatever the seeds are.
+# Separates the random streams of masks from those of views for all seeds.
 _SALT = 0x3A5C
 
 
 @DATASETS.register_module()
 class FixedViews(ProxySet):
-    """A proxy set of whose views there are only so many: epoch ``e`` shows view ``e mod views`` of each image.
+    """Proxy set with a fixed number of views per image: epoch ``e`` shows view ``e mod views`` of each image.
 
-    Where the sampler repeats an image within an epoch, its repeats show the next views: repeat ``r`` in epoch ``e``
-    is view ``(e + r) mod views``. All that a pipeline draws for a view depends on ``view_seed``, the view and the image
-    alone. Masks do not: they are drawn anew each time, from the run's own key, since the teacher never sees them and
-    a student that sees the same patches masked again would learn less.
+    If the sampler repeats an image within an epoch, the repeats show the next views: repeat ``r`` in epoch ``e`` is
+    view ``(e + r) mod views``. A view depends only on ``view_seed``, its number and the image. Masks are still drawn
+    from the key of the run each time: the teacher never sees them, and a student would learn less from repeated masks.
 
-    As there are only so many views, the teacher's tokens of them can be computed once, by ``tools/cache_teacher.py``,
-    and be read from ``cache`` by this run and by others, also of other students and with other seeds.
+    Since the number of views is fixed, ``tools/cache_teacher.py`` can compute the teacher's tokens once. Any run reads
+    them from ``cache``, also with other students and seeds.
 
-    A set that comes with factors (:class:`~proteus.datasets.proxy.concat.ConcatProxySet`, 0.25 say) goes on from view to view as it
-    otherwise does from epoch to epoch: in 4 views each image is seen once.
+    A :class:`~proteus.datasets.proxy.concat.ConcatProxySet` with fractional ``repeats`` advances from view to view, as
+    it otherwise does from epoch to epoch: with 0.25, each image is seen once in 4 views.
 
     Args:
-        dataset: Config of the proxy set. A ``ConcatProxySet`` goes in here, and never this set into a ``ConcatProxySet``.
-        views: How many views of each image there are.
-        cache: Folder of the teacher's tokens of these views; None lets the teacher run.
-        view_seed: Another one gives other views. It is not the run's seed.
+        dataset: Config of the proxy set. Put a ``ConcatProxySet`` in here; this set cannot be part of one.
+        views: Number of views per image.
+        cache: Folder of the teacher's tokens of these views; None runs the teacher.
+        view_seed: Seed of the views. It is independent of the seed of the run.
+
+    Attributes:
+        has_fixed_views: Marks data sets with views that a teacher cache can hold.
 
     Raises:
-        ValueError: ``views`` is below 1, ``dataset`` is no proxy set, or its images are masked in several ways.
+        ValueError: ``views`` is below 1, ``dataset`` is not a proxy set, or its sets use different mask transforms.
     """
+
+    has_fixed_views: ClassVar[bool] = True
 
     def __init__(
         self, dataset: Mapping[str, Any], views: int = 4, cache: str | None = None, view_seed: int = 0
@@ -52,7 +56,7 @@ class FixedViews(ProxySet):
         super().__init__()
         inner = DATASETS.build(dict(dataset))
         if not isinstance(inner, ProxySet) or isinstance(inner, FixedViews):
-            raise ValueError(f"dataset.dataset: {type(inner).__name__} is no proxy set to fix the views of")
+            raise ValueError(f"dataset.dataset: {type(inner).__name__} is not a proxy set with views to fix")
         self.config = plain(dataset)
         self.dataset = inner
         self.pipeline = inner.pipeline
@@ -61,11 +65,11 @@ class FixedViews(ProxySet):
         self.cache = None if cache is None else TeacherCache(cache)
         masks = {repr((type(step).__name__, sorted(vars(step).items()))): step for step in _masks(inner)}
         if len(masks) > 1:
-            raise ValueError(f"dataset.dataset: its sets mask in {len(masks)} ways; give all the same mask transform")
+            raise ValueError(f"dataset.dataset: its sets use {len(masks)} different mask transforms; use one")
         self.mask = next(iter(masks.values()), None)
 
     def full_init(self) -> None:
-        """Nothing is listed here: BaseDataset's list stays empty."""
+        """Do nothing: BaseDataset's list stays empty."""
         self._fully_initialized = True
 
     def __len__(self) -> int:
@@ -73,10 +77,10 @@ class FixedViews(ProxySet):
         return len(self.dataset)
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
-        """The view of an image that is this epoch's turn, with ``teacher_cls`` and ``teacher_patches`` from the cache.
+        """Load the view of an image for this epoch, with ``teacher_cls`` and ``teacher_patches`` from the cache.
 
         Raises:
-            StaleCacheError: The view shows another image than it did when the cache was built.
+            StaleCacheError: The view shows another image than when the cache was built.
         """
         key = SampleKey.of(key)
         view = (key.epoch + key.view) % self.views
@@ -89,43 +93,44 @@ class FixedViews(ProxySet):
             corrupt = sample["data_samples"].corrupt
             if tokens.corrupt != len(corrupt):
                 raise StaleCacheError(
-                    f"image {key.image:,}, view {view}: {len(corrupt)} images could not be read on the way to it "
-                    f"({', '.join(corrupt) or 'none'}), and {tokens.corrupt} when the cache in {self.cache.folder} was "
-                    "built: bring the images back into that state, or build the cache anew with tools/cache_teacher.py"
+                    f"image {key.image:,}, view {view}: {len(corrupt)} unreadable images were replaced before it "
+                    f"({', '.join(corrupt) or 'none'}), but {tokens.corrupt} when the cache in {self.cache.folder} was "
+                    "built: restore the images, or build the cache again with tools/cache_teacher.py"
                 )
             sample["teacher_cls"] = torch.from_numpy(tokens.cls)
             sample["teacher_patches"] = torch.from_numpy(tokens.patches)
         return sample
 
     def view(self, image: int, view: int) -> dict[str, Any]:
-        """One of the fixed views, with the mask that is part of its own stream."""
+        """Load one of the fixed views, with the mask of the view's random stream."""
         return self.dataset[SampleKey(self.view_seed, view, image)]
 
     def identity(self) -> dict[str, Any]:
-        """What the views depend on: ``views``, ``images``, ``transform`` and ``dataset``."""
+        """Return everything that the views depend on: ``views``, ``images``, ``transform`` and ``dataset``."""
         return {"views": {"seed": self.view_seed}, **dataset_fingerprint(self.config, self.dataset)}
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """What the set says of an image."""
+        """Return the entry of an image in the set."""
         return self.dataset.get_data_info(idx)
 
     def read(self, index: int, epoch: int) -> dict[str, Any]:
-        """Not for this set: which view it is takes the whole key."""
+        """Raise an error: choosing the view needs the complete key."""
         raise ValueError(
-            "FixedViews goes round a ConcatProxySet, not into it: dict(type='FixedViews', dataset=dict(type='ConcatProxySet'))"
+            "FixedViews cannot be part of a ConcatProxySet; write dict(type='FixedViews', "
+            "dataset=dict(type='ConcatProxySet', ...))"
         )
 
     def set_default_pipeline(self, pipeline: Compose) -> None:
-        """Only a merge offers one, and this set cannot be merged."""
+        """Raise an error: only a ``ConcatProxySet`` calls this, and this set cannot be part of one."""
         self.read(0, 0)
 
     def describe(self) -> str:
-        """The set, the number of views, and where the teacher's tokens come from."""
+        """Describe the set, the number of views, and the source of the teacher's tokens."""
         source = "the teacher runs" if self.cache is None else f"the teacher's tokens are read from {self.cache.folder}"
         return f"{self.views} fixed views (view_seed={self.view_seed}; {source}) of {self.dataset.describe()}"
 
     def chosen(self) -> dict[str, list[str]]:
-        """As for the set."""
+        """Return the chosen images of the set."""
         return self.dataset.chosen()
 
 

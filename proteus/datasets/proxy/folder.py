@@ -1,4 +1,4 @@
-"""A folder of images."""
+"""Proxy set of all images below a folder."""
 
 from __future__ import annotations
 
@@ -8,36 +8,35 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, Literal
 
-from proteus.datasets.proxy.folder_index import cache_folder, image_names
-from proteus.datasets.proxy.image_list import ImageList
-from proteus.datasets.proxy.subsampling import NamedImages
+from proteus.datasets.proxy.folder_index import ImageList, cache_folder, image_names
+from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.registry import DATASETS
 from proteus.utils.files import no_folder
 from proteus.utils.images import EXTENSIONS as EXTENSIONS
 
 
 @DATASETS.register_module()
-class ImageFolder(NamedImages):
-    """All images below a folder, however nested; labels and file names mean nothing, unless a part is asked for.
+class ImageFolder(SubsampledProxySet):
+    """All images below a folder and its subfolders. Names and labels are ignored unless a subset is requested.
 
-    Where listing takes a second or more, the list is kept, and later starts take it from there unless a folder's time
-    of last change differs (:func:`~proteus.datasets.proxy.folder_index.image_names`). Nothing is written beside the images.
+    If listing takes a second or more, the list is cached, and later runs use it until the modification time of a folder
+    changes (:func:`~proteus.datasets.proxy.folder_index.image_names`). Nothing is written into the image folders.
 
     Args:
-        data_root: The folder, for instance ``data/imagenet/train``.
+        data_root: The folder, such as ``data/imagenet/train``.
         pipeline: As for :class:`ProxySet`.
         indices: As for :class:`ProxySet`.
-        split: ``all``, or one side of a division in two that depends only on each file's path below the folder.
-        held_out: Share of the images on the ``held-out`` side of that division.
-        index_cache: Where the list is kept: True for the folder of the environment variable ``PROTEUS_CACHE``
-            (default ``~/.cache/proteus``), another folder, or False to list at every start, as on file systems that
-            do not keep their folders' times.
+        split: ``all``, or one part of a split into ``train`` and ``held-out`` that depends only on the path of each
+            file relative to the folder.
+        held_out: Fraction of the images in ``held-out``.
+        index_cache: Folder of the cached list; True for that of the environment variable ``PROTEUS_CACHE`` (default
+            ``~/.cache/proteus``), False to list at every start, for file systems without modification times of folders.
         **subset: ``images_per_class``, ``classes``, ``subset_seed`` and ``list_file``, as for
-            :class:`~proteus.datasets.proxy.subsampling.NamedImages`: a part of what ``split`` leaves.
+            :class:`~proteus.datasets.proxy.subsampling.SubsampledProxySet`, applied after ``split``.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
-        ValueError: ``split`` is not one of the three.
+        FileNotFoundError: The folder does not exist, or has no images.
+        ValueError: ``split`` is unknown.
     """
 
     def __init__(
@@ -55,8 +54,7 @@ class ImageFolder(NamedImages):
         self.split = split
         self.held_out = held_out
         self.index_cache = index_cache
-        # What stands before the names in the paths.
-        self._prefix = len(str(Path(data_root).expanduser())) + 1
+        self._root_length = len(str(Path(data_root).expanduser())) + 1
         super().__init__(data_root, pipeline, indices, **subset)
 
     def load_data_list(self) -> Sequence[dict[str, Any]]:
@@ -67,28 +65,31 @@ class ImageFolder(NamedImages):
                 f"dataset.data_root: {no_folder(root)}; put the images there, or give their folder with "
                 "--cfg-options train_dataloader.dataset.data_root=DIR"
             )
-        images = ImageList(os.path.join(root, ""), image_names(root, EXTENSIONS, self._keep_in()))
+        images = ImageList(os.path.join(root, ""), image_names(root, EXTENSIONS, self._cache_folder()))
         found = len(images)
         if self.split != "all":
             names = images.names()
             chosen = (self.is_chosen(name, self.split, self.held_out) for name in names)
             images = images.take([position for position, is_in in enumerate(chosen) if is_in])
         if not images:
-            what = f"{found} images, none of them in split={self.split!r} (which names decide)" if found else "no image"
-            raise FileNotFoundError(f"dataset.data_root: {what} in {root} ({', '.join(EXTENSIONS)} are looked for)")
+            if found:
+                fault = f"none of the {found} images in {root} belongs to split={self.split!r}"
+            else:
+                fault = f"no images in {root} (looked for {', '.join(EXTENSIONS)})"
+            raise FileNotFoundError(f"dataset.data_root: {fault}")
         return images
 
     def name_of(self, info: dict[str, Any]) -> str:
-        """The path below the folder."""
-        return str(info["img_path"])[self._prefix :]
+        """Return the path relative to the folder."""
+        return str(info["img_path"])[self._root_length :]
 
-    def _keep_in(self) -> Path | None:
+    def _cache_folder(self) -> Path | None:
         if isinstance(self.index_cache, str):
             return Path(self.index_cache).expanduser()
         return cache_folder() if self.index_cache else None
 
     @staticmethod
     def is_chosen(name: str, split: str, held_out: float) -> bool:
-        """Whether an image of this name below the folder is in ``train`` or ``held-out``."""
+        """Whether an image with this name is in a split, ``train`` or ``held-out``."""
         share = int.from_bytes(sha1(os.fsencode(Path(name).as_posix())).digest()[:8], "big") / 2**64
         return (share < held_out) == (split == "held-out")

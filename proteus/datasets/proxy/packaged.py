@@ -12,15 +12,15 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class PackagedPhotographs(ProxySet):
-    """Real photographs that come inside pip packages: enough to see a student learn, no more.
+    """Photographs from installed pip packages: just enough to see a student learn.
 
     Args:
-        split: ``train`` or ``held-out``; no scene is in both.
+        split: ``train`` or ``held-out``; they share no scene.
         pipeline: As for :class:`ProxySet`.
         indices: As for :class:`ProxySet`.
 
     Raises:
-        FileNotFoundError: A package is missing; the message says how to install it.
+        FileNotFoundError: A package is missing; the message has the command that installs it.
     """
 
     def __init__(

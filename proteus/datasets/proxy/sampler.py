@@ -1,9 +1,10 @@
-"""In which order a proxy set is drawn."""
+"""Order in which the images of a proxy set are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
 from itertools import count
+from typing import ClassVar
 
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -17,30 +18,35 @@ from proteus.utils.argument_checks import check_whole
 
 @DATA_SAMPLERS.register_module()
 class ProxySampler(Sampler[SampleKey]):
-    """An endless, resumable stream of shuffled epochs, dealt to the ranks in turn.
+    """Endless, resumable stream of shuffled epochs, distributed over the ranks.
 
-    Position ``p`` of the stream is a function of ``p``, the seed and the size of the set alone. Rank ``r`` of ``W``
-    takes positions ``r, r + W, ...``, so that ``W`` ranks with a batch of ``B / W`` see together what one process
-    with a batch of ``B`` sees, and resuming costs nothing.
+    Position ``p`` of the stream depends only on ``p``, the seed and the size of the set. Rank ``r`` of ``W`` takes
+    positions ``r, r + W, ...``. Together, ``W`` ranks with batches of ``B / W`` therefore see the same images as one
+    process with a batch of ``B``, and resuming is free.
 
     Args:
-        dataset: The proxy set; the runner fills it in.
-        seed: The run's seed; the runner fills it in.
-        shuffle: Draw each epoch in a new random order.
-        repeats: StepFeatures of each image within one epoch. As in DeiT's repeated augmentation, an epoch then draws
-            ``n // 256 * 256`` views, of the first ``1 / repeats`` of the shuffled images, and the views of an image
-            fall on different ranks (docs/reproduction.md#distillation-data).
-        group_views: Deal the images instead of the views: all views of an image fall on one rank, one after another, so
-            that a worker can decode it once (``LoadRandomResizedCrop(cache_last=True)``). This is not as released: with
-            several ranks, a rank's batch shows each of its images ``repeats`` times instead of mostly once, and the
-            masked half of it (``distill_collate``) has all views of an image, or none. An epoch leaves out the last
-            image where it would not be shown ``repeats`` times. The ranks together see in each step what one process
-            sees where a rank's batch is a multiple of ``repeats``, and else all but the images at its ends.
+        dataset: The proxy set; set by the runner.
+        seed: Seed of the run; set by the runner.
+        shuffle: Shuffle each epoch.
+        repeats: Views of each image within one epoch. As in DeiT's repeated augmentation, an epoch then draws
+            ``n // 256 * 256`` views of the first ``1 / repeats`` of the shuffled images, and the views of an image are
+            on different ranks (docs/reproduction.md#distillation-data).
+        group_views: Distribute images instead of views: all views of an image are consecutive on one rank, so that a
+            worker can decode it once (``LoadRandomResizedCrop(cache_last=True)``). This differs from the released code:
+            with several ranks, a batch shows each of its images ``repeats`` times instead of mostly once, and its
+            masked half (``distill_collate``) has all views of an image or none. An epoch drops the last image if it
+            would be shown fewer than ``repeats`` times. If the batch of a rank is a multiple of ``repeats``, the ranks
+            together see the same images in each step as one process; otherwise all but those at the ends of batches.
+
+    Attributes:
+        gives_sample_keys: Marks samplers that yield :class:`SampleKey` objects.
 
     Raises:
-        ValueError: The set is empty or cannot be indexed, ``repeats`` is below 1, or there is nothing to keep
-            ``group_views``.
+        ValueError: The set is empty or cannot be indexed, ``repeats`` is below 1, or ``group_views`` is set with one
+            view per image.
     """
+
+    gives_sample_keys: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -52,22 +58,20 @@ class ProxySampler(Sampler[SampleKey]):
     ) -> None:
         check_whole("sampler.repeats", repeats)
         if group_views and repeats == 1:
-            raise ValueError(
-                "sampler.group_views=True: with repeats=1 an image has one view; write repeats=3, or remove it"
-            )
+            raise ValueError("sampler.group_views=True has no effect with repeats=1; write repeats=3, or remove it")
         check_map_style(dataset)
         if holds_proxy_set(dataset):
             raise ValueError(
-                f"train_dataloader.dataset: {type(dataset).__name__} hides from the proxy set within it which view is "
-                "wanted: write dict(type='proteus.SeededSet', dataset=...) round it"
+                f"train_dataloader.dataset: {type(dataset).__name__} does not pass sampler keys to the proxy set in "
+                "it; wrap it as dict(type='proteus.SeededSet', dataset=...)"
             )
         if len(dataset) == 0:
             raise ValueError("the proxy set is empty")
         self.size = len(dataset)
         self.epoch_length = self.size if repeats == 1 else max(self.size // 256 * 256, min(self.size, 256))
-        # So many positions in a row go to one rank.
-        self.dealt = repeats if group_views else 1
-        self.epoch_length = max(self.epoch_length // self.dealt, 1) * self.dealt
+        # Number of consecutive positions that one rank takes.
+        self.chunk = repeats if group_views else 1
+        self.epoch_length = max(self.epoch_length // self.chunk, 1) * self.chunk
         self.seed = sync_random_seed() if seed is None else seed
         self.shuffle = shuffle
         self.repeats = repeats
@@ -75,14 +79,14 @@ class ProxySampler(Sampler[SampleKey]):
         self.start = 0
 
     def __len__(self) -> int:
-        """Samples of one epoch on this rank, rounded up."""
+        """Number of samples of one epoch on this rank, rounded up."""
         return -(-self.epoch_length // self.world)
 
     def __iter__(self) -> Iterator[SampleKey]:
         epoch, order = -1, torch.empty(0)
         for sample in count(self.start):
-            turn, within = divmod(sample, self.dealt)
-            position = (turn * self.world + self.rank) * self.dealt + within
+            turn, within = divmod(sample, self.chunk)
+            position = (turn * self.world + self.rank) * self.chunk + within
             if position // self.epoch_length != epoch:
                 epoch = position // self.epoch_length
                 order = self._order(epoch)
@@ -90,12 +94,12 @@ class ProxySampler(Sampler[SampleKey]):
             yield SampleKey(self.seed, epoch, int(order[drawn]), view)
 
     def skip(self, num_samples: int) -> None:
-        """Start at the ``num_samples``-th sample of this rank: what MMEngine's loop calls when it resumes."""
+        """Start at the ``num_samples``-th sample of this rank; MMEngine's loop calls this when it resumes."""
         self.start = num_samples
 
     def _order(self, epoch: int) -> torch.Tensor:
         if not self.shuffle:
             return torch.arange(self.size)
-        # One generator an epoch, seeded apart from the per-image streams by its own salt.
+        # The factor separates these seeds from those of the images.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return torch.randperm(self.size, generator=generator)

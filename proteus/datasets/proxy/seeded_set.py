@@ -1,4 +1,4 @@
-"""Any map-style data set as a proxy set."""
+"""Use any map-style data set as a proxy set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, IterableDataset
 from proteus.datasets.failures import raised
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.seeding import SampleKey, reading, seeded
-from proteus.registry import DATASETS
+from proteus.registry import DATA_SAMPLERS, DATASETS
 from proteus.structures import DataError, UserError
 
 
@@ -23,17 +23,15 @@ class SeededSet(Dataset):
     same samples as an uninterrupted one, with any number of workers. ``tools/train.py`` wraps such a set by itself;
     for MMEngine's own ``Runner``, write it: ``dataset=dict(type='proteus.SeededSet', dataset=dict(type='MySet'))``.
 
-    A proxy set inside another wrapper (``Subset``, ``ConcatDataset``) draws the view that the key asks for.
+    A proxy set inside another wrapper (``Subset``, ``ConcatDataset``) draws the view that the key identifies. The
+    attributes of the set can be read from this one.
 
     Args:
         dataset: The set, or its config.
 
-    Attributes:
-        dataset: The set. Its attributes can be read from this one.
-
     Raises:
         ValueError: The set has no length or cannot be indexed.
-        DataError: From ``[]``: the set raised an error; names the index, and where it was raised.
+        DataError: From ``[]``: the set raised an error; the message has the index and the line of code.
     """
 
     def __init__(self, dataset: Mapping[str, Any] | Dataset) -> None:
@@ -56,7 +54,7 @@ class SeededSet(Dataset):
                 return self.dataset[key]
         except (UserError, MemoryError):
             raise
-        except Exception as error:  # StopIteration too, which would end the epoch without a word
+        except Exception as error:  # including StopIteration, which would silently end the epoch
             raise DataError(f"{type(self.dataset).__name__}[{int(key)}] raised {raised(error)}") from error
 
     def __getattr__(self, name: str) -> Any:
@@ -75,7 +73,7 @@ def check_map_style(dataset: Any) -> None:
     if isinstance(dataset, IterableDataset) or missing:
         raise ValueError(
             f"train_dataloader.dataset: {type(dataset).__name__} is not a map-style data set: write __len__ and "
-            "__getitem__, which a shuffled, resumable run needs"
+            "__getitem__, which shuffling and resuming need"
         )
 
 
@@ -109,10 +107,12 @@ def seeded_config(loader: Mapping[str, Any], scope: str | None = None) -> Any:
     dataset, sampler = loader.get("dataset"), loader.get("sampler")
     if not isinstance(dataset, Mapping) or not isinstance(sampler, Mapping):
         return dataset
-    kind, of_sampler = dataset.get("type"), sampler.get("type")
+    kind, sampler_kind = dataset.get("type"), sampler.get("type")
     with DATASETS.switch_scope_and_registry(scope) as registry:
         target = registry.get(kind) if isinstance(kind, str) else kind
-    if getattr(of_sampler, "__name__", str(of_sampler)).rpartition(".")[2] != "ProxySampler":
+    with DATA_SAMPLERS.switch_scope_and_registry(scope) as registry:
+        sampler_class = registry.get(sampler_kind) if isinstance(sampler_kind, str) else sampler_kind
+    if not getattr(sampler_class, "gives_sample_keys", False):
         return dataset
     if not isinstance(target, type) or has_own_seeds(target):
         return dataset

@@ -1,4 +1,4 @@
-"""One large picture as a whole proxy set."""
+"""Proxy set of crops from one large picture."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from proteus.datasets.seeding import seeded
 from proteus.datasets.transforms import CorruptImageError, LoadImage
 from proteus.registry import DATASETS
 
-# Keeps the crops' random streams apart from those of the views, whatever the seeds are.
+# Separates the random streams of crops from those of views for all seeds.
 _SALT = 0x51461E
 
 
 @DATASETS.register_module()
 class SingleImage(ProxySet):
-    """Crops of one picture, made when they are asked for: the paper's ImageNet-Single (sections 3.5 and A.11).
+    """Crops of one picture, made on access: the paper's ImageNet-Single (sections 3.5 and A.11).
 
-    The crops are those of Asano's generator (docs/reproduction.md#proxy-sets), which writes them to disk once: a crop
-    depends on ``crop_seed`` and its position alone, whatever the epoch and the run's seed, and ``pipeline`` then draws
-    a new view of it each time, as of a file. As in the files, a crop is a JPEG of PIL's default quality.
+    The crops follow Asano's generator (docs/reproduction.md#proxy-sets), which writes them to disk once: a crop depends
+    only on ``crop_seed`` and its position, not on the epoch or the run's seed, and ``pipeline`` draws a new view of it
+    each time. As in the generator's files, a crop is a JPEG of PIL's default quality.
 
-    A crop's side is half the picture's shorter side, of which a part of 1/500 to all of the area is resized to
-    ``int(size * sqrt(2))``, turned and sheared by up to 30 degrees (uncovered corners are black), cut to ``size`` and,
-    half of the time, changed in colour. The generator never falls back to a centre crop; torchvision does so after ten
-    failures in a row, which is about one crop in 10^9.
+    A window with half the picture's shorter side is drawn. A part of it, with 1/500 to all of its area, is resized to
+    ``int(size * sqrt(2))``, rotated and sheared by up to 30 degrees (with black corners), cropped to ``size`` and, with
+    probability 0.5, colour-jittered. The generator never falls back to a centre crop; torchvision does after ten failed
+    draws in a row, which happens about once in 10^9 crops.
 
-    Measured on one core: 8 ms for a crop of a picture of 5 megapixels, 44 ms for one of 75 megapixels, where most of it
-    is the resizing; a photograph of 500 x 375 is read in 1 to 2 ms.
+    Measured on one core: 8 ms per crop of a 5-megapixel picture, 44 ms per crop of a 75-megapixel picture, mostly for
+    resizing; reading a photograph of 500 x 375 takes 1 to 2 ms.
 
     Args:
-        picture: The picture. It is decoded once, and its pixels are shared by workers that are forked.
+        picture: Path of the picture. It is decoded once, and forked workers share its pixels.
         pipeline: As for :class:`ProxySet`.
-        length: How many different crops there are. As they cost no space, any number will do.
+        length: Number of different crops. They take no space, so any number works.
         size: Side of a crop in pixels.
-        crop_seed: Another one gives other crops.
+        crop_seed: Seed of the crops.
 
     Raises:
-        FileNotFoundError: There is no ``picture``.
-        ValueError: It is no picture, or a number is not positive.
+        FileNotFoundError: ``picture`` does not exist.
+        ValueError: ``picture`` is not an image, or a number is not positive.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SingleImage(ProxySet):
             raise ValueError(f"dataset.length={length}, dataset.size={size}: write positive numbers")
         path = Path(picture).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"dataset.picture: there is no file {path}; put the picture there")
+            raise FileNotFoundError(f"dataset.picture: {path} does not exist; put the picture there")
         self.path = str(path)
         self.length = length
         self.size = size
@@ -71,9 +71,9 @@ class SingleImage(ProxySet):
         try:
             side = min(self.pixels.size) // 2
         except CorruptImageError as error:
-            raise ValueError(f"dataset.picture: it cannot be read: {error}") from error
+            raise ValueError(f"dataset.picture cannot be read: {error}") from error
         if side < 1:
-            raise ValueError(f"dataset.picture: {path} is {self.pixels.size} pixels large; give a larger one")
+            raise ValueError(f"dataset.picture: {path} has {self.pixels.size} pixels; give a larger one")
         self.window = v2.RandomCrop(side)
         self.part = v2.RandomResizedCrop(
             int(size * math.sqrt(2)), (1 / 500, 1), interpolation=v2.InterpolationMode.BICUBIC
@@ -89,13 +89,13 @@ class SingleImage(ProxySet):
 
     @property
     def pixels(self) -> Image.Image:
-        """The whole picture in RGB."""
+        """The picture in RGB."""
         if self._pixels is None:
             self._pixels = LoadImage()({"img_path": self.path})["img"]
         return self._pixels
 
     def full_init(self) -> None:
-        """Nothing is listed: BaseDataset's list stays empty."""
+        """Do nothing: BaseDataset's list stays empty."""
         self._fully_initialized = True
 
     def __len__(self) -> int:
@@ -103,21 +103,21 @@ class SingleImage(ProxySet):
         return self.length
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """A crop as the file that it would have been: ``img_bytes``, and ``img_path`` to call it by."""
+        """Return a crop as ``img_bytes`` of a JPEG, and an ``img_path`` that names it in messages."""
         file = BytesIO()
         with seeded(self.crop_seed, idx, _SALT):
             self.draw().save(file, "JPEG")
         return {"img_path": f"{self.path}#{idx}", "img_bytes": file.getvalue(), "sample_idx": idx}
 
     def describe(self) -> str:
-        """As for :class:`ProxySet`, with the picture."""
+        """Describe the picture and its crops."""
         width, height = self.pixels.size
-        return f"SingleImage {self.path} ({width} x {height}): {len(self):,} crops of {self.size}, crop_seed={self.crop_seed}"
+        crops = f"{len(self):,} crops of {self.size}, crop_seed={self.crop_seed}"
+        return f"SingleImage {self.path} ({width} x {height}): {crops}"
 
     def draw(self) -> Image.Image:
-        """A crop from the random state as it is."""
-        # A window into the picture, and a part of that window, without copying the window: in a picture of 75
-        # megapixels it has 14.
+        """Draw a crop with the current random state."""
+        # Compose the coordinates of window and part instead of copying the window, which is large.
         window = self.window.make_params([self.pixels])
         side = self.window.size[0]
         part = self.part.make_params([torch.empty(1, side, side, device="meta")])
@@ -133,5 +133,5 @@ class SingleImage(ProxySet):
         return self.change(crop)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A worker that is not forked decodes the picture itself, instead of being sent its pixels."""
+        """Leave out the pixels: a spawned worker decodes the picture itself."""
         return {**self.__dict__, "_pixels": None}

@@ -1,4 +1,4 @@
-"""A part of a proxy set: the paper's sub-data and sub-class (section 3.5)."""
+"""Subsets of proxy sets: the paper's sub-data and sub-class (section 3.5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from proteus.datasets.proxy.image_list import ImageList
+from proteus.datasets.proxy.folder_index import ImageList
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.structures import DataError
 from proteus.utils import write_text
@@ -24,22 +24,25 @@ from proteus.utils.files import decode_text
 Amount = int | float | None
 
 
-class NamedImages(ProxySet):
-    """A proxy set of which a part can be taken, since its images have names and stand in folders.
+class SubsampledProxySet(ProxySet):
+    """Proxy set with named images from which a subset can be drawn.
 
-    A class is a first folder below the root. The choice depends on the seed and on the names without their endings
-    alone: it is the same in every process, on every machine, and for a folder and the shards that it was packed into.
+    The class of an image is the first folder of its name. The subset depends only on the seed and on the names without
+    their endings: it is the same in every process, on every machine, and for a folder and the shards made from it.
 
     Args:
         data_root: As for :class:`ProxySet`.
         pipeline: As for :class:`ProxySet`.
-        indices: As for :class:`ProxySet`; counted within the part.
-        images_per_class: Take only so many images of each class (int), or this share of them (float). A share is
-            exact in total, and in each class up to less than one image.
-        classes: Take this number of classes (int), or this share of them (float).
-        subset_seed: Another one takes another part.
-        list_file: Take the images that this file names, one a line, in its order: what an earlier run wrote to
+        indices: As for :class:`ProxySet`; applied to the subset.
+        images_per_class: Number (int) or fraction (float) of the images of each class to take. A fraction is exact in
+            total, and within one image in each class.
+        classes: Number (int) or fraction (float) of the classes to take.
+        subset_seed: Seed of the subset.
+        list_file: File with the names of the images to take, one per line, in its order; an earlier run writes it as
             ``proxy_set.txt``.
+
+    Attributes:
+        full_size: Number of images before subsampling.
 
     Raises:
         FileNotFoundError: ``list_file`` does not exist.
@@ -58,25 +61,25 @@ class NamedImages(ProxySet):
         list_file: str | None = None,
     ) -> None:
         if list_file is not None and (images_per_class is not None or classes is not None):
-            raise ValueError("dataset.list_file: it is the whole choice; remove images_per_class and classes")
+            raise ValueError("dataset.list_file chooses the images; remove images_per_class and classes")
         self.images_per_class = images_per_class
         self.classes = classes
         self.subset_seed = subset_seed
         self.list_file = list_file
-        self.whole = 0
+        self.full_size = 0
         super().__init__(data_root, pipeline, indices)
 
     @abstractmethod
     def name_of(self, info: dict[str, Any]) -> str:
-        """The name of an image below the root, unique in the set."""
+        """Return the name of an image relative to the root; it is unique in the set."""
 
     def path_of(self, name: str) -> str:
-        """The part of a name that begins with the class."""
+        """Return a name without anything that precedes its class folder."""
         return name
 
     def filter_data(self) -> Sequence[dict[str, Any]]:
-        """Take the part that was asked for; BaseDataset calls this once everything is listed."""
-        self.whole = len(self.data_list)
+        """Take the subset; BaseDataset calls this after listing the images."""
+        self.full_size = len(self.data_list)
         if self.list_file is not None:
             positions = read_list(self.list_file, [self.name_of(info) for info in self.data_list])
         elif self.images_per_class is not None or self.classes is not None:
@@ -89,46 +92,46 @@ class NamedImages(ProxySet):
 
     def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(self.data_list, ImageList):
-            # It is as small as can be, and shared between workers as it is.
+            # It is compact, and forked workers share it.
             self.serialize_data = False
             return np.empty(0, np.uint8), np.empty(0, np.int64)
         packed: tuple[np.ndarray, np.ndarray] = super()._serialize_data()
         return packed
 
     def describe(self) -> str:
-        """As for :class:`ProxySet`, and of how many the images were chosen in which way."""
-        return super().describe() + (f" of {self.whole:,} ({self._choice()})" if self._choice() else "")
+        """Describe the set, its full size and how the subset was chosen."""
+        return super().describe() + (f" of {self.full_size:,} ({self._choice()})" if self._choice() else "")
 
     def names(self) -> list[str]:
-        """The names of the images, in order."""
+        """Return the names of the images in order."""
         return [self.name_of(ProxySet.get_data_info(self, index)) for index in range(len(self))]
 
     def chosen(self) -> dict[str, list[str]]:
-        """The names, where a part was taken."""
+        """Return the names if a subset was taken."""
         return {"": self.names()} if self._choice() else {}
 
     def _choice(self) -> str:
         if self.list_file is not None:
             return f"list_file={self.list_file}"
         amounts = {"images_per_class": self.images_per_class, "classes": self.classes}
-        asked = {key: amount for key, amount in amounts.items() if amount is not None}
-        return ", ".join(f"{key}={value}" for key, value in {**asked, "subset_seed": self.subset_seed}.items() if asked)
+        given = {key: amount for key, amount in amounts.items() if amount is not None}
+        return ", ".join(f"{key}={value}" for key, value in {**given, "subset_seed": self.subset_seed}.items() if given)
 
 
 def choose(paths: Sequence[str], images_per_class: Amount, classes: Amount, seed: int) -> list[int]:
-    """Draw a part of some images at random.
+    """Draw a random subset of images.
 
     Args:
-        paths: Of each image, its class, a slash and the rest; endings do not count.
-        images_per_class: How many of each class (int), or which share (float); None for all.
-        classes: How many classes (int), or which share of them (float); None for all.
-        seed: What the choice depends on, beside the paths.
+        paths: ``CLASS/NAME`` of each image; endings are ignored.
+        images_per_class: Number (int) or fraction (float) of the images of each class; None for all.
+        classes: Number (int) or fraction (float) of the classes; None for all.
+        seed: Seed of the subset.
 
     Returns:
         Positions in ``paths``, ascending.
 
     Raises:
-        ValueError: There is not so much to take.
+        ValueError: There are too few images or classes.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for position, path in enumerate(paths):
@@ -140,7 +143,7 @@ def choose(paths: Sequence[str], images_per_class: Amount, classes: Amount, seed
     for name in sorted(names):
         members = groups[name]
         if isinstance(images_per_class, float):
-            # Rounding the running total instead of each class keeps the whole exact.
+            # Round the running total instead of each class, so that the sum is exact.
             count = _number("images_per_class", images_per_class, seen + len(members)) - len(taken)
         else:
             count = _number("images_per_class", images_per_class, len(members), f" in class '{name}'")
@@ -151,13 +154,12 @@ def choose(paths: Sequence[str], images_per_class: Amount, classes: Amount, seed
 
 
 def read_list(list_file: str, names: Sequence[str]) -> list[int]:
-    """Find the images that a list names.
+    """Find the images of a list.
 
     Args:
-        list_file: A text file in UTF-8, one name a line. Lines at its beginning that start with ``#`` and name no
-            image are comments. A line in double quotes is a JSON string, as :func:`write_list` writes names that do
-            not fit in a line.
-        names: The names of all images of the set.
+        list_file: UTF-8 text file with one name per line. Lines at the start that begin with ``#`` and are not names of
+            images are comments. A line in double quotes is a JSON string, as :func:`write_list` writes some names.
+        names: Names of all images of the set.
 
     Returns:
         Positions in ``names``, in the order of the list.
@@ -168,9 +170,9 @@ def read_list(list_file: str, names: Sequence[str]) -> list[int]:
     """
     path = Path(list_file).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"dataset.list_file: there is no file {path}")
+        raise FileNotFoundError(f"dataset.list_file: {path} does not exist")
     positions = {name: position for position, name in enumerate(names)}
-    # Not stripped of carriage returns: one may end a name.
+    # Keep carriage returns: a name may end in one.
     lines = decode_text(path.read_bytes(), f"dataset.list_file: {path}").split("\n")
     wanted: list[str] = []
     for line in lines:
@@ -181,14 +183,14 @@ def read_list(list_file: str, names: Sequence[str]) -> list[int]:
     missing = [name for name in wanted if name not in positions]
     if missing:
         raise DataError(
-            f"dataset.list_file: {len(missing):,} of the {len(wanted):,} images that {path} names are not below "
-            f"dataset.data_root, the first of them {missing[0]!r}; the names must be relative to that folder"
+            f"dataset.list_file: {len(missing):,} of the {len(wanted):,} images in {path} are not below "
+            f"dataset.data_root, the first is {missing[0]!r}; names must be relative to that folder"
         )
     if not wanted:
-        raise DataError(f"dataset.list_file: {path} names no image")
+        raise DataError(f"dataset.list_file: {path} lists no images")
     repeated = [name for name, count in Counter(wanted).items() if count > 1]
     if repeated:
-        raise DataError(f"dataset.list_file: {path} names images twice, the first of them {repeated[0]!r}")
+        raise DataError(f"dataset.list_file: {path} lists images twice, the first is {repeated[0]!r}")
     return [positions[name] for name in wanted]
 
 
@@ -218,10 +220,12 @@ def _number(key: str, amount: Amount, available: int, where: str = "") -> int:
         return available
     if isinstance(amount, float):
         if not 0 < amount <= 1:
-            raise ValueError(f"dataset.{key}={amount}: write a share in (0, 1], or a whole number of them")
+            raise ValueError(f"dataset.{key}={amount}: write a fraction in (0, 1], or an integer")
         return math.floor(amount * available + 0.5)
     if not 0 < amount <= available:
-        raise ValueError(f"dataset.{key}={amount}: there are {available}{where}; write a smaller number or a share")
+        raise ValueError(
+            f"dataset.{key}={amount}: only {available}{where} available; write a smaller number or a fraction"
+        )
     return amount
 
 

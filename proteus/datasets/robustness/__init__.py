@@ -1,4 +1,4 @@
-"""Sets that show how robust a classifier of ImageNet-1K's classes is (docs/reproduction.md#robustness)."""
+"""Data sets that test the robustness of ImageNet-1K classifiers (docs/reproduction.md#robustness)."""
 
 from proteus.datasets.robustness.generation import generate
 from proteus.datasets.robustness.imagenet_c import GeneratedImageNetC, ImageNetC

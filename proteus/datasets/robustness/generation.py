@@ -1,4 +1,4 @@
-"""ImageNet-C on disk, made from a validation folder."""
+"""Generate ImageNet-C on disk from the validation images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from proteus.datasets.robustness.imagenet_variants import ImageNetVariant
-from proteus.datasets.transforms import CenterCrop, LoadImage, Resize
+from proteus.datasets.transforms import CenterCrop, LoadImage, ResizeEdge
 from proteus.datasets.transforms.corruption import (
     CORRUPTIONS,
     QUALITY,
@@ -34,14 +34,14 @@ MARKER = "generated.json"
 
 @dataclass
 class Marker:
-    """What stands in the file that tells a generated ImageNet-C from the released one.
+    """Content of the file that distinguishes a generated ImageNet-C from the released one.
 
     Attributes:
-        library: The corruption library and its version.
+        library: Name and version of the corruption library.
         images: Number of validation images.
         names: SHA-1 of their names.
-        quality: Of the JPEGs.
-        finished: The corruptions of which every image was written.
+        quality: JPEG quality.
+        finished: Corruptions with all images written.
     """
 
     library: str
@@ -53,7 +53,7 @@ class Marker:
 
 @dataclass
 class ClassTask:
-    """The images of one class, all of whose corruptions one process makes."""
+    """Images of one class; one process generates all corruptions of them."""
 
     wnid: str
     sources: list[Path]
@@ -67,31 +67,32 @@ def generate(
     corruptions: Sequence[str] = CORRUPTIONS,
     workers: int = 1,
     all_classes: bool = True,
-    tell: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> Marker:
-    """Write the five severities of some corruptions of all validation images, laid out as ImageNet-C without groups.
+    """Write all severities of some corruptions of the validation images, in ImageNet-C's layout without groups.
 
-    As its authors made it: shorter side to 256 px (bilinear), middle 224 px, corruption, JPEG of quality 85. An image
-    depends on the original's pixels, its class and name, the corruption, the severity and the library's version alone.
-    Interrupted and called again, this writes what is not there yet; further corruptions may be added later.
+    Images are made as by the authors of ImageNet-C: shorter side to 256 px (bilinear), center crop of 224 px,
+    corruption, JPEG of quality 85. An image depends only on the original's pixels, class and name, the corruption, the
+    severity and the version of the library. Call it again after an interruption to write the missing images; more
+    corruptions can be added later.
 
     Args:
-        source: The validation images, a folder for each class, called by its wnid.
-        target: Folder to write to. All 15 corruptions of 50,000 images take about as much as the released archives.
-        corruptions: Which.
-        workers: Processes.
-        all_classes: All 1,000 class folders must be there.
-        tell: Takes a line about every class.
+        source: Validation images in one folder per class, named by wnid.
+        target: Output folder. All 15 corruptions of 50,000 images take about as much space as the released archives.
+        corruptions: Corruptions to generate.
+        workers: Number of processes.
+        all_classes: Require all 1,000 class folders.
+        report: Called with a line of text after every class.
 
     Returns:
-        What was written to ``generated.json``.
+        Content of ``generated.json``.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it, or the corruption library is not installed.
+        FileNotFoundError: The folder does not exist or has no images, or the corruption library is not installed.
         LockedError: Another process writes to ``target``.
-        DataError: There is no such corruption, a setting is out of range, the folders are not the classes', two images
-            would be written to one file, or ``target`` holds images from elsewhere, or of other images, or of another
-            version of the library, or lies in ``source``.
+        DataError: A corruption is unknown, a setting is out of range, the folders are not those of the classes, two
+            images would be written to one file, or ``target`` has other files, or was generated from other images or
+            with another version of the library, or lies in ``source``.
         CorruptImageError: A validation image cannot be read.
     """
     try:
@@ -107,9 +108,9 @@ def generate(
     names = [Path(name).as_posix() for name in images.names()]
     _check_stems(names)
     marker = Marker(library(), len(names), sha1("\n".join(names).encode(errors="surrogateescape")).hexdigest())
-    _finished(target, marker)  # refuse an unrelated folder before anything is written there
+    _finished(target, marker)  # refuses an unrelated folder before anything is written there
     with exclusive(target, "generating ImageNet-C"):
-        return _generate(root, target, names, marker, corruptions, workers, tell)
+        return _generate(root, target, names, marker, corruptions, workers, report)
 
 
 def _generate(
@@ -119,7 +120,7 @@ def _generate(
     marker: Marker,
     corruptions: Sequence[str],
     workers: int,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Marker:
     marker.finished = _finished(target, marker)
     _write(target, marker)
@@ -130,19 +131,19 @@ def _generate(
     started, made, done = time.monotonic(), 0, 0
     for task, written in _run(tasks, workers):
         done, made = done + 1, made + written
-        tell(_progress(task, written, done, len(tasks), made, time.monotonic() - started))
+        report(_progress(task, written, done, len(tasks), made, time.monotonic() - started))
     marker.finished = [name for name in CORRUPTIONS if name in (*marker.finished, *corruptions)]
     _write(target, marker)
     return marker
 
 
 def generate_class(task: ClassTask) -> int:
-    """Write what is missing of one class; returns how many images that were.
+    """Write the missing images of one class; returns their number.
 
     Raises:
         CorruptImageError: A validation image cannot be read.
     """
-    load, resize, crop = LoadImage(), Resize(256, "bilinear"), CenterCrop(224)
+    load, resize, crop = LoadImage(), ResizeEdge(256, interpolation="bilinear"), CenterCrop(224)
     written = 0
     for source in task.sources:
         paths = {
@@ -163,10 +164,10 @@ def generate_class(task: ClassTask) -> int:
 
 
 def read_marker(root: Path) -> Marker | None:
-    """What is known of a generated ImageNet-C; None for another folder.
+    """Read the marker of a generated ImageNet-C; None for other folders.
 
     Raises:
-        DataError: The file is not what :func:`generate` writes.
+        DataError: The file was not written by :func:`generate`, or is damaged.
     """
     path = root / MARKER
     if not path.exists():
@@ -175,17 +176,19 @@ def read_marker(root: Path) -> Marker | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Marker(**content)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is not what tools/generate_imagenet_c.py writes ({error}); generate anew") from error
+        raise DataError(
+            f"{path} is damaged or was not written by tools/generate_imagenet_c.py ({error}); generate the images again"
+        ) from error
 
 
 def _finished(target: Path, marker: Marker) -> list[str]:
-    """The corruptions that are complete already."""
+    """Return the corruptions that are complete; check that the folder belongs to the same images and settings."""
     earlier = read_marker(target)
     if earlier is None:
         if target.exists() and any(path.name != ".lock" for path in target.iterdir()):
-            raise DataError(f"{target} holds files from elsewhere; give an empty folder")
+            raise DataError(f"{target} has other files; give an empty folder")
         return []
-    for key, what in (("library", "with"), ("quality", "in quality"), ("images", "from so many images:")):
+    for key, what in (("library", "with"), ("quality", "with JPEG quality"), ("images", "with a number of images of")):
         if getattr(earlier, key) != getattr(marker, key):
             raise DataError(f"{target} was generated {what} {getattr(earlier, key)}, not {getattr(marker, key)}")
     if earlier.names != marker.names:
@@ -203,7 +206,7 @@ def _check_stems(names: Sequence[str]) -> None:
         stem = name.rpartition(".")[0]
         wnid, _, inner = name.partition("/")
         if "/" in inner:
-            raise DataError(f"{name} is not directly in the folder {wnid}; WNID/IMAGE is expected")
+            raise DataError(f"{name} must be directly in the folder {wnid} (WNID/IMAGE)")
         if stem in seen:
             raise DataError(f"{name} and {seen[stem]} would both be written as {stem}.JPEG; rename or remove one")
         seen[stem] = name
@@ -226,9 +229,9 @@ def _run(tasks: Sequence[ClassTask], workers: int) -> Iterator[tuple[ClassTask, 
 
 def _progress(task: ClassTask, written: int, done: int, total: int, made: int, seconds: float) -> str:
     line = f"{done}/{total} {task.wnid}: {written:,} images written"
-    there = len(task.sources) * len(task.corruptions) * len(SEVERITIES) - written
-    if there:
-        line += f", {there:,} were there"
+    existing = len(task.sources) * len(task.corruptions) * len(SEVERITIES) - written
+    if existing:
+        line += f", {existing:,} were there"
     if made and done < total:
         minutes = seconds / done * (total - done) / 60
         line += f"; {made / seconds:.0f} images/s, about {minutes // 60:.0f} h {minutes % 60:.0f} min left"

@@ -1,4 +1,4 @@
-"""ImageNet-C: 15 corruptions of ImageNet's validation images, each at five severities."""
+"""ImageNet-C: 15 corruptions of ImageNet's validation images at five severities."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Part(NamedTuple):
     """The images of one corruption at one severity.
 
     Attributes:
-        corruption: Its name in ImageNet-C.
-        severity: 1 to 5.
-        folder: Where the images are.
-        names: ``WNID/IMAGE`` of each. Parts with the same names share one list: ImageNet-C has 3.75 million images.
+        corruption: Name of the corruption in ImageNet-C.
+        severity: Severity, 1 to 5.
+        folder: Folder of the images.
+        names: ``WNID/IMAGE`` of each image. Parts with equal names share one list: ImageNet-C has 3.75 million images.
     """
 
     corruption: str
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 class PartList(Sequence[dict[str, Any]]):
-    """What BaseDataset takes for a list of images, each entry made when asked for; one part after another.
+    """List of the images of several parts, one after another, with entries made on access.
 
     Args:
         parts: The parts.
@@ -78,7 +78,7 @@ class PartList(Sequence[dict[str, Any]]):
 
 
 class _CorruptionSet(ProxySet):
-    """Images that know their ``corruption`` and ``severity``, beside ``img_path`` and ``label``."""
+    """Images with ``corruption`` and ``severity`` in addition to ``img_path`` and ``label``."""
 
     parts: list[Part]
     source: str
@@ -94,14 +94,14 @@ class _CorruptionSet(ProxySet):
         self.corruptions = None if corruptions is None else list(corruptions)
         self.severities = list(severities)
         check_corruptions(self.corruptions or CORRUPTIONS, self.severities)
-        # Not ProxySet's: pickled one by one, so many images' entries would take gigabytes.
+        # Skip ProxySet's constructor: serializing the entries of millions of images would take gigabytes.
         BaseDataset.__init__(
             self, data_root=str(data_root), pipeline=list(pipeline), indices=indices, serialize_data=False
         )
         self._metainfo["source"] = self.source
 
     def describe(self) -> str:
-        """Where the images come from, and how many there are of what."""
+        """Return source, folder, and numbers of images, corruptions and severities."""
         sizes = Counter(len(part.names) for part in self.parts)
         each = " or ".join(f"{size:,}" for size in sorted(sizes))
         corruptions = dict.fromkeys(part.corruption for part in self.parts)
@@ -116,28 +116,28 @@ class _CorruptionSet(ProxySet):
 
 @DATASETS.register_module()
 class ImageNetC(_CorruptionSet):
-    """ImageNet-C on disk, as its archives unpack, with or without the archives' folders (``blur/defocus_blur``).
+    """ImageNet-C on disk as unpacked from its archives, with or without their group folders (``blur/defocus_blur``).
 
-    The images are 224 px already, so that they are only cropped (docs/reproduction.md#robustness). Folders that
-    ``tools/generate_imagenet_c.py`` wrote are read alike, and :meth:`describe` tells them apart.
+    The images have 224 px already and are only cropped (docs/reproduction.md#robustness). Folders written by
+    ``tools/generate_imagenet_c.py`` are also read; :attr:`source` distinguishes them.
 
     Args:
-        data_root: The folder.
+        data_root: Folder of the set.
         pipeline: As for :class:`ProxySet`; ``PackInputs`` needs ``keys=('corruption', 'severity')``.
-        indices: As for :class:`ProxySet`; the images of a part follow each other.
-        corruptions: These only; by default those that are there.
-        severities: These only.
-        all_classes: All 1,000 class folders must be in each part.
+        indices: As for :class:`ProxySet`; the images of a part are consecutive.
+        corruptions: Corruptions to use; by default all that are present.
+        severities: Severities to use.
+        all_classes: Require all 1,000 class folders in each part.
 
     Attributes:
-        parts: What there is.
-        source: ``ImageNet-C as released``, or with what it was generated; also in ``metainfo``, for the metric.
+        parts: The parts that are used.
+        source: ``ImageNet-C as released``, or the library it was generated with; also in ``metainfo``, for the metric.
 
     Raises:
-        FileNotFoundError: There is no such folder, no corruption's folder in it, or not one that was asked for.
-        DataError: A corruption is there twice, a severity is missing, a part is empty or has other classes, or the
+        FileNotFoundError: The folder does not exist, or has no folder of a corruption.
+        DataError: A corruption has two folders, a severity is missing, a part is empty or has other classes, or the
             generation was not finished.
-        ValueError: There is no such corruption or severity.
+        ValueError: A corruption or severity is unknown.
     """
 
     def __init__(
@@ -153,24 +153,24 @@ class ImageNetC(_CorruptionSet):
         super().__init__(data_root, pipeline, indices, corruptions, severities)
 
     def load_data_list(self) -> Sequence[dict[str, Any]]:
-        """Find the parts and list the first one's images; a further part's only where they differ."""
+        """List the images of each part; parts with equal names share one list."""
         root = Path(self.data_root).expanduser()
         if not root.is_dir():
-            raise FileNotFoundError(f"dataset.data_root: {no_folder(root)}; ImageNet-C is laid out as {_LAYOUT}")
+            raise FileNotFoundError(f"dataset.data_root: {no_folder(root)}; ImageNet-C has the layout {_LAYOUT}")
         marker = read_marker(root)
         self.source = "ImageNet-C as released" if marker is None else f"ImageNet-C generated with {marker.library}"
         folders = _find(root, self.corruptions or CORRUPTIONS)
         absent = [name for name in self.corruptions or () if name not in folders]
         if absent or not folders:
             raise FileNotFoundError(
-                f"dataset.data_root: {root} has no folder {', '.join(absent or CORRUPTIONS[:1])}; ImageNet-C is laid "
-                f"out as {_LAYOUT}"
+                f"dataset.data_root: {root} has no folder {', '.join(absent or CORRUPTIONS[:1])}; ImageNet-C has "
+                f"the layout {_LAYOUT}"
             )
         unfinished = [name for name in folders if marker is not None and name not in marker.finished]
         if unfinished:
             raise DataError(
-                f"{root}: the generation of {', '.join(unfinished)} was not finished; call "
-                "tools/generate_imagenet_c.py again to go on, or leave them out with dataset.corruptions"
+                f"{root}: the generation of {', '.join(unfinished)} was not finished; run "
+                "tools/generate_imagenet_c.py again to resume, or leave them out of dataset.corruptions"
             )
         self.parts = []
         for corruption, folder in folders.items():
@@ -183,25 +183,25 @@ class ImageNetC(_CorruptionSet):
 
 @DATASETS.register_module()
 class GeneratedImageNetC(_CorruptionSet):
-    """ImageNet-C made on the fly from a validation folder by ``dict(type='Corrupt')`` in the pipeline.
+    """ImageNet-C made on the fly from the validation images, with ``dict(type='Corrupt')`` in the pipeline.
 
-    Each image is read once for every corruption and severity. The same images can be written to disk beforehand by
-    ``tools/generate_imagenet_c.py``, which is quicker where several models are tested.
+    Each image is read once for every corruption and severity. ``tools/generate_imagenet_c.py`` writes the same images
+    to disk, which is faster if several models are tested.
 
     Args:
-        data_root: The validation images, a folder for each class, called by its wnid.
+        data_root: Validation images in one folder per class, named by wnid.
         pipeline: As for :class:`ImageNetC`.
         indices: As for :class:`ImageNetC`.
-        corruptions: These only; all 15 by default.
-        severities: These only.
-        all_classes: All 1,000 class folders must be there.
-        images_per_class: Take only so many images of each class, as for :class:`~proteus.datasets.proxy.subsampling.NamedImages`;
-            all 50,000 in 75 parts are 3.75 million.
+        corruptions: Corruptions to use; by default all 15.
+        severities: Severities to use.
+        all_classes: Require all 1,000 class folders.
+        images_per_class: As for :class:`~proteus.datasets.proxy.subsampling.SubsampledProxySet`; all 50,000 images in
+            75 parts are 3.75 million.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it, or the library is not installed.
-        DataError: The folders are not the classes'.
-        ValueError: There is no such corruption or severity.
+        FileNotFoundError: The folder does not exist or has no images, or the library is not installed.
+        DataError: The folders are not those of the classes.
+        ValueError: A corruption or severity is unknown.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class GeneratedImageNetC(_CorruptionSet):
         super().__init__(data_root, pipeline, indices, corruptions, severities)
 
     def load_data_list(self) -> Sequence[dict[str, Any]]:
-        """List the validation images once, and refer to them for each part."""
+        """List the validation images once; all parts share the list."""
         self.source = f"ImageNet-C generated with {library()}"
         images = ImageNetVariant(
             variant="val" if self.all_classes else None,
@@ -237,12 +237,12 @@ class GeneratedImageNetC(_CorruptionSet):
 
 
 def _find(root: Path, corruptions: Sequence[str]) -> dict[str, Path]:
-    """The folder of each corruption that is there, in ImageNet-C's order."""
+    """Find the folders of the corruptions that are present, in ImageNet-C's order."""
     folders = {}
     for name in (name for name in CORRUPTIONS if name in corruptions):
         found = [path for path in (root / name, *sorted(root.glob(f"*/{name}"))) if path.is_dir()]
         if len(found) > 1:
-            raise DataError(f"{root} has {name} twice: {' and '.join(map(str, found))}; keep one of them")
+            raise DataError(f"{root} has two folders {name}: {' and '.join(map(str, found))}; keep one")
         if found:
             folders[name] = found[0]
     return folders
@@ -251,7 +251,7 @@ def _find(root: Path, corruptions: Sequence[str]) -> dict[str, Path]:
 def _names(folder: Path, all_classes: bool) -> list[str]:
     if not folder.is_dir():
         raise DataError(
-            f"{no_folder(folder)}: unpack the archive again, or give the severities that there are with "
+            f"{no_folder(folder)}: unpack the archive again, or list the available severities in "
             "dataset.severities (mCE needs all five)"
         )
     wnids = class_names(folder)
@@ -260,10 +260,10 @@ def _names(folder: Path, all_classes: bool) -> list[str]:
     for wnid in wnids:
         images = sorted(_images(folder / wnid))
         if not images:
-            raise DataError(f"{folder / wnid} has no image: each part of ImageNet-C needs some of each class")
+            raise DataError(f"{folder / wnid} has no images: each part of ImageNet-C needs images of every class")
         names += [f"{wnid}/{image}" for image in images]
     if not names:
-        raise DataError(f"{folder} has no image; ImageNet-C is laid out as {_LAYOUT}")
+        raise DataError(f"{folder} has no images; ImageNet-C has the layout {_LAYOUT}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""ImageNet-1K's validation set and the sets of new images of its classes, labelled in its numbering."""
+"""ImageNet-1K's validation set, ImageNet-A, -R and -Sketch, with the labels of ImageNet-1K."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Variant(NamedTuple):
     """A published set.
 
     Attributes:
-        name: What it is called.
-        images: How many images it has.
-        subset: Which of the classes; None for all 1,000.
+        name: Name of the set.
+        images: Number of its images.
+        subset: Name of its subset of classes; None for all 1,000.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Variant(NamedTuple):
     subset: str | None = None
 
     def classes(self) -> tuple[int, ...]:
-        """The numbers of its classes."""
+        """Return the indices of its classes."""
         return tuple(range(1000)) if self.subset is None else subset_classes(self.subset)
 
 
@@ -44,21 +44,21 @@ VARIANTS = {
 
 @DATASETS.register_module()
 class ImageNetVariant(ImageFolder):
-    """Images in folders that are called by their class's wnid, labelled with its number in ImageNet-1K.
+    """Images in class folders named by wnid, labelled with the class indices of ImageNet-1K.
 
-    ``LabelledFolder`` numbers the folders that it finds; here the class of a folder has the same number whichever other
-    folders are there (docs/reproduction.md#robustness).
+    Unlike in ``LabelledFolder``, the label of a folder does not depend on which other folders are present
+    (docs/reproduction.md#robustness).
 
     Args:
-        variant: The published set that this is a copy of, whose class folders must all be there and no others: ``val``,
-            ``a``, ``r`` or ``sketch``. By default any of the 1,000 folders. Another number of images than the published
-            one is told in the log and by :meth:`describe`.
+        variant: Published set: ``val``, ``a``, ``r`` or ``sketch``. Exactly its class folders must be present. By
+            default any of the 1,000 folders may be present. If the number of images differs from the published one,
+            the log and :meth:`describe` say so.
         **folder: As for :class:`ImageFolder`.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
-        DataError: A folder is no class's, or has no image, or the folders are not the variant's.
-        ValueError: There is no such variant.
+        FileNotFoundError: The folder does not exist, or has no images.
+        DataError: A folder is not named by a wnid or has no images, or the folders are not those of the variant.
+        ValueError: ``variant`` is unknown.
     """
 
     def __init__(self, variant: Literal["val", "a", "r", "sketch"] | None = None, **folder: Any) -> None:
@@ -77,25 +77,27 @@ class ImageNetVariant(ImageFolder):
         for image in images:
             wnid, separator, _ = Path(self.name_of(image)).as_posix().partition("/")
             if not separator:
-                raise DataError(f"{image['img_path']} is in no class's folder; {self._name} expects {root}/WNID/IMAGE")
-            check_wnids([wnid], root, None, self._name)  # of a hidden folder, too
+                raise DataError(f"{image['img_path']} is not in a class folder; {self._name} expects {root}/WNID/IMAGE")
+            check_wnids([wnid], root, None, self._name)  # also for hidden folders
             labels.append(wnid_numbers()[wnid])
-        # A part (split) may leave a class out; the whole may not.
+        # A split may lack a class; the complete set may not.
         empty = there - {Path(self.name_of(image)).parts[0] for image in images} if self.split == "all" else ()
         if empty:
-            raise DataError(f"{root / min(empty)} has no image: {self._name} needs some of each class; unpack it again")
+            raise DataError(
+                f"{root / min(empty)} has no images: {self._name} needs images of every class; unpack it again"
+            )
         if self._difference(len(images)):
             print_log(f"{self._name}, {root}{self._difference(len(images))}", "current", WARNING)
         return [{**image, "label": label} for image, label in zip(images, labels, strict=True)]
 
     def describe(self) -> str:
-        """As for :class:`ImageFolder`, with the published set's name, and its size where this copy has another."""
-        return f"{self._name}, {super().describe()}{self._difference(self.whole)}"
+        """Describe the folder, with the name of the published set and its size if this copy has another."""
+        return f"{self._name}, {super().describe()}{self._difference(self.full_size)}"
 
     def _difference(self, images: int) -> str:
         if self.variant is None or self.split != "all" or images == self.variant.images:
             return ""
-        return f" (its folder has {images:,}, the published set {self.variant.images:,})"
+        return f" ({images:,} images in the folder, {self.variant.images:,} in the published set)"
 
     @property
     def _name(self) -> str:

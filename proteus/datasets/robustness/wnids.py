@@ -1,4 +1,4 @@
-"""ImageNet-1K's classes: names of folders (wnids) and their numbers."""
+"""Classes of ImageNet-1K: folder names (wnids) and class indices."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ IMAGENET_SUBSETS = ("imagenet_a", "imagenet_r")
 
 @cache
 def imagenet_wnids() -> tuple[str, ...]:
-    """The 1,000 wnids by number, which is their alphabetical order; timm's list."""
+    """Return the 1,000 wnids by class index, in alphabetical order, from timm."""
     return tuple(ImageNetInfo().label_names())
 
 
 @cache
 def wnid_numbers() -> Mapping[str, int]:
-    """The number of each of the 1,000 wnids."""
+    """Return the class index of each of the 1,000 wnids."""
     return MappingProxyType({wnid: number for number, wnid in enumerate(imagenet_wnids())})
 
 
 @cache
 def subset_classes(subset: str) -> tuple[int, ...]:
-    """The numbers, ascending, of the 200 classes of ImageNet-A or -R; 86 are in both.
+    """Return the ascending indices of the 200 classes of ImageNet-A or -R; 86 are in both.
 
-    From the evaluation scripts of hendrycks/natural-adv-examples and hendrycks/imagenet-r.
+    The lists are those of the evaluation scripts of hendrycks/natural-adv-examples and hendrycks/imagenet-r.
 
     Args:
         subset: One of ``IMAGENET_SUBSETS``.
@@ -41,45 +41,36 @@ def subset_classes(subset: str) -> tuple[int, ...]:
 
 
 def check_wnids(folders: Iterable[str], root: Path, expected: Iterable[int] | None, name: str) -> None:
-    """Refuse folders that are not those of the classes that there should be.
+    """Check that class folders are those of a set.
 
     Args:
-        folders: Their names.
-        root: Where they are.
-        expected: The numbers of the classes that there must be, no more and no less; None for any of the 1,000.
-        name: What to call the data set.
+        folders: Names of the folders.
+        root: Folder that contains them.
+        expected: Indices of the classes that must be present, and no others; None for any of the 1,000.
+        name: Name of the data set, for messages.
 
     Raises:
-        DataError: A folder is no class's, a class has no folder, or a folder's class is not of this set.
+        DataError: A folder is not named by a wnid, a class has no folder, or a folder is not of this set.
     """
     found = set(folders)
     unknown = sorted(found - wnid_numbers().keys())
     if unknown:
         raise DataError(
-            f"{root} has {_counted(len(unknown), 'folder')} that {_verb(len(unknown))} no class of ImageNet-1K: "
-            f"{_listed(unknown)}; {name} expects {root}/WNID/IMAGE, such as {root}/{imagenet_wnids()[0]}/..., and "
-            "nothing else"
+            f"{root} has {len(unknown)} folder{'s'[: len(unknown) > 1]} without a class of ImageNet-1K: "
+            f"{_shorten(unknown)}; {name} expects only {root}/WNID/IMAGE, such as {root}/{imagenet_wnids()[0]}/..."
         )
     if expected is None:
         return
     wanted = {imagenet_wnids()[number] for number in expected}
     missing, surplus = sorted(wanted - found), sorted(found - wanted)
     if missing or surplus:
-        words = [f"lacks {_listed(missing)}"] if missing else []
-        words += [f"has {_listed(surplus)}, which {name} has not"] if surplus else []
+        words = [f"lacks {_shorten(missing)}"] if missing else []
+        words += [f"has {_shorten(surplus)}, which {name} does not have"] if surplus else []
         raise DataError(
             f"{name} has {len(wanted)} class folders; {root} has {len(found)}: it {' and '.join(words)}. Unpack it "
             "again, or name the folder of the right set"
         )
 
 
-def _listed(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"a {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _verb(number: int) -> str:
-    return "is" if number == 1 else "are"

@@ -1,4 +1,4 @@
-"""Check by names and file headers that every image has a mask of its size; nothing is decoded."""
+"""Check the pairs of images and masks by names, file headers and a sample of labels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from proteus.datasets.segmentation.check_labels import unknown_label
-from proteus.datasets.segmentation.masks import check_mask_kind, read_mask
+from proteus.datasets.segmentation.loading import check_mask_kind, read_mask, unknown_label
 from proteus.structures import CorruptImageError, DataError
 from proteus.utils.files import no_folder, walk
 from proteus.utils.image_files import opened
@@ -25,15 +24,15 @@ _TOLD = 5
 
 
 def check_folders(folders: dict[str, str], suffixes: dict[str, str], data_root: str | None) -> None:
-    """Refuse a layout in which a folder is missing or empty.
+    """Check that the folders of images and masks exist and have files.
 
     Args:
-        folders: ``img_path`` and ``seg_map_path``.
-        suffixes: The files' ends under the same keys.
-        data_root: What they stand in, if anything.
+        folders: The folders ``img_path`` and ``seg_map_path``.
+        suffixes: Endings of the files, with the same keys.
+        data_root: Folder that contains them, if any.
 
     Raises:
-        DataError: Names the folder, and the layout that is expected.
+        DataError: A folder is missing or empty; the message shows the expected layout.
     """
     layout = "\n".join(f"    {folder}/*{suffixes[key]}" for key, folder in folders.items())
     for key, folder in folders.items():
@@ -42,36 +41,36 @@ def check_folders(folders: dict[str, str], suffixes: dict[str, str], data_root: 
         else:
             found = walk(folder, (suffixes[key].lower(),))
             if found.repeated:
-                # mmseg follows links, and never ends on circular ones.
+                # mmseg follows links and does not terminate on circular ones.
                 link, other = min(found.repeated.items())
                 raise DataError(
-                    f"{Path(folder, link)} links to {Path(folder, other)}, which is listed too: remove the link"
+                    f"{Path(folder, link)} links to {Path(folder, other)}, which is also listed: remove the link"
                 )
             if any(name.endswith(suffixes[key]) for name in found.files):
                 continue
             fault = f"no *{suffixes[key]} in {folder}"
         raise DataError(
-            f"{fault}; expected are images and masks of the same names:\n{layout}\n"
-            f"  (data_root = {data_root!r}: name another with --cfg-options, or data_prefix where the folders differ)"
+            f"{fault}; expected images and masks with equal names:\n{layout}\n"
+            f"  (data_root = {data_root!r}; set another with --cfg-options, or data_prefix for other folders)"
         )
 
 
 def check_pairs(pairs: Sequence[tuple[str, str]], masks: Sequence[str]) -> None:
-    """Refuse images without masks, masks without images, and pairs of two sizes.
+    """Check that each image has a mask of the same size, and each mask an image.
 
     Args:
-        pairs: Files of an image and of its mask.
-        masks: Files of all masks that are there.
+        pairs: Paths of an image and of its mask.
+        masks: Paths of all masks that exist.
 
     Raises:
-        DataError: Names the first of them, and how many there are.
+        DataError: Files do not fit; the message names the first ones and their number.
     """
-    there = {str(Path(path)) for path in masks}
+    existing = {str(Path(path)) for path in masks}
     wanted = {str(Path(mask)): image for image, mask in pairs}
-    alone = [f"{image}: its mask {mask} is missing" for mask, image in wanted.items() if mask not in there]
-    alone += [f"{mask}: there is no image to this mask" for mask in sorted(there - wanted.keys())]
-    _refuse(alone)
-    with ThreadPoolExecutor(8) as pool:  # most of the time is spent waiting for the disk
+    unpaired = [f"{image}: its mask {mask} is missing" for mask, image in wanted.items() if mask not in existing]
+    unpaired += [f"{mask}: the image of this mask is missing" for mask in sorted(existing - wanted.keys())]
+    _refuse(unpaired)
+    with ThreadPoolExecutor(8) as pool:  # threads: most time is spent waiting for the disk
         found = pool.map(_compare_sizes, pairs, chunksize=64)
         shown = tqdm(
             found,
@@ -87,18 +86,17 @@ def check_pairs(pairs: Sequence[tuple[str, str]], masks: Sequence[str]) -> None:
 def check_some_labels(
     masks: Sequence[str], count: int, num_classes: int, shift: int, label_map: Mapping[int, int] | None = None
 ) -> None:
-    """Read ``count`` masks spread over all; refuse unknown labels, and masks from which nothing can be learnt.
+    """Read some evenly spaced masks and check that their labels are known and give something to learn.
 
     Args:
-        masks: Files.
-        count: How many to read.
+        masks: Paths of the masks.
+        count: Number of masks to read.
         num_classes: Number of classes.
-        shift: 1 where label 0 stands for no class and classes count from 1, else 0.
-        label_map: Classes by labels, as mmseg makes it where ``metainfo.classes`` are some of the set's.
+        shift: 1 if label 0 means no class and classes count from 1, else 0.
+        label_map: Classes by label, as mmseg makes it if ``metainfo.classes`` selects some of the set's classes.
 
     Raises:
-        DataError: Names the file and the label, or the first mask where every one of them is ignored or holds 0 and 255
-            only.
+        DataError: A label is unknown, or all pixels are ignored, or the only labels are 0 and 255.
     """
     chosen = np.unique(np.linspace(0, max(len(masks) - 1, 0), min(count, len(masks))).astype(int))
     found: set[int] = set()
@@ -121,7 +119,7 @@ def check_some_labels(
     read = f"the {several} read ({masks[chosen[0]]} is the first)"
     if found == {0, IGNORED} and num_classes > 1:
         raise DataError(
-            f"labels of {read}: 0 and 255 only, and 255 means ignore; write class numbers, such as {shift} and "
+            f"labels of {read}: only 0 and 255, and 255 means ignore; write class numbers, such as {shift} and "
             f"{shift + 1}"
         )
     if not classes:
@@ -131,11 +129,11 @@ def check_some_labels(
             f"{num_classes - 1 + shift}"
         )
     if len(classes) == 1 < num_classes:
-        print_log(f"labels of {read}: one class only, {min(classes)}", "current", logging.WARNING)
+        print_log(f"labels of {read}: only one class, {min(classes)}", "current", logging.WARNING)
 
 
 def readable(path: str) -> str | None:
-    """Decode a file to its end; returns what is wrong with it."""
+    """Decode a file completely; returns the error if it cannot be read, else None."""
     try:
         with opened(path) as image:
             image.load()
@@ -157,7 +155,7 @@ def _compare_sizes(pair: tuple[str, str]) -> str | None:
     if size != mask_size:
         with opened(pair[0]) as image:
             turned = " (turned by its EXIF orientation)" if image.format != "TIFF" and image.size != size else ""
-        return "{1}: the mask is {4}x{5} px, its image {0} {2}x{3}{6}".format(*pair, *size, *mask_size, turned)
+        return "{1}: the mask is {4}x{5} px, but its image {0} is {2}x{3}{6}".format(*pair, *size, *mask_size, turned)
     return None
 
 

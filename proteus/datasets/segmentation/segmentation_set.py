@@ -1,4 +1,4 @@
-"""mmseg's data sets as a run of ours wants them."""
+"""mmseg's data sets with checks and reproducible random transforms."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from proteus.utils.files import walk
 
 @DATASETS.register_module()
 class SegmentationSet(Dataset):
-    """A data set of mmseg's: checked before training, and with every random choice a function of the sample's key.
+    """Data set of mmseg that is checked before training and draws randomly only from the sample's key.
 
-    mmseg's transforms draw from the process' own generators, so that what an image looks like depends on the worker
-    and on all that came before; here they are seeded for each sample (``ProxySampler`` gives the key), and a resumed
-    run sees what the unbroken one would have.
+    mmseg's transforms draw from global generators, so that a view depends on the worker and on all samples before it.
+    Here the generators are seeded for each sample with the key of ``ProxySampler``: a resumed run sees the same views
+    as an uninterrupted one.
 
     Args:
-        dataset: Config of a ``BaseSegDataset`` of mmseg's, such as ``ADE20KDataset``.
-        read_masks: How many masks to read at the start; every mask is checked when it is loaded
+        dataset: Config of a ``BaseSegDataset`` of mmseg, such as ``ADE20KDataset``.
+        read_masks: Number of masks to read at start. Every mask is also checked when it is loaded
             (:class:`~proteus.datasets.segmentation.CheckLabels`).
 
     Attributes:
-        inner: mmseg's data set.
+        inner: The data set of mmseg.
 
     Raises:
-        DataError: A folder is missing, an image lacks its mask or a mask its image, a mask has another size than its
-            image, a label beyond the classes, or only 255 or 0 and 255. From ``[]``: a file cannot be read.
+        DataError: A folder is missing, an image has no mask or a mask no image, a mask has another size than its image,
+            unknown labels, or only ignored labels. From ``[]``: a file cannot be read.
     """
 
     def __init__(self, dataset: Mapping[str, Any], read_masks: int = 32) -> None:
@@ -43,11 +43,11 @@ class SegmentationSet(Dataset):
         check_folders(prefix, suffixes, self.inner.data_root)
         self.inner.full_init()
         pairs = [(info["img_path"], info["seg_map_path"]) for info in map(self.inner.get_data_info, range(len(self)))]
-        whole = not self.inner.ann_file and self.inner._indices is None  # else masks may be left over on purpose
-        if whole:
+        uses_all = not self.inner.ann_file and self.inner._indices is None  # else some masks are unused on purpose
+        if uses_all:
             suffix = self.inner.seg_map_suffix
             found = walk(prefix["seg_map_path"], (suffix.lower(),)).files
-            # mmseg lists no hidden file.
+            # mmseg does not list hidden files.
             names = [name for name in found if name.endswith(suffix) and not name.rpartition("/")[2].startswith(".")]
             masks = [str(Path(prefix["seg_map_path"], name)) for name in names]
         else:
@@ -63,7 +63,7 @@ class SegmentationSet(Dataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Names and colours of the classes."""
+        """Names and colours of the classes, from mmseg."""
         return self.inner.metainfo
 
     def __len__(self) -> int:
@@ -82,7 +82,8 @@ class SegmentationSet(Dataset):
             raise
         except CorruptImageError as error:
             raise DataError(f"cannot read {error}") from error
-        except Exception as error:  # each of mmcv's decoders raises its own; a fault that is not a file's goes on
+        except Exception as error:
+            # mmcv decoders raise all kinds of errors; errors that no file explains are raised again.
             info = self.inner.get_data_info(index)
             wrong = [readable(info[key]) for key in ("img_path", "seg_map_path")]
             if any(wrong):

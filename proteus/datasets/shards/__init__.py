@@ -1,1 +1,1 @@
-"""WebDataset shards: their index and how to pack them."""
+"""WebDataset shards: packing and indexing."""

@@ -1,4 +1,4 @@
-"""What stands where in WebDataset shards: plain tar files, a sample's files one after another."""
+"""Index of the images in WebDataset shards, which are tar files with the files of a sample one after another."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
+from proteus.datasets.proxy.folder_index import cache_folder
 from proteus.structures import DataError, FullDiskError
 from proteus.utils import write_json
 from proteus.utils.files import is_junk, no_folder
@@ -29,11 +30,11 @@ class Shard:
     """One tar file.
 
     Attributes:
-        name: Its name within the folder.
-        bytes: Its size.
+        name: File name.
+        bytes: File size.
         images: Name, offset and size in bytes of each image.
-        skipped: Files with an image's ending that are not a sample's only image, such as ``0001.mask.png``.
-        cut: It had no proper end when this was written.
+        skipped: Number of image files that are not the image of a sample, such as ``0001.mask.png``.
+        cut: Whether the file was truncated when the index was written.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Shard:
     cut: bool = False
 
     def lost(self, size: int) -> int:
-        """How many of the images end behind the first ``size`` bytes."""
+        """Return how many images are not complete within the first ``size`` bytes."""
         return sum(offset + length > size for _, offset, length in self.images)
 
 
@@ -52,9 +53,9 @@ class Index:
     """The shards of a folder.
 
     Attributes:
-        shards: In the order of their names.
-        settings: How they were packed; empty for shards from elsewhere.
-        left_out: Images that could not be packed, and why.
+        shards: The shards, sorted by name.
+        settings: Settings of packing; empty for shards of other tools.
+        left_out: Images that could not be packed, with the reasons.
     """
 
     shards: list[Shard]
@@ -63,7 +64,7 @@ class Index:
 
 
 def scan(path: Path) -> Shard:
-    """Read a tar file's headers, as far as it goes."""
+    """Read the headers of a tar file up to its end or the first damaged one."""
     shard = Shard(path.name, path.stat().st_size, [])
     try:
         with tarfile.open(path, "r:") as tar:
@@ -71,10 +72,10 @@ def scan(path: Path) -> Shard:
                 if member.isreg():
                     _add(shard, member)
             end = tar.offset
-    except (tarfile.TarError, OSError, EOFError, ValueError):  # ValueError: numbers in the headers
+    except (tarfile.TarError, OSError, EOFError, ValueError):  # ValueError: invalid numbers in headers
         shard.cut = True
         return shard
-    # tarfile ends without a word at a damaged header, and between two images where the end mark is missing.
+    # tarfile stops silently at a damaged header, and between two images if the end mark is missing.
     with path.open("rb") as file:
         file.seek(end)
         shard.cut = file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE)
@@ -82,15 +83,15 @@ def scan(path: Path) -> Shard:
 
 
 def read_index(folder: Path) -> Index:
-    """The index of a folder of shards; where there is none, or shards came or grew, they are scanned and it is kept.
+    """Load the index of a folder of shards; new and grown shards are scanned, and the index is written again.
 
-    It is kept in the folder, or, where that cannot be written to, below ``PROTEUS_CACHE`` (default
-    ``~/.cache/proteus``). Of several processes, the first one scans and the others wait. Shards that are shorter than
-    the index says are damaged: they are reported, and their index stays.
+    The index is stored in the folder or, if that is read-only, below ``PROTEUS_CACHE`` (default ``~/.cache/proteus``).
+    In a distributed run rank 0 scans while the others wait. Shards that are shorter than in the index are damaged: they
+    are reported, and their entries are kept.
 
     Raises:
-        FileNotFoundError: The folder does not exist, has no shards, or lacks shards that the index names.
-        DataError: The shards are compressed, packing did not finish, or the index is damaged.
+        FileNotFoundError: The folder does not exist, has no shards, or lacks shards of the index.
+        DataError: The shards are compressed, packing was not finished, or the index is damaged.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -113,7 +114,7 @@ def read_index(folder: Path) -> Index:
 
 
 def write_index(path: Path, index: Index) -> None:
-    """Write an index, whole or not at all."""
+    """Write an index atomically."""
     summary = {"images": sum(len(shard.images) for shard in index.shards), "shards": len(index.shards)}
     write_json(path, {"version": _VERSION, **summary, "index": asdict(index)}, separators=(",", ":"))
 
@@ -122,16 +123,16 @@ def load_index(path: Path) -> Index | None:
     """Read an index; None if the file cannot be opened.
 
     Raises:
-        DataError: The file is not our index, or is damaged; the message names it.
+        DataError: The file is damaged, or not an index; the message names it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         return None
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}); remove it, and it is written again") from error
+        raise DataError(f"{path} is damaged ({error}); remove it to write it again") from error
     if isinstance(content, dict) and content.get("version", _VERSION) != _VERSION:
-        raise DataError(f"{path} was written by another version; remove it, and it is written again")
+        raise DataError(f"{path} was written by another version; remove it to write it again")
     try:
         index = content["index"]
         found = Index([_shard(**shard) for shard in index["shards"]], dict(index["settings"]), dict(index["left_out"]))
@@ -139,22 +140,20 @@ def load_index(path: Path) -> Index | None:
             raise ValueError("a shard is listed twice")
         return found
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {error}); remove it, and it is written again"
-        ) from error
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}); remove it to write it again") from error
 
 
 def _shard(name: str, bytes: int, images: Any, skipped: int = 0, cut: bool = False) -> Shard:
     if not isinstance(name, str) or not name.endswith(".tar") or "/" in name:
-        raise ValueError(f"{name!r} is not the name of a shard")
+        raise ValueError(f"{name!r} is not a shard name")
     listed = [(str(image), int(offset), int(size)) for image, offset, size in images]
     if any(offset < 0 or size < 0 for _, offset, size in listed):
-        raise ValueError(f"a negative position in {name}")
+        raise ValueError(f"negative position in {name}")
     return Shard(name, int(bytes), listed, int(skipped), bool(cut))
 
 
 def _add(shard: Shard, member: tarfile.TarInfo) -> None:
-    # WebDataset: what precedes the file name's first dot is the sample's key, what follows is the kind of file.
+    # WebDataset: a file name up to its first dot is the sample's key; the rest is the type of the file.
     stem, _, ending = member.name.rpartition("/")[2].partition(".")
     if f".{ending}".lower() in EXTENSIONS and stem and not any(map(is_junk, member.name.split("/"))):
         shard.images.append((member.name, member.offset_data, member.size))
@@ -163,37 +162,36 @@ def _add(shard: Shard, member: tarfile.TarInfo) -> None:
 
 
 def _current(folder: Path, sizes: dict[str, int]) -> Index:
-    places = [folder / INDEX, _cached(folder)]
-    index = next((found for place in places if (found := load_index(place)) is not None), Index([]))
+    paths = [folder / INDEX, _cached(folder)]
+    index = next((found for path in paths if (found := load_index(path)) is not None), Index([]))
     known = {shard.name: shard for shard in index.shards}
     missing = sorted(known.keys() - sizes.keys())
     if missing:
         raise FileNotFoundError(
             f"dataset.data_root: {len(missing)} of {len(known)} shards are not in {folder} ({', '.join(missing[:5])}); "
-            f"put them there, or remove {INDEX} to do without them"
+            f"restore them, or remove {INDEX} to train without them"
         )
     new = [name for name, size in sizes.items() if name not in known or size > known[name].bytes]
     if new:
         known.update({name: scan(folder / name) for name in new})
         index.shards = [known[name] for name in sizes]
-        _keep(index, places)
+        _store(index, paths)
     _report(index.shards, sizes, folder)
     return index
 
 
-def _keep(index: Index, places: Sequence[Path]) -> None:
-    for place in places:
+def _store(index: Index, paths: Sequence[Path]) -> None:
+    for path in paths:
         try:
-            write_index(place, index)
+            write_index(path, index)
             return
         except (OSError, FullDiskError):
             continue
-    print_log(f"the index of the shards could not be kept at {' or '.join(map(str, places))}", "current", 30)
+    print_log(f"the index of the shards could not be written to {' or '.join(map(str, paths))}", "current", 30)
 
 
 def _cached(folder: Path) -> Path:
-    cache = Path(os.environ.get("PROTEUS_CACHE", "~/.cache/proteus")).expanduser()
-    return cache / f"shards-{sha1(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
+    return cache_folder() / f"shards-{sha1(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
 
 
 def _report(shards: Sequence[Shard], sizes: dict[str, int], folder: Path) -> None:
@@ -201,20 +199,21 @@ def _report(shards: Sequence[Shard], sizes: dict[str, int], folder: Path) -> Non
         size = sizes[shard.name]
         if size < shard.bytes:
             print_log(
-                f"{folder / shard.name} is cut short: {size:,} of {shard.bytes:,} bytes; {shard.lost(size):,} of its "
-                f"{len(shard.images):,} images are corrupt (if the shard was made anew, remove {INDEX})",
+                f"{folder / shard.name} is truncated: {size:,} of {shard.bytes:,} bytes; {shard.lost(size):,} of its "
+                f"{len(shard.images):,} images are corrupt (if the shard was replaced, remove {INDEX})",
                 "current",
                 30,
             )
         elif shard.cut:
             print_log(
-                f"{folder / shard.name} is cut short after {size:,} bytes: of {len(shard.images):,} images "
-                f"{shard.lost(size):,} are corrupt, and what followed them is unknown",
+                f"{folder / shard.name} is truncated after {size:,} bytes: {shard.lost(size):,} of its "
+                f"{len(shard.images):,} known images are corrupt, and any that followed are lost",
                 "current",
                 30,
             )
     skipped = sum(shard.skipped for shard in shards)
     if skipped:
         print_log(
-            f"{folder}: {skipped:,} files such as 0001.mask.png are no sample's image and are not used", "current"
+            f"{folder}: {skipped:,} files such as 0001.mask.png are not the image of a sample and are skipped",
+            "current",
         )

@@ -1,4 +1,4 @@
-"""A folder of images into WebDataset shards."""
+"""Pack a folder of images into WebDataset shards."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from proteus.utils.images import open_rgb, upright_size
 
 @dataclass
 class Packing:
-    """What goes into one shard, and what became of it.
+    """Task of packing one shard, and its result.
 
     Attributes:
-        path: The shard.
+        path: Path of the shard.
         source: Folder of the images.
-        images: Name below that folder, and key in the shard, of each image.
-        short_side: Images with a longer shorter side are reduced to this many pixels; None for none.
-        quality: JPEG quality of those that are reduced.
-        left_out: The images that could not be read, and why.
-        shard: What was written.
-        made: It was written now, not by an earlier run.
-        seconds: How long that took.
+        images: Name relative to that folder, and key in the shard, of each image.
+        short_side: Shorter side in pixels to which larger images are reduced; None for no reduction.
+        quality: JPEG quality of reduced images.
+        left_out: Images that could not be read, with the reasons.
+        shard: Index of the shard.
+        made: Whether the shard was written now, and not by an earlier run.
+        seconds: Time of writing.
     """
 
     path: Path
@@ -56,42 +56,40 @@ def pack(
     quality: int = 90,
     per_shard: int = 1000,
     workers: int = 1,
-    tell: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> Index:
     """Pack all images below a folder, sorted by name, into shards of equal count.
 
-    Every image is decoded to its end; one that cannot be is named and left out. An image that need not be reduced goes
-    in byte for byte, another as JPEG. Each shard is read back when it is written, and the index is written last.
-    Interrupted and called again, this goes on with the first shard that is not complete.
+    Every image is decoded completely; unreadable ones are reported and left out. Images that need no reduction are
+    stored byte for byte, others as JPEGs. Each shard is read back after writing, and the index is written last. Call it
+    again after an interruption to resume with the first incomplete shard.
 
     Args:
-        source: The folder.
+        source: Folder of the images.
         target: Folder for ``00000.tar``, ``00001.tar``, ... and the index.
-        short_side: Reduce images whose shorter side is longer than this many pixels; None keeps all as they are.
-        quality: JPEG quality of the images that are reduced, up to 95; at 95 they take a third longer to decode than at
-            90.
-        per_shard: Images in a shard.
-        workers: Processes.
-        tell: Takes a line about every shard.
+        short_side: Reduce images with a longer shorter side to this many pixels; None keeps all sizes.
+        quality: JPEG quality of reduced images, up to 95; at 95 they take a third longer to decode than at 90.
+        per_shard: Images per shard.
+        workers: Number of processes.
+        report: Called with a line of text after every shard.
 
     Returns:
         The index.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
+        FileNotFoundError: The folder does not exist, or has no images.
         ModuleNotFoundError: webdataset is not installed.
-        DataError: ``target`` holds shards of other images or in other settings, or a damaged index, or a setting is out
-            of range.
+        DataError: ``target`` has shards of other images or settings, or a damaged index, or a setting is out of range.
         LockedError: Another process packs to ``target``.
-        FullDiskError: The disk is full; names the shard.
-        OSError: A shard cannot be written, or does not read as it was written.
+        FullDiskError: The disk is full; the message names the shard.
+        OSError: A shard cannot be written, or reads back differently.
     """
     _check_webdataset()
     if per_shard < 1 or workers < 1 or not 1 <= quality <= 95 or (short_side is not None and short_side < 1):
         raise DataError("per-shard, workers and short-side must be 1 or more, and quality 1 to 95")
     source = source.expanduser()
     if realpath(source) == realpath(target.expanduser()):
-        raise DataError(f"{target} holds the images that are packed; name another folder for the shards")
+        raise DataError(f"{target} has the images to pack; name another folder for the shards")
     names = ImageFolder(str(source)).names()
     settings = {
         "short_side": short_side,
@@ -102,7 +100,7 @@ def pack(
     }
     _check_settings(target, settings)  # before a lock file is written into an unrelated folder
     with exclusive(target, "packing shards"):
-        return _pack(source, target, names, settings, workers, tell)
+        return _pack(source, target, names, settings, workers, report)
 
 
 def _pack(
@@ -111,7 +109,7 @@ def _pack(
     names: list[str],
     settings: dict[str, Any],
     workers: int,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Index:
     _check_settings(target, settings)
     short_side, quality, per_shard = settings["short_side"], settings["quality"], settings["per_shard"]
@@ -124,7 +122,7 @@ def _pack(
     done: dict[Path, Packing] = {}
     for task in _run(tasks, workers):
         done[task.path] = task
-        tell(_progress(task, list(done.values()), len(tasks)))
+        report(_progress(task, list(done.values()), len(tasks)))
     finished = [done[task.path] for task in tasks]
     left_out = {name: reason for task in finished for name, reason in task.left_out.items()}
     index = Index([task.shard for task in finished if task.shard is not None], settings, left_out)
@@ -134,7 +132,7 @@ def _pack(
 
 
 def keys_of(names: Sequence[str]) -> list[str]:
-    """WebDataset's keys for some file names: without the ending, without a dot in the last part, and each only once."""
+    """Make unique WebDataset keys of file names: without the ending, and without dots in the last component."""
     keys: dict[str, None] = {}
     for name in names:
         folder, slash, last = splitext(name)[0].rpartition("/")
@@ -148,10 +146,10 @@ def keys_of(names: Sequence[str]) -> list[str]:
 
 
 def encode(path: Path, short_side: int | None, quality: int) -> tuple[str, bytes]:
-    """Give an image's ending and content as they go into a shard.
+    """Encode an image for a shard; returns its file ending and content.
 
     Raises:
-        CorruptImageError: It cannot be read to its end.
+        CorruptImageError: The image cannot be decoded completely.
     """
     content = read_content(path)
     image = open_rgb(content, path, short_side)
@@ -163,10 +161,10 @@ def encode(path: Path, short_side: int | None, quality: int) -> tuple[str, bytes
 
 
 def pack_shard(task: Packing) -> Packing:
-    """Write one shard, unless it is there and complete.
+    """Write one shard unless it is complete already.
 
     Raises:
-        OSError: It cannot be written, or does not read as it was written.
+        OSError: The shard cannot be written, or reads back differently.
     """
     from webdataset import TarWriter
 
@@ -190,7 +188,7 @@ def pack_shard(task: Packing) -> Packing:
                     sizes.append((f"{key}.{ending}", len(content)))
         shard = scan(temporary)
         if shard.cut or [(name, size) for name, _, size in shard.images] != sizes:
-            raise DataError(f"{task.path} does not read as it was written: is the disk full or damaged?")
+            raise DataError(f"{task.path} reads back differently than it was written; check the disk")
     task.shard = Shard(task.path.name, shard.bytes, shard.images)
     task.seconds = time.monotonic() - started
     return task
@@ -216,7 +214,7 @@ def _is_complete(task: Packing) -> bool:
 
 
 def _run(tasks: Sequence[Packing], workers: int) -> Iterator[Packing]:
-    """Pack shards in order with one worker, else as they come; few are under way at a time."""
+    """Pack shards, in order with one worker, else in order of completion; few are queued at a time."""
     if workers == 1:
         yield from map(pack_shard, tasks)
         return
@@ -251,20 +249,20 @@ def _check_settings(target: Path, settings: dict[str, Any]) -> None:
     elif index is not None:
         earlier = index.settings
     elif any(target.glob("*.tar")):
-        raise DataError(f"{target} holds shards from elsewhere; give an empty folder")
+        raise DataError(f"{target} has shards of another tool; give an empty folder")
     else:
         return
     other = [key for key, value in settings.items() if earlier.get(key) != value]
     if other:
         changed = ", ".join("the images themselves" if key == "names" else f"{key}={earlier.get(key)}" for key in other)
-        raise DataError(f"{target} holds shards that were made otherwise ({changed}); give an empty folder")
+        raise DataError(f"{target} has shards with other settings ({changed}); give an empty folder")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
         return settings
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); empty the folder and pack again") from error

@@ -1,4 +1,4 @@
-"""What a teacher makes of fixed views, on disk; the files know nothing of models."""
+"""Cache of a teacher's tokens of fixed views on disk; independent of models."""
 
 from proteus.datasets.teacher_cache.encodings import Encoding, Float16, Int8PCA, load_encoding
 from proteus.datasets.teacher_cache.fingerprint import StaleCacheError, dataset_fingerprint, differences, plain

@@ -1,4 +1,4 @@
-"""What a teacher cache was made of, and how that differs from what a run has."""
+"""Fingerprint of the views of a teacher cache, and its differences from those of a run."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from typing import Any
 from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.proxy.single_image import SingleImage
-from proteus.datasets.proxy.subsampling import NamedImages
-from proteus.datasets.transforms.masks import is_mask_config
+from proteus.datasets.proxy.subsampling import SubsampledProxySet
+from proteus.datasets.transforms import MaskTransform, PackInputs
+from proteus.registry import TRANSFORMS
 from proteus.structures import DataError
 
-# Where images are, and what names a part of them: the images' names tell what that comes to.
-_ELSEWHERE = {"data_root", "picture", "indices", "split", "held_out", "list_file", "images_per_class", "classes"}
-_ELSEWHERE |= {"subset_seed", "pipeline", "index_cache"}
+# Keys that locate or select images. The digest of the images' names covers their effect.
+_COVERED_BY_NAMES = {"data_root", "picture", "indices", "split", "held_out", "list_file", "images_per_class", "classes"}
+_COVERED_BY_NAMES |= {"subset_seed", "pipeline", "index_cache"}
 
 
 class StaleCacheError(DataError):
-    """A teacher cache that was made of something else than what the run has."""
+    """A teacher cache that was built from other data or another teacher than those of the run."""
 
 
 def dataset_fingerprint(config: Mapping[str, Any], dataset: ProxySet) -> dict[str, Any]:
-    """What the images of a proxy set and their views depend on, beside the key.
+    """Describe everything except the key that the views of a proxy set depend on.
 
-    Masks do not count, as the teacher never sees them; nor does where the images lie.
+    Masks do not count, since the teacher never sees them; neither does the location of the images.
 
     Args:
-        config: What the set was built from.
+        config: Config of the set.
         dataset: The set.
 
     Returns:
-        ``images``: ``count`` and a digest of the ``names``; ``transform``: the steps; ``dataset``: other keys.
+        ``images``: ``count`` and a digest of the ``names``; ``transform``: the transforms; ``dataset``: all other keys.
     """
     digest = hashlib.sha256()
     for name in _names(dataset):
@@ -49,17 +50,17 @@ def dataset_fingerprint(config: Mapping[str, Any], dataset: ProxySet) -> dict[st
 
 
 def plain(value: Any) -> Any:
-    """A config's value as JSON gives it back, without the scope before the names of types."""
+    """Convert a config value to plain JSON types, without scopes in type names."""
     return _unscoped(json.loads(json.dumps(value, sort_keys=True, default=str)))
 
 
 def differences(found: Any, wanted: Any, key: str = "") -> list[str]:
-    """Say in what a cache differs from a run, one line for each key.
+    """List the differences between a cache and a run, one line per key.
 
     Args:
-        found: What the cache was made of.
-        wanted: What the run has.
-        key: Where both stand.
+        found: Fingerprint of the cache.
+        wanted: Fingerprint of the run.
+        key: Key of both values.
     """
     if found == wanted:
         return []
@@ -83,7 +84,7 @@ def _names(dataset: ProxySet) -> Iterator[str]:
             yield from _names(member)
     elif isinstance(dataset, SingleImage):
         yield hashlib.sha256(Path(dataset.path).read_bytes()).hexdigest()
-    elif isinstance(dataset, NamedImages):
+    elif isinstance(dataset, SubsampledProxySet):
         yield from dataset.names()
     else:
         paths = [str(dataset.get_data_info(index).get("img_path", index)) for index in range(len(dataset))]
@@ -92,9 +93,9 @@ def _names(dataset: ProxySet) -> Iterator[str]:
 
 
 def _split(config: Any) -> tuple[Any, Any]:
-    """Part a set's config into its transform and its other keys."""
-    transform: Any = [_step(step) for step in config.get("pipeline") or () if _counts(step)]
-    rest = {key: value for key, value in config.items() if key not in _ELSEWHERE}
+    """Split the config of a set into its transforms and its other keys."""
+    transform: Any = [_step(step) for step in config.get("pipeline") or () if _affects_views(step)]
+    rest = {key: value for key, value in config.items() if key not in _COVERED_BY_NAMES}
     members = config.get("datasets")
     if isinstance(members, dict):
         parts = {name: _split(member) for name, member in members.items() if member is not None}
@@ -104,12 +105,14 @@ def _split(config: Any) -> tuple[Any, Any]:
     return transform, rest
 
 
-def _counts(step: dict[str, Any]) -> bool:
-    return not is_mask_config(step) and str(step["type"]).rpartition(".")[2] != "PackInputs"
+def _affects_views(step: dict[str, Any]) -> bool:
+    kind = step["type"]
+    target = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+    return not (isinstance(target, type) and issubclass(target, (MaskTransform, PackInputs)))
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:
-    # Keeping images in memory changes none.
+    # Caching of images does not change them.
     return {key: value for key, value in step.items() if key not in ("cache_in_memory", "cache_last")}
 
 

@@ -1,4 +1,4 @@
-"""What is in a teacher cache, and where: ``index.json``."""
+"""Index of a teacher cache, ``index.json``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proteus.utils import write_json
 
 FORMAT = 1
 INDEX = "index.json"
-# Larger than any cache on a disk; a damaged number must not allocate millions of names or a huge array.
+# Upper limits: a damaged number must not allocate millions of names or a huge array.
 _MAX_SIZE, _MAX_FILES = 2**50, 2**24
 _REMEDY = "remove it and build the cache again (tools/cache_teacher.py)"
 
@@ -25,13 +25,13 @@ class CacheError(DataError):
 
 
 class Shard(NamedTuple):
-    """A file of the cache: consecutive images of one view.
+    """A file of the cache, with consecutive images of one view.
 
     Attributes:
-        name: Of the file.
-        view: Which view.
-        start: The first image.
-        stop: Behind the last image.
+        name: File name.
+        view: The view.
+        start: First image.
+        stop: End of the images (exclusive).
     """
 
     name: str
@@ -45,22 +45,22 @@ class Shard(NamedTuple):
 
 @dataclass
 class CacheIndex:
-    """The description of a teacher cache.
+    """Description of a teacher cache.
 
-    StepFeatures do not share shards, so that a cache grows by views without a file being written anew.
+    Each shard has images of only one view, so that views can be added without rewriting files.
 
     Attributes:
-        identity: Of the teacher, the views and the images: what must be the same in a run that reads the cache.
+        identity: Fingerprint of teacher, views and images, which must be equal in a run that reads the cache.
         images: Number of images.
-        views: Number of views of each.
+        views: Number of views per image.
         cls_dim: Width of the cls token.
-        grid: ``(h, w)`` of the patches.
-        images_per_shard: Images in a shard; the last one of a view has what is left.
-        patches: How the patch tokens are kept: ``type``, and the parameters of that type.
-        built_with: Versions of what made the views and the tokens.
+        grid: Size ``(h, w)`` of the patch grid.
+        images_per_shard: Images per shard; the last shard of a view has the rest.
+        patches: Encoding of the patch tokens: ``type`` and its parameters.
+        built_with: Versions of the libraries that made the views and the tokens.
         complete: Whether all shards have been written.
-        patch_error: Squared error of the patch tokens that are read back, over their variance.
-        replaced: Number of views that show another image, as their own could not be read.
+        patch_error: Squared error of the decoded patch tokens, divided by their variance.
+        replaced: Number of views that show a replacement of an unreadable image.
     """
 
     identity: dict[str, Any]
@@ -77,43 +77,43 @@ class CacheIndex:
 
     @property
     def patch_shape(self) -> tuple[int, int]:
-        """Of an image's stored patch tokens: ``(N, D)``, or ``(N, r)`` where components are kept."""
+        """Shape of the stored patch tokens of an image: ``(N, D)``, or ``(N, r)`` for PCA."""
         return self.grid[0] * self.grid[1], int(self.patches.get("components", self.cls_dim))
 
     @property
     def patch_dtype(self) -> str:
-        """NumPy's name of the dtype of the stored patch tokens."""
+        """NumPy dtype of the stored patch tokens."""
         return "int8" if self.patches["type"] == "int8-pca" else "float16"
 
     @property
     def bytes_per_view(self) -> int:
-        """What one view of one image takes on disk, without the shard's header."""
+        """Size on disk of one view of one image, without the header of the shard."""
         count, width = self.patch_shape
         return 4 * self.cls_dim + count * width * (1 if self.patch_dtype == "int8" else 2) + 12
 
     @property
     def bytes(self) -> int:
-        """What all views of all images take on disk."""
+        """Size on disk of all views of all images."""
         return self.images * self.views * self.bytes_per_view
 
     def shards(self) -> Iterator[Shard]:
-        """All files, view by view."""
+        """List all files, view by view."""
         for view in range(self.views):
             for number, start in enumerate(range(0, self.images, self.images_per_shard)):
                 stop = min(start + self.images_per_shard, self.images)
                 yield Shard(f"view-{view:03}-{number:05}.safetensors", view, start, stop)
 
     def find(self, image: int, view: int) -> tuple[str, int]:
-        """Name of the shard of an image's view, and the row in it."""
+        """Return the name of the shard of an image's view, and the row in it."""
         number, row = divmod(image, self.images_per_shard)
         return f"view-{view:03}-{number:05}.safetensors", row
 
 
 def read_index(folder: str | Path) -> CacheIndex | None:
-    """Read the description of a cache; None where there is none.
+    """Read the index of a cache; None if it does not exist.
 
     Raises:
-        CacheError: It is damaged, or of another version of the format.
+        CacheError: The index is damaged, or has another version of the format.
     """
     path = Path(folder).expanduser() / INDEX
     if not path.is_file():
@@ -122,7 +122,7 @@ def read_index(folder: str | Path) -> CacheIndex | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("format")
         if version != FORMAT:
-            raise CacheError(f"{path} is of format {version!r}, and this version of Proteus reads {FORMAT}: {_REMEDY}")
+            raise CacheError(f"{path} has format {version!r}, but this version of Proteus reads {FORMAT}: {_REMEDY}")
         index = CacheIndex(**{**content, "grid": tuple(content["grid"])})
         _check(index)
         return index
@@ -133,7 +133,7 @@ def read_index(folder: str | Path) -> CacheIndex | None:
 
 
 def write_index(folder: str | Path, index: CacheIndex) -> None:
-    """Write the description atomically.
+    """Write the index atomically.
 
     Raises:
         FullDiskError: The disk is full.
@@ -147,10 +147,10 @@ def is_count(value: Any, low: int = 0) -> bool:
 
 
 def _check(index: CacheIndex) -> None:
-    """Refuse values that no build writes.
+    """Check for impossible values.
 
     Raises:
-        ValueError: Names the key.
+        ValueError: A value is invalid; the message names the key.
     """
     counts = {name: getattr(index, name) for name in ("images", "views", "cls_dim", "images_per_shard")}
     wrong = [f"{name}={value!r}" for name, value in counts.items() if not is_count(value, 1)]

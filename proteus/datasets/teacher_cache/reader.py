@@ -1,4 +1,4 @@
-"""Reading a teacher cache."""
+"""Read a teacher cache."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from proteus.datasets.teacher_cache.encodings import Encoding, load_encoding
 from proteus.datasets.teacher_cache.index import CacheError, CacheIndex, read_index
 from proteus.datasets.teacher_cache.shards import checksum, is_whole
 
-# Each mapped file keeps a descriptor, of which a process often has 1024.
-_MOST_OPEN = 128
+# Each mapped file uses a descriptor; a process often has 1024.
+_MAX_OPEN = 128
 _INFINITE = np.uint16(0x7C00)
 _COLUMNS = ("cls", "patches", "corrupt", "pixels", "checksum")
 
 
 class Tokens(NamedTuple):
-    """What the cache has of one view.
+    """Cached tokens of one view.
 
     Attributes:
-        cls: ``(D,)`` float32, as the teacher gave it.
-        patches: ``(N, D)`` float16.
-        corrupt: How many images could not be read before the one that the view shows.
+        cls: Cls token ``(D,)`` float32.
+        patches: Patch tokens ``(N, D)`` float16.
+        corrupt: Number of unreadable images that were replaced before the one that the view shows.
         pixels: Checksum of the view.
     """
 
@@ -36,10 +36,10 @@ class Tokens(NamedTuple):
 
 
 class TeacherCache:
-    """The tokens of fixed views, mapped from disk when they are first asked for, in each process by itself.
+    """Tokens of fixed views. Each process maps files from disk at their first use.
 
     Args:
-        folder: What ``tools/cache_teacher.py`` wrote.
+        folder: Folder written by ``tools/cache_teacher.py``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -50,25 +50,25 @@ class TeacherCache:
 
     @property
     def index(self) -> CacheIndex:
-        """The description.
+        """Index of the cache.
 
         Raises:
-            CacheError: There is none, it is damaged, or the cache is not finished.
+            CacheError: The index is missing or damaged, or the cache is not finished.
         """
         if self._index is None:
             index = read_index(self.folder)
             if index is None:
-                raise CacheError(f"dataset.cache: there is no teacher cache in {self.folder}")
+                raise CacheError(f"dataset.cache: no teacher cache in {self.folder}")
             if not index.complete:
                 raise CacheError(f"dataset.cache: the teacher cache in {self.folder} was not finished")
             self._index = index
         return self._index
 
     def check_files(self) -> None:
-        """Look whether all files are there and as long as they should be.
+        """Check that all files exist with the expected shapes.
 
         Raises:
-            CacheError: Names those that are not.
+            CacheError: Files are missing or damaged; the message names them.
         """
         wrong = [s.name for s in self.index.shards() if not is_whole(self.folder / s.name, self.index, s)]
         if wrong:
@@ -79,11 +79,11 @@ class TeacherCache:
         self._encoding = load_encoding(self.index, self.folder)
 
     def read(self, image: int, view: int) -> Tokens:
-        """The tokens of one view.
+        """Read the tokens of one view.
 
         Args:
             image: Position in the proxy set.
-            view: Which view.
+            view: The view.
 
         Raises:
             CacheError: The file is missing or damaged.
@@ -107,7 +107,9 @@ class TeacherCache:
         grid = self.index.grid
         shapes = (self.index.cls_dim,), (grid[0] * grid[1], self.index.cls_dim)
         if (cls.shape, patches.shape) != shapes:
-            found = f"tokens of shape {cls.shape} and {patches.shape}, and the index says {shapes[0]} and {shapes[1]}"
+            found = (
+                f"tokens of shape {cls.shape} and {patches.shape}, but the index expects {shapes[0]} and {shapes[1]}"
+            )
             raise CacheError(f"{self.folder / name} has {found}: {_REMEDY}")
         # Only NaN and infinity have all exponent bits set; np.isfinite takes 7 times as long.
         if not np.isfinite(cls).all() or ((patches.view(np.uint16) & _INFINITE) == _INFINITE).any():
@@ -118,13 +120,13 @@ class TeacherCache:
         if file is None:
             file = safe_open(self.folder / name, "numpy")
         self._open[name] = file
-        if len(self._open) > _MOST_OPEN:
+        if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
         return file
 
     def __getstate__(self) -> dict[str, Any]:
-        """Files stay with their process."""
+        """Leave out the open files."""
         return {**self.__dict__, "_open": OrderedDict()}
 
 
-_REMEDY = "remove it, and give the command that built the cache again (tools/cache_teacher.py)"
+_REMEDY = "remove it, and run tools/cache_teacher.py again with the same arguments"

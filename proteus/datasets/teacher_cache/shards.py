@@ -1,4 +1,4 @@
-"""Writing the files of a teacher cache."""
+"""Write the shards of a teacher cache."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from proteus.datasets.teacher_cache.encodings import Encoding
 from proteus.datasets.teacher_cache.index import CacheError, CacheIndex, Shard
 from proteus.utils import atomic_path, disk_full_errors
 
-_KEPT = "what is finished is kept: make room and give the same command again"
+_REMEDY = "finished shards are kept: free disk space and run the same command again"
 
 
 class ShardBuilder:
-    """Collects the rows of one shard and writes it in one go.
+    """Collect the rows of one shard and write them at once.
 
-    A shard has, row by row: ``cls`` ``(R, D)`` float32; ``patches`` ``(R, N, D)`` float16 or ``(R, N, r)`` int8;
-    ``corrupt`` ``(R,)`` uint32, how many images could not be read before the one that is shown; ``pixels`` ``(R,)``
-    uint32, a checksum of the view; ``checksum`` ``(R,)`` uint32, of the tokens as they are stored.
+    A shard has, by row: ``cls`` ``(R, D)`` float32; ``patches`` ``(R, N, D)`` float16 or ``(R, N, r)`` int8;
+    ``corrupt`` ``(R,)`` uint32, the number of unreadable images before the one that is shown; ``pixels`` ``(R,)``
+    uint32, a checksum of the view; and ``checksum`` ``(R,)`` uint32, of the stored tokens.
 
     Args:
-        index: Of the cache.
-        shard: What it holds.
-        encoding: Of the patch tokens.
+        index: Index of the cache.
+        shard: The shard.
+        encoding: Encoding of the patch tokens.
     """
 
     def __init__(self, index: CacheIndex, shard: Shard, encoding: Encoding) -> None:
@@ -51,7 +51,7 @@ class ShardBuilder:
 
     @property
     def full(self) -> bool:
-        """Whether all rows are there."""
+        """Whether all rows have been added."""
         return self.rows == len(self.shard)
 
     def add(self, cls: Tensor, patches: Tensor, corrupt: list[int], pixels: list[int]) -> None:
@@ -60,20 +60,20 @@ class ShardBuilder:
         Args:
             cls: ``(B, D)`` float32.
             patches: ``(B, N, D)`` float32.
-            corrupt: For each image, how many could not be read before it.
-            pixels: For each image, :func:`pixels_of` its view.
+            corrupt: For each image, the number of unreadable images before it.
+            pixels: For each image, :func:`pixels_of` of its view.
 
         Raises:
-            CacheError: Tokens are not finite, or too large for half precision.
+            CacheError: Tokens are not finite, or exceed half precision.
         """
         stored = self.encoding.encode(patches)
         restored = self.encoding.restore(stored)
-        # Readers get half precision, whatever the encoding.
+        # Readers return half precision for every encoding.
         if not bool(cls.isfinite().all() & patches.isfinite().all() & restored.half().isfinite().all()):
             first = self.shard.start + self.rows
             raise CacheError(
                 f"images {first:,} to {first + len(cls) - 1:,}, view {self.shard.view}: the teacher's tokens are not "
-                "finite, or beyond float16 (65504), which caches are read in: check the teacher's weights, or write "
+                "finite, or exceed float16 (65504), the format of caches: check the teacher's weights, or write "
                 "model.teacher.dtype=float32"
             )
         self.squared_error += float((restored - patches).double().square().sum())
@@ -94,18 +94,18 @@ class ShardBuilder:
         """Write the shard atomically.
 
         Raises:
-            FullDiskError: The disk is full; the shards that are finished are kept.
+            FullDiskError: The disk is full; finished shards are kept.
         """
         variance = float(self._sum_of_squares - np.square(self._sum).sum() / max(self._tokens, 1))
-        # One entry, since the library does not keep the order of several.
+        # A single entry, since the library does not keep the order of several.
         about = {"about": json.dumps({"squared_error": self.squared_error, "variance": variance}, sort_keys=True)}
         path = folder / self.shard.name
-        with disk_full_errors(path, _KEPT), atomic_path(path) as temporary:
+        with disk_full_errors(path, _REMEDY), atomic_path(path) as temporary:
             temporary.write_bytes(save(self.content, about))
 
 
 def is_whole(path: Path, index: CacheIndex, shard: Shard) -> bool:
-    """Whether a shard is there in the shapes that the index asks for; its numbers are not looked at."""
+    """Whether a shard exists with the shapes of the index; its values are not checked."""
     rows, kind = len(shard), "I8" if index.patch_dtype == "int8" else "F16"
     wanted = {"cls": ("F32", (rows, index.cls_dim)), "patches": (kind, (rows, *index.patch_shape))}
     wanted |= dict.fromkeys(("corrupt", "pixels", "checksum"), ("U32", (rows,)))
@@ -118,7 +118,7 @@ def is_whole(path: Path, index: CacheIndex, shard: Shard) -> bool:
 
 
 def errors_of(path: Path) -> tuple[float, float, int]:
-    """Squared error and variance of a shard's patch tokens, and how many of its views show a replacement.
+    """Return squared error and variance of a shard's patch tokens, and the number of its views with a replaced image.
 
     Raises:
         CacheError: The shard is damaged.
@@ -132,13 +132,13 @@ def errors_of(path: Path) -> tuple[float, float, int]:
             raise ValueError(f"squared_error and variance are {errors}")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CacheError(
-            f"{path} is damaged ({type(error).__name__}: {error}): remove it and give the same command again"
+            f"{path} is damaged ({type(error).__name__}: {error}): remove it and run the same command again"
         ) from error
     return *errors, replaced
 
 
 def checksum(cls: np.ndarray, patches: np.ndarray) -> int:
-    """CRC-32 of one row's stored tokens."""
+    """Return the CRC-32 of the stored tokens of one row."""
     return zlib.crc32(np.ascontiguousarray(patches).data, zlib.crc32(np.ascontiguousarray(cls).data))
 
 

@@ -1,6 +1,6 @@
-"""From a path to a packed sample, one dict in and one dict out at each step."""
+"""Transforms from a path to a packed sample; each takes and returns a dict."""
 
-from proteus.datasets.transforms.augment import CenterCrop, RandomFlip, RandomResizedCrop, Resize
+from proteus.datasets.transforms.augment import CenterCrop, RandomFlip, RandomResizedCrop, ResizeEdge
 from proteus.datasets.transforms.corruption import Corrupt
 from proteus.datasets.transforms.depth_colour import (
     ColorAug,
@@ -24,7 +24,7 @@ from proteus.datasets.transforms.load_crop import LoadRandomResizedCrop
 from proteus.datasets.transforms.loading import CorruptImageError, LoadImage
 from proteus.datasets.transforms.masks import BlockMask, MaskTransform, UniformMask
 from proteus.datasets.transforms.packing import PackInputs, ToTensor
-from proteus.datasets.transforms.rand_augment import RandAugment
+from proteus.datasets.transforms.rand_augment import TimmRandAugment
 
 __all__ = [
     "BlockMask",
@@ -46,14 +46,14 @@ __all__ = [
     "NYUCrop",
     "PackDepth",
     "PackInputs",
-    "RandAugment",
     "RandomBrightnessContrast",
     "RandomErasing",
     "RandomFlip",
     "RandomGamma",
     "RandomResizedCrop",
-    "Resize",
+    "ResizeEdge",
     "ResizeImage",
+    "TimmRandAugment",
     "ToTensor",
     "UniformMask",
 ]

@@ -1,12 +1,12 @@
-"""Geometric and photometric changes, by torchvision; sizes in pixels.
+"""Crops, flips and resizing with torchvision; sizes are in pixels.
 
-Each works on ``results['img']``, a PIL image; the random ones also on an ``(H, W, 3)`` uint8 array.
+Each transform takes a PIL image in ``results['img']``; the random ones also take an ``(H, W, 3)`` uint8 array.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,74 +14,72 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from proteus.datasets.transforms.crops import INTERPOLATIONS, Box, check_interpolation, crop_and_resize
+from proteus.datasets.transforms.crops import (
+    INTERPOLATIONS,
+    CropBox,
+    SizedTransform,
+    check_interpolation,
+    crop_and_resize,
+)
 from proteus.registry import TRANSFORMS
 
 
-class _OnImage:
-    """Apply ``self.transform`` to ``results['img']``."""
-
-    transform: Any
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        results["img"] = self.transform(results["img"])
-        return results
-
-
 @TRANSFORMS.register_module()
-class RandomResizedCrop:
+class RandomResizedCrop(SizedTransform):
     """Crop a random part of the image and resize it to a square (docs/reproduction.md#distillation-data).
 
-    The box is drawn and a PIL image is cut and resized exactly as torchvision does it; an array stays an array
-    (:func:`~proteus.datasets.transforms.crops.crop_and_resize`).
+    The arguments are mmpretrain's. Boxes are drawn, and PIL images cropped and resized, exactly as in torchvision; an
+    array stays an array (:func:`~proteus.datasets.transforms.crops.crop_and_resize`).
 
     Args:
-        size: Side of the result.
-        scale: Range of the crop's area as a share of the image's.
-        ratio: Range of the crop's width over its height.
-        interpolation: A name of torchvision's ``InterpolationMode``.
+        scale: Side of the output.
+        crop_ratio_range: Range of the crop's area as a fraction of the image's area.
+        aspect_ratio_range: Range of the crop's width divided by its height.
+        interpolation: ``nearest``, ``box``, ``bilinear``, ``hamming``, ``bicubic`` or ``lanczos``.
 
     Raises:
-        ValueError: There is no such interpolation.
+        ValueError: The interpolation is unknown.
     """
+
+    size_argument = "scale"
 
     def __init__(
         self,
-        size: int,
-        scale: Sequence[float] = (0.08, 1.0),
-        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        scale: int,
+        crop_ratio_range: Sequence[float] = (0.08, 1.0),
+        aspect_ratio_range: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
     ) -> None:
         check_interpolation(type(self).__name__, interpolation)
-        self.size = size
-        self.box = Box(size, scale, ratio)
+        self.scale = scale
+        self.box = CropBox(scale, crop_ratio_range, aspect_ratio_range)
         self.interpolation = interpolation
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Draw a box and put what is in it, ``size`` pixels a side, in ``img``."""
+        """Replace ``img`` by a random crop of it, ``scale x scale`` pixels."""
         image = results["img"]
         if isinstance(image, np.ndarray):
             box = self.box.draw(*image.shape[:2])
-            results["img"] = crop_and_resize(image, box, self.size, self.interpolation)
+            results["img"] = crop_and_resize(image, box, self.scale, self.interpolation)
         else:
             box = self.box.draw(image.height, image.width)
-            results["img"] = image.crop(box).resize((self.size, self.size), INTERPOLATIONS[self.interpolation])
+            results["img"] = image.crop(box).resize((self.scale, self.scale), INTERPOLATIONS[self.interpolation])
         return results
 
 
 @TRANSFORMS.register_module()
 class RandomFlip:
-    """Mirror the image, PIL or array, left to right.
+    """Flip a PIL image or an array horizontally.
 
     Args:
-        prob: How often.
+        prob: Probability of a flip.
     """
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Mirror ``img``, or not; drawn as torchvision draws it."""
+        """Flip ``img`` or leave it; the draw is torchvision's."""
         if torch.rand(1) >= self.prob:
             return results
         image = results["img"]
@@ -93,25 +91,49 @@ class RandomFlip:
 
 
 @TRANSFORMS.register_module()
-class Resize(_OnImage):
-    """Resize the shorter side.
+class ResizeEdge(SizedTransform):
+    """Resize the image so that one of its edges gets a given length; the aspect ratio is kept.
+
+    The arguments are mmpretrain's.
 
     Args:
-        size: Its new length.
+        scale: New length of the edge.
+        edge: ``short`` or ``long``: the shorter or the longer edge.
         interpolation: A name of torchvision's ``InterpolationMode``.
+
+    Raises:
+        ValueError: The edge or the interpolation is unknown.
     """
 
-    def __init__(self, size: int, interpolation: str = "bicubic") -> None:
-        self.transform = v2.Resize(size, v2.InterpolationMode(interpolation))
+    size_argument = "scale"
+    gives_square = False
+
+    def __init__(self, scale: int, edge: Literal["short", "long"] = "short", interpolation: str = "bicubic") -> None:
+        if edge not in ("short", "long"):
+            raise ValueError(f"ResizeEdge.edge={edge!r}: write 'short' or 'long'")
+        mode = v2.InterpolationMode(interpolation)
+        self.resize = v2.Resize(scale, mode) if edge == "short" else v2.Resize(None, mode, max_size=scale)
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Resize ``img``."""
+        results["img"] = self.resize(results["img"])
+        return results
 
 
 @TRANSFORMS.register_module()
-class CenterCrop(_OnImage):
-    """Cut out the middle square.
+class CenterCrop(SizedTransform):
+    """Crop a square at the center of the image, padding smaller images with black.
 
     Args:
-        size: Its side.
+        crop_size: Side of the square.
     """
 
-    def __init__(self, size: int) -> None:
-        self.transform = v2.CenterCrop(size)
+    size_argument = "crop_size"
+
+    def __init__(self, crop_size: int) -> None:
+        self.crop = v2.CenterCrop(crop_size)
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Crop ``img``."""
+        results["img"] = self.crop(results["img"])
+        return results

@@ -1,9 +1,9 @@
-"""Where to crop, as torchvision draws it, and a crop of pixels brought to a size."""
+"""Helpers of the crop transforms: how boxes are drawn, and how their pixels are resized."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 Pixels = NDArray[np.uint8]
 
-# The interpolations that PIL knows, by torchvision's names of them.
+# PIL's interpolations under torchvision's names.
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "box": Image.Resampling.BOX,
@@ -23,58 +23,77 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# Those for which torch filters bytes as PIL does, several times as fast.
-_TORCH_TOO = ("bilinear", "bicubic")
+# Interpolations with which torch resizes uint8 as PIL does, several times as fast.
+_RESIZED_BY_TORCH = ("bilinear", "bicubic")
 
 
-class Box:
-    """Draw the boxes of ``RandomResizedCrop`` as torchvision draws them (docs/reproduction.md#distillation-data).
+class SizedTransform:
+    """Base class of transforms with an argument that sets the size of their output.
 
-    Args:
-        size: Side of the result in pixels.
-        scale: Range of the crop's area as a share of the image's.
-        ratio: Range of the crop's width over its height.
+    A crop or resize transform of yours derives from it. A run then checks the last crop against the ``img_size`` of the
+    model before training, and ``tools/evaluate.py --img-size`` scales the argument.
+
+    Attributes:
+        size_argument: Name of the constructor's argument that holds the size in pixels.
+        gives_square: Whether the output is always a square with sides of that size.
     """
 
-    def __init__(self, size: int, scale: Sequence[float], ratio: Sequence[float]) -> None:
-        self._crop: Any = v2.RandomResizedCrop(size, scale, ratio)
+    size_argument: ClassVar[str]
+    gives_square: ClassVar[bool] = True
+
+
+class CropBox:
+    """Draw boxes as torchvision's ``RandomResizedCrop`` does (docs/reproduction.md#distillation-data).
+
+    Args:
+        scale: Side of the output in pixels.
+        crop_ratio_range: Range of the crop's area as a fraction of the image's area.
+        aspect_ratio_range: Range of the crop's width divided by its height.
+    """
+
+    def __init__(self, scale: int, crop_ratio_range: Sequence[float], aspect_ratio_range: Sequence[float]) -> None:
+        self._crop: Any = v2.RandomResizedCrop(scale, crop_ratio_range, aspect_ratio_range)
 
     def draw(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Draw a part of an image of this size; returns its left, top, right and bottom edge in pixels."""
-        # An image of this size that takes no memory: only its size is asked for.
+        """Draw a box in an image of this size; returns its left, top, right and bottom edge in pixels."""
+        # torchvision reads only the size of the image, so an expanded tensor that takes no memory is enough.
         drawn = self._crop.make_params([torch.empty(1).expand(3, height, width)])
         left, top = drawn["left"], drawn["top"]
         return left, top, left + drawn["width"], top + drawn["height"]
 
 
 def check_interpolation(owner: str, name: str) -> None:
-    """Refuse what is no interpolation.
+    """Check the name of an interpolation.
+
+    Args:
+        owner: Class with the argument ``interpolation``, for the message.
+        name: The name.
 
     Raises:
-        ValueError: There is none of this name.
+        ValueError: The interpolation is unknown.
     """
     if name not in INTERPOLATIONS:
         raise ValueError(f"{owner}.interpolation={name!r}: write one of {', '.join(map(repr, INTERPOLATIONS))}")
 
 
 def crop_and_resize(pixels: Pixels, box: Sequence[float], size: int, interpolation: str) -> Pixels:
-    """Cut out a part and resize it to a square, smoothed as PIL does it.
+    """Crop a box and resize it to a square, antialiased as in PIL.
 
     Args:
         pixels: ``(H, W, 3)`` uint8.
-        box: Left, top, right and bottom edge in pixels; not whole where the image was reduced before.
+        box: Left, top, right and bottom edge in pixels; fractional if the image was decoded at a reduced size.
         size: Side of the square.
         interpolation: One of :data:`INTERPOLATIONS`.
 
     Returns:
-        ``(size, size, 3)`` uint8, contiguous. With whole edges the mean difference from PIL's crop and resize is 0.02
+        ``(size, size, 3)`` uint8, contiguous. For integer edges the mean difference from PIL's crop and resize is 0.02
         levels on photographs.
     """
     left, top = int(box[0]), int(box[1])
-    # Only what is in the box may be smoothed into the result: PIL, too, crops first.
+    # Crop first, as PIL does: pixels outside the box must not be blended into the output.
     part = pixels[top : int(np.ceil(box[3])), left : int(np.ceil(box[2]))]
-    if interpolation in _TORCH_TOO and all(edge == int(edge) for edge in box):
-        # With the batch's axis added first, torch sees that channels stand last in memory, and leaves them there.
+    if interpolation in _RESIZED_BY_TORCH and all(edge == int(edge) for edge in box):
+        # Adding the batch axis before permuting keeps the memory format channels-last, which torch then preserves.
         image = torch.from_numpy(np.ascontiguousarray(part))[None].permute(0, 3, 1, 2)
         resized = functional.interpolate(image, (size, size), mode=interpolation, antialias=True)
         return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())

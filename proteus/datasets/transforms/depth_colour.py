@@ -1,4 +1,4 @@
-"""Changes of the pixels of an image that has a depth map, which stays as it is."""
+"""Photometric transforms of images with depth maps; the depth map is not changed."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from proteus.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class CutDepth:
-    """Paint an upright stripe of the depth map over the image (Ishii and Yamashita, 2021).
+    """Paint a vertical stripe of the depth map over the image (Ishii and Yamashita, 2021).
 
-    The stripe begins anywhere and has up to three quarters of the width that is left. What is invalid becomes black.
-    See docs/reproduction.md#nyu-depth-v2.
+    The stripe starts at a random column and takes up to three quarters of the width to its right. Invalid depth becomes
+    black. See docs/reproduction.md#nyu-depth-v2.
 
     Args:
-        prob: How often.
-        most: Largest share of the width that is left.
-        max_depth: The depth in metres that becomes white; what is farther too.
-        wrap: Paint millimetres modulo 256 instead, as the released code does, which writes 16-bit numbers into 8-bit
-            pixels: every 256 mm the stripe begins again at black, so that its brightness no longer orders depths.
+        prob: Probability of the transform.
+        max_width: Largest width of the stripe as a fraction of the width to its right.
+        max_depth: Depth in metres from which pixels are white.
+        wrap: Paint millimetres modulo 256, as the released code does by writing 16-bit numbers into 8-bit pixels: the
+            brightness starts again at black every 256 mm and no longer orders depths.
     """
 
-    def __init__(self, prob: float = 0.25, most: float = 0.75, max_depth: float = 10.0, wrap: bool = False) -> None:
-        self.prob, self.most, self.max_depth, self.wrap = prob, most, max_depth, wrap
+    def __init__(
+        self, prob: float = 0.25, max_width: float = 0.75, max_depth: float = 10.0, wrap: bool = False
+    ) -> None:
+        self.prob, self.max_width, self.max_depth, self.wrap = prob, max_width, max_depth, wrap
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Paint on the PIL image; the depth map must have its size."""
+        """Paint on the PIL image, which must have the size of the depth map."""
         if np.random.random() > self.prob:
             return results
         pixels = np.array(results["img"])
         width = pixels.shape[1]
         left = int(width * np.random.random())
-        right = left + int(max(1, (width - left) * self.most * np.random.random()))
+        right = left + int(max(1, (width - left) * self.max_width * np.random.random()))
         metres = results["depth"][:, left:right].as_subclass(Tensor).numpy()
         if self.wrap:
             grey = np.rint(metres * 1000).astype(np.int64) % 256
@@ -54,19 +56,19 @@ class CutDepth:
 
 @TRANSFORMS.register_module()
 class RandomBrightnessContrast:
-    """Scale and shift pixels, as Albumentations' transform of that name (docs/reproduction.md#nyu-depth-v2).
+    """Scale and shift pixel values as Albumentations does (docs/reproduction.md#nyu-depth-v2).
 
     Args:
-        prob: How often.
-        brightness: Shift by at most so much of the full range, up or down.
-        contrast: Scale by at most so much above or below 1.
+        prob: Probability of the transform.
+        brightness: Largest shift, as a fraction of the full range, in both directions.
+        contrast: Largest deviation of the scale from 1.
     """
 
     def __init__(self, prob: float = 0.5, brightness: float = 0.2, contrast: float = 0.2) -> None:
         self.prob, self.brightness, self.contrast = prob, brightness, contrast
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change the PIL image."""
+        """Change ``img``, a PIL image."""
         if random.random() >= self.prob:
             return results
         scale = 1 + random.uniform(-self.contrast, self.contrast)
@@ -78,11 +80,11 @@ class RandomBrightnessContrast:
 
 @TRANSFORMS.register_module()
 class RandomGamma:
-    """Raise pixels in [0, 1] to a power.
+    """Raise pixel values in [0, 1] to a random power.
 
     Args:
-        prob: How often.
-        limits: From where the power is drawn.
+        prob: Probability of the transform.
+        limits: Range of the power.
     """
 
     def __init__(self, prob: float = 0.5, limits: Sequence[float] = (0.8, 1.2)) -> None:
@@ -90,7 +92,7 @@ class RandomGamma:
         self.low, self.high = limits
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change the PIL image."""
+        """Change ``img``, a PIL image."""
         if random.random() < self.prob:
             results["img"] = functional.adjust_gamma(results["img"], random.uniform(self.low, self.high))
         return results
@@ -98,23 +100,25 @@ class RandomGamma:
 
 @TRANSFORMS.register_module()
 class HueSaturationValue:
-    """Shift hue, saturation and value, as Albumentations' transform of that name (docs/reproduction.md#nyu-depth-v2).
+    """Shift hue, saturation and value as Albumentations does (docs/reproduction.md#nyu-depth-v2).
 
     Args:
-        prob: How often.
-        hue: By at most so many degrees; Albumentations' 20 counts in OpenCV's steps of two degrees.
-        saturation: By at most so many of 255.
-        value: By at most so many of 255.
+        prob: Probability of the transform.
+        hue: Largest shift in degrees. Albumentations' default of 20 is in OpenCV's steps of two degrees.
+        saturation: Largest shift, of 255.
+        value: Largest shift, of 255.
     """
 
     def __init__(self, prob: float = 0.5, hue: float = 40.0, saturation: float = 30.0, value: float = 20.0) -> None:
         self.prob, self.hue, self.saturation, self.value = prob, hue, saturation, value
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change the PIL image."""
+        """Change ``img``, a PIL image."""
         if random.random() >= self.prob:
             return results
-        hue, saturation, value = (random.uniform(-most, most) for most in (self.hue / 2, self.saturation, self.value))
+        hue, saturation, value = (
+            random.uniform(-limit, limit) for limit in (self.hue / 2, self.saturation, self.value)
+        )
         levels = np.arange(256)
         tables = ((levels + hue) % 180, np.clip(levels + saturation, 0, 255), np.clip(levels + value, 0, 255))
         hsv = cv2.cvtColor(np.array(results["img"]), cv2.COLOR_RGB2HSV)
@@ -125,17 +129,17 @@ class HueSaturationValue:
 
 @TRANSFORMS.register_module()
 class ColorAug:
-    """Gamma, brightness and the balance of colours, as BTS and the Monocular-Depth-Estimation-Toolbox change them.
+    """Change gamma, brightness and colour balance as BTS and the Monocular-Depth-Estimation-Toolbox do.
 
-    It comes after ``ToTensor`` and gives floats, since the result is no bytes.
+    Put it after ``ToTensor``. The output is float, since its values do not fit into bytes.
 
     Args:
-        prob: How often.
-        gamma_range: From where the power is drawn.
-        brightness_range: From where the factor of all channels is drawn.
-        color_range: From where a factor of each channel is drawn.
-        raw_gamma: Take the power of pixels in [0, 255], as the toolbox's code does, which at 0.9 darkens white to 147
-            and at 1.1 saturates what is over 154; BTS, from which it comes, takes it of pixels in [0, 1].
+        prob: Probability of the transform.
+        gamma_range: Range of the power.
+        brightness_range: Range of the factor of all channels.
+        color_range: Range of the factor of each channel.
+        raw_gamma: Apply the power to values in [0, 255], as the toolbox does: 0.9 darkens white to 147, and 1.1
+            saturates values above 154. BTS, the origin of the transform, applies it to values in [0, 1].
     """
 
     def __init__(
@@ -151,10 +155,10 @@ class ColorAug:
         self.full = 255.0 if raw_gamma else 1.0
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change ``results['img']``, ``(3, H, W)`` uint8, or float in [0, 1].
+        """Change ``img``, ``(3, H, W)`` uint8, or float in [0, 1].
 
         Raises:
-            TypeError: The image is not a tensor yet.
+            TypeError: The image is not a tensor.
         """
         if not isinstance(results["img"], Tensor):
             raise TypeError("ColorAug takes a tensor: put dict(type='ToTensor') before it in the pipeline")

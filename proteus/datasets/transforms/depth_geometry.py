@@ -1,7 +1,7 @@
-"""Geometric changes of an image and its depth map together; sizes in pixels.
+"""Geometric transforms of an image together with its depth map; sizes are in pixels.
 
-None of them changes a depth: a picture that is enlarged looks nearer and keeps its metres, in the released code as in
-the Monocular-Depth-Estimation-Toolbox. What a change uncovers has depth 0, which is invalid.
+Depths keep their values: an enlarged image looks nearer but has the same metres, as in the released code and in the
+Monocular-Depth-Estimation-Toolbox. Uncovered pixels get depth 0, which is invalid.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def _size(image: Any) -> tuple[int, int]:
 
 
 def fitted_size(height: int, width: int, scale: Sequence[int]) -> tuple[int, int]:
-    """The largest size of the same shape whose sides stay within a scale, rounded as MMCV rounds.
+    """Compute the largest size with the same aspect ratio that fits a scale, rounded as in MMCV.
 
     Args:
-        height: Present height.
-        width: Present width.
-        scale: Most that the longer and the shorter side may have, in either order.
+        height: Current height.
+        width: Current width.
+        scale: Upper limits of the longer and the shorter side, in either order.
 
     Returns:
         ``(height, width)``.
@@ -48,30 +48,30 @@ def fitted_size(height: int, width: int, scale: Sequence[int]) -> tuple[int, int
 
 @TRANSFORMS.register_module()
 class DepthRandomFlip:
-    """Mirror left to right.
+    """Flip image and depth map horizontally.
 
     Args:
-        prob: How often.
+        prob: Probability of a flip.
     """
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Mirror both, or neither."""
+        """Flip both, or neither."""
         return _on_both(results, functional.horizontal_flip) if random.random() < self.prob else results
 
 
 @TRANSFORMS.register_module()
 class DepthRandomResize:
-    """Resize by a random ratio, keeping the shape; the depth map takes the nearest pixel.
+    """Resize by a random ratio and keep the aspect ratio; the depth map is resized to the nearest pixel.
 
     See docs/reproduction.md#nyu-depth-v2.
 
     Args:
-        scale: Most that the longer and the shorter side have at ratio 1.
-        ratio_range: From where the ratio is drawn.
-        interpolation: Of the image; a name of torchvision's ``InterpolationMode``.
+        scale: Upper limits of the longer and the shorter side at ratio 1.
+        ratio_range: Range of the ratio.
+        interpolation: Interpolation of the image, a name of torchvision's ``InterpolationMode``.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class DepthRandomResize:
         ratio = np.random.uniform(self.low, self.high)
         size = fitted_size(*_size(results["img"]), [int(side * ratio) for side in self.scale])
         results["img"] = functional.resize(results["img"], size, self.interpolation)
-        # A Mask's own resizing takes the pixel at the upper left of where the image's is interpolated.
+        # Resizing the Mask itself would take the pixel to the upper left of the one that the image interpolates.
         depth = results["depth"].as_subclass(Tensor)[None]
         resized = functional.resize(depth, size, v2.InterpolationMode.NEAREST_EXACT)[0]
         results["depth"] = wrap(resized, like=results["depth"])
@@ -98,34 +98,34 @@ class DepthRandomResize:
 
 @TRANSFORMS.register_module()
 class DepthRandomCrop:
-    """Cut out a random part; a side that is shorter stays as it is, see :class:`DepthPad`.
+    """Crop a random part; sides that are shorter than the crop are kept (:class:`DepthPad` extends them).
 
     Args:
-        size: Height and width of the part; a number for a square.
+        size: Height and width of the crop, or the side of a square.
     """
 
     def __init__(self, size: int | Sequence[int] = 518) -> None:
         self.height, self.width = (size, size) if isinstance(size, int) else size
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Cut both at the same place."""
+        """Crop both at the same position."""
         height, width = _size(results["img"])
         top = np.random.randint(max(height - self.height, 0) + 1)
         left = np.random.randint(max(width - self.width, 0) + 1)
         bottom, right = min(height, top + self.height), min(width, left + self.width)
-        return _on_both(results, lambda one: functional.crop(one, top, left, bottom - top, right - left))
+        return _on_both(results, lambda image: functional.crop(image, top, left, bottom - top, right - left))
 
 
 @TRANSFORMS.register_module()
 class DepthPad:
-    """Pad at the right and at the bottom up to a size, after ``ToTensor``; padded depth is 0, invalid.
+    """Pad to a minimum size at the right and at the bottom, after ``ToTensor``; padded depth is 0 (invalid).
 
-    The image comes out as floats, padded or not: ``fill`` need not be a byte's.
+    The output image is always float, since ``fill`` need not be the value of a byte.
 
     Args:
-        size: Least height and width; a number for a square.
-        fill: Value of the image there, in [0, 1]. The released code pads after normalisation with mean 0.5,
-            so what it pads with is 0.5 (docs/reproduction.md#nyu-depth-v2).
+        size: Minimum height and width, or the side of a square.
+        fill: Value of the padded image, in [0, 1]. The released code pads zeros after normalisation with mean 0.5,
+            which is the value 0.5 (docs/reproduction.md#nyu-depth-v2).
     """
 
     def __init__(self, size: int | Sequence[int] = 518, fill: float = 0.5) -> None:
@@ -136,7 +136,7 @@ class DepthPad:
         """Pad both.
 
         Raises:
-            TypeError: The image is not a tensor yet.
+            TypeError: The image is not a tensor.
         """
         if not isinstance(results["img"], Tensor):
             raise TypeError("DepthPad takes a tensor: put dict(type='ToTensor') before it in the pipeline")
@@ -151,18 +151,18 @@ class DepthPad:
 
 @TRANSFORMS.register_module()
 class DepthRandomRotate:
-    """Turn about the middle; the depth map takes the nearest pixel, and the corners are black and invalid.
+    """Rotate about the center; the depth map takes the nearest pixel, and the corners become black and invalid.
 
     Args:
-        prob: How often.
-        degree: By at most so much, to either side.
+        prob: Probability of a rotation.
+        degree: Largest angle, in both directions.
     """
 
     def __init__(self, prob: float = 0.5, degree: float = 2.5) -> None:
         self.prob, self.degree = prob, degree
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Turn both, or neither."""
+        """Rotate both, or neither."""
         if random.random() >= self.prob:
             return results
         angle = random.uniform(-self.degree, self.degree)
@@ -173,38 +173,38 @@ class DepthRandomRotate:
 
 @TRANSFORMS.register_module()
 class NYUCrop:
-    """Cut off the border of NYU's frames, where nothing was recorded: rows 45 to 471, columns 43 to 607 of 480 x 640.
+    """Crop the frames of NYU to their recorded area: rows 45 to 471 and columns 43 to 607 of 480 x 640.
 
     Args:
-        box: First row, first column, and the row and the column after the last.
+        box: First row, first column, end row and end column (exclusive).
     """
 
     def __init__(self, box: Sequence[int] = (45, 43, 472, 608)) -> None:
         self.top, self.left, self.bottom, self.right = box
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Cut both.
+        """Crop both.
 
         Raises:
-            ValueError: The image is smaller than that.
+            ValueError: The image is smaller than the box.
         """
         height, width = _size(results["img"])
         if height < self.bottom or width < self.right:
             raise ValueError(
-                f"{results['img_path']}: NYUCrop.box ends at row {self.bottom} and column {self.right}, and the image "
+                f"{results['img_path']}: NYUCrop.box ends at row {self.bottom} and column {self.right}, but the image "
                 f"is {width} x {height}; use it on frames of 640 x 480, before any resizing, or give another box"
             )
         rows, columns = self.bottom - self.top, self.right - self.left
-        return _on_both(results, lambda one: functional.crop(one, self.top, self.left, rows, columns))
+        return _on_both(results, lambda image: functional.crop(image, self.top, self.left, rows, columns))
 
 
 @TRANSFORMS.register_module()
 class ResizeImage:
-    """Resize the image alone, keeping its shape, for testing: the depth map keeps the size it is judged at.
+    """Resize only the image and keep its aspect ratio, for testing; the depth map keeps the size of evaluation.
 
     Args:
-        scale: Most that the longer and the shorter side may have: ``(2044, 518)`` makes 691 x 518 of 640 x 480.
-        divisor: Round both sides to multiples of this, a backbone's patch size; the shape is then kept nearly.
+        scale: Upper limits of the longer and the shorter side: ``(2044, 518)`` resizes 640 x 480 to 691 x 518.
+        divisor: Round both sides to multiples of this, such as the patch size of the backbone.
         interpolation: A name of torchvision's ``InterpolationMode``.
     """
 
@@ -214,7 +214,7 @@ class ResizeImage:
         self.interpolation = v2.InterpolationMode(interpolation)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Resize ``results['img']``."""
+        """Resize ``img``."""
         sides = fitted_size(*_size(results["img"]), self.scale)
         size = [max(1, round(side / self.divisor)) * self.divisor for side in sides]
         results["img"] = functional.resize(results["img"], size, self.interpolation)

@@ -1,13 +1,13 @@
-"""Depth maps: from a 16-bit PNG to metres, and from a sample to what the collate function takes.
+"""Load depth maps from 16-bit PNGs, and pack samples for the collate function.
 
-Within a pipeline ``results['depth']`` is a torchvision ``Mask``, ``(H, W)`` float32 in metres, 0 where nothing was
-measured; torchvision then moves it with the image, by nearest neighbour.
+Within a pipeline ``results['depth']`` is a torchvision ``Mask``, ``(H, W)`` float32 in metres with 0 for invalid, so
+that torchvision transforms it together with the image, by nearest neighbour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,23 +21,23 @@ from proteus.structures import DataError
 from proteus.utils.image_files import opened
 from proteus.utils.stored_numbers import check_stored_numbers
 
-# How Pillow calls a PNG of one 16-bit channel; releases before 10.3 call it I.
+# Pillow's modes of a PNG with one 16-bit channel; releases before 10.3 use I.
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _REMEDY = "store millimetres as 16-bit integers in a PNG, with depth_scale=1000"
 
 
 def read_depth(path: str) -> np.ndarray:
-    """Read a depth map as it is stored.
+    """Read a depth map with its stored values.
 
     Args:
         path: A PNG of one 16-bit channel.
 
     Returns:
-        ``(H, W)`` uint16, 0 where nothing was measured.
+        ``(H, W)`` uint16, with 0 for invalid.
 
     Raises:
         CorruptImageError: The file is missing, not an image, or truncated.
-        DataError: The map has another kind of pixels, an orientation, or depths beyond 16 bits.
+        DataError: The file has another type of pixels, an orientation, or depths beyond 16 bits.
     """
     with opened(path) as image:
         check_depth_mode(path, image)
@@ -51,7 +51,7 @@ def check_depth_mode(path: str, image: Image.Image) -> None:
     """Check that the pixels of an opened image can be depths.
 
     Args:
-        path: The file, for the message.
+        path: Path of the file, for the message.
         image: The opened image; only its header is read.
 
     Raises:
@@ -61,30 +61,32 @@ def check_depth_mode(path: str, image: Image.Image) -> None:
         raise DataError(f"{path}: a depth map of floating-point numbers: {_REMEDY}")
     if image.mode not in _SIXTEEN_BIT:
         raise DataError(
-            f"{path}: a depth map is a PNG of one 16-bit channel, and this one has pixels of Pillow's kind "
-            f"{image.mode!r} (8 bits or colours, as pictures made to be looked at have): give the map that was measured"
+            f"{path}: a depth map is a PNG of one 16-bit channel, but this file has Pillow's mode {image.mode!r} "
+            "(8 bits or colours, as in visualizations): give the measured depths"
         )
     check_stored_numbers(path, image, "depth map")
 
 
 @TRANSFORMS.register_module()
 class LoadDepth:
-    """Read ``depth_path`` into ``depth``, in metres by the set's ``depth_scale``; it comes after ``LoadImage``."""
+    """Load ``depth_path`` into ``depth`` in metres, using ``depth_scale`` of the set; put it after ``LoadImage``."""
+
+    reads_files: ClassVar[bool] = True
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``depth`` and ``ori_shape``, its ``(H, W)``.
+        """Add ``depth``, and its size ``(H, W)`` as ``ori_shape``.
 
         Raises:
-            CorruptImageError: The file is missing, no image, or cut short.
-            DataError: It is no depth map, has another size than the image, or no valid depth at all.
+            CorruptImageError: The file is missing, truncated or not an image.
+            DataError: The file is not a depth map, has another size than the image, or has no valid depth.
         """
         path = results["depth_path"]
         stored = read_depth(path)
         width, height = results["img"].size
         if stored.shape != (height, width):
             raise DataError(
-                f"{path} has {stored.shape[1]} x {stored.shape[0]} pixels, its image {results['img_path']} "
-                f"{width} x {height}: they must show the same (images are turned upright by their EXIF orientation)"
+                f"{path} has {stored.shape[1]} x {stored.shape[0]} pixels, but its image {results['img_path']} has "
+                f"{width} x {height}: their sizes must be equal (the EXIF orientation of images is applied)"
             )
         if not stored.any():
             raise DataError(f"{path} has no valid depth: every pixel is 0; remove the pair")
@@ -96,20 +98,20 @@ class LoadDepth:
 
 @TRANSFORMS.register_module()
 class PackDepth:
-    """Keep the tensor image, its depth map, and where they came from.
+    """Pack the tensor image, its depth map and their file names.
 
     Args:
-        keys: What else of the data set's entries goes into the metainfo.
+        keys: Further keys to copy into the metainfo.
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         self.keys = ("img_path", "depth_path", "ori_shape", *keys)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return ``inputs``, the image ``(3, H, W)``; ``depth``, ``(H, W)`` float32 in metres, 0 invalid; and ``data_samples``.
+        """Return the image ``inputs`` ``(3, H, W)``, ``depth`` ``(H, W)`` float32 in metres, and ``data_samples``.
 
         Raises:
-            TypeError: The image is not a tensor yet.
+            TypeError: The image is not a tensor.
         """
         if not isinstance(results["img"], Tensor):
             raise TypeError("PackDepth takes a tensor: put dict(type='ToTensor') before it in the pipeline")

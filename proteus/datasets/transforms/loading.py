@@ -1,8 +1,8 @@
-"""From a file to pixels."""
+"""Load image files."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -13,37 +13,43 @@ from proteus.utils.images import open_rgb
 
 @TRANSFORMS.register_module()
 class LoadImage:
-    """Read ``img_path`` into ``img``, an upright PIL image in RGB (:func:`~proteus.utils.images.open_rgb`).
+    """Load ``img_path`` into ``img``, an upright PIL image in RGB (:func:`~proteus.utils.images.open_rgb`).
 
-    Where a set has the file's content at hand, it gives ``img_bytes`` along, and nothing is opened.
+    If the data set provides the file's content as ``img_bytes``, no file is opened.
 
     Args:
-        short_side: Reduce images whose shorter side is longer than this many pixels; a JPEG is then decoded at a half,
-            quarter or eighth of its size where that suffices. By default images keep their size.
-        cache_in_memory: Keep every image in memory once it was read, for proxy sets that are small and read often.
+        short_side: Reduce images with a longer shorter side to this many pixels. If possible, a JPEG is decoded at 1/2,
+            1/4 or 1/8 of its size. By default images keep their size.
+        cache_in_memory: Keep all images in memory after they were read, for small proxy sets.
+
+    Attributes:
+        reads_files: Marks transforms that load or check files; predictors skip them, since they get images. Set it in a
+            loader of yours.
 
     Raises:
-        ValueError: ``short_side`` is not a positive whole number.
+        ValueError: ``short_side`` is not a positive integer.
     """
+
+    reads_files: ClassVar[bool] = True
 
     def __init__(self, short_side: int | None = None, cache_in_memory: bool = False) -> None:
         if short_side is not None and (type(short_side) is not int or short_side < 1):
-            raise ValueError(f"LoadImage.short_side={short_side!r}: write a positive whole number of pixels, or None")
+            raise ValueError(f"LoadImage.short_side={short_side!r}: write a positive integer of pixels, or None")
         self.short_side = short_side
-        self.kept: dict[str, Image.Image] | None = {} if cache_in_memory else None
+        self.cached: dict[str, Image.Image] | None = {} if cache_in_memory else None
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Decode the whole file.
+        """Decode the complete file.
 
         Raises:
-            CorruptImageError: The file is missing, not an image, truncated, or of a kind without defined 8-bit values;
+            CorruptImageError: The file is missing, not an image, truncated, or of a type without defined 8-bit values;
                 the message has the path and the reason.
         """
         path, content = results["img_path"], results.pop("img_bytes", None)
-        if self.kept is not None and path in self.kept:
-            results["img"] = self.kept[path].copy()
+        if self.cached is not None and path in self.cached:
+            results["img"] = self.cached[path].copy()
             return results
         results["img"] = open_rgb(path if content is None else content, path, self.short_side)
-        if self.kept is not None:
-            self.kept[path] = results["img"].copy()
+        if self.cached is not None:
+            self.cached[path] = results["img"].copy()
         return results

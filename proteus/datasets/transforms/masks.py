@@ -1,11 +1,11 @@
-"""Which patches the student must recover."""
+"""Mask transforms: choose the patches that the student must recover."""
 
 from __future__ import annotations
 
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,13 +17,13 @@ from proteus.utils.argument_checks import check_number, check_side
 
 
 class MaskTransform(ABC):
-    """Base class of mask transforms: adds ``mask``, ``(h * w,)`` bool, for the tensor image in ``img``.
+    """Base class of mask transforms: adds ``mask``, ``(h * w,)`` bool, for the tensor image ``img``.
 
-    A transform of yours that chooses masks derives from it. Batches are then checked for masked images, fixed views
+    Derive mask transforms of yours from it. Batches are then checked for masked images, fixed views
     redraw the masks, teacher caches do not depend on them, and online evaluation masks as training does.
 
     Args:
-        ratio: Share of the patches, or the range from which it is drawn for each image.
+        ratio: Fraction of the patches to mask, or the range from which it is drawn for each image.
         patch_size: Side of a patch in pixels.
 
     Raises:
@@ -37,10 +37,10 @@ class MaskTransform(ABC):
         name = type(self).__name__
         ends = (ratio, ratio) if not isinstance(ratio, Sequence) or isinstance(ratio, str) else tuple(ratio)
         if len(ends) != 2:
-            raise ValueError(f"{name}.ratio={ratio!r}: write a share in [0, 1], or (lowest, highest)")
+            raise ValueError(f"{name}.ratio={ratio!r}: write a fraction in [0, 1], or (lowest, highest)")
         self.low, self.high = (check_number(f"{name}.ratio", end) for end in ends)
         if not 0 <= self.low <= self.high <= 1 or not self.high:
-            raise ValueError(f"{name}.ratio={ratio}: write a share above 0 and up to 1, or (lowest, highest)")
+            raise ValueError(f"{name}.ratio={ratio}: write a fraction above 0 and up to 1, or (lowest, highest)")
         self.patch_size = check_side(f"{name}.patch_size", patch_size)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -58,15 +58,15 @@ class MaskTransform(ABC):
 
     @abstractmethod
     def draw(self, height: int, width: int, count: int) -> Tensor:
-        """Choose about ``count`` of ``height * width`` patches; returns ``(height, width)`` bool."""
+        """Choose about ``count`` patches; returns ``(height, width)`` bool, True where masked."""
 
 
 @TRANSFORMS.register_module()
 class UniformMask(MaskTransform):
-    """An exact number of patches, uniformly at random, as in the released code (docs/reproduction.md#masking).
+    """Mask an exact number of uniformly random patches, as in the released code (docs/reproduction.md#masking).
 
     Args:
-        ratio: Share of the patches, or the range from which it is drawn for each image.
+        ratio: Fraction of the patches to mask, or the range from which it is drawn for each image.
         patch_size: Side of a patch in pixels.
     """
 
@@ -82,15 +82,15 @@ class UniformMask(MaskTransform):
 
 @TRANSFORMS.register_module()
 class BlockMask(MaskTransform):
-    """Rectangles of patches, as in iBOT (docs/reproduction.md#masking): what the paper's text names.
+    """Mask rectangles of patches, as in iBOT and in the paper's text (docs/reproduction.md#masking).
 
-    Blocks are added, each of an area between a ninth of the shorter side's square and what is still missing, until
-    the count is reached or ten attempts in a row add nothing; it is never exceeded.
+    Blocks are added until the count is reached or ten consecutive attempts fail. The area of a block is between a ninth
+    of the squared shorter side and the number of missing patches; the count is never exceeded.
 
     Args:
-        ratio: Share of the patches, or the range from which it is drawn for each image.
+        ratio: Fraction of the patches to mask, or the range from which it is drawn for each image.
         patch_size: Side of a patch in pixels.
-        aspect: Range of a block's height over its width, drawn log-uniformly.
+        aspect: Range of a block's height divided by its width, drawn log-uniformly.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class BlockMask(MaskTransform):
         return mask
 
     def _add_block(self, mask: Tensor, missing: int) -> int:
-        """Mask one more block in place if it fits and covers 1 to ``missing`` new patches; returns how many."""
+        """Add one block in place if it fits and covers 1 to ``missing`` new patches; returns their number."""
         height, width = mask.shape
         area = random.uniform((min(height, width) // 3) ** 2, missing)
         aspect = math.exp(random.uniform(*self.log_aspect))
@@ -127,10 +127,3 @@ class BlockMask(MaskTransform):
             return 0
         block.fill_(True)
         return new
-
-
-def is_mask_config(step: Mapping[str, Any]) -> bool:
-    """Whether the config of a transform, which has a ``type``, names a mask transform."""
-    kind = step.get("type")
-    found = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
-    return isinstance(found, type) and issubclass(found, MaskTransform)

@@ -1,12 +1,12 @@
-"""timm's augmentation operations on uint8 arrays: the arguments timm draws, OpenCV's pixels instead of PIL's.
+"""timm's augmentation operations on uint8 arrays, with the arguments that timm draws and OpenCV in place of PIL.
 
-Each takes ``(H, W, 3)`` uint8 in RGB and gives the same back; the input is never changed. Against PIL:
+Operations take and return ``(H, W, 3)`` uint8 in RGB; the input is never changed. Compared with PIL they are:
 
 - exact: autocontrast, equalize, invert, posterize, solarize, solarize-add, brightness;
-- within 1 level, from rounding: contrast, colour, sharpness, translation;
-- rotation and shear: PIL's ``transform`` interpolates with the cubic kernel of a = -1 and cuts sharply where the image
-  ends, OpenCV with a = -0.75 and a blend of one pixel. On photographs of 224 px the mean difference is below 1 level
-  for most and below 2 for all.
+- within 1 level due to rounding: contrast, colour, sharpness, translation;
+- close for rotation and shear: PIL's ``transform`` interpolates with the cubic kernel of a = -1 and a sharp edge at the
+  end of the image, OpenCV with a = -0.75 and an edge that is blended over one pixel. On photographs of 224 px the mean
+  difference is below 1 level for most images and below 2 for all.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _FLAGS = {
     Image.Resampling.BILINEAR: cv2.INTER_LINEAR,
     Image.Resampling.BICUBIC: cv2.INTER_CUBIC,
 }
-# PIL's SMOOTH: the centre counts five times.
+# PIL's SMOOTH filter.
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
-# PIL cuts the fraction off where OpenCV rounds.
-_CUT = -0.5
+# Offset that makes OpenCV truncate, as PIL does, instead of round.
+_TRUNCATE = -0.5
 
 
 def auto_contrast(image: Pixels, **_: Any) -> Pixels:
@@ -41,12 +41,12 @@ def auto_contrast(image: Pixels, **_: Any) -> Pixels:
 
 
 def equalize(image: Pixels, **_: Any) -> Pixels:
-    """Make each channel's histogram flat."""
+    """Equalize the histogram of each channel."""
     return _look_up(image, np.stack([_flatten(counts) for counts in _histograms(image)], 1))
 
 
 def invert(image: Pixels, **_: Any) -> Pixels:
-    """Light becomes dark."""
+    """Invert pixel values."""
     return cv2.bitwise_not(image)
 
 
@@ -56,12 +56,12 @@ def posterize(image: Pixels, bits: int, **_: Any) -> Pixels:
 
 
 def solarize(image: Pixels, threshold: int, **_: Any) -> Pixels:
-    """Invert what is at least ``threshold``."""
+    """Invert values of ``threshold`` or more."""
     return _look_up(image, np.where(threshold <= _VALUES, 255 - _VALUES, _VALUES))
 
 
 def solarize_add(image: Pixels, added: int, threshold: int = 128, **_: Any) -> Pixels:
-    """Brighten what is below ``threshold`` by ``added``."""
+    """Add ``added`` to values below ``threshold``."""
     return _look_up(image, np.where(threshold <= _VALUES, _VALUES, np.minimum(_VALUES + added, 255)))
 
 
@@ -71,61 +71,61 @@ def brightness(image: Pixels, factor: float, **_: Any) -> Pixels:
 
 
 def contrast(image: Pixels, factor: float, **_: Any) -> Pixels:
-    """Blend with the mean of its grey."""
+    """Blend with the mean of the greyscale image."""
     return _look_up(image, _blend(int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5), factor))
 
 
 def color(image: Pixels, factor: float, **_: Any) -> Pixels:
-    """Blend with its grey."""
+    """Blend with the greyscale image."""
     grey = (1 - factor) * np.tile([0.299, 0.587, 0.114], (3, 1))
-    return cv2.transform(image, np.column_stack([factor * np.eye(3) + grey, [_CUT] * 3]))
+    return cv2.transform(image, np.column_stack([factor * np.eye(3) + grey, [_TRUNCATE] * 3]))
 
 
 def sharpness(image: Pixels, factor: float, **_: Any) -> Pixels:
-    """Blend with a blurred copy; the outermost pixels stay."""
+    """Blend with a smoothed copy; the outermost pixels are kept."""
     kernel = (1 - factor) * _SMOOTH
     kernel[1, 1] += factor
-    result = cv2.filter2D(image, -1, kernel.astype(np.float32), delta=_CUT)
+    result = cv2.filter2D(image, -1, kernel.astype(np.float32), delta=_TRUNCATE)
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         result[edge] = image[edge]
     return result
 
 
 def rotate(image: Pixels, degrees: float, **options: Any) -> Pixels:
-    """Turn about the middle."""
+    """Rotate about the center."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = image.shape[1] / 2, image.shape[0] / 2
     return _warp(image, (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y), **options)
 
 
 def shear_x(image: Pixels, factor: float, **options: Any) -> Pixels:
-    """Shift each row by ``factor`` times its number."""
+    """Shift each row by ``factor`` times its index."""
     return _warp(image, (1, factor, 0), (0, 1, 0), **options)
 
 
 def shear_y(image: Pixels, factor: float, **options: Any) -> Pixels:
-    """Shift each column by ``factor`` times its number."""
+    """Shift each column by ``factor`` times its index."""
     return _warp(image, (1, 0, 0), (factor, 1, 0), **options)
 
 
 def translate_x(image: Pixels, pixels: float, **options: Any) -> Pixels:
-    """Shift to the left by so many pixels."""
+    """Shift to the left by ``pixels``."""
     return _shift(image, pixels, 1, **options)
 
 
 def translate_y(image: Pixels, pixels: float, **options: Any) -> Pixels:
-    """Shift upwards by so many pixels."""
+    """Shift upwards by ``pixels``."""
     return _shift(image, pixels, 0, **options)
 
 
-def translate_x_rel(image: Pixels, share: float, **options: Any) -> Pixels:
-    """Shift to the left by a share of the width."""
-    return _shift(image, share * image.shape[1], 1, **options)
+def translate_x_rel(image: Pixels, fraction: float, **options: Any) -> Pixels:
+    """Shift to the left by a fraction of the width."""
+    return _shift(image, fraction * image.shape[1], 1, **options)
 
 
-def translate_y_rel(image: Pixels, share: float, **options: Any) -> Pixels:
-    """Shift upwards by a share of the height."""
-    return _shift(image, share * image.shape[0], 0, **options)
+def translate_y_rel(image: Pixels, fraction: float, **options: Any) -> Pixels:
+    """Shift upwards by a fraction of the height."""
+    return _shift(image, fraction * image.shape[0], 0, **options)
 
 
 def _histograms(image: Pixels) -> list[NDArray[Any]]:
@@ -133,8 +133,8 @@ def _histograms(image: Pixels) -> list[NDArray[Any]]:
 
 
 def _stretch(counts: NDArray[Any]) -> NDArray[Any]:
-    there = counts.nonzero()[0]
-    low, high = int(there[0]), int(there[-1])
+    used = counts.nonzero()[0]
+    low, high = int(used[0]), int(used[-1])
     if high <= low:
         return _VALUES
     scale = 255.0 / (high - low)
@@ -142,8 +142,8 @@ def _stretch(counts: NDArray[Any]) -> NDArray[Any]:
 
 
 def _flatten(counts: NDArray[Any]) -> NDArray[Any]:
-    there = counts[counts > 0]
-    step = (there.sum() - there[-1]) // 255
+    used = counts[counts > 0]
+    step = (used.sum() - used[-1]) // 255
     if step == 0:
         return _VALUES
     before = np.cumsum(counts) - counts
@@ -151,19 +151,19 @@ def _flatten(counts: NDArray[Any]) -> NDArray[Any]:
 
 
 def _blend(grey: int, factor: float) -> NDArray[Any]:
-    # In single precision, as PIL does it: the fraction is cut off, so the last bit counts.
+    # Single precision as in PIL: truncation makes the last bit matter.
     level = np.float32(grey)
     return np.clip(level + np.float32(factor) * (_VALUES.astype(np.float32) - level), 0, 255).astype(int)
 
 
 def _look_up(image: Pixels, table: NDArray[Any]) -> Pixels:
-    """Map values by one table ``(256,)``, or by one a channel, ``(256, 3)``."""
+    """Map values by one table ``(256,)``, or by one per channel, ``(256, 3)``."""
     table = table.astype(np.uint8)
     return cv2.LUT(image, table[None] if table.ndim == 2 else table)
 
 
-def _chosen(resample: int | Sequence[int]) -> Image.Resampling:
-    """The interpolation; where there are several, drawn as timm draws it."""
+def _draw_interpolation(resample: int | Sequence[int]) -> Image.Resampling:
+    """Return the interpolation; if there are several, draw one as timm does."""
     return Image.Resampling(resample if isinstance(resample, int) else random.choice(resample))
 
 
@@ -174,10 +174,10 @@ def _warp(
     fillcolor: tuple[int, ...],
     resample: int | Sequence[int],
 ) -> Pixels:
-    """Take each pixel from where the two rows of the matrix say, in PIL's coordinates: a pixel's middle is at 0.5."""
+    """Apply an inverse affine map given by two matrix rows in PIL's coordinates, with pixel centers at 0.5."""
     matrix = np.array([to_x, to_y], dtype=float)
     matrix[:, 2] += (matrix[:, 0] + matrix[:, 1] - 1) * 0.5
-    flags = _FLAGS[_chosen(resample)] | cv2.WARP_INVERSE_MAP
+    flags = _FLAGS[_draw_interpolation(resample)] | cv2.WARP_INVERSE_MAP
     height, width = image.shape[:2]
     return cv2.warpAffine(
         image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fillcolor
@@ -187,8 +187,8 @@ def _warp(
 def _shift(
     image: Pixels, pixels: float, axis: int, fillcolor: tuple[int, ...], resample: int | Sequence[int]
 ) -> Pixels:
-    """Shift by whole pixels, and by the rest with PIL's kernel of four taps, which is eight times as fast as a warp."""
-    how = _chosen(resample)
+    """Shift by whole pixels, and by the rest with PIL's four-tap kernel, which is eight times as fast as a warp."""
+    how = _draw_interpolation(resample)
     if how == Image.Resampling.NEAREST:
         pixels = math.floor(pixels + 0.5)
     whole = math.floor(pixels)
@@ -204,25 +204,25 @@ def _shift(
         taps = [0, 1 - rest, rest, 0]
     kernel = np.array(taps, dtype=np.float32)
     between, anchor = (kernel[None], (1, 0)) if axis == 1 else (kernel[:, None], (0, 1))
-    # One more pixel at each end: PIL also takes what lies up to half a pixel outside.
+    # Add one pixel at each end: PIL also reads up to half a pixel outside the image.
     ends = (0, 0, 1, 1) if axis == 1 else (1, 1, 0, 0)
     wider = cv2.copyMakeBorder(image, *ends, cv2.BORDER_REPLICATE)
-    moved = cv2.filter2D(wider, -1, between, anchor=anchor, delta=_CUT, borderType=cv2.BORDER_REPLICATE)
+    moved = cv2.filter2D(wider, -1, between, anchor=anchor, delta=_TRUNCATE, borderType=cv2.BORDER_REPLICATE)
     size = image.shape[axis]
     first = max(0, math.ceil(-pixels - 0.5))
     last = min(size, math.ceil(size - pixels - 0.5))
     result = np.empty_like(image)
     result[:] = fillcolor
     if first < last:
-        there, here = slice(first, last), slice(first + whole + 1, last + whole + 1)
+        target, source = slice(first, last), slice(first + whole + 1, last + whole + 1)
         if axis == 1:
-            result[:, there] = moved[:, here]
+            result[:, target] = moved[:, source]
         else:
-            result[there] = moved[here]
+            result[target] = moved[source]
     return result
 
 
-# By timm's names. What is missing here (blurs) is left to PIL.
+# Operations by timm's names. Missing ones (blurs) are applied by PIL.
 ARRAY_OPS: dict[str, Callable[..., Pixels]] = {
     "AutoContrast": auto_contrast,
     "Equalize": equalize,

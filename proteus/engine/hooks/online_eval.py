@@ -276,8 +276,8 @@ def _eval_pipeline(runner: Runner) -> Compose:
     return Compose(
         [
             {"type": "proteus.LoadImage"},
-            {"type": "proteus.Resize", "size": round(size * 256 / 224), "interpolation": "bicubic"},
-            {"type": "proteus.CenterCrop", "size": size},
+            {"type": "proteus.ResizeEdge", "scale": round(size * 256 / 224), "interpolation": "bicubic"},
+            {"type": "proteus.CenterCrop", "crop_size": size},
             {"type": "proteus.ToTensor"},
             {"type": "proteus.PackInputs"},
         ]

@@ -97,7 +97,7 @@ class FineGrained(SetProtocol):
             "val": result.val_score,
             "C": f"{result.C:.2e}",
             "train + val / test images": f"{len(labels):,} / {len(test[1]):,}",
-            "remarks": "; ".join([*result.remarks, *filter(None, [dataset.deviation])]),
+            "remarks": "; ".join([*result.remarks, *filter(None, [dataset.differences])]),
         }
 
     def summarise(self, result: ProtocolResult) -> None:

@@ -1,4 +1,4 @@
-"""Archives built small on disk."""
+"""Small archives on disk."""
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -38,7 +38,7 @@ def zipped() -> Callable[[Path, Mapping[str, bytes]], Path]:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable[[Path], dict[str, bytes]]:
-    """All files below a folder except the lock."""
+    """Contents of all files below a folder except the lock."""
 
     def read(folder: Path) -> dict[str, bytes]:
         files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")

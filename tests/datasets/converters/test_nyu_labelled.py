@@ -16,7 +16,7 @@ SCENES = ["kitchen", "home_office", "bathroom", "kitchen"]
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """The official files' form with four frames, 2 and 4 of them for testing: axes as HDF5 shows MATLAB's."""
+    """Official files with four frames, 2 and 4 of them for testing; HDF5 reverses the axes of MATLAB's arrays."""
     draw = np.random.default_rng(0)
     colours = draw.integers(60, 200, (4, 3, 1, 1)).repeat(640, 2).repeat(480, 3).astype(np.uint8)
     colours[:, :, :7], colours[:, :, 632:], colours[..., :7], colours[..., 474:] = (255,) * 4
@@ -34,7 +34,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "labelled.mat", tmp_path / "splits.mat"
 
 
-def test_frames_by_hand(files: Any, tmp_path: Path) -> None:
+def test_frames_match_hand_computed_values(files: Any, tmp_path: Path) -> None:
     out = tmp_path / "nyu"
     assert convert_labelled(*files, "test", out)[:2] == ((4, 0), 2)
     assert (out / "nyu_test.txt").read_text() == (
@@ -58,27 +58,27 @@ def test_frames_by_hand(files: Any, tmp_path: Path) -> None:
     assert (out / "nyu_train.txt").read_text().startswith("/bathroom/rgb_00002.jpg ")
 
 
-def test_depths_filled_in_and_the_border_kept(files: Any, tmp_path: Path) -> None:
+def test_filled_depths_and_kept_border(files: Any, tmp_path: Path) -> None:
     out = tmp_path / "nyu"
     convert_labelled(*files, "test", out)
     result = convert_labelled(*files, "test", out, depths="filled", black_border=False)
-    assert result.done == (4, 0)
+    assert result.counts == (4, 0)
     assert np.asarray(Image.open(out / "kitchen/sync_depth_00003.png"))[50, 100] == 1000
     assert np.asarray(Image.open(out / "kitchen/rgb_00003.jpg"))[2].min() > 245
 
 
-def test_interrupted_and_called_again(files: Any, contents: Any, tmp_path: Path) -> None:
+def test_resume_after_an_interruption(files: Any, contents: Any, tmp_path: Path) -> None:
     out = tmp_path / "nyu"
     convert_labelled(*files, "test", out)
     whole = contents(out)
     (out / "nyu_test.txt").unlink()
     (out / "kitchen/rgb_00003.jpg").write_bytes(whole["kitchen/rgb_00003.jpg"][:3000])
     (out / "kitchen/sync_depth_00003.png").unlink()
-    assert convert_labelled(*files, "test", out).done == (2, 2)
+    assert convert_labelled(*files, "test", out).counts == (2, 2)
     assert contents(out) == whole
 
 
-def test_a_check_writes_nothing(files: Any, tmp_path: Path) -> None:
+def test_check_writes_nothing(files: Any, tmp_path: Path) -> None:
     out = tmp_path / "nyu"
     assert len(convert_labelled(*files, "test", out, check=True).problems) == 5
     assert not out.exists()
@@ -89,21 +89,21 @@ def test_a_check_writes_nothing(files: Any, tmp_path: Path) -> None:
     assert convert_labelled(*files, "test", out, check=True).problems == [f"{out}/kitchen/rgb_00003.jpg cannot be read"]
 
 
-def test_files_that_cannot_be_used(files: Any, tmp_path: Path) -> None:
+def test_unusable_files(files: Any, tmp_path: Path) -> None:
     labelled, splits = files
     out = tmp_path / "nyu"
     with pytest.raises(FileNotFoundError, match=r"none\.mat does not exist"):
         convert_labelled(tmp_path / "none.mat", splits, "test", out)
-    with pytest.raises(DataError, match=r"splits\.mat is no MATLAB 7\.3 file"):
+    with pytest.raises(DataError, match=r"splits\.mat is not a MATLAB 7\.3 file"):
         convert_labelled(splits, splits, "test", out)
-    with pytest.raises(DataError, match=r"labelled\.mat .*: what is needed is splits\.mat"):
+    with pytest.raises(DataError, match=r"labelled\.mat .*: give splits\.mat"):
         convert_labelled(labelled, labelled, "test", out)
     savemat(splits, {"trainNdxs": np.array([[1]]), "testNdxs": np.array([[5]])})
     with pytest.raises(DataError, match=r"names frame 5, and .* has frames 1 to 4: they do not belong together"):
         convert_labelled(labelled, splits, "test", out)
     with h5py.File(labelled, "a") as content:
         del content["rawDepths"]
-    with pytest.raises(DataError, match=r"labelled\.mat lacks rawDepths; what is needed is nyu_depth_v2_labeled\.mat"):
+    with pytest.raises(DataError, match=r"labelled\.mat lacks rawDepths; give nyu_depth_v2_labeled\.mat"):
         convert_labelled(labelled, splits, "train", out)
     with h5py.File(labelled, "a") as content:
         content["rawDepths"] = np.ones((4, 640, 480), np.float32)
@@ -111,6 +111,6 @@ def test_files_that_cannot_be_used(files: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"frame 1 has the scene type '\.\./chen', which cannot be a folder's name"):
         convert_labelled(labelled, splits, "train", out)
     labelled.write_bytes(labelled.read_bytes()[:100_000])
-    with pytest.raises(DataError, match=r"labelled\.mat is no MATLAB 7\.3 file, or its end is missing"):
+    with pytest.raises(DataError, match=r"labelled\.mat is not a MATLAB 7\.3 file, or is truncated"):
         convert_labelled(labelled, splits, "train", out)
     assert list(out.rglob("*.jpg")) == []

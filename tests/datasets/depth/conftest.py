@@ -1,4 +1,4 @@
-"""Pairs of an image and a depth map, small on disk, in both layouts."""
+"""Small pairs of an image and a depth map on disk, in both layouts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ FOCAL = "518.8579"
 
 
 def put_pair(image: Path, depth: Path, height: int = 12, width: int = 16, seed: int = 0) -> np.ndarray:
-    """Write noise, and depths of 1 to 5 m in millimetres with the first row invalid; returns the millimetres."""
+    """Write noise and depths of 1 to 5 m with the first row invalid; returns the depths in millimetres."""
     draw = np.random.default_rng(seed)
     image.parent.mkdir(parents=True, exist_ok=True)
     depth.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def toolbox(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mmseg_layout(tmp_path: Path) -> Path:
-    """Two training pairs, one of them nested, and a test pair, as mmseg's converter names them."""
+    """Two training pairs, one in a subfolder, and a test pair, named as by mmseg's converter."""
     root = tmp_path / "mmseg"
     for seed, name in enumerate(("train/kitchen_0028b_00045", "train/deeper/attic_0001_00007", "test/bathroom_00045")):
         put_pair(root / f"images/{name}.jpg", root / f"annotations/{name}.png", seed=seed)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from data_samples import data_samples
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -37,7 +38,7 @@ def built(root: Path, pipeline: list[dict[str, Any]] = PLAIN, **options: Any) ->
     return DATASETS.build(dict(type="NYUDepth", data_root=str(root), pipeline=steps, **options))
 
 
-def test_the_toolboxs_lists(toolbox: Path) -> None:
+def test_toolbox_layout(toolbox: Path) -> None:
     images = built(toolbox)
     names = [Path(images.get_data_info(i)["img_path"]).relative_to(toolbox).as_posix() for i in range(len(images))]
     assert names == [
@@ -60,7 +61,7 @@ def test_the_toolboxs_lists(toolbox: Path) -> None:
     assert len(built(toolbox, split="test")) == 2
 
 
-def test_a_list_of_ones_own_and_images_without_depth(toolbox: Path) -> None:
+def test_user_supplied_list_and_images_without_depth(toolbox: Path) -> None:
     (toolbox / "few.txt").write_text(
         "attic_0001/rgb_00045.jpg attic_0001/sync_depth_00045.png\nattic_0001/rgb_00007.jpg None 5\n"
     )
@@ -71,7 +72,7 @@ def test_a_list_of_ones_own_and_images_without_depth(toolbox: Path) -> None:
     assert len(built(toolbox, split_file=str(toolbox / "few.txt"))) == 1
 
 
-def test_mmsegs_layout_as_mmseg_reads_it(mmseg_layout: Path) -> None:
+def test_mmseg_layout_is_read_as_by_mmseg(mmseg_layout: Path) -> None:
     nyu = pytest.importorskip("mmseg.datasets").NYUDataset
     images = built(mmseg_layout)
     theirs = nyu(
@@ -87,21 +88,21 @@ def test_mmsegs_layout_as_mmseg_reads_it(mmseg_layout: Path) -> None:
     assert len(built(mmseg_layout, split="test")) == 1
 
 
-def test_depths_are_mmsegs(mmseg_layout: Path) -> None:
+def test_depths_match_mmseg(mmseg_layout: Path) -> None:
     load = pytest.importorskip("mmseg.datasets.transforms").LoadDepthAnnotation(depth_rescale_factor=1e-3)
     for sample in map(built(mmseg_layout).__getitem__, range(2)):
         theirs = load({"depth_map_path": sample["data_samples"].depth_path, "seg_fields": []})["gt_depth_map"]
         np.testing.assert_allclose(sample["depth"].numpy(), theirs, rtol=1e-6)
 
 
-def test_other_counts_than_the_official_are_told(toolbox: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unofficial_counts_are_reported(toolbox: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         images = built(toolbox, split="test")
     assert images.describe() == f"NYU Depth V2 (test) {toolbox}: 2 pairs (officially 654)"
     assert built(toolbox, indices=3).describe().endswith(": 3 pairs of 4 (officially 24,231)")
 
 
-def test_a_view_depends_on_its_key_alone(toolbox: Path) -> None:
+def test_a_view_depends_only_on_its_key(toolbox: Path) -> None:
     images, again = built(toolbox, RANDOM), built(toolbox, RANDOM)
     key = SampleKey(3, 1, 2)
     first = images[key]
@@ -114,7 +115,7 @@ def test_a_view_depends_on_its_key_alone(toolbox: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_stream_is_the_unbroken_one(toolbox: Path, workers: int) -> None:
+def test_a_resumed_stream_equals_the_uninterrupted_one(toolbox: Path, workers: int) -> None:
     def batches(skipped: int, count: int) -> list[dict[str, Any]]:
         images = built(toolbox, RANDOM)
         sampler = ProxySampler(images, seed=5)
@@ -122,8 +123,8 @@ def test_a_resumed_stream_is_the_unbroken_one(toolbox: Path, workers: int) -> No
         loader = DataLoader(images, 2, sampler=sampler, collate_fn=depth_collate, num_workers=workers)
         return [batch for batch, _ in zip(loader, range(count), strict=False)]
 
-    unbroken, resumed = batches(0, 5), batches(3, 2)
-    for whole, after in zip(unbroken[3:], resumed, strict=True):
+    uninterrupted, resumed = batches(0, 5), batches(3, 2)
+    for whole, after in zip(uninterrupted[3:], resumed, strict=True):
         assert [s.metainfo for s in whole["data_samples"]] == [s.metainfo for s in after["data_samples"]]
         assert torch.equal(whole["inputs"], after["inputs"])
         assert torch.equal(whole["depths"], after["depths"])
@@ -145,38 +146,40 @@ def test_a_resumed_stream_is_the_unbroken_one(toolbox: Path, workers: int) -> No
         ),
     ],
 )
-def test_a_wrong_line_is_named(line: str, message: str, toolbox: Path) -> None:
+def test_wrong_lines_are_named(line: str, message: str, toolbox: Path) -> None:
     with (toolbox / "nyu_train.txt").open("a") as file:
         file.write(line)
     with pytest.raises(DataError, match=message):
         built(toolbox)
 
 
-def test_missing_depth_in_mmsegs_layout(mmseg_layout: Path) -> None:
+def test_missing_depth_in_mmseg_layout(mmseg_layout: Path) -> None:
     (mmseg_layout / "annotations/train/kitchen_0028b_00045.png").unlink()
     with pytest.raises(DataError, match=r"annotations/train/kitchen_0028b_00045\.png is missing \(for .*00045\.jpg\)"):
         built(mmseg_layout)
 
 
-def test_no_layout_at_all(tmp_path: Path) -> None:
+def test_missing_layout(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"(?s)nyu_train\.txt does not exist.*annotations/\{train,test\}"):
         built(tmp_path)
     (tmp_path / "file").touch()
-    for name, what in (("file", "file is a file, not a folder"), ("nowhere", "there is no folder .*nowhere")):
+    for name, what in (("file", "file is a file, not a folder"), ("nowhere", "no folder .*nowhere")):
         with pytest.raises(FileNotFoundError, match=rf"dataset\.data_root: .*{what}; "):
             built(tmp_path / name)
 
 
-def test_what_cannot_be_a_pair_is_refused_at_once(toolbox: Path, put: Any) -> None:
+def test_files_that_cannot_be_a_pair_are_refused_at_start(toolbox: Path, put: Any) -> None:
     depth = toolbox / "kitchen_0028b/sync_depth_00045.png"
     put(toolbox / "other.jpg", depth, 12, 15)
-    with pytest.raises(DataError, match=r"sync_depth_00045\.png has 15 x 12 pixels, its image .* 16 x 12 .*line 1\)"):
+    with pytest.raises(
+        DataError, match=r"sync_depth_00045\.png has 15 x 12 pixels, but its image .* has 16 x 12 .*line 1\)"
+    ):
         built(toolbox)
     for mode in ("L", "RGB", "P"):
         Image.new(mode, (16, 12), 3).save(depth)
         with pytest.raises(DataError, match=rf"00045\.png: a depth map is a PNG of one 16-bit channel.*'{mode}'"):
             built(toolbox)
-    depth.write_bytes(b"no image")
+    depth.write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"cannot read .*00045\.png \(.*line 1\)"):
         built(toolbox)
     (toolbox / "attic_0001/rgb_00007.jpg").write_bytes(b"")
@@ -188,11 +191,11 @@ def test_what_cannot_be_a_pair_is_refused_at_once(toolbox: Path, put: Any) -> No
     ("depth_scale", "stored", "likely"),
     [(1, 2500, 1000), (1000, 25000, 10000), (100_000, 2500, 1000), (1000, 12500, 5000), (1000, 25, 10)],
 )
-def test_a_depth_scale_that_is_plainly_wrong(depth_scale: float, stored: int, likely: int, toolbox: Path) -> None:
+def test_implausible_depth_scale(depth_scale: float, stored: int, likely: int, toolbox: Path) -> None:
     for path in toolbox.glob("*/sync_depth_*.png"):
         Image.fromarray(np.full((12, 16), stored, np.uint16)).save(path)
-    message = re.escape(f"depth_scale={depth_scale:g} cannot be right") + f".*They store {stored} to {stored}; "
-    with pytest.raises(DataError, match=message + f"depth_scale={likely} would make the middle 2.50 m"):
+    message = re.escape(f"depth_scale={depth_scale:g} is implausible") + f".* store {stored} to {stored}, .*"
+    with pytest.raises(DataError, match=message + f"depth_scale={likely} would make the median 2.50 m"):
         built(toolbox, depth_scale=depth_scale)
     assert len(built(toolbox, depth_scale=likely)) == 4
     assert len(built(toolbox, depth_scale=depth_scale, check_maps=0)) == 4
@@ -207,7 +210,7 @@ def test_a_map_without_valid_depth(toolbox: Path) -> None:
         images[1]
 
 
-def test_a_pair_that_is_cut_short_is_an_error_and_never_replaced(toolbox: Path) -> None:
+def test_truncated_pairs_are_errors_and_never_replaced(toolbox: Path) -> None:
     path = toolbox / "attic_0001/rgb_00045.jpg"
     Image.effect_noise((16, 12), 90).convert("RGB").save(path, quality=95)
     content = path.read_bytes()
@@ -232,3 +235,21 @@ def test_a_pair_that_is_cut_short_is_an_error_and_never_replaced(toolbox: Path) 
 def test_settings_out_of_range(options: dict[str, Any], message: str, toolbox: Path) -> None:
     with pytest.raises(ValueError, match=message):
         built(toolbox, **options)
+
+
+def packed(height: int, depth_height: int) -> dict:
+    return {
+        "inputs": torch.ones(3, height, 4),
+        "depth": torch.ones(depth_height, 4),
+        "data_samples": data_samples({"height": height})[0],
+    }
+
+
+def test_collate_stacks_equal_sizes_and_lists_others() -> None:
+    batch = depth_collate([packed(5, 2), packed(5, 3)])
+    assert batch["inputs"].shape == (2, 3, 5, 4)
+    assert [tuple(depth.shape) for depth in batch["depths"]] == [(2, 4), (3, 4)]
+    assert [each.metainfo for each in batch["data_samples"]] == [{"height": 5}] * 2
+    batch = depth_collate([packed(5, 2), packed(6, 2)])
+    assert [tuple(image.shape) for image in batch["inputs"]] == [(3, 5, 4), (3, 6, 4)]
+    assert batch["depths"].shape == (2, 2, 4)

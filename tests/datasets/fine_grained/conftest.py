@@ -1,4 +1,4 @@
-"""Sets built small on disk, and how to read what was made of them."""
+"""Small sets on disk, and fixtures that list their items."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ def encoded(colour: int, kind: str = "JPEG") -> bytes:
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_collections() -> Iterator[None]:
-    # MMEngine collects garbage whenever a set is listed, and looks at all of torch each time.
+    # MMEngine collects garbage whenever a set is listed; freezing keeps that from visiting all of torch each time.
     gc.freeze()
     yield
     gc.unfreeze()
@@ -28,7 +28,7 @@ def _quick_collections() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def put_images() -> Callable[[Path, Iterable[str]], None]:
-    """Write an image to each of these places below a folder."""
+    """Write an image to each of these paths below a folder."""
     contents = {".jpg": encoded(9), ".ppm": encoded(9, "PPM"), ".JPEG": encoded(9)}
 
     def put(root: Path, names: Iterable[str]) -> None:
@@ -53,25 +53,25 @@ def put_texts() -> Callable[[Path, dict[str, str]], None]:
 
 
 @pytest.fixture(scope="session")
-def told() -> Callable[[FineGrainedSet], list[tuple[str, Any]]]:
-    """The images and labels of a set, paths below its folder."""
+def items() -> Callable[[FineGrainedSet], list[tuple[str, Any]]]:
+    """List images and labels of a set, with paths relative to its folder."""
 
-    def tell(images: FineGrainedSet) -> list[tuple[str, Any]]:
+    def list_items(images: FineGrainedSet) -> list[tuple[str, Any]]:
         infos = [images.get_data_info(index) for index in range(len(images))]
         return [(Path(info["img_path"]).relative_to(images.home).as_posix(), info["label"]) for info in infos]
 
-    return tell
+    return list_items
 
 
 @pytest.fixture(scope="session")
-def told_by_torchvision() -> Callable[[Any, Path], list[tuple[str, int]]]:
-    """The images and labels of torchvision's reader of the same set, paths below a folder."""
+def torchvision_items() -> Callable[[Any, Path], list[tuple[str, int]]]:
+    """List images and labels of torchvision's reader of the same set, with paths relative to a folder."""
 
-    def tell(images: Any, home: Path) -> list[tuple[str, int]]:
+    def list_items(images: Any, home: Path) -> list[tuple[str, int]]:
         samples = getattr(images, "_samples", None) or getattr(images, "samples", None)
         if samples is None:
             paths = images._images if hasattr(images, "_images") else images._image_files
             samples = zip(paths, images._labels, strict=True)
         return [(Path(path).relative_to(home).as_posix(), label) for path, label in samples]
 
-    return tell
+    return list_items

@@ -25,30 +25,32 @@ def home(tmp_path: Path, put_images, put_texts):
 
 
 @pytest.mark.parametrize("split", ["train", "val", "trainval", "test"])
-def test_as_torchvision_reads_it(home: Path, split, told, told_by_torchvision) -> None:
+def test_items_match_torchvision(home: Path, split, items, torchvision_items) -> None:
     other = TorchvisionFGVCAircraft(str(home.parent), split=split)
-    assert told(FGVCAircraft(str(home), split)) == told_by_torchvision(other, home)
+    assert items(FGVCAircraft(str(home), split)) == torchvision_items(other, home)
 
 
-def test_own_validation_split(home: Path) -> None:
+def test_official_validation_split(home: Path) -> None:
     assert FGVCAircraft(str(home), "trainval").in_val().tolist() == [False, False, False, True]
     assert FGVCAircraft(str(home), "val").in_val().tolist() == [True]
 
 
-def test_a_variant_that_is_none_is_refused_with_its_line(home: Path) -> None:
+def test_unknown_variants_are_refused_with_their_line(home: Path) -> None:
     (home / "data/images_variant_test.txt").write_text("0000004 Boeing 717 X\n\n0000005 A300-B4\n")
-    with pytest.raises(ValueError, match=r"variant_test\.txt, line 3: 'A300-B4' is none of the 3 classes of FGVC"):
+    with pytest.raises(
+        ValueError, match=r"variant_test\.txt, line 3: unknown class 'A300-B4'; FGVC-Aircraft has 3 classes"
+    ):
         FGVCAircraft(str(home), "test")
     assert len(FGVCAircraft(str(home), "train")) == 3
 
 
-def test_a_line_cut_short_is_refused(home: Path) -> None:
+def test_truncated_lines_are_refused(home: Path) -> None:
     (home / "data/images_variant_test.txt").write_text("0000004\n")
-    with pytest.raises(ValueError, match=r"images_variant_test\.txt, line 1: '0000004' has 1 columns of 2"):
+    with pytest.raises(ValueError, match=r"images_variant_test\.txt, line 1: '0000004' has 1 columns, expected 2"):
         FGVCAircraft(str(home), "test")
 
 
-def test_a_class_that_stands_twice_is_refused(home: Path) -> None:
+def test_repeated_classes_are_refused(home: Path) -> None:
     (home / "data/variants.txt").write_text("707-320\nA300B4\n707-320\n")
     with pytest.raises(ValueError, match=r"variants\.txt has 3 classes, 2 of them different"):
         FGVCAircraft(str(home), "test")

@@ -22,7 +22,7 @@ STEPS = [LoadImage(), ToTensor(), PackInputs()]
 
 @pytest.fixture
 def make(tmp_path: Path, put_images, put_texts):
-    """Pets with so many training images."""
+    """Write Oxford-IIIT Pets with a given number of training images."""
 
     def make(count):
         home = tmp_path / "oxford-iiit-pet"
@@ -35,32 +35,32 @@ def make(tmp_path: Path, put_images, put_texts):
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 23, 60])
-def test_validation_is_the_first_fifth_of_numpys_shuffle_with_seed_0(make, told, count) -> None:
+def test_validation_is_the_first_fifth_of_a_numpy_shuffle_with_seed_0(make, items, count) -> None:
     """The first floor(0.2 n) of a shuffled list, as released (docs/reproduction.md#fine-grained-classification)."""
     home = str(make(count))
     np.random.seed(0)
     shuffled = list(range(count))
     np.random.shuffle(shuffled)
     fifth = int(np.floor(0.2 * count))
-    whole = told(OxfordIIITPet(home, "trainval"))
-    assert len(whole) == count
-    assert told(OxfordIIITPet(home, "train")) == [whole[i] for i in sorted(shuffled[fifth:])]
+    everything = items(OxfordIIITPet(home, "trainval"))
+    assert len(everything) == count
+    assert items(OxfordIIITPet(home, "train")) == [everything[i] for i in sorted(shuffled[fifth:])]
     if fifth:
-        assert told(OxfordIIITPet(home, "val")) == [whole[i] for i in sorted(shuffled[:fifth])]
+        assert items(OxfordIIITPet(home, "val")) == [everything[i] for i in sorted(shuffled[:fifth])]
     else:
-        with pytest.raises(ValueError, match=r"Oxford-IIIT Pets in .* has no image in split='val'"):
+        with pytest.raises(ValueError, match=r"Oxford-IIIT Pets in .* has no images in split='val'"):
             OxfordIIITPet(home, "val")
     assert np.flatnonzero(OxfordIIITPet(home, "trainval").in_val()).tolist() == sorted(shuffled[:fifth])
 
 
-def test_the_division_leaves_the_global_generator_alone() -> None:
+def test_split_leaves_the_global_generator_alone() -> None:
     np.random.seed(3)
     before = np.random.get_state()[1].copy()
     assert validation_part(50_000).sum() == 10_000
     assert np.array_equal(np.random.get_state()[1], before)
 
 
-def test_labels_and_samples_agree_and_a_part_keeps_its_own(make) -> None:
+def test_labels_match_samples_also_with_indices(make) -> None:
     home = str(make(12))
     images = OxfordIIITPet(home, "trainval", STEPS, indices=[7, 2])
     assert images.labels().tolist() == [7, 2]
@@ -71,48 +71,48 @@ def test_labels_and_samples_agree_and_a_part_keeps_its_own(make) -> None:
 
 def test_a_corrupt_image_is_named_and_never_replaced(make) -> None:
     home = make(3)
-    (home / "images/cat_1.jpg").write_bytes(b"no image")
+    (home / "images/cat_1.jpg").write_bytes(b"not an image")
     images = OxfordIIITPet(str(home), "trainval", STEPS)
     assert "corrupt" not in images[0]["data_samples"]
     with pytest.raises(CorruptImageError, match=r"images/cat_1\.jpg"):
         images[1]
 
 
-def test_a_small_copy_works_and_is_told(make, monkeypatch) -> None:
+def test_unofficial_copies_work_and_are_described(make, monkeypatch) -> None:
     home = str(make(10))
     images = OxfordIIITPet(home, "trainval")
-    assert images.deviation == "10 images, officially 3,680; images in 10 of 37 classes"
-    assert images.describe().endswith(f"(trainval) {home}: 10 images, 37 classes ({images.deviation})")
-    assert OxfordIIITPet(home, "train").deviation.startswith("8 images, officially 2,944")
-    assert OxfordIIITPet(home, "val").deviation.startswith("2 images, officially 736")
-    assert OxfordIIITPet(home, "test").deviation.startswith("1 images, officially 3,669")
+    assert images.differences == "10 images, officially 3,680; images in 10 of 37 classes"
+    assert images.describe().endswith(f"(trainval) {home}: 10 images, 37 classes ({images.differences})")
+    assert OxfordIIITPet(home, "train").differences.startswith("8 images, officially 2,944")
+    assert OxfordIIITPet(home, "val").differences.startswith("2 images, officially 736")
+    assert OxfordIIITPet(home, "test").differences.startswith("1 images, officially 3,669")
     monkeypatch.setattr(OxfordIIITPet, "sizes", (10, None, 1))
     monkeypatch.setattr(OxfordIIITPet, "num_classes", 10)
-    assert OxfordIIITPet(home, "trainval").deviation == OxfordIIITPet(home, "val").deviation[:0] == ""
+    assert OxfordIIITPet(home, "trainval").differences == OxfordIIITPet(home, "val").differences[:0] == ""
     assert OxfordIIITPet(home, "trainval").describe() == f"Oxford-IIIT Pets (trainval) {home}: 10 images, 10 classes"
 
 
-def test_a_wrong_split_is_refused(make) -> None:
+def test_unknown_splits_are_refused(make) -> None:
     with pytest.raises(ValueError, match=r"dataset\.split='valid': write one of 'train', 'val', 'trainval', 'test'"):
         OxfordIIITPet(str(make(1)), "valid")
 
 
 @pytest.mark.parametrize("name", fine_grained_sets())
-def test_a_missing_set_or_file_is_named_with_the_layout(tmp_path: Path, name) -> None:
+def test_missing_sets_and_files_are_reported_with_the_layout(tmp_path: Path, name) -> None:
     kind = fine_grained_sets()[name]
     assert DATASETS.get(kind.__name__) is kind
     assert kind.find(tmp_path) is None
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere") as no_folder:
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere") as no_folder:
         kind(str(tmp_path / "nowhere"), "test")
-    with pytest.raises(FileNotFoundError, match=r"is missing\nwhat must be there, as ") as no_file:
+    with pytest.raises(FileNotFoundError, match=r"is missing\nexpected files ") as no_file:
         kind(str(tmp_path), "test")
     for error in (no_folder, no_file):
         assert kind.title in str(error.value)
         assert all(line in str(error.value) for line in kind.layout.strip().splitlines())
 
 
-def test_the_sets_of_the_paper() -> None:
-    """The table of docs/reproduction.md#fine-grained-classification; CUB lists 5,794 of its 11,788 images for test."""
+def test_properties_of_the_papers_sets() -> None:
+    """The table of docs/reproduction.md#fine-grained-classification; CUB tests on 5,794 of its 11,788 images."""
     known = {
         name: (kind.num_classes, kind.metric, kind.has_val, *kind.sizes) for name, kind in fine_grained_sets().items()
     }

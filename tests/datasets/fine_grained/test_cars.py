@@ -11,7 +11,7 @@ BOX = [("bbox_x1", "O"), ("bbox_y1", "O"), ("bbox_x2", "O"), ("bbox_y2", "O")]
 
 
 def save_annotations(path, rows, labelled=True) -> None:
-    """As the devkit has them: a struct array, classes uint8 from 1."""
+    """Annotations as in the devkit: a struct array with uint8 classes from 1."""
     fields = [*BOX, *([("class", "O")] if labelled else []), ("fname", "O")]
     annotations = np.empty((1, len(rows)), dtype=fields)
     for i, (name, label) in enumerate(rows):
@@ -33,18 +33,18 @@ def home(tmp_path: Path, put_images):
 
 
 @pytest.mark.parametrize(("split", "other"), [("trainval", "train"), ("test", "test")])
-def test_as_torchvision_reads_it(home: Path, split, other, told, told_by_torchvision) -> None:
+def test_items_match_torchvision(home: Path, split, other, items, torchvision_items) -> None:
     images = TorchvisionStanfordCars(str(home.parent), split=other)
-    assert told(StanfordCars(str(home), split)) == told_by_torchvision(images, home)
+    assert items(StanfordCars(str(home), split)) == torchvision_items(images, home)
 
 
-def test_one_image_alone(home: Path, told) -> None:
+def test_a_single_image(home: Path, items) -> None:
     save_annotations(home / "cars_test_annos_withlabels.mat", [("00002.jpg", 103)])
-    assert told(StanfordCars(str(home), "test")) == [("cars_test/00002.jpg", 102)]
+    assert items(StanfordCars(str(home), "test")) == [("cars_test/00002.jpg", 102)]
 
 
 @pytest.mark.parametrize("label", [0, 197])
-def test_a_class_out_of_range_is_refused_with_its_row(home: Path, label) -> None:
+def test_classes_out_of_range_are_refused_with_their_row(home: Path, label) -> None:
     save_annotations(home / "devkit/cars_train_annos.mat", [("00001.jpg", 5), ("00002.jpg", label)])
     with pytest.raises(ValueError, match=rf"annos\.mat, annotation 2: class {label} is out of range, .* has 1 to 196"):
         StanfordCars(str(home), "train")
@@ -52,13 +52,13 @@ def test_a_class_out_of_range_is_refused_with_its_row(home: Path, label) -> None
 
 def test_the_test_list_without_labels_is_refused(home: Path) -> None:
     save_annotations(home / "cars_test_annos_withlabels.mat", [("00001.jpg", 0), ("00002.jpg", 0)], labelled=False)
-    with pytest.raises(ValueError, match=r"cars_test_annos_withlabels\.mat: annotations has no class"):
+    with pytest.raises(ValueError, match=r"cars_test_annos_withlabels\.mat: annotations lacks class"):
         StanfordCars(str(home), "test")
 
 
-def test_what_is_no_mat_file_is_refused(home: Path) -> None:
+def test_files_that_are_not_mat_files_are_refused(home: Path) -> None:
     (home / "devkit/cars_train_annos.mat").write_text("<html>404</html>")
-    with pytest.raises(ValueError, match=r"cars_train_annos\.mat is not a MATLAB file"):
+    with pytest.raises(ValueError, match=r"cars_train_annos\.mat is not a readable MATLAB file"):
         StanfordCars(str(home), "train")
     savemat(home / "devkit/cars_train_annos.mat", {"other": 1})
     with pytest.raises(ValueError, match=r"cars_train_annos\.mat lacks the variable annotations; it has other"):

@@ -1,18 +1,21 @@
 import pickle
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torchvision.datasets
+from PIL import Image
 
 from proteus.datasets import CIFAR10, CIFAR100, LoadImage, PackInputs, ToTensor
+from proteus.datasets.fine_grained.cifar import SIDE, encode_ppm, read_pickle
 
 STEPS = [LoadImage(), ToTensor(), PackInputs()]
 
 
 def python2_pickle(data: np.ndarray, labels: dict[str, list[int]]) -> bytes:
-    """Protocol 2 as Python 2's cPickle and NumPy of 2009 wrote it: byte strings, numpy.core.multiarray."""
+    """Encode as Python 2's cPickle and NumPy did in 2009: protocol 2, byte strings, numpy.core.multiarray."""
 
     def string(text: bytes) -> bytes:
         return b"T" + len(text).to_bytes(4, "little") + text if len(text) > 255 else b"U" + bytes([len(text)]) + text
@@ -43,30 +46,22 @@ def content(name: str, classes: int) -> tuple[np.ndarray, list[int]]:
     return generator.integers(0, 256, (4, 3072), dtype=np.uint8), generator.integers(0, classes, 4).tolist()
 
 
-def write_cifar10(home: Path, binary: bool = False) -> None:
+def write_cifar10(home: Path) -> None:
     home.mkdir()
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
         data, labels = content(name, 10)
-        if binary:
-            rows = np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1)
-            rows.tofile(home / f"{name}.bin")
-        else:
-            (home / name).write_bytes(python2_pickle(data, {"labels": labels}))
+        (home / name).write_bytes(python2_pickle(data, {"labels": labels}))
 
 
-def write_cifar100(home: Path, binary: bool = False) -> None:
+def write_cifar100(home: Path) -> None:
     home.mkdir()
     for name in ("train", "test"):
         data, fine = content(name, 100)
-        if binary:
-            rows = np.concatenate([np.full((4, 1), 19, np.uint8), np.array(fine, np.uint8)[:, None], data], axis=1)
-            rows.tofile(home / f"{name}.bin")
-        else:
-            (home / name).write_bytes(python2_pickle(data, {"coarse_labels": [19] * 4, "fine_labels": fine}))
+        (home / name).write_bytes(python2_pickle(data, {"coarse_labels": [19] * 4, "fine_labels": fine}))
 
 
 class Unchecked:
-    """torchvision's readers without the official files' sums."""
+    """torchvision's readers without the checksums of the official files."""
 
     class Ten(torchvision.datasets.CIFAR10):
         _check_integrity = _load_meta = lambda self: True
@@ -80,11 +75,10 @@ class Unchecked:
     [(CIFAR10, Unchecked.Ten, write_cifar10), (CIFAR100, Unchecked.Hundred, write_cifar100)],
 )
 @pytest.mark.parametrize(("split", "train"), [("trainval", True), ("test", False)])
-def test_pickles_and_bytes_as_torchvision_reads_them(tmp_path: Path, ours, theirs, write, split, train) -> None:
+def test_pickles_match_torchvision(tmp_path: Path, ours, theirs, write, split, train) -> None:
     write(tmp_path / theirs.base_folder)
-    write(tmp_path / "bytes", binary=True)
     other = theirs(str(tmp_path), train=train)
-    for home in (tmp_path / theirs.base_folder, tmp_path, tmp_path / "bytes"):
+    for home in (tmp_path / theirs.base_folder, tmp_path):
         images = ours(str(home), split, STEPS)
         assert images.labels().tolist() == other.targets
         pixels = np.stack([images[i]["inputs"].permute(1, 2, 0).numpy() for i in range(len(images))])
@@ -92,7 +86,7 @@ def test_pickles_and_bytes_as_torchvision_reads_them(tmp_path: Path, ours, their
     assert ours.find(tmp_path) == tmp_path / theirs.base_folder
 
 
-def test_each_image_has_a_name_of_its_own_and_a_split_its_own_images(tmp_path: Path) -> None:
+def test_images_have_unique_names_and_splits_do_not_overlap(tmp_path: Path) -> None:
     write_cifar10(tmp_path / "cifar")
     parts = {split: CIFAR10(str(tmp_path / "cifar"), split, STEPS) for split in ("trainval", "train", "val")}
     names = {split: [part[i]["data_samples"].img_path for i in range(len(part))] for split, part in parts.items()}
@@ -104,7 +98,7 @@ def test_each_image_has_a_name_of_its_own_and_a_split_its_own_images(tmp_path: P
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_pickles_that_python_3_wrote(tmp_path: Path, protocol: int) -> None:
+def test_pickles_of_python_3(tmp_path: Path, protocol: int) -> None:
     write_cifar10(tmp_path / "old")
     write_cifar10(tmp_path / "new")
     for path in (tmp_path / "new").iterdir():
@@ -124,7 +118,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path, protocol: int) -> None:
+def test_pickles_with_code_are_refused_and_not_executed(tmp_path: Path, protocol: int) -> None:
     write_cifar10(tmp_path / "cifar")
     data, labels = content("test_batch", 10)
     evils = {
@@ -144,34 +138,49 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path, protocol
     [
         ([1, 2], "'data' must be a uint8 array"),
         ({"data": np.zeros((2, 3071), np.uint8), "labels": [1, 2]}, "'data' must be a uint8 array of 3072 bytes"),
-        ({"data": np.zeros((2, 3072), np.float32), "labels": [1, 2]}, "holds an array of 'f4', not of bytes"),
-        ({"data": np.array([[None]]), "labels": [1, 2]}, "holds an array of 'O8', not of bytes"),
+        ({"data": np.zeros((2, 3072), np.float32), "labels": [1, 2]}, "has an array of 'f4', not of bytes"),
+        ({"data": np.array([[None]]), "labels": [1, 2]}, "has an array of 'O8', not of bytes"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [1]}, "'labels' must be a list of 2 labels"),
         ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [1, 2]}, "'labels' must be a list of 2 labels"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 10]}, "test_batch, image 1: class 10 is out of range"),
     ],
 )
-def test_a_pickle_of_something_else_is_refused(tmp_path: Path, entry, match) -> None:
+def test_pickles_of_other_data_are_refused(tmp_path: Path, entry, match) -> None:
     write_cifar10(tmp_path / "cifar")
     (tmp_path / "cifar/test_batch").write_bytes(pickle.dumps(entry, protocol=2))
     with pytest.raises(ValueError, match=match):
         CIFAR10(str(tmp_path / "cifar"), "test")
 
 
-def test_files_cut_short_are_refused(tmp_path: Path) -> None:
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
     write_cifar10(tmp_path / "python")
-    write_cifar10(tmp_path / "bytes", binary=True)
-    for path, match in (
-        (tmp_path / "python/data_batch_3", r"data_batch_3 was not read: (UnpicklingError|EOFError)"),
-        (
-            tmp_path / "bytes/data_batch_3.bin",
-            r"data_batch_3\.bin is cut short .*: 12,282 bytes are no multiple of 3,073",
-        ),
-    ):
-        path.write_bytes(path.read_bytes()[:-10])
-        with pytest.raises(ValueError, match=match):
-            CIFAR10(str(path.parent), "train")
-        path.unlink()
-        with pytest.raises(FileNotFoundError, match=r"CIFAR-10 in .*: data_batch_3 is missing"):
-            CIFAR10(str(path.parent), "train")
-        assert len(CIFAR10(str(path.parent), "test")) == 4
+    path = tmp_path / "python/data_batch_3"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"data_batch_3 was not read: (UnpicklingError|EOFError)"):
+        CIFAR10(str(path.parent), "train")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"CIFAR-10 in .*: data_batch_3 is missing"):
+        CIFAR10(str(path.parent), "train")
+    assert len(CIFAR10(str(path.parent), "test")) == 4
+
+
+def row(first: int) -> bytes:
+    """Pixels of an image with constant red, green and blue: ``first`` and the next two numbers."""
+    return b"".join(bytes([first + channel]) * SIDE * SIDE for channel in range(3))
+
+
+def test_pixels_and_labels_of_a_pickle(tmp_path: Path) -> None:
+    pixels = np.frombuffer(row(20) + row(30), np.uint8).reshape(2, -1)
+    (tmp_path / "batch").write_bytes(pickle.dumps({"data": pixels, "labels": [1, 2]}, protocol=2))
+    images, labels = read_pickle(tmp_path / "batch", "labels")
+    assert labels == [1, 2]
+    assert (images[0] == np.array([20, 21, 22])[:, None, None]).all()
+    with pytest.raises(ValueError, match="'fine_labels' must be a list of 2 labels"):
+        read_pickle(tmp_path / "batch", "fine_labels")
+
+
+def test_ppm_is_read_by_pil() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
+    with Image.open(BytesIO(encode_ppm(pixels))) as image:
+        assert (image.format, image.mode, image.size) == ("PPM", "RGB", (5, 4))
+        np.testing.assert_array_equal(np.asarray(image).transpose(2, 0, 1), pixels)

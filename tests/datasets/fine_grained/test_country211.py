@@ -16,21 +16,21 @@ def home(tmp_path: Path, put_images):
 
 
 @pytest.mark.parametrize(("split", "other"), [("train", "train"), ("val", "valid"), ("test", "test")])
-def test_as_torchvision_reads_it(home: Path, split, other, told, told_by_torchvision) -> None:
+def test_items_match_torchvision(home: Path, split, other, items, torchvision_items) -> None:
     images = torchvision.datasets.Country211(str(home.parent), split=other)
-    assert told(Country211(str(home), split)) == told_by_torchvision(images, home)
+    assert items(Country211(str(home), split)) == torchvision_items(images, home)
 
 
-def test_a_class_that_a_split_lacks_moves_no_other(home: Path, told) -> None:
+def test_a_class_missing_from_a_split_shifts_no_labels(home: Path, items) -> None:
     (home / "test/AD/1.jpg").unlink()
     (home / "test/AD").rmdir()
-    assert told(Country211(str(home), "test")) == [("test/DE/1.jpg", 1), ("test/ZW/4.jpg", 2)]
+    assert items(Country211(str(home), "test")) == [("test/DE/1.jpg", 1), ("test/ZW/4.jpg", 2)]
 
 
 def test_empty_and_unknown_classes_are_refused(home: Path, put_images) -> None:
     (home / "valid/DE/9.jpg").unlink()
-    with pytest.raises(ValueError, match=r"valid/DE: the class's folder has no image"):
+    with pytest.raises(ValueError, match=r"valid/DE: the class folder has no images"):
         Country211(str(home), "trainval")
     put_images(home, ["test/XX/1.jpg"])
-    with pytest.raises(ValueError, match=r"test: 'XX' is none of the 3 classes of Country211"):
+    with pytest.raises(ValueError, match=r"test: unknown class 'XX'; Country211 has 3 classes"):
         Country211(str(home), "test")

@@ -27,11 +27,11 @@ def home(tmp_path: Path, put_images, put_texts):
     return home
 
 
-def test_lists_are_joined_by_the_images_numbers(home: Path, put_texts, told) -> None:
+def test_lists_are_joined_by_image_number(home: Path, put_texts, items) -> None:
     train, test = [(f"images/{NAMES[1]}", 0), (f"images/{NAMES[2]}", 199)], [(f"images/{NAMES[0]}", 0)]
-    assert (told(CUB(str(home), "trainval")), told(CUB(str(home), "test"))) == (train, test)
+    assert (items(CUB(str(home), "trainval")), items(CUB(str(home), "test"))) == (train, test)
     put_texts(home, {"image_class_labels.txt": "3 200\n1 1\n2 1\n", "train_test_split.txt": "2 1\n3 1\n1 0\n"})
-    assert (told(CUB(str(home), "trainval")), told(CUB(str(home), "test"))) == (train, test)
+    assert (items(CUB(str(home), "trainval")), items(CUB(str(home), "test"))) == (train, test)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_lists_are_joined_by_the_images_numbers(home: Path, put_texts, told) -> 
         (
             "image_class_labels.txt",
             "1 1\n2 1\n",
-            r"line 3: image_class_labels\.txt says nothing of image 3",
+            r"line 3: image 3 is not in image_class_labels\.txt",
         ),
-        ("train_test_split.txt", "1 0\n2 1\n", r"images\.txt, line 3: train_test_split\.txt says nothing of image 3"),
+        ("train_test_split.txt", "1 0\n2 1\n", r"images\.txt, line 3: image 3 is not in train_test_split\.txt"),
         ("train_test_split.txt", "1 0\n2 2\n3 1\n", r"train_test_split\.txt, line 2: '2' is neither 0 .* nor 1"),
     ],
 )

@@ -23,11 +23,11 @@ def home(tmp_path: Path, put_images):
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_as_torchvision_reads_it(home: Path, split, told, told_by_torchvision) -> None:
+def test_items_match_torchvision(home: Path, split, items, torchvision_items) -> None:
     images = torchvision.datasets.Flowers102.__new__(torchvision.datasets.Flowers102)
-    images._check_integrity = lambda: True  # it compares the official files' sums
+    images._check_integrity = lambda: True  # it compares checksums of the official files
     images.__init__(str(home.parent), split=split)
-    assert told(Flowers102(str(home), split)) == told_by_torchvision(images, home)
+    assert items(Flowers102(str(home), split)) == torchvision_items(images, home)
 
 
 def test_labels_and_numbers_out_of_range_are_refused(home: Path) -> None:

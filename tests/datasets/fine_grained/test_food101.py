@@ -24,19 +24,19 @@ def home(tmp_path: Path, put_images, put_texts):
 
 
 @pytest.mark.parametrize(("split", "other"), [("trainval", "train"), ("test", "test")])
-def test_as_torchvision_reads_it(home: Path, split, other, told, told_by_torchvision) -> None:
+def test_items_match_torchvision(home: Path, split, other, items, torchvision_items) -> None:
     images = torchvision.datasets.Food101(str(home.parent), split=other)
-    assert told(Food101(str(home), split)) == told_by_torchvision(images, home)
+    assert items(Food101(str(home), split)) == torchvision_items(images, home)
 
 
-def test_the_text_lists_serve_where_json_is_missing(home: Path, told) -> None:
-    whole = told(Food101(str(home), "trainval"))
+def test_text_lists_are_read_if_json_is_missing(home: Path, items) -> None:
+    whole = items(Food101(str(home), "trainval"))
     (home / "meta/train.json").unlink()
-    assert told(Food101(str(home), "trainval")) == sorted(whole)
+    assert items(Food101(str(home), "trainval")) == sorted(whole)
 
 
 def test_damaged_json_is_refused(home: Path) -> None:
     for text in ("{", "[1]", '{"churros": 3}'):
         (home / "meta/train.json").write_text(text)
-        with pytest.raises(ValueError, match=r"train\.json is not a list of images for each class"):
+        with pytest.raises(ValueError, match=r"train\.json does not list images by class"):
             Food101(str(home), "train")

@@ -26,27 +26,27 @@ def home(tmp_path: Path, put_images, put_texts):
 
 
 @pytest.mark.parametrize(("split", "other"), [("trainval", "train"), ("test", "test")])
-def test_as_torchvision_reads_it(home: Path, split, other, told, told_by_torchvision) -> None:
+def test_items_match_torchvision(home: Path, split, other, items, torchvision_items) -> None:
     images = torchvision.datasets.GTSRB(str(home.parent), split=other)
-    assert told(GTSRB(str(home), split)) == told_by_torchvision(images, home)
+    assert items(GTSRB(str(home), split)) == torchvision_items(images, home)
 
 
-def test_folders_alone_and_the_other_archive_will_do(home: Path, told) -> None:
-    whole = told(GTSRB(str(home), "trainval"))
+def test_folders_without_tables_and_the_final_archive(home: Path, items) -> None:
+    whole = items(GTSRB(str(home), "trainval"))
     (home / "GTSRB/Training/00000/GT-00000.csv").unlink()
-    assert told(GTSRB(str(home), "trainval")) == whole
+    assert items(GTSRB(str(home), "trainval")) == whole
     (home / "GTSRB/Final_Training").mkdir()
     (home / "GTSRB/Training").rename(home / "GTSRB/Final_Training/Images")
-    assert [label for _, label in told(GTSRB(str(home), "trainval"))] == [0, 0, 0, 1]
+    assert [label for _, label in items(GTSRB(str(home), "trainval"))] == [0, 0, 0, 1]
 
 
-def test_unpacked_beside_other_sets(home: Path, told) -> None:
+def test_set_unpacked_among_other_sets(home: Path, items) -> None:
     assert GTSRB.find(home) == home
     assert GTSRB.find(home.parent) == home
     assert GTSRB.find(home.parent / "elsewhere") is None
 
 
-def test_the_table_without_classes_and_wrong_ones_are_refused(home: Path, put_texts) -> None:
+def test_tables_without_or_with_wrong_classes_are_refused(home: Path, put_texts) -> None:
     unlabelled = HEADER.replace(";ClassId", "") + "00000.ppm;53;54;6;5;48;49\n"
     put_texts(home, {"GT-final_test.csv": unlabelled})
     with pytest.raises(ValueError, match=r"GT-final_test\.csv has no column ClassId"):

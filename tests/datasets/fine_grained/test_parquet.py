@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from proteus.datasets import CIFAR10, CorruptImageError, LoadImage, PackInputs, ParquetSet, ToTensor
 from proteus.datasets.fine_grained import validation_part
-from proteus.datasets.fine_grained.parquet_rows import ParquetRows
+from proteus.datasets.fine_grained.parquet import ParquetRows, open_parquet
 
 STEPS = [LoadImage(), ToTensor(), PackInputs()]
 INTEGER = pa.int64()
@@ -41,7 +41,7 @@ def write(
     image: str = "image",
     label: str = "label",
 ) -> None:
-    """A shard as the Hub's ``datasets`` writes one: images in a struct, class names in the schema's metadata."""
+    """Write a shard as the Hub's ``datasets`` does: images in a struct, class names in the schema's metadata."""
     labels = [number % 10 for number in numbers] if labels is None else labels
     feature = {"names": [str(name) for name in range(classes or 0)], "_type": "ClassLabel"}
     features = {image: {"_type": "Image"}, label: feature}
@@ -84,7 +84,7 @@ def test_rows_in_order_over_shards_and_row_groups(home: Path) -> None:
     check(ParquetSet(str(home / "data"), "test", STEPS), range(100, 105))
 
 
-def test_without_validation_shards_a_fifth_else_its_own(home: Path) -> None:
+def test_validation_shards_or_else_a_fifth_of_train(home: Path) -> None:
     part = validation_part(20)
     check(ParquetSet(str(home), "val", STEPS), np.flatnonzero(part))
     check(ParquetSet(str(home), "train", STEPS), np.flatnonzero(~part))
@@ -97,7 +97,7 @@ def test_without_validation_shards_a_fifth_else_its_own(home: Path) -> None:
 
 def test_in_any_order_and_process(home: Path) -> None:
     images = ParquetSet(str(home), "trainval", STEPS)
-    images[0]  # a row group is held before the workers are forked, and before the set is sent to another process
+    images[0]  # a row group is in memory when workers are forked and when the set is pickled
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
     loader = DataLoader(images, batch_size=None, sampler=order, num_workers=2, multiprocessing_context="fork")
     for number, sample in zip(order, loader, strict=True):
@@ -124,11 +124,11 @@ def test_one_row_group_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytes
         assert images.get_data_info(index)["img_bytes"] == rows[index]["bytes"]
         assert 1_000_000 < pa.total_allocated_bytes() - before < 2_500_000  # of 10 MB
     assert len(at_decoding) == 10
-    assert max(at_decoding) < 10_000  # the group before was let go first
+    assert max(at_decoding) < 10_000  # the previous group was freed first
     assert len(pickle.dumps(images)) < 100_000
 
 
-def test_columns_may_have_other_names_and_images_be_bytes(tmp_path: Path) -> None:
+def test_other_column_names_and_images_as_bytes(tmp_path: Path) -> None:
     write(tmp_path / "train/0000.parquet", range(4), image="img", label="fine_label")
     check(ParquetSet(str(tmp_path), "trainval", STEPS, image_column="img", label_column="fine_label"), range(4))
     with pytest.raises(ValueError, match=r"dataset\.image_column='image': .* has the columns img, fine_label"):
@@ -140,36 +140,40 @@ def test_columns_may_have_other_names_and_images_be_bytes(tmp_path: Path) -> Non
     check(ParquetSet(str(tmp_path), "test", STEPS, num_classes=10), [7, 8])
 
 
-def test_several_labels(tmp_path: Path) -> None:
+def test_multi_label_sets(tmp_path: Path) -> None:
     labels = [[0, 19], [], [3]]
     write(tmp_path / "train-00000-of-00001.parquet", range(3), labels, classes=None, kind=pa.list_(pa.int64()))
     images = ParquetSet(str(tmp_path), "trainval", base_dataset="VOC2007")
     assert images.labels().dtype == np.int8
     assert [np.flatnonzero(row).tolist() for row in images.labels()] == [[0, 19], [], [3]]
-    with pytest.raises(ValueError, match=r"row 0: a list of classes, which metric='top1' cannot judge"):
+    with pytest.raises(ValueError, match=r"row 0: a list of classes does not fit metric='top1'"):
         ParquetSet(str(tmp_path), "trainval", num_classes=20)
 
 
-def test_a_copy_is_judged_as_the_set_itself(home: Path) -> None:
+def test_copies_take_metric_and_classes_from_their_base(home: Path) -> None:
     images = ParquetSet(str(home), "test", base_dataset="CIFAR10")
     assert (images.title, images.num_classes, images.metric) == ("CIFAR-10", 10, CIFAR10.metric)
-    assert images.deviation.startswith("5 images, officially 10,000")
+    assert images.differences.startswith("5 images, officially 10,000")
     assert ParquetSet(str(home), "test").title == "cifar"
     with pytest.raises(ValueError, match=r"dataset\.num_classes: 100 expected, but .* declares 10 classes"):
         ParquetSet(str(home), "test", base_dataset="CIFAR100")
     for name in ("ImageFolder", "Cifar", "ParquetSet"):
-        with pytest.raises(ValueError, match=rf"dataset\.base_dataset='{name}': write a fine-grained set's name"):
+        with pytest.raises(ValueError, match=rf"dataset\.base_dataset='{name}': write the name of a fine-grained set"):
             ParquetSet(str(home), "test", base_dataset=name)
 
 
-def test_bad_labels_are_refused_with_their_row(tmp_path: Path) -> None:
+def test_invalid_labels_are_refused_with_their_row(tmp_path: Path) -> None:
     path = tmp_path / "train-00000-of-00001.parquet"
-    for label, what in ((-1, "class -1 is out of range"), (10, "class 10 is out of range"), (None, "None is not the")):
+    for label, what in (
+        (-1, "class -1 is out of range"),
+        (10, "class 10 is out of range"),
+        (None, "None is not a class number"),
+    ):
         write(path, range(4), [0, 1, 2, label])
         with pytest.raises(ValueError, match=rf"00000-of-00001\.parquet, row 3: {what}"):
             ParquetSet(str(tmp_path), "train")
     write(path, range(4), classes=None)
-    with pytest.raises(ValueError, match=r"dataset\.num_classes: .* does not say how many classes there are"):
+    with pytest.raises(ValueError, match=r"dataset\.num_classes: .* does not declare the number of classes"):
         ParquetSet(str(tmp_path), "train")
 
 
@@ -177,17 +181,19 @@ def test_missing_and_damaged_shards_are_refused(home: Path) -> None:
     path = home / "data/train-00000-of-00002.parquet"
     content = path.read_bytes()
     path.write_bytes(content[:-100])
-    with pytest.raises(ValueError, match=r"train-00000-of-00002\.parquet is not a Parquet file that can be read"):
+    with pytest.raises(ValueError, match=r"train-00000-of-00002\.parquet is not a readable Parquet file"):
         ParquetSet(str(home), "train")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"has 1 shards such as train-00001-of-00002\.parquet, but not each"):
+    with pytest.raises(
+        FileNotFoundError, match=r"has 1 shards such as train-00001-of-00002\.parquet, which do not match"
+    ):
         ParquetSet(str(home), "train")
     (home / "data/train-00001-of-00002.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match=r"data/train-00000-of-00001\.parquet is missing\nwhat must be there"):
+    with pytest.raises(FileNotFoundError, match=r"data/train-00000-of-00001\.parquet is missing\nexpected files"):
         ParquetSet(str(home), "train")
 
 
-def test_an_image_without_bytes_or_of_a_shard_that_changed_is_named(tmp_path: Path) -> None:
+def test_missing_bytes_and_changed_shards_are_named(tmp_path: Path) -> None:
     path = tmp_path / "test-00000-of-00001.parquet"
     images = pa.array([{"bytes": png(1), "path": None}, {"bytes": None, "path": "a.png"}, None], IMAGE)
     pq.write_table(pa.table({"image": images, "label": [1, 1, 1]}), path)
@@ -202,5 +208,56 @@ def test_an_image_without_bytes_or_of_a_shard_that_changed_is_named(tmp_path: Pa
         dataset[2]
     dataset = ParquetSet(str(tmp_path), "test", STEPS, num_classes=2)
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(CorruptImageError, match=r"1\.parquet/0 \(.* is not a Parquet file"):
+    with pytest.raises(CorruptImageError, match=r"1\.parquet/0 \(.* is not a readable Parquet file"):
         dataset[0]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Two files of five rows, in row groups of two."""
+    paths = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for number, path in enumerate(paths):
+        table = pa.table({"value": [10 * number + row for row in range(5)], "other": ["x"] * 5})
+        pq.write_table(table, path, row_group_size=2)
+    return paths
+
+
+def test_rows_are_found_in_any_order(files: list[Path]) -> None:
+    rows = ParquetRows(files, "value")
+    for file, group, row, value in [(1, 2, 0, 14), (0, 0, 1, 1), (1, 1, 0, 12), (1, 1, 1, 13), (0, 2, 0, 4)]:
+        assert rows.read(file, group, row) == value
+
+
+def test_a_group_is_decoded_once_in_sequential_access(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ParquetRows(files, "value")
+    decoded = []
+    decode = rows._decode
+    monkeypatch.setattr(rows, "_decode", lambda file, group: decoded.append((file, group)) or decode(file, group))
+    assert [rows.read(0, row // 2, row % 2) for row in range(5)] == [0, 1, 2, 3, 4]
+    assert decoded == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_unpickled_readers_read_the_group_again(files: list[Path]) -> None:
+    rows = ParquetRows(files, "value")
+    rows.read(0, 0, 0)
+    copy = pickle.loads(pickle.dumps(rows))
+    assert copy._group is None
+    assert copy.read(1, 0, 1) == 11
+
+
+def test_changed_files_are_reported(files: list[Path]) -> None:
+    rows = ParquetRows(files, "value")
+    with pytest.raises(ValueError, match=r"0\.parquet has changed: row group 0 has 2 rows"):
+        rows.read(0, 0, 2)
+    pq.write_table(pa.table({"value": [1]}), files[1])
+    with pytest.raises(ValueError, match=r"1\.parquet: row group 2 is damaged"):
+        rows.read(1, 2, 0)
+
+
+def test_truncated_and_other_files_are_reported(files: list[Path]) -> None:
+    files[0].write_bytes(files[0].read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"0\.parquet is not a readable Parquet file"):
+        open_parquet(files[0])
+    files[0].write_text("text")
+    with pytest.raises(ValueError, match=r"0\.parquet is not a readable Parquet file"):
+        ParquetRows(files, "value").read(0, 0, 0)

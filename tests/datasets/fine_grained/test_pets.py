@@ -22,13 +22,13 @@ def home(tmp_path: Path, put_images, put_texts):
 
 
 @pytest.mark.parametrize("split", ["trainval", "test"])
-def test_as_torchvision_reads_it(home: Path, split, told, told_by_torchvision) -> None:
+def test_items_match_torchvision(home: Path, split, items, torchvision_items) -> None:
     images = TorchvisionOxfordIIITPet(str(home.parent), split=split)
-    assert told(OxfordIIITPet(str(home), split)) == told_by_torchvision(images, home)
+    assert items(OxfordIIITPet(str(home), split)) == torchvision_items(images, home)
 
 
-def test_a_breed_out_of_range_is_refused_with_its_line(home: Path) -> None:
-    for breed, what in (("38", "class 38 is out of range"), ("cat", "'cat' is not the number of a class")):
+def test_breeds_out_of_range_are_refused_with_their_line(home: Path) -> None:
+    for breed, what in (("38", "class 38 is out of range"), ("cat", "'cat' is not a class number")):
         (home / "annotations/test.txt").write_text(f"Abyssinian_201 {breed} 1 1\n")
         with pytest.raises(ValueError, match=rf"test\.txt, line 1: {what}"):
             OxfordIIITPet(str(home), "test")

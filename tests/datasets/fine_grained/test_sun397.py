@@ -23,22 +23,22 @@ def home(tmp_path: Path, put_images, put_texts):
     return home
 
 
-def test_as_torchvision_labels_it(home: Path, told, told_by_torchvision) -> None:
-    other = dict(told_by_torchvision(torchvision.datasets.SUN397(str(home.parent)), home))
-    train, test = told(SUN397(str(home), "trainval")), told(SUN397(str(home), "test"))
+def test_labels_match_torchvision(home: Path, items, torchvision_items) -> None:
+    other = dict(torchvision_items(torchvision.datasets.SUN397(str(home.parent)), home))
+    train, test = items(SUN397(str(home), "trainval")), items(SUN397(str(home), "test"))
     assert [path for path, _ in train + test] == [name[1:] for name in IMAGES]
     assert dict(train + test) == other
 
 
-def test_lists_may_stand_in_a_folder_of_their_own(home: Path, told) -> None:
-    before = told(SUN397(str(home), "test"))
+def test_lists_may_be_in_a_separate_folder(home: Path, items) -> None:
+    before = items(SUN397(str(home), "test"))
     (home / "Partitions").mkdir()
     for name in ("ClassName.txt", "Training_01.txt", "Testing_01.txt"):
         (home / name).rename(home / "Partitions" / name)
-    assert told(SUN397(str(home.parent), "test")) == before
+    assert items(SUN397(str(home.parent), "test")) == before
 
 
-def test_a_class_that_is_none_is_refused(home: Path) -> None:
+def test_unknown_classes_are_refused(home: Path) -> None:
     (home / "Testing_01.txt").write_text("/a/airplane/sun_cc.jpg\n")
-    with pytest.raises(ValueError, match=r"Testing_01\.txt, line 1: '/a/airplane' is none of the 3 classes of SUN397"):
+    with pytest.raises(ValueError, match=r"Testing_01\.txt, line 1: unknown class '/a/airplane'; SUN397 has 3 classes"):
         SUN397(str(home), "test")

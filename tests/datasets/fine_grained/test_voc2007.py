@@ -9,7 +9,7 @@ from torchvision.datasets import VOCDetection
 from proteus.datasets import VOC2007, LoadImage, PackInputs, ToTensor, distill_collate
 from proteus.datasets.fine_grained.voc2007 import CLASSES
 
-# Of each image, its objects: a class, and whether it is difficult.
+# Objects of each image: a class, and whether it is difficult.
 IMAGES = {
     "train": {"000012": [("car", False), ("person", True)], "000017": [("horse", False), ("person", False)]},
     "val": {"000005": [("chair", False), ("chair", True), ("tvmonitor", True)]},
@@ -18,7 +18,7 @@ IMAGES = {
 
 
 def value(objects, name) -> int:
-    """What the official lists say: 1, or 0 where all are difficult, or -1."""
+    """Value of an image in the list of a class: 1, or 0 if all its objects are difficult, or -1."""
     difficult = [hard for found, hard in objects if found == name]
     return -1 if not difficult else 0 if all(difficult) else 1
 
@@ -45,7 +45,7 @@ def root(tmp_path: Path, put_images, put_texts) -> Path:
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_labels_are_the_classes_of_which_an_object_is_not_difficult(root: Path, part: str) -> None:
+def test_labels_are_the_classes_with_an_object_that_is_not_difficult(root: Path, part: str) -> None:
     ours = VOC2007(str(root / "VOCdevkit"), part)
     theirs = VOCDetection(str(root), year="2007", image_set=part)
     assert [ours.get_data_info(i)["img_path"] for i in range(len(ours))] == theirs.images
@@ -65,14 +65,14 @@ def test_trainval_is_train_and_val_and_a_batch_has_all_labels(root: Path) -> Non
     assert batch["labels"].shape == (3, 20)
 
 
-def test_lists_that_disagree_or_say_something_else_are_refused(root: Path) -> None:
+def test_inconsistent_lists_are_refused(root: Path) -> None:
     path = root / "VOCdevkit/VOC2007/ImageSets/Main/bird_train.txt"
     path.write_text("000012 -1\n")
-    with pytest.raises(ValueError, match=r"bird_train\.txt lists other images than aeroplane_train\.txt, 1 and 2"):
+    with pytest.raises(ValueError, match=r"bird_train\.txt lists 1 images, but aeroplane_train\.txt lists 2 others"):
         VOC2007(str(root), "train")
     path.write_text("000012 -1\n000017  2\n")
-    with pytest.raises(ValueError, match=r"bird_train\.txt, line 2: '2' is none of 1, 0 and -1"):
+    with pytest.raises(ValueError, match=r"bird_train\.txt, line 2: '2' is not 1, 0 or -1"):
         VOC2007(str(root), "train")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"ImageSets/Main/bird_train\.txt is missing\nwhat must be there"):
+    with pytest.raises(FileNotFoundError, match=r"ImageSets/Main/bird_train\.txt is missing\nexpected files"):
         VOC2007(str(root), "train")

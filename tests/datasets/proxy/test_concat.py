@@ -13,7 +13,7 @@ from proteus.datasets import ConcatProxySet, ImageFolder, ProxySampler, SampleKe
 STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
 RANDOM = [
     {"type": "proteus.LoadImage"},
-    {"type": "proteus.RandomResizedCrop", "size": 28},
+    {"type": "proteus.RandomResizedCrop", "scale": 28},
     {"type": "proteus.ToTensor"},
     {"type": "proteus.UniformMask"},
     {"type": "proteus.PackInputs"},
@@ -37,13 +37,13 @@ def folder(root: Path, name: str, **more) -> dict:
 
 
 def paths(merged: ConcatProxySet, epoch: int = 0) -> Counter:
-    """How often each image is seen in an epoch."""
+    """Count how often each image is seen in an epoch."""
     found = (merged.find(index, epoch) for index in range(len(merged)))
     infos = (member.get_data_info(position) for member, position in found)
     return Counter("/".join(Path(info["img_path"]).parts[-2:]) for info in infos)
 
 
-def test_one_after_another(sets: Path) -> None:
+def test_sets_are_concatenated(sets: Path) -> None:
     merged = ConcatProxySet({name: folder(sets, name) for name in "abc"}, STEPS)
     assert len(merged) == 20
     for index, wanted in {0: "a/0", 9: "a/9", 10: "b/0", 13: "b/3", 14: "c/0", 19: "c/5"}.items():
@@ -64,12 +64,12 @@ def test_repeats_in_one_epoch_and_over_several(sets: Path) -> None:
     assert {total[f"c/{number}.png"] for number in range(6)} == {15}
 
 
-def test_what_is_seen_in_part_is_not_the_first_classes(sets: Path) -> None:
+def test_partial_epochs_show_all_classes(sets: Path) -> None:
     seen = paths(ConcatProxySet({"a": folder(sets, "a")}, STEPS, repeats={"a": 0.5}))
     assert sorted(seen) != [f"a/{number}.png" for number in range(5)]
 
 
-def test_a_view_is_a_function_of_the_merged_key(sets: Path) -> None:
+def test_views_depend_on_the_concatenated_key(sets: Path) -> None:
     merged = ConcatProxySet({name: folder(sets, name) for name in "ab"}, RANDOM, repeats={"a": 0.5, "b": 2})
     keys = [SampleKey(1, epoch, image, view) for epoch in (0, 1) for image in (0, 4, 5, 9) for view in (0, 1)]
     wanted = [torch.cat([merged[key]["inputs"].flatten(), merged[key]["mask"].float()]) for key in keys]
@@ -77,24 +77,24 @@ def test_a_view_is_a_function_of_the_merged_key(sets: Path) -> None:
     for sample, view in zip(loader, wanted[::-1], strict=True):
         assert torch.equal(torch.cat([sample["inputs"].flatten(), sample["mask"].float()]), view)
     assert len(torch.stack(wanted).unique(dim=0)) == len(keys)
-    # The same image at two positions is not the same view.
+    # The same image has different views at two positions.
     assert merged.find(5)[1] == merged.find(9)[1]
 
 
-def test_an_epoch_of_the_sampler_is_each_image_once(sets: Path) -> None:
+def test_an_epoch_of_the_sampler_shows_each_image_once(sets: Path) -> None:
     merged = ConcatProxySet({name: folder(sets, name) for name in "abc"}, STEPS)
     stream = iter(ProxySampler(merged, seed=0))
     seen = [merged[next(stream)]["data_samples"].img_path for _ in range(len(merged))]
     assert len(set(seen)) == 20
 
 
-def test_a_set_keeps_its_own_pipeline(sets: Path) -> None:
-    cut = [STEPS[0], {"type": "proteus.CenterCrop", "size": 8}, *STEPS[1:]]
+def test_sets_keep_their_own_pipeline(sets: Path) -> None:
+    cut = [STEPS[0], {"type": "proteus.CenterCrop", "crop_size": 8}, *STEPS[1:]]
     merged = ConcatProxySet({"a": folder(sets, "a"), "b": folder(sets, "b", pipeline=cut)}, STEPS)
     assert [merged[index]["inputs"].shape[-1] for index in (9, 10)] == [32, 8]
 
 
-def test_a_corrupt_image_is_replaced_from_the_whole(tmp_path: Path, sets: Path) -> None:
+def test_corrupt_images_are_replaced_from_all_sets(tmp_path: Path, sets: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/0.jpg").write_bytes(b"nothing")
     merged = ConcatProxySet({"bad": folder(tmp_path, "bad"), "a": folder(sets, "a")}, STEPS)
@@ -103,7 +103,7 @@ def test_a_corrupt_image_is_replaced_from_the_whole(tmp_path: Path, sets: Path) 
     assert [text.split(" ")[0] for text in sample["data_samples"].corrupt] == [str(tmp_path / "bad/0.jpg")]
 
 
-def test_sets_of_all_kinds_and_what_is_told_of_them(sets: Path) -> None:
+def test_descriptions_of_all_kinds_of_sets(sets: Path) -> None:
     merged = ConcatProxySet(
         {
             "a": ImageFolder(str(sets / "a"), images_per_class=4),
@@ -129,13 +129,16 @@ def test_sets_of_all_kinds_and_what_is_told_of_them(sets: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"datasets": {"a": None}}, "no set to merge"),
-        ({"repeats": {"A": 2}}, "repeats: there is no set A; write some of a, b"),
+        ({"datasets": {"a": None}}, "has no sets to concatenate"),
+        ({"repeats": {"A": 2}}, "repeats: unknown sets A; choose from a, b"),
         ({"repeats": {"a": 0}}, "positive number, or None for the set"),
-        ({"datasets": {"a": {"type": BaseDataset, "lazy_init": True}}}, "datasets.a: BaseDataset is no proxy set"),
+        (
+            {"datasets": {"a": {"type": BaseDataset, "lazy_init": True}}},
+            "datasets.a: BaseDataset is not a subclass of ProxySet",
+        ),
     ],
 )
-def test_what_is_refused(sets: Path, options: dict, message: str) -> None:
+def test_invalid_arguments(sets: Path, options: dict, message: str) -> None:
     datasets = {name: folder(sets, name) for name in "ab"}
     with pytest.raises(ValueError, match=message):
         ConcatProxySet(**{"datasets": datasets, **options})

@@ -12,8 +12,8 @@ from proteus.datasets import ConcatProxySet, FixedViews, SampleKey
 
 STEPS = [
     {"type": "proteus.LoadImage"},
-    {"type": "proteus.RandomResizedCrop", "size": 56},
-    {"type": "proteus.RandAugment"},
+    {"type": "proteus.RandomResizedCrop", "scale": 56},
+    {"type": "proteus.TimmRandAugment"},
     {"type": "proteus.ToTensor"},
     {"type": "proteus.UniformMask", "ratio": 0.5},
     {"type": "proteus.PackInputs"},
@@ -37,7 +37,7 @@ def same(first: dict[str, Any], second: dict[str, Any], key: str = "inputs") -> 
     return torch.equal(first[key], second[key])
 
 
-def test_views_come_round_and_masks_do_not(images: Path) -> None:
+def test_views_repeat_and_masks_do_not(images: Path) -> None:
     proxy = fixed(images)
     seen = [proxy[SampleKey(0, epoch, 4)] for epoch in range(7)]
     for epoch in range(7):
@@ -47,7 +47,7 @@ def test_views_come_round_and_masks_do_not(images: Path) -> None:
     assert all(sample["mask"].sum() == 8 for sample in seen)
 
 
-def test_the_repeats_of_an_epoch_are_its_next_views(images: Path) -> None:
+def test_repeats_within_an_epoch_show_the_next_views(images: Path) -> None:
     proxy = fixed(images)
     for epoch in range(4):
         for repeat in range(3):
@@ -55,8 +55,8 @@ def test_the_repeats_of_an_epoch_are_its_next_views(images: Path) -> None:
             assert same(proxy[SampleKey(9, epoch, 2, repeat)], wanted)
 
 
-def test_a_view_is_that_of_the_set_alone(images: Path) -> None:
-    """The run's seed chooses masks; views have a seed of their own."""
+def test_views_do_not_depend_on_the_seed_of_the_run(images: Path) -> None:
+    """The seed of the run draws masks; views have a separate seed."""
     proxy, other = fixed(images), fixed(images, view_seed=1)
     one, two = proxy[SampleKey(0, 1, 5)], proxy[SampleKey(7, 1, 5)]
     assert same(one, two)
@@ -66,7 +66,7 @@ def test_a_view_is_that_of_the_set_alone(images: Path) -> None:
     assert same(other[SampleKey(0, 1, 5)], proxy.dataset[SampleKey(1, 1, 5)])
 
 
-def test_workers_that_are_spawned_see_the_same(images: Path) -> None:
+def test_spawned_workers_see_the_same_views(images: Path) -> None:
     proxy = fixed(images)
     keys = [SampleKey(0, epoch, image) for epoch in (0, 4) for image in (3, 0)]
     loader = DataLoader(proxy, batch_size=None, sampler=keys, num_workers=1, multiprocessing_context="spawn")
@@ -75,38 +75,38 @@ def test_workers_that_are_spawned_see_the_same(images: Path) -> None:
         assert same(sample, proxy[key], "mask")
 
 
-def test_round_a_merge_and_not_in_one(images: Path) -> None:
+def test_fixed_views_of_a_concatenation_and_not_inside_one(images: Path) -> None:
     sets = {"a": folder(images), "b": folder(images, indices=4)}
     proxy = FixedViews({"type": "proteus.ConcatProxySet", "datasets": sets, "repeats": {"b": 0.5}}, views=2)
     assert len(proxy) == 14
     assert {proxy.view(12, view)["data_samples"].img_path for view in (0, 1)} | {
         proxy.view(13, view)["data_samples"].img_path for view in (0, 1)
     } == {proxy.dataset.members["b"].get_data_info(index)["img_path"] for index in range(4)}
-    with pytest.raises(ValueError, match="FixedViews goes round a ConcatProxySet"):
+    with pytest.raises(ValueError, match="FixedViews cannot be part of a ConcatProxySet"):
         ConcatProxySet({"a": {"type": "proteus.FixedViews", "dataset": folder(images)}})
 
 
-def test_sets_that_mask_differently_are_refused(images: Path) -> None:
+def test_different_mask_transforms_are_refused(images: Path) -> None:
     other = [*STEPS[:4], {"type": "proteus.BlockMask"}, STEPS[5]]
     sets = {"a": folder(images), "b": {**folder(images), "pipeline": other}}
-    with pytest.raises(ValueError, match="mask in 2 ways"):
+    with pytest.raises(ValueError, match="use 2 different mask transforms"):
         FixedViews({"type": "proteus.ConcatProxySet", "datasets": sets})
     alike = FixedViews({"type": "proteus.ConcatProxySet", "datasets": {"a": folder(images), "b": folder(images)}})
     assert alike.mask is not None
 
 
 @pytest.mark.parametrize(("views", "text"), [(0, "dataset.views=0"), (-1, "dataset.views=-1")])
-def test_no_views(images: Path, views: int, text: str) -> None:
+def test_invalid_numbers_of_views(images: Path, views: int, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         FixedViews(folder(images), views=views)
 
 
 def test_fixed_views_of_fixed_views_are_refused(images: Path) -> None:
-    with pytest.raises(ValueError, match="FixedViews is no proxy set to fix"):
+    with pytest.raises(ValueError, match="FixedViews is not a proxy set with views to fix"):
         FixedViews({"type": "proteus.FixedViews", "dataset": folder(images)})
 
 
-def test_says_what_it_is(images: Path) -> None:
+def test_description(images: Path) -> None:
     assert "3 fixed views (view_seed=0; the teacher runs) of ImageFolder" in fixed(images).describe()
     text = fixed(images, cache="work_dirs/cache/b").describe()
     assert "the teacher's tokens are read from work_dirs/cache/b" in text

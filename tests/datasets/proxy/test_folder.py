@@ -20,7 +20,7 @@ def fill(root: Path, *paths: str) -> None:
             Image.new("RGB", (4, 4)).save(root / path)
 
 
-def test_nested_and_sorted(tmp_path: Path) -> None:
+def test_nested_images_are_sorted(tmp_path: Path) -> None:
     fill(tmp_path, "b/2.JPG", "b/10.png", "a/x/y/1.jpeg", "0.webp", "b/readme.md", "labels.txt")
     assert names(tmp_path) == ["0.webp", "a/x/y/1.jpeg", "b/10.png", "b/2.JPG"]
 
@@ -37,7 +37,7 @@ def test_indices(tmp_path: Path) -> None:
     assert names(tmp_path, indices=[5, 0, 3]) == ["5.png", "0.png", "3.png"]
 
 
-def test_the_two_sides_of_a_split(tmp_path: Path) -> None:
+def test_train_and_held_out(tmp_path: Path) -> None:
     fill(tmp_path, *(f"{number % 3}/{number:03}.png" for number in range(200)))
     train, held_out = names(tmp_path, split="train"), names(tmp_path, split="held-out")
     assert not set(train) & set(held_out)
@@ -46,7 +46,7 @@ def test_the_two_sides_of_a_split(tmp_path: Path) -> None:
     assert len(names(tmp_path, split="held-out", held_out=0.5)) > 80
 
 
-def test_a_split_does_not_change_when_images_are_added_or_the_folder_moves(tmp_path: Path) -> None:
+def test_splits_do_not_change_when_images_are_added_or_the_folder_moves(tmp_path: Path) -> None:
     old = [f"{number % 3}/{number:03}.png" for number in range(60)]
     fill(tmp_path / "here", *old)
     before = names(tmp_path / "here", split="held-out")
@@ -56,14 +56,14 @@ def test_a_split_does_not_change_when_images_are_added_or_the_folder_moves(tmp_p
     assert [name for name in names(tmp_path / "there", split="held-out") if name in old] == before
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"data_root: there is no folder .*nowhere; .*--cfg-options"):
+def test_invalid_folders_and_splits(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"data_root: no folder .*nowhere; .*--cfg-options"):
         ImageFolder(str(tmp_path / "nowhere"))
     fill(tmp_path, "readme.txt")
-    with pytest.raises(FileNotFoundError, match=r"data_root: no image in .*\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"data_root: no images in .*\.jpg"):
         ImageFolder(str(tmp_path))
     fill(tmp_path, "1.png")
-    with pytest.raises(FileNotFoundError, match="1 images, none of them in split='held-out'"):
+    with pytest.raises(FileNotFoundError, match=r"none of the 1 images in .* belongs to split='held-out'"):
         ImageFolder(str(tmp_path), split="held-out", held_out=0.0)
     with pytest.raises(ValueError, match="'all', 'train' or 'held-out'"):
         ImageFolder(str(tmp_path), split="test")

@@ -1,5 +1,6 @@
 import logging
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,16 +12,15 @@ from mmengine.logging import MMLogger
 
 from proteus.datasets import ImageFolder, LabelledFolder
 from proteus.datasets.proxy import folder_index
-from proteus.datasets.proxy.folder_index import image_names
-from proteus.datasets.proxy.image_list import split
+from proteus.datasets.proxy.folder_index import ImageList, decode_names, image_names
 
 LONG_AGO = 1_600_000_000
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folders that nobody has changed for years, the list of which is worth keeping."""
-    monkeypatch.setattr(folder_index, "_WORTH_KEEPING", 0.0)
+    """Folders with old modification times, so that their list is cached."""
+    monkeypatch.setattr(folder_index, "_MIN_LISTING_TIME", 0.0)
     monkeypatch.setenv("PROTEUS_CACHE", str(tmp_path / "cache"))
     for name in ("b/2.JPG", "a/x/1.png", "a/notes.txt", "0.webp"):
         path = tmp_path / "set" / name
@@ -31,8 +31,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
-    """What is logged."""
+def log_lines() -> Iterator[list[str]]:
+    """Lines that are logged."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -62,7 +62,7 @@ def kept(root: Path) -> list[Path]:
     return sorted((root.parent / "cache").glob("*"))
 
 
-def test_folders_that_did_not_change_are_not_listed_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_folders_are_not_listed_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = names(root)
     assert wanted == ["0.webp", "a/x/1.png", "b/2.JPG"]
     assert [path.suffix for path in kept(root)] == [".npz"]
@@ -71,7 +71,7 @@ def test_folders_that_did_not_change_are_not_listed_again(root: Path, monkeypatc
     assert names(root / ".." / "set") == wanted
 
 
-def test_nothing_is_written_beside_the_images(root: Path) -> None:
+def test_nothing_is_written_into_the_image_folders(root: Path) -> None:
     before = sorted(root.rglob("*"))
     names(root)
     assert sorted(root.rglob("*")) == before
@@ -79,7 +79,7 @@ def test_nothing_is_written_beside_the_images(root: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["come", "go", "rename", "deeper"])
-def test_whatever_changes_is_seen(root: Path, change: str) -> None:
+def test_changes_are_detected(root: Path, change: str) -> None:
     names(root)
     if change == "come":
         (root / "a/x/2.png").touch()
@@ -94,7 +94,7 @@ def test_whatever_changes_is_seen(root: Path, change: str) -> None:
     assert names(root) != ["0.webp", "a/x/1.png", "b/2.JPG"]
 
 
-def test_a_linked_folder_that_changes_is_seen(root: Path) -> None:
+def test_changes_of_linked_folders_are_detected(root: Path) -> None:
     elsewhere = root.parent / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "1.png").touch()
@@ -107,20 +107,20 @@ def test_a_linked_folder_that_changes_is_seen(root: Path) -> None:
     assert "link/2.png" in names(root)
 
 
-def test_what_changed_a_moment_ago_is_not_kept(root: Path) -> None:
-    """A second change within the file system's tick would leave the same time."""
+def test_recently_changed_folders_are_not_cached(root: Path) -> None:
+    """A second change within one tick of the file system would get the same time."""
     (root / "b/3.png").touch()
     assert len(names(root)) == 4
     assert kept(root) == []
 
 
-def test_little_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_index, "_WORTH_KEEPING", 60.0)
+def test_fast_listings_are_not_cached(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_index, "_MIN_LISTING_TIME", 60.0)
     names(root)
     assert kept(root) == []
 
 
-def test_where_it_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_location_of_the_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names(root, index_cache=False)
     assert kept(root) == []
     names(root, index_cache=str(root.parent / "mine"))
@@ -133,8 +133,8 @@ def test_where_it_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "empty", "pickle"])
-def test_a_damaged_list_is_made_anew_with_a_line_in_the_log(
-    root: Path, damage: str, told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_damaged_lists_are_logged_and_replaced(
+    root: Path, damage: str, log_lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = names(root)
     (path,) = kept(root)
@@ -148,21 +148,21 @@ def test_a_damaged_list_is_made_anew_with_a_line_in_the_log(
     else:
         content = {"cut": content[: len(content) // 2], "text": b"{}", "empty": b""}[damage]
     path.write_bytes(content)
-    told.clear()
+    log_lines.clear()
     assert names(root) == wanted
-    assert [str(path) in line for line in told if "cannot be read and is made anew" in line] == [True]
+    assert [str(path) in line for line in log_lines if "cannot be read and is replaced" in line] == [True]
     no_listing(monkeypatch)
     assert names(root) == wanted
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_does_no_harm(root: Path, told: list[str]) -> None:
+def test_an_unwritable_cache_is_logged_and_harmless(root: Path, log_lines: list[str]) -> None:
     (root.parent / "cache").write_text("in the way")
     assert len(names(root)) == 3
-    assert ["the list could not be kept at" in line for line in told] == [True]
+    assert ["the list could not be cached at" in line for line in log_lines] == [True]
 
 
-def test_folders_that_cannot_be_read_are_told_and_not_taken_for_empty(
-    root: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_unreadable_folders_are_logged_and_not_taken_for_empty(
+    root: Path, log_lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scandir = os.scandir
 
@@ -174,11 +174,11 @@ def test_folders_that_cannot_be_read_are_told_and_not_taken_for_empty(
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", refuse)
         assert names(root) == ["0.webp", "a/x/1.png"]
-    assert told == [f"dataset.data_root: folders that cannot be read: {root}/b/"]
+    assert log_lines == [f"dataset.data_root: folders that cannot be read: {root}/b/"]
     assert len(names(root)) == 3
 
 
-def test_labels_and_parts_come_from_the_kept_list_too(root: Path) -> None:
+def test_labels_and_subsets_use_the_cached_list(root: Path) -> None:
     (root / "0.webp").unlink()
     for number in range(20):
         (root / f"a/{number}.png").touch()
@@ -196,14 +196,15 @@ def test_labels_and_parts_come_from_the_kept_list_too(root: Path) -> None:
     assert len(kept(root)) == 1
 
 
-def test_processes_that_start_at_once(root: Path) -> None:
-    """Each gets the whole list, and one file is left."""
+def test_concurrent_processes(root: Path) -> None:
+    """Each gets the complete list, and one file remains."""
     for number in range(300):
         (root / f"b/{number}.png").touch()
     age(root)
     code = (
-        "import sys; from pathlib import Path; from proteus.datasets import folder_index as f; f._WORTH_KEEPING = 0\n"
-        "for _ in range(20): print(len(f.split(f.image_names(Path(sys.argv[1]), ('.png',), Path(sys.argv[2])))))"
+        "import sys; from pathlib import Path; from proteus.datasets.proxy import folder_index as f\n"
+        "f._MIN_LISTING_TIME = 0\n"
+        "for _ in range(20): print(len(f.decode_names(f.image_names(Path(sys.argv[1]), ('.png',), Path(sys.argv[2])))))"
     )
     command = [sys.executable, "-c", code, str(root), str(root.parent / "cache")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -212,7 +213,38 @@ def test_processes_that_start_at_once(root: Path) -> None:
     assert [path.suffix for path in kept(root)] == [".npz"]
 
 
-def test_other_endings_are_another_list(root: Path, tmp_path: Path) -> None:
-    assert split(image_names(root, (".png",), tmp_path / "cache")) == ["a/x/1.png"]
-    assert split(image_names(root, (".webp", ".jpg"), tmp_path / "cache")) == ["0.webp", "b/2.JPG"]
+def test_other_endings_have_a_separate_list(root: Path, tmp_path: Path) -> None:
+    assert decode_names(image_names(root, (".png",), tmp_path / "cache")) == ["a/x/1.png"]
+    assert decode_names(image_names(root, (".webp", ".jpg"), tmp_path / "cache")) == ["0.webp", "b/2.JPG"]
     assert len(kept(root)) == 2
+
+
+NAMES = ["a/1.png", "b c/ä.jpg", b"latin-\xe9.png".decode(errors="surrogateescape"), "new\nline.png"]
+
+
+def test_names_survive_encoding() -> None:
+    images = ImageList.of("/images/", NAMES)
+    assert images.names() == NAMES
+    assert [images[i] for i in range(4)] == list(images) == [{"img_path": f"/images/{name}"} for name in NAMES]
+    assert images[-1] == images[3]
+    assert pickle.loads(pickle.dumps(images))[2] == images[2]
+    for index in (4, -5):
+        with pytest.raises(IndexError, match=f"index {index} is out of range for 4 images"):
+            images[index]
+
+
+def test_subsets_of_subsets() -> None:
+    part = ImageList.of("r/", NAMES).labelled([5, 6, 7, 8]).take([3, 1, 0])
+    assert [info["label"] for info in part] == [8, 6, 5]
+    assert part[1] == {"img_path": "r/b c/ä.jpg", "label": 6}
+    again = part[1:].take([1])
+    assert list(again) == [{"img_path": "r/a/1.png", "label": 5}]
+    assert again.names() == ["a/1.png"]
+    assert [info["label"] for info in part.labelled([1, 2, 3])] == [1, 2, 3]
+
+
+def test_empty_list() -> None:
+    nothing = ImageList.of("r/", [])
+    assert len(nothing) == 0
+    assert list(nothing) == nothing.names() == []
+    assert len(ImageList.of("r/", NAMES).take([])) == 0

@@ -3,7 +3,7 @@ import pytest
 from proteus.datasets import PackagedPhotographs
 
 
-def test_both_sides_are_read() -> None:
+def test_both_splits_are_read() -> None:
     try:
         train, held_out = (PackagedPhotographs(split) for split in ("train", "held-out"))
     except FileNotFoundError as error:
@@ -14,6 +14,6 @@ def test_both_sides_are_read() -> None:
     assert train.get_data_info(0)["img_path"].startswith("/")
 
 
-def test_no_such_split() -> None:
+def test_unknown_splits_are_refused() -> None:
     with pytest.raises(ValueError, match="'train', 'held-out'"):
         PackagedPhotographs("test")

@@ -18,9 +18,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe() -> list:
-    """The paper's pipeline at a small size, with every random step that it has, and the other mask."""
+    """The paper's pipeline at a small size with all its random transforms, and the other mask."""
     pipeline = load_config("configs/proteus/vit-ti_dinov2-s.py").train_pipeline
-    pipeline[0].size = 56
+    pipeline[0].scale = 56
     pipeline[4].erase_prob = 1.0
     pipeline[5] = dict(type="BlockMask", ratio=(0.1, 0.5))
     return [{**step, "type": f"proteus.{step['type']}"} for step in pipeline]
@@ -30,7 +30,7 @@ def flat(sample: dict) -> torch.Tensor:
     return torch.cat([sample["inputs"].flatten(), sample["mask"].float()])
 
 
-def test_one_key_one_view_whatever_the_order_and_the_worker(images: Path, recipe: list) -> None:
+def test_a_key_gives_one_view_in_any_order_and_worker(images: Path, recipe: list) -> None:
     proxy = ImageFolder(str(images), recipe)
     wanted = {key.parts: flat(proxy[key]) for key in KEYS}
     assert all(torch.equal(flat(proxy[key]), wanted[key.parts]) for key in reversed(KEYS))
@@ -41,19 +41,19 @@ def test_one_key_one_view_whatever_the_order_and_the_worker(images: Path, recipe
     assert len(unlike) == len(KEYS)
 
 
-def test_reading_leaves_the_random_state_alone(images: Path, recipe: list) -> None:
+def test_reading_keeps_the_global_random_state(images: Path, recipe: list) -> None:
     proxy = ImageFolder(str(images), recipe)
     before = torch.get_rng_state()
     proxy[KEYS[0]]
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_index_is_a_key(images: Path, recipe: list) -> None:
+def test_plain_indices_are_keys(images: Path, recipe: list) -> None:
     proxy = ImageFolder(str(images), recipe)
     assert torch.equal(flat(proxy[4]), flat(proxy[SampleKey(0, 0, 4)]))
 
 
-def test_a_corrupt_image_is_replaced_by_the_same_other_one_each_time(tmp_path: Path) -> None:
+def test_corrupt_images_have_a_deterministic_replacement(tmp_path: Path) -> None:
     steps = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
     root = write_images(tmp_path, 12)
     proxy = ImageFolder(str(root), steps)
@@ -63,21 +63,21 @@ def test_a_corrupt_image_is_replaced_by_the_same_other_one_each_time(tmp_path: P
     first, again = proxy[SampleKey(0, 0, 2)], proxy[SampleKey(0, 0, 2)]
     assert torch.equal(first["inputs"], again["inputs"])
     assert first["data_samples"].img_path in set(paths) - {paths[2]}
-    (told,) = first["data_samples"].corrupt
-    assert told.startswith(f"{paths[2]} (UnidentifiedImageError: ")
+    (line,) = first["data_samples"].corrupt
+    assert line.startswith(f"{paths[2]} (UnidentifiedImageError: ")
 
 
-def test_a_set_with_nothing_to_read_gives_up(tmp_path: Path) -> None:
+def test_sets_without_readable_images_raise_an_error(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_bytes(b"nothing")
-    words = r"50 images in a row cannot be read, from .*/0\.jpg \(.*\) to .*/\d\.jpg \(.*\): mend or replace them"
+    words = r"50 images in a row cannot be read, from .*/0\.jpg \(.*\) to .*/\d\.jpg \(.*\): repair or replace them"
     with pytest.raises(CorruptImageError, match=words):
         ImageFolder(str(tmp_path), [{"type": "proteus.LoadImage"}])[0]
 
 
-def test_a_number_of_images_above_the_sets_takes_all_and_a_position_beyond_it_is_refused(images: Path) -> None:
+def test_large_indices_take_all_images_and_positions_out_of_range_are_refused(images: Path) -> None:
     assert len(ImageFolder(str(images), indices=1000)) == 12
     assert len(ImageFolder(str(images), indices=[0, 11, -12])) == 3
     for positions, shown in (([0, 12, 3], 12), ([-13], -13)):
-        with pytest.raises(ValueError, match=rf"dataset\.indices=\[\.\.\., {shown}\]: there are 12 images"):
+        with pytest.raises(ValueError, match=rf"dataset\.indices=\[\.\.\., {shown}\]: the set has 12 images"):
             ImageFolder(str(images), indices=positions)

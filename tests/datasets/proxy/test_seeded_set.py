@@ -16,7 +16,7 @@ from proteus.registry import DATASETS
 
 @DATASETS.register_module()
 class ThreeDraws(Dataset):
-    """Draws from all three generators of a process."""
+    """Draw from all three global generators."""
 
     unit = "draws"
 
@@ -35,7 +35,7 @@ class Stream(IterableDataset):
         return 1
 
 
-def test_a_sample_is_a_function_of_its_key() -> None:
+def test_samples_depend_only_on_their_key() -> None:
     dataset = SeededSet(dict(type="ThreeDraws"))
     first = dataset[SampleKey(0, 1, 2)]
     torch.rand(3)
@@ -44,7 +44,7 @@ def test_a_sample_is_a_function_of_its_key() -> None:
         assert not set(dataset[other][1:]) & set(first[1:])
 
 
-def test_a_plain_index_draws_from_the_generators_of_the_process() -> None:
+def test_plain_indices_draw_from_the_global_generators() -> None:
     dataset = SeededSet(ThreeDraws())
     assert dataset[2][1:] != dataset[2][1:]
     torch.manual_seed(0)
@@ -54,7 +54,7 @@ def test_a_plain_index_draws_from_the_generators_of_the_process() -> None:
     assert torch.rand(1).item() == expected
 
 
-def test_length_and_attributes_are_those_of_the_set() -> None:
+def test_length_and_attributes_of_the_set() -> None:
     dataset = SeededSet(ThreeDraws())
     assert len(dataset) == 5
     assert dataset.unit == "draws"
@@ -64,12 +64,12 @@ def test_length_and_attributes_are_those_of_the_set() -> None:
 
 
 @pytest.mark.parametrize("dataset", [Stream(), object(), Dataset()])
-def test_a_set_that_cannot_be_indexed_is_refused(dataset: Any) -> None:
+def test_sets_that_are_not_map_style_are_refused(dataset: Any) -> None:
     with pytest.raises(ValueError, match=f"{type(dataset).__name__} is not a map-style data set: write __len__ and"):
         check_map_style(dataset)
 
 
-def test_a_proxy_set_inside_a_wrapper_is_found(tmp_path: Path) -> None:
+def test_proxy_sets_inside_wrappers_are_found(tmp_path: Path) -> None:
     proxy = ImageFolder(str(write_images(tmp_path / "images", 3)))
     assert has_own_seeds(proxy)
     assert has_own_seeds(ImageFolder)
@@ -92,12 +92,12 @@ def test_a_proxy_set_inside_a_wrapper_is_found(tmp_path: Path) -> None:
         ("NotRegistered", "ProxySampler", False),
     ],
 )
-def test_the_config_of_a_foreign_set_is_wrapped(kind: Any, sampler: str, is_wrapped: bool) -> None:
+def test_configs_of_foreign_sets_are_wrapped(kind: Any, sampler: str, is_wrapped: bool) -> None:
     dataset = {"type": kind, "a": 1}
     found = seeded_config({"dataset": dataset, "sampler": {"type": sampler}}, "proteus")
     assert found == ({"type": "proteus.SeededSet", "dataset": dataset} if is_wrapped else dataset)
 
 
-def test_a_loader_without_sampler_is_left_alone() -> None:
+def test_loaders_without_sampler_are_unchanged() -> None:
     assert seeded_config({"dataset": {"type": "ThreeDraws"}}) == {"type": "ThreeDraws"}
     assert seeded_config({"sampler": {"type": "ProxySampler"}}) is None

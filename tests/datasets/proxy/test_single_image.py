@@ -12,12 +12,12 @@ from torchvision.transforms import v2
 from proteus.datasets import ProxySampler, SampleKey, SingleImage
 
 STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
-VIEW = [STEPS[0], {"type": "proteus.RandomResizedCrop", "size": 28}, *STEPS[1:]]
+VIEW = [STEPS[0], {"type": "proteus.RandomResizedCrop", "scale": 28}, *STEPS[1:]]
 
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Red grows from left to right and green from top to bottom, so that a colour tells where a pixel is from."""
+    """Write a picture with red growing to the right and green to the bottom: a colour shows where a pixel is from."""
     path = tmp_path_factory.mktemp("single") / "picture.png"
     down, right = np.mgrid[0:400, 0:600]
     pixels = np.stack([right * 255 // 599, down * 255 // 399, np.full_like(down, 128)], axis=2)
@@ -29,7 +29,7 @@ def crop(single: SingleImage, index: int) -> Image.Image:
     return Image.open(BytesIO(single.get_data_info(index)["img_bytes"]))
 
 
-def test_crops_are_jpegs_of_their_size_and_all_different(picture: Path) -> None:
+def test_crops_are_different_jpegs_of_the_given_size(picture: Path) -> None:
     single = SingleImage(str(picture), length=10**9, size=64)
     assert len(single) == 10**9
     crops = [crop(single, index) for index in (0, 1, 2, 999_999_999)]
@@ -38,7 +38,7 @@ def test_crops_are_jpegs_of_their_size_and_all_different(picture: Path) -> None:
     assert list(picture.parent.iterdir()) == [picture]  # nothing is written
 
 
-def test_a_crop_is_what_the_five_steps_give_in_turn(picture: Path) -> None:
+def test_crops_match_the_five_steps_of_the_generator(picture: Path) -> None:
     single = SingleImage(str(picture), size=64)
     steps = v2.Compose(
         [
@@ -56,7 +56,7 @@ def test_a_crop_is_what_the_five_steps_give_in_turn(picture: Path) -> None:
         assert single.draw().tobytes() == wanted.tobytes()
 
 
-def test_a_crop_depends_on_its_seed_and_position_alone(picture: Path) -> None:
+def test_crops_depend_only_on_seed_and_position(picture: Path) -> None:
     single = SingleImage(str(picture), STEPS, size=64)
     first = single[SampleKey(0, 0, 5)]["inputs"]
     assert torch.equal(first, single[SampleKey(9, 3, 5, 1)]["inputs"])
@@ -66,7 +66,7 @@ def test_a_crop_depends_on_its_seed_and_position_alone(picture: Path) -> None:
     assert not torch.equal(first, SingleImage(str(picture), STEPS, size=64, crop_seed=1)[5]["inputs"])
 
 
-def test_the_pipeline_draws_a_new_view_of_it_by_the_key(picture: Path) -> None:
+def test_the_pipeline_draws_views_of_crops_by_key(picture: Path) -> None:
     single = SingleImage(str(picture), VIEW, size=64)
     keys = [SampleKey(0, epoch, 5, view) for epoch in (0, 1) for view in (0, 1)]
     views = [single[key]["inputs"] for key in keys]
@@ -76,7 +76,7 @@ def test_the_pipeline_draws_a_new_view_of_it_by_the_key(picture: Path) -> None:
 
 
 def test_crops_come_from_everywhere_at_every_scale(picture: Path) -> None:
-    """Half the shorter side is 200 pixels, of which a part is seen: never more than 200/600 of the red's range."""
+    """The window has 200 pixels, half the shorter side: a crop has at most 200/600 of the range of red."""
     single = SingleImage(str(picture), size=32)
     single.change.transforms.pop()  # the colour jitter
     centres, ranges = [], []
@@ -92,7 +92,7 @@ def test_crops_come_from_everywhere_at_every_scale(picture: Path) -> None:
     assert min(ranges) < 0.08
 
 
-def test_turned_crops_are_black_where_nothing_is(picture: Path) -> None:
+def test_rotated_crops_have_black_corners(picture: Path) -> None:
     single = SingleImage(str(picture), size=64)
     single.change.transforms.pop()
     dark = [(np.asarray(crop(single, index)).max(axis=2) < 30).mean() for index in range(100)]
@@ -100,7 +100,7 @@ def test_turned_crops_are_black_where_nothing_is(picture: Path) -> None:
     assert np.mean(dark) < 0.15
 
 
-def test_half_of_the_crops_change_in_colour(picture: Path) -> None:
+def test_half_of_the_crops_are_colour_jittered(picture: Path) -> None:
     """Blue is 128 everywhere in the picture."""
     single = SingleImage(str(picture), size=64)
     blue = [np.asarray(crop(single, index))[24:40, 24:40, 2].mean() for index in range(200)]
@@ -118,14 +118,14 @@ def test_workers_and_ranks_see_the_same_crops(picture: Path) -> None:
             assert torch.equal(sample["inputs"], single[key.image]["inputs"])
 
 
-def test_the_pixels_do_not_travel_to_workers(picture: Path) -> None:
+def test_pixels_are_not_pickled(picture: Path) -> None:
     single = SingleImage(str(picture), STEPS, size=32)
     assert len(pickle.dumps(single)) < 20_000
     assert torch.equal(pickle.loads(pickle.dumps(single))[3]["inputs"], single[3]["inputs"])
 
 
-def test_what_is_refused(picture: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"picture: there is no file .*nowhere"):
+def test_invalid_arguments(picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"picture: .*nowhere\.jpg does not exist"):
         SingleImage(str(tmp_path / "nowhere.jpg"))
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"nothing")

@@ -40,7 +40,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
-    """What is logged."""
+    """Lines that are logged."""
     texts: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: texts.append(record.getMessage())
@@ -52,7 +52,7 @@ def warnings() -> Iterator[list[str]]:
 
 @pytest.fixture
 def shards(images: Path, tmp_path: Path) -> Path:
-    pack(images, tmp_path / "shards", per_shard=8, tell=lambda _: None)
+    pack(images, tmp_path / "shards", per_shard=8, report=lambda _: None)
     return tmp_path / "shards"
 
 
@@ -71,13 +71,13 @@ def test_random_access_in_any_order_and_process(images: Path, shards: Path) -> N
     assert proxy[0]["data_samples"].metainfo == {"img_path": f"{shards}/00000.tar/{name}", "corrupt": []}
 
 
-def test_a_truncated_shard_is_reported_survived_and_counted(shards: Path, warnings: list[str]) -> None:
+def test_truncated_shards_are_reported_and_their_images_replaced(shards: Path, warnings: list[str]) -> None:
     whole = WebShards(str(shards), STEPS)
     views = [whole[index]["inputs"] for index in range(COUNT)]
     cut = shards / "00002.tar"
     cut.write_bytes(cut.read_bytes()[: whole.get_data_info(19)["offset"] + 10])  # three of its eight are left
     proxy = WebShards(str(shards), STEPS)
-    assert [text for text in warnings if f"{cut} is cut short" in text and "5 of its 8 images are corrupt" in text]
+    assert [text for text in warnings if f"{cut} is truncated" in text and "5 of its 8 images are corrupt" in text]
     assert len(proxy) == COUNT
     corrupt = []
     for index in range(COUNT):
@@ -85,10 +85,10 @@ def test_a_truncated_shard_is_reported_survived_and_counted(shards: Path, warnin
         corrupt += sample["data_samples"].corrupt
         assert torch.equal(sample["inputs"], views[index]) == (not 19 <= index < 24)
     names = whole.names()
-    assert sorted(set(corrupt)) == [f"{shards}/{names[index]} (the shard is cut short)" for index in range(19, 24)]
+    assert sorted(set(corrupt)) == [f"{shards}/{names[index]} (the shard is truncated)" for index in range(19, 24)]
 
 
-def test_a_shard_that_vanishes_during_the_run_is_corrupt_images(shards: Path) -> None:
+def test_images_of_a_removed_shard_are_corrupt(shards: Path) -> None:
     proxy = WebShards(str(shards), STEPS)
     (shards / "00001.tar").unlink()
     assert proxy[0]["data_samples"].corrupt == []
@@ -98,7 +98,7 @@ def test_a_shard_that_vanishes_during_the_run_is_corrupt_images(shards: Path) ->
 
 
 def test_shards_made_by_others(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels and masks beside the images, the same names in every shard, one shard without its end."""
+    """Shards with labels and masks next to the images, equal names in every shard, and one truncated shard."""
     monkeypatch.setenv("PROTEUS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "shards"
     folder.mkdir()
@@ -130,7 +130,7 @@ def test_shards_made_by_others(tmp_path: Path, images: Path, monkeypatch: pytest
     assert len(set(proxy.names())) == len(proxy)
 
 
-def test_the_part_of_a_folder_is_the_part_of_its_shards(images: Path, shards: Path, tmp_path: Path) -> None:
+def test_subsets_of_a_folder_and_its_shards_are_equal(images: Path, shards: Path, tmp_path: Path) -> None:
     options = {"images_per_class": 0.3, "classes": 3, "subset_seed": 4}
     folder, proxy = ImageFolder(str(images), **options), WebShards(str(shards), **options)
     assert [proxy.path_of(name) for name in proxy.names()] == folder.names()
@@ -139,12 +139,12 @@ def test_the_part_of_a_folder_is_the_part_of_its_shards(images: Path, shards: Pa
     assert WebShards(str(shards), list_file=str(tmp_path / "list.txt")).names() == proxy.names()
 
 
-def test_files_are_opened_once_and_not_too_many(tmp_path: Path) -> None:
+def test_a_limited_number_of_files_is_kept_open(tmp_path: Path) -> None:
     paths = [tmp_path / str(number) for number in range(6)]
     for path in paths:
         path.write_bytes(path.name.encode() * 100)
     before = len(os.listdir("/proc/self/fd"))
-    reader = ShardReader(most=3)
+    reader = ShardReader(max_open=3)
     for path in paths * 3:
         assert reader.read(path, 50, 10) == path.name.encode() * 10
     assert reader.read(paths[0], 95, 10) == b"00000"
@@ -185,7 +185,7 @@ distributed.destroy_process_group()
 
 
 def two_ranks(shards: Path, tmp_path: Path, resumed: int) -> list[list[tuple[str, float]]]:
-    """Run two ranks with two workers each through two epochs; returns which images each of them read."""
+    """Run two ranks with two workers each for two epochs; returns the images that each of them read."""
     store, target = tmp_path / f"store{resumed}", tmp_path / f"seen{resumed}"
     arguments = [str(shards), str(store), str(target)]
     batches = str((COUNT - resumed) // 5)
@@ -202,7 +202,7 @@ def two_ranks(shards: Path, tmp_path: Path, resumed: int) -> list[list[tuple[str
 
 @pytest.mark.slow
 def test_two_ranks_with_two_workers_see_each_sample_once_and_resume(shards: Path, tmp_path: Path) -> None:
-    """The shards have no index at first, so that two ranks ask for it at once."""
+    """The shards have no index at first, so both ranks request it concurrently."""
     (shards / INDEX).unlink()
     straight, resumed = two_ranks(shards, tmp_path, 0), two_ranks(shards, tmp_path, 20)
     assert (shards / INDEX).exists()
@@ -214,17 +214,17 @@ def test_two_ranks_with_two_workers_see_each_sample_once_and_resume(shards: Path
     assert resumed == [rank[20:] for rank in straight]
 
 
-def test_a_corrupt_image_is_one_and_the_same_each_time(tmp_path: Path) -> None:
-    """What the hook counts are these texts: an address in one would make each failure another image."""
+def test_corrupt_images_have_stable_names(tmp_path: Path) -> None:
+    """The hook counts these texts: a memory address in one would make each failure another image."""
     (tmp_path / "sample").mkdir()
     for number in range(3):
         Image.new("RGB", (8, 8)).save(tmp_path / f"sample/{number}.jpg")
-    pack(tmp_path / "sample", tmp_path / "shards", tell=lambda _: None)
+    pack(tmp_path / "sample", tmp_path / "shards", report=lambda _: None)
     shard = tmp_path / "shards/00000.tar"
     first = WebShards(str(tmp_path / "shards"), STEPS).get_data_info(0)
     content = bytearray(shard.read_bytes())
     content[first["offset"] : first["offset"] + first["size"]] = b"x" * first["size"]
     shard.write_bytes(content)
     proxy = WebShards(str(tmp_path / "shards"), STEPS)
-    told = {text for _ in range(3) for text in proxy[0]["data_samples"].corrupt}
-    assert told == {f"{shard}/0.jpg (UnidentifiedImageError: not an image file)"}
+    texts = {text for _ in range(3) for text in proxy[0]["data_samples"].corrupt}
+    assert texts == {f"{shard}/0.jpg (UnidentifiedImageError: not an image file)"}

@@ -13,7 +13,7 @@ PIPELINE = [LoadImage(), CenterCrop(8), ToTensor(), PackInputs()]
 
 
 def write_classes(root: Path, classes: tuple[int, ...] | range, images: int = 1) -> Path:
-    """A folder for each class with the same small image, and the text file that the archives of A and R have."""
+    """A folder per class with the same small image, and the text file of the archives of A and R."""
     root.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), (9, 9, 9)).save(root / "image.jpg")
     for number in classes:
@@ -25,7 +25,7 @@ def write_classes(root: Path, classes: tuple[int, ...] | range, images: int = 1)
     return root
 
 
-def test_a_class_keeps_its_number_whichever_folders_are_there(tmp_path: Path) -> None:
+def test_labels_do_not_depend_on_other_folders(tmp_path: Path) -> None:
     root = write_classes(tmp_path, (999, 7, 281), images=2)
     images = ImageNetVariant(data_root=str(root), pipeline=PIPELINE)
     assert [images[i]["data_samples"].label for i in range(6)] == [7, 7, 281, 281, 999, 999]
@@ -34,12 +34,12 @@ def test_a_class_keeps_its_number_whichever_folders_are_there(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("variant", "subset"), [("a", "imagenet_a"), ("r", "imagenet_r")])
-def test_the_200_classes_of_a_and_r(tmp_path: Path, variant: str, subset: str) -> None:
+def test_200_classes_of_a_and_r(tmp_path: Path, variant: str, subset: str) -> None:
     root = write_classes(tmp_path, subset_classes(subset))
     images = ImageNetVariant(data_root=str(root), variant=variant)
     assert sorted(images.get_data_info(i)["label"] for i in range(200)) == list(subset_classes(subset))
     published = {"a": "7,500", "r": "30,000"}[variant]
-    assert f"200 images (its folder has 200, the published set {published})" in images.describe()
+    assert f"200 images (200 images in the folder, {published} in the published set)" in images.describe()
     assert images.describe().startswith(f"ImageNet-{variant.upper()}, ImageNetVariant ")
     gone = imagenet_wnids()[subset_classes(subset)[3]]
     shutil.rmtree(root / gone)
@@ -47,7 +47,7 @@ def test_the_200_classes_of_a_and_r(tmp_path: Path, variant: str, subset: str) -
         ImageNetVariant(data_root=str(root), variant=variant)
 
 
-def test_the_other_ones_folder_is_refused(tmp_path: Path) -> None:
+def test_the_folder_of_another_variant_is_refused(tmp_path: Path) -> None:
     root = write_classes(tmp_path, subset_classes("imagenet_a"))
     with pytest.raises(
         ValueError, match=r"ImageNet-R has 200 class folders; .* has 200: it lacks .* and has .* more, "
@@ -59,31 +59,31 @@ def test_all_classes_of_sketch(tmp_path: Path) -> None:
     root = write_classes(tmp_path, range(1000))
     images = ImageNetVariant(data_root=str(root), variant="sketch")
     assert [images.get_data_info(i)["label"] for i in (0, 500, 999)] == [0, 500, 999]
-    assert "the published set 50,889" in images.describe()
+    assert "50,889 in the published set" in images.describe()
     shutil.rmtree(root / "n01440764")
     with pytest.raises(ValueError, match=r"ImageNet-Sketch has 1000 class folders; .* has 999: it lacks n01440764"):
         ImageNetVariant(data_root=str(root), variant="sketch")
 
 
-def test_bad_folders_are_named(tmp_path: Path) -> None:
+def test_invalid_folders_are_named(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "images", (1, 2))
     with pytest.raises(ValueError, match=r"dataset\.variant='v2': write one of 'val', 'a', 'r', 'sketch'"):
         ImageNetVariant(data_root=str(root), variant="v2")
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         ImageNetVariant(data_root=str(tmp_path / "nowhere"))
     (root / imagenet_wnids()[3]).mkdir()
-    with pytest.raises(ValueError, match=rf"{imagenet_wnids()[3]} has no image"):
+    with pytest.raises(ValueError, match=rf"{imagenet_wnids()[3]} has no images"):
         ImageNetVariant(data_root=str(root))
     (root / imagenet_wnids()[3]).rename(root / "tench")
-    with pytest.raises(ValueError, match=r"has a folder that is no class of ImageNet-1K: tench"):
+    with pytest.raises(ValueError, match=r"has 1 folder without a class of ImageNet-1K: tench"):
         ImageNetVariant(data_root=str(root))
     (root / "tench").rmdir()
     Image.new("RGB", (8, 8)).save(root / "stray.png")
-    with pytest.raises(ValueError, match=r"stray\.png is in no class's folder"):
+    with pytest.raises(ValueError, match=r"stray\.png is not in a class folder"):
         ImageNetVariant(data_root=str(root))
 
 
-def test_an_image_that_cannot_be_read_is_not_replaced_in_silence(tmp_path: Path) -> None:
+def test_unreadable_images_are_not_silently_replaced(tmp_path: Path) -> None:
     root = write_classes(tmp_path, (1, 2))
     (root / imagenet_wnids()[1] / "0.jpg").write_bytes(b"no image")
     sample = ImageNetVariant(data_root=str(root), pipeline=PIPELINE)[0]

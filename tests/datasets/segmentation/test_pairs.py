@@ -22,7 +22,7 @@ def test_good_pairs_pass(tmp_path: Path) -> None:
     check_pairs([pair(tmp_path, "a"), pair(tmp_path, "b", (3, 9), (3, 9))], masks(tmp_path))
 
 
-def test_an_image_that_its_camera_turned(tmp_path: Path) -> None:
+def test_rotated_photographs(tmp_path: Path) -> None:
     files = pair(tmp_path, "a", (6, 4), (4, 6))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -30,20 +30,22 @@ def test_an_image_that_its_camera_turned(tmp_path: Path) -> None:
     check_pairs([files], masks(tmp_path))
 
 
-def test_what_stands_alone_is_named(tmp_path: Path) -> None:
+def test_unpaired_files_are_named(tmp_path: Path) -> None:
     pairs = [pair(tmp_path, "a"), pair(tmp_path, "b")]
     Path(pairs[1][1]).unlink()
     with pytest.raises(DataError, match=r"1 file does not fit:\n.*b\.jpg: its mask .*b\.png is missing"):
         check_pairs(pairs, masks(tmp_path))
-    with pytest.raises(DataError, match=r"a\.png: there is no image to this mask"):
+    with pytest.raises(DataError, match=r"a\.png: the image of this mask is missing"):
         check_pairs([], masks(tmp_path))
 
 
 def test_sizes_and_channels(tmp_path: Path) -> None:
     pairs = [pair(tmp_path, f"{number}", (6, 4), (4, 6)) for number in range(7)]
-    with pytest.raises(DataError, match=r"7 files do not fit:\n.*0\.png: the mask is 4x6 px.*0\.jpg 6x4\n") as told:
+    with pytest.raises(
+        DataError, match=r"7 files do not fit:\n.*0\.png: the mask is 4x6 px.*0\.jpg is 6x4\n"
+    ) as caught:
         check_pairs(pairs, masks(tmp_path))
-    assert "and 2 more" in str(told.value)
+    assert "and 2 more" in str(caught.value)
     Image.new("RGB", (6, 4)).save(pairs[3][1])
     with pytest.raises(DataError, match=r"3\.png: the mask has 3 channels \(RGB\)"):
         check_pairs(pairs[3:4], [pairs[3][1]])
@@ -66,10 +68,10 @@ def test_labels_of_some_masks(tmp_path: Path, label: int, shift: int, wrong: boo
         check_some_labels(files, 3, 150, shift)
 
 
-def test_the_layout_is_told(tmp_path: Path) -> None:
+def test_errors_show_the_layout(tmp_path: Path) -> None:
     folders = {"img_path": str(tmp_path / "images"), "seg_map_path": str(tmp_path / "masks")}
     suffixes = {"img_path": ".jpg", "seg_map_path": ".png"}
-    with pytest.raises(DataError, match=r"there is no folder .*images; (.|\n)*masks/\*\.png"):
+    with pytest.raises(DataError, match=r"no folder .*images; (.|\n)*masks/\*\.png"):
         check_folders(folders, suffixes, str(tmp_path))
     (tmp_path / "images").touch()
     with pytest.raises(DataError, match=r"images is a file, not a folder"):
@@ -79,11 +81,11 @@ def test_the_layout_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no \*\.jpg in .*images"):
         check_folders(folders, suffixes, str(tmp_path))
     Image.new("RGB", (6, 4)).save(tmp_path / "images/a.jpg")
-    with pytest.raises(DataError, match=r"there is no folder .*masks"):
+    with pytest.raises(DataError, match=r"no folder .*masks"):
         check_folders(folders, suffixes, str(tmp_path))
 
 
-def test_a_truncated_image_is_not_readable(tmp_path: Path) -> None:
+def test_truncated_images_are_not_readable(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
     assert readable(str(path)) is None
@@ -92,7 +94,7 @@ def test_a_truncated_image_is_not_readable(tmp_path: Path) -> None:
 
 
 def write_masks(folder: Path, *values: list[int], dtype: type = np.uint8) -> list[str]:
-    """A mask for each list of labels, 2 pixels of each label."""
+    """Write a mask for each list of labels, with 2 pixels per label."""
     for number, labels in enumerate(values):
         Image.fromarray(np.array([labels, labels], dtype)).save(folder / f"{number}.png")
     return [str(folder / f"{number}.png") for number in range(len(values))]
@@ -101,19 +103,19 @@ def write_masks(folder: Path, *values: list[int], dtype: type = np.uint8) -> lis
 def test_masks_of_0_and_255_are_refused_before_training(tmp_path: Path) -> None:
     files = write_masks(tmp_path, [0, 255], [255, 255], [0, 0])
     for shift in (0, 1):
-        words = rf"3 masks read \(.*0\.png is the first\): 0 and 255 only.*such as {shift} and {shift + 1}"
+        words = rf"3 masks read \(.*0\.png is the first\): only 0 and 255.*such as {shift} and {shift + 1}"
         with pytest.raises(DataError, match=words):
             check_some_labels(files, 32, 150, shift)
     check_some_labels(write_masks(tmp_path, [0, 255], [1, 0]), 32, 2, 0)
 
 
-def test_masks_of_which_every_pixel_is_ignored_are_refused_before_training(tmp_path: Path) -> None:
+def test_completely_ignored_masks_are_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"every pixel of the 2 masks read .* is ignored \(255\): .* 0 to 149"):
         check_some_labels(write_masks(tmp_path, [255], [255]), 32, 150, 0)
     zeros = write_masks(tmp_path, [0], [0])
     with pytest.raises(DataError, match=r"ignored \(255 or 0, which is not a class here \(reduce_zero_label\)\)"):
         check_some_labels(zeros, 32, 150, 1)
-    check_some_labels(zeros, 32, 150, 0)  # one class alone is named in the log
+    check_some_labels(zeros, 32, 150, 0)  # a single class is only logged
     with pytest.raises(DataError, match="every pixel of the mask read"):
         check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: -1})
     check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: 0})
@@ -124,7 +126,7 @@ def test_labels_beyond_8_bits_are_read_as_stored(tmp_path: Path) -> None:
         check_some_labels(write_masks(tmp_path, [1, 300], dtype=np.uint16), 32, 150, 0)
 
 
-def test_an_orientation_of_a_mask_is_refused_and_one_of_its_image_explained(tmp_path: Path) -> None:
+def test_orientations_of_masks_and_images(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     image, mask = pair(tmp_path, "a")
@@ -133,11 +135,13 @@ def test_an_orientation_of_a_mask_is_refused_and_one_of_its_image_explained(tmp_
         check_pairs([(image, mask)], [mask])
     image, mask = pair(tmp_path, "a")
     Image.new("RGB", (6, 4)).save(image, exif=exif)
-    with pytest.raises(DataError, match=r"mask is 6x4 px, its image .*a\.jpg 4x6 \(turned by its EXIF orientation\)"):
+    with pytest.raises(
+        DataError, match=r"mask is 6x4 px, but its image .*a\.jpg is 4x6 \(turned by its EXIF orientation\)"
+    ):
         check_pairs([(image, mask)], [mask])
 
 
-def test_files_that_macos_adds_are_ignored(tmp_path: Path) -> None:
+def test_files_added_by_macos_are_ignored(tmp_path: Path) -> None:
     folders = {"img_path": str(tmp_path / "i"), "seg_map_path": str(tmp_path / "m")}
     for name in ("i/._a.jpg", "m/._a.png"):
         (tmp_path / name).parent.mkdir()

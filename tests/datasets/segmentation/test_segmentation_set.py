@@ -35,7 +35,7 @@ def ade20k(root: Path, **more: Any) -> SegmentationSet:
     return SegmentationSet(ConfigDict(inner))
 
 
-def test_a_sample_is_a_function_of_its_key(tmp_path: Path) -> None:
+def test_samples_depend_only_on_their_key(tmp_path: Path) -> None:
     data = ade20k(write_scenes(tmp_path / "ade"))
     assert len(data) == 8
     assert len(data.metainfo["classes"]) == 150
@@ -49,7 +49,7 @@ def test_a_sample_is_a_function_of_its_key(tmp_path: Path) -> None:
     assert not all(torch.equal(first["inputs"], other) for other in others)
 
 
-def test_label_0_is_ignored_and_the_rest_moves_down(tmp_path: Path) -> None:
+def test_label_0_is_ignored_and_others_are_shifted(tmp_path: Path) -> None:
     data = ade20k(write_scenes(tmp_path / "ade"), pipeline=[*PIPELINE[:3], PIPELINE[-1]])
     truth = data[0]["data_samples"].gt_sem_seg.data.numpy()[0]
     file = np.asarray(Image.open(tmp_path / "ade/annotations/training/scene_000.png"))
@@ -58,7 +58,7 @@ def test_label_0_is_ignored_and_the_rest_moves_down(tmp_path: Path) -> None:
     assert (truth[file == 0] == 255).all()
 
 
-def test_faults_are_found_at_the_start(tmp_path: Path) -> None:
+def test_errors_at_start(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "ade")
     mask = root / "annotations/training/scene_004.png"
     good = mask.read_bytes()
@@ -71,14 +71,14 @@ def test_faults_are_found_at_the_start(tmp_path: Path) -> None:
     mask.unlink()
     with pytest.raises(DataError, match=r"scene_004\.jpg: its mask .* is missing"):
         ade20k(root)
-    ade20k(root, indices=4)  # of a part, masks may be left over
+    ade20k(root, indices=4)  # with indices, unused masks are allowed
     mask.write_bytes(good)
     (root / "images/training/scene_004.jpg").unlink()
-    with pytest.raises(DataError, match=r"scene_004\.png: there is no image to this mask"):
+    with pytest.raises(DataError, match=r"scene_004\.png: the image of this mask is missing"):
         ade20k(root)
 
 
-def test_faults_that_show_when_a_file_is_loaded_name_it(tmp_path: Path) -> None:
+def test_errors_while_loading_name_the_file(tmp_path: Path) -> None:
     data = ade20k(write_scenes(tmp_path / "ade"))
     image = tmp_path / "ade/images/training/scene_001.jpg"
     image.write_bytes(image.read_bytes()[:-300])

@@ -41,7 +41,7 @@ def write_tar(path: Path, files: dict[str, bytes], form: int = tarfile.PAX_FORMA
 
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
-    """What is logged."""
+    """Lines that are logged."""
     texts: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: texts.append(record.getMessage())
@@ -58,7 +58,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_every_image_stands_where_the_scan_says(tmp_path: Path, form: int) -> None:
+def test_scanned_positions_of_images(tmp_path: Path, form: int) -> None:
     path = write_tar(tmp_path / "0.tar", FILES, form)
     shard, content = scan(path), path.read_bytes()
     assert [name for name, _, _ in shard.images] == IMAGES
@@ -67,7 +67,7 @@ def test_every_image_stands_where_the_scan_says(tmp_path: Path, form: int) -> No
     assert (shard.name, shard.bytes, shard.skipped, shard.cut) == ("0.tar", len(content), 2, False)
 
 
-def test_a_shard_cut_anywhere_is_noticed_and_read_so_far(tmp_path: Path) -> None:
+def test_truncated_shards_are_detected_and_read_up_to_the_cut(tmp_path: Path) -> None:
     content = write_tar(tmp_path / "0.tar", {f"{n}.jpg": bytes(700) for n in range(5)}).read_bytes()
     whole = scan(tmp_path / "0.tar")
     for size in [100, 512, 513, *range(1000, whole.images[-1][1] + 1024, 211), whole.images[2][1] + 1024]:
@@ -80,7 +80,7 @@ def test_a_shard_cut_anywhere_is_noticed_and_read_so_far(tmp_path: Path) -> None
         assert found.lost(size) == len(found.images) - len(readable) <= 1
 
 
-def test_rubbish_within_a_shard_is_an_end_too(tmp_path: Path) -> None:
+def test_garbage_inside_a_shard_ends_the_scan(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", {f"{n}.jpg": bytes(700) for n in range(5)})
     content = bytearray(path.read_bytes())
     third = scan(path).images[2][1]
@@ -90,16 +90,16 @@ def test_rubbish_within_a_shard_is_an_end_too(tmp_path: Path) -> None:
     assert scan(path).cut
 
 
-def test_shards_from_elsewhere_are_scanned_once(tmp_path: Path) -> None:
+def test_shards_of_other_tools_are_scanned_once(tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     for number in (1, 0):
         write_tar(folder / f"{number}.tar", {f"{number}{n}.jpg": b"image" for n in range(3)})
     first = read_index(folder)
     assert [shard.name for shard in first.shards] == ["0.tar", "1.tar"]
-    # A tar of the same size with nothing in it: what is found now comes from the index alone.
+    # An empty tar of the same size: the images found now come from the index.
     (folder / "0.tar").write_bytes(bytes(first.shards[0].bytes))
     assert read_index(folder) == first
-    # One more, and one that was still being copied.
+    # One new shard, and one that was still being copied.
     grown = write_tar(folder / "1.tar", {f"1{n}.jpg": b"image" for n in range(30)})
     write_tar(folder / "2.tar", {"20.jpg": b"image"})
     assert [len(shard.images) for shard in read_index(folder).shards] == [3, 30, 1]
@@ -116,16 +116,16 @@ def test_a_read_only_folder(tmp_path: Path, cache: Path) -> None:
     assert not (folder / INDEX).exists()
 
 
-def test_a_shard_that_lost_its_end_keeps_its_index_and_is_reported(tmp_path: Path, warnings: list[str]) -> None:
+def test_truncated_shards_keep_their_entries_and_are_reported(tmp_path: Path, warnings: list[str]) -> None:
     folder = tmp_path / "shards"
     path = write_tar(folder / "0.tar", {f"{n}.jpg": bytes(700) for n in range(5)})
     whole = read_index(folder)
     path.write_bytes(path.read_bytes()[: whole.shards[0].images[2][1] + 100])
     assert len(read_index(folder).shards[0].images) == 5
-    assert [text for text in warnings if f"{path} is cut short" in text and "3 of its 5 images are corrupt" in text]
+    assert [text for text in warnings if f"{path} is truncated" in text and "3 of its 5 images are corrupt" in text]
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_unusable_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; make it with tools/pack_shards.py"):
         read_index(tmp_path / "nowhere")
     folder = tmp_path / "shards"
@@ -146,7 +146,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         read_index(folder)
 
 
-def test_an_index_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_index_is_read_back_unchanged(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", FILES)
     index = Index([scan(path)], {"quality": 95}, {"a.jpg": "why"})
     write_index(tmp_path / INDEX, index)
@@ -157,7 +157,7 @@ def test_an_index_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}'])
-def test_a_damaged_index_is_named(tmp_path: Path, text: str) -> None:
+def test_damaged_indices_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX).write_text(text)
     with pytest.raises(ValueError, match=f"{INDEX}.*remove it"):
         load_index(tmp_path / INDEX)

@@ -13,7 +13,7 @@ from proteus.datasets.teacher_cache import CacheError, CacheIndex, Float16, Int8
 
 @pytest.fixture(scope="module")
 def tokens() -> torch.Tensor:
-    """Tokens with a few strong directions, away from 0."""
+    """Tokens with a few strong directions and a nonzero mean."""
     generator = torch.Generator().manual_seed(0)
     strengths = torch.logspace(1, -2, 24)
     turned = torch.linalg.qr(torch.randn(24, 24, generator=generator))[0]
@@ -24,7 +24,7 @@ def index_of(components: int) -> CacheIndex:
     return CacheIndex({}, 5, 1, 24, (2, 3), 5, {"type": "int8-pca", "components": components})
 
 
-def test_the_components_are_those_of_scikit_learn(tokens: torch.Tensor) -> None:
+def test_components_match_scikit_learn(tokens: torch.Tensor) -> None:
     ours = Int8PCA.fit(tokens, 6)
     theirs = PCA(6, svd_solver="full").fit(tokens.double().numpy())
     np.testing.assert_allclose(ours.mean, theirs.mean_, atol=1e-5)
@@ -33,18 +33,18 @@ def test_the_components_are_those_of_scikit_learn(tokens: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("components", [1, 6, 24])
-def test_what_is_lost_is_what_pca_loses_and_the_steps(tokens: torch.Tensor, components: int) -> None:
+def test_error_is_that_of_pca_and_quantization(tokens: torch.Tensor, components: int) -> None:
     ours = Int8PCA.fit(tokens, components)
     theirs = PCA(components, svd_solver="full").fit(tokens.double().numpy())
     restored = ours.restore(ours.encode(tokens[None]))[0]
     lost = float((restored - tokens).square().sum() / (tokens - tokens.mean(0)).square().sum())
     by_pca = 1 - theirs.explained_variance_ratio_.sum()
-    # Uniform errors of a step's width have a variance of a twelfth of its square.
+    # A uniform error of one step has a variance of a twelfth of the squared step.
     by_steps = np.square(ours.scale).sum() / 12 * len(tokens) / float((tokens - tokens.mean(0)).square().sum())
     assert lost == pytest.approx(by_pca + by_steps, rel=0.1)
 
 
-def test_steps_by_hand() -> None:
+def test_quantization_steps() -> None:
     encoding = Int8PCA(
         np.array([1.0, 2.0], np.float32), np.array([[0.0, 1.0]], np.float32), np.array([0.5], np.float32)
     )
@@ -58,12 +58,12 @@ def test_steps_by_hand() -> None:
     assert decoded.tolist() == wanted
 
 
-def test_the_largest_value_takes_the_last_step(tokens: torch.Tensor) -> None:
+def test_largest_value_maps_to_the_last_step(tokens: torch.Tensor) -> None:
     stored = Int8PCA.fit(tokens, 5).encode(tokens[None])[0]
     assert stored.abs().amax(0).tolist() == [127] * 5
 
 
-def test_saved_and_loaded(tokens: torch.Tensor, tmp_path: Path) -> None:
+def test_save_and_load(tokens: torch.Tensor, tmp_path: Path) -> None:
     encoding = Int8PCA.fit(tokens, 4)
     encoding.save(tmp_path)
     again = load_encoding(index_of(4), tmp_path)
@@ -72,7 +72,7 @@ def test_saved_and_loaded(tokens: torch.Tensor, tmp_path: Path) -> None:
     assert again.description() == {"type": "int8-pca", "components": 4}
 
 
-def test_a_constant_component_is_no_division_by_zero() -> None:
+def test_constant_components_do_not_divide_by_zero() -> None:
     encoding = Int8PCA.fit(torch.ones(10, 3), 2)
     assert encoding.restore(encoding.encode(torch.ones(1, 2, 3))).tolist() == [[[1.0] * 3] * 2]
 
@@ -94,7 +94,7 @@ def test_bad_input(tokens: torch.Tensor, tmp_path: Path) -> None:
         load_encoding(index_of(4), tmp_path)
     encoding = Int8PCA.fit(tokens, 4)
     encoding.save(tmp_path)
-    with pytest.raises(CacheError, match=r"basis of shape \(4, 24\), and the index says \(5, 24\)"):
+    with pytest.raises(CacheError, match=r"basis of shape \(4, 24\), but the index expects \(5, 24\)"):
         load_encoding(index_of(5), tmp_path)
     encoding.basis[1, 2] = np.nan
     encoding.save(tmp_path)

@@ -13,7 +13,7 @@ from proteus.registry import DATASETS
 
 STEPS = [
     {"type": "LoadImage"},
-    {"type": "RandomResizedCrop", "size": 56, "scale": (0.08, 1.0)},
+    {"type": "RandomResizedCrop", "scale": 56, "crop_ratio_range": (0.08, 1.0)},
     {"type": "ToTensor"},
     {"type": "UniformMask", "ratio": 0.5},
     {"type": "PackInputs"},
@@ -42,7 +42,7 @@ def steps(position: int, **more: Any) -> list[dict[str, Any]]:
     return [{**step, **more} if number == position else step for number, step in enumerate(STEPS)]
 
 
-def test_what_changes_no_view_does_not_count(images: Path, tmp_path: Path) -> None:
+def test_changes_without_effect_on_views(images: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(images, moved)
     first = folder(images)
@@ -53,10 +53,12 @@ def test_what_changes_no_view_does_not_count(images: Path, tmp_path: Path) -> No
     assert changed(first, folder(images, pipeline=[*STEPS[:3], {"type": "BlockMask"}, STEPS[4]])) == []
 
 
-def test_what_does_is_named(images: Path, tmp_path: Path) -> None:
+def test_changes_of_views_are_named(images: Path, tmp_path: Path) -> None:
     first = folder(images)
-    assert changed(first, folder(images, pipeline=steps(1, size=70))) == ["transform[1].size"]
-    assert changed(first, folder(images, pipeline=steps(1, scale=(0.5, 1.0)))) == ["transform[1].scale"]
+    assert changed(first, folder(images, pipeline=steps(1, scale=70))) == ["transform[1].scale"]
+    assert changed(first, folder(images, pipeline=steps(1, crop_ratio_range=(0.5, 1.0)))) == [
+        "transform[1].crop_ratio_range"
+    ]
     longer = [STEPS[0], {"type": "RandomFlip"}, *STEPS[1:]]
     (line,) = differences(identity(first), identity(folder(images, pipeline=longer)))
     assert line == (
@@ -70,7 +72,7 @@ def test_what_does_is_named(images: Path, tmp_path: Path) -> None:
     assert changed(first, folder(renamed)) == ["images.names"]
 
 
-def test_merged_sets(images: Path) -> None:
+def test_concatenated_sets(images: Path) -> None:
     def merged(**more: Any) -> dict[str, Any]:
         sets = {"a": folder(images), "b": folder(images, indices=4), **more.pop("sets", {})}
         return {"type": "proteus.ConcatProxySet", "datasets": sets, **more}
@@ -79,11 +81,11 @@ def test_merged_sets(images: Path) -> None:
     assert changed(merged(), merged()) == []
     assert "images.names" in changed(merged(), merged(repeats={"b": 0.5}))
     assert "images.names" in changed(merged(), merged(sets={"b": folder(images, indices=[0, 1, 2, 5])}))
-    other = folder(images, indices=4, pipeline=steps(1, size=70))
-    assert changed(merged(), merged(sets={"b": other})) == ["transform.b[1].size"]
+    other = folder(images, indices=4, pipeline=steps(1, scale=70))
+    assert changed(merged(), merged(sets={"b": other})) == ["transform.b[1].scale"]
 
 
-def test_differences_in_words() -> None:
+def test_messages_of_differences() -> None:
     assert differences({"a": [1, 2]}, {"a": [1, 2]}) == []
     assert differences({"teacher": {"mean": [0.5, 0.5]}}, {"teacher": {"mean": [0.4, 0.5]}}) == [
         "teacher.mean: the cache was built with [0.5, 0.5], this run has [0.4, 0.5]"
@@ -95,4 +97,7 @@ def test_differences_in_words() -> None:
 
 
 def test_plain_values() -> None:
-    assert plain({"type": "proteus.Resize", "size": (1, 2), "_scope_": "proteus"}) == {"type": "Resize", "size": [1, 2]}
+    assert plain({"type": "proteus.ResizeEdge", "scale": (1, 2), "_scope_": "proteus"}) == {
+        "type": "ResizeEdge",
+        "scale": [1, 2],
+    }

@@ -1,4 +1,4 @@
-"""What a cache says of itself, and what is told of a description that cannot be read."""
+"""The index of a cache, and errors of damaged ones."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ def index_of(**more: object) -> CacheIndex:
     return CacheIndex(**{**values, "patches": {"type": "float16"}, **more})
 
 
-def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_index_is_read_back_unchanged(tmp_path: Path) -> None:
     for grid in ((0, 0), (2, 3)):  # (0, 0): without patches
         index = index_of(grid=grid, complete=True, patch_error=0.25, replaced=2, built_with={"torch": "2"})
         write_index(tmp_path, index)
@@ -22,7 +22,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_index(tmp_path / "elsewhere") is None
 
 
-def test_bytes_by_hand() -> None:
+def test_size_on_disk() -> None:
     # cls in float32, six patches of four numbers, and 12 bytes of checks and counts.
     assert index_of().bytes_per_view == 4 * 4 + 6 * 4 * 2 + 12
     small = index_of(patches={"type": "int8-pca", "components": 3})
@@ -31,7 +31,7 @@ def test_bytes_by_hand() -> None:
     assert (small.patch_shape, small.patch_dtype) == ((6, 3), "int8")
 
 
-def test_each_view_is_in_the_shard_that_is_named_for_it() -> None:
+def test_find_and_shards_agree() -> None:
     index = index_of()
     assert [(shard.view, shard.start, shard.stop) for shard in index.shards()] == [
         *((0, 0, 3), (0, 3, 5)),
@@ -45,7 +45,7 @@ def test_each_view_is_in_the_shard_that_is_named_for_it() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda content: {**content, "format": 99}, "is of format 99"),
+        (lambda content: {**content, "format": 99}, "has format 99"),
         (lambda content: {key: content[key] for key in content if key != "views"}, "damaged"),
         (lambda content: {**content, "another": 1}, "damaged"),
         (lambda content: [content], "damaged"),
@@ -70,7 +70,7 @@ def test_each_view_is_in_the_shard_that_is_named_for_it() -> None:
         (lambda content: {**content, "patches": {"type": "float16", "components": 2}}, "patches.components=2"),
     ],
 )
-def test_what_cannot_be_read_is_told(tmp_path: Path, change, words: str) -> None:
+def test_damaged_values_are_named(tmp_path: Path, change, words: str) -> None:
     write_index(tmp_path, index_of())
     path = tmp_path / "index.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
@@ -81,7 +81,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, change, words: str) -> None
 
 
 @pytest.mark.parametrize("content", ["half", b"\xff\xfe", b"", "[" * 100_000], ids=["half", "bytes", "empty", "deep"])
-def test_a_file_that_is_not_an_index_is_named(tmp_path: Path, content: str | bytes) -> None:
+def test_files_that_are_not_an_index_are_named(tmp_path: Path, content: str | bytes) -> None:
     write_index(tmp_path, index_of())
     path = tmp_path / "index.json"
     whole = path.read_bytes()[:40] if content == "half" else content

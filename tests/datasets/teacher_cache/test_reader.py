@@ -1,4 +1,4 @@
-"""What a process keeps open, and what a reader refuses; values read back are compared in test_shards.py."""
+"""Open files and errors of the reader; test_shards.py compares the values that are read back."""
 
 import pickle
 from pathlib import Path
@@ -19,7 +19,7 @@ from proteus.datasets.teacher_cache import reader as reading
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """Four images in shards of one, two views each."""
+    """Four images with two views each, in shards of one image."""
     index = CacheIndex({}, 4, 2, 3, (1, 2), 1, {"type": "float16"}, complete=True)
     for shard in index.shards():
         builder = ShardBuilder(index, shard, Float16())
@@ -30,8 +30,8 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_few_files_stay_open_whatever_the_order(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_MOST_OPEN", 2)
+def test_a_limited_number_of_files_stays_open(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_MAX_OPEN", 2)
     reader = TeacherCache(cache)
     for image, view in [(0, 0), (3, 1), (0, 0), (2, 0), (1, 1), (3, 1), (0, 1)]:
         found = reader.read(image, view)
@@ -40,7 +40,7 @@ def test_few_files_stay_open_whatever_the_order(cache: Path, monkeypatch: pytest
         assert len(reader._open) <= 2
 
 
-def test_another_process_opens_files_for_itself(cache: Path) -> None:
+def test_unpickled_readers_open_files_again(cache: Path) -> None:
     reader = TeacherCache(cache)
     reader.read(0, 0)
     copy = pickle.loads(pickle.dumps(reader))
@@ -48,15 +48,15 @@ def test_another_process_opens_files_for_itself(cache: Path) -> None:
     assert (copy.read(2, 1).cls == 21).all()
 
 
-def test_no_cache_and_half_a_cache_are_told(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match=r"there is no teacher cache in .*nowhere"):
+def test_missing_and_unfinished_caches(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match=r"no teacher cache in .*nowhere"):
         _ = TeacherCache(tmp_path / "nowhere").index
     write_index(cache, CacheIndex({}, 4, 2, 3, (1, 2), 1, {"type": "float16"}, complete=False))
     with pytest.raises(CacheError, match="was not finished"):
         TeacherCache(cache).read(0, 0)
 
 
-def test_missing_files_are_named_before_any_is_read(cache: Path) -> None:
+def test_missing_files_are_named_by_check_files(cache: Path) -> None:
     gone = sorted(cache.glob("*.safetensors"))[3]
     gone.unlink()
     with pytest.raises(CacheError, match=rf"1 files .* missing or damaged: {gone.name}"):

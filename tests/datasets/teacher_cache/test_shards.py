@@ -1,4 +1,4 @@
-"""Writing files, reading them, and what is told of damage."""
+"""Write and read shards, and report damage."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_view_reads_back(cache: Path) -> None:
+def test_all_views_are_read_back(cache: Path) -> None:
     reader = TeacherCache(cache)
     reader.check_files()
     for image in (4, 0, 2, 3, 1):
@@ -74,7 +74,7 @@ def test_files_and_bytes(cache: Path) -> None:
     assert index.bytes < sizes < index.bytes + 4 * 1024
 
 
-def test_the_error_is_of_the_tokens_that_are_read_back(cache: Path) -> None:
+def test_error_of_the_decoded_tokens(cache: Path) -> None:
     squared, variance, replaced = errors_of(cache / "view-001-00000.safetensors")
     patches = torch.cat([tokens(image, 1)[1] for image in range(3)]).double()
     assert squared == pytest.approx(float((patches.half().double() - patches).square().sum()), rel=1e-6)
@@ -82,14 +82,14 @@ def test_the_error_is_of_the_tokens_that_are_read_back(cache: Path) -> None:
     assert replaced == 1
 
 
-def test_a_reader_is_sent_to_workers_without_its_files(cache: Path) -> None:
+def test_pickled_readers_have_no_open_files(cache: Path) -> None:
     reader = TeacherCache(cache)
     reader.read(0, 0)
     again = pickle.loads(pickle.dumps(reader))
     assert again.read(4, 1).pixels == 1004
 
 
-def test_a_file_that_is_cut_short_missing_or_changed_is_refused(cache: Path) -> None:
+def test_truncated_missing_and_changed_files_are_refused(cache: Path) -> None:
     path = cache / "view-001-00001.safetensors"
     whole = path.read_bytes()
     for damaged in (whole[:-3], whole[:5], b""):
@@ -109,15 +109,15 @@ def test_a_file_that_is_cut_short_missing_or_changed_is_refused(cache: Path) -> 
         TeacherCache(cache).check_files()
 
 
-def test_no_index_an_unfinished_one_and_one_of_another_format(cache: Path) -> None:
-    with pytest.raises(CacheError, match="there is no teacher cache in"):
+def test_missing_unfinished_and_other_indices(cache: Path) -> None:
+    with pytest.raises(CacheError, match="no teacher cache in"):
         TeacherCache(cache / "elsewhere").index.images  # noqa: B018
     write_index(cache, index_of(complete=False))
     with pytest.raises(CacheError, match="was not finished"):
         TeacherCache(cache).index.images  # noqa: B018
     content = json.loads((cache / "index.json").read_text())
     (cache / "index.json").write_text(json.dumps({**content, "format": 9}))
-    with pytest.raises(CacheError, match="is of format 9"):
+    with pytest.raises(CacheError, match="has format 9"):
         read_index(cache)
     for damaged in ("{", "[]", '{"format": 1, "images": 3}'):
         (cache / "index.json").write_text(damaged)
@@ -125,7 +125,7 @@ def test_no_index_an_unfinished_one_and_one_of_another_format(cache: Path) -> No
             read_index(cache)
 
 
-def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -139,7 +139,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path: Path, monkeypat
 
 
 def rewritten(path: Path, change: Callable[[dict[str, np.ndarray]], None], about: dict[str, Any] | None = None) -> None:
-    """Change a shard's columns and keep their checksums right, as a faulty tool would."""
+    """Change columns of a shard and update its checksums, as a faulty tool would."""
     content = load_file(path)
     change(content)
     tokens = zip(content["cls"], content["patches"], strict=True)
@@ -149,7 +149,7 @@ def rewritten(path: Path, change: Callable[[dict[str, np.ndarray]], None], about
 
 @pytest.mark.parametrize("column", ["cls", "patches"])
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
-def test_tokens_that_are_not_finite_are_refused_by_file_and_row(cache: Path, column: str, value: float) -> None:
+def test_tokens_that_are_not_finite_are_refused(cache: Path, column: str, value: float) -> None:
     path = cache / "view-000-00000.safetensors"
     rewritten(path, lambda content: content[column][1].fill(value))
     with pytest.raises(CacheError, match=r"view-000-00000\.safetensors has NaN or infinite tokens \(row 1\)"):
@@ -158,7 +158,7 @@ def test_tokens_that_are_not_finite_are_refused_by_file_and_row(cache: Path, col
 
 
 @pytest.mark.parametrize("column", ["cls", "patches", "corrupt", "pixels"])
-def test_columns_of_another_dtype_or_shape_are_refused(cache: Path, column: str) -> None:
+def test_columns_with_another_dtype_or_shape_are_refused(cache: Path, column: str) -> None:
     path = cache / "view-000-00000.safetensors"
     rewritten(path, lambda content: content.update({column: content[column].astype(np.float64)}))
     with pytest.raises(CacheError, match=r"missing or damaged: view-000-00000\.safetensors"):
@@ -166,7 +166,7 @@ def test_columns_of_another_dtype_or_shape_are_refused(cache: Path, column: str)
 
 
 @pytest.mark.parametrize("about", [{}, {"squared_error": "x", "variance": 1}, {"squared_error": float("nan")}, [1]])
-def test_a_shard_without_its_errors_is_named(cache: Path, about: Any) -> None:
+def test_shards_without_errors_are_named(cache: Path, about: Any) -> None:
     path = cache / "view-000-00000.safetensors"
     rewritten(path, lambda content: None, about or {"other": 1})
     with pytest.raises(CacheError, match=r"view-000-00000\.safetensors is damaged"):
@@ -174,16 +174,16 @@ def test_a_shard_without_its_errors_is_named(cache: Path, about: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
-def test_tokens_that_cannot_be_kept(value: float) -> None:
+def test_tokens_that_cannot_be_stored(value: float) -> None:
     index = index_of()
     builder = ShardBuilder(index, list(index.shards())[1], Float16())
     patches = torch.zeros(2, 6, 4)
     patches[1, 2, 3] = value
-    with pytest.raises(CacheError, match=r"images 3 to 4, view 0: .* not finite, or beyond float16"):
+    with pytest.raises(CacheError, match=r"images 3 to 4, view 0: .* not finite, or exceed float16"):
         builder.add(torch.zeros(2, 4), patches, [0, 0], [0, 0])
 
 
-def test_pixels_and_what_the_device_will_do_to_them() -> None:
+def test_checksum_of_pixels_and_device_operations() -> None:
     image = torch.arange(12, dtype=torch.uint8).view(3, 2, 2)
     plain = pixels_of({"inputs": image})
     assert plain == pixels_of({"inputs": image.clone(), "mask": torch.ones(4)})

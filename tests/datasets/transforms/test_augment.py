@@ -1,12 +1,13 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from proteus.datasets import (
     CenterCrop,
-    RandAugment,
     RandomFlip,
     RandomResizedCrop,
-    Resize,
+    ResizeEdge,
+    TimmRandAugment,
     seeded,
 )
 
@@ -17,11 +18,17 @@ def noise(width: int, height: int) -> Image.Image:
 
 def test_sizes() -> None:
     assert RandomResizedCrop(56)({"img": noise(90, 70)})["img"].size == (56, 56)
-    assert Resize(64)({"img": noise(96, 72)})["img"].size == (85, 64)
+    assert ResizeEdge(64)({"img": noise(96, 72)})["img"].size == (85, 64)
+    assert ResizeEdge(48, edge="long")({"img": noise(96, 72)})["img"].size == (48, 36)
     assert CenterCrop(50)({"img": noise(96, 72)})["img"].size == (50, 50)
 
 
-def test_the_middle_is_cut_out() -> None:
+def test_unknown_edges_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ResizeEdge\.edge='width': write 'short' or 'long'"):
+        ResizeEdge(64, edge="width")  # type: ignore[arg-type]
+
+
+def test_center_crop() -> None:
     image = np.zeros((6, 8, 3), np.uint8)
     image[2:4, 3:5] = 200
     assert (np.asarray(CenterCrop(2)({"img": Image.fromarray(image)})["img"]) == 200).all()
@@ -33,9 +40,9 @@ def test_flip() -> None:
     assert np.array_equal(np.asarray(RandomFlip(0.0)({"img": image})["img"]), np.asarray(image))
 
 
-def test_randaugment_never_fails_and_keeps_the_size() -> None:
-    """Among them the posterizing to 0 bits that Pillow 13 refuses."""
-    transform, image = RandAugment(), noise(56, 56)
+def test_rand_augment_never_fails_and_keeps_the_size() -> None:
+    """Includes posterizing to 0 bits, which Pillow 13 refuses."""
+    transform, image = TimmRandAugment(), noise(56, 56)
     changed = 0
     for number in range(600):
         with seeded(number):
@@ -45,13 +52,13 @@ def test_randaugment_never_fails_and_keeps_the_size() -> None:
     assert 0.5 < changed / 600 < 0.9  # two operations, each applied half of the time: at most 3 / 4
 
 
-def test_randaugment_paints_with_the_mean() -> None:
-    assert RandAugment().fill == (124, 116, 104)
+def test_rand_augment_fills_with_the_mean() -> None:
+    assert TimmRandAugment().fill == (124, 116, 104)
 
 
-def test_a_function_of_the_seed() -> None:
+def test_outputs_depend_only_on_the_seed() -> None:
     image = noise(56, 56)
-    for transform in (RandAugment(), RandomResizedCrop(28), RandomFlip()):
+    for transform in (TimmRandAugment(), RandomResizedCrop(28), RandomFlip()):
         views = []
         for number in (1, 1, *range(2, 12)):
             with seeded(number):

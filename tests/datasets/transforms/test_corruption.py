@@ -13,8 +13,8 @@ from proteus.datasets.transforms import corruption as corruption_module
 from proteus.datasets.transforms.corruption import CORRUPTIONS, Corrupt, corrupt, encode, image_name
 
 pytest.importorskip("imagecorruptions")
-# Here the constants grow in steps whose order randomness cannot turn round: glass_blur's do not (severity 3 shuffles
-# more often than 4), frost takes one of six pictures, and fog and snow a field drawn anew.
+# Corruptions with constants that grow enough to outweigh randomness. glass_blur shuffles more often at severity 3 than
+# at 4, frost uses one of six pictures, and fog and snow draw a random field.
 STEADY = sorted({*CORRUPTIONS} - {"glass_blur", "frost", "fog", "snow"})
 DIGEST = """
 from hashlib import sha1
@@ -50,7 +50,7 @@ def test_images_get_worse_with_severity(photographs: list[Image.Image], corrupti
     assert quality[0] < 40
 
 
-def test_noise_is_as_strong_as_the_paper_says() -> None:
+def test_strength_of_noise_matches_the_paper() -> None:
     grey = Image.new("RGB", (224, 224), (128, 128, 128))
     for severity, scale in enumerate((0.08, 0.12, 0.18), 1):
         pixels = np.asarray(corrupt(grey, "gaussian_noise", severity, "n/x"), dtype=float) / 255
@@ -59,7 +59,7 @@ def test_noise_is_as_strong_as_the_paper_says() -> None:
     assert np.isin(pixels, (0, 255)).mean() == pytest.approx(0.27, rel=0.03)
 
 
-def test_name_corruption_and_severity_alone_decide(photographs: list[Image.Image]) -> None:
+def test_outputs_depend_only_on_name_corruption_and_severity(photographs: list[Image.Image]) -> None:
     for corruption in ("impulse_noise", "glass_blur", "frost", "motion_blur"):
         first = corrupt(photographs[0], corruption, 2, "n/a").tobytes()
         np.random.seed(5)
@@ -67,14 +67,14 @@ def test_name_corruption_and_severity_alone_decide(photographs: list[Image.Image
         assert corrupt(photographs[0], corruption, 2, "n/a").tobytes() == first
         assert (np.random.get_state()[1] == state).all()
         assert corrupt(photographs[0], corruption, 2, "n/b").tobytes() != first
-    # Not the same noise at each severity: one unit of it is not a multiple of the other.
+    # The noise differs between severities: one is not a multiple of the other.
     one, two = (np.asarray(corrupt(photographs[0], "gaussian_noise", s, "n/a"), dtype=float) for s in (1, 2))
     clean = np.asarray(photographs[0], dtype=float)
     assert abs(np.corrcoef((one - clean).ravel(), (two - clean).ravel())[0, 1]) < 0.1
 
 
 @pytest.mark.slow
-def test_processes_agree(photographs: list[Image.Image], tmp_path: Path) -> None:
+def test_processes_give_equal_outputs(photographs: list[Image.Image], tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     photographs[1].save(path)
     here = sha1(
@@ -84,7 +84,7 @@ def test_processes_agree(photographs: list[Image.Image], tmp_path: Path) -> None
     assert subprocess.run(program, capture_output=True, text=True, check=True).stdout.strip() == here
 
 
-def test_the_transform_codes_as_the_release_does(photographs: list[Image.Image]) -> None:
+def test_the_transform_compresses_as_the_released_code(photographs: list[Image.Image]) -> None:
     entry = {"img_path": "/some/where/n01440764/x.JPEG", "corruption": "pixelate", "severity": 4}
     given = Corrupt()({**entry, "img": photographs[2]})["img"]
     elsewhere = Corrupt()({**entry, "img_path": "else/n01440764/x.JPEG", "img": photographs[2]})["img"]
@@ -95,12 +95,12 @@ def test_the_transform_codes_as_the_release_does(photographs: list[Image.Image])
     assert b"JFIF" in encode(plain)[:20]
 
 
-def test_what_there_is_not_is_refused(photographs: list[Image.Image]) -> None:
-    with pytest.raises(ValueError, match=r"there is no haze; write each once, out of gaussian_noise, shot_noise"):
+def test_unknown_names_and_small_images_are_refused(photographs: list[Image.Image]) -> None:
+    with pytest.raises(ValueError, match=r"unknown haze; choose from gaussian_noise, shot_noise"):
         corrupt(photographs[0], "haze", 1, "x")
-    with pytest.raises(ValueError, match=r"severities=\[6\]: write some of 1, 2, 3, 4, 5"):
+    with pytest.raises(ValueError, match=r"severities=\[6\]: choose from 1, 2, 3, 4, 5"):
         corrupt(photographs[0], "fog", 6, "x")
-    with pytest.raises(ValueError, match=r"n/x has 40 x 31 pixels; Corrupt takes 32 x 32 or more"):
+    with pytest.raises(ValueError, match=r"n/x has 40 x 31 pixels; Corrupt needs at least 32 x 32"):
         corrupt(Image.new("RGB", (40, 31)), "fog", 1, "n/x")
 
 

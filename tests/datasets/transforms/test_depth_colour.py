@@ -23,11 +23,11 @@ def framed(depth: Any, colour: tuple[int, int, int] = (10, 20, 30)) -> dict[str,
 
 
 def painted(results: dict[str, Any], colour: tuple[int, int, int] = (10, 20, 30)) -> np.ndarray:
-    """The columns that differ from the colour."""
+    """Return the columns that differ from the colour."""
     return np.flatnonzero((np.asarray(results["img"]) != colour).any((0, 2)))
 
 
-def test_cut_depth_paints_a_stripe_in_the_range_of_pixels() -> None:
+def test_cut_depth_paints_a_stripe_of_scaled_depths() -> None:
     depth = torch.tensor([[0.0], [2.0], [5.0], [10.0], [14.0]]).expand(5, 40)
     for seed in range(30):
         with seeded(seed):
@@ -40,14 +40,14 @@ def test_cut_depth_paints_a_stripe_in_the_range_of_pixels() -> None:
         assert torch.equal(results["depth"], depth)
 
 
-def test_the_released_way_wraps_around() -> None:
+def test_wrapped_depths_as_in_the_released_code() -> None:
     depth = torch.tensor([[0.0], [0.255], [0.256], [1.0], [9.999]]).expand(5, 8)
     results = CutDepth(prob=1.0, wrap=True)(framed(depth))
     column = painted(results)[0]
     assert np.asarray(results["img"])[:, column, 0].tolist() == [0, 255, 0, 1000 % 256, 9999 % 256]
 
 
-def test_the_wrapping_way_is_mmsegs() -> None:
+def test_wrapped_depths_match_mmseg() -> None:
     theirs = pytest.importorskip("mmseg.datasets.transforms").RandomDepthMix(prob=0.7)
     draw = np.random.default_rng(0)
     for seed in range(12):
@@ -59,12 +59,12 @@ def test_the_wrapping_way_is_mmsegs() -> None:
         with seeded(seed):
             given = {"img": pixels.copy(), "img_shape": (30, 50), "gt_depth_map": depth, "depth_rescale_factor": 1e-3}
             mixed = theirs(given)["img"]
-        # mmseg cuts fractions of a millimetre off, ours rounds: they differ by 1 modulo 256 at most.
+        # mmseg truncates fractions of a millimetre and ours rounds: the difference is at most 1 modulo 256.
         assert ((ours.astype(int) - mixed + 1) % 256).max() <= 2
         assert np.array_equal((ours != pixels).any((0, 2)), (mixed != pixels).any((0, 2)))
 
 
-def test_how_often() -> None:
+def test_probability() -> None:
     with seeded(0):
         changed = sum(len(painted(CutDepth()(framed(torch.full((2, 9), 6.0))))) > 0 for _ in range(400))
     assert 70 <= changed <= 130
@@ -74,7 +74,7 @@ def levels() -> Image.Image:
     return Image.fromarray(np.arange(256, dtype=np.uint8)[:, None, None].repeat(3, 2))
 
 
-def test_brightness_and_contrast_are_one_line_clipped() -> None:
+def test_brightness_and_contrast_are_a_clipped_line() -> None:
     offsets, slopes = [], []
     for seed in range(40):
         with seeded(seed):
@@ -99,13 +99,13 @@ def test_gamma() -> None:
     assert 0.78 < min(powers) < 0.9 < 1.1 < max(powers) < 1.22
 
 
-def test_hue_saturation_value_by_hand() -> None:
+def test_hue_saturation_value() -> None:
     pure = Image.new("RGB", (1, 1), (200, 0, 0))
     seen = []
     for seed in range(60):
         with seeded(seed):
             seen.append(np.asarray(HueSaturationValue(1.0, 40, 0, 0)({"img": pure})["img"])[0, 0].tolist())
-    # A hue of up to 40 degrees to either side of red adds up to 40/60 of green or of blue.
+    # Up to 40 degrees of hue on either side of red add up to 40/60 of green or blue.
     assert all(pixel[0] == 200 and (pixel[1] == 0 or pixel[2] == 0) for pixel in seen)
     assert 110 < max(pixel[1] for pixel in seen) <= 134
     assert 110 < max(pixel[2] for pixel in seen) <= 134
@@ -117,14 +117,14 @@ def test_hue_saturation_value_by_hand() -> None:
     assert 15 < max(pale) <= 25
 
 
-def test_nothing_at_probability_0() -> None:
+def test_probability_0_changes_nothing() -> None:
     for change in (RandomBrightnessContrast(0), RandomGamma(0), HueSaturationValue(0), ColorAug(0), CutDepth(0)):
         results = framed(torch.ones(2, 2))
         before = ToTensor("float32")(results)["img"] if isinstance(change, ColorAug) else results["img"]
         assert change(results)["img"] is before
 
 
-def test_color_aug_by_hand() -> None:
+def test_color_aug() -> None:
     image = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 3).expand(3, 1, 3)
     fixed = ColorAug(1.0, (0.5, 0.5), (0.8, 0.8), (1.1, 1.1))({"img": image})["img"]
     torch.testing.assert_close(fixed, torch.tensor([0.0, 0.44, 0.88]).view(1, 1, 3).expand(3, 1, 3))
@@ -136,8 +136,8 @@ def test_color_aug_by_hand() -> None:
     assert ((channels > 0.45) & (channels < 0.55)).all()
 
 
-def test_the_toolboxs_gamma_darkens_white() -> None:
-    """The power is taken of pixels up to 255."""
+def test_raw_gamma_darkens_white() -> None:
+    """The power is applied to values up to 255."""
     white, rest = torch.ones(3, 1, 1), ((1, 1), (1, 1))
     raw = ColorAug(1.0, (0.9, 0.9), *rest, raw_gamma=True)({"img": white})["img"] * 255
     torch.testing.assert_close(raw, torch.full((3, 1, 1), 255**0.9))
@@ -146,7 +146,7 @@ def test_the_toolboxs_gamma_darkens_white() -> None:
     assert (saturated == 1).all()
 
 
-def test_color_aug_makes_of_bytes_what_it_makes_of_floats() -> None:
+def test_color_aug_of_bytes_equals_that_of_floats() -> None:
     found = []
     for dtype in ("uint8", "float32"):
         for prob in (0.0, 1.0):
@@ -156,6 +156,6 @@ def test_color_aug_makes_of_bytes_what_it_makes_of_floats() -> None:
     assert torch.equal(torch.stack(found[:2]), torch.stack(found[2:]))
 
 
-def test_color_aug_asks_for_a_tensor() -> None:
+def test_color_aug_needs_a_tensor() -> None:
     with pytest.raises(TypeError, match="ColorAug takes a tensor"):
         ColorAug()(framed(torch.ones(2, 2)))

@@ -24,7 +24,7 @@ PATCH = 12
 
 
 def marked(row: int = 300, column: int = 100) -> dict[str, Any]:
-    """A black image 2 m away, with a white square 5 m away, and an invalid one at the right."""
+    """A black image 2 m away, with a white square 5 m away and an invalid square at the right."""
     pixels, depth = np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.full((HEIGHT, WIDTH), 2, np.float32)
     part = slice(row, row + PATCH), slice(column, column + PATCH)
     pixels[part], depth[part] = 255, 5
@@ -54,7 +54,7 @@ def grey(results: dict[str, Any]) -> np.ndarray:
     ],
     ids=["flip", "rotate", "enlarge", "reduce", "crop", "nyu", "pad"],
 )
-def test_image_and_depth_stay_aligned_and_no_depth_is_invented(change: Callable[[dict], dict]) -> None:
+def test_image_and_depth_stay_aligned_and_depths_keep_their_values(change: Callable[[dict], dict]) -> None:
     for seed in range(5):
         with seeded(seed):
             results = change(marked())
@@ -67,7 +67,7 @@ def test_image_and_depth_stay_aligned_and_no_depth_is_invented(change: Callable[
         assert (depth == 5).sum() == pytest.approx((image > 127).sum(), rel=0.15)
 
 
-def test_a_flip_mirrors_or_leaves() -> None:
+def test_flips() -> None:
     assert middle(DepthRandomFlip(1.0)(marked())["depth"].numpy() == 5).tolist() == [305.5, WIDTH - 1 - 105.5]
     assert middle(DepthRandomFlip(0.0)(marked())["depth"].numpy() == 5).tolist() == [305.5, 105.5]
     with seeded(1):
@@ -75,7 +75,7 @@ def test_a_flip_mirrors_or_leaves() -> None:
     assert columns == {105.5, 533.5}
 
 
-def test_sizes_are_mmcvs_and_pixels_nearly() -> None:
+def test_sizes_match_mmcv_and_pixels_nearly() -> None:
     transforms = pytest.importorskip("mmcv.transforms")
     resize = transforms.RandomResize(scale=(770, 512), ratio_range=(0.8, 1.5), keep_ratio=True, resize_type="Resize")
     draw = np.random.default_rng(0)
@@ -91,20 +91,20 @@ def test_sizes_are_mmcvs_and_pixels_nearly() -> None:
         assert np.abs(np.asarray(ours, float) - theirs).mean() < 1
 
 
-def test_the_nearest_depth_is_that_under_the_middle_of_the_pixel() -> None:
+def test_resized_depth_is_that_at_the_pixel_center() -> None:
     depth = torch.arange(1.0, 9).repeat(2, 1)
     results = DepthRandomResize((4, 1), (1, 1))({"img": Image.new("RGB", (8, 2)), "depth": Mask(depth)})
     assert results["depth"].tolist() == [[2.0, 4.0, 6.0, 8.0]]
 
 
-def test_metres_do_not_change_with_the_size() -> None:
+def test_resizing_keeps_metres() -> None:
     results = DepthRandomResize((1280, 960), (1, 1))(marked())
     assert results["depth"].shape == (960, 1280)
     assert results["depth"].max() == 5
 
 
-def test_crops_and_padding_meet_at_518() -> None:
-    """At ratio 0.8 a frame is 545 x 409: cut at the right, padded at the bottom (docs/reproduction.md#nyu-depth-v2)."""
+def test_crop_and_padding_at_the_smallest_ratio() -> None:
+    """At ratio 0.8 a frame has 545 x 409: crop the width, pad the height (docs/reproduction.md#nyu-depth-v2)."""
     results = DepthRandomResize(ratio_range=(0.8, 0.8))(marked())
     assert results["img"].size == (545, 409)
     results = DepthPad(518)(ToTensor()(DepthRandomCrop(518)(results)))
@@ -117,7 +117,7 @@ def test_crops_and_padding_meet_at_518() -> None:
     assert again["img"] is results["img"]
 
 
-def test_a_crop_reaches_every_border() -> None:
+def test_crops_reach_all_borders() -> None:
     rows = Mask(torch.arange(1.0, 5).view(4, 1).expand(4, 3))
     with seeded(0):
         found = [
@@ -127,21 +127,21 @@ def test_a_crop_reaches_every_border() -> None:
     assert set(found) == {(1, 2), (2, 3), (3, 4)}
 
 
-def test_padding_asks_for_a_tensor() -> None:
+def test_padding_needs_a_tensor() -> None:
     with pytest.raises(TypeError, match="DepthPad takes a tensor"):
         DepthPad()(marked())
 
 
-def test_nyus_border() -> None:
+def test_nyu_crop() -> None:
     results = marked(row=45, column=43)
     results = NYUCrop()(results)
     assert results["img"].size == (565, 427)
     assert middle(results["depth"].numpy() == 5).tolist() == [5.5, 5.5]
-    with pytest.raises(ValueError, match=r"a\.jpg: NYUCrop\.box ends at row 472 .* the image is 565 x 427"):
+    with pytest.raises(ValueError, match=r"a\.jpg: NYUCrop\.box ends at row 472 .* but the image is 565 x 427"):
         NYUCrop()(results)
 
 
-def test_a_rotation_turns_by_its_degrees_about_the_middle_and_uncovers_nothing_valid() -> None:
+def test_rotations_about_the_center_uncover_invalid_depth() -> None:
     turned = []
     for seed in range(20):
         with seeded(seed):
@@ -157,7 +157,7 @@ def test_a_rotation_turns_by_its_degrees_about_the_middle_and_uncovers_nothing_v
     assert 1 < max(turned) < 2.7
 
 
-def test_testing_resizes_the_image_alone() -> None:
+def test_resize_image_keeps_the_depth_map() -> None:
     results = ResizeImage()(marked())
     assert results["img"].size == (691, 518)
     assert results["depth"].shape == (HEIGHT, WIDTH)

@@ -15,7 +15,7 @@ def load(path: Path, size: tuple[int, int] = (3, 2), depth_scale: float = 1000.0
     return LoadDepth()({"img": image, "img_path": "a.jpg", "depth_path": str(path), "depth_scale": depth_scale})
 
 
-def test_metres_by_hand(tmp_path: Path) -> None:
+def test_depths_in_metres(tmp_path: Path) -> None:
     path = tmp_path / "depth.png"
     Image.fromarray(np.array([[0, 1, 1500], [9999, 40000, 65535]], np.uint16)).save(path)
     results = load(path)
@@ -26,14 +26,14 @@ def test_metres_by_hand(tmp_path: Path) -> None:
     torch.testing.assert_close(load(path, depth_scale=5000)["depth"].as_subclass(torch.Tensor), expected / 5)
 
 
-def test_files_that_are_no_depth_maps(tmp_path: Path) -> None:
+def test_files_that_are_not_depth_maps(tmp_path: Path) -> None:
     path = tmp_path / "depth.png"
     for mode in ("L", "RGB", "RGBA", "1"):
         Image.new(mode, (3, 2)).save(path)
         with pytest.raises(DataError, match=r"depth\.png: a depth map is a PNG of one 16-bit channel"):
             load(path)
     Image.fromarray(np.ones((3, 2), np.uint16)).save(path)
-    with pytest.raises(DataError, match=r"has 2 x 3 pixels, its image a\.jpg 3 x 2"):
+    with pytest.raises(DataError, match=r"has 2 x 3 pixels, but its image a\.jpg has 3 x 2"):
         load(path)
     Image.fromarray(np.zeros((2, 3), np.uint16)).save(path)
     with pytest.raises(DataError, match="no valid depth"):
@@ -47,7 +47,7 @@ def test_files_that_are_no_depth_maps(tmp_path: Path) -> None:
         read_depth(str(tmp_path / "none.png"))
 
 
-def test_depths_that_do_not_fit_in_16_bits_are_named_and_not_wrapped(tmp_path: Path) -> None:
+def test_depths_beyond_16_bits_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "depth.tif"
     Image.fromarray(np.array([[0, 1, 70000], [9, 9, 9]], np.int32)).save(path)
     with pytest.raises(DataError, match=r"depth\.tif: depths from 0 to 70000 do not fit in 16 bits: store millimetres"):
@@ -59,13 +59,13 @@ def test_depths_that_do_not_fit_in_16_bits_are_named_and_not_wrapped(tmp_path: P
     assert load(path)["depth"].max() == np.float32(65.535)
 
 
-def test_metres_as_floats_are_refused_with_what_to_store(tmp_path: Path) -> None:
+def test_floating_point_depths_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 3), np.nan, np.float32)).save(tmp_path / "depth.tif")
     with pytest.raises(DataError, match=r"depth\.tif: a depth map of floating-point numbers: store millimetres"):
         load(tmp_path / "depth.tif")
 
 
-def test_a_depth_map_with_an_orientation_is_refused(tmp_path: Path) -> None:
+def test_depth_maps_with_an_orientation_are_refused(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(np.ones((2, 3), np.uint16)).save(tmp_path / "depth.png", exif=exif)
@@ -73,11 +73,11 @@ def test_a_depth_map_with_an_orientation_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "depth.png")
 
 
-def test_packing_asks_for_a_tensor() -> None:
+def test_packing_needs_a_tensor() -> None:
     with pytest.raises(TypeError, match=r"put dict\(type='ToTensor'\) before it"):
         PackDepth()({"img": Image.new("RGB", (2, 2)), "depth": torch.ones(2, 2)})
 
 
-def test_packing_keeps_what_is_asked_for() -> None:
+def test_packing_copies_the_given_keys() -> None:
     results = {"img": torch.ones(3, 2, 2), "depth": torch.ones(2, 2), "img_path": "a", "scene": "attic", "other": 1}
     assert PackDepth(keys=["scene"])(results)["data_samples"].metainfo == {"img_path": "a", "scene": "attic"}

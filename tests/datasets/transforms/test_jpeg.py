@@ -1,4 +1,4 @@
-"""Pixels of the fast decoder are PIL's, and what it refuses is left alone."""
+"""The fast decoder gives PIL's pixels, and leaves unreadable files to PIL."""
 
 from io import BytesIO
 
@@ -19,7 +19,7 @@ def encoded(mode: str = "RGB", size: tuple[int, int] = (90, 61), kind: str = "JP
 
 @pytest.mark.parametrize("by", [1, 2, 4, 8])
 @pytest.mark.parametrize("content", [encoded(), encoded("L"), encoded(progressive=True, subsampling="4:4:4")])
-def test_pixels_are_pils(content: bytes, by: int) -> None:
+def test_pixels_match_pil(content: bytes, by: int) -> None:
     height, width = jpeg.read_size(content)
     assert (height, width) == (61, 90)
     with Image.open(BytesIO(content)) as image:
@@ -32,16 +32,16 @@ def test_pixels_are_pils(content: bytes, by: int) -> None:
 
 
 @pytest.mark.parametrize("content", [encoded("CMYK"), encoded(kind="PNG"), b"", b"\xff\xd8", encoded()[:20]])
-def test_what_it_cannot_read_is_nothing(content: bytes) -> None:
+def test_other_files_give_none(content: bytes) -> None:
     assert jpeg.read_size(content) is None
 
 
-def test_a_file_that_is_cut_short_is_nothing() -> None:
+def test_truncated_files_give_none() -> None:
     content = encoded()
     assert jpeg.decode(content[: len(content) // 2], 61, 90, 1) is None
 
 
-def test_what_is_too_large_for_pil_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_too_large_for_pil_give_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 61 * 90 // 2 - 1)
     assert jpeg.read_size(encoded()) is None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 61 * 90 // 2 + 1)
@@ -58,5 +58,5 @@ def test_what_is_too_large_for_pil_is_left_to_it(monkeypatch: pytest.MonkeyPatch
         ((0, 0, 1792, 1792), 8),
     ],
 )
-def test_no_side_of_the_box_falls_below_the_size(box: tuple[int, ...], by: int) -> None:
+def test_reduced_boxes_have_at_least_the_size(box: tuple[int, ...], by: int) -> None:
     assert jpeg.reduction(box, 224) == by

@@ -10,8 +10,7 @@ from PIL import Image
 
 from proteus.datasets import CorruptImageError, LoadImage, LoadRandomResizedCrop, RandomResizedCrop, seeded
 from proteus.datasets.packaged import packaged_photographs
-from proteus.datasets.transforms import jpeg
-from proteus.datasets.transforms import load_crop as fast_loading
+from proteus.datasets.transforms import jpeg, load_crop
 
 pytestmark = pytest.mark.skipif(jpeg.simplejpeg is None, reason="needs simplejpeg: pip install -e '.[fast]'")
 
@@ -28,7 +27,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
 
 
 def fast(content: bytes, number: int, **options) -> np.ndarray:
-    transform = LoadRandomResizedCrop(**{"size": 112, **options})
+    transform = LoadRandomResizedCrop(**{"scale": 112, **options})
     with seeded(number):
         results = transform({"img_path": "0.tar/a.jpg", "img_bytes": content})
     assert set(results) == {"img_path", "img"}
@@ -45,15 +44,15 @@ def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_whole_jpegs_give_what_the_two_transforms_give(photograph: Image.Image, subsampling: int) -> None:
+def test_full_size_jpegs_match_the_two_transforms(photograph: Image.Image, subsampling: int) -> None:
     content = encoded(photograph.resize((250, 188)), quality=90, subsampling=subsampling)
     for number in range(20):
-        difference = apart(fast(content, number, size=224), slow(content, number, size=224))
+        difference = apart(fast(content, number, scale=224), slow(content, number, size=224))
         assert difference.mean() < 0.4
         assert difference.max() <= 12
 
 
-def test_large_jpegs_are_decoded_at_a_fraction(photograph: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_jpegs_are_decoded_at_a_reduced_size(photograph: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, decode = [], jpeg.decode
 
     def watched(content: bytes, height: int, width: int, by: int) -> np.ndarray | None:
@@ -71,16 +70,14 @@ def test_large_jpegs_are_decoded_at_a_fraction(photograph: Image.Image, monkeypa
 
 
 @pytest.mark.parametrize("by", [1, 2, 4, 8])
-def test_without_simplejpeg_pixels_are_the_same(
-    photograph: Image.Image, by: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both are libjpeg-turbo, or PIL's is the library that it took over from."""
+def test_pixels_without_simplejpeg_are_equal(photograph: Image.Image, by: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both use libjpeg-turbo or a compatible libjpeg."""
     for width, height in ((1500, 1125), (1001, 777)):
         content = encoded(photograph.resize((width, height)), quality=91)
         with monkeypatch.context() as patch:
-            found = fast_loading._File("a", content).decoded(by)
+            found = load_crop._File("a", content).decoded(by)
             patch.setattr(jpeg, "simplejpeg", None)
-            by_pil = fast_loading._File("a", content).decoded(by)
+            by_pil = load_crop._File("a", content).decoded(by)
         assert found.shape == by_pil.shape == (-(-height // by), -(-width // by), 3)
         assert apart(found, by_pil).mean() < 0.01
 
@@ -89,13 +86,13 @@ def test_without_simplejpeg_pixels_are_the_same(
     ("mode", "kind"),
     [("L", "JPEG"), ("CMYK", "JPEG"), ("L", "PNG"), ("P", "PNG"), ("RGBA", "PNG"), ("RGB", "WEBP"), ("1", "BMP")],
 )
-def test_other_kinds_are_as_pil_reads_them(photograph: Image.Image, mode: str, kind: str) -> None:
+def test_other_formats_match_pil(photograph: Image.Image, mode: str, kind: str) -> None:
     content = encoded(photograph.resize((96, 80)).convert(mode), kind)
     assert apart(fast(content, 5), slow(content, 5)).mean() < 0.4
 
 
-def test_progressive_and_turned_jpegs(photograph: Image.Image) -> None:
-    """The orientation that a camera notes is not read by PIL's decoder either."""
+def test_progressive_and_rotated_jpegs(photograph: Image.Image) -> None:
+    """Includes an EXIF orientation, which decoders do not apply."""
     exif = Image.Exif()
     exif[0x0112] = 6
     small = photograph.resize((200, 120))
@@ -105,7 +102,7 @@ def test_progressive_and_turned_jpegs(photograph: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("cut", [100, 3000, -400, -3])
-def test_damage_is_told_as_load_image_tells_it(photograph: Image.Image, cut: int) -> None:
+def test_damage_is_reported_as_by_load_image(photograph: Image.Image, cut: int) -> None:
     content = encoded(photograph.resize((200, 120)), quality=90)[:cut]
     with pytest.raises(CorruptImageError, match=r"^0\.tar/a\.jpg \(") as found:
         fast(content, 1)
@@ -115,7 +112,7 @@ def test_damage_is_told_as_load_image_tells_it(photograph: Image.Image, cut: int
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"\xff\xd8\xff"])
-def test_what_is_no_image(content: bytes) -> None:
+def test_files_that_are_not_images(content: bytes) -> None:
     with pytest.raises(CorruptImageError, match=r"^0\.tar/a\.jpg \("):
         fast(content, 1)
 
@@ -125,13 +122,13 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         LoadRandomResizedCrop(8)({"img_path": str(tmp_path / "gone.jpg")})
 
 
-def test_images_too_large_to_be_true_are_refused(photograph: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_implausibly_large_images_are_refused(photograph: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(CorruptImageError, match="DecompressionBombError"):
         fast(encoded(photograph.resize((60, 50))), 1)
 
 
-def test_remembering_changes_nothing_but_the_work(
+def test_caching_saves_decoding_and_changes_nothing_else(
     photograph: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, side in enumerate((1500, 240)):
@@ -152,11 +149,11 @@ def test_remembering_changes_nothing_but_the_work(
     assert all(map(np.array_equal, *views))
     assert len({view.tobytes() for view in views[1][:6]}) == 6
     assert counts[0] == 18
-    assert counts[1] <= 4 + 2 + 4  # once for each fraction that a view asked for
-    assert len(pickle.dumps(loads[1])) < 10_000  # pixels stay with their process
+    assert counts[1] <= 4 + 2 + 4  # once for each reduction
+    assert len(pickle.dumps(loads[1])) < 10_000  # pixels are not pickled
 
 
-def test_a_whole_image_is_decoded_once_for_three_views(
+def test_full_size_images_are_decoded_once_for_three_views(
     photograph: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded, decode = [], jpeg.decode
@@ -169,16 +166,16 @@ def test_a_whole_image_is_decoded_once_for_three_views(
 
 
 @pytest.mark.slow
-def test_missing_simplejpeg_is_told_once() -> None:
+def test_missing_simplejpeg_is_logged_once() -> None:
     code = (
         "import sys; sys.modules['simplejpeg'] = None\n"
         "from proteus.datasets import LoadRandomResizedCrop\n"
         "[LoadRandomResizedCrop(8) for _ in range(3)]"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (told.stdout + told.stderr).count("pip install -e '.[fast]'") == 1
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout + done.stderr).count("pip install -e '.[fast]'") == 1
 
 
-def test_what_is_refused() -> None:
+def test_unknown_interpolations_are_refused() -> None:
     with pytest.raises(ValueError, match=r"LoadRandomResizedCrop\.interpolation='cubic'"):
         LoadRandomResizedCrop(8, interpolation="cubic")

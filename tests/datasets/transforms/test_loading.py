@@ -12,7 +12,7 @@ def load(path: Path, **options) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "I;16"])
-def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
+def test_all_modes_become_rgb(mode: str, tmp_path: Path) -> None:
     path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
     image = Image.new("I;16", (6, 4)) if mode == "I;16" else Image.new("RGB", (6, 4), "red").convert(mode)
     image.save(path)
@@ -33,7 +33,7 @@ def test_large_images_are_reduced(tmp_path: Path) -> None:
     assert load(path, short_side=5000).size == (1600, 1200)
 
 
-def test_kept_images_are_read_once_and_never_changed(tmp_path: Path) -> None:
+def test_cached_images_are_read_once_and_never_changed(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     Image.new("RGB", (6, 4), "red").save(path)
     loader = LoadImage(cache_in_memory=True)
@@ -46,7 +46,7 @@ def test_kept_images_are_read_once_and_never_changed(tmp_path: Path) -> None:
         image.paste("blue", (0, 0, 6, 4))
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jpg"
     Image.effect_noise((200, 200), 50).convert("RGB").save(whole)
     broken = {

@@ -15,7 +15,7 @@ def masks(transform, count: int) -> torch.Tensor:
         return torch.stack([transform(dict(IMAGE))["mask"] for _ in range(count)])
 
 
-def test_uniform_is_exact_and_even() -> None:
+def test_uniform_masks_are_exact_and_even() -> None:
     found = masks(UniformMask(0.5), 2000)
     assert found.shape == (2000, 256)
     assert found.dtype == torch.bool
@@ -23,7 +23,7 @@ def test_uniform_is_exact_and_even() -> None:
     assert (found.float().mean(0) - 0.5).abs().max() < 0.06  # 5 standard deviations
 
 
-def test_uniform_within_a_range() -> None:
+def test_uniform_masks_with_a_range() -> None:
     counts = masks(UniformMask((0.1, 0.5)), 500).sum(1)
     assert counts.min() < 32
     assert counts.max() > 121
@@ -38,15 +38,15 @@ def test_blocks_never_exceed_the_count() -> None:
             assert transform.draw(16, 16, count).sum() <= count
 
 
-def test_blocks_mask_about_what_is_asked() -> None:
+def test_blocks_mask_about_the_given_ratio() -> None:
     ratios = masks(BlockMask((0.1, 0.5)), 1000).float().mean(1)
-    # Three tenths are asked for on average; a remainder smaller than the smallest block stays.
+    # The mean ratio is 0.3; a remainder smaller than the smallest block stays unmasked.
     assert 0.25 < ratios.mean() < 0.30
     assert ratios.max() <= 0.5
     assert masks(BlockMask(0.5), 300).float().mean() > 0.44
 
 
-def test_each_block_is_a_rectangle_of_the_size_and_shape_asked() -> None:
+def test_blocks_are_rectangles_within_the_given_limits() -> None:
     transform = BlockMask()
     sizes = []
     with seeded(2):
@@ -59,7 +59,7 @@ def test_each_block_is_a_rectangle_of_the_size_and_shape_asked() -> None:
                 assert rows * columns == added
                 sizes.append((rows, columns))
     areas = np.prod(sizes, axis=1)
-    assert areas.min() >= 20  # (16 // 3) ** 2 = 25, less the rounding of both sides
+    assert areas.min() >= 20  # (16 // 3) ** 2 = 25, minus the rounding of both sides
     assert areas.max() <= 100
     aspects = np.array([math.log(rows / columns) for rows, columns in sizes])
     assert abs(aspects).max() < math.log(1 / 0.3) + 0.25
@@ -67,8 +67,8 @@ def test_each_block_is_a_rectangle_of_the_size_and_shape_asked() -> None:
     assert (abs(aspects) > 0.8).mean() > 0.2
 
 
-def test_masks_of_blocks_cluster() -> None:
-    """More neighbours agree than in a uniform mask of the same ratio."""
+def test_block_masks_cluster() -> None:
+    """More neighbours are equal than in a uniform mask with the same ratio."""
 
     def agreement(found: torch.Tensor) -> float:
         grid = found.view(-1, 16, 16)
@@ -77,12 +77,12 @@ def test_masks_of_blocks_cluster() -> None:
     assert agreement(masks(BlockMask(0.4), 100)) > agreement(masks(UniformMask(0.4), 100)) + 0.2
 
 
-def test_the_grid_follows_image_and_patch() -> None:
+def test_grid_depends_on_image_and_patch_size() -> None:
     assert UniformMask(0.5, patch_size=16)({"img": torch.zeros(3, 32, 64)})["mask"].shape == (8,)
 
 
 @pytest.mark.parametrize("ratio", [1.5, -0.1, (0.5, 0.1), 50, 0, (0, 0)])
-def test_ratios_are_shares(ratio) -> None:
+def test_invalid_ratios(ratio) -> None:
     for kind in (UniformMask, BlockMask):
-        with pytest.raises(ValueError, match=rf"{kind.__name__}\.ratio=.*share above 0"):
+        with pytest.raises(ValueError, match=rf"{kind.__name__}\.ratio=.*fraction above 0"):
             kind(ratio)

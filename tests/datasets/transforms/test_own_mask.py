@@ -1,4 +1,4 @@
-"""A mask transform of a user, derived from MaskTransform, is treated as ours everywhere."""
+"""Mask transforms of a user that derive from MaskTransform work everywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proteus.structures import ConfigError
 
 
 class TopRowsMask(MaskTransform):
-    """The upper patches, from a random one on."""
+    """Mask the upper patches, from a random one."""
 
     def draw(self, height: int, width: int, count: int) -> Tensor:
         mask = torch.zeros(height * width, dtype=torch.bool)
@@ -43,7 +43,7 @@ def images(tmp_path: Path) -> Path:
 
 def folder(images: Path, **mask: Any) -> dict[str, Any]:
     steps = [
-        {"type": "proteus.LoadRandomResizedCrop", "size": 56},
+        {"type": "proteus.LoadRandomResizedCrop", "scale": 56},
         {"type": "proteus.ToTensor"},
         {"type": "proteus.TopRowsMask", **mask},
         {"type": "proteus.PackInputs"},
@@ -51,19 +51,19 @@ def folder(images: Path, **mask: Any) -> dict[str, Any]:
     return {"type": "proteus.ImageFolder", "data_root": str(images), "pipeline": steps}
 
 
-def test_a_teacher_cache_does_not_depend_on_it(images: Path) -> None:
+def test_teacher_caches_do_not_depend_on_masks(images: Path) -> None:
     thin, dense = folder(images, ratio=0.2), folder(images, ratio=0.8)
     assert dataset_fingerprint(thin, DATASETS.build(thin)) == dataset_fingerprint(dense, DATASETS.build(dense))
 
 
-def test_fixed_views_redraw_it(images: Path) -> None:
+def test_fixed_views_redraw_masks(images: Path) -> None:
     proxy = FixedViews(folder(images), views=2)
     first, *later = (proxy[SampleKey(0, epoch, 1)] for epoch in range(0, 12, 2))
     assert all(torch.equal(first["inputs"], sample["inputs"]) for sample in later)
     assert not all(torch.equal(first["mask"], sample["mask"]) for sample in later)
 
 
-def test_a_batch_without_a_masked_image_and_other_patches_are_refused(tmp_path: Path, images: Path) -> None:
+def test_batches_without_masked_image_and_other_patch_sizes_are_refused(tmp_path: Path, images: Path) -> None:
     cfg = load_config(write_config(tmp_path, images, write_teacher(tmp_path / "teacher.safetensors")))
     (step,) = [step for step in cfg.train_dataloader.dataset.pipeline if step["type"] == "UniformMask"]
     step.clear()

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 
-from proteus.datasets import RandAugment, seeded
+from proteus.datasets import TimmRandAugment, seeded
 from proteus.datasets.packaged import packaged_photographs
 
 
@@ -16,10 +16,10 @@ def photograph() -> Image.Image:
     return Image.open(packaged_photographs("held-out")[0]).convert("RGB").resize((96, 96), Image.Resampling.BICUBIC)
 
 
-def test_pil_images_go_through_timm_as_released(photograph: Image.Image) -> None:
-    """What timm's create_transform builds for ImageNet statistics and bicubic interpolation."""
+def test_pil_images_match_timm(photograph: Image.Image) -> None:
+    """The transform that timm's create_transform builds for ImageNet statistics and bicubic interpolation."""
     options = {"translate_const": 43, "img_mean": (124, 116, 104), "interpolation": Image.Resampling.BICUBIC}
-    released, ours = rand_augment_transform("rand-m9-mstd0.5-inc1", options), RandAugment()
+    released, ours = rand_augment_transform("rand-m9-mstd0.5-inc1", options), TimmRandAugment()
     for number in range(60):
         with seeded(number):
             wanted = released(photograph)
@@ -30,7 +30,7 @@ def test_pil_images_go_through_timm_as_released(photograph: Image.Image) -> None
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "random"])
 def test_arrays_get_the_same_draws(photograph: Image.Image, interpolation: str) -> None:
-    ours, changed = RandAugment(interpolation=interpolation), 0
+    ours, changed = TimmRandAugment(interpolation=interpolation), 0
     for number in range(150):
         results, after = [], []
         for image in (photograph, np.array(photograph)):
@@ -45,9 +45,9 @@ def test_arrays_get_the_same_draws(photograph: Image.Image, interpolation: str) 
     assert 0.5 < changed / 150 < 0.9
 
 
-def test_operations_without_a_fast_way_go_through_pil(photograph: Image.Image) -> None:
-    """The set of DeiT III has a blur and takes the colour away."""
-    ours = RandAugment("rand-m9-n3-mstd0.5-inc1-p1.0-t3a")
+def test_operations_without_array_version_use_pil(photograph: Image.Image) -> None:
+    """The operations of DeiT III include blur and greyscale."""
+    ours = TimmRandAugment("rand-m9-n3-mstd0.5-inc1-p1.0-t3a")
     for number in range(20):
         with seeded(number):
             wanted = np.array(ours({"img": photograph})["img"])
@@ -56,8 +56,8 @@ def test_operations_without_a_fast_way_go_through_pil(photograph: Image.Image) -
         assert np.array_equal(found, wanted)
 
 
-def test_it_can_be_sent_to_another_process(photograph: Image.Image) -> None:
-    ours = RandAugment()
+def test_pickling(photograph: Image.Image) -> None:
+    ours = TimmRandAugment()
     for image in (photograph, np.array(photograph)):
         with seeded(3):
             wanted = np.array(ours({"img": image})["img"])
@@ -65,8 +65,8 @@ def test_it_can_be_sent_to_another_process(photograph: Image.Image) -> None:
             assert np.array_equal(np.array(pickle.loads(pickle.dumps(ours))({"img": image})["img"]), wanted)
 
 
-def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"RandAugment\.policy='augmix-m3'"):
-        RandAugment("augmix-m3")
-    with pytest.raises(ValueError, match=r"RandAugment\.interpolation='lanczos'"):
-        RandAugment(interpolation="lanczos")
+def test_invalid_arguments() -> None:
+    with pytest.raises(ValueError, match=r"TimmRandAugment\.policy='augmix-m3'"):
+        TimmRandAugment("augmix-m3")
+    with pytest.raises(ValueError, match=r"TimmRandAugment\.interpolation='lanczos'"):
+        TimmRandAugment(interpolation="lanczos")

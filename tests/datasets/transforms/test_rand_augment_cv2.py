@@ -1,4 +1,4 @@
-"""Each operation on arrays against timm's on PIL images, on photographs, with timm's own draws."""
+"""Compare operations on arrays with timm's on PIL images, on photographs and with timm's draws."""
 
 import random
 from pathlib import Path
@@ -32,14 +32,14 @@ def both(name: str, image: Image.Image, magnitude: float, seed: int, **hparams) 
         random.seed(seed)
         before = np.array(given)
         found.append(np.array(operation(given)).astype(int))
-        assert np.array_equal(np.array(given), before)  # the input is left as it was
+        assert np.array_equal(np.array(given), before)  # the input is unchanged
         found.append(random.random())
-    assert found[1] == found[3]  # as many draws
+    assert found[1] == found[3]  # the same number of draws
     return found[0], found[2]
 
 
 @pytest.mark.parametrize("name", ARRAY_OPS)
-def test_as_timm_does_it_with_pil(name: str, photographs: list[Image.Image]) -> None:
+def test_operations_match_timm_with_pil(name: str, photographs: list[Image.Image]) -> None:
     for seed, image in enumerate(photographs):
         for magnitude in (0, 3, 7.3, 9, 10):
             wanted, found = both(name, image, magnitude, seed)
@@ -48,8 +48,8 @@ def test_as_timm_does_it_with_pil(name: str, photographs: list[Image.Image]) -> 
             if name.startswith(ROUNDED):
                 assert apart.max() <= 1
             elif name.startswith(WARPED):
-                # The kernel of a = -0.75 instead of -1, and an edge that is blended with the fill over one pixel;
-                # the image of 20 x 16 is little more than edge.
+                # The kernel has a = -0.75 instead of -1, and the edge is blended with the fill over one pixel;
+                # the image of 20 x 16 is mostly edge.
                 if min(image.size) > 100:
                     assert apart.mean() < 2
                     assert (apart > 16).mean() < 0.03
@@ -58,20 +58,20 @@ def test_as_timm_does_it_with_pil(name: str, photographs: list[Image.Image]) -> 
 
 
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY"])
-def test_warps_are_closer_to_pils_than_half_a_pixel_would_be(name: str, photographs: list[Image.Image]) -> None:
-    """A matrix that is off by half a pixel would show; the fill is where PIL's is."""
+def test_warps_are_not_off_by_half_a_pixel(name: str, photographs: list[Image.Image]) -> None:
+    """An offset of half a pixel would show; the fill is where PIL's is."""
     ramp = np.stack([np.tile(np.arange(224), (224, 1)), np.tile(np.arange(224)[:, None], (1, 224))], 2)
     image = Image.fromarray(np.dstack([ramp, np.full((224, 224), 200)]).astype(np.uint8))
     for seed in range(4):
         wanted, found = both(name, image, 9, seed)
         inside = (wanted[..., 2] == 200) & (found[..., 2] == 200)
         assert inside.mean() > 0.6
-        assert np.abs(found - wanted)[inside].mean() < 0.51  # PIL cuts the fraction off, OpenCV rounds
+        assert np.abs(found - wanted)[inside].mean() < 0.51  # PIL truncates, OpenCV rounds
         assert ((wanted == FILL).all(2) == (found == FILL).all(2)).mean() > 0.98
 
 
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "TranslateXRel", "TranslateY"])
-def test_interpolation_is_drawn_where_there_are_several(name: str, photographs: list[Image.Image]) -> None:
+def test_one_of_several_interpolations_is_drawn(name: str, photographs: list[Image.Image]) -> None:
     choices = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
     for seed in range(6):
         wanted, found = both(name, photographs[0], 9, seed, interpolation=choices)

@@ -23,8 +23,8 @@ from proteus.structures import DataError
 
 PIPELINE = [
     {"type": "LoadImage"},
-    {"type": "Resize", "size": 32},
-    {"type": "CenterCrop", "size": 32},
+    {"type": "ResizeEdge", "scale": 32},
+    {"type": "CenterCrop", "crop_size": 32},
     {"type": "ToTensor"},
     {"type": "PackInputs"},
 ]

@@ -20,8 +20,8 @@ from proteus.models.distillers.data_preprocessor import as_floats
 PIPELINE = Compose([{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")])
 STEPS = [
     {"type": "proteus.LoadImage"},
-    {"type": "proteus.Resize", "size": 28},
-    {"type": "proteus.CenterCrop", "size": 28},
+    {"type": "proteus.ResizeEdge", "scale": 28},
+    {"type": "proteus.CenterCrop", "crop_size": 28},
     {"type": "proteus.ToTensor"},
     {"type": "proteus.PackInputs"},
 ]
@@ -48,7 +48,7 @@ def test_exact_images_are_kept_as_bytes(folder: Path) -> None:
 def test_random_views_repeat_and_are_kept_as_floats(folder: Path) -> None:
     steps = [
         STEPS[0],
-        {"type": "proteus.RandomResizedCrop", "size": 28},
+        {"type": "proteus.RandomResizedCrop", "scale": 28},
         {"type": "proteus.ToTensor", "dtype": "float32"},
         lambda results: {**results, "img": results["img"] * torch.rand(())},
     ]
@@ -134,7 +134,7 @@ def test_invalid_labelled_images_raise(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 classes of two images"):
         LabelledImages().load(str(single), PIPELINE)
     Image.new("RGB", (8, 8)).save(single / "loose.png")
-    with pytest.raises(ValueError, match=r"loose\.png .*LabelledFolder expects"):
+    with pytest.raises(ValueError, match=r"loose\.png is not in a class folder"):
         LabelledImages().load(str(single), PIPELINE)
     with pytest.raises(ValueError, match=r"knn\.ks=\(0,\)"):
         LabelledImages(ks=(0,))

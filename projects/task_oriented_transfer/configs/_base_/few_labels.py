@@ -8,9 +8,9 @@ train_dataloader = dict(
     collate_fn=dict(type="proteus.distill_collate"),
     dataset=dict(
         pipeline=[
-            dict(type="LoadRandomResizedCrop", size=224, scale=(0.4, 1.0), interpolation="bicubic"),
+            dict(type="LoadRandomResizedCrop", scale=224, crop_ratio_range=(0.4, 1.0), interpolation="bicubic"),
             dict(type="RandomFlip", prob=0.5),
-            dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
+            dict(type="TimmRandAugment", policy="rand-m9-mstd0.5-inc1"),
             dict(type="ToTensor", dtype="uint8"),
             dict(type="PackInputs"),
         ],

@@ -9,8 +9,8 @@ val_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type="LoadImage"),
-            dict(type="Resize", size=224, interpolation="bicubic"),
-            dict(type="CenterCrop", size=224),
+            dict(type="ResizeEdge", scale=224, interpolation="bicubic"),
+            dict(type="CenterCrop", crop_size=224),
             dict(type="ToTensor"),
             dict(type="PackInputs"),
         ],

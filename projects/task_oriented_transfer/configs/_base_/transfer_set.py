@@ -1,9 +1,9 @@
 # Unlabelled images. For those that `retrieve` selected, set dataset.data_root to the folder that it printed and
 # dataset.list_file to OUT/proxy_set.txt.
-random_crop = dict(type="LoadRandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic")
+random_crop = dict(type="LoadRandomResizedCrop", scale=224, crop_ratio_range=(0.08, 1.0), interpolation="bicubic")
 augmentation = [
     dict(type="RandomFlip", prob=0.5),
-    dict(type="RandAugment", policy="rand-m9-mstd0.5-inc1"),
+    dict(type="TimmRandAugment", policy="rand-m9-mstd0.5-inc1"),
     dict(type="ToTensor", dtype="uint8"),
     dict(type="PackInputs"),
 ]

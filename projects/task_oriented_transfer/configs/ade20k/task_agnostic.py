@@ -17,7 +17,7 @@ model = dict(
     # Without the patch objective, which needs a ViT student.
     objectives=dict(token=dict(type="TokenObjective"), feature=dict(type="FeatureObjective", cls_term="token")),
 )
-train_pipeline = [dict(_base_.random_crop, size=518), *_base_.augmentation]
+train_pipeline = [dict(_base_.random_crop, scale=518), *_base_.augmentation]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=32)
 # Never validated: the student has no class scores.

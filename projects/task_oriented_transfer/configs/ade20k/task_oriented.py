@@ -16,7 +16,7 @@ model = dict(
     objectives=dict(task=dict(type="PixelObjective", loss=dict(type="SoftLogitsLoss", temperature=1.0))),
 )
 # To use ADE20K's images without masks: data_root="data/ade/ADEChallengeData2016/images/training".
-train_pipeline = [dict(_base_.random_crop, size=518), *_base_.augmentation]
+train_pipeline = [dict(_base_.random_crop, scale=518), *_base_.augmentation]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=32)
 # For mIoU: tools/test.py with finetune.py and the segmentor.pth written at the end.

@@ -22,7 +22,7 @@ train_dataloader = dict(
         data_root="data/synthetic/ade/images/training",
         pipeline=[
             dict(type="LoadImage", cache_in_memory=True),
-            dict(type="RandomResizedCrop", size=192, scale=(0.3, 1.0), interpolation="bicubic"),
+            dict(type="RandomResizedCrop", scale=192, crop_ratio_range=(0.3, 1.0), interpolation="bicubic"),
             dict(type="RandomFlip", prob=0.5),
             dict(type="ToTensor", dtype="uint8"),
             dict(type="PackInputs"),
