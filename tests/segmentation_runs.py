@@ -1,4 +1,4 @@
-"""Small ADE20K runs: images with masks in the official layout, and configs that extend the shipped ones with a tiny ViT."""
+"""Small ADE20K runs: images with masks in the official layout, and configs with a tiny ViT."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
 from proteus.config.load import read_config
+from proteus.config.schema import KNOWN
 from proteus.config.validate import check_config
 
 ROOT = Path(__file__).parents[2]
