@@ -43,7 +43,7 @@ docs: $(VENV)/.installed-tests ## Build the documentation site in docs/_build/ht
 	$(run) -m sphinx -q -E -W --keep-going -d docs/_build/doctrees -c docs . docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-format: $(VENV)/.installed-tests ## Mend what the linter can mend
+format: $(VENV)/.installed-tests ## Apply the fixes of the linter
 	$(run) -m ruff check --fix .
 	$(run) -m ruff format .
 

@@ -24,7 +24,7 @@ SHARD_BYTES = 20_000
 
 
 def write_fixed(small: Path, path: Path, images: Path, cache: Path) -> Path:
-    """A config upon ``small``'s text with two fixed views of each image."""
+    """Write a config that extends ``small`` with two fixed views of each image."""
     path.write_text(small.read_text() + FIXED.format(images=images, cache=cache))
     return path
 

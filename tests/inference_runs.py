@@ -1,4 +1,4 @@
-"""Small configs upon ours with random weights in a training checkpoint, and images to predict for."""
+"""Small configs that extend the shipped ones, random weights in a training checkpoint, and images to predict for."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 
 def write_trained(folder: Path, kind: str) -> tuple[Path, Path]:
-    """Write ``<kind>.py`` and ``<kind>.pth``, whose weights are random (seed 0) but for norms and biases."""
+    """Write ``<kind>.py`` and ``<kind>.pth`` with random weights (seed 0) but for norms and biases."""
     config, checkpoint = folder / f"{kind}.py", folder / f"{kind}.pth"
     config.write_text(CONFIGS[kind])
     torch.save({"meta": {"iter": 6}, "state_dict": random_model(load_config(config)).state_dict()}, checkpoint)

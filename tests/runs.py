@@ -1,4 +1,4 @@
-"""Small runs of the real recipe, in real processes: images and a teacher on disk, a config upon ours, the tools."""
+"""Small runs of a shipped recipe with the real tools: images and a teacher on disk, and a config that extends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small ADE20K runs: images with masks in the official layout, and configs upon ours with a tiny ViT."""
+"""Small ADE20K runs: images with masks in the official layout, and configs with a tiny ViT."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write_scenes(root: Path, train: int = 8, val: int = 3) -> Path:
 
 
 def write_segmentation_config(path: Path, recipe: str, data: Path, backbone: Path) -> Path:
-    """A small config upon ``configs/ade20k/<recipe>.py``."""
+    """Write a small config that extends ``configs/ade20k/<recipe>.py``."""
     heads = HEADS["linear" if "linear" in recipe else "upernet"]
     text = CONFIG.format(recipe=ROOT / f"configs/ade20k/{recipe}.py", data=data, backbone=backbone, heads=heads)
     path.write_text(text)

@@ -350,6 +350,7 @@ _OURS: dict[str, Range] = {
     **dict.fromkeys(["drop_path_rate", "drop_rate", "attn_drop_rate", "dropout_ratio", "proj_drop_rate"], PART),
     "weight": NON_NEGATIVE,
     "data_root": _FOLDER | NONE,
+    "erase_prob": SHARE,
     "prob": SHARE,
     "loss_weight": NON_NEGATIVE,
     "eps": POSITIVE,

@@ -174,7 +174,7 @@ def test_mmengine_trains_one_config_of_each_family(family: Callable[[Path], str]
     assert (tmp_path / "run/iter_2.pth").is_file()
 
 
-def test_a_hook_that_is_none_is_dropped_by_our_runner(tmp_path: Path) -> None:
+def test_our_runner_drops_a_hook_set_to_none(tmp_path: Path) -> None:
     """MMEngine's refuses None for other hooks than its own six, so no config of ours has any."""
     path = tmp_path / "small_hooks.py"
     path.write_text(
