@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.logging import MessageHub
+    from mmengine.runner import Runner
 
 # torch.library removes the definitions of a Library when the object is deleted.
 _libraries: list[torch.library.Library] = []
@@ -48,9 +56,9 @@ def fix_torchvision() -> bool:
 
 
 def fix_posterize() -> bool:
-    """Make timm's RandAugment work with Pillow 13, which refuses to posterize to 0 bits.
+    """Make timm 1.0's RandAugment work with Pillow 13, which refuses to posterize to 0 bits.
 
-    Pillow before 13 gave a black image, and the strongest posterize of timm asks for that.
+    Pillow before 13 returned a black image, and timm's strongest posterize asks for that.
 
     Returns:
         Whether the patch was applied.
@@ -74,10 +82,10 @@ def fix_posterize() -> bool:
 
 
 def fix_log_encoding() -> bool:
-    r"""Make MMEngine's log handlers write file names that are not UTF-8.
+    r"""Make the log handlers of MMEngine 0.10 write file names that are not UTF-8.
 
-    Python keeps such bytes as lone surrogates, which no log file or terminal can encode: the line would be lost, with a
-    traceback in its place. They are written as ``\udcff``, as Python itself writes them to stderr.
+    Python keeps such bytes as lone surrogates, which no log file or terminal can encode: a traceback would replace the
+    line. They are written as ``\udcff``, as Python itself writes them to stderr.
 
     Returns:
         Whether the patch was applied.
@@ -97,13 +105,181 @@ def fix_log_encoding() -> bool:
 
 
 def register_configs() -> None:
-    """Let MMEngine's ``_base_ = "proteus::proteus/vit-s_dinov2-b.py"`` name the configs of a checkout.
+    """Let ``_base_ = "proteus::proteus/vit-s_dinov2-b.py"`` name a config of ours from anywhere.
 
-    MMEngine looks for ``proteus/.mim/configs``, and knows the packages that it looks in by a fixed table.
+    MMEngine 0.10 looks for ``proteus/.mim/configs``, and only in packages of a fixed table.
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE.setdefault("proteus", "proteus")
+
+
+def replace_checkpoint_loaders(loaders: Mapping[str | tuple[str, ...], Callable[..., Any]]) -> None:
+    """Replace the functions by which MMEngine 0.10 reads checkpoints, since they unpickle.
+
+    Args:
+        loaders: Functions ``(filename, map_location)`` by prefix of the file name; ``""`` for paths.
+    """
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    for prefixes, loader in loaders.items():
+        CheckpointLoader.register_scheme(prefixes=prefixes, loader=loader, force=True)
+
+
+def rename_mmcls_weights(checkpoint: Any) -> Any:
+    """Rename weights of MMClassification, as MMEngine 0.10 does for ``mmcls://`` in a private function."""
+    from mmengine.runner import checkpoint as module
+
+    return module._process_mmcls_checkpoint(checkpoint)
+
+
+@contextmanager
+def quiet_logger(level: int = logging.WARNING) -> Iterator[None]:
+    """Drop MMEngine's log lines below ``level``: its optimizer constructors write one for every parameter."""
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def quiet_init(module: Any) -> Iterator[None]:
+    """Drop the three lines for each parameter that ``init_weights`` of MMEngine 0.10's ``BaseModule`` writes."""
+    module._dump_init_info = lambda: None
+    try:
+        yield
+    finally:
+        del module._dump_init_info
+
+
+def restart_iter_timer(runner: Runner) -> None:
+    """Exclude what a hook has just done from MMEngine's time of loading data, which counts from the last iteration."""
+    import time
+
+    from mmengine.hooks import IterTimerHook
+
+    for hook in runner.hooks:
+        if isinstance(hook, IterTimerHook):
+            hook.t = time.time()
+
+
+def extend_history(hub: MessageHub, name: str, values: Sequence[float]) -> None:
+    """Append values to a history; ``MessageHub.update_scalar`` of MMEngine 0.10 copies the history for each value."""
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    hub.update_scalar(name, values[0])
+    if len(values) == 1:
+        return
+    buffer = hub.get_scalar(name)
+    history, counts = buffer.data
+    history, counts = np.append(history, values[1:]), np.append(counts, [1] * (len(values) - 1))
+    longest = buffer.max_length
+    hub.log_scalars[name] = HistoryBuffer(history[-longest:], counts[-longest:], longest)
+
+
+def timm_layer_numbers(model: Any) -> tuple[dict[str, int], int]:
+    """Number the layers of a timm model; also returns the number of its classifier, even if it has none.
+
+    timm 1.0 numbers the parameters that it finds, so that without a classifier the last layer would be one less.
+    """
+    from timm.models import group_parameters
+
+    class WithClassifier(nn.Module):
+        def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, nn.Parameter]]:
+            yield from model.named_parameters()
+            yield "outside", nn.Parameter()
+
+    numbers = group_parameters(WithClassifier(), model.group_matcher(coarse=False), reverse=True)
+    last = numbers.pop("outside")
+    return numbers, last
+
+
+def change_operations(transform: Any, change: Callable[[str, Any], Any]) -> None:
+    """Replace the functions of timm 1.0's RandAugment.
+
+    Args:
+        transform: timm's ``RandAugment``, changed in place.
+        change: Takes an operation's name and function; returns the function to use.
+    """
+    import numpy as np
+
+    for operation in transform.ops:
+        operation.aug_fn = change(operation.name, operation.aug_fn)
+    # NumPy draws from an array without converting the list each time; the draws are the same.
+    transform.ops = np.array(transform.ops, dtype=object)
+
+
+def is_resuming(runner: Runner) -> bool:
+    """Whether a run resumes; MMEngine 0.10 keeps it in a private attribute."""
+    return bool(getattr(runner, "_resume", False))
+
+
+def checkpoint_of(runner: Runner) -> str | None:
+    """The checkpoint that a run loads or resumes from; MMEngine 0.10 keeps it in a private attribute."""
+    path: str | None = runner._load_from
+    return path
+
+
+def set_checkpoint(runner: Runner, path: str | None, resume: bool) -> None:
+    """Set the checkpoint to load or resume from, between building a runner and starting it."""
+    runner._load_from, runner._resume = path, resume
+
+
+def loops_of(runner: Runner) -> tuple[Any, Any, Any]:
+    """The loops of training, validation and test; a config if not built yet. The public properties build them."""
+    return runner._train_loop, runner._val_loop, runner._test_loop
+
+
+def run_forward(model: Any, data: Any, mode: str) -> Any:
+    """Call a model or its wrapper with a batch, as ``BaseModel.train_step`` of MMEngine 0.10 does in private."""
+    return model._run_forward(data, mode=mode)
+
+
+def mark_initialized(dataset: Any) -> None:
+    """Make MMEngine 0.10's ``BaseDataset`` skip loading its list; for data sets that have none."""
+    dataset._fully_initialized = True
+
+
+def set_metainfo(dataset: Any, **values: Any) -> None:
+    """Add to ``BaseDataset.metainfo`` of MMEngine 0.10, which is a copy."""
+    dataset._metainfo.update(values)
+
+
+def config_dict(config: Config) -> Any:
+    """The dictionary inside a config of MMEngine 0.10, to be changed in place or passed to a constructor."""
+    return config._cfg_dict
+
+
+def skip_yapf(config: Config) -> None:
+    """Write a config's text without YAPF, which takes longer than the rest of starting a run.
+
+    ``Config.fromfile`` of MMEngine 0.10 does not pass ``format_python_code`` on.
+    """
+    object.__setattr__(config, "_format_python_code", False)
+
+
+def log_folders() -> list[Path]:
+    """Folders of the files that MMEngine 0.10's loggers write to; it lists its loggers in private only."""
+    from mmengine.logging import MMLogger
+
+    handlers: Iterable[Any] = [handler for logger in MMLogger._instance_dict.values() for handler in logger.handlers]
+    return [Path(handler.baseFilename).parent for handler in handlers if isinstance(handler, logging.FileHandler)]
+
+
+def default_store() -> Any:
+    """The key-value store of the default process group; torch 2.13 has no public name for it."""
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
+def storage_key(tensor: Tensor) -> int:
+    """Identify a tensor's storage, also on the meta device, where ``data_ptr`` is 0 for all."""
+    return tensor.untyped_storage()._cdata
 
 
 fix_torchvision()

@@ -1,14 +1,36 @@
+"""Patches of other packages: each is still needed and fits; private names that the package relies on exist."""
+
+from __future__ import annotations
+
+import logging
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import PIL
 import pytest
+import timm
+import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import CheckpointHook, IterTimerHook
+from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
+from mmengine.logging.logger import MMFormatter
+from mmengine.model import BaseModel, BaseModule, MMDistributedDataParallel
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
 from PIL import Image, ImageOps
 from timm.data import auto_augment
+from timm.data.auto_augment import rand_augment_transform
+from timm.models import group_parameters
 
 from proteus import compat
 from proteus.apis import ConfigError, load_config
@@ -21,11 +43,13 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_after_proteus_torchvision_and_timm_can_be_imported(tmp_path: Path) -> None:
-    code = "import proteus, torchvision.transforms.v2, timm; print(torchvision.__version__)"
-    result = run(code, tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip()
+def test_torchvision_is_patched_if_and_only_if_its_import_fails(tmp_path: Path) -> None:
+    alone = run("import torch, torchvision", tmp_path)
+    assert alone.returncode == 0 or "operator torchvision::nms does not exist" in alone.stderr
+    code = "import proteus.compat, torchvision.transforms.v2, timm; print(len(proteus.compat._libraries))"
+    patched = run(code, tmp_path)
+    assert patched.returncode == 0, patched.stderr
+    assert bool(int(patched.stdout)) == (alone.returncode != 0)
 
 
 @pytest.mark.slow
@@ -44,9 +68,12 @@ def test_working_torchvision_is_not_patched() -> None:
     assert compat.fix_torchvision() is False
 
 
-def test_posterize_at_zero_bits_is_black_as_it_was_before_pillow_13(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_posterize_to_zero_bits_is_black(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_augment, "NAME_TO_OP", dict(auto_augment.NAME_TO_OP))
     applied = compat.fix_posterize()
+    if int(PIL.__version__.split(".")[0]) >= 13:
+        with pytest.raises(ValueError, match="bits"):  # if not, fix_posterize is no longer needed
+            auto_augment.posterize(Image.new("RGB", (1, 1)), 0)
     image = Image.effect_noise((8, 8), 100).convert("RGB")
     try:
         ImageOps.posterize(image, 0)
@@ -62,8 +89,8 @@ def test_posterize_at_zero_bits_is_black_as_it_was_before_pillow_13(monkeypatch:
             assert auto_augment.NAME_TO_OP[name](image, bits).tobytes() == ImageOps.posterize(image, bits).tobytes()
 
 
-def test_log_lines_that_name_files_which_are_not_utf_8_are_written(tmp_path: Path) -> None:
-    compat.fix_log_encoding()
+def test_names_that_are_not_utf_8_can_be_logged(tmp_path: Path) -> None:
+    assert "fix_log_encoding" in MMFormatter.format.__qualname__  # if not, the patch is no longer needed
     logger = MMLogger("names", logger_name="names", log_file=str(tmp_path / "a.log"))
     logger.warning("corrupt: caf\udce9.jpg")
     for handler in logger.handlers:
@@ -72,7 +99,7 @@ def test_log_lines_that_name_files_which_are_not_utf_8_are_written(tmp_path: Pat
     assert compat.fix_log_encoding() is False
 
 
-def test_a_config_elsewhere_takes_one_of_ours_as_its_base(tmp_path: Path) -> None:
+def test_our_configs_can_be_bases_of_configs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.py"
     path.write_text('_base_ = "proteus::proteus/vit-s_dinov2-b.py"\nmodel = dict(student=dict(drop_path_rate=0.1))\n')
     wanted = load_config("configs/proteus/vit-s_dinov2-b.py", {"model.student.drop_path_rate": 0.1}).model
@@ -83,6 +110,194 @@ def test_a_config_elsewhere_takes_one_of_ours_as_its_base(tmp_path: Path) -> Non
     path.write_text('_base_ = "proteus::proteus/nothing.py"\n')
     with pytest.raises(ConfigError, match=r"_base_: no such config file: .*proteus/nothing\.py"):
         load_config(path)
+    path.write_text('_base_ = "proteus::proteus/vit-s_dinov2-b.py"\n')
+    monkeypatch.delitem(MODULE2PACKAGE, "proteus")
+    with pytest.raises(Exception, match="proteus"):  # if not, register_configs is no longer needed
+        Config.fromfile(path)
+
+
+class Runs:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_mmengine_unpickles_checkpoints_unless_its_loaders_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
+    torch.save({"state_dict": Runs(tmp_path / "ran")}, tmp_path / "a.pth")
+    load_from_local(str(tmp_path / "a.pth"), map_location="cpu")
+    assert (tmp_path / "ran").is_file()  # if not, replace_checkpoint_loaders is no longer needed
+    compat.replace_checkpoint_loaders({"": lambda filename, map_location: "ours"})
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / "a.pth")) == "ours"
+    assert compat.rename_mmcls_weights({"state_dict": {"backbone.a": 1, "head.b": 2}})["state_dict"] == {"a": 1}
+
+
+def test_optimizer_constructors_log_every_parameter_unless_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    logger = MMLogger.get_instance("quiet", logger_name="quiet")
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: lines.append(record.getMessage()))
+    logger.addHandler(handler)
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1, "weight_decay": 0.1}}
+    build = DefaultOptimWrapperConstructor(wrapper, {"bias_decay_mult": 0.0})
+    level = logger.level
+    try:
+        build(torch.nn.Linear(2, 2))
+        assert any("bias:weight_decay" in line for line in lines)  # if not, quiet_logger is no longer needed
+        lines.clear()
+        with compat.quiet_logger():
+            build(torch.nn.Linear(2, 2))
+    finally:
+        logger.removeHandler(handler)
+    assert lines == []
+    assert logger.level == level
+
+
+def test_base_modules_report_their_initialization_unless_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[BaseModule] = []
+    monkeypatch.setattr(BaseModule, "_dump_init_info", lambda self: reports.append(self))
+    BaseModule().init_weights()
+    assert len(reports) == 1  # if not, quiet_init is no longer needed
+    module = BaseModule()
+    with compat.quiet_init(module):
+        module.init_weights()
+    assert len(reports) == 1
+    assert "_dump_init_info" not in vars(module)
+
+
+def test_iteration_timer_counts_from_where_it_is_restarted() -> None:
+    hook, logged = IterTimerHook(), []
+    hub = SimpleNamespace(update_scalar=lambda name, value: logged.append(value))
+    runner: Any = SimpleNamespace(hooks=[hook], message_hub=hub)
+    hook.t = 0.0
+    hook._before_iter(runner, 0)
+    compat.restart_iter_timer(runner)
+    hook._before_iter(runner, 0)
+    assert logged[0] > 1e6
+    assert 0 <= logged[1] < 60
+
+
+def test_histories_are_extended_as_by_single_updates(tmp_path: Path) -> None:
+    hubs = [MessageHub.get_instance(f"{tmp_path}{number}") for number in range(2)]
+    for hub in hubs:
+        hub.log_scalars["a"] = HistoryBuffer([1.0, 2.0], [1, 1], max_length=4)
+    compat.extend_history(hubs[0], "a", [3.0, 4.0, 5.0])
+    compat.extend_history(hubs[0], "b", [1.0])
+    for value in (3.0, 4.0, 5.0):
+        hubs[1].update_scalar("a", value)
+    assert hubs[0].get_scalar("a").data[0].tolist() == [2.0, 3.0, 4.0, 5.0]
+    assert hubs[0].get_scalar("a").data[0].tolist() == hubs[1].get_scalar("a").data[0][-4:].tolist()
+    assert hubs[0].get_scalar("a").max_length == 4
+    assert hubs[0].get_scalar("b").data[0].tolist() == [1.0]
+
+
+def test_layers_of_timm_models_are_numbered_as_with_a_classifier() -> None:
+    bare, full = (timm.create_model("test_vit", num_classes=classes) for classes in (0, 2))
+    numbers, last = compat.timm_layer_numbers(bare)
+    wanted = group_parameters(full, full.group_matcher(coarse=False), reverse=True)
+    assert numbers == {name: number for name, number in wanted.items() if not name.startswith("head.")}
+    assert last == wanted["head.weight"]
+
+
+def _augmented(transform: Any, image: Image.Image, seed: int) -> np.ndarray:
+    random.seed(seed)
+    np.random.seed(seed)
+    return np.array(transform(image))
+
+
+def test_changed_operations_of_timm_are_drawn_as_before() -> None:
+    transform = rand_augment_transform("rand-m9-mstd0.5-inc1", {"translate_const": 10})
+    names = {operation.name for operation in transform.ops}
+    calls: list[str] = []
+
+    def change(name: str, function: Any) -> Any:
+        return lambda image, *arguments, **options: calls.append(name) or function(image, *arguments, **options)
+
+    image = Image.effect_noise((16, 16), 100).convert("RGB")
+    plain = [_augmented(transform, image, seed) for seed in range(10)]
+    compat.change_operations(transform, change)
+    changed = [_augmented(transform, image, seed) for seed in range(10)]
+    assert all(map(np.array_equal, plain, changed))
+    assert calls
+    assert set(calls) <= names
+
+
+def test_private_attributes_of_runners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner(BaseModelOf(), str(tmp_path), experiment_name=tmp_path.name)
+    assert (compat.is_resuming(runner), compat.checkpoint_of(runner)) == (False, None)
+    assert compat.loops_of(runner) == (None, None, None)
+    loaded: list[str] = []
+    monkeypatch.setattr(runner, "load_checkpoint", loaded.append)
+    monkeypatch.setattr(runner, "resume", loaded.append)
+    compat.set_checkpoint(runner, "a.pth", resume=False)
+    runner.load_or_resume()
+    runner._has_loaded = False
+    compat.set_checkpoint(runner, "b.pth", resume=True)
+    runner.load_or_resume()
+    assert loaded == ["a.pth", "b.pth"]
+    assert (compat.is_resuming(runner), compat.checkpoint_of(runner)) == (True, "b.pth")
+    assert Path(tmp_path) in [folder.parent for folder in compat.log_folders()]
+
+
+class BaseModelOf(BaseModel):
+    """Returns what it is called with."""
+
+    def forward(self, inputs: Any, mode: str) -> Any:  # type: ignore[override]
+        """Return the arguments."""
+        return inputs, mode
+
+
+def test_run_forward_calls_models_with_mappings_and_sequences() -> None:
+    for data in ({"inputs": 1}, [1]):
+        assert compat.run_forward(BaseModelOf(), data, mode="loss") == (1, "loss")
+    assert hasattr(MMDistributedDataParallel, "_run_forward")
+
+
+def test_private_attributes_of_data_sets_and_configs(tmp_path: Path) -> None:
+    dataset = BaseDataset(lazy_init=True)
+    compat.mark_initialized(dataset)
+    dataset.full_init()  # would fail: the data set has no list
+    compat.set_metainfo(dataset, source="here")
+    assert dataset.metainfo["source"] == "here"
+    config = Config({"a": {"b": 1}})
+    compat.config_dict(config)["a"]["b"] = 2
+    assert config.a.b == 2
+    (tmp_path / "a.py").write_text("a = dict(b=1)\n")
+    config = Config.fromfile(tmp_path / "a.py", format_python_code=False)
+    assert config._format_python_code  # if not, skip_yapf is no longer needed
+    compat.skip_yapf(config)
+    assert not config._format_python_code
+
+
+def test_private_names_of_torch() -> None:
+    assert callable(torch.distributed.distributed_c10d._get_default_store)
+    first, second = (torch.empty(2, device="meta") for _ in range(2))
+    assert first.data_ptr() == second.data_ptr()  # if not, storage_key is no longer needed
+    assert compat.storage_key(first) == compat.storage_key(first[1:])
+    assert compat.storage_key(first) != compat.storage_key(second)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (torch, "_foreach_lerp_"),  # models.ema
+        (BaseDataset, "_metainfo"),
+        (BaseModel, "_run_forward"),
+        (CheckpointHook, "_save_checkpoint"),  # engine.hooks.best_head
+        (CheckpointHook, "_save_checkpoint_with_step"),  # engine.hooks.checkpoint
+        (DefaultOptimWrapperConstructor, "_validate_cfg"),  # engine.optim.layer_decay
+        (_ParamScheduler, "_get_value"),  # engine.optim.schedule
+    ],
+)
+def test_private_names_that_subclasses_rely_on(owner: Any, name: str) -> None:
+    instance = BaseDataset(lazy_init=True) if owner is BaseDataset else owner
+    assert hasattr(instance, name)
 
 
 def _without_scope(value: Any) -> Any:

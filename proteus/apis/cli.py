@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TextIO
 
 import torch.distributed as dist
-from mmengine.logging import MMLogger
 
 from proteus.apis.cli_arguments import (
     KeyValues,
@@ -36,6 +35,7 @@ from proteus.apis.cli_arguments import (
     positive_number,
 )
 from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
+from proteus.compat import default_store, log_folders
 from proteus.structures import ConfigError
 from proteus.utils.user_errors import foreign_culprit, mistake, name_and_words
 
@@ -139,7 +139,7 @@ def _first_to_print(line: str) -> bool:
         if int(os.environ.get("WORLD_SIZE") or 1) < 2:
             return True
         if dist.is_initialized():
-            store = dist.distributed_c10d._get_default_store()
+            store = default_store()
         elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # the store of torchrun outlives the ranks
             address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
             store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
@@ -170,10 +170,8 @@ def _keep_traceback(error: Exception, arguments: Namespace) -> Path:
 
 def _folders(arguments: Namespace) -> list[Path]:
     """Return existing folders of the run: of its results and of its log file."""
-    loggers = [handler for logger in MMLogger._instance_dict.values() for handler in logger.handlers]
-    logs = [Path(handler.baseFilename).parent for handler in loggers if isinstance(handler, logging.FileHandler)]
     given = [getattr(arguments, name, None) for name in ("work_dir", "out")]
-    return [folder for folder in [*(Path(name) for name in given if name), *logs[-1:]] if folder.is_dir()]
+    return [folder for folder in [*(Path(name) for name in given if name), *log_folders()[-1:]] if folder.is_dir()]
 
 
 def _lost_its_reader(stream: TextIO) -> bool:

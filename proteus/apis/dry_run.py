@@ -18,6 +18,7 @@ from torch import nn
 from proteus.apis.model_cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
 from proteus.checkpoints import locate
 from proteus.checkpoints.training import load_checkpoint
+from proteus.compat import config_dict
 from proteus.config.build_errors import as_config_error, check_transforms
 from proteus.config.check_consistency import check_batch, check_present, check_sizes, pipelines
 from proteus.config.check_dense import check_dense
@@ -132,7 +133,9 @@ def _build_training(cfg: Config, model: nn.Module) -> None:
         "type": wrapper.pop("constructor", "DefaultOptimWrapperConstructor"),
         "paramwise_cfg": wrapper.pop("paramwise_cfg", None),
     }
-    optimizer = OPTIM_WRAPPER_CONSTRUCTORS.build({**constructor, "optim_wrapper_cfg": Config(wrapper)._cfg_dict})(model)
+    optimizer = OPTIM_WRAPPER_CONSTRUCTORS.build({**constructor, "optim_wrapper_cfg": config_dict(Config(wrapper))})(
+        model
+    )
     schedulers = cfg.get("param_scheduler") or []
     for config in schedulers if isinstance(schedulers, list) else [schedulers]:
         PARAM_SCHEDULERS.build(

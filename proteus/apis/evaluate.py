@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 
 from proteus.apis.resources import check_device, check_folder, check_out_folder
 from proteus.apis.training import test, train
+from proteus.compat import config_dict
 from proteus.config.build_errors import as_config_error, build_steps
 from proteus.config.check_consistency import sized_transform
 from proteus.config.load import load_config
@@ -231,7 +232,7 @@ def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None)
     cfg = load_config(path, dict(overrides or {}))
     if img_size != 224:
         cfg = Config(cfg.to_dict(), filename=cfg.filename)  # copies steps that are used twice
-        _resize(cfg._cfg_dict, img_size)
+        _resize(config_dict(cfg), img_size)
     return cfg
 
 

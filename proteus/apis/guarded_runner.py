@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from proteus.checkpoints import CheckpointError
 from proteus.checkpoints.training import check_resumable
+from proteus.compat import skip_yapf
 from proteus.config.build_errors import REFUSALS, as_config_error, error_words
 from proteus.config.registry_lookup import PACKAGES, bare_type
 from proteus.datasets.failures import failed_transform
@@ -35,9 +36,7 @@ class GuardedRunner(Runner):
     def __init__(self, *args: Any, cfg: Any = None, **kwargs: Any) -> None:
         self._finished: set[str] = set()
         if isinstance(cfg, Config):
-            # The config is written to the log, the work directory, TensorBoard and each checkpoint. YAPF takes longer
-            # for that than all the rest of starting a run, and Config.fromfile does not pass format_python_code along.
-            object.__setattr__(cfg, "_format_python_code", False)
+            skip_yapf(cfg)  # the text goes to the log, the work directory, TensorBoard and each checkpoint
         super().__init__(*args, cfg=cfg, **kwargs)
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from proteus.compat import storage_key
 from proteus.config.check_consistency import crop_size
 from proteus.models import Distiller, LinearProbe
 from proteus.models.flops import step_flops
@@ -76,7 +77,7 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         student(images)
     student_flops = counter.get_total_flops() / count
-    kept = _SavedBytes({tensor.untyped_storage()._cdata for tensor in [*model.parameters(), images]})
+    kept = _SavedBytes({storage_key(tensor) for tensor in [*model.parameters(), images]})
     inputs = {"inputs": images, "masks": masks, "mask_indices": indices, "labels": labels}
     flops = step_flops(model, inputs, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor))
     return StepCost(
@@ -158,10 +159,9 @@ class _SavedBytes:
         self.bytes = 0
 
     def pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
         is_attention = tensor.ndim >= 3 and tensor.shape[-1] == tensor.shape[-2] and tensor.shape[-1] > 4
-        if storage._cdata not in self.known and not is_attention:
-            self.known.add(storage._cdata)
+        if storage_key(tensor) not in self.known and not is_attention:
+            self.known.add(storage_key(tensor))
             self.alive.append(tensor)
-            self.bytes += storage.nbytes()
+            self.bytes += tensor.untyped_storage().nbytes()
         return tensor

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence
 from proteus.checkpoints.load import open_weights
 from proteus.checkpoints.parts import check_values, take_part
 from proteus.checkpoints.paths import check_file, locate, split_part
+from proteus.compat import rename_mmcls_weights, replace_checkpoint_loaders
 
 # Entries that MMEngine's runner reads when it resumes; the last two are optional.
 _STATE: dict[str, Any] = {"meta": Mapping, "message_hub": Mapping}
@@ -30,8 +30,7 @@ def use_safe_checkpoints() -> None:
     Official MMEngine 0.10 unpickles them, and its maintained fork falls back to unpickling what it cannot read safely.
     This covers local files, downloads, and weights that a part of a model names in ``init_cfg``.
     """
-    for prefixes, loader in (("", load_checkpoint), (_BY_URL, _download), (_BY_NAME, _look_up), (_ELSEWHERE, _refuse)):
-        CheckpointLoader.register_scheme(prefixes=prefixes, loader=loader, force=True)
+    replace_checkpoint_loaders({"": load_checkpoint, _BY_URL: _download, _BY_NAME: _look_up, _ELSEWHERE: _refuse})
 
 
 class Checkpoint(dict[str, Any]):
@@ -160,7 +159,7 @@ def _look_up(filename: str, map_location: Any = None) -> dict[str, Any]:
     if address is None:
         raise CheckpointError(f"{filename}: no published weights of this name; give the path of a file")
     content = load_checkpoint(address, map_location) if "://" not in address else _download(address, map_location)
-    return mmengine_checkpoint._process_mmcls_checkpoint(content) if scheme == "mmcls" else content
+    return rename_mmcls_weights(content) if scheme == "mmcls" else content
 
 
 def _refuse(filename: str, map_location: Any = None) -> dict[str, Any]:

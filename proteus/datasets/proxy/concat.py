@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import Compose
 
+from proteus.compat import mark_initialized
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.registry import DATASETS
 
@@ -61,7 +62,7 @@ class ConcatProxySet(ProxySet):
 
     def full_init(self) -> None:
         """Do nothing: BaseDataset's list stays empty."""
-        self._fully_initialized = True
+        mark_initialized(self)
 
     def __len__(self) -> int:
         """Images of one epoch."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from mmengine.dataset import Compose
 
+from proteus.compat import mark_initialized
 from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.seeding import SampleKey, seeded
@@ -70,7 +71,7 @@ class FixedViews(ProxySet):
 
     def full_init(self) -> None:
         """Do nothing: BaseDataset's list stays empty."""
-        self._fully_initialized = True
+        mark_initialized(self)
 
     def __len__(self) -> int:
         """Number of images."""

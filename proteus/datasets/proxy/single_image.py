@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from proteus.compat import mark_initialized
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.seeding import seeded
 from proteus.datasets.transforms import CorruptImageError, LoadImage
@@ -96,7 +97,7 @@ class SingleImage(ProxySet):
 
     def full_init(self) -> None:
         """Do nothing: BaseDataset's list stays empty."""
-        self._fully_initialized = True
+        mark_initialized(self)
 
     def __len__(self) -> int:
         """Number of crops."""

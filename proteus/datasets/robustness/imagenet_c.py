@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, overload
 
 from mmengine.dataset import BaseDataset
 
+from proteus.compat import set_metainfo
 from proteus.datasets.proxy.folder import EXTENSIONS
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.proxy.subsampling import Amount
@@ -98,7 +99,7 @@ class _CorruptionSet(ProxySet):
         BaseDataset.__init__(
             self, data_root=str(data_root), pipeline=list(pipeline), indices=indices, serialize_data=False
         )
-        self._metainfo["source"] = self.source
+        set_metainfo(self, source=self.source)
 
     def describe(self) -> str:
         """Return source, folder, and numbers of images, corruptions and severities."""

@@ -13,7 +13,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
 from timm.data.auto_augment import RandAugment, rand_augment_transform
 from torch.utils.data import get_worker_info
 
-from proteus.compat import fix_posterize
+from proteus.compat import change_operations, fix_posterize
 from proteus.datasets.transforms.rand_augment_cv2 import ARRAY_OPS, Pixels
 from proteus.registry import TRANSFORMS
 
@@ -112,11 +112,9 @@ class TimmRandAugment:
             if self.interpolation != "random":
                 options["interpolation"] = _INTERPOLATIONS[self.interpolation]
             transform = rand_augment_transform(self.policy, options)
-            if on_arrays:
-                for operation in transform.ops:
-                    operation.aug_fn = ARRAY_OPS.get(operation.name, _OnPIL(operation.aug_fn))
-            # NumPy draws from an array without converting a list each time.
-            transform.ops = np.array(transform.ops, dtype=object)
+            change_operations(
+                transform, lambda name, on_pil: ARRAY_OPS.get(name, _OnPIL(on_pil)) if on_arrays else on_pil
+            )
             self._built[max_shift, on_arrays] = transform
         return self._built[max_shift, on_arrays]
 

@@ -14,6 +14,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from proteus.compat import checkpoint_of, is_resuming, loops_of
 from proteus.engine.runner.histories import bound_histories
 from proteus.engine.runner.resume import choose_checkpoint
 from proteus.registry import HOOKS
@@ -58,7 +59,7 @@ class AtomicCheckpointHook(CheckpointHook):
             UserError: The run has no iterations, validates every 0, or ``save_best`` names no metric of it.
             CheckpointError: The run should resume, and every checkpoint is damaged.
         """
-        if isinstance(runner._train_loop, BaseLoop):
+        if isinstance(loops_of(runner)[0], BaseLoop):
             _check_lengths(runner)
             self._check_best(runner)
         self.choose(runner)
@@ -198,7 +199,8 @@ class AtomicCheckpointHook(CheckpointHook):
         """List leftovers of runs that were killed during a save or before removing an older checkpoint."""
         names = [entry.name for entry in Path(self.out_dir).glob(".*.tmp")]
         names = [name for name in names if re.fullmatch(r"\..+\.pth\..*-\d+\.tmp", name)]
-        resumed_here = runner._resume and runner._load_from and Path(runner._load_from).parent == Path(self.out_dir)
+        path = checkpoint_of(runner)
+        resumed_here = is_resuming(runner) and path and Path(path).parent == Path(self.out_dir)
         return [*names, *(runner.message_hub.get_info("superseded_ckpts", []) if resumed_here else [])]
 
     def _best_paths(self) -> list[str]:
@@ -220,7 +222,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """Check ``save_best`` against the evaluator's metrics, as far as their names are known before a validation."""
         if not self.save_best:
             return
-        if runner._val_loop is None:
+        if loops_of(runner)[1] is None:
             raise UserError(
                 "default_hooks.checkpoint.save_best needs a validation: write val_dataloader, val_cfg and "
                 "val_evaluator, or save_best=None"
@@ -272,7 +274,7 @@ def _check_lengths(runner: Runner) -> None:
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     lengths = {"max_epochs": loop.max_epochs} if by_epoch else {"max_iters": loop.max_iters}
-    if runner._val_loop is not None:
+    if loops_of(runner)[1] is not None:
         lengths["val_interval"] = loop.val_interval
     for name, value in lengths.items():
         if value < 1:

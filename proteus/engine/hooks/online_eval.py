@@ -12,10 +12,11 @@ from typing import Any
 
 from mmengine.dataset import Compose
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook, IterTimerHook
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from proteus.compat import restart_iter_timer
 from proteus.datasets import CorruptImageError, MaskTransform, ProxySet
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
 from proteus.evaluation.metrics import TeacherAgreement

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from proteus.compat import is_resuming
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 
@@ -48,7 +49,7 @@ class ResumeSettingsHook(Hook):
         """Keep the config's settings before the checkpoint overwrites them."""
         wrapper = runner.optim_wrapper
         self._resumed = False
-        if not self.override or not runner._resume:
+        if not self.override or not is_resuming(runner):
             return
         if not isinstance(wrapper, OptimWrapper) or isinstance(runner.param_schedulers, dict):
             raise UserError("ResumeSettingsHook.override (--resume-override) is for a run with one optimizer")
@@ -59,7 +60,7 @@ class ResumeSettingsHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare the settings."""
-        if not runner._resume:
+        if not is_resuming(runner):
             return
         self._resumed = True
         try:

@@ -14,6 +14,7 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from proteus.compat import is_resuming
 from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
 from proteus.engine.runner.distributed import any_rank, max_over_ranks
 from proteus.registry import HOOKS
@@ -117,7 +118,7 @@ class SaveOnSignalHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Read which validation is still due."""
-        self.validation_due = bool(runner._resume and checkpoint.get("validation_due"))
+        self.validation_due = bool(is_resuming(runner) and checkpoint.get("validation_due"))
 
     def close(self) -> None:
         """Restore the previous signal handlers."""

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from proteus.compat import checkpoint_of, is_resuming
 from proteus.datasets import ProxySet, SampleKey
 from proteus.models import Distiller
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher

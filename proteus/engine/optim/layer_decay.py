@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mmengine.logging import MMLogger
 from mmengine.optim import DefaultOptimWrapperConstructor
-from timm.models import group_parameters
 from torch import nn
 
 from proteus.engine.optim.constructors import merge_groups
@@ -148,8 +145,7 @@ def _timm_layers(backbone: TimmBackbone) -> tuple[dict[str, int], int]:
             f"timm does not define the layers of {backbone.timm_args['model_name']}: write "
             "optim_wrapper.constructor='MergedGroupsConstructor'"
         )
-    numbers = group_parameters(_WithHead(backbone.model), backbone.model.group_matcher(coarse=False), reverse=True)
-    last = numbers.pop(_WithHead.name)
+    numbers, last = timm_layer_numbers(backbone.model)
     return {f"model.{name}": number for name, number in numbers.items()}, last
 
 

@@ -31,6 +31,7 @@ def _longest_window(runner: Runner) -> int | None:
     if "global" in windows:
         return None
     # Validation values are averaged over the whole epoch.
-    loops = [runner._train_loop if "epoch" in windows else None, runner._val_loop, runner._test_loop]
+    train, val, test = loops_of(runner)
+    loops = [train if "epoch" in windows else None, val, test]
     epochs = [len(loop.dataloader) for loop in loops if hasattr(loop, "dataloader")]
     return max([_MIN_LENGTH, *(window for window in windows if isinstance(window, int)), *epochs])

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError
 from proteus.checkpoints.safe_globals import HARMLESS
+from proteus.compat import checkpoint_of, is_resuming, set_checkpoint
 
 
 class Found(NamedTuple):
@@ -74,7 +75,7 @@ def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwi
     Raises:
         CheckpointError: On every rank: all checkpoints are damaged.
     """
-    if not runner._resume or runner._load_from is not None:
+    if not is_resuming(runner) or checkpoint_of(runner) is not None:
         return
     decision: list[tuple[Path | None, list[str], str]] = [(None, [], "")]
     if is_main_process():
@@ -91,10 +92,10 @@ def choose_checkpoint(runner: Runner, template: str, folder: str | Path, otherwi
     if path is None:
         start = f", with the weights of {otherwise}" if otherwise else ""
         runner.logger.warning(f"no checkpoint in {folder}: starting from iteration 0{start}")
-        runner._resume, runner._load_from = False, otherwise
+        set_checkpoint(runner, otherwise, resume=False)
     else:
         runner.logger.info(f"resuming from {path}")
-        runner._load_from = str(path)
+        set_checkpoint(runner, str(path), resume=True)
 
 
 def find_damage(path: Path) -> str | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
 from proteus.checkpoints.training import use_safe_checkpoints
+from proteus.compat import quiet_init
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
 from proteus.models.segmentor_widths import check_widths
 from proteus.registry import MODELS
@@ -109,9 +110,8 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
             check_widths(guest, "")
         except DataError as error:  # whoever builds this knows the key before it
             raise ValueError(f"{kind}: {error}") from error
-        guest._dump_init_info = lambda: None  # else MMEngine prints three lines for each of its parameters
-        guest.init_weights()
-        del guest._dump_init_info
+        with quiet_init(guest):
+            guest.init_weights()
     backbone = AdaptedBackbone(guest, config).to(device)
     if pretrained is not None and pretrained.get("checkpoint"):
         backbone.load(pretrained["checkpoint"])

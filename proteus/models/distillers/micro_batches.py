@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
+from proteus.compat import run_forward
 from proteus.models.objectives import shares_of_parts
 
 
@@ -74,7 +75,7 @@ class MicroBatchedModel(BaseModel):
                 if number < len(parts) and hasattr(wrapped, "no_sync"):
                     stack.enter_context(wrapped.no_sync())
                 with optim_wrapper.optim_context(wrapped):
-                    losses = wrapped._run_forward(part, mode="loss")
+                    losses = run_forward(wrapped, part, mode="loss")
                 loss, log = self.parse_losses(losses)
                 logs.append({name: value.detach() / len(parts) for name, value in log.items()})
                 if number < len(parts):
