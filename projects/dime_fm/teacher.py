@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from projects.dime_fm.dual_encoder import DualEncoder
 from proteus.checkpoints import CheckpointError
 from proteus.datasets.teacher_cache import plain
-from proteus.models.teachers.fingerprint import weights_digest
 from proteus.registry import MODELS
 from proteus.structures import Features
+from proteus.utils.digest import weights_digest
 
 
 @MODELS.register_module()
@@ -89,7 +89,7 @@ class FrozenDualEncoder(nn.Module):
         """Return what the image embeddings depend on, apart from the normalisation's statistics."""
         encoder = self.encoder
         return {
-            "weights": weights_digest(nn.ModuleList([encoder.image, encoder.projection])),
+            "weights": weights_digest(nn.ModuleList([encoder.image, encoder.projection]).state_dict()),
             "architecture": _without_file(self._config["image"]),
             "img_size": encoder.img_size,
             "dtype": str(encoder.projection.weight.dtype).removeprefix("torch."),
@@ -99,7 +99,7 @@ class FrozenDualEncoder(nn.Module):
         """Return what the sentence embeddings depend on."""
         assert self.encoder.text is not None
         return {
-            "weights": weights_digest(self.encoder.text),
+            "weights": weights_digest(self.encoder.text.state_dict()),
             "architecture": _without_file(self._config["text"]),
             "dtype": str(next(self.encoder.text.parameters()).dtype).removeprefix("torch."),
         }

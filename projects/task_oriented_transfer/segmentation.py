@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from proteus.models import Objective, StepFeatures, Teacher
 from proteus.registry import HOOKS, MODELS
 from proteus.structures import Features
 from proteus.utils import atomic_path
+from proteus.utils.models import unwrap_model
 
 _CLASSIFIER = "decode_head.conv_seg.weight"
 
@@ -99,7 +99,7 @@ class ExportSegmentorHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Write the file atomically."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         state = {name: value.cpu() for name, value in model.student.guest.state_dict().items()}
         path = Path(runner.work_dir) / "segmentor.pth"
         check_written(state, path)

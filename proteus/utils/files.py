@@ -75,6 +75,11 @@ def walk(root: str | Path, extensions: tuple[str, ...], skip: Iterable[Path] = (
     return found
 
 
+def cache_folder() -> Path:
+    """Return the folder of files that can be made again: ``PROTEUS_CACHE``, by default ``~/.cache/proteus``."""
+    return Path(os.environ.get("PROTEUS_CACHE", "~/.cache/proteus")).expanduser()
+
+
 def class_names(root: str | Path) -> list[str]:
     """Names of the folders in a folder, sorted, without hidden ones and what operating systems add."""
     with os.scandir(root) as entries:

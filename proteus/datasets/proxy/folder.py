@@ -8,10 +8,10 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, Literal
 
-from proteus.datasets.proxy.folder_index import ImageList, cache_folder, image_names
+from proteus.datasets.proxy.folder_index import ImageList, image_names
 from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.registry import DATASETS
-from proteus.utils.files import no_folder
+from proteus.utils.files import cache_folder, no_folder
 from proteus.utils.images import EXTENSIONS as EXTENSIONS
 
 

@@ -149,11 +149,6 @@ def image_names(root: Path, extensions: tuple[str, ...], keep_in: Path | None) -
     return encode_names(found.files)
 
 
-def cache_folder() -> Path:
-    """Return the cache folder: the environment variable ``PROTEUS_CACHE``, or ``~/.cache/proteus``."""
-    return Path(os.environ.get("PROTEUS_CACHE", "~/.cache/proteus")).expanduser()
-
-
 def _changed(root: Path, folder: str) -> int:
     return os.stat(os.path.join(root, folder)).st_mtime_ns
 

@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from proteus.datasets.proxy.folder_index import cache_folder
 from proteus.structures import DataError, FullDiskError
 from proteus.utils import write_json
-from proteus.utils.files import is_junk, no_folder
+from proteus.utils.files import cache_folder, is_junk, no_folder
 from proteus.utils.images import EXTENSIONS
 
 INDEX = "proteus-index.json"

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
@@ -15,6 +14,7 @@ from proteus.evaluation.metrics import ProbeAccuracy
 from proteus.models.classifiers import LinearProbe
 from proteus.registry import HOOKS
 from proteus.structures import UserError
+from proteus.utils.models import unwrap_model
 from proteus.visualization import draw_probe_grid
 
 
@@ -79,7 +79,7 @@ class BestHeadHook(AtomicCheckpointHook):
 
 
 def _probe(runner: Runner) -> LinearProbe:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     if not isinstance(model, LinearProbe):
         raise UserError(
             f"default_hooks.checkpoint.type='BestHeadHook' is for model type='LinearProbe', not {type(model).__name__}"

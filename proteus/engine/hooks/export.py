@@ -8,13 +8,13 @@ from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.checkpoints.description import check_description
 from proteus.models import AdaptedBackbone, Distiller
 from proteus.registry import HOOKS
+from proteus.utils.models import unwrap_model
 
 
 @HOOKS.register_module()
@@ -50,7 +50,7 @@ class ExportStudentHook(Hook):
         averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
         refused = []
         for model, ending in [(runner.model, ""), *((average, "_ema") for average in averages)]:
-            for name, distiller in _distillers(_unwrapped(model)).items():
+            for name, distiller in _distillers(unwrap_model(model)).items():
                 try:
                     self._export(distiller, runner, f"student{name}{ending}.safetensors")
                 except CheckpointError as error:
@@ -102,7 +102,3 @@ def _description_error(description: dict[str, Any]) -> str:
 
 def _distillers(model: Any) -> dict[str, Distiller]:
     return {f"_{name}" if name else "": distiller for name, distiller in model.distillers.items()}
-
-
-def _unwrapped(model: Any) -> Any:
-    return model.module if is_model_wrapper(model) else model

@@ -13,7 +13,6 @@ from typing import Any
 from mmengine.dataset import Compose
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.compat import restart_iter_timer
@@ -32,6 +31,7 @@ from proteus.evaluation.online.probe_images import (
 from proteus.models import Distiller
 from proteus.registry import HOOKS
 from proteus.structures import DataError
+from proteus.utils.models import unwrap_model
 
 
 @HOOKS.register_module()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import torch
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -17,6 +15,8 @@ from proteus.datasets import ProxySet, SampleKey
 from proteus.models import Distiller
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
+from proteus.utils.models import unwrap_model
+from proteus.utils.precision import no_autocast
 
 # Differs from the seeds of runs, so that the first views of training are new to the student.
 _SEED = 2**31
@@ -65,7 +65,7 @@ class SlicedInitHook(Hook):
         if runner._resume or runner._load_from or runner.iter:
             runner.logger.info("sliced initialization skipped: the weights come from a checkpoint")
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         for distiller in model.distillers.values():
             check_slice(distiller.student, distiller.teacher)
         images = self._read(runner, model) if is_main_process() else None
@@ -91,7 +91,7 @@ class SlicedInitHook(Hook):
     def _fill(self, runner: Runner, name: str, distiller: Distiller, images: Tensor) -> None:
         start, training = time.time(), distiller.training
         distiller.eval()
-        with torch.autocast(images.device.type, enabled=False):
+        with no_autocast(images.device):
             errors = slice_teacher(distiller.student, distiller.teacher, images[: self.views], self.batch_size)
             fitted = fit_heads(distiller, images[self.views :], self.batch_size)
         distiller.train(training)

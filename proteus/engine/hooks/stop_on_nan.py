@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import Tensor
 
 from proteus.engine.hooks.async_runtime_info import is_logging_due
 from proteus.engine.runner.distributed import any_rank
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 from proteus.utils import atomic_path
+from proteus.utils.models import unwrap_model
 
 
 class DivergedError(UserError):
@@ -170,7 +170,7 @@ def _gradient_norms(runner: Runner) -> dict[str, Any]:
 
 def _first_bad_weight(runner: Runner) -> str | None:
     """Name of the first trained weight, or average of it, that is not finite, or of the first buffer with NaN."""
-    model = _unwrapped(runner.model)
+    model = unwrap_model(runner.model)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     weights = dict(trained)
     for hook in runner.hooks:
@@ -236,8 +236,3 @@ def _plain(value: Any, tensors: bool = True) -> Any:
 def _device(runner: Runner) -> torch.device:
     parameter = next(runner.model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
-
-
-def _unwrapped(model: Any) -> nn.Module:
-    module: nn.Module = model.module if is_model_wrapper(model) else model
-    return module

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.datasets import FixedViews
@@ -22,6 +21,7 @@ from proteus.datasets.teacher_cache import (
 from proteus.models.distillers.mixup import MixupDataPreprocessor
 from proteus.models.teachers.fingerprint import teacher_fingerprint
 from proteus.registry import HOOKS
+from proteus.utils.models import unwrap_model
 
 
 @HOOKS.register_module()
@@ -50,7 +50,7 @@ class TeacherCacheHook(Hook):
         dataset = runner.train_dataloader.dataset
         if not isinstance(dataset, FixedViews) or dataset.cache is None:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         config = str(runner.cfg.filename or "CONFIG")
         check_usable(model)
         try:

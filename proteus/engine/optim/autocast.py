@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from proteus.registry import OPTIM_WRAPPERS
+from proteus.utils.precision import has_bfloat16
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -53,8 +54,6 @@ class AutocastOptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast one forward pass of ``model``."""
         device = next(model.parameters()).device.type
-        wanted = self.dtype == "bfloat16" or (
-            self.dtype == "auto" and device == "cuda" and torch.cuda.is_bf16_supported()
-        )
+        wanted = self.dtype == "bfloat16" or (self.dtype == "auto" and has_bfloat16(device))
         with super().optim_context(model), torch.autocast(device, torch.bfloat16, enabled=wanted):
             yield

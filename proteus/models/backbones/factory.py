@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from proteus.models.backbones.from_description import described_backbone
 from proteus.models.backbones.openmmlab import build_backbone
 from proteus.models.backbones.vit import ARCHITECTURES
 from proteus.structures import DataError, UserError
+from proteus.utils.digest import weights_digest
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar")
 _BY_WIDTH = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1536: "giant"}
@@ -261,9 +261,5 @@ def _spec(
     seed: int | None = None,
 ) -> BackboneSpec:
     architecture = {key: value for key, value in config.items() if key not in ("checkpoint", "init_cfg")}
-    digest = hashlib.sha256(json.dumps([architecture, seed], sort_keys=True).encode())
-    # Of the tensors, since two files that hold the same ones may differ in the order of their descriptions.
-    for key, value in sorted((state or {}).items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return BackboneSpec(name, config, tuple(mean), tuple(std), digest.hexdigest(), note, seed)
+    digest = weights_digest(state or {}, json.dumps([architecture, seed], sort_keys=True))
+    return BackboneSpec(name, config, tuple(mean), tuple(std), digest, note, seed)

@@ -18,6 +18,7 @@ from proteus.models.classifiers.heads import Head, HeadBank
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
 from proteus.utils.argument_checks import check_number, check_whole
+from proteus.utils.precision import has_bfloat16, no_autocast
 
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 """For a batch of 256, as DINOv2 has them."""
@@ -132,7 +133,7 @@ class LinearProbe(BaseModel):
         if mode == "predict":
             return self.predict(tokens, data_samples or [BaseDataElement() for _ in tokens])
         bank, index = divmod(max(int(self.best_head), 0), len(self.learning_rates))
-        with _float32(tokens.device.type):
+        with no_autocast(tokens.device.type):
             return self._bank(bank).one(self._input(tokens, self.inputs[bank]), index)
 
     def tokens(self, images: Tensor | None) -> Tensor:
@@ -170,7 +171,7 @@ class LinearProbe(BaseModel):
                 "collate_fn=dict(type='distill_collate')"
             )
         self._check_labels(data_samples)
-        with _float32(tokens.device.type):
+        with no_autocast(tokens.device.type):
             logits = self._logits(tokens)
             count = logits.shape[1]
             each = F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(count), reduction="none")
@@ -191,7 +192,7 @@ class LinearProbe(BaseModel):
             ``heads``, the description of each head.
         """
         self._check_labels(data_samples)
-        with _float32(tokens.device.type):
+        with no_autocast(tokens.device.type):
             logits = self._logits(tokens)
         labels = logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), -1)
         best = logits.index_select(1, self.best_head.clamp_min(0)[None]).squeeze(1)
@@ -227,10 +228,9 @@ class LinearProbe(BaseModel):
 
     def _precision(self, device: str) -> AbstractContextManager[Any]:
         if self.dtype == "auto":
-            has_bfloat16 = device == "cuda" and torch.cuda.is_bf16_supported()
-            return torch.autocast(device, torch.bfloat16) if has_bfloat16 else nullcontext()
+            return torch.autocast(device, torch.bfloat16) if has_bfloat16(device) else nullcontext()
         if self.dtype == "float32":
-            return _float32(device)
+            return no_autocast(device)
         return torch.autocast(device, _PRECISIONS[self.dtype])
 
     def _checked(self, tokens: Tensor) -> Tensor:
@@ -263,11 +263,6 @@ class LinearProbe(BaseModel):
         depth = getattr(self.backbone, "depth", None)
         if depth is not None and most > depth:
             raise ValueError(f"model.layers={self.layers}: model.backbone has {depth} blocks; write at most {depth}")
-
-
-def _float32(device: str) -> AbstractContextManager[Any]:
-    """Disable autocast; the meta device has none to disable."""
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def _check_grid(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from proteus.models.depth.dpt import READOUTS, DPTDecoder
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_number, check_whole
+from proteus.utils.precision import no_autocast
 
 _SILOG = {"type": "SiLogLoss"}
 
@@ -100,7 +100,7 @@ class DPTDepthHead(nn.Module):
             maps = self.dropout(maps)
         if maps.device.type == "meta":
             return self._depth(maps)
-        with torch.autocast(maps.device.type, enabled=False):
+        with no_autocast(maps.device):
             return self._depth(maps.to(self.conv_depth.weight.dtype))
 
     def predict(self, levels: Sequence[Features], size: tuple[int, int]) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from timm.data import IMAGENET_DEFAULT_MEAN as MEAN
 from timm.data import IMAGENET_DEFAULT_STD as STD
-from torch import nn
+
+from proteus.utils.digest import weights_digest
 
 # Keys that only locate the weights or change the speed; `weights` and `dtype` cover their effect.
 _NOT_ARCHITECTURE = {"checkpoint", "init_cfg", "type", "grad_checkpointing"}
@@ -30,7 +29,7 @@ def teacher_fingerprint(teacher: Any, config: Mapping[str, Any]) -> dict[str, An
     backbone = config.get("backbone", {})
     dtype = str(next(teacher.backbone.parameters()).dtype).removeprefix("torch.")
     return {
-        "weights": weights_digest(teacher.backbone),
+        "weights": weights_digest(teacher.backbone.state_dict()),
         "architecture": {
             "type": str(backbone.get("type")).removeprefix("proteus."),
             **{key: value for key, value in backbone.items() if key not in _NOT_ARCHITECTURE},
@@ -41,13 +40,3 @@ def teacher_fingerprint(teacher: Any, config: Mapping[str, Any]) -> dict[str, An
         "dtype": dtype,
         "options": {key: value for key, value in config.items() if key not in _NOT_TEACHER},
     }
-
-
-def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of the names, shapes, dtypes and bytes of a module's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        # As numbers of two or one bytes: NumPy has no bfloat16.
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_channels
 from proteus.utils.compile import compiled
+from proteus.utils.precision import has_bfloat16, no_autocast
 
 
 @MODELS.register_module()
@@ -171,7 +171,7 @@ class Teacher(nn.Module):
         if self.classifier is None:
             raise ValueError("the teacher has no classifier: set model.teacher.classifier")
         levels = self._levels(images, self.classifier.layers)
-        with _without_autocast(images.device):
+        with no_autocast(images.device):
             return levels[-1], self.classifier(levels)
 
     def _levels(self, images: Tensor, count: int) -> list[Features]:
@@ -184,7 +184,7 @@ class Teacher(nn.Module):
         quick = not self.sharded and not torch.compiler.is_compiling()
         # The meta device, on which a config is checked, has nothing to compile for.
         run_backbone = self._run_backbone if images.is_meta else self._compiled_backbone
-        with torch.inference_mode() if quick else torch.no_grad(), _without_autocast(images.device):
+        with torch.inference_mode() if quick else torch.no_grad(), no_autocast(images.device):
             levels = run_backbone(self._prepared(images), count)
         # Copies made out here: losses save the targets for their backward pass, which inference tensors forbid, and
         # what a CUDA graph returns is overwritten when it is run again.
@@ -207,11 +207,4 @@ def _copied(tokens: Tensor) -> Tensor:
 
 
 def _best_dtype(device: torch.device) -> torch.dtype:
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    # The meta device, on which a config is checked, has no autocast to switch off.
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+    return torch.bfloat16 if has_bfloat16(device) else torch.float32

@@ -1,0 +1,25 @@
+"""Autocast on and off."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from proteus.utils.precision import has_bfloat16, no_autocast
+
+
+def test_no_autocast_switches_a_surrounding_autocast_off() -> None:
+    weight = torch.ones(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (weight @ weight).dtype == torch.bfloat16
+        with no_autocast(weight.device):
+            assert (weight @ weight).dtype == torch.float32
+    with no_autocast("meta"):
+        pass
+
+
+def test_bfloat16_is_for_gpus_that_support_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+        assert has_bfloat16("cuda:0") is supported
+        assert not has_bfloat16(torch.device("cpu"))
