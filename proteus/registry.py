@@ -1,8 +1,8 @@
 """Proteus' registries: children of MMEngine's, in the scope ``proteus``.
 
-A config of ours sets ``default_scope = 'proteus'`` and names a part by its class (``type='ViT'``); another
-toolbox reaches the same part as ``type='proteus.ViT'``. Each registry imports its package when first asked,
-so naming a part is enough, and ``import proteus`` stays light.
+Our configs set ``default_scope = 'proteus'`` and name a class (``type='ViT'``); configs of other toolboxes write
+``type='proteus.ViT'``. Each registry imports its package on first use, so that naming a class is enough and
+``import proteus`` stays light.
 """
 
 from mmengine import registry as root
@@ -34,7 +34,7 @@ PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "engine"
 
 METRICS = _child("metric", root.METRICS, "evaluation")
 EVALUATOR = _child("evaluator", root.EVALUATOR, "evaluation")
-# MMEngine has no registry for ways of judging a backbone, so this one has no parent.
+# MMEngine has no registry of evaluation protocols, so this one has no parent.
 PROTOCOLS = Registry("protocol", scope="proteus", locations=["proteus.evaluation.protocols"])
 
 VISUALIZERS = _child("visualizer", root.VISUALIZERS, "visualization")

@@ -1,4 +1,4 @@
-"""Reading, recognising and writing weights; nothing is ever unpickled into code."""
+"""Read, recognise, convert and write weights; no code in a file is ever run."""
 
 from proteus.checkpoints.convert import FORMS, convert, from_timm_keys
 from proteus.checkpoints.description import Description, read_description

@@ -1,4 +1,4 @@
-"""From any of the names that a ViT's weights go by to any other."""
+"""Convert a ViT's weights between the naming schemes of different projects."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Conversion:
 def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     """Write the backbone inside a weight file under another project's names.
 
-    Values are copied bit by bit, with two exceptions. A DINOv2 model with registers keeps a position for its cls token,
-    which timm's has no place for: ``timm`` adds it to the cls token (the same model), and from there ``dinov2`` and
-    ``hf`` write zeros for it. mmsegmentation's ``VisionTransformer`` has no LayerScale: ``mmseg-vit`` multiplies it
-    into the layer before it (the same model, up to rounding). A mask token is kept under every form's names, except in
-    ``mmseg-vit``; a classifier is left.
+    Values are copied bit by bit, with two exceptions. A DINOv2 model with registers has a position embedding for its
+    cls token, and timm's has none: ``timm`` adds it to the cls token (the same model), and ``dinov2`` and ``hf`` then
+    write zeros for it. mmsegmentation's ``VisionTransformer`` has no LayerScale: ``mmseg-vit`` multiplies it into the
+    preceding layer (the same model, up to rounding). A mask token is kept, except in ``mmseg-vit``; a classifier is
+    dropped.
 
     The source's description (architecture, arguments, mean, std, teacher) is copied to a ``.safetensors``.
 
@@ -60,9 +60,9 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
         form: One of :data:`FORMS`.
 
     Raises:
-        CheckpointError: The source holds no ViT, or one that the target form has no names for, or weights that are not
-            floating point; or it is the target.
-        FullDiskError: The disk is full; a file that was there is unchanged.
+        CheckpointError: The source holds no ViT, a ViT that the target scheme has no names for, or weights that are not
+            floating point; or source and target are the same file.
+        FullDiskError: The disk is full; an existing file is unchanged.
     """
     target = Path(target)
     if target.suffix not in (".safetensors", ".pth"):
@@ -71,7 +71,7 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
         raise CheckpointError(f"unknown naming scheme {form!r}; choose from: {', '.join(FORMS)}")
     file = locate(source)
     if os.path.realpath(target.expanduser()) == os.path.realpath(file):
-        raise CheckpointError(f"{target} is the file that is converted; name another")
+        raise CheckpointError(f"{target} is the source file; name another")
     description = read_description(file) or Description()
     state = to_timm_keys(read_state_dict(source))
     state = {key: value for key, value in state.items() if key not in CLASSIFIER}
@@ -90,7 +90,7 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
         export_backbone(renamed, target, about.to_json())
     else:
         check_written(renamed, target)
-        # Through a file object, from which a full disk is an OSError.
+        # With a file object, a full disk raises an OSError.
         with atomic_path(target) as temporary, temporary.open("wb") as opened:
             torch.save({key: value.contiguous() for key, value in renamed.items()}, opened)
     return Conversion(shape, usage(shape, form, state, description), tuple(_notes(shape, form, target, description)))
@@ -108,14 +108,14 @@ def _notes(shape: Shape, form: str, target: Path, description: Description) -> I
 
 
 def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
-    """Rename weights with timm's names, as :func:`to_timm_keys` gives them, to another project's.
+    """Rename weights from timm's names, as :func:`to_timm_keys` returns them, to those of another project.
 
     Raises:
-        CheckpointError: ``form`` is none of :data:`FORMS`, or has no names for such a model.
+        CheckpointError: ``form`` is not in :data:`FORMS`, or has no names for such a model.
     """
     shape = detect_arch(state)
     if shape is None:
-        raise CheckpointError("these weights are no ViT's in timm's names: pass them through to_timm_keys first")
+        raise CheckpointError("these weights are not a ViT with timm's names; rename them with to_timm_keys first")
     if form == "timm":
         return _without_cls_position(state, shape)
     if shape.registers:

@@ -1,9 +1,9 @@
 """The description in a weight file, read as untrusted data and checked.
 
-Files that Proteus exports carry a description as JSON under ``proteus`` in the header of the ``.safetensors`` file.
-Anybody can write such a header, so nothing in it is trusted: an architecture is a name in timm or in the model
-registry of mmpretrain or mmseg, its arguments are those of :mod:`proteus.checkpoints.description_rules`, and
-statistics are numbers. :func:`read_description` is the only reader.
+Files that Proteus exports have a description as JSON under ``proteus`` in the header of the ``.safetensors`` file.
+Anybody can write such a header, so nothing in it is trusted: the architecture must be a name in timm or in the model
+registry of mmpretrain or mmseg, its arguments must pass :mod:`proteus.checkpoints.description_rules`, and statistics
+must be numbers. :func:`read_description` is the only reader.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Description:
     converted_from: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the known fields in the form that :func:`~proteus.checkpoints.export_backbone` takes."""
+        """Return the known fields, as :func:`~proteus.checkpoints.export_backbone` takes them."""
         known = {key: value for key, value in vars(self).items() if value not in (None, "", {})}
         return known if self.architecture is None else {"arguments": {}, **known}
 
@@ -131,7 +131,7 @@ def _architecture(name: Any, where: str) -> str:
         stem, _, rest = name.partition(".")
         if stem in GUESTS and rest:
             return name
-        if is_model(stem):  # its tag names pretrained weights, which are not fetched
+        if is_model(stem):  # the tag after it names pretrained weights, which are not fetched
             return stem
     raise CheckpointError(
         f"{where}: architecture is {shown(name)}; expected a model of timm's, or mmpretrain.NAME or mmseg.NAME"

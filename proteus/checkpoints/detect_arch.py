@@ -1,4 +1,4 @@
-"""What a ViT's weights say of the model they belong to, without building it."""
+"""Detect the architecture of a ViT from its weights, without building a model."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _LETTERS = {192: "Ti", 384: "S", 768: "B", 1024: "L", 1280: "H", 1536: "g"}
 
 @dataclass(frozen=True)
 class Shape:
-    """The architecture of a ViT, as far as its weights tell.
+    """Architecture of a ViT, as far as weights show it.
 
     Attributes:
         width: Width of the tokens.
         depth: Number of blocks.
-        patch: Side of a patch, pixels.
+        patch: Side of a patch in pixels.
         registers: Number of register tokens.
-        side: Patches along a side of the square grid that the position embedding was learnt on; None without one.
+        side: Patches along a side of the square grid of the position embedding; None if there is no embedding.
         layer_scale: Whether blocks have LayerScale.
-        pre_norm: Whether a LayerNorm stands before the first block, as in CLIP.
+        pre_norm: Whether a LayerNorm precedes the first block, as in CLIP.
         swiglu: Whether the MLPs are gated.
         mask_token: Whether there is a mask token.
-        classifier: Number of classes of a linear classifier beside the backbone; None without one.
+        classifier: Number of classes of a linear classifier on top of the backbone; None if there is no classifier.
     """
 
     width: int
@@ -41,19 +41,19 @@ class Shape:
 
     @property
     def family(self) -> str:
-        """``CLIP``, ``DINOv2`` or ``plain``: whose architecture it is, which says not yet who trained it."""
+        """``CLIP``, ``DINOv2`` or ``plain``: the family of the architecture, whoever trained it."""
         if self.pre_norm:
             return "CLIP"
         return "DINOv2" if self.layer_scale else "plain"
 
     @property
     def title(self) -> str:
-        """``DINOv2 ViT-S/14`` and the like; the width in numbers where it has no letter."""
+        """Short name such as ``DINOv2 ViT-S/14``, with the width if no letter stands for it."""
         return f"{self.family} ViT-{_LETTERS.get(self.width, self.width)}/{self.patch}"
 
 
 def detect_arch(state: Mapping[str, Tensor]) -> Shape | None:
-    """Tell the architecture of weights with timm's names; None if they are no ViT's."""
+    """Detect the architecture of weights with timm's names; None if they are not a ViT."""
     if "cls_token" not in state or "patch_embed.proj.weight" not in state:
         return None
     projection = state["patch_embed.proj.weight"].shape
@@ -81,7 +81,7 @@ def _doubled(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def describe(state: Mapping[str, Tensor]) -> str:
-    """Say in a few words what weights with timm's names belong to."""
+    """Describe the architecture of weights with timm's names in a few words."""
     stem = next((key.removesuffix("cls_token") for key in state if key.endswith("cls_token")), "")
     shape = detect_arch({key.removeprefix(stem): value for key, value in state.items()})
     if shape is None:

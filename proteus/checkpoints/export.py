@@ -1,4 +1,4 @@
-"""Writing a backbone that other people's tools can load."""
+"""Write a backbone in a format that other tools load."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def export_backbone(state: Mapping[str, Tensor], path: str | Path, description: 
     Args:
         state: Weights with timm's names.
         path: File to write; its folder is made.
-        description: What a user needs to rebuild and feed the model (architecture, arguments, mean, std, teacher);
-            stored as JSON text under ``proteus`` in the file's metadata.
+        description: Facts to rebuild the model and normalise its images (architecture, arguments, mean, std, teacher),
+            stored as JSON under ``proteus`` in the metadata of the file.
 
     Returns:
-        ``path``. The file appears under its name only once it is complete; its mode follows the umask.
+        ``path``.
 
     Raises:
         CheckpointError: A tensor holds NaN or infinity; nothing is written.
-        FullDiskError: The disk is full; a file that was there is unchanged.
+        FullDiskError: The disk is full; an existing file is unchanged.
     """
     path = Path(path)
     check_written(state, path)
@@ -44,7 +44,7 @@ def check_written(state: Mapping[str, Tensor], path: str | Path) -> None:
     """Check that weights are finite before they are written.
 
     Raises:
-        CheckpointError: A tensor is not; the message names it and the file that is not written.
+        CheckpointError: A tensor is not finite; the message names it and the file.
     """
     try:
         check_values(state, "the weights")

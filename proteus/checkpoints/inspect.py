@@ -17,7 +17,7 @@ from proteus.checkpoints.parts import check_values, part_names, take_part
 from proteus.checkpoints.paths import locate, split_part
 from proteus.utils.text import printable
 
-# Of the weights that the authors of each family published; the same names may belong to anybody's.
+# Licences of the weights that the authors of each family published; weights of others have the same names.
 _LICENCES = {"DINOv2": "Apache-2.0 if these are Meta's weights", "CLIP": "MIT if these are OpenAI's weights"}
 
 
@@ -25,7 +25,7 @@ def inspect_file(path: str | Path) -> str:
     """Describe a weight file for the terminal.
 
     Raises:
-        CheckpointError: The file cannot be read as weights, or its description is not what Proteus writes.
+        CheckpointError: The file cannot be read as weights, or its description is not valid.
     """
     file, part = locate(path), split_part(path)[1]
     description = read_description(file)
@@ -35,7 +35,8 @@ def inspect_file(path: str | Path) -> str:
     count = sum(value.numel() for value in state.values())
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in state.values()})
     lines = [f"{printable(str(path))}: {len(state)} tensors, {count / 1e6:.2f} M values, {', '.join(dtypes)}"]
-    lines += [_row("also holds", ", ".join(beside)) for beside in [_beside(content)] if beside]
+    others = _other_entries(content)
+    lines += [_row("also holds", ", ".join(others))] if others else []
     found, renamed = find_backbone(state), to_timm_keys(state)
     shape = detect_arch(renamed)
     if found is None or shape is None:
@@ -93,7 +94,7 @@ def _names(state: Mapping[str, Tensor], name: str, shape: Shape) -> str:
 
 
 def _heads(state: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """Modules beside the backbone with a linear layer: ``token_head: 384 -> 768``."""
+    """Format the heads outside the backbone: ``token_head: 384 -> 768``."""
     heads: dict[str, list[Tensor]] = defaultdict(list)
     for key, value in state.items():
         if "head" in key and not key.startswith(prefix or "\0") and key.endswith("weight") and value.ndim == 2:
@@ -104,8 +105,8 @@ def _heads(state: Mapping[str, Tensor], prefix: str) -> list[str]:
     ]
 
 
-def _beside(content: Any) -> list[str]:
-    """Top-level entries of a checkpoint that are no tensors."""
+def _other_entries(content: Any) -> list[str]:
+    """Return the top-level entries of a checkpoint that are not tensors."""
     entries = content.items() if isinstance(content, Mapping) else ()
     return [str(key) for key, value in entries if not isinstance(value, Tensor)]
 

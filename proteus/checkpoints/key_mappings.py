@@ -17,15 +17,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Row:
-    """One weight, or one of every block, in another project's names and in timm's.
+    """Name of one weight, or of one weight in every block, in another project and in timm.
 
-    In both, ``{i}`` stands for the number of a block and ``{w}`` for ``weight`` or ``bias``.
+    In both names, ``{i}`` stands for the number of a block and ``{w}`` for ``weight`` or ``bias``.
 
     Attributes:
-        theirs: The other project's name; several where timm keeps in one tensor what they keep in parts, in the order
-            in which timm stacks them.
-        ours: timm's name.
-        axes: How many leading axes of length 1 timm's tensor has more than theirs.
+        theirs: Name in the other project; several if timm stacks their tensors into one, in timm's order.
+        ours: Name in timm.
+        axes: Number of leading axes of length 1 that only timm's tensor has.
     """
 
     theirs: tuple[str, ...]
@@ -44,7 +43,7 @@ class Row:
 
 
 def rows(text: str) -> tuple[Row, ...]:
-    """Read a table: on each line their name or names, timm's name, and ``+n`` for ``n`` axes."""
+    """Parse a table: on each line their name or names, timm's name, and ``+n`` for ``n`` axes."""
     table = []
     for line in filter(None, map(str.strip, text.splitlines())):
         names = line.split()
@@ -54,7 +53,7 @@ def rows(text: str) -> tuple[Row, ...]:
 
 
 def to_ours(state: Mapping[str, Tensor], table: Iterable[Row]) -> dict[str, Tensor]:
-    """Rename to timm's names; what the table does not know, or knows only in part, stays as it is."""
+    """Rename to timm's names; names that the table lacks, and incomplete stacks, stay unchanged."""
     table, left, renamed = tuple(table), dict(state), {}
     for key in state:
         row, match = next(
@@ -71,7 +70,7 @@ def to_ours(state: Mapping[str, Tensor], table: Iterable[Row]) -> dict[str, Tens
 
 
 def to_theirs(state: Mapping[str, Tensor], table: Iterable[Row]) -> dict[str, Tensor]:
-    """Rename timm's names to theirs; what the table does not know stays as it is."""
+    """Rename from timm's names to theirs; names that the table lacks stay unchanged."""
     table, renamed = tuple(table), {}
     for key, value in state.items():
         row, match = next(((row, found) for row in table if (found := row.of_ours.fullmatch(key))), (None, None))
@@ -81,7 +80,7 @@ def to_theirs(state: Mapping[str, Tensor], table: Iterable[Row]) -> dict[str, Te
         for _ in range(row.axes):
             value = value.squeeze(0)
         names = [name.format(**match.groupdict()) for name in row.theirs]
-        # Copies: parts of one memory cannot be saved as safetensors.
+        # Clone, since tensors that share memory cannot be saved as safetensors.
         parts = [value] if len(names) == 1 else [part.clone() for part in value.chunk(len(names))]
         renamed.update(zip(names, parts, strict=True))
     return renamed
@@ -132,7 +131,7 @@ HUGGING_FACE_VIT = rows("""
     encoder.layer.{i}.intermediate.dense.{w}  blocks.{i}.mlp.fc1.{w}
     encoder.layer.{i}.output.dense.{w}        blocks.{i}.mlp.fc2.{w}
 """)
-# What version 5 calls some of them in memory; only read.
+# Names that version 5 gives some weights in memory; only read, never written.
 HUGGING_FACE_IN_MEMORY = rows("""
     encoder.layer.{i}.attention.q_proj.{w}  encoder.layer.{i}.attention.k_proj.{w} \
         encoder.layer.{i}.attention.v_proj.{w}  blocks.{i}.attn.qkv.{w}
@@ -174,7 +173,7 @@ OPENAI = rows("""
     ln_post.{w}                                       norm.{w}
 """)
 
-# mmpretrain's VisionTransformer, and what Proteus' release makes of its backbones for mmsegmentation.
+# mmpretrain's VisionTransformer, and the backbones that Proteus' release converts for mmsegmentation.
 OPENMMLAB = rows("""
     patch_embed.projection.{w}  patch_embed.proj.{w}
     layers.{i}.ln1.{w}          blocks.{i}.norm1.{w}

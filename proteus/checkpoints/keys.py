@@ -1,6 +1,6 @@
-"""The same weights under the names that different projects give them.
+"""Rename weights from the naming schemes of different projects to timm's, which is used internally.
 
-timm's names are the ones used inside; the others are recognised by a key that only they have.
+Each scheme is recognised by a key that only it has.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from proteus.checkpoints.key_mappings import Row, to_ours
 
 
 class Form(NamedTuple):
-    """A way to name a ViT's weights.
+    """A naming scheme of a ViT's weights.
 
     Attributes:
         name: For messages.
-        mark: The name of its cls token, by which it is found.
-        table: How its names read in timm's.
+        mark: Name of the cls token, by which the scheme is recognised.
+        table: Its names and timm's.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Form(NamedTuple):
     table: tuple[Row, ...]
 
 
-# Longest mark first: each is the end of one before it.
+# Longest mark first, since each mark is a suffix of an earlier one.
 FORMS = (
     Form("Hugging Face CLIP", "embeddings.class_embedding", key_mappings.HUGGING_FACE_CLIP),
     Form(
@@ -60,7 +60,7 @@ FORMS = (
 )
 CLASSIFIER = ("head.weight", "head.bias")
 """timm's names for a ViT's linear classifier, or for CLIP's projection."""
-# CLIP's projection to the space it shares with text, and a constant that older files hold.
+# CLIP's projection to the space shared with text, and a constant in older files.
 _NO_BACKBONE = ("proj", "embeddings.position_ids")
 
 
@@ -120,16 +120,16 @@ def without_wrappers(state: Mapping[str, Tensor], source: str | Path) -> dict[st
 def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a ViT's weights to timm's names, whatever project they come from.
 
-    Known forms: timm's own; Meta's DINOv2 ``.pth``, and what its training code writes, with blocks in chunks;
-    ``transformers``' ``Dinov2Model``, ``ViTModel`` and the vision tower of its ``CLIPModel``; OpenAI's and open_clip's
-    CLIP; mmpretrain's; mmsegmentation's ``VisionTransformer``, and its ``MAE`` as Proteus' release converts to it;
-    SynCLR's; our exported backbones. Whatever stands before the backbone's names is taken off, and what lies outside
-    the backbone (heads, a text tower) is left behind. Of a checkpoint with student and teacher the student is taken.
-    Unknown names pass unchanged, so that :func:`load_strictly` can name them.
+    Known schemes: timm; Meta's DINOv2, as released and as its training code writes it, with blocks in chunks;
+    ``Dinov2Model``, ``ViTModel`` and the vision tower of ``CLIPModel`` in ``transformers``; CLIP of OpenAI and open_clip;
+    mmpretrain; ``VisionTransformer`` of mmsegmentation, and its ``MAE`` as Proteus' release converts to it; SynCLR; our
+    exported backbones. The prefix of the backbone's names is removed, and weights outside the backbone (heads, a text
+    tower) are dropped. If a checkpoint has student and teacher, the student is taken. Unknown names stay unchanged, so
+    that :func:`load_strictly` can report them.
 
     Raises:
         CheckpointError: The file holds several models and the rule prefers none of them, or a tensor has a shape that
-            is impossible in a ViT.
+            no ViT has.
     """
     found = find_backbone(state)
     if found is None:
@@ -171,7 +171,7 @@ def backbone_prefixes(state: Iterable[str]) -> list[str]:
 
 
 def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the part of ``state`` with the names ``own`` after a prefix; all of it if no part has them.
+    """Take the weights of ``state`` that have the names ``own`` after a common prefix; all weights if there are none.
 
     Registered converters rename the weights first; see :func:`register_key_converter`.
 

@@ -1,4 +1,4 @@
-"""From a file to tensors, safely."""
+"""Load the tensors of a weight file without running code from it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def read_state_dict(path: str | Path) -> Weights:
     """Read the tensors of a weight file.
 
     Files are ``.safetensors``, ``.pth``/``.pt``/``.bin``, TorchScript archives as OpenAI publishes them, or the
-    packaged ViT's ``.onnx``. No code in them is run: pickled ones are opened with ``weights_only=True``, and of a
-    TorchScript archive only the tensors are looked at.
+    ``.onnx`` file of the packaged ViT. No code in them is run: pickles are opened with ``weights_only=True``, and only
+    the tensors of a TorchScript archive are read.
 
-    A checkpoint that nests its weights under ``state_dict`` or ``model`` is unwrapped. One that holds several models
-    gives the trained student, as the paper takes it; ``file.pth#ema`` gives the average of its weights,
-    ``file.pth#teacher`` the teacher, ``file.pth#NAME`` any other part; :mod:`proteus.checkpoints.parts` has the rule.
+    Weights nested under ``state_dict`` or ``model`` are unwrapped. If a checkpoint holds several models, the trained
+    student is read, as in the paper; ``file.pth#ema`` selects the average of its weights, ``file.pth#teacher`` the
+    teacher, ``file.pth#NAME`` any other part. :mod:`proteus.checkpoints.parts` has the rule.
 
     Raises:
         CheckpointError: The file is missing, is not a weight file, would run code when opened, lacks the part, holds
@@ -46,14 +46,14 @@ def read_state_dict(path: str | Path) -> Weights:
 
 
 def open_weights(path: Path, device: str = "cpu") -> Any:
-    """Read all that a weight file holds, as data.
+    """Read everything in a weight file, as data.
 
     Args:
         path: The file.
-        device: ``cpu``, or ``meta`` for names and shapes alone, where the format allows it.
+        device: ``cpu``, or ``meta`` for names and shapes only, if the format allows it.
 
     Raises:
-        CheckpointError: The file is missing, is no weight file, or would run code when opened.
+        CheckpointError: The file is missing, is not a weight file, or would run code when opened.
     """
     check_file(path)
     if path.suffix.lower() == ".onnx":
@@ -67,14 +67,14 @@ def open_weights(path: Path, device: str = "cpu") -> Any:
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load ``state`` into ``model`` if and only if every name and shape fits.
+    """Load ``state`` into ``model`` if every name and shape fits; otherwise change nothing.
 
     Raises:
         CheckpointError: See :func:`check_fit`.
     """
     own = model.state_dict()
     check_fit(own, state, source)
-    if not any(tensor.is_meta for tensor in own.values()):  # a config that is only checked has nowhere to put them
+    if not any(tensor.is_meta for tensor in own.values()):  # built to check a config, without memory
         model.load_state_dict(dict(state))
 
 
@@ -82,7 +82,8 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
     """Compare a model's state dict with a file's.
 
     Raises:
-        CheckpointError: Names what is missing, left over, or of another shape or type, and what the file seems to be.
+        CheckpointError: Names are missing or left over, or shapes or types differ; the message lists them and describes
+            both models.
     """
     shapes = [
         f"{key}: file {tuple(given[key].shape)}, model {tuple(own[key].shape)}"
@@ -133,7 +134,7 @@ def _open(path: Path, device: str) -> Any:
                 start = file.read(16)
             raise DamagedFileError(
                 f"{path} cannot be read as weights, and was not opened: it is damaged, a pickle that torch.save did "
-                f"not write, or no weight file at all (it begins with {start!r})"
+                f"not write, or not a weight file (it begins with {start!r})"
             ) from error
         raise CheckpointError(
             f"{path} is a pickle that holds more than tensors, and opening it could run code, so it was not opened "

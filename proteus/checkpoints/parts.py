@@ -103,8 +103,8 @@ def _choose(content: Any, part: str | None) -> tuple[Any, bool]:
     """Return the entry of a checkpoint with the part, and True; otherwise the whole checkpoint, and False."""
     if not isinstance(content, Mapping):
         return content, False
-    # MMEngine's EMAHook writes the average where the weights belong, and the weights where the average belongs. Other
-    # toolboxes want it so; of a distillation the student that was trained is taken unless the average is asked for.
+    # MMEngine's EMAHook stores the average under state_dict and the weights under ema_state_dict. Other toolboxes rely
+    # on that; for a distillation, the trained student is taken unless the average is asked for.
     weights, average = content.get("state_dict"), content.get("ema_state_dict")
     keys = [str(key) for key in weights] if isinstance(weights, Mapping) else []
     swapped = isinstance(weights, Mapping) and isinstance(average, Mapping)

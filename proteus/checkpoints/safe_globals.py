@@ -1,7 +1,7 @@
 """Types other than tensors and plain containers that a training checkpoint may safely hold.
 
-NumPy's own unpickling trusts what it reads: a type description in a file can declare bytes to be pointers. So arrays
-and NumPy scalars are rebuilt here, from numeric types alone.
+NumPy's unpickling is not safe: a type description in a file can declare bytes to be pointers. Here arrays and NumPy
+scalars are rebuilt from numeric types only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NUMERIC = re.compile(r"[<>|=]?([biuf][1248]|\?)")
 
 
 class _Type:
-    """Stand-in for ``numpy.dtype``: a numeric type, in whichever byte order."""
+    """Stand-in for ``numpy.dtype``: a numeric type in either byte order."""
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         if not (isinstance(code, str) and _NUMERIC.fullmatch(code)):
@@ -26,7 +26,7 @@ class _Type:
         self.type = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
-        # (version, byte order, ...): the rest describes fields and flags, which no numeric type has.
+        # (version, byte order, ...); the rest describes fields and flags, which numeric types do not have.
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order in ("<", ">"):
             self.type = self.type.newbyteorder(order)
@@ -50,19 +50,19 @@ class _Array(np.ndarray):
 
 
 def _reconstruct(*_: Any) -> _Array:
-    """Stand in for the function with which a pickle makes an array before it fills it."""
+    """Stand-in for the function that creates an empty array in a pickle."""
     return _Array()
 
 
 def _scalar(kind: Any, raw: Any) -> Any:
-    """Stand in for the function with which a pickle makes a NumPy scalar."""
+    """Stand-in for the function that creates a NumPy scalar in a pickle."""
     if not (isinstance(kind, _Type) and isinstance(raw, bytes) and len(raw) == kind.type.itemsize):
         raise pickle.UnpicklingError("GLOBAL numpy.core.multiarray.scalar is allowed for numbers alone")
     return np.frombuffer(raw, kind.type)[0]
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """Stand in for ``getattr``, by which a pickled ``HistoryBuffer`` asks for its statistics; give nothing else."""
+    """Stand-in for ``getattr``, which a pickled ``HistoryBuffer`` uses for its statistics; returns nothing else."""
     if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
         raise pickle.UnpicklingError(f"GLOBAL getattr is allowed for the statistics of HistoryBuffer, not for {name!r}")
     return getattr(owner, name)
@@ -70,7 +70,7 @@ def _statistic(owner: Any, name: str) -> Any:
 
 # For torch.serialization.safe_globals.
 HARMLESS: list[Any] = [
-    # MMEngine's message hub. NumPy 2 moved the module; checkpoints name either place.
+    # MMEngine's message hub. NumPy 2 moved the module; checkpoints use either name.
     HistoryBuffer,
     (_statistic, "builtins.getattr"),
     (_Array, "numpy.ndarray"),
@@ -79,6 +79,6 @@ HARMLESS: list[Any] = [
     (_reconstruct, "numpy._core.multiarray._reconstruct"),
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
-    # The command line, which the scripts that descend from DeiT (Proteus' release among them) put beside the weights.
+    # The command line, which scripts derived from DeiT (such as Proteus' release) save along with the weights.
     Namespace,
 ]

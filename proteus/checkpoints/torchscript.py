@@ -1,8 +1,8 @@
-"""The tensors of a TorchScript archive, without running any of the code in it.
+"""Read the tensors of a TorchScript archive without running its code.
 
 OpenAI published CLIP in this form. An archive is a zip file: ``data.pkl`` describes the module tree, ``data/<number>``
-are the bytes of its tensors, ``code/`` is the program. The program is not looked at, and the pickle is read by an
-unpickler that can make tensors and inert objects and nothing else.
+are the bytes of its tensors, ``code/`` is the program. The program is ignored, and the pickle is read by an unpickler
+that creates only tensors and inert objects.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Read every tensor of a TorchScript archive's module tree by its name in ``state_dict``.
 
     Raises:
-        pickle.UnpicklingError: The archive asks for anything but tensors, modules and plain containers.
+        pickle.UnpicklingError: The archive contains anything but tensors, modules and plain containers.
         ValueError: A tensor reaches beyond its storage.
     """
     with zipfile.ZipFile(path) as archive:
@@ -55,7 +55,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _Module:
-    """A module of the archive: its attributes, none of its code."""
+    """A module of the archive: its attributes, without code."""
 
     def __setstate__(self, state: Any) -> None:
         self.attributes = state if isinstance(state, dict) else {}
@@ -77,12 +77,12 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         if module == "torch.jit._pickle" and name in _LISTS:
             return _same
-        raise pickle.UnpicklingError(f"GLOBAL {module}.{name} has no place in a TorchScript archive of weights")
+        raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed in a TorchScript archive of weights")
 
     def persistent_load(self, description: Any) -> Tensor:
         kind, dtype, number, _, _ = description
         if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise ValueError(f"{description!r} is no storage of a tensor")
+            raise ValueError(f"{description!r} is not the storage of a tensor")
         content = bytearray(self._archive.read(f"{self._folder}/{number}"))
         return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
 
@@ -91,7 +91,7 @@ def _rebuild(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[
     count = 1
     for length in size:
         count *= length
-    if count > storage.numel():  # a stride of 0 would blow a byte up to any size
+    if count > storage.numel():  # with a stride of 0, one byte could claim any size
         raise ValueError(f"a tensor of {count} values on a storage of {storage.numel()}")
     return torch.as_strided(storage, size, stride, offset).clone()
 

@@ -68,8 +68,8 @@ def load_checkpoint(filename: str | Path, map_location: Any = None) -> Checkpoin
         content = open_weights(path, "meta" if headers_only else "cpu")
     except DamagedFileError as error:
         cause = error.__cause__ or error
-        reason = "no file of torch.save" if isinstance(cause, pickle.UnpicklingError) else first_sentence(cause)
-        raise DamagedFileError(f"{path} is damaged or no checkpoint ({reason}); use an earlier one") from error
+        reason = "not a torch.save file" if isinstance(cause, pickle.UnpicklingError) else first_sentence(cause)
+        raise DamagedFileError(f"{path} is damaged or not a checkpoint ({reason}); use an earlier one") from error
     weights = content.get("state_dict") if isinstance(content, Mapping) else None
     if part is not None or not isinstance(weights, Mapping):
         kept = content if isinstance(content, Mapping) else {}

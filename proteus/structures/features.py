@@ -1,4 +1,4 @@
-"""What every backbone returns."""
+"""Features of a batch, as every backbone returns them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Features:
     """The output of a backbone for a batch of images.
 
     Attributes:
-        cls: Image tokens, ``(B, D)``. For a CNN, its pooled map.
-        patches: Patch tokens in row-major order, ``(B, N, D)`` with ``N = h * w``. For a CNN, its last map, flattened.
-        grid: ``(h, w)``, the number of patches down and across.
+        cls: Cls tokens, ``(B, D)``; the pooled map of a CNN.
+        patches: Patch tokens in row-major order, ``(B, N, D)`` with ``N = h * w``; the flattened last map of a CNN.
+        grid: ``(h, w)``, the number of rows and columns of patches.
     """
 
     cls: Tensor
@@ -34,7 +34,7 @@ class Features:
         """The features of some images of the batch: ``features[:4]``.
 
         Raises:
-            UserError: A level was asked for, as of a tuple of maps; the message names what gives one.
+            UserError: The index is a level, as of a tuple of maps; the message names classes that return one.
         """
         if not isinstance(images, slice):
             raise UserError(

@@ -12,9 +12,9 @@ def check_whole(name: str, value: Any, least: int = 1) -> int:
     """Check a whole number.
 
     Args:
-        name: Of the argument.
-        value: What was given. ``True`` is not a number, and neither is ``8.0``.
-        least: Smallest number that is allowed.
+        name: Name of the argument.
+        value: The value; ``True`` and ``8.0`` are refused.
+        least: Smallest allowed number.
 
     Returns:
         The number as an ``int``.
@@ -31,14 +31,14 @@ def check_number(name: str, value: Any, low: float = -math.inf, high: float = ma
     """Check a finite number.
 
     Args:
-        name: Of the argument.
-        value: What was given.
-        low: Smallest number that is allowed.
-        high: Largest number that is allowed.
+        name: Name of the argument.
+        value: The value.
+        low: Smallest allowed number.
+        high: Largest allowed number.
         above: Whether ``low`` itself is refused.
 
     Returns:
-        The number as it was given.
+        The number.
 
     Raises:
         ValueError: The value is not a number, not finite, or out of range.
@@ -70,8 +70,8 @@ def check_channels(name: str, values: Any, positive: bool = False) -> tuple[floa
     """Check a mean or a standard deviation of R, G and B.
 
     Args:
-        name: Of the argument.
-        values: What was given.
+        name: Name of the argument.
+        values: The values.
         positive: Whether 0 and negative numbers are refused.
 
     Returns:

@@ -12,15 +12,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(key: str, function: _Function, options: bool | Mapping[str, Any]) -> _Function:
-    """Compile a function, or leave it as it is.
+    """Compile a function, or return it unchanged.
 
-    Shapes are static unless ``dynamic`` says otherwise: a batch of another size is compiled once more, beside the
-    first. With torch's own default it would replace the first by one for any size, which is slower and may round
-    otherwise.
+    Shapes are static unless ``dynamic`` is set: each batch size is compiled separately. By torch's default, a second
+    size would replace the first graph by one for any size, which is slower and may round differently.
 
     Args:
-        key: Of the config, for messages.
-        function: What to compile; nothing is compiled before its first call.
+        key: Config key, for messages.
+        function: Function to compile; it is compiled at its first call.
         options: False, True, or options of ``torch.compile``: ``dict(mode='reduce-overhead')`` for CUDA graphs.
 
     Returns:
@@ -46,5 +45,5 @@ def compiled(key: str, function: _Function, options: bool | Mapping[str, Any]) -
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    # A config's own dicts answer for keys that they do not have.
+    # Dictionaries of a config also answer for missing keys.
     return {key: _plain(inner) if isinstance(inner, Mapping) else inner for key, inner in value.items()}

@@ -1,4 +1,4 @@
-"""Lists of files: below a folder, each real folder once, and in text files, one name a line."""
+"""Lists of files: below a folder, and in text files with one name per line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".appled
 
 @dataclass
 class Walk:
-    """What :func:`walk` found.
+    """Result of :func:`walk`.
 
     Attributes:
         files: Paths below the root, sorted, with ``/`` between folders.
-        folders: When each folder, the root as an empty string, was last changed, in ns, before it was read.
+        folders: Time of last change of each folder in ns, taken before reading it; the root is an empty string.
         unreadable: Folders that could not be read.
-        repeated: Links to folders that are listed under another name, with that name.
-        junk: How many files with a wanted ending are passed over: what macOS, Windows and NAS systems add, pipes and
+        repeated: Links to folders that are listed under another name, and that name.
+        junk: Number of skipped files with a wanted extension: those that macOS, Windows and NAS systems add, pipes and
             devices.
     """
 
@@ -37,15 +37,15 @@ class Walk:
 
 
 def walk(root: str | Path, extensions: tuple[str, ...], skip: Iterable[Path] = ()) -> Walk:
-    """Find all files with some endings below a folder.
+    """Find all files with some extensions below a folder.
 
-    Links to folders are followed, and each real folder is read once: under its own name where it is below the root,
-    else under the first link to it by name. So links to a folder itself, to its parent or in a circle end.
+    Links to folders are followed, and each real folder is read once: under its real name if it is below the root, else
+    under the first link to it by name. Circular links end.
 
     Args:
         root: The folder.
-        extensions: What names must end in, in lower case.
-        skip: Folders to leave out with all that is in them.
+        extensions: Extensions in lower case.
+        skip: Folders to skip, with everything in them.
     """
     found = Walk()
     seen: dict[tuple[int, int] | str, str] = {}
@@ -81,7 +81,7 @@ def cache_folder() -> Path:
 
 
 def class_names(root: str | Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones and what operating systems add."""
+    """Return the sorted names of the folders in a folder, without hidden ones and those that operating systems add."""
     with os.scandir(root) as entries:
         return sorted(
             entry.name
@@ -91,7 +91,7 @@ def class_names(root: str | Path) -> list[str]:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder is one that an operating system adds to people's own: ``._a.jpg``, ``__MACOSX`` ..."""
+    """Whether an operating system added a file or folder, such as ``._a.jpg`` or ``__MACOSX``."""
     return name.startswith("._") or name.lower() in _JUNK
 
 
@@ -101,7 +101,7 @@ def describe_junk(count: int) -> str:
 
 
 def read_lines(path: str | Path, strict: bool = False) -> list[str]:
-    """Read a text file, one entry a line.
+    """Read a text file with one entry per line.
 
     Lines end with a line feed, with or without a carriage return; Unicode's other separators belong to the entry.
 

@@ -1,4 +1,4 @@
-"""Image files, opened so that whatever goes wrong is reported with the file's name; pixels are read by ``images``."""
+"""Open image files; every error names the file. Pixels are read by :mod:`proteus.utils.images`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proteus.utils.text import printable
 
 REMEDY = "save it with 8 or 16 bits per channel"
 
-# What a file's content may be, whatever its name. Pillow knows more, some of which start other programs (EPS).
+# Allowed formats of the content, whatever the file name. Pillow has others, some of which run programs (EPS).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "JPEG2000", "AVIF")
 _LARGEST = 1 << 31  # bytes
 
@@ -64,16 +64,16 @@ def read_content(path: str | Path) -> bytes:
 
 
 def as_corrupt(name: str | Path, error: Exception, source: str | Path | bytes | None = None) -> CorruptImageError:
-    """Name the file that an error comes from in one line: ``path (type: reason)``.
+    """Report an error with its file in one line: ``path (type: reason)``.
 
     Args:
-        name: The file. What is not printable in it is escaped.
+        name: The file; control characters are escaped.
         error: What was raised.
         source: The file or its content, to recognise an unsupported TIFF.
     """
     if isinstance(error, RefusedPixelsError):
         return CorruptImageError(printable(f"{name} ({error})"))
-    # For bytes, Pillow's message has a memory address, which would make every message different.
+    # For bytes, Pillow's message contains a memory address, which differs every time.
     reason = "not an image file" if isinstance(error, UnidentifiedImageError) else str(error)
     if isinstance(error, UnidentifiedImageError) and _head(source)[:4] in (b"II*\0", b"MM\0*"):
         reason = f"a TIFF with pixels of a kind that Pillow cannot read; {REMEDY}"
@@ -87,7 +87,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _check_file(path: str | Path) -> None:
-    """Refuse pipes and devices, which can be read without an end, and files that no memory holds."""
+    """Refuse pipes and devices, which may never end, and files larger than memory."""
     found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

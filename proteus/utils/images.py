@@ -1,6 +1,6 @@
 """The image decoder of every loader, converter and tool, so that all see the same pixels.
 
-The rule, of which ``docs/images.md`` has a table:
+The rule (``docs/images.md`` has a table):
 
 - **Bits.** Pixels become 8 bits per channel by the full range of their kind: 16-bit grey by ``round(v / 257)``, 12-bit
   grey TIFF by ``round(v * 255 / 4095)``, 1, 2 and 4 bits by their largest value; floating point in [0, 1] by
@@ -119,7 +119,7 @@ def open_rgb(source: str | Path | bytes, name: str | Path | None = None, short_s
         size = image.size
         target = _reduced_size(size, short_side)
         if target != size:
-            # Pillow's JPEG decoder takes the smallest of its sizes that still covers this one.
+            # Pillow's JPEG decoder uses the smallest of its sizes that covers this one.
             image.draft("RGB", target)
         rgb = to_rgb(image)
         if target != size:
@@ -134,13 +134,13 @@ def rgb_array(source: str | Path | bytes, name: str | Path | None = None) -> Pix
 
 
 def upright_size(source: str | Path | bytes, name: str | Path | None = None) -> tuple[int, int]:
-    """Width and height that :func:`open_rgb` gives, from the file's header wherever the format allows that.
+    """Return the width and height of an image from :func:`open_rgb`, from the file's header if the format allows it.
 
     Raises:
         CorruptImageError: The file is missing or not an image.
     """
     with opened(source, name) as image:
-        # Pillow gives a TIFF's size as it is after turning.
+        # Pillow reports the size of a TIFF after turning.
         return (
             image.size if image.format == "TIFF" or not is_turned(image, source) else turn_of(image).size(*image.size)
         )
@@ -158,15 +158,15 @@ def is_turned(image: Image.Image, source: str | Path | bytes) -> bool:
 
 
 def turn_of(image: Image.Image) -> Turn:
-    """How an image must be turned to be upright; not at all where the tag is missing, damaged or out of range.
+    """Return how to turn an image upright; not at all if the tag is missing, damaged or out of range.
 
-    Load TIFFs before: Pillow turns them itself while it does.
+    Load TIFFs first, since Pillow turns them while loading.
     """
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1), UPRIGHT)
     except MemoryError:
         raise
-    except Exception:  # damaged metadata; the pixels are decoded, and judged, elsewhere
+    except Exception:  # damaged metadata; damaged pixels are reported when they are decoded
         return UPRIGHT
 
 
@@ -223,7 +223,7 @@ def _from_floats(pixels: np.ndarray, tags: dict[int, object]) -> Pixels:
 
 
 def _black_is_zero(grey: Pixels, tags: dict[int, object]) -> Pixels:
-    """Invert what a TIFF stores with white as zero; Pillow does so for 8 bits alone."""
+    """Invert a TIFF that stores white as zero; Pillow does so for 8 bits only."""
     return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
 
 
@@ -243,7 +243,7 @@ def _reduced_size(size: tuple[int, int], short_side: int | None) -> tuple[int, i
 
 
 def _may_be_turned(png: str | Path | bytes) -> bool:
-    """Whether a PNG has a chunk that can hold an orientation; reads the chunks' headers alone."""
+    """Whether a PNG has a chunk that can hold an orientation; reads only the headers of chunks."""
     with BytesIO(png) if isinstance(png, bytes) else open(png, "rb") as file:
         file.seek(8)
         while len(header := file.read(8)) == 8:

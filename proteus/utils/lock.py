@@ -24,8 +24,8 @@ def exclusive(
 ) -> Iterator[None]:
     """Hold a folder for this process, or for all ranks of a run, which call this together and share it.
 
-    The operating system releases the lock when the process ends, however it ends. The lock file stays and names
-    took it last.
+    The operating system releases the lock when the process ends, however it ends. The lock file stays and names the
+    process that held it last.
 
     Args:
         folder: Folder to hold; it is made.

@@ -1,4 +1,4 @@
-"""Pictures on disk."""
+"""Write pictures, and name them after images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from proteus.utils.atomic import atomic_path
 
 
 def save_picture(picture: Image.Image | Figure, path: str | Path, dpi: int = 110) -> Path:
-    """Write a picture so that it appears under its name once it is complete; its folder is made.
+    """Write a picture atomically; its folder is made.
 
     Args:
-        picture: A Pillow image or a figure of matplotlib's.
+        picture: A Pillow image or a matplotlib figure.
         path: File to write; its ending is the format.
         dpi: Dots per inch of a figure.
 
@@ -63,7 +63,7 @@ def picture_names(images: Iterable[str | Path], root: str | Path | None = None) 
     }
     count = Counter(name.with_suffix("") for name in set(names.values()))
     whole = {name for name in names.values() if count[name.with_suffix("")] > 1}
-    # Rarely a name without its ending is another's with it: x.jpg.png where x.jpg and x.bmp keep theirs.
+    # Rarely a name without its ending equals another with it: x.jpg.png if x.jpg and x.bmp keep theirs.
     while clashing := {name for name in names.values() if name.with_suffix("") in whole} - whole:
         whole |= clashing
     return {image: name if name in whole else name.with_suffix("") for image, name in names.items()}
@@ -88,7 +88,7 @@ class PictureNames:
     def __getitem__(self, image: str) -> Path:
         if image not in self._names:
             name, place = Path(Path(image).stem), Path(abspath(image))
-            # Which names are free in the other processes is not known.
+            # Names taken in other processes are unknown here.
             self._names[image] = (
                 place.relative_to(place.anchor) if get_world_size() > 1 or name in self._taken else name
             )
@@ -97,5 +97,5 @@ class PictureNames:
 
 
 def add_ending(folder: Path, name: Path, ending: str) -> Path:
-    """Return ``folder/name`` with an ending after all that the name has; a point in it is no ending."""
+    """Return ``folder/name`` with an ending appended to the whole name, even if the name has a dot."""
     return folder / name.parent / f"{name.name}{ending}"

@@ -1,4 +1,4 @@
-"""Masks and depth maps: images whose pixels are numbers, which must be those that were written."""
+"""Check that masks and depth maps, images of numbers, are read as they were written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from PIL import Image
 from proteus.structures import DataError
 from proteus.utils.images import is_turned
 
-# Their decoders give other numbers than were stored; JPEG 2000 may be lossless, which its header does not say.
+# Lossy formats; JPEG 2000 may be lossless, but its header does not show it.
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 
 
 def check_stored_numbers(path: str | Path, image: Image.Image, what: str) -> None:
-    """Refuse a file whose numbers are changed by its format, by reading it, or by turning it upright.
+    """Refuse a file with numbers that its format, its reader or its orientation changes.
 
     Args:
         path: The file.
@@ -22,7 +22,7 @@ def check_stored_numbers(path: str | Path, image: Image.Image, what: str) -> Non
         what: ``mask`` or ``depth map``, for the message.
 
     Raises:
-        DataError: Names the file, and what changes its numbers.
+        DataError: The numbers would change; the message names the file and the cause.
     """
     compression = str(image.info.get("compression", ""))
     if image.format in _LOSSY or "jpeg" in compression or "webp" in compression:
@@ -38,7 +38,7 @@ def check_stored_numbers(path: str | Path, image: Image.Image, what: str) -> Non
 
 
 def _scaling(image: Image.Image) -> str:
-    """What makes Pillow give other numbers than are stored; empty where nothing does."""
+    """Return why Pillow reads other numbers than are stored; empty if it does not."""
     tile = getattr(image, "tile", ())
     if not tile:
         return ""

@@ -1,4 +1,4 @@
-"""Text out of files and names of files, for messages."""
+"""Text from files and file names, made printable."""
 
 from __future__ import annotations
 

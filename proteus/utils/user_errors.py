@@ -95,7 +95,7 @@ def foreign_culprit(error: BaseException) -> str | None:
     Returns:
         The package, or the file and line; None if Proteus raised it.
     """
-    if str(error).startswith("Caught "):  # in a loader's worker, whose traceback is text
+    if str(error).startswith("Caught "):  # from a loader's worker, with its traceback as text
         places = [(name, int(line)) for name, line in _FRAME.findall(str(error).replace("\\n", "\n"))]
     else:
         places = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]

@@ -122,7 +122,7 @@ def test_transformers_files_go_through_every_form_and_come_back(name: str, tmp_p
     model.save_pretrained(tmp_path)
     file, own = tmp_path / "model.safetensors", load_file(tmp_path / "model.safetensors")
     own = {f"vision_model.{key}": value for key, value in own.items()} if name == "clip" else own
-    # timm has no position for cls beside registers: it goes there alone, and does not come back.
+    # With registers, timm has no position embedding for the cls token, so that it does not come back.
     for form in [form for form in VITS[name][1] if (name, form) != ("registers", "timm")]:
         convert(file, tmp_path / "there.pth", form)
         convert(tmp_path / "there.pth", tmp_path / "back.safetensors", "hf")
@@ -360,7 +360,7 @@ def test_mmseg_gets_the_names_of_the_releases_converter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "told"),
+    ("name", "form", "message"),
     [
         (
             "registers",
@@ -372,12 +372,12 @@ def test_mmseg_gets_the_names_of_the_releases_converter(tmp_path: Path) -> None:
         ("dinov2", "keras", "unknown naming scheme 'keras'; choose from: timm, dinov2, hf, mmpretrain, mmseg"),
     ],
 )
-def test_what_has_no_name_is_refused(name: str, form: str, told: str) -> None:
-    with pytest.raises(CheckpointError, match=re.escape(told)):
+def test_models_without_names_in_a_scheme_are_refused(name: str, form: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(message)):
         from_timm_keys(vit(name).timm_state(), form)
 
 
-def test_what_is_no_vit_is_refused(tmp_path: Path) -> None:
+def test_other_models_are_refused(tmp_path: Path) -> None:
     save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.safetensors")
     with pytest.raises(CheckpointError, match=r"resnet\.safetensors holds \d+ tensors and no ViT"):
         convert(tmp_path / "resnet.safetensors", tmp_path / "out.pth", "hf")

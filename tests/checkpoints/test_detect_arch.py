@@ -30,7 +30,7 @@ from proteus.models import ViT
         ),
     ],
 )
-def test_what_weights_say(vit: dict, title: str, words: str) -> None:
+def test_architectures_are_detected(vit: dict, title: str, words: str) -> None:
     state = ViT(**vit).timm_state()
     shape = detect_arch(state)
     assert shape is not None
@@ -51,7 +51,7 @@ def test_gates_grid_and_classifier() -> None:
     assert not shape.mask_token
 
 
-def test_a_cnn_is_no_vit() -> None:
+def test_cnn_is_not_recognised() -> None:
     state = timm.create_model("resnet10t").state_dict()
     assert detect_arch(state) is None
     assert describe(state) == f"{len(state)} tensors, no ViT"

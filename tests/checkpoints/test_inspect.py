@@ -73,11 +73,11 @@ def test_clip(tmp_path: Path) -> None:
     assert found["licence"] == "MIT if these are OpenAI's weights"
 
 
-@pytest.mark.parametrize(("form", "told"), [("mmpretrain", "mmpretrain"), ("mmseg", "mmseg"), ("hf", "Hugging Face")])
-def test_whose_names(form: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("form", "scheme"), [("mmpretrain", "mmpretrain"), ("mmseg", "mmseg"), ("hf", "Hugging Face")])
+def test_naming_schemes_are_recognised(form: str, scheme: str, tmp_path: Path) -> None:
     torch.save(from_timm_keys(ViT("giant", **NARROW).timm_state(), form), tmp_path / "a.pth")
     found = rows(tmp_path / "a.pth")
-    assert found["names"] == told
+    assert found["names"] == scheme
     assert found["size"] == "width 24, 2 blocks, gated (SwiGLU) MLP"
 
 
@@ -108,7 +108,7 @@ def test_another_family(tmp_path: Path) -> None:
     assert found["licence"] == "not known from the file"
 
 
-def test_no_weights_at_all(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "page.pth").write_text("<html>")
-    with pytest.raises(CheckpointError, match="no weight file at all"):
+    with pytest.raises(CheckpointError, match="not a weight file"):
         inspect_file(tmp_path / "page.pth")

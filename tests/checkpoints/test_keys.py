@@ -29,7 +29,7 @@ def test_timms_own_names_stay() -> None:
 
 
 @pytest.mark.parametrize("wrapper", ["", "module."])
-def test_of_our_training_checkpoint_the_student_is_taken(wrapper: str) -> None:
+def test_student_of_our_training_checkpoint_is_taken(wrapper: str) -> None:
     options: dict[str, Any] = {"type": "ViT", "arch": "tiny", **NARROW}
     model = Distiller(
         teacher=dict(type="Teacher", backbone=options),
@@ -42,20 +42,20 @@ def test_of_our_training_checkpoint_the_student_is_taken(wrapper: str) -> None:
     assert same(found, {**model.student.timm_state(), "mask_token": torch.full((1, 24), 3.0)})
 
 
-def test_of_our_wrapper_the_vit_and_its_mask_token_are_taken() -> None:
+def test_vit_and_mask_token_of_our_wrapper_are_taken() -> None:
     model = vit()
     assert same(to_timm_keys(model.state_dict()), {**model.timm_state(), "mask_token": torch.zeros(1, 24)})
 
 
 @pytest.mark.parametrize("prefix", ["student.backbone.", "backbone.", "module."])
-def test_other_projects_prefixes_are_taken_off(prefix: str) -> None:
+def test_prefixes_of_other_projects_are_removed(prefix: str) -> None:
     # Released checkpoints hold student.backbone.* next to the heads (docs/reproduction.md#released-checkpoints).
     state = vit().timm_state()
     whole = {f"{prefix}{key}": value for key, value in state.items()}
     assert same(to_timm_keys({**whole, "token_head.0.weight": torch.zeros(1)}), state)
 
 
-def test_of_the_released_checkpoints_student_and_teacher_the_student_is_taken() -> None:
+def test_student_of_the_released_checkpoint_is_taken() -> None:
     student, teacher = vit().timm_state(), vit().timm_state()
     whole = {f"teacher.backbone.{key}": value for key, value in teacher.items()}
     whole |= {f"student.backbone.{key}": value for key, value in student.items()}
@@ -77,7 +77,7 @@ def test_a_dinov2_backbone_inside_another_model_is_found() -> None:
     assert found["blocks.10.attn.qkv.weight"][:, 0].tolist() == [1.0] * 4 + [2.0] * 4 + [3.0] * 4
 
 
-def test_names_that_nobody_knows_pass_so_that_they_can_be_told() -> None:
+def test_unknown_names_stay_unchanged() -> None:
     state = {
         "something.else": torch.zeros(1),
         "embeddings.cls_token": torch.zeros(1, 1, 4),
@@ -90,7 +90,7 @@ def test_names_that_nobody_knows_pass_so_that_they_can_be_told() -> None:
     }
 
 
-def test_of_several_students_none_is_guessed() -> None:
+def test_several_students_are_refused() -> None:
     size = dict(type="ViT", arch="tiny", img_size=28, embed_dim=24, depth=1, num_heads=3)
     one = dict(student=size, objectives=dict(token=dict(type="TokenObjective")))
     state = MultiStudentDistiller(dict(type="Teacher", backbone=size), dict(tiny=one, small=one)).state_dict()

@@ -77,7 +77,7 @@ def test_code_in_a_bare_pickle_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists()
 
 
-def test_code_under_the_name_of_a_safe_format_is_not_run(tmp_path: Path) -> None:
+def test_pickle_named_safetensors_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "evil.safetensors").write_bytes(pickle.dumps(Code(tmp_path / "trace")))
     with pytest.raises(CheckpointError, match=r"evil\.safetensors cannot be read as weights"):
         read_state_dict(tmp_path / "evil.safetensors")
@@ -100,9 +100,9 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, share: float) ->
 
 
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1\n"])
-def test_what_is_no_weight_file_is_told_by_its_beginning(tmp_path: Path, content: bytes) -> None:
+def test_refused_files_are_reported_with_their_first_bytes(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "page.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"page\.pth .*no weight file at all \(it begins with b'") as refused:
+    with pytest.raises(CheckpointError, match=r"page\.pth .*not a weight file \(it begins with b'") as refused:
         read_state_dict(tmp_path / "page.pth")
     assert content[:10].decode() in str(refused.value)
 
@@ -114,7 +114,7 @@ def test_a_file_without_named_tensors_is_refused(tmp_path: Path, content: Any) -
         read_state_dict(tmp_path / "odd.pth")
 
 
-def test_a_missing_file_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "dinov2_vits14_pretrain.pth").touch()
     with pytest.raises(
         CheckpointError, match=r"weights not found: .*vits14_pretrian.*did you mean .*vits14_pretrain\.pth"
@@ -126,7 +126,7 @@ def test_a_missing_file_is_told_with_the_nearest(tmp_path: Path) -> None:
         read_state_dict(tmp_path)
 
 
-def test_a_file_of_an_installed_package_has_a_name(tmp_path: Path) -> None:
+def test_files_of_installed_packages_can_be_named(tmp_path: Path) -> None:
     assert locate("package:timm/timm/__init__.py") == Path(timm.__file__)
     assert locate(tmp_path) == tmp_path
     assert locate("~/weights.pth") == Path.home() / "weights.pth"
@@ -137,7 +137,7 @@ def test_a_file_of_an_installed_package_has_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "words"),
     [
         ({"embed_dim": 36}, "ViT of width 36, 3 blocks, patch 14, 0 registers"),
         ({"depth": 2}, "ViT of width 24, 2 blocks, patch 14, 0 registers"),
@@ -148,14 +148,14 @@ def test_a_file_of_an_installed_package_has_a_name(tmp_path: Path) -> None:
         ({"arch": "giant"}, "mlp.fc1"),
     ],
 )
-def test_weights_of_another_vit_are_refused_naming_both(tmp_path: Path, other: dict[str, Any], told: str) -> None:
+def test_weights_of_another_vit_are_refused(tmp_path: Path, other: dict[str, Any], words: str) -> None:
     torch.save(ViT(**{"arch": "tiny", **NARROW, **other}).timm_state(), tmp_path / "other.pth")
     with pytest.raises(CheckpointError) as refused:
         ViT("tiny", checkpoint=tmp_path / "other.pth", **NARROW)
     message = str(refused.value)
     assert str(tmp_path / "other.pth") in message
     assert "ViT of width 24, 3 blocks, patch 14, 0 registers; the file: " in message
-    assert told in message
+    assert words in message
     assert "set arch, patch_size" in message
 
 
@@ -165,7 +165,7 @@ def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
         ViT("tiny", checkpoint=tmp_path / "resnet.pth", **NARROW)
 
 
-def test_the_message_is_one_line_with_counts_and_at_most_two_names_of_each_kind() -> None:
+def test_message_is_one_line_with_counts_and_at_most_two_names() -> None:
     own = {f"a{i}": torch.zeros(1) for i in range(5)} | {"same": torch.zeros(2, 3), "c": torch.zeros(1)}
     given = {"same": torch.zeros(3, 2), "c": torch.ones(1), "extra": torch.zeros(1)}
     with pytest.raises(CheckpointError) as refused:

@@ -90,14 +90,14 @@ def test_synclrs_form(tmp_path: Path) -> None:
         vit(1, checkpoint=tmp_path / "synclr.pth")
 
 
-def test_a_part_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_parts_are_reported(tmp_path: Path) -> None:
     torch.save({"model": vit(0).timm_state()}, tmp_path / "plain.pth")
     for part in ("ema", "teacher", "student"):
         with pytest.raises(CheckpointError, match=rf"plain\.pth holds nothing called {part}: leave '#{part}' off"):
             read_state_dict(f"{tmp_path}/plain.pth#{part}")
 
 
-def test_a_sharp_in_a_name_is_a_name(tmp_path: Path) -> None:
+def test_file_names_may_contain_a_hash(tmp_path: Path) -> None:
     torch.save(vit(0).timm_state(), tmp_path / "run#3.pth")
     assert locate(tmp_path / "run#3.pth") == tmp_path / "run#3.pth"
     assert locate(f"{tmp_path}/run#3.pth#ema") == tmp_path / "run#3.pth"
@@ -105,7 +105,7 @@ def test_a_sharp_in_a_name_is_a_name(tmp_path: Path) -> None:
 
 
 def test_self_distilled_models_give_their_teacher(tmp_path: Path) -> None:
-    # DINO and iBOT keep the model to use under this name; there is a student beside it.
+    # DINO and iBOT keep the model to use under this name, along with a student.
     states = [{f"module.backbone.{key}": value for key, value in vit(seed).timm_state().items()} for seed in (0, 1)]
     torch.save({"student": states[0], "teacher": states[1]}, tmp_path / "ibot.pth")
     for part, seed in (("", 1), ("#teacher", 1), ("#student", 0)):
@@ -130,7 +130,7 @@ def ours(tmp_path: Path) -> tuple[Path, Distiller, Distiller]:
     return tmp_path / "iter_3.pth", model, average
 
 
-def test_of_our_checkpoint_the_trained_student_is_taken_though_mmengine_swaps_it(ours: Any) -> None:
+def test_trained_student_is_taken_although_mmengine_swaps_it_with_its_average(ours: Any) -> None:
     path, model, average = ours
     # What the hook does: the average lies where the weights belong.
     swapped = torch.load(path, weights_only=False)["state_dict"]
@@ -176,7 +176,7 @@ def test_models_without_an_order_are_refused(names: tuple[str, str], tmp_path: P
         assert same(to_timm_keys(read_state_dict(f"{tmp_path}/two.pth#{name}")), vit(seed).timm_state())
 
 
-def test_what_has_no_prefix_comes_before_what_has_one(tmp_path: Path) -> None:
+def test_weights_without_a_prefix_come_first(tmp_path: Path) -> None:
     torch.save({**vit(0).timm_state(), **under("momentum", 1)}, tmp_path / "two.pth")
     found = to_timm_keys(read_state_dict(tmp_path / "two.pth"))
     assert same({key: value for key, value in found.items() if "momentum" not in key}, vit(0).timm_state())

@@ -1,4 +1,4 @@
-"""What may stand beside weights, and what may not."""
+"""Objects other than weights in checkpoints: harmless types are read, all others refused."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class Evil:
 
 
 class Reaching:
-    """Asks ``getattr`` for something else than a statistic."""
+    """Calls ``getattr`` for something other than a statistic."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (HistoryBuffer, "__init__")
 
 
-def saved(path: Path, beside: Any) -> Path:
-    torch.save({"state_dict": {"weight": torch.ones(2)}, "beside": beside}, path)
+def saved(path: Path, other: Any) -> Path:
+    torch.save({"state_dict": {"weight": torch.ones(2)}, "other": other}, path)
     return path
 
 
-def test_the_message_hub_and_a_command_line_are_data(tmp_path: Path) -> None:
+def test_message_hub_and_command_line_are_read(tmp_path: Path) -> None:
     history = HistoryBuffer([1.0, 2.0], [1, 1])
-    for beside in (history, Namespace(lr=0.1)):
-        assert read_state_dict(saved(tmp_path / "x.pth", beside))["weight"].tolist() == [1, 1]
+    for other in (history, Namespace(lr=0.1)):
+        assert read_state_dict(saved(tmp_path / "x.pth", other))["weight"].tolist() == [1, 1]
 
 
-def test_what_would_run_is_refused_and_did_not_run(tmp_path: Path) -> None:
+def test_code_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="could run code"):
         read_state_dict(saved(tmp_path / "x.pth", Evil(tmp_path / "made")))
     assert not (tmp_path / "made").exists()
 
 
-def test_getattr_gives_statistics_alone(tmp_path: Path) -> None:
+def test_getattr_returns_only_statistics(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not opened"):
         read_state_dict(saved(tmp_path / "x.pth", Reaching()))

@@ -91,7 +91,7 @@ def test_nothing_but_tensors_can_be_asked_for(archive: Path, function: Any) -> N
         read_state_dict(path)
 
 
-def test_its_program_is_not_looked_at(archive: Path) -> None:
+def test_program_is_ignored(archive: Path) -> None:
     path = rewritten(archive, ".py", b"raise SystemExit")
     with pytest.raises(RuntimeError):
         torch.jit.load(str(path))
@@ -118,22 +118,22 @@ class Pickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> Any:
         if isinstance(value, Storage):
             self.depth += 1
-            if self.depth == 2:  # the first time it is the tensor, the second time what the tensor lies on
+            if self.depth == 2:  # first the tensor, then its storage
                 return ("storage", torch.FloatStorage, "0", "cpu", 1)
         return None
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "offset", "told"),
+    ("size", "stride", "offset", "words"),
     [((10**12,), (0,), 0, "1000000000000 values on a storage of"), ((1,), (1,), 10**9, "out of bounds for storage")],
 )
 def test_tensors_beyond_their_storage_are_refused(
-    archive: Path, tmp_path: Path, size: tuple[int, ...], stride: tuple[int, ...], offset: int, told: str
+    archive: Path, tmp_path: Path, size: tuple[int, ...], stride: tuple[int, ...], offset: int, words: str
 ) -> None:
     with (tmp_path / "data.pkl").open("wb") as file:
         Pickler(file, protocol=2).dump(Storage(size, stride, offset))
     path = rewritten(archive, "/data.pkl", (tmp_path / "data.pkl").read_bytes())
-    with pytest.raises(CheckpointError, match=rf"changed\.pt cannot be read .*{told}"):
+    with pytest.raises(CheckpointError, match=rf"changed\.pt cannot be read .*{words}"):
         read_state_dict(path)
 
 

@@ -92,4 +92,4 @@ def test_what_cannot_be_converted_is_an_error_without_traceback(place: Path, tmp
         done = tool(name, tmp_path / "page.pth", *arguments)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")
-        assert "no weight file at all" in done.stderr
+        assert "not a weight file" in done.stderr
