@@ -153,7 +153,7 @@ def _hugging_face(state: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor
 
 def _refuse(condition: bool, form: str, what: str, instead: str) -> None:
     if condition:
-        raise CheckpointError(f"--to {form}: there is no name for {what}; write --to {instead}")
+        raise CheckpointError(f"--to {form} has no name for {what}; write --to {instead}")
 
 
 def _with_cls_position(state: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:

@@ -20,12 +20,12 @@ class Shape:
         depth: Number of blocks.
         patch: Side of a patch in pixels.
         registers: Number of register tokens.
-        side: Patches along a side of the square grid of the position embedding; None if there is no embedding.
+        side: Patches along a side of the square grid of the position embedding; None without one.
         layer_scale: Whether blocks have LayerScale.
         pre_norm: Whether a LayerNorm precedes the first block, as in CLIP.
         swiglu: Whether the MLPs are gated.
         mask_token: Whether there is a mask token.
-        classifier: Number of classes of a linear classifier on top of the backbone; None if there is no classifier.
+        classifier: Number of classes of a linear classifier on top of the backbone; None without one.
     """
 
     width: int

@@ -121,8 +121,8 @@ def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a ViT's weights to timm's names, whatever project they come from.
 
     Known schemes: timm; Meta's DINOv2, as released and as its training code writes it, with blocks in chunks;
-    ``Dinov2Model``, ``ViTModel`` and the vision tower of ``CLIPModel`` in ``transformers``; CLIP of OpenAI and open_clip;
-    mmpretrain; ``VisionTransformer`` of mmsegmentation, and its ``MAE`` as Proteus' release converts to it; SynCLR; our
+    ``Dinov2Model``, ``ViTModel`` and the vision tower of ``CLIPModel`` in ``transformers``; OpenAI's and open_clip's
+    CLIP; mmpretrain; ``VisionTransformer`` of mmsegmentation, and its ``MAE`` as Proteus' release converts to it; SynCLR; our
     exported backbones. The prefix of the backbone's names is removed, and weights outside the backbone (heads, a text
     tower) are dropped. If a checkpoint has student and teacher, the student is taken. Unknown names stay unchanged, so
     that :func:`load_strictly` can report them.
@@ -171,7 +171,7 @@ def backbone_prefixes(state: Iterable[str]) -> list[str]:
 
 
 def take_named_like(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the weights of ``state`` that have the names ``own`` after a common prefix; all weights if there are none.
+    """Take the weights of ``state`` that have the names ``own`` after a common prefix; all weights if none have them.
 
     Registered converters rename the weights first; see :func:`register_key_converter`.
 

@@ -365,7 +365,7 @@ def test_mmseg_gets_the_names_of_the_releases_converter(tmp_path: Path) -> None:
         (
             "registers",
             "mmpretrain",
-            "--to mmpretrain: there is no name for register tokens; write --to timm, dinov2 or hf",
+            "--to mmpretrain has no name for register tokens; write --to timm, dinov2 or hf",
         ),
         ("registers", "mmseg", "register tokens"),
         ("clip", "dinov2", "LayerNorm before the first block; write --to timm, hf or mmpretrain"),
