@@ -122,10 +122,10 @@ def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Known schemes: timm; Meta's DINOv2, as released and as its training code writes it, with blocks in chunks;
     ``Dinov2Model``, ``ViTModel`` and the vision tower of ``CLIPModel`` in ``transformers``; OpenAI's and open_clip's
-    CLIP; mmpretrain; ``VisionTransformer`` of mmsegmentation, and its ``MAE`` as Proteus' release converts to it; SynCLR; our
-    exported backbones. The prefix of the backbone's names is removed, and weights outside the backbone (heads, a text
-    tower) are dropped. If a checkpoint has student and teacher, the student is taken. Unknown names stay unchanged, so
-    that :func:`load_strictly` can report them.
+    CLIP; mmpretrain; ``VisionTransformer`` of mmsegmentation, and its ``MAE`` as Proteus' release converts to it;
+    SynCLR; our exported backbones. The prefix of the backbone's names is removed, and weights outside the backbone
+    (heads, a text tower) are dropped. If a checkpoint has student and teacher, the student is taken. Unknown names stay
+    unchanged, so that :func:`load_strictly` can report them.
 
     Raises:
         CheckpointError: The file holds several models and the rule prefers none of them, or a tensor has a shape that

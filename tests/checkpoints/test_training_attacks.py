@@ -59,7 +59,9 @@ def test_damaged_and_missing(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no checkpoint at all")
     (tmp_path / "empty.pth").touch()
     for name in ("cut", "text", "empty"):
-        with pytest.raises(CheckpointError, match=rf"{name}\.pth is damaged or not a checkpoint .*; use an earlier one"):
+        with pytest.raises(
+            CheckpointError, match=rf"{name}\.pth is damaged or not a checkpoint .*; use an earlier one"
+        ):
             load_checkpoint(str(tmp_path / f"{name}.pth"))
     with pytest.raises(CheckpointError, match=r"not found: .*missing\.pth"):
         load_checkpoint(str(tmp_path / "missing.pth"))
