@@ -14,7 +14,6 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
-from proteus.datasets.proxy.folder_index import cache_folder
 from proteus.structures import DataError, FullDiskError
 from proteus.utils import write_json
 from proteus.utils.files import cache_folder, is_junk, no_folder
