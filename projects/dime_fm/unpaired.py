@@ -10,6 +10,7 @@ import torch
 from mmengine.dataset import Compose
 
 from projects.dime_fm.sentences import SentenceSet
+from proteus.compat import mark_initialized
 from proteus.datasets import FixedViews, ProxySet, SampleKey, distill_collate
 from proteus.registry import DATASETS, FUNCTIONS
 
@@ -51,7 +52,7 @@ class UnpairedSet(ProxySet):
 
     def full_init(self) -> None:
         """Do nothing: the images are listed by ``dataset``."""
-        self._fully_initialized = True
+        mark_initialized(self)
 
     def __len__(self) -> int:
         """Number of images."""

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
-from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
 from torch import Tensor
 
+from proteus.compat import extend_history
 from proteus.registry import HOOKS
 
 # Largest number of buffered steps, for runs that log rarely.
@@ -80,7 +80,7 @@ class AsyncRuntimeInfoHook(RuntimeInfoHook):
 
     def _flush(self, runner: Runner) -> None:
         for name, values in self.buffer.read().items():
-            extend(runner.message_hub, f"train/{name}", values)
+            extend_history(runner.message_hub, f"train/{name}", values)
         self.buffer = _Buffer()
 
 
@@ -128,18 +128,6 @@ class _Buffer:
             name: [numbers[value.kind][value.position] if isinstance(value, _Slot) else value for value in values]
             for name, values in self.values.items()
         }
-
-
-def extend(hub: MessageHub, name: str, values: Sequence[float]) -> None:
-    """Append several values to a history of the hub at once; ``update_scalar`` copies the history for each value."""
-    hub.update_scalar(name, values[0])
-    if len(values) == 1:
-        return
-    buffer = hub.get_scalar(name)
-    history, counts = buffer.data
-    history, counts = np.append(history, values[1:]), np.append(counts, [1] * (len(values) - 1))
-    length = buffer.max_length
-    hub.log_scalars[name] = HistoryBuffer(history[-length:], counts[-length:], length)
 
 
 def is_logging_due(runner: Runner, batch_idx: int) -> bool:

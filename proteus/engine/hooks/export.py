@@ -35,7 +35,7 @@ class ExportStudentHook(Hook):
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Warn if the architecture cannot be rebuilt from the exported file."""
-        for distiller in _distillers(_unwrapped(runner.model)).values():
+        for distiller in _distillers(unwrap_model(runner.model)).values():
             reason = _description_error(self._description(distiller, 0))
             if reason:
                 runner.logger.warning(f"the exported student will not have a description of its architecture: {reason}")

@@ -110,7 +110,7 @@ class OnlineEvalHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Read the images, and evaluate for the first time unless the run resumes."""
-        model = _model_of(runner)
+        model = unwrap_model(runner.model)
         if not hasattr(model, "distillers"):
             self.disabled = True
             runner.logger.warning("online evaluation disabled: the model is not a Distiller")
@@ -137,16 +137,13 @@ class OnlineEvalHook(Hook):
         due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
         if due and not self.disabled:
             self._evaluate(runner, runner.iter + 1)
-            for hook in runner.hooks:
-                if isinstance(hook, IterTimerHook):
-                    # Do not count the evaluation as data time of the next iteration.
-                    hook.t = time.time()
+            restart_iter_timer(runner)  # the evaluation is not data time of the next iteration
 
     def _evaluate(self, runner: Runner, iteration: int) -> None:
         start = time.perf_counter()
         metrics: dict[str, float] = {}
         missing: dict[str, list[str]] = {}
-        with eval_mode(_model_of(runner)):
+        with eval_mode(unwrap_model(runner.model)):
             students = _distillers(runner)
             for student, model in students.items():
                 found = self._compute(model, runner.train_dataloader.batch_size or 64)
@@ -247,10 +244,6 @@ class OnlineEvalHook(Hook):
         )
 
 
-def _model_of(runner: Runner) -> Any:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def _check_agreement(runner: Runner, images: int) -> None:
     metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
     if any(isinstance(metric, TeacherAgreement) for metric in metrics):
@@ -262,7 +255,7 @@ def _check_agreement(runner: Runner, images: int) -> None:
 
 def _distillers(runner: Runner) -> dict[str, Distiller]:
     """Return the distillers by the student's name; the name of a single student is empty."""
-    distillers: dict[str, Distiller] = _model_of(runner).distillers
+    distillers: dict[str, Distiller] = unwrap_model(runner.model).distillers
     return distillers
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from proteus.checkpoints import check_fit
 from proteus.checkpoints.training import check_resumable
+from proteus.compat import checkpoint_of, is_resuming
 from proteus.evaluation.metrics.checked import check_metrics_finite
 from proteus.models.segmentor_widths import check_widths, heads
 from proteus.registry import HOOKS
 from proteus.structures import DataError
+from proteus.utils.models import unwrap_model
 
 _NO_LABEL = (
     ": no pixel of the masks has a label of a class; check that they hold class numbers and not only the ignored label "
@@ -35,10 +36,10 @@ class StrictCheckpointHook(Hook):
             CheckpointError: A weight is missing, unexpected, or has another shape; or a run should resume and the
                 file has weights only.
         """
-        source = getattr(checkpoint, "source", None) or runner._load_from or "the checkpoint"
-        if getattr(runner, "_resume", False):
+        source = getattr(checkpoint, "source", None) or checkpoint_of(runner) or "the checkpoint"
+        if is_resuming(runner):
             check_resumable(checkpoint, source)
-        check_fit(_unwrap(runner.model).state_dict(), checkpoint.get("state_dict", checkpoint), source)
+        check_fit(unwrap_model(runner.model, tta=True).state_dict(), checkpoint.get("state_dict", checkpoint), source)
 
 
 class _CheckHook(Hook):
@@ -78,7 +79,7 @@ class ClassifierCheckHook(_CheckHook):
 
     def before_run(self, runner: Runner) -> None:
         """Compare the widths of backbone, neck and head."""
-        model = _unwrap(runner.model)
+        model = unwrap_model(runner.model, tta=True)
         width, expected = getattr(model.backbone, "embed_dim", None), getattr(model.head, "in_channels", None)
         if width is None or expected is None:
             return
@@ -100,7 +101,7 @@ class ClassifierCheckHook(_CheckHook):
 
     def check_classes(self, runner: Runner, key: str, loader: Any) -> None:
         """Compare the numbers of classes of model and data."""
-        model = _unwrap(runner.model)
+        model = unwrap_model(runner.model, tta=True)
         counts = {
             "model.head.num_classes": getattr(model.head, "num_classes", None),
             "model.head.loss.num_classes": getattr(getattr(model.head, "loss_module", None), "num_classes", None),
@@ -125,7 +126,7 @@ class SegmentorCheckHook(_CheckHook):
 
     def before_run(self, runner: Runner) -> None:
         """Compare widths."""
-        check_widths(_unwrap(runner.model))
+        check_widths(unwrap_model(runner.model, tta=True))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Check that the metrics are finite."""
@@ -138,18 +139,12 @@ class SegmentorCheckHook(_CheckHook):
     def check_classes(self, runner: Runner, key: str, loader: Any) -> None:
         """Compare the numbers of classes of model and data."""
         classes = getattr(loader.dataset, "metainfo", {}).get("classes")
-        for name, head in heads(_unwrap(runner.model)):
+        for name, head in heads(unwrap_model(runner.model, tta=True)):
             if classes is not None and getattr(head, "num_classes", len(classes)) != len(classes):
                 raise DataError(
                     f"{name}.num_classes = {head.num_classes}, but {key}.dataset has {len(classes)} classes: write "
                     f"{name}.num_classes={len(classes)}"
                 )
-
-
-def _unwrap(model: Any) -> Any:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def _check_not_replaced(batch: Any) -> None:

@@ -62,7 +62,7 @@ class SlicedInitHook(Hook):
         if self._done:
             return
         self._done = True
-        if runner._resume or runner._load_from or runner.iter:
+        if is_resuming(runner) or checkpoint_of(runner) or runner.iter:
             runner.logger.info("sliced initialization skipped: the weights come from a checkpoint")
             return
         model = unwrap_model(runner.model)

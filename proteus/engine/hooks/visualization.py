@@ -11,12 +11,12 @@ import numpy as np
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.nn import ModuleList
 
 from proteus.registry import HOOKS
 from proteus.utils.images import rgb_array
+from proteus.utils.models import unwrap_model
 from proteus.utils.pictures import PictureNames, add_ending, save_picture
 from proteus.visualization import draw_depth_map, draw_segmentation
 from proteus.visualization.class_names import names_and_colours
@@ -151,7 +151,7 @@ class DepthVisualizationHook(VisualizationHook):
 
 def _num_classes(runner: Runner) -> int | None:
     model = getattr(runner, "model", None)
-    model = model.module if model is not None and is_model_wrapper(model) else model
+    model = unwrap_model(model)
     head = getattr(getattr(model, "module", model), "decode_head", None)  # test-time augmentation wraps the model
     return getattr(head[-1] if isinstance(head, ModuleList) else head, "num_classes", None)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from mmengine.logging import MMLogger
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from proteus.compat import quiet_logger
 from proteus.models.classifiers import LinearProbe
 from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -33,11 +33,9 @@ class MergedGroupsConstructor(DefaultOptimWrapperConstructor):
         if prefix:
             super().add_params(params, module, prefix=prefix, **options)
             return
+        with quiet_logger():  # MMEngine logs every parameter; we log every group
+            super().add_params(params, module, prefix=prefix, **options)
         logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel(logging.WARNING)  # MMEngine logs every parameter; we log every group
-        super().add_params(params, module, prefix=prefix, **options)
-        logger.setLevel(level)
         params[:] = merge_groups(params)
         for group in params:
             rest = {key: value for key, value in group.items() if key != "params"}

@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from proteus.compat import quiet_logger, timm_layer_numbers
 from proteus.engine.optim.constructors import merge_groups
 from proteus.models.backbones import TimmBackbone, ViT
 from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -78,7 +79,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 f"optim_wrapper.paramwise_cfg.num_layers={self.paramwise_cfg['num_layers']}, but the backbone has "
                 f"{depths[0]}: remove the key"
             )
-        with _quiet_logger():
+        with quiet_logger(logging.ERROR):
             super().add_params(params, module, prefix=prefix, **options)
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         base: Any = self.base_lr  # checked by _validate_cfg
@@ -147,31 +148,6 @@ def _timm_layers(backbone: TimmBackbone) -> tuple[dict[str, int], int]:
         )
     numbers, last = timm_layer_numbers(backbone.model)
     return {f"model.{name}": number for name, number in numbers.items()}, last
-
-
-class _WithHead(nn.Module):
-    """Add a parameter in place of timm's classifier, which defines the last layer; our heads are outside."""
-
-    name = "outside"
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        yield from self.model.named_parameters()
-        yield self.name, nn.Parameter()
-
-
-@contextmanager
-def _quiet_logger() -> Iterator[None]:
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _table(rows: dict[tuple[Any, ...], list[int]], rate: float, frozen: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
+from proteus.compat import loops_of
+
 # Smallest number of values to keep.
 _MIN_LENGTH = 100
 

@@ -13,7 +13,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
-from proteus.engine.hooks.async_runtime_info import AsyncRuntimeInfoHook, extend, is_logging_due
+from proteus.engine.hooks.async_runtime_info import AsyncRuntimeInfoHook, is_logging_due
 
 Make = Callable[..., Runner]
 ASYNC, EAGER = ({"type": name} for name in ("AsyncRuntimeInfoHook", "RuntimeInfoHook"))
@@ -139,16 +139,6 @@ def test_types_of_values(tmp_path: Path) -> None:
     }
     with pytest.raises(TypeError, match=r"logs 'loss' of shape \(2,\): return a single number"):
         hook.after_train_iter(runner, 2, outputs={"loss": torch.zeros(2)})
-
-
-def test_extend_keeps_the_latest_values(tmp_path: Path) -> None:
-    hub = MessageHub.get_instance(str(tmp_path))
-    hub.log_scalars["a"] = HistoryBuffer([1.0, 2.0], [1, 1], max_length=4)
-    extend(hub, "a", [3.0, 4.0, 5.0])
-    extend(hub, "b", [1.0])
-    assert hub.get_scalar("a").data[0].tolist() == [2.0, 3.0, 4.0, 5.0]
-    assert hub.get_scalar("a").max_length == 4
-    assert hub.get_scalar("b").data[0].tolist() == [1.0]
 
 
 class Model(BaseModel):
