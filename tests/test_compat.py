@@ -34,6 +34,14 @@ from timm.models import group_parameters
 
 from proteus import compat
 from proteus.apis import ConfigError, load_config
+from proteus.utils import files  # noqa: F401  (applies fix_log_encoding)
+
+
+@pytest.fixture(autouse=True)
+def _instances_of_mmengine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the loggers of each test, since their streams close with it."""
+    for manager in (MMLogger, MessageHub):
+        monkeypatch.setattr(manager, "_instance_dict", manager._instance_dict.copy())
 
 
 def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
