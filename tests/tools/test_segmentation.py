@@ -63,7 +63,7 @@ def test_upernet_trains_the_backbone_by_layers(place: Path, runs: dict[str, tupl
         scale = 0.65 ** (5 - layer)
         for decay in ("0", "0.05"):
             assert re.search(rf"backbone {layer} +{scale:.3g} +{1e-4 * scale:.3e} +{re.escape(decay)} ", output)
-    assert "the rest                         1   1.000e-04" in output
+    assert "other                            1   1.000e-04" in output
     state, start = weights(folder / "iter_6.pth"), load_file(place / "backbone.safetensors")
     moved = {name for name, value in start.items() if not torch.equal(state[f"backbone.vit.{name}"], value)}
     assert moved == set(start) - {"norm.weight", "norm.bias"}  # the final norm is not in the graph
