@@ -216,7 +216,7 @@ def test_a_full_disk_loses_log_lines_but_not_the_run(
 
     monkeypatch.setattr(type(runner.visualizer), "add_scalars", full)
     monkeypatch.setattr(logging.FileHandler, "handleError", logging.FileHandler.handleError)
-    run_state._do_without_logs()
+    run_state._tolerate_full_disk_of_logs()
     run_training(runner)
     out, err = capfd.readouterr()
     assert "Traceback" not in out + err

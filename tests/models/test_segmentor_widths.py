@@ -79,7 +79,7 @@ def test_a_backbone_with_shrinking_maps_needs_no_neck() -> None:
     model = segmentor()
     model.backbone = MODELS.build(cnn)
     widths = model.backbone.channels
-    with pytest.raises(DataError, match=r"or model\.neck=None for a backbone whose maps shrink"):
+    with pytest.raises(DataError, match=r"or model\.neck=None for a backbone with maps of decreasing size"):
         check_widths(model)
     del model.neck
     model.decode_head.in_channels = list(widths)
