@@ -12,6 +12,7 @@ import sys
 import torch
 import torch.distributed as dist
 from mmengine.optim import OptimWrapper
+from mmengine.structures import BaseDataElement
 from proteus.engine import DataParallel
 from proteus.models import Distiller
 
@@ -36,7 +37,7 @@ images = torch.rand(8, 3, 56, 56)
 mine = slice(rank * 4 // world, (rank + 1) * 4 // world)
 pixels = torch.cat([images[:4][mine], images[4:][mine]])
 indices = masks[mine].flatten().nonzero()[:, 0]
-data = dict(inputs=pixels, masks=masks[mine], mask_indices=indices, data_samples=data_samples({}) * len(pixels))
+data = dict(inputs=pixels, masks=masks[mine], mask_indices=indices, data_samples=[BaseDataElement()] * len(pixels))
 
 syncs = []
 class Counted(DataParallel):
