@@ -26,11 +26,12 @@ test: $(VENV)/.installed-tests ## Style, types and every test, the slow ones too
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j2 types pytest
 
-lint: style types ## Style and types only
+lint: style types ## Style, prose and types only
 
 style: $(VENV)/.installed-tests
 	$(run) -m ruff check .
 	$(run) -m ruff format --check .
+	$(run) .ci/check_prose.py
 
 types: $(VENV)/.installed-tests
 	$(run) -m mypy proteus

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from mmengine.registry import DefaultScope
 
-# Before any test module: it mends what importing timm or torchvision first would trip over.
+# Before any test module: importing timm or torchvision first would fail without its patches.
 import proteus  # noqa: F401
 
 

@@ -28,7 +28,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     fi
     if [ "$torch" = auto ] && "$base" -c 'import torch' 2>/dev/null; then
         # Not --system-site-packages: where PYTHON is itself a virtual environment, that shows the packages of the
-        # interpreter underneath instead of its own. A path file shows exactly what PYTHON sees, after our own.
+        # interpreter underneath instead of those installed in it. A path file shows exactly what PYTHON sees, after our own.
         "$base" - "$venv" <<'PY'
 import pathlib, subprocess, sys
 code = "import sysconfig; print(sysconfig.get_path('purelib'))"
