@@ -31,7 +31,7 @@ RULES = {
     r"what[ _]it[ _]is[ _]worth": "how good it is",
 }
 # "is None" is Python; "whose" and the like inside longer words are other words.
-PATTERN = re.compile("|".join(f"(?P<r{i}>(?<![A-Za-z]){rule}(?![A-Za-z]))" for i, rule in enumerate(RULES)))
+PATTERN = re.compile("|".join(f"(?P<r{i}>(?<![A-Za-z])(?:{rule})(?![A-Za-z]))" for i, rule in enumerate(RULES)))
 ADVICE = list(RULES.values())
 
 
