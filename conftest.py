@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 
 # Before any test module: importing timm or torchvision first would fail without its patches.
@@ -12,13 +13,19 @@ import proteus  # noqa: F401
 
 
 def _left_as_found() -> Iterator[None]:
-    """Leave no default scope behind: in another's, a guest's names would be looked up in our registries."""
-    before = dict(DefaultScope._instance_dict)
+    """Remove the default scopes, loggers and message hubs that a test made.
+
+    In another's default scope, names would be looked up in our registries. Runs that start within a second have one
+    name, and would share a logger with a closed stream.
+    """
+    managers = (DefaultScope, MMLogger, MessageHub)
+    before = [dict(manager._instance_dict) for manager in managers]
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for manager, instances in zip(managers, before, strict=True):
+        manager._instance_dict.clear()
+        manager._instance_dict.update(instances)
 
 
-# Of a module too, since what its fixtures build may set a scope before its first test begins.
-default_scope_of_module = pytest.fixture(autouse=True, scope="module", name="default_scope_of_module")(_left_as_found)
-default_scope = pytest.fixture(autouse=True, name="default_scope")(_left_as_found)
+# Of a module too, since the fixtures of a module may make some before its first test begins.
+left_as_found_by_module = pytest.fixture(autouse=True, scope="module", name="left_as_found_by_module")(_left_as_found)
+left_as_found = pytest.fixture(autouse=True, name="left_as_found")(_left_as_found)

@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.logging import MMLogger
 from runs import ROOT, write_config, write_images
 from safetensors.torch import save_file
 
@@ -280,8 +279,6 @@ END_TO_END = ["function", "checkpoint_path", *(pytest.param(name, marks=pytest.m
 def test_tools_and_projects(
     name: str, attacked: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    # Runs that start within a second share a logger, and the stream of an earlier test is closed.
-    monkeypatch.setattr(MMLogger, "_instance_dict", type(MMLogger._instance_dict)())
     path = attacked(name)
     monkeypatch.chdir(tmp_path)
     config = write_config(tmp_path, write_images(tmp_path / "images", 4), path)
