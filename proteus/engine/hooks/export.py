@@ -101,4 +101,6 @@ def _description_error(description: dict[str, Any]) -> str:
 
 
 def _distillers(model: Any) -> dict[str, Distiller]:
-    return {f"_{name}" if name else "": distiller for name, distiller in model.distillers.items()}
+    # A custom model needs a student only.
+    distillers = getattr(model, "distillers", {"": model})
+    return {f"_{name}" if name else "": distiller for name, distiller in distillers.items()}
