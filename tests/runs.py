@@ -97,7 +97,7 @@ def options(values: Mapping[str, Any]) -> list[str]:
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
-        "proteus.apis.cli",
+        "proteus.cli.run",
         "matplotlib.pyplot",
         "mmcv",
         "setuptools",

@@ -20,6 +20,8 @@ FLOORS = [
     {"visualization"},
     {"engine"},
     {"apis"},
+    {"cli"},
+    {"__main__"},
 ]
 
 

@@ -21,10 +21,10 @@ from runs import SERVER
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from proteus.apis.cli import run
 from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training
 from proteus.apis.training import build_runner
 from proteus.checkpoints.training import use_safe_checkpoints
+from proteus.cli.run import run
 from proteus.engine.runner import prepare_processes
 from proteus.registry import DATASETS, HOOKS, METRICS, MODELS
 

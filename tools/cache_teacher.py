@@ -13,7 +13,7 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from mmengine.dist import is_main_process
 
 from proteus import apis
-from proteus.apis.cli import (
+from proteus.cli.run import (
     ToolParser,
     add_config_arguments,
     device,

@@ -1,76 +1,8 @@
 #!/usr/bin/env python
-"""Evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness, and write a report.
+"""Run ``proteus evaluate`` from a clone; see ``proteus/cli/evaluate.py``."""
 
-Example:
-  tools/evaluate.py --backbone work_dirs/vit-s_dinov2-b/student.safetensors --protocols knn,linear
-"""
-
-import sys
-from argparse import Namespace
-from pathlib import Path
-
-from proteus.apis.cli import ToolParser, add_key_values, device, existing_folder, integer, out_folder, positive_int, run
-from proteus.apis.evaluate import CONFIGS, evaluate, protocol_configs
-from proteus.models.backbones import locate_backbone
-
-ROOT = Path(__file__).parents[1]
-
-
-def parse_args() -> Namespace:
-    parser = ToolParser(description=__doc__)
-    parser.add_argument(
-        "--backbone",
-        required=True,
-        help="a checkpoint (student.safetensors, iter_375300.pth, dinov2_vits14_pretrain.pth, file.pth#ema), a timm "
-        "model (vit_small_patch14_dinov2.lvd142m), or random:NAME",
-    )
-    parser.add_argument(
-        "--arch", help="timm architecture, required if it cannot be inferred from the checkpoint (CNNs)"
-    )
-    parser.add_argument("--download", action="store_true", help="download weights of timm models")
-    parser.add_argument(
-        "--data-root", type=existing_folder, help="folder of the data sets (default: data; not needed with --sets)"
-    )
-    parser.add_argument(
-        "--protocols",
-        default="knn,linear,fine-grained,robustness",
-        help=f"comma-separated list of {', '.join(CONFIGS)}, or config files (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--sets",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="evaluate on folders DIR/train/CLASS, DIR/test/CLASS",
-    )
-    parser.add_argument("--out", type=out_folder, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
-    parser.add_argument("--cache", type=out_folder, help="folder of extracted features (default: <out>/features)")
-    parser.add_argument(
-        "--img-size", type=positive_int, default=224, help="side of the images in pixels (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch-size", type=positive_int, default=64, help="images per forward pass (default: %(default)s)"
-    )
-    parser.add_argument("--workers", type=integer(0, 512), help="worker processes that read images")
-    parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
-    add_key_values(parser)
-    return parser.parse_args()
-
-
-def main(args: Namespace) -> int:
-    out = args.out or Path("work_dirs/evaluate") / args.backbone.replace("/", "-").replace(":", "-")
-    names = [name.strip() for name in args.protocols.split(",") if name.strip()]
-    configs = protocol_configs(names, ROOT / "configs", args.cfg_options, args.img_size, args.sets)
-    spec = locate_backbone(args.backbone, args.arch, args.img_size, args.download)
-    outcomes = evaluate(
-        spec, configs, args.data_root, out, args.img_size, args.cache, args.device, args.batch_size, args.workers
-    )
-    print(f"\n{out / 'report.md'}, report.json, report.png")
-    if not any(outcome.rows or outcome.failed for outcome in outcomes.values()):
-        print("error: nothing was evaluated, since no data set of these protocols is on disk", file=sys.stderr)
-        return 1
-    return 1 if any(outcome.failed for outcome in outcomes.values()) else 0
-
+from proteus.cli.evaluate import main, parse_args
+from proteus.cli.run import run
 
 if __name__ == "__main__":
     run(main, parse_args())

@@ -7,7 +7,7 @@ Example:
 
 from argparse import Namespace
 
-from proteus.apis.cli import ToolParser, existing_folder, integer, out_folder, run
+from proteus.cli.run import ToolParser, existing_folder, integer, out_folder, run
 from proteus.datasets.robustness import generate
 from proteus.datasets.transforms.corruption import CORRUPTIONS
 

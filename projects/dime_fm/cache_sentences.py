@@ -22,7 +22,7 @@ from tqdm import tqdm
 from projects.dime_fm.sentence_cache import SentenceIndex, is_complete, read_index, write_index, write_texts
 from projects.dime_fm.sentences import SentenceSet
 from proteus.apis import ConfigError, load_config
-from proteus.apis.cli import ToolParser, add_key_values, device, positive_int, run
+from proteus.cli.run import ToolParser, add_key_values, device, positive_int, run
 from proteus.config.build_errors import as_config_error
 from proteus.config.check_files import check_files
 from proteus.datasets.teacher_cache import StaleCacheError, differences

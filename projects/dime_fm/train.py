@@ -16,7 +16,7 @@ from mmengine.config import Config
 from projects.dime_fm import cache_sentences
 from proteus.apis import ConfigError, load_config, set_work_dir, train
 from proteus.apis.cache_teacher import build, format_plan, prepare
-from proteus.apis.cli import ToolParser, add_config_arguments, run
+from proteus.cli.run import ToolParser, add_config_arguments, run
 from proteus.config.check_consistency import has_fixed_views
 
 

@@ -17,9 +17,9 @@ from mmengine.registry import init_default_scope
 
 from projects.dime_fm.zero_shot_protocols import TextBench
 from proteus.apis import ConfigError, load_config
-from proteus.apis.cli import KeyValues, ToolParser, device, integer, out_folder, positive_int, run
 from proteus.apis.evaluate import format_result
 from proteus.checkpoints import load_strictly, read_state_dict
+from proteus.cli.run import KeyValues, ToolParser, device, integer, out_folder, positive_int, run
 from proteus.config.build_errors import as_config_error
 from proteus.config.check_files import check_files
 from proteus.evaluation.protocols import ProtocolResult

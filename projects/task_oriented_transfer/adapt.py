@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from projects.task_oriented_transfer.arguments import add_backbone_arguments, backbone_of, labelled_images, reading
 from projects.task_oriented_transfer.embedding import embed
-from proteus.apis.cli import ToolParser, non_negative_int, out_file, positive_int, run
 from proteus.checkpoints.export import check_written
+from proteus.cli.run import ToolParser, non_negative_int, out_file, positive_int, run
 from proteus.datasets import CorruptImageError, LabelledFolder, ProxySet
 from proteus.models.backbones import BackboneSpec
 from proteus.structures import DataError

@@ -11,7 +11,7 @@ import torch
 
 import projects.task_oriented_transfer.efficientnet  # noqa: F401  (reads the weights of its PyTorch port)
 from proteus.apis import ConfigError, load_config
-from proteus.apis.cli import KeyValues, device, integer, number, positive_int
+from proteus.cli.run import KeyValues, device, integer, number, positive_int
 from proteus.config.build_errors import as_config_error
 from proteus.datasets import LabelledFolder, ProxySet
 from proteus.models.backbones import BackboneSpec, locate_backbone

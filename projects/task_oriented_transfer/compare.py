@@ -20,7 +20,7 @@ from projects.task_oriented_transfer.comparison import claim, once, table_of
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.gallery import share_of, without, write_both
 from proteus.apis import load_config, set_work_dir, train
-from proteus.apis.cli import ToolParser, existing_folder, out_folder, positive_int, run
+from proteus.cli.run import ToolParser, existing_folder, out_folder, positive_int, run
 from proteus.datasets import ImageFolder
 from proteus.structures import DataError
 from proteus.utils import read_json, write_json

@@ -17,7 +17,7 @@ import numpy as np
 
 from projects.task_oriented_transfer.comparison import claim, once, table_of
 from proteus.apis import load_config, set_work_dir, test, train
-from proteus.apis.cli import ToolParser, existing_folder, out_folder, positive_int, run
+from proteus.cli.run import ToolParser, existing_folder, out_folder, positive_int, run
 from proteus.structures import DataError
 
 CONFIGS = Path(__file__).parent / "configs/packaged_segmentation"

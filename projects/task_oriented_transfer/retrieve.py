@@ -16,7 +16,7 @@ from projects.task_oriented_transfer.arguments import add_backbone_arguments, ba
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.retrieval import retrieve, same_class_precision
 from projects.task_oriented_transfer.transfer_set import contact_sheet, write_transfer_set
-from proteus.apis.cli import ToolParser, existing_folder, non_negative_int, number, out_folder, positive_int, run
+from proteus.cli.run import ToolParser, existing_folder, non_negative_int, number, out_folder, positive_int, run
 from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
 from proteus.structures import DataError
 from proteus.utils.pictures import save_picture

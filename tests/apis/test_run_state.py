@@ -22,8 +22,8 @@ from toy_runs import checkpoints, saved, toy_config, toy_runner
 
 from proteus.apis import ConfigError, run_state, train
 from proteus.apis import test as run_test
-from proteus.apis.cli import run
 from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training, set_resume
+from proteus.cli.run import run
 from proteus.engine import AtomicCheckpointHook, StoppedBySignal
 from proteus.engine.runner import prepare_processes
 from proteus.registry import HOOKS

@@ -12,7 +12,7 @@ import pytest
 from runs import write_config, write_images, write_teacher
 
 from proteus.apis import ConfigError, load_config, train
-from proteus.apis.cli import run
+from proteus.cli.run import run
 
 ROOT = Path(__file__).parents[2]
 Call = Callable[..., tuple[int, str]]

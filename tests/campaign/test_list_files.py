@@ -228,7 +228,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_tool_prints_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from proteus.apis.cli import run
+    from proteus.cli.run import run
 
     name = os.fsdecode(b"caf\xe9.png")
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from runs import ROOT, write_config, write_images
 from safetensors.torch import save_file
 
-from proteus.apis.cli import run
 from proteus.checkpoints import CheckpointError, convert, inspect_file, read_state_dict
 from proteus.checkpoints.description import check_description, read_description
 from proteus.checkpoints.training import load_checkpoint
+from proteus.cli.run import run
 from proteus.models import ViT, build_backbone
 from proteus.models.backbones import locate_backbone
 

@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from runs import ROOT, options, write_config, write_images, write_teacher
 from safetensors.torch import load_file, save_file
 
-from proteus.apis.cli import run
+from proteus.cli.run import run
 from proteus.utils import exclusive
 
 SMALL = {

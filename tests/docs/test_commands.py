@@ -6,6 +6,7 @@ import shlex
 import sys
 from contextlib import redirect_stdout, suppress
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 from markdown_pages import PAGES, ROOT, blocks, inline_code, name, written_files
 
-from proteus.apis import cli, load_config
+from proteus.apis import load_config
+from proteus.cli import VERBS
 
 MAKE = (ROOT / "Makefile").read_text(encoding="utf-8")
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
@@ -59,6 +61,8 @@ def check(command: list[str]) -> None:
             assert all(f'"{each}"' in SETUP for each in extra.split(",")), f"no extra {extra}"
     elif program.rpartition("/")[2] in ("python", "python3", "torchrun"):
         check_python(arguments)
+    elif program == "proteus":
+        check_verb(arguments)
     elif program.startswith("tools/"):
         check_tool(program, arguments)
     elif "/" in program:
@@ -70,7 +74,9 @@ def check(command: list[str]) -> None:
 def check_python(arguments: list[str]) -> None:
     while arguments and arguments[0].startswith("--nproc"):
         arguments = arguments[1:]
-    if arguments[0] == "-m":
+    if arguments[:2] == ["-m", "proteus"]:
+        check_verb(arguments[2:])
+    elif arguments[0] == "-m":
         assert find_spec(arguments[1].partition(".")[0]), f"no module {arguments[1]}"
     elif arguments[0].startswith("tools/"):
         check_tool(arguments[0], arguments[1:])
@@ -96,7 +102,19 @@ def check_tool(program: str, arguments: list[str]) -> None:
     script = ROOT / program
     if "parse_args" not in script.read_text(encoding="utf-8"):
         return check_options(script, arguments)
-    values = vars(parse(script, arguments))
+    check_config(vars(parse(script, arguments)))
+
+
+def check_verb(arguments: list[str]) -> None:
+    """Parse the arguments of ``proteus VERB``; where there are settings of a config, load it with them."""
+    verb, *rest = arguments
+    if verb == "--help":
+        return
+    assert verb in VERBS, f"no command {verb}"
+    check_config(vars(parse(verb, rest)))
+
+
+def check_config(values: dict[str, Any]) -> None:
     config = values.get("config")
     if not config or PLACEHOLDER.fullmatch(config) or config in written_files():
         return
@@ -105,12 +123,18 @@ def check_tool(program: str, arguments: list[str]) -> None:
         load_config(ROOT / config, values["cfg_options"])
 
 
-def parse(script: Path, arguments: list[str]) -> Any:
+def parse(command: Path | str, arguments: list[str]) -> Any:
+    """Parse the arguments of a script, or of a verb."""
     with pytest.MonkeyPatch.context() as patch:
+        program = str(command) if isinstance(command, Path) else "proteus"
+        patch.setattr(sys, "argv", [program, *arguments])
+        modules = [import_module("proteus.cli.run"), *(import_module(f"proteus.cli.{verb}") for verb in VERBS)]
         for kind in ("existing_file", "existing_folder", "out_folder", "device"):
-            patch.setattr(cli, kind, str)  # no file of a page is here
-        patch.setattr(sys, "argv", [str(script), *arguments])
-        return runpy.run_path(str(script), run_name="page")["parse_args"]()
+            for module in modules:
+                patch.setattr(module, kind, str, raising=False)  # no file of a page is here
+        if isinstance(command, str):
+            return import_module(f"proteus.cli.{command}").parse_args(arguments)
+        return runpy.run_path(str(command), run_name="page")["parse_args"]()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -127,9 +151,9 @@ def test_commands_in_blocks_exist(page: Path) -> None:
 def test_commands_in_sentences_exist(page: Path) -> None:
     """A sentence may leave out arguments: what it names must exist."""
     for line, text in inline_code(page):
-        command = re.match(r"(?:python |torchrun )?(tools/[\w./]+\.py) (.+)", text)
+        command = re.match(r"(?:python |torchrun )?(tools/[\w./]+\.py|proteus \w+) (.+)", text)
         if command:
-            unknown = [word for word in re.findall(r"--[\w-]+", command[2]) if word not in usage(ROOT / command[1])]
+            unknown = [word for word in re.findall(r"--[\w-]+", command[2]) if word not in usage(command[1])]
             assert unknown == [], f"{name(page)}:{line}: {text}"
         elif text.startswith(("make ", "pip ")):
             for each in commands(text):
@@ -137,11 +161,13 @@ def test_commands_in_sentences_exist(page: Path) -> None:
 
 
 @cache
-def usage(script: Path) -> str:
-    """Return what a tool prints with ``--help``."""
-    if "parse_args" not in script.read_text(encoding="utf-8"):
+def usage(command: str) -> str:
+    """Return what a tool or ``proteus VERB`` prints with ``--help``."""
+    program, _, verb = command.partition(" ")
+    script = ROOT / program
+    if not verb and "parse_args" not in script.read_text(encoding="utf-8"):
         return script.read_text(encoding="utf-8")
     output = StringIO()
     with redirect_stdout(output), suppress(SystemExit):
-        parse(script, ["--help"])
+        parse(verb or script, ["--help"])
     return output.getvalue()

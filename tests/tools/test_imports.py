@@ -10,28 +10,40 @@ from pathlib import Path
 
 import pytest
 
+from proteus.cli import VERBS
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("PIL", "cv2", "matplotlib", "mmcv", "mmpretrain", "mmseg", "onnx", "pandas", "pyarrow", "sklearn", "timm")
 HEAVY += ("torchvision", "transformers")
 DATA = {"PIL", "cv2", "timm", "torchvision"}
-MODELS = DATA | {"matplotlib", "transformers"}  # MMEngine's runner imports matplotlib, timm may import transformers
 # For each tool: heavy packages that it may import for --help, and the maximum number of modules of proteus.
 ALLOWED: dict[str, tuple[set[str], int]] = {
     "config_table.py": (set(), 0),
     "cache_teacher.py": (set(), 16),
-    "infer.py": (set(), 16),
-    "inspect_checkpoint.py": (set(), 16),
+    "evaluate.py": (set(), 18),
+    "infer.py": (set(), 18),
+    "inspect_checkpoint.py": (set(), 18),
     "pack_shards.py": (set(), 16),
     "quickstart.py": (set(), 16),
-    "test.py": (set(), 16),
-    "train.py": (set(), 16),
-    "convert_checkpoint.py": (set(), 33),
+    "test.py": (set(), 18),
+    "train.py": (set(), 18),
+    "convert_checkpoint.py": (set(), 35),
     "dataset_converters/ade20k.py": (DATA, 120),
     "dataset_converters/nyu.py": (DATA, 120),
     "generate_imagenet_c.py": (DATA, 120),
-    "evaluate.py": (MODELS, 300),
 }
-# Runs each tool of a list in a fork, so that torch and MMEngine are imported once.
+# The same for ``python -m proteus VERB``; the row "" is ``proteus --help``.
+ALLOWED_VERBS: dict[str, tuple[set[str], int]] = {
+    "": (set(), 6),
+    "train": (set(), 18),
+    "check": (set(), 19),
+    "test": (set(), 18),
+    "evaluate": (set(), 18),
+    "infer": (set(), 18),
+    "inspect": (set(), 18),
+    "convert": (set(), 35),
+}
+# Runs each tool and verb of a list in a fork, so that torch and MMEngine are imported once.
 PROBE = """
 import contextlib, io, json, os, runpy, sys
 import torch, mmengine
@@ -40,9 +52,13 @@ heavy, *tools = sys.argv[1:]
 for tool in tools:
     sys.stdout.flush()
     if os.fork() == 0:
-        sys.argv = [tool, "--help"]
+        path, *verb = tool.split()
+        sys.argv = [path, *verb, "--help"]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-            runpy.run_path(tool, run_name="__main__")
+            if path == "proteus":
+                runpy.run_module("proteus", run_name="__main__", alter_sys=True)
+            else:
+                runpy.run_path(path, run_name="__main__")
         modules = [name for name in sys.modules if name.split(".")[0] == "proteus"]
         packages = [name for name in heavy.split(",") if name in sys.modules]
         print(json.dumps([packages, len(modules)]), flush=True)
@@ -60,16 +76,17 @@ def run(code: str, *arguments: str) -> str:
     return result.stdout
 
 
-def test_every_tool_has_a_row() -> None:
+def test_every_tool_and_verb_has_a_row() -> None:
     tools = {str(path.relative_to(ROOT / "tools")) for path in (ROOT / "tools").rglob("*.py")}
     assert tools <= set(ALLOWED)
+    assert {*VERBS, ""} == set(ALLOWED_VERBS)
 
 
 @pytest.mark.slow
 def test_help_imports_no_more_than_the_table_allows() -> None:
-    rows = {name: row for name, row in ALLOWED.items() if (ROOT / "tools" / name).is_file()}
-    tools = [f"tools/{name}" for name in rows]
-    found = [json.loads(line) for line in run(PROBE, ",".join(HEAVY), *tools).splitlines()]
+    rows = {f"tools/{name}": row for name, row in ALLOWED.items() if (ROOT / "tools" / name).is_file()}
+    rows |= {f"proteus {verb}": row for verb, row in ALLOWED_VERBS.items()}
+    found = [json.loads(line) for line in run(PROBE, ",".join(HEAVY), *rows).splitlines()]
     for (name, (packages, modules)), (imported, count) in zip(rows.items(), found, strict=True):
         assert set(imported) <= packages, f"{name} imports {sorted(set(imported) - packages)}"
         assert count <= modules, f"{name} imports {count} modules of proteus, at most {modules} expected"

@@ -8,7 +8,7 @@ nyu_depth_v2_labeled.mat --splits splits.mat, or with --test an archive of them 
 
 from argparse import Namespace, RawDescriptionHelpFormatter
 
-from proteus.apis.cli import ToolParser, existing_file, out_folder, run
+from proteus.cli.run import ToolParser, existing_file, out_folder, run
 from proteus.datasets import NYUDepth
 from proteus.datasets.converters.archive import format_summary
 from proteus.datasets.converters.nyu_archive import convert_archive

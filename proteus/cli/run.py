@@ -1,4 +1,4 @@
-"""Shared parts of the command-line tools: arguments, running a tool, printing its errors."""
+"""Shared parts of the commands and tools: arguments, running one, printing its errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from typing import TextIO
 
 import torch.distributed as dist
 
-from proteus.apis.cli_arguments import (
+from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
+from proteus.cli.arguments import (
     KeyValues,
     ToolParser,
     add_key_values,
@@ -33,8 +34,8 @@ from proteus.apis.cli_arguments import (
     out_folder,
     positive_int,
     positive_number,
+    verb_parser,
 )
-from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
 from proteus.compat import default_store, log_folders
 from proteus.structures import ConfigError
 from proteus.utils.user_errors import foreign_culprit, mistake, name_and_words
@@ -60,6 +61,7 @@ __all__ = [
     "positive_int",
     "positive_number",
     "run",
+    "verb_parser",
 ]
 
 

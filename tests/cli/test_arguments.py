@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from proteus.apis.cli_arguments import (
+from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
+from proteus.cli.arguments import (
     ToolParser,
     add_key_values,
     device,
@@ -18,7 +19,6 @@ from proteus.apis.cli_arguments import (
     positive_int,
     positive_number,
 )
-from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
 from proteus.structures import UserError
 
 

@@ -11,8 +11,8 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
 
 from proteus.apis import ConfigError
-from proteus.apis.cli import ToolParser, add_config_arguments, run
 from proteus.checkpoints import CheckpointError
+from proteus.cli.run import ToolParser, add_config_arguments, run
 from proteus.engine.hooks import CorruptProxySetError
 from proteus.structures import UserError
 from proteus.utils import files
@@ -208,7 +208,7 @@ def test_status(status: int | None) -> None:
 def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     script = tmp_path / "much.py"
     script.write_text(
-        "from argparse import Namespace\nfrom proteus.apis.cli import run\n"
+        "from argparse import Namespace\nfrom proteus.cli.run import run\n"
         "def main(_):\n    for _ in range(100_000): print('many words')\nrun(main, Namespace())\n"
     )
     done = subprocess.run(

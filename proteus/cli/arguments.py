@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from argparse import Action, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,20 @@ class ToolParser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the mistake and exit with status 2."""
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def verb_parser(verb: str, description: str) -> ToolParser:
+    """Return the parser of ``proteus VERB``.
+
+    Run as a script of ``tools``, its usage and the examples of its description name the script instead.
+
+    Args:
+        verb: Name of the verb.
+        description: The docstring of the verb's module, with examples that begin with ``proteus VERB``.
+    """
+    script = Path(sys.argv[0])
+    prog = f"tools/{script.name}" if script.parent.name == "tools" else f"proteus {verb}"
+    return ToolParser(prog=prog, description=description.replace(f"proteus {verb} ", f"{prog} "))
 
 
 def _expected(plain: str, positive: str, non_negative: str, least: float | None, most: float | None) -> str:
