@@ -100,9 +100,11 @@ class RowWriter:
         folder: Existing folder of the table.
         record: Record of the existing rows; None creates a new file.
         total: Number of rows of the full table.
+        remedy: How to choose another folder, for the message about a full disk.
     """
 
-    def __init__(self, folder: Path, record: Record | None, total: int) -> None:
+    def __init__(self, folder: Path, record: Record | None, total: int, remedy: str = "with --cache") -> None:
+        self.remedy = remedy
         self.path = folder / FEATURES
         self.total = total
         self.record = record
@@ -171,21 +173,21 @@ class RowWriter:
             self._file.flush()
             self.record = Record(0, shape, 0, "")
             try:
-                _reserve(self._file, self.path, os.fstat(self._file.fileno()).st_size + _bytes(shape))
+                _reserve(self._file, self.path, os.fstat(self._file.fileno()).st_size + _bytes(shape), self.remedy)
             except FullDiskError:
                 self.path.unlink(missing_ok=True)
                 raise
 
 
-def _reserve(file: BinaryIO, path: Path, size: int) -> None:
+def _reserve(file: BinaryIO, path: Path, size: int, remedy: str) -> None:
     """Give a file its final size and, where the file system can, the disk space for it.
 
     Raises:
         FullDiskError: The disk has too little space for the file.
     """
     free = shutil.disk_usage(path.parent).free
-    remedy = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free: make room, or choose another folder"
-    with disk_full_errors(path, f"{remedy} with --cache"):
+    needs = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free"
+    with disk_full_errors(path, f"{needs}: make room, or choose another folder {remedy}"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except (AttributeError, OSError) as error:

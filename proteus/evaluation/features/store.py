@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,24 +13,24 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from mmengine.dist import is_main_process
 from mmengine.structures import BaseDataElement
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from proteus.datasets import ProxySet, distill_collate
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.transforms import CorruptImageError
-from proteus.evaluation.features.rows import Record, RowWriter, damaged, open_rows, read_record
+from proteus.evaluation.features.extraction import digest_states, extract_rows, file_states
+from proteus.evaluation.features.rows import Record, damaged, open_rows, read_record
 from proteus.models.backbones import BackboneSpec
 from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 from proteus.utils import atomic_path, exclusive, load_npy
+from proteus.utils.ranks import on_first_rank
 
 Tokens = Literal["cls", "probe"]
-# Seconds of work that an interrupted extraction may repeat.
-_SECONDS_BETWEEN_MARKS = 20.0
 _BLOCKS = 4
 
 
@@ -82,7 +80,7 @@ class Split:
 
     def images(self, count: int | None = None) -> str:
         """Digest of the state of the image files, or of the first ``count`` of them."""
-        return hashlib.sha256(self.files[:count].tobytes()).hexdigest()
+        return digest_states(self.files[:count])
 
     @property
     def version(self) -> str:
@@ -101,7 +99,7 @@ def open_split(config: Mapping[str, Any]) -> Split:
     names, labels = _names_and_labels(dataset)
     text = json.dumps([config, names], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode() + labels.tobytes()).hexdigest()
-    return Split(dict(config), dataset, names, labels, digest, _state_of_files(names))
+    return Split(dict(config), dataset, names, labels, digest, file_states(names))
 
 
 class FeatureStore:
@@ -112,8 +110,9 @@ class FeatureStore:
     image file has changed since it was encoded, the table is extracted again. Re-running resumes an interrupted
     extraction.
 
-    One process at a time writes a table; another one that needs it waits and then reads it. A table is complete once
-    all its rows are on disk, and a checksum verifies its bytes when it is opened.
+    One process at a time writes a table; another one that needs it waits and then reads it. The ranks of a process
+    group share the work (:func:`~proteus.evaluation.features.extraction.extract_rows`). A table is complete once all
+    its rows are on disk, and a checksum verifies its bytes when it is opened.
 
     Args:
         root: Folder of the cache, with one folder per table.
@@ -165,19 +164,24 @@ class FeatureStore:
         statistics = [list(mean or self.spec.mean), list(std or self.spec.std)]
         for kind in ("probe", "cls") if tokens == "cls" else (tokens,):
             folder = self.root / f"{title.replace('/', '-')}-{kind}-{self._key(split, statistics, kind)}"
-            features = self._complete(folder, split)
+            features = self._shared(folder, split)
             if features is not None:
                 break
         else:
             with exclusive(folder, f"extracting the features of {title}", wait=True):
                 # Another process may have finished it in the meantime.
-                features = self._complete(folder, split)
+                features = self._shared(folder, split)
                 if features is None:
                     self._extract(split, folder, title, tokens, statistics)
-                    features = self._complete(folder, split)
+                    features = self._shared(folder, split)
             if features is None:
                 raise damaged(folder / "rows.json", "it does not count the rows that were just written")
         return Table(features, split.labels, split.names, folder)
+
+    def _shared(self, folder: Path, split: Split) -> np.ndarray | None:
+        """Return what :meth:`_complete` returns on the first rank, so that all ranks extract, or none."""
+        complete = on_first_rank(lambda: self._complete(folder, split) is not None)
+        return self._complete(folder, split) if complete else None
 
     def _complete(self, folder: Path, split: Split) -> np.ndarray | None:
         """Return the features of a table, verified once per process; None if they are incomplete."""
@@ -195,33 +199,23 @@ class FeatureStore:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _extract(self, split: Split, folder: Path, title: str, tokens: Tokens, statistics: list[list[float]]) -> None:
-        record = self._resumable(split, folder, title)
-        with atomic_path(folder / "labels.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, split.labels)
+        record = on_first_rank(lambda: self._resumable(split, folder, title))
+        if is_main_process():
+            with atomic_path(folder / "labels.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, split.labels)
         if self._model is None:
             self._model = self.spec.build().to(self.device)
-        dataset, done = split.dataset, record.rows if record else 0
         mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in statistics)
-        rest: Subset[Any] = Subset(dataset, range(done, len(dataset)))
-        loader = DataLoader(rest, self.batch_size, num_workers=self.num_workers, collate_fn=distill_collate)
-        marked = time.monotonic()
-        # Outside a terminal a fast bar would fill the log.
-        refresh = 0.5 if sys.stderr.isatty() else 30.0
-        with (
-            RowWriter(folder, record, len(dataset)) as writer,
-            tqdm(total=len(dataset), initial=done, desc=title, unit="img", mininterval=refresh) as bar,
-        ):
-            for batch in loader:
-                _check_readable(batch["data_samples"], title)
-                images = (as_floats(batch["inputs"].to(self.device, non_blocking=True)) - mean) / std
-                features = self._encode(images, tokens).cpu()
-                _check_finite(features, batch["data_samples"], self.spec.name, title)
-                writer.append(features.numpy())
-                bar.update(len(features))
-                if time.monotonic() - marked > _SECONDS_BETWEEN_MARKS:
-                    writer.mark(split.images(writer.rows))
-                    marked = time.monotonic()
-            writer.mark(split.images(writer.rows))
+
+        def encode(batch: Any) -> np.ndarray:
+            _check_readable(batch["data_samples"], title)
+            images = (as_floats(batch["inputs"].to(self.device, non_blocking=True)) - mean) / std
+            features = self._encode(images, tokens).cpu()
+            _check_finite(features, batch["data_samples"], self.spec.name, title)
+            return features.numpy()
+
+        state, workers = split.images, self.num_workers
+        extract_rows(split.dataset, encode, folder, record, state, title, self.batch_size, workers, distill_collate)
 
     def _resumable(self, split: Split, folder: Path, title: str) -> Record | None:
         """Return the record of rows that can be kept; None if extraction must start from the first image."""
@@ -259,27 +253,6 @@ def _names_and_labels(dataset: ProxySet) -> tuple[list[str], np.ndarray]:
     if not names:
         raise DataError(f"{type(dataset).__name__} {dataset.data_root} has no image")
     return names, np.asarray(labels, dtype=np.int8 if np.ndim(labels[0]) else np.int64)
-
-
-def _state_of_files(names: list[str]) -> np.ndarray:
-    """Size and modification time ``(N, 2)`` of the file of each image; zeros for images without a file."""
-    known: dict[str, tuple[int, int]] = {}
-
-    def state(path: str) -> tuple[int, int]:
-        # The name of an image in an archive is ARCHIVE/NUMBER.
-        folder = os.path.dirname(path)
-        if folder in known:
-            return known[folder]
-        try:
-            found = os.stat(path)
-        except NotADirectoryError:
-            known[folder] = state(folder)
-            return known[folder]
-        except OSError:
-            return 0, 0
-        return found.st_size, found.st_mtime_ns
-
-    return np.array([state(name) for name in names], np.int64).reshape(-1, 2)
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:

@@ -99,7 +99,7 @@ def test_an_interrupted_extraction_resumes(
 ) -> None:
     folder = classes()
     expected = np.array(store_of(tmp_path / "expected").table(split_of(folder), "s").features)
-    monkeypatch.setattr("proteus.evaluation.features.store._SECONDS_BETWEEN_MARKS", 0.0)
+    monkeypatch.setattr("proteus.evaluation.features.extraction.SECONDS_BETWEEN_MARKS", 0.0)
     damaged = folder / "train/class1/05.png"
     content = damaged.read_bytes()
     damaged.write_bytes(content[:50])
