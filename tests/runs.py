@@ -111,10 +111,10 @@ SERVER.set_forkserver_preload(
 
 
 def tool(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -> subprocess.CompletedProcess[str]:
-    """Run ``tools/<name>`` to its end.
+    """Run ``tools/<name>``, or ``proteus <name>``, to its end.
 
     Args:
-        name: File in ``tools``; a ``.py`` runs in a fork of the server, a ``.sh`` in a shell.
+        name: File in ``tools``, or a command of ``proteus``; all but a ``.sh`` run in a fork of the server.
         arguments: Command line.
         path: Folder that is put on PYTHONPATH.
         ranks: Number of processes. With more than one they get ``--launcher pytorch``, torchrun's variables and its
@@ -125,7 +125,7 @@ def tool(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -
         Output of all ranks, and 0 or the status of the first rank that failed.
     """
     environment = _environment(path)
-    command = [str(ROOT / "tools" / name), *map(str, arguments)]
+    command = [str(ROOT / "tools" / name) if Path(name).suffix else name, *map(str, arguments)]
     if name.endswith(".sh"):
         return subprocess.run(
             ["bash", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_PATIENCE
@@ -206,6 +206,10 @@ def _run_script(command: list[str], environment: dict[str, str], output: list[An
     os.environ.update(environment)
     torch.set_num_threads(1)
     on_path = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    if not Path(command[0]).suffix:
+        sys.path[:0] = on_path
+        sys.argv = ["proteus", *command]
+        runpy.run_module("proteus", run_name="__main__")
     sys.path[:0] = [str(Path(command[0]).parent), *on_path]
     sys.argv = command
     runpy.run_path(command[0], run_name="__main__")

@@ -15,6 +15,7 @@ VERBS = {
     "check": "check a config and build all its parts, without training",
     "test": "compute the test metrics of a config for a checkpoint",
     "evaluate": "evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness",
+    "embed": "write the features of images to a file, one row per image",
     "infer": "predict for images or a video with a trained model",
     "inspect": "print the contents of a checkpoint",
     "convert": "convert a backbone to the naming scheme of another project",

@@ -45,6 +45,7 @@ __all__ = [
     "ToolParser",
     "add_config_arguments",
     "add_key_values",
+    "add_launcher",
     "check_device",
     "check_file",
     "check_folder",
@@ -72,6 +73,12 @@ def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
         "--work-dir", type=out_folder, help="folder for logs and checkpoints (default: work_dirs/<config>)"
     )
     add_key_values(parser, "override config keys: train_dataloader.batch_size=64 model.objectives.patch=None")
+    add_launcher(parser)
+    return parser
+
+
+def add_launcher(parser: ArgumentParser) -> None:
+    """Add the arguments of tools that run on several processes."""
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
@@ -80,7 +87,6 @@ def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument(
         "--local_rank", "--local-rank", type=non_negative_int, help="set by some launchers; read from LOCAL_RANK"
     )
-    return parser
 
 
 def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
