@@ -11,6 +11,7 @@ import pytest
 import torch
 from markdown_pages import PAGES, ROOT, Block, blocks
 from mmengine.registry import Registry
+from runs import write_images
 
 from proteus import registry
 from proteus.apis import load_config
@@ -60,6 +61,7 @@ def test_scripts_run(block: Block, folder: Path) -> None:
     arguments = dict(student.timm_args)
     about = {"architecture": arguments.pop("model_name"), "arguments": arguments, "mean": [0.5] * 3, "std": [0.5] * 3}
     export_backbone(student.timm_state(), folder / "student.safetensors", about)
+    write_images(folder / "photos", 2)
     exec(compile(block.text, str(block), "exec"), {"model": student, "images": torch.zeros(2, 3, 28, 28)})
 
 

@@ -39,6 +39,7 @@ ALLOWED_VERBS: dict[str, tuple[set[str], int]] = {
     "check": (set(), 19),
     "test": (set(), 18),
     "evaluate": (set(), 18),
+    "embed": (set(), 18),
     "infer": (set(), 18),
     "inspect": (set(), 18),
     "convert": (set(), 35),
