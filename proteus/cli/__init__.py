@@ -19,6 +19,7 @@ VERBS = {
     "infer": "predict for images or a video with a trained model",
     "inspect": "print the contents of a checkpoint",
     "convert": "convert a backbone to the naming scheme of another project",
+    "config": "list the configs, print one, or start your own from one",
 }
 """Help of each verb. The verb's module has the same name."""
 

@@ -1,7 +1,7 @@
 """Check a config and build all its parts, without training.
 
 Example:
-  proteus check configs/proteus/vit-s_dinov2-b.py --cfg-options train_dataloader.batch_size=64
+  proteus check vit-s_dinov2-b --cfg-options train_dataloader.batch_size=64
 """
 
 from __future__ import annotations

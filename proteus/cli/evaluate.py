@@ -13,8 +13,6 @@ from pathlib import Path
 
 from proteus.cli.run import add_key_values, device, existing_folder, integer, out_folder, positive_int, verb_parser
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Parse the arguments of the command, by default those of the process."""
@@ -63,11 +61,12 @@ def main(args: Namespace) -> int:
     """Run the command, and return its exit status."""
     # Slow, and not needed for --help.
     from proteus.apis.evaluate import evaluate, protocol_configs
+    from proteus.config.locate import configs_root
     from proteus.models.backbones import locate_backbone
 
     out = args.out or Path("work_dirs/evaluate") / args.backbone.replace("/", "-").replace(":", "-")
     names = [name.strip() for name in args.protocols.split(",") if name.strip()]
-    configs = protocol_configs(names, CONFIGS, args.cfg_options, args.img_size, args.sets)
+    configs = protocol_configs(names, configs_root(), args.cfg_options, args.img_size, args.sets)
     spec = locate_backbone(args.backbone, args.arch, args.img_size, args.download)
     outcomes = evaluate(
         spec, configs, args.data_root, out, args.img_size, args.cache, args.device, args.batch_size, args.workers

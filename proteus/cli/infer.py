@@ -1,7 +1,7 @@
 """Predict for images or a video with a trained model: overlays, depth maps, or top-5 classes.
 
 Example:
-  proteus infer configs/nyu/vit-s_dpt.py work_dirs/vit-s_dpt/iter_38400.pth photos --out predictions
+  proteus infer vit-s_dpt work_dirs/vit-s_dpt/iter_38400.pth photos --out predictions
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proteus.cli.run import add_key_values, device, existing_file, out_folder, p
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Parse the arguments of the command, by default those of the process."""
     parser = verb_parser("infer", __doc__)
-    parser.add_argument("config", help="config file of a segmentor, a depth estimator or a classifier")
+    parser.add_argument("config", help="config file or name of a segmentor, a depth estimator or a classifier")
     parser.add_argument("checkpoint", help="its training checkpoint, such as work_dirs/<config>/iter_60000.pth")
     parser.add_argument("input", type=Path, help="image, folder of images (searched recursively), or video")
     parser.add_argument("--out", required=True, type=out_folder, help="folder for pictures, videos and predictions.csv")

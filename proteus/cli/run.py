@@ -68,7 +68,7 @@ __all__ = [
 
 def add_config_arguments(parser: ArgumentParser) -> ArgumentParser:
     """Add the arguments of tools that read a config."""
-    parser.add_argument("config", help="config file, such as configs/proteus/vit-s_dinov2-b.py")
+    parser.add_argument("config", help="config file or name, such as vit-s_dinov2-b")
     parser.add_argument(
         "--work-dir", type=out_folder, help="folder for logs and checkpoints (default: work_dirs/<config>)"
     )

@@ -1,7 +1,7 @@
 """Train a config, or check it with ``--check``.
 
 Example:
-  proteus train configs/proteus/vit-s_dinov2-b.py --cfg-options train_dataloader.batch_size=64
+  proteus train vit-s_dinov2-b --cfg-options train_dataloader.batch_size=64
 """
 
 from __future__ import annotations

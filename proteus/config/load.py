@@ -22,6 +22,7 @@ from mmengine.config import Config
 from mmengine.utils import get_installed_path, is_installed
 
 from proteus.config.annotations import shown
+from proteus.config.locate import configs_root, locate_base, locate_config
 from proteus.config.overrides import check_overrides, merged
 from proteus.config.suggestions import near_file
 from proteus.config.validate import check_config
@@ -29,8 +30,6 @@ from proteus.config.yaml_json import check_data, parse_data
 from proteus.structures import ConfigError
 
 SUFFIXES = (".py", ".yaml", ".yml", ".json")
-# Folders of Python configs that a data config may build on: this project's, cloned or installed.
-_OURS = [Path(__file__).parents[2] / "configs", Path(__file__).parents[1] / ".mim", Path(__file__).parents[1]]
 _DUPLICATE = re.compile(r"Duplicate keys: \{(.+?)\}")
 
 
@@ -38,7 +37,8 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     """Load a config file, merge overrides into it and check the result.
 
     Args:
-        path: Config file: ``.py``, ``.json`` or ``.yaml``.
+        path: Config file (``.py``, ``.json`` or ``.yaml``), or the name of a config that comes with Proteus, such as
+            ``vit-s_dinov2-b`` (see :func:`~proteus.config.locate.locate_config`).
         overrides: Values by dotted key, as MMEngine's ``DictAction`` parses ``--cfg-options``. List positions are
             numbers (``param_scheduler.0.end``).
 
@@ -50,6 +50,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
             ``custom_imports`` cannot be imported, or :func:`validate` found problems.
     """
     overrides = overrides or {}
+    path = locate_config(path)
     config = read_config(path)
     imports = {key: value for key, value in overrides.items() if key.split(".")[0] == "custom_imports"}
     try:
@@ -87,7 +88,8 @@ def read_config(path: str | Path) -> Config:
     """Read a config file and its bases.
 
     Args:
-        path: A file of MMEngine's formats: ``.py``, ``.yaml``, ``.yml`` or ``.json``.
+        path: A file of MMEngine's formats (``.py``, ``.yaml``, ``.yml`` or ``.json``), or a name as for
+            :func:`load_config`.
 
     Returns:
         The config merged with its bases, not checked.
@@ -96,7 +98,7 @@ def read_config(path: str | Path) -> Config:
         ConfigError: The file or one of its bases is missing, unreadable, broken, or leads back to itself; a Python
             config raises an exception; a data config names code.
     """
-    file = Path(path).expanduser()
+    file = locate_config(path)
     _check_chain(file, ())
     try:
         with warnings.catch_warnings():
@@ -244,12 +246,14 @@ def _locate(base: str, file: Path) -> Path | None:
     package, _, name = base.partition("::")
     if not is_installed(package):
         raise ConfigError([f"_base_: '{base}': the package '{package}' is not installed"], str(file))
+    if package == "proteus":
+        return locate_base(base, str(file))
     path = Path(get_installed_path(package)) / ".mim" / "configs" / name
     return path if path.is_file() else None
 
 
 def _is_installed_config(path: Path, base: str) -> bool:
-    folders = list(_OURS)
+    folders = [configs_root(), Path(__file__).parents[1]]  # of this project, cloned or installed
     if "::" in base:
         folders.append(Path(get_installed_path(base.partition("::")[0])) / ".mim")
     return any(folder.resolve() in path.resolve().parents for folder in folders)

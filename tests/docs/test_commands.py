@@ -17,6 +17,7 @@ from markdown_pages import PAGES, ROOT, blocks, inline_code, name, written_files
 
 from proteus.apis import load_config
 from proteus.cli import VERBS
+from proteus.config.locate import locate_config
 
 MAKE = (ROOT / "Makefile").read_text(encoding="utf-8")
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
@@ -118,9 +119,10 @@ def check_config(values: dict[str, Any]) -> None:
     config = values.get("config")
     if not config or PLACEHOLDER.fullmatch(config) or config in written_files():
         return
-    assert (ROOT / config).is_file(), f"no config {config}"
+    file = ROOT / config if (ROOT / config).is_file() else locate_config(config)
+    assert file.is_file(), f"no config {config}"
     if values.get("cfg_options"):
-        load_config(ROOT / config, values["cfg_options"])
+        load_config(file, values["cfg_options"])
 
 
 def parse(command: Path | str, arguments: list[str]) -> Any:
@@ -151,7 +153,7 @@ def test_commands_in_blocks_exist(page: Path) -> None:
 def test_commands_in_sentences_exist(page: Path) -> None:
     """A sentence may leave out arguments: what it names must exist."""
     for line, text in inline_code(page):
-        command = re.match(r"(?:python |torchrun )?(tools/[\w./]+\.py|proteus \w+) (.+)", text)
+        command = re.match(r"(?:python |torchrun )?(tools/[\w./]+\.py|proteus [a-z]+) (.+)", text)
         if command:
             unknown = [word for word in re.findall(r"--[\w-]+", command[2]) if word not in usage(command[1])]
             assert unknown == [], f"{name(page)}:{line}: {text}"
