@@ -167,6 +167,8 @@ def usage(command: str) -> str:
     """Return what a tool or ``proteus VERB`` prints with ``--help``."""
     program, _, verb = command.partition(" ")
     script = ROOT / program
+    if verb == "config":  # its actions have their own help
+        return (ROOT / "proteus/cli/config.py").read_text(encoding="utf-8")
     if not verb and "parse_args" not in script.read_text(encoding="utf-8"):
         return script.read_text(encoding="utf-8")
     output = StringIO()
