@@ -15,6 +15,7 @@ from proteus.checkpoints import CheckpointError, Description, to_timm_keys
 from proteus.checkpoints.description import GUESTS
 from proteus.checkpoints.detect_arch import detect_arch
 from proteus.models.backbones.openmmlab import build_backbone, build_guest, import_toolbox
+from proteus.models.backbones.timm_names import timm_config
 from proteus.models.backbones.vit import ViT
 
 # A model may hold more values than its file: buffers, and positions of a larger grid.
@@ -51,19 +52,40 @@ def described_backbone(
     if scope in GUESTS:
         _check_guest(architecture, checkpoint)
         config = {"type": architecture, **arguments}
-        _check_row(config, checkpoint)
-        _try(config, state, checkpoint)
+        check_described(config, state, checkpoint)
         return {**config, "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint}}
-    plain = detect_arch(to_timm_keys(state)) is not None
-    known = set(inspect.signature(ViT).parameters)
-    without = {key: value for key, value in arguments.items() if key != "no_embed_class"}
-    if plain and set(without) <= known:
-        config = {"type": "ViT", "arch": architecture, **without, "img_size": img_size}
-    else:
-        config = {"type": "TimmBackbone", "arch": architecture, **arguments, "img_size": img_size}
+    config = _vit_config(architecture, arguments, state) or {"type": "TimmBackbone", "arch": architecture, **arguments}
+    config["img_size"] = img_size
+    check_described(config, state, checkpoint)
+    return {**config, "checkpoint": checkpoint}
+
+
+def _vit_config(architecture: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Make the config of our ``ViT``, with the defaults of timm's architecture; None if it cannot build the model."""
+    if detect_arch(to_timm_keys(state)) is None:
+        return None
+    base = timm_config(architecture)
+    # Our ViT decides both itself.
+    given = {key: value for key, value in arguments.items() if key not in ("no_embed_class", "dynamic_img_size")}
+    if base["type"] != "ViT" or not set(given) <= set(inspect.signature(ViT).parameters):
+        return None
+    # Files do not say how positions are interpolated: as ViT does by default.
+    return {key: value for key, value in base.items() if not key.startswith("interpolate")} | given
+
+
+def check_described(config: Mapping[str, Any], state: Mapping[str, Tensor], checkpoint: str) -> None:
+    """Check that a config made from a file's description can be built, with limits on its memory and patches.
+
+    Args:
+        config: Config of the backbone, without weights.
+        state: The file's tensors.
+        checkpoint: The file, for messages.
+
+    Raises:
+        CheckpointError: It cannot be built, or is far larger than the weights of the file.
+    """
     _check_row(config, checkpoint)
     _try(config, state, checkpoint)
-    return {**config, "checkpoint": checkpoint}
 
 
 def _check_guest(architecture: str, checkpoint: str) -> None:

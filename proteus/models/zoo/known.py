@@ -151,7 +151,7 @@ def _packaged() -> ModelRecord:
         img_size=224,
         width=384,
         depth=11,
-        params=20_281_344,
+        params=19_853_568,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         licence="MIT",

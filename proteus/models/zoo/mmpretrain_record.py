@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from proteus.models.backbones.openmmlab import build_backbone, import_toolbox
@@ -30,9 +31,7 @@ def mmpretrain_record(name: str) -> ModelRecord:
         near = get_close_matches(name, [*mmpretrain_names(), *classes], n=3)
         listed = ", ".join(f"mmpretrain/{one}" for one in near) or "none"
         raise UserError(f"mmpretrain/{name}: mmpretrain has no model of this name; nearest: {listed}")
-    from mmpretrain.apis import ModelHub
-
-    entry = ModelHub.get(name)
+    entry = import_module("mmpretrain.apis").ModelHub.get(name)
     config = entry.config
     backbone: dict[str, Any] = config.model.get("backbone", config.model).to_dict()
     if backbone["type"] not in classes:
@@ -40,7 +39,7 @@ def mmpretrain_record(name: str) -> ModelRecord:
     values = config.get("data_preprocessor") or {}
     if not values.get("to_rgb", True):
         raise UserError(f"mmpretrain/{name}: it takes BGR images, which Proteus does not give; name another model")
-    mean, std = (tuple(value / 255 for value in values.get(key, ())) for key in ("mean", "std"))
+    mean, std = (tuple(round(value / 255, 6) for value in values.get(key, ())) for key in ("mean", "std"))
     return _record(
         name, backbone, classes[backbone["type"]], mean or IMAGENET_MEAN, std or IMAGENET_STD, entry.weights or ""
     )
@@ -53,19 +52,16 @@ def mmpretrain_names() -> list[str]:
         UserError: mmpretrain is not installed.
     """
     _require()
-    from mmpretrain.apis import list_models
-
-    return list_models()
+    return import_module("mmpretrain.apis").list_models()
 
 
 def _classes() -> dict[str, type]:
     _require()
-    from mmpretrain.registry import MODELS
-
-    MODELS.import_from_location()
+    registry = import_module("mmpretrain.registry").MODELS
+    registry.import_from_location()
     return {
         key: value
-        for key, value in MODELS.module_dict.items()
+        for key, value in registry.module_dict.items()
         if inspect.isclass(value) and value.__module__.startswith("mmpretrain.models.backbones.")
     }
 

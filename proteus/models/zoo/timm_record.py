@@ -47,7 +47,8 @@ def timm_record(name: str) -> ModelRecord:
     pretrained: Any = get_pretrained_cfg(name)
     with torch.device("meta"):
         model: Any = timm.create_model(arch, num_classes=0)
-    blocks, embed = getattr(model, "blocks", None), getattr(model, "patch_embed", None)
+    blocks: Any = getattr(model, "blocks", None)
+    embed: Any = getattr(model, "patch_embed", None)
     has_weights = pretrained is not None and bool(pretrained.hf_hub_id)
     repository, file = hub_address(pretrained) if has_weights else (None, "model.safetensors")
     return ModelRecord(

@@ -38,7 +38,8 @@ def find_weights(record: ModelRecord, download: bool = False, folder: Path = CHE
         raise CheckpointError(f"{record.name}: weights not found: {locate(record.weights)}")
     if not record.files:
         raise CheckpointError(
-            f"{record.name} is an architecture without trained weights: write random:{record.name}, or name a weight file"
+            f"{record.name} is an architecture without trained weights: write random:{record.name}, or name a weight "
+            "file"
         )
     offer = f", or add --download (download=True) to fetch {record.hub_id} from the Hugging Face hub"
     if record.hub_id is None:
