@@ -20,7 +20,7 @@ from proteus.config.load import load_config
 from proteus.datasets.fine_grained import ClassFolders
 from proteus.evaluation.features.store import FeatureStore
 from proteus.evaluation.input_checks import is_integer
-from proteus.evaluation.protocols import EvalContext, ProtocolResult
+from proteus.evaluation.protocols import EvalContext, Protocol, ProtocolResult, SetProtocol
 from proteus.evaluation.report import main_score, read_results, write_report
 from proteus.models.backbones import BackboneSpec
 from proteus.models.backbones.features import probe
@@ -128,6 +128,45 @@ def evaluate(
             that another extracts.
         DataError: An earlier report in ``out`` is damaged.
     """
+    store = _checked_store(spec, configs, data_root, out, cache, device, batch_size, num_workers)
+    with exclusive(out, "an evaluation", remedy="wait for it, or name another folder with --out"):
+        return _evaluate(spec, configs, (data_root or Path("data")).resolve(), out, img_size, store)
+
+
+def extract_features(
+    spec: BackboneSpec,
+    configs: Mapping[str, Config],
+    data_root: Path | None,
+    out: Path,
+    img_size: int = 224,
+    cache: Path | None = None,
+    device: str | None = None,
+    batch_size: int = 64,
+    num_workers: int | None = None,
+) -> None:
+    """Extract the features that :func:`evaluate` reads, on all ranks of a process group, which call this together.
+
+    Arguments and errors are those of :func:`evaluate`.
+    """
+    store = _checked_store(spec, configs, data_root, out, cache, device, batch_size, num_workers)
+    root = (data_root or Path("data")).resolve()
+    for cfg in configs.values():
+        protocol, context = _prepared(spec, cfg, root, out, img_size, store)
+        if isinstance(protocol, SetProtocol):
+            protocol.extract(context)
+
+
+def _checked_store(
+    spec: BackboneSpec,
+    configs: Mapping[str, Config],
+    data_root: Path | None,
+    out: Path,
+    cache: Path | None,
+    device: str | None,
+    batch_size: int,
+    num_workers: int | None,
+) -> FeatureStore:
+    """Check the arguments of an evaluation, and return its store of features."""
     if data_root is not None or not all(map(_has_own_folders, configs.values())):
         _folder(data_root or "data", "--data-root")
     device = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -137,9 +176,16 @@ def evaluate(
         raise UserError(f"num_workers={num_workers!r}: write a non-negative integer, or None")
     check_out_folder(out)
     check_out_folder(cache or out)
-    store = FeatureStore(cache or out / "features", spec, device, batch_size, num_workers)
-    with exclusive(out, "an evaluation", remedy="wait for it, or name another folder with --out"):
-        return _evaluate(spec, configs, (data_root or Path("data")).resolve(), out, img_size, store)
+    return FeatureStore(cache or out / "features", spec, device, batch_size, num_workers)
+
+
+def _prepared(
+    spec: BackboneSpec, cfg: Config, data_root: Path, out: Path, img_size: int, store: FeatureStore
+) -> tuple[Protocol, EvalContext]:
+    init_default_scope(cfg.get("default_scope", "proteus"))
+    context = EvalContext(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
+    with as_config_error(cfg):
+        return PROTOCOLS.build(cfg.protocol), context
 
 
 def _evaluate(
@@ -151,10 +197,7 @@ def _evaluate(
     results: dict[str, ProtocolResult] = {}
     for name, cfg in configs.items():
         print(f"\n== {name}: {cfg.filename}", flush=True)
-        init_default_scope(cfg.get("default_scope", "proteus"))
-        context = EvalContext(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
-        with as_config_error(cfg):
-            protocol = PROTOCOLS.build(cfg.protocol)
+        protocol, context = _prepared(spec, cfg, data_root, out, img_size, store)
         results[name] = protocol.run(context)
         print("\n".join(format_result(results[name])), flush=True)
         # After each protocol, to be read while the others run.

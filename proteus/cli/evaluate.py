@@ -2,6 +2,7 @@
 
 Example:
   proteus evaluate --backbone work_dirs/vit-s_dinov2-b/student.safetensors --protocols knn,linear
+  proteus evaluate --backbone work_dirs/vit-s_dinov2-b/student.safetensors --sets flowers
 """
 
 from __future__ import annotations
@@ -9,9 +10,17 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
-from proteus.cli.run import add_key_values, device, existing_folder, integer, out_folder, positive_int, verb_parser
+from proteus.cli.run import (
+    add_key_values,
+    add_launcher,
+    device,
+    existing_folder,
+    integer,
+    out_folder,
+    positive_int,
+    verb_parser,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -32,16 +41,15 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument(
         "--protocols",
-        default="knn,linear,fine-grained,robustness",
-        help="comma-separated list of knn, linear, linear-cached, fine-grained, robustness, or config files "
-        "(default: %(default)s)",
+        help="comma-separated list of knn, linear, linear-cached, fine-grained, robustness, or config files (default: "
+        "all but linear-cached; with --sets knn,fine-grained)",
     )
     parser.add_argument(
         "--sets",
         nargs="+",
         default=[],
         metavar="DIR",
-        help="evaluate on folders DIR/train/CLASS, DIR/test/CLASS",
+        help="evaluate on your own labelled images, in DIR/train/CLASS and DIR/test/CLASS",
     )
     parser.add_argument("--out", type=out_folder, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
     parser.add_argument("--cache", type=out_folder, help="folder of extracted features (default: <out>/features)")
@@ -54,25 +62,43 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--workers", type=integer(0, 512), help="worker processes that read images")
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add_key_values(parser)
+    add_launcher(parser)
     return parser.parse_args(argv)
 
 
 def main(args: Namespace) -> int:
     """Run the command, and return its exit status."""
     # Slow, and not needed for --help.
-    from proteus.apis.evaluate import evaluate, protocol_configs
-    from proteus.config.locate import configs_root
-    from proteus.models.backbones import locate_backbone
+    from mmengine.config import Config
+    from mmengine.dist import get_dist_info
 
-    out = args.out or Path("work_dirs/evaluate") / args.backbone.replace("/", "-").replace(":", "-")
-    names = [name.strip() for name in args.protocols.split(",") if name.strip()]
-    configs = protocol_configs(names, configs_root(), args.cfg_options, args.img_size, args.sets)
-    spec = locate_backbone(args.backbone, args.arch, args.img_size, args.download)
-    outcomes = evaluate(
-        spec, configs, args.data_root, out, args.img_size, args.cache, args.device, args.batch_size, args.workers
+    from proteus.apis.evaluate_by_name import default_out, evaluate
+    from proteus.engine.runner import prepare_processes
+
+    prepare_processes(Config({"launcher": args.launcher or "none"}))
+    rank = get_dist_info()[0]
+    out = args.out or default_out(args.backbone)
+    results = evaluate(
+        args.backbone,
+        sets=args.sets,
+        protocols=None
+        if args.protocols is None
+        else [name.strip() for name in args.protocols.split(",") if name.strip()],
+        data_root=args.data_root,
+        out=out,
+        arch=args.arch,
+        img_size=args.img_size,
+        cache=args.cache,
+        device=args.device,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        download=args.download,
+        overrides=args.cfg_options,
     )
+    if rank > 0:
+        return 0
     print(f"\n{out / 'report.md'}, report.json, report.png")
-    if not any(outcome.rows or outcome.failed for outcome in outcomes.values()):
+    if not any(result.rows or result.failed for result in results.values()):
         print("error: nothing was evaluated, since no data set of these protocols is on disk", file=sys.stderr)
         return 1
-    return 1 if any(outcome.failed for outcome in outcomes.values()) else 0
+    return 1 if any(result.failed for result in results.values()) else 0

@@ -50,6 +50,7 @@ class FineGrained(SetProtocol):
         find_recipe(recipe)
         find_dtype(dtype)
         self.recipe, self.multiple, self.dtype = recipe, multiple, dtype
+        self.tokens = "probe" if multiple else "cls"
 
     def settings(self, context: EvalContext) -> dict[str, Any]:
         """Return grid, tokens and precision."""

@@ -57,6 +57,7 @@ class LinearProbing(SetProtocol):
                 raise ValueError(f"protocol.{key}={value!r}: write a positive integer")
         self.epochs, self.min_iterations, self.batch_size = epochs, min_iterations, batch_size
         self.validations, self.cached = validations, cached
+        self.tokens = "probe" if cached else None
         if cached:
             self.name, self.title = "linear-cached", "Linear probe, cached features"
 

@@ -22,6 +22,7 @@ from proteus.registry import DATASETS
 from proteus.structures import DataError, FullDiskError, LockedError
 from proteus.utils import read_json, write_json
 
+PARTS = ("trainval", "test")
 # Errors of one data set, after which the others are evaluated; any other error is a bug.
 _SET_ERRORS = (FileNotFoundError, CorruptImageError, ValueError)
 
@@ -157,6 +158,8 @@ class SetProtocol(Protocol):
     name: str
     title: str
     unit: str
+    tokens: Tokens | None = "cls"
+    """Tokens of the features that :meth:`evaluate` reads; None if it reads none."""
 
     def __init__(
         self,
@@ -188,23 +191,12 @@ class SetProtocol(Protocol):
     def run(self, context: EvalContext) -> ProtocolResult:
         """Evaluate every data set that is on disk; list those that are missing and those that fail."""
         result = ProtocolResult(self.title, self.unit)
-        for name, config in self.sets.items():
-            kind = DATASETS.get(config["type"])
-            if not (isinstance(kind, type) and issubclass(kind, FineGrainedSet)):
-                raise DataError(
-                    f"protocol.sets.{name}.type={config['type']!r} is not a labelled set with splits; write "
-                    "type='ClassFolders' for a folder of classes"
-                )
-            root = context.data_root / config["data_root"] if "data_root" in config else kind.find(context.data_root)
-            if root is not None and root.is_file():
-                result.failed[name] = f"{root} is a file; {kind.layout} should be in a folder of that name"
+        for name in self.sets:
+            config = self._on_disk(name, context, result)
+            if config is None:
                 continue
-            if root is None or not root.is_dir():
-                result.missing[name] = f"{root or context.data_root / kind.folder} should hold {kind.layout}"
-                continue
-            config = {**config, "data_root": str(root), "pipeline": self.pipeline}
             try:
-                parts = [context.split(config, part) for part in ("trainval", "test")]
+                parts = [context.split(config, part) for part in PARTS]
                 _refuse_one_class(name, parts[0])
                 settings = [self.settings(context), self.mean, self.std, [part.version for part in parts]]
                 compute = partial(self.evaluate, name, config, context)
@@ -215,6 +207,44 @@ class SetProtocol(Protocol):
                 result.failed[name] = str(error)
         self.summarise(result)
         return result
+
+    def extract(self, context: EvalContext) -> None:
+        """Extract the features that :meth:`run` reads, on all ranks of a process group, which call this together.
+
+        Sets that are missing or fail are left to :meth:`run`, which reports them.
+        """
+        if self.tokens is None:
+            return
+        for name in self.sets:
+            config = self._on_disk(name, context, ProtocolResult(self.title, self.unit))
+            if config is None:
+                continue
+            try:
+                _refuse_one_class(name, context.split(config, PARTS[0]))
+                for part in PARTS:
+                    self.table(name, config, part, context, self.tokens)
+            except (FullDiskError, LockedError):
+                raise
+            except _SET_ERRORS:
+                continue
+
+    def _on_disk(self, name: str, context: EvalContext, result: ProtocolResult) -> dict[str, Any] | None:
+        """Return the config of a data set with its folder and pipeline; None, with a note, if it is not on disk."""
+        config = self.sets[name]
+        kind = DATASETS.get(config["type"])
+        if not (isinstance(kind, type) and issubclass(kind, FineGrainedSet)):
+            raise DataError(
+                f"protocol.sets.{name}.type={config['type']!r} is not a labelled set with splits; write "
+                "type='ClassFolders' for a folder of classes"
+            )
+        root = context.data_root / config["data_root"] if "data_root" in config else kind.find(context.data_root)
+        if root is not None and root.is_file():
+            result.failed[name] = f"{root} is a file; {kind.layout} should be in a folder of that name"
+            return None
+        if root is None or not root.is_dir():
+            result.missing[name] = f"{root or context.data_root / kind.folder} should hold {kind.layout}"
+            return None
+        return {**config, "data_root": str(root), "pipeline": self.pipeline}
 
     def table(
         self, name: str, config: Mapping[str, Any], part: str, context: EvalContext, tokens: Tokens = "cls"

@@ -1,0 +1,99 @@
+"""Evaluate a backbone, given by its name, with protocols given by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from mmengine.dist import barrier, get_world_size, is_main_process
+
+from proteus.apis.evaluate import evaluate as evaluate_spec
+from proteus.apis.evaluate import extract_features, protocol_configs
+from proteus.config.locate import configs_root
+from proteus.evaluation.protocols import ProtocolResult
+from proteus.models.backbones import locate_backbone
+
+ALL_PROTOCOLS = ("knn", "linear", "fine-grained", "robustness")
+"""Protocols of a report on the official data sets."""
+OWN_SETS_PROTOCOLS = ("knn", "fine-grained")
+"""Protocols of a report on a user's data sets: those that need neither training of hours nor ImageNet."""
+
+
+def evaluate(
+    backbone: str | Path,
+    *,
+    sets: Sequence[str | Path] = (),
+    protocols: Sequence[str] | None = None,
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    arch: str | None = None,
+    img_size: int = 224,
+    cache: str | Path | None = None,
+    device: str | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+    download: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, ProtocolResult]:
+    """Evaluate a backbone and write ``report.json``, ``report.md`` and ``report.png``.
+
+    The same call resumes an interrupted one. The ranks of a process group call this together: they share the extraction
+    of features, and the first rank evaluates them, with the report of one process. The group ends before that.
+
+    Args:
+        backbone: Name or weight file.
+        sets: Folders of labelled images, ``DIR/train/CLASS/IMAGE`` and ``DIR/test/CLASS/IMAGE``, that replace the data
+            sets of the protocols.
+        protocols: Some of ``knn``, ``linear``, ``linear-cached``, ``fine-grained``, ``robustness``, or config files; by
+            default :data:`ALL_PROTOCOLS`, with ``sets`` :data:`OWN_SETS_PROTOCOLS`.
+        data_root: Folder of the official data sets, by default ``data``. Not needed with ``sets``.
+        out: Folder of the report, by default ``work_dirs/evaluate/<backbone>``.
+        arch: timm architecture, for a weight file that does not name it.
+        img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion.
+        cache: Folder of extracted features, by default ``out/features``.
+        device: Device to compute on; by default a GPU if there is one.
+        batch_size: Images per forward pass.
+        workers: Worker processes that read images; by default half the CPUs, at most 8.
+        download: Download weights that are not on disk.
+        overrides: Values by dotted key of the config, for a single protocol.
+
+    Returns:
+        Results by name of the protocol; empty on all ranks but the first.
+
+    Raises:
+        ConfigError: A protocol is unknown, or a config or an override is wrong.
+        UserError: A folder is missing or has another layout, or an argument is out of range.
+        LockedError: Another evaluation writes to ``out``.
+        DataError: An earlier report in ``out`` is damaged.
+    """
+    names = (OWN_SETS_PROTOCOLS if sets else ALL_PROTOCOLS) if protocols is None else protocols
+    folder = Path(out) if out is not None else default_out(backbone)
+    configs = protocol_configs(names, configs_root(), overrides, img_size, [str(each) for each in sets])
+    spec = locate_backbone(str(backbone), arch, img_size, download)
+    arguments: Any = (
+        spec,
+        configs,
+        None if data_root is None else Path(data_root),
+        folder,
+        img_size,
+        None if cache is None else Path(cache),
+        device,
+        batch_size,
+        workers,
+    )
+    if get_world_size() > 1:
+        extract_features(*arguments)
+        goes_on = is_main_process()
+        barrier()
+        # What follows, such as the training of a probe, runs on one process.
+        dist.destroy_process_group()
+        if not goes_on:
+            return {}
+    return evaluate_spec(*arguments)
+
+
+def default_out(backbone: str | Path) -> Path:
+    """Return the folder of the report on a backbone."""
+    return Path("work_dirs/evaluate") / str(backbone).replace("/", "-").replace(":", "-")
