@@ -9,7 +9,12 @@ from proteus import compat as compat  # first: patches that later imports need
 from proteus.version import __version__
 
 # Imported at first use, since these modules are slow to import.
-_LAZY = {"list_models": "proteus.models.zoo", "load_backbone": "proteus.models.zoo"}
+_LAZY = {
+    "embed": "proteus.apis.embed",
+    "evaluate": "proteus.apis.evaluate_by_name",
+    "list_models": "proteus.models.zoo",
+    "load_backbone": "proteus.models.zoo",
+}
 
 __all__ = ["__version__", *_LAZY]
 

@@ -24,8 +24,8 @@ from proteus.evaluation.features.image_paths import CenterCrops, Crops, ImagePat
 from proteus.evaluation.features.rows import FEATURES, Record, open_rows, read_record
 from proteus.evaluation.features.table_files import check_names, described, write_npy, write_parquet
 from proteus.evaluation.input_checks import is_integer
-from proteus.models.backbones import locate_backbone
 from proteus.models.distillers.data_preprocessor import as_floats
+from proteus.models.zoo import backbone_spec, locate_model
 from proteus.structures import CorruptImageError, DataError, UserError
 from proteus.utils import exclusive, read_json, write_json
 from proteus.utils.images import open_rgb
@@ -88,7 +88,7 @@ def embed(
     :class:`~proteus.evaluation.features.image_paths.CenterCrops`.
 
     Args:
-        backbone: Name or weight file.
+        backbone: Any name of :func:`proteus.load_backbone`.
         data: A folder, which is searched with its subfolders; a text file with one path per line, relative to the
             working directory; an image; or paths.
         out: File to write: ``.npy``, with the names of the files in ``<name>.files.txt`` and a description in
@@ -96,7 +96,7 @@ def embed(
         tokens: ``cls``: the class token, ``(N, D)``. ``mean``: the mean patch token, ``(N, D)``. ``cls+mean``: both,
             ``(N, 2D)``. ``patches``: all patch tokens, ``(N, P, D)``.
         arch: timm architecture, for a weight file that does not name it.
-        img_size: Side of the images in pixels; the backbone's by default.
+        img_size: Side of the images in pixels; by default the size that the backbone was trained at.
         batch_size: Images per forward pass.
         workers: Worker processes that read images, per rank; by default half the CPUs, at most 8.
         device: Device to compute on; by default a GPU if there is one, where features are computed in half precision.
@@ -171,8 +171,8 @@ def _check_arguments(out: str | Path, tokens: str, batch_size: Any, workers: Any
 def _open_backbone(name: str | Path, arch: str | None, img_size: int | None, download: bool, device: str) -> _Backbone:
     if img_size is not None and (not is_integer(img_size) or img_size < 1):
         raise UserError(f"img_size={img_size!r}: write a positive integer, the side of the images in pixels")
-    side = img_size or 224
-    spec = locate_backbone(str(name), arch, side, download)
+    side = img_size or locate_model(name, arch, None, download)[1].img_size
+    spec = backbone_spec(str(name), arch, side, download)
     return _Backbone(spec.build().to(device), str(name), spec.mean, spec.std, side, spec.digest)
 
 

@@ -13,7 +13,7 @@ from proteus.apis.evaluate import evaluate as evaluate_spec
 from proteus.apis.evaluate import extract_features, protocol_configs
 from proteus.config.locate import configs_root
 from proteus.evaluation.protocols import ProtocolResult
-from proteus.models.backbones import locate_backbone
+from proteus.models.zoo import backbone_spec
 
 ALL_PROTOCOLS = ("knn", "linear", "fine-grained", "robustness")
 """Protocols of a report on the official data sets."""
@@ -43,7 +43,7 @@ def evaluate(
     of features, and the first rank evaluates them, with the report of one process. The group ends before that.
 
     Args:
-        backbone: Name or weight file.
+        backbone: Any name of :func:`proteus.load_backbone`.
         sets: Folders of labelled images, ``DIR/train/CLASS/IMAGE`` and ``DIR/test/CLASS/IMAGE``, that replace the data
             sets of the protocols.
         protocols: Some of ``knn``, ``linear``, ``linear-cached``, ``fine-grained``, ``robustness``, or config files; by
@@ -71,7 +71,7 @@ def evaluate(
     names = (OWN_SETS_PROTOCOLS if sets else ALL_PROTOCOLS) if protocols is None else protocols
     folder = Path(out) if out is not None else default_out(backbone)
     configs = protocol_configs(names, configs_root(), overrides, img_size, [str(each) for each in sets])
-    spec = locate_backbone(str(backbone), arch, img_size, download)
+    spec = backbone_spec(str(backbone), arch, img_size, download)
     arguments: Any = (
         spec,
         configs,
@@ -85,11 +85,11 @@ def evaluate(
     )
     if get_world_size() > 1:
         extract_features(*arguments)
-        goes_on = is_main_process()
+        is_first = is_main_process()
         barrier()
         # What follows, such as the training of a probe, runs on one process.
         dist.destroy_process_group()
-        if not goes_on:
+        if not is_first:
             return {}
     return evaluate_spec(*arguments)
 

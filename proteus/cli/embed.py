@@ -19,8 +19,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--backbone",
         required=True,
-        help="a checkpoint (student.safetensors, iter_375300.pth, dinov2_vits14_pretrain.pth, file.pth#ema), a timm "
-        "model (vit_small_patch14_dinov2.lvd142m), or random:NAME",
+        help="a known model (dinov2_vitb14), timm/NAME, mmpretrain/NAME, a checkpoint (student.safetensors, "
+        "iter_375300.pth, file.pth#ema), a model folder, or random:NAME",
     )
     parser.add_argument(
         "--data", required=True, help="folder of images (searched recursively), or text file with one path per line"
@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--arch", help="timm architecture, required if it cannot be inferred from the checkpoint (CNNs)"
     )
-    parser.add_argument("--download", action="store_true", help="download weights of timm models")
+    parser.add_argument("--download", action="store_true", help="download weights that are not on disk")
     parser.add_argument(
         "--img-size", type=positive_int, help="side of the images in pixels (default: that of the backbone)"
     )

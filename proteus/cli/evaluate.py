@@ -29,13 +29,13 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--backbone",
         required=True,
-        help="a checkpoint (student.safetensors, iter_375300.pth, dinov2_vits14_pretrain.pth, file.pth#ema), a timm "
-        "model (vit_small_patch14_dinov2.lvd142m), or random:NAME",
+        help="a known model (dinov2_vitb14), timm/NAME, mmpretrain/NAME, a checkpoint (student.safetensors, "
+        "iter_375300.pth, file.pth#ema), a model folder, or random:NAME",
     )
     parser.add_argument(
         "--arch", help="timm architecture, required if it cannot be inferred from the checkpoint (CNNs)"
     )
-    parser.add_argument("--download", action="store_true", help="download weights of timm models")
+    parser.add_argument("--download", action="store_true", help="download weights that are not on disk")
     parser.add_argument(
         "--data-root", type=existing_folder, help="folder of the data sets (default: data; not needed with --sets)"
     )
