@@ -1,5 +1,6 @@
 """Packaging of Proteus; the dependencies stand in ``requirements/*.txt``, one file an extra."""
 
+import os
 import re
 from pathlib import Path
 
@@ -24,6 +25,22 @@ def requirements(name: str) -> list[str]:
     return [line for line in stripped if line]
 
 
+def mim_files() -> list[str]:
+    """Return the configs and tools, relative to ``proteus``.
+
+    They are part of the package in OpenMMLab's layout: ``proteus/.mim/configs`` and ``proteus/.mim/tools``, which are
+    symbolic links in a clone, and copies in a wheel.
+    """
+    package, found = ROOT / "proteus", ["py.typed", ".mim/model-index.yml"]
+    for folder, _, names in os.walk(package / ".mim", followlinks=True):
+        if "__pycache__" not in folder:
+            paths = (Path(folder, name) for name in sorted(names) if name.endswith((".py", ".sh", ".yml")))
+            found += [path.relative_to(package).as_posix() for path in paths]
+    return list(dict.fromkeys(found))
+
+
+EXTRAS = ("quickstart", "dense", "eval", "export", "fast", "shards", "projects", "tests", "docs")
+
 setup(
     name="proteus-toolbox",
     version=version(),
@@ -34,12 +51,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["proteus", "proteus.*"]),
-    package_data={"proteus": ["**/*.txt", "**/*.json", "**/*.tsv", "py.typed"]},
+    package_data={"proteus": ["**/*.txt", "**/*.json", "**/*.tsv", *mim_files()]},
     install_requires=requirements("runtime"),
-    extras_require={
-        name: requirements(name)
-        for name in ("quickstart", "dense", "eval", "export", "fast", "shards", "projects", "tests", "docs")
-    },
+    extras_require={name: requirements(name) for name in EXTRAS},
+    entry_points={"console_scripts": ["proteus = proteus.cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",
