@@ -1,5 +1,6 @@
 """Read, recognise, convert and write weights; no code in a file is ever run."""
 
+from proteus.checkpoints import dinov3_keys as dinov3_keys  # registers its converter
 from proteus.checkpoints.convert import FORMS, convert, from_timm_keys
 from proteus.checkpoints.description import Description, read_description
 from proteus.checkpoints.errors import CheckpointError, prefix_checkpoint_errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict
@@ -107,7 +109,9 @@ class TimmBackbone(nn.Module):
         """Nothing to do: the constructor has initialised or loaded. MMEngine would otherwise ask timm to start over."""
 
     def load(self, checkpoint: str | Path) -> None:
-        """Load weights with timm's names.
+        """Load weights with timm's names, or Meta's for DINOv3.
+
+        Position embeddings learnt on another square grid are resampled as timm does it.
 
         Raises:
             CheckpointError: The file cannot be read, or holds another model.
@@ -117,7 +121,7 @@ class TimmBackbone(nn.Module):
         classifier = self.model.default_cfg.get("classifier") or ()
         prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
         state = {key: value for key, value in state.items() if key in own or not key.startswith(prefixes)}
-        load_strictly(self.model, state, checkpoint)
+        load_strictly(self.model, _fit_positions(self.model, state), checkpoint)
 
     def forward(self, images: Tensor) -> Features:
         """Encode images ``(B, 3, H, W)``, normalised."""
@@ -136,6 +140,19 @@ class TimmBackbone(nn.Module):
         cls = output[:, 0] if has_cls and normed else self.model.forward_head(output, pre_logits=True)
         patches = output[:, prefix:]
         return Features(cls, patches, grid_of_tokens(patches.shape[1], images))
+
+
+def _fit_positions(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Resample the position embedding of a file to the model's grid, if only its number of patches differs."""
+    given, own = state.get("pos_embed"), getattr(model, "pos_embed", None)
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    if given is None or own is None or grid is None or given.ndim != 3 or own.ndim != 3 or given.shape == own.shape:
+        return state
+    prefix = own.shape[1] - math.prod(grid)
+    side = math.isqrt(max(given.shape[1] - prefix, 0))
+    if given.shape[2] != own.shape[2] or prefix < 0 or side**2 + prefix != given.shape[1] or not side:
+        return state
+    return {**state, "pos_embed": resample_abs_pos_embed(given, list(grid), [side, side], num_prefix_tokens=prefix)}
 
 
 def _create(options: dict[str, Any]) -> nn.Module:

@@ -178,6 +178,9 @@ def locate_model(
         found, licence = read_model_folder(path, img_size)
         return found.config, _record(name, found, licence)
     if "/" in name or path.is_file() or path.suffix in _SUFFIXES:
+        official = _official(name)
+        if official is not None and official.config["type"] == "TimmBackbone":  # cannot be detected in the weights
+            arch = arch or official.architecture
         found = read_weight_file(name, arch, img_size)
         return found.config, _record(name, found)
     find_model(name)  # raises with the nearest names
@@ -225,7 +228,7 @@ def _random(name: str, img_size: int | None) -> tuple[dict[str, Any], ModelRecor
 def _record(name: str, file: WeightFile, licence: str = "") -> ModelRecord:
     """Make the record of a weight file; an official file name adds the licence and the title of its model."""
     record = _described(name, file.config, file.mean, file.std)
-    official = next((one for one in known_teachers().values() if locate(name).name in one.files), None)
+    official = _official(name)
     if official is not None and official.width == record.width and official.patch_size == record.patch_size:
         licence, title = licence or official.licence, official.title
     else:
@@ -233,6 +236,11 @@ def _record(name: str, file: WeightFile, licence: str = "") -> ModelRecord:
     if file.description is not None and file.description.architecture is not None:
         record = replace(record, architecture=file.description.architecture, arguments=dict(file.description.arguments))
     return replace(record, img_size=file.img_size, licence=licence, title=title)
+
+
+def _official(name: str) -> ModelRecord | None:
+    """Return the record of the model that was released under a file's name."""
+    return next((one for one in known_teachers().values() if locate(name).name in one.files), None)
 
 
 def _described(name: str, config: Mapping[str, Any], mean: tuple[float, ...], std: tuple[float, ...]) -> ModelRecord:

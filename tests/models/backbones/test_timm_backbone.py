@@ -170,3 +170,23 @@ def test_on_the_meta_device_it_gives_shapes() -> None:
         model = TimmBackbone("regnety_160")
         assert (model.embed_dim, model.grid) == (3024, (7, 7))
         assert model(torch.empty(1, 3, 64, 64)).patches.is_meta
+
+
+@torch.no_grad()
+def test_positions_of_another_grid_are_resampled_as_timm_does(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"embed_dim": 48, "depth": 1, "num_heads": 3}
+    original = timm.create_model("vit_base_patch16_siglip_224", num_classes=0, img_size=64, **sizes)
+    torch.save(original.state_dict(), tmp_path / "siglip.pth")
+    backbone = TimmBackbone("vit_base_patch16_siglip_224", img_size=96, checkpoint=tmp_path / "siglip.pth", **sizes)
+    original.set_input_size((96, 96))
+    images = torch.randn(1, 3, 96, 96)
+    torch.testing.assert_close(backbone.eval()(images).patches, original.eval().forward_features(images))
+
+
+def test_patches_of_another_size_are_refused(tmp_path: Path) -> None:
+    original = timm.create_model("vit_base_patch16_siglip_224", num_classes=0, img_size=64, embed_dim=48, depth=1)
+    torch.save(original.state_dict(), tmp_path / "siglip.pth")
+    with pytest.raises(CheckpointError, match=r"patch_embed.proj.weight: file .*16, 16\), model .*32, 32\)"):
+        TimmBackbone(
+            "vit_base_patch32_siglip_256", img_size=64, checkpoint=tmp_path / "siglip.pth", embed_dim=48, depth=1
+        )
