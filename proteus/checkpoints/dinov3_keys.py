@@ -44,7 +44,8 @@ def dinov3_keys(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Te
     """
     names = set(own)
     if "storage_tokens" in state and "reg_token" in names:
-        table, state = _VIT, _split_biases(names, state)
+        table: tuple[tuple[str, str], ...] = _VIT
+        state = _split_biases(names, state)
     elif "downsample_layers.0.0.weight" in state and "stem.0.weight" in names:
         table = _CONVNEXT
     else:
@@ -72,6 +73,6 @@ def _split_biases(names: set[str], state: Mapping[str, Tensor]) -> dict[str, Ten
             source = getattr(state, "source", "the checkpoint")
             raise CheckpointError(
                 f"{source} has biases of queries and values ({key}) and the model has none: use timm's architecture "
-                "whose name ends in _qkvb"
+                "with _qkvb at the end of its name"
             )
     return split

@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness",
     "embed": "write the features of images to a file, one row per image",
     "infer": "predict for images or a video with a trained model",
+    "models": "list the models that can be used by name, with licences and weights",
     "inspect": "print the contents of a checkpoint",
     "convert": "convert a backbone to the naming scheme of another project",
     "config": "list the configs, print one, or start your own from one",

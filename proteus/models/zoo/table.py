@@ -30,7 +30,7 @@ def models_table(pattern: str = "*", role: Literal["teacher", "student"] | None 
         names = list_models(f"{pattern}*" if "/" in pattern else f"*{pattern}*", role)
     if not names:
         raise UserError(
-            f"no model matches '{pattern}'; `proteus models` lists all short names, and `proteus models 'timm/*'` timm's"
+            f"no model matches '{pattern}'; `proteus models` lists all short names, `proteus models 'timm/*'` timm's"
         )
     if "/" in pattern and len(names) > _MOST_BUILT:
         return "\n".join([*names, f"{len(names)} names; a pattern with at most {_MOST_BUILT} prints the facts"])
