@@ -41,6 +41,7 @@ ALLOWED_VERBS: dict[str, tuple[set[str], int]] = {
     "evaluate": (set(), 18),
     "embed": (set(), 18),
     "infer": (set(), 18),
+    "models": (set(), 18),
     "inspect": (set(), 18),
     "convert": (set(), 35),
     "config": (set(), 18),
