@@ -35,26 +35,15 @@ def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Des
     if form == "dinov2":
         return _dinov2(shape, size, heads)
     if form == "hf":
-        return _hugging_face(shape, size, heads, hidden)
+        kind, options = hugging_face_arguments(shape, size, heads, hidden)
+        tail = ", add_pooling_layer=False" if kind == "ViT" else ""
+        return f"transformers.{kind}Model(transformers.{kind}Config({', '.join(_options(options))}){tail})"
     # OpenAI's and many other CLIPs use QuickGELU; weights alone do not show it.
     quick = shape.pre_norm and "quickgelu" in (description.architecture or "quickgelu")
+    if form == "mmpretrain":
+        return _dict("mmpretrain.VisionTransformer", **mmpretrain_arguments(shape, size, heads, hidden, quick))
     activation = {"act_cfg": {"type": "mmpretrain.QuickGELU"}} if quick else {}
     norm = {"type": "LN", "eps": 1e-5 if shape.pre_norm else 1e-6}
-    if form == "mmpretrain":
-        arch = {"embed_dims": shape.width, "num_layers": shape.depth, "num_heads": heads}
-        layers = {**({"ffn_type": "swiglu_fused"} if shape.swiglu else {}), **activation}
-        return _dict(
-            "mmpretrain.VisionTransformer",
-            # mmpretrain reduces the width of gated MLPs to two thirds.
-            arch={**arch, "feedforward_channels": hidden * 3 // 2 if shape.swiglu else hidden},
-            img_size=size,
-            patch_size=shape.patch,
-            out_type="raw",
-            pre_norm=shape.pre_norm,
-            norm_cfg=norm,
-            layer_scale_init_value=1.0 if shape.layer_scale else 0.0,
-            **({"layer_cfgs": layers} if layers else {}),
-        )
     sizes: dict[str, Any] = {"img_size": size, "patch_size": shape.patch, "embed_dims": shape.width}
     sizes |= {"num_layers": shape.depth, "num_heads": heads, "mlp_ratio": hidden // shape.width, "norm_cfg": norm}
     if form == "mmseg-vit":
@@ -92,9 +81,49 @@ def _dinov2(shape: Shape, size: int, heads: int | None) -> str:
     return f"dinov2.models.vision_transformer.DinoVisionTransformer({', '.join(_options(options))})"
 
 
-def _hugging_face(shape: Shape, size: int, heads: int | None, hidden: int) -> str:
+def mmpretrain_arguments(
+    shape: Shape, img_size: int, heads: int | None, hidden: int, quick_gelu: bool = False, eps: float | None = None
+) -> dict[str, Any]:
+    """Return the arguments of ``mmpretrain.VisionTransformer`` for an architecture.
+
+    Args:
+        shape: Architecture without registers.
+        img_size: Side of the images in pixels.
+        heads: Attention heads.
+        hidden: Width of the hidden layer of the MLPs.
+        quick_gelu: Whether the MLPs have QuickGELU.
+        eps: Epsilon of the LayerNorms; that of the family by default.
+    """
+    arch = {"embed_dims": shape.width, "num_layers": shape.depth, "num_heads": heads}
+    layers: dict[str, Any] = {"ffn_type": "swiglu_fused"} if shape.swiglu else {}
+    layers |= {"act_cfg": {"type": "mmpretrain.QuickGELU"}} if quick_gelu else {}
+    return {
+        # mmpretrain reduces the width of gated MLPs to two thirds.
+        "arch": {**arch, "feedforward_channels": hidden * 3 // 2 if shape.swiglu else hidden},
+        "img_size": img_size,
+        "patch_size": shape.patch,
+        "out_type": "raw",
+        "pre_norm": shape.pre_norm,
+        "norm_cfg": {"type": "LN", "eps": eps or (1e-5 if shape.pre_norm else 1e-6)},
+        "layer_scale_init_value": 1.0 if shape.layer_scale else 0.0,
+        **({"layer_cfgs": layers} if layers else {}),
+    }
+
+
+def hugging_face_arguments(shape: Shape, img_size: int, heads: int | None, hidden: int) -> tuple[str, dict[str, Any]]:
+    """Return a model of ``transformers`` for an architecture, and what differs from the defaults of its config.
+
+    Args:
+        shape: Architecture.
+        img_size: Side of the images in pixels.
+        heads: Attention heads.
+        hidden: Width of the hidden layer of the MLPs.
+
+    Returns:
+        ``CLIPVision``, ``ViT``, ``Dinov2`` or ``Dinov2WithRegisters``, and arguments of its config.
+    """
     options: dict[str, Any] = {"hidden_size": shape.width, "num_hidden_layers": shape.depth}
-    options |= {"num_attention_heads": heads, "image_size": size, "patch_size": shape.patch}
+    options |= {"num_attention_heads": heads, "image_size": img_size, "patch_size": shape.patch}
     if shape.pre_norm:
         kind, options = "CLIPVision", {**options, "intermediate_size": hidden}
     elif not shape.layer_scale:
@@ -105,8 +134,7 @@ def _hugging_face(shape: Shape, size: int, heads: int | None, hidden: int) -> st
         kind = "Dinov2"
     if shape.swiglu:
         options["use_swiglu_ffn"] = True
-    tail = ", add_pooling_layer=False" if kind == "ViT" else ""
-    return f"transformers.{kind}Model(transformers.{kind}Config({', '.join(_options(options))}){tail})"
+    return kind, options
 
 
 def _hidden(shape: Shape, state: Mapping[str, Tensor]) -> int:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.checkpoints.description import check_description
 from proteus.models import AdaptedBackbone, Distiller
+from proteus.models.backbones import architecture_of, weights_of
 from proteus.registry import HOOKS
 from proteus.utils.models import unwrap_model
 
@@ -59,28 +60,16 @@ class ExportStudentHook(Hook):
             raise refused[0]
 
     def _export(self, model: Distiller, runner: Runner, name: str) -> None:
-        student, description = model.student, self._description(model, runner.iter)
-        guest = isinstance(student, AdaptedBackbone)
-        state = student.guest.state_dict() if guest else student.timm_state()
+        description = self._description(model, runner.iter)
+        guest = isinstance(model.student, AdaptedBackbone)
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
         if _description_error(description):
             description = {key: value for key, value in description.items() if key not in ("architecture", "arguments")}
-        path = export_backbone(state, Path(runner.work_dir) / name, description)
+        path = export_backbone(weights_of(model.student), Path(runner.work_dir) / name, description)
         runner.logger.info(f"exported the student's backbone for {reader}: {path}")
 
     def _description(self, model: Distiller, iterations: int) -> dict[str, Any]:
-        student = model.student
-        if isinstance(student, AdaptedBackbone):  # another toolbox's: its own type and names
-            arguments = dict(student.config)
-            architecture, scope = arguments.pop("type"), arguments.pop("_scope_", None)
-            if isinstance(architecture, type):  # of a pure-Python config
-                architecture, scope = architecture.__name__, architecture.__module__.partition(".")[0]
-            if "." not in architecture:
-                architecture = f"{scope}.{architecture}"
-            arguments.pop("init_cfg", None)  # initial weights
-        else:
-            arguments = dict(student.timm_args)
-            architecture = arguments.pop("model_name")
+        architecture, arguments = architecture_of(model.student)
         return {
             "architecture": architecture,
             "arguments": arguments,

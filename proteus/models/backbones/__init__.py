@@ -1,5 +1,6 @@
 """Image -> ``Features``."""
 
+from proteus.models.backbones.architecture import architecture_of, weights_of
 from proteus.models.backbones.dense_timm import DenseTimm
 from proteus.models.backbones.dense_vit import DenseViT
 from proteus.models.backbones.factory import BackboneSpec, locate_backbone
@@ -19,7 +20,9 @@ __all__ = [
     "RelPosDenseViT",
     "TimmBackbone",
     "ViT",
+    "architecture_of",
     "build_backbone",
     "interpolate_pos_embed",
     "locate_backbone",
+    "weights_of",
 ]
