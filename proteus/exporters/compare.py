@@ -12,7 +12,7 @@ from proteus.exporters.model import ExportModel
 from proteus.structures import UserError
 
 TOLERANCE = 1e-3
-"""Largest accepted difference, as a fraction of the largest value (at least 1)."""
+"""Largest accepted difference."""
 
 
 class ExportError(UserError):
@@ -38,29 +38,42 @@ def largest_difference(
         reference: Expected features at ``sizes``; those of the model by default.
 
     Returns:
-        Largest absolute difference.
+        Largest difference, as a fraction of the largest value (at least 1).
 
     Raises:
         ExportError: The difference is larger than :data:`TOLERANCE`, or not a number.
     """
+    own = (model.img_size, model.img_size)
     worst = 0.0
-    for size in [(model.img_size, model.img_size), *sizes]:
+    for size in (own, *sizes):
         for batch in batches:
             images = model.images(batch, size)
-            with torch.inference_mode():
-                wanted = _tensors((reference or model.features)(images) if size in sizes else model.features(images))
-                found = _tensors(run(images))
-            for one, other in zip(found, wanted, strict=True):
-                if one.shape != other.shape:
-                    raise ExportError(f"{file}: the shape {tuple(one.shape)} differs from torch's {tuple(other.shape)}")
-                difference = float((one - other).abs().max())
-                if not difference <= TOLERANCE * max(1.0, float(other.abs().max())):
-                    raise ExportError(
-                        f"{file} differs from torch by {difference:.1e} on {batch} images of {size[0]}x{size[1]} px and "
-                        "is not written; leave this format out of --formats, and please report it"
-                    )
-                worst = max(worst, difference)
+            try:
+                with torch.inference_mode():
+                    wanted = _tensors(model.features(images) if size == own else (reference or model.features)(images))
+                    found = _tensors(run(images))
+                difference = max(_difference(*pair) for pair in zip(found, wanted, strict=True))
+            except Exception as error:  # the model, or the file, takes one size only, and says so with many types
+                if size == own:
+                    raise
+                raise ExportError(f"{file}: {model.architecture} takes images of one size; {_FIXED}") from error
+            if not difference <= TOLERANCE:
+                remedy = _FIXED if size != own else "leave this format out, and please report it"
+                raise ExportError(
+                    f"{file} differs from torch by {difference:.1e} on {batch} images of {size[0]}x{size[1]} px and is "
+                    f"not written; {remedy}"
+                )
+            worst = max(worst, difference)
     return worst
+
+
+_FIXED = "leave out --dynamic-size, or export once for each size with --img-size"
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    if found.shape != wanted.shape:
+        return float("nan")
+    return float((found - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
 
 
 def _tensors(features: Any) -> tuple[Tensor, Tensor]:

@@ -83,26 +83,57 @@ def read_timm(opened: Any, model: ExportModel, images: Tensor) -> Features:
         images: ``(B, 3, H, W)``, normalised.
     """
     output = opened.forward_features(images)
-    if output.ndim == 4:
-        maps = output.permute(0, 3, 1, 2) if getattr(opened, "output_fmt", "NCHW") == "NHWC" else output
-        patches = maps.flatten(2).transpose(1, 2)
-        grid = (int(maps.shape[2]), int(maps.shape[3]))
-    else:
-        patches = output[:, getattr(opened, "num_prefix_tokens", 0) :]
-        grid = model.features(images).grid
-    cls = {"pooled": lambda: opened(images), "first": lambda: output[:, 0], "mean": lambda: patches.mean(dim=1)}
-    return Features(cls[cls_kind(model)](), patches, grid)
+    patches = patches_of(opened, output)
+    how = cls_kind(model)
+    cls = opened(images) if how == "pooled" else output[:, 0] if how == "first" else patches.mean(dim=1)
+    return Features(cls, patches, model.features(images).grid)
 
 
-def cls_kind(model: ExportModel) -> str:
-    """Return how timm's model gives the ``cls`` of Proteus.
+def last_output(model: ExportModel, images: Tensor) -> Tensor:
+    """Return the last tokens ``(B, P + N, D)`` or map of the network inside a backbone, before any pooling."""
+    with torch.inference_mode():
+        output = model.network.forward_features(images) if model.is_timm else model.network(images)
+    while isinstance(output, (tuple, list)):
+        output = output[-1]
+    return output
+
+
+def prefix_tokens(network: Any) -> int:
+    """Return the number of tokens before the patch tokens."""
+    return int(getattr(network, "num_prefix_tokens", getattr(network, "num_extra_tokens", 0)))
+
+
+def patches_of(network: Any, output: Tensor) -> Tensor:
+    """Return the patch tokens ``(B, N, D)`` in the last output of a network."""
+    if output.ndim == 3:
+        return output[:, prefix_tokens(network) :]
+    if getattr(network, "output_fmt", "NCHW") == "NHWC":
+        return output.flatten(1, 2)
+    return output.flatten(2).transpose(1, 2)
+
+
+def cls_kind(model: ExportModel, pooled: bool = True) -> str:
+    """Return how the network inside a backbone gives its ``cls``.
+
+    Args:
+        model: The model.
+        pooled: Whether to consider the output of timm's model, after its own pooling.
 
     Returns:
-        ``pooled``, the output of the model; ``first``, the first token; or ``mean``, the mean of the last map.
+        ``pooled``, the output of timm's model; ``first``, the first token; ``mean``, the mean of the patch tokens or of
+        the map; or ``none`` of these.
     """
-    network, images = model.network, model.images(1)
+    images = model.images(1)
+    cls, output = model.features(images).cls, last_output(model, images)
+    found = {"pooled": _pooled(model, images)} if pooled and model.is_timm else {}
+    found |= {"first": output[:, 0]} if output.ndim == 3 else {}
+    found["mean"] = patches_of(model.network, output).mean(dim=1)
+    for kind, value in found.items():
+        if value.shape == cls.shape and torch.allclose(value, cls, atol=1e-5, rtol=1e-4):
+            return kind
+    return "none"
+
+
+def _pooled(model: ExportModel, images: Tensor) -> Tensor:
     with torch.inference_mode():
-        pooled, cls, output = network(images), model.features(images).cls, network.forward_features(images)
-    if pooled.shape == cls.shape and torch.allclose(pooled, cls, atol=1e-5, rtol=1e-4):
-        return "pooled"
-    return "first" if output.ndim == 3 else "mean"
+        return model.network(images)

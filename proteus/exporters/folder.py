@@ -1,0 +1,205 @@
+"""The model folder: every format of one backbone, the facts to prepare images with, and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+
+from proteus.exporters import hugging_face, openmmlab, timm_files
+from proteus.exporters.card import write_card
+from proteus.exporters.compare import ExportError
+from proteus.exporters.facts import FILE, check_facts, read_facts, write_facts
+from proteus.exporters.model import ExportModel, FormatSkippedError
+from proteus.exporters.onnx_file import write_onnx
+from proteus.exporters.program import write_program
+from proteus.structures import UserError
+from proteus.utils.atomic import write_json
+from proteus.utils.lock import exclusive
+
+FORMATS = ("timm", "hf", "openmmlab", "onnx", "program")
+"""Formats that can be written."""
+_PREPROCESSOR, _CARD = "preprocessor.json", "README.md"
+_FILES = {
+    "timm": timm_files.FILES,
+    "hf": tuple(f"hf/{name}" for name in hugging_face.FILES),
+    "openmmlab": tuple(f"openmmlab/{name}" for name in openmmlab.FILES),
+    "onnx": ("model.onnx",),
+    "program": ("model.pt2",),
+    "ema": tuple(f"ema/{name}" for name in timm_files.FILES),
+    "": (_PREPROCESSOR, _CARD, FILE),
+}
+_LOCK = ".export.lock"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Result of an export.
+
+    Attributes:
+        path: The folder.
+        written: Formats that were written, and the class that opens each, if there is a choice.
+        skipped: Formats that were not written, and the reason.
+        differences: Largest difference of a feature from torch, by format, as far as it was measured.
+    """
+
+    path: Path
+    written: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, float] = field(default_factory=dict)
+
+
+def write_model_folder(
+    model: ExportModel,
+    out: Path,
+    formats: Sequence[str] | None = None,
+    *,
+    ema: ExportModel | None = None,
+    facts: Mapping[str, Any] | None = None,
+    dynamic_size: bool = False,
+    opset: int | None = None,
+    benchmark: Callable[[Path], Mapping[str, Any]] | None = None,
+    overwrite: bool = False,
+    report: Callable[[str], None] = print,
+) -> ModelFolder:
+    """Write a model folder, or add formats to one of the same weights.
+
+    Every file appears under its name only when it is complete. With several processes, all call this function, and the
+    first one writes.
+
+    Args:
+        model: The model.
+        out: Folder to write to; it may hold other files, such as a config and a run.
+        formats: Of :data:`FORMATS`. None writes those that the model can have, and skips the others with a line.
+        ema: Exponential moving average of the weights, written to ``ema``.
+        facts: For the card; see :class:`~proteus.exporters.facts.CardFacts`.
+        dynamic_size: Let ``onnx`` and ``program`` take images of any size.
+        opset: Version of the operators of ONNX.
+        benchmark: Measures the files of the folder; its result is added to the card.
+        overwrite: Replace a model folder of other weights.
+        report: Prints a line.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: A format is unknown; ``out`` holds other weights or other files of these names; a requested format
+            cannot be written.
+        LockedError: Another process exports to ``out``.
+        FullDiskError: The disk is full.
+    """
+    chosen = _check_formats(formats)
+    check_facts(facts or {})
+    with exclusive(out, "exporting", _LOCK):
+        result = ModelFolder(out)
+        if not is_main_process():
+            return result
+        digest = model.digest
+        known = _known(out, digest, chosen, overwrite)
+        write_facts(out, {**known, "weights": digest})  # from here on, an interrupted export can be completed
+        write_json(out / _PREPROCESSOR, _preprocessor(model), indent=2)
+        writers = _writers(model, out, dynamic_size, opset)
+        for name in chosen:
+            try:
+                found = writers[name]()
+            except (FormatSkippedError, ExportError) as error:
+                if formats is not None:
+                    raise type(error)(f"--formats {name}: {error}") from error
+                result.skipped[name] = str(error)
+                report(f"{name}: skipped, {error}")
+                continue
+            result.written[name] = found if isinstance(found, str) else ""
+            if isinstance(found, float):
+                result.differences[name] = found
+            report(f"{name}: {_line(name, found, out)}")
+        if ema is not None:
+            timm_files.write_timm(ema, out / "ema")
+            report(f"ema: {out / 'ema'}")
+        content = _merged(known, result, facts, ema is not None)
+        if benchmark is not None:
+            content["benchmark"] = dict(benchmark(out))
+        write_facts(out, {**content, "weights": digest})
+        write_card(model, out, content)
+        report(f"card: {out / _CARD}")
+    return result
+
+
+def _check_formats(formats: Sequence[str] | None) -> list[str]:
+    names = list(FORMATS if formats is None else formats)
+    for name in names:
+        if name not in FORMATS:
+            raise UserError(f"--formats {name}: choose from: {', '.join(FORMATS)}")
+    if not names:
+        raise UserError(f"--formats names none; choose from: {', '.join(FORMATS)}")
+    return [name for name in FORMATS if name in names]
+
+
+def _known(out: Path, digest: str, formats: Collection[str], overwrite: bool) -> dict[str, Any]:
+    """Return what earlier exports of the same weights wrote into a folder.
+
+    Raises:
+        UserError: The folder holds a model folder of other weights, or other files of the names that will be written.
+    """
+    known = read_facts(out) if not overwrite else {}
+    if known.get("weights") == digest:
+        return known
+    every = [name for names in _FILES.values() for name in names]
+    present = [name for name in every if (out / name).exists()]
+    if not present:
+        return {}
+    if not overwrite:
+        what = "the exported files of other weights" if known else f"{present[0]}, which this export would replace"
+        raise UserError(f"{out} holds {what}; name another folder, or add --overwrite")
+    for name in present:  # no format of the old weights stays beside the new ones
+        (out / name).unlink()
+    return {}
+
+
+def _preprocessor(model: ExportModel) -> dict[str, Any]:
+    return {
+        "size": [model.img_size, model.img_size],
+        "resize_shorter_side": model.resize,
+        "interpolation": model.interpolation,
+        "crop": "center",
+        "crop_pct": model.crop_pct,
+        "channels": "RGB",
+        "range": [0, 1],
+        "mean": list(model.mean),
+        "std": list(model.std),
+    }
+
+
+def _writers(
+    model: ExportModel, out: Path, dynamic_size: bool, opset: int | None
+) -> dict[str, Callable[[], str | float]]:
+    return {
+        "timm": lambda: timm_files.write_timm(model, out),
+        "hf": lambda: hugging_face.write_hugging_face(model, out / "hf"),
+        "openmmlab": lambda: openmmlab.write_openmmlab(model, out / "openmmlab"),
+        "onnx": lambda: write_onnx(model, out / "model.onnx", dynamic_size, opset),
+        "program": lambda: write_program(model, out / "model.pt2", dynamic_size),
+    }
+
+
+def _line(name: str, found: str | float, out: Path) -> str:
+    path = out / (_FILES[name][0] if len(_FILES[name]) == 1 else Path(_FILES[name][0]).parent)
+    return f"{path}, {found if isinstance(found, str) else f'largest difference from torch {found:.1e}'}"
+
+
+def _merged(
+    known: Mapping[str, Any], result: ModelFolder, facts: Mapping[str, Any] | None, ema: bool
+) -> dict[str, Any]:
+    """Combine what earlier exports into the folder wrote with what this one wrote."""
+    written = {**known.get("written", {}), **result.written}
+    skipped = {**known.get("skipped", {}), **result.skipped}
+    return {
+        **known,
+        "facts": {**known.get("facts", {}), **(facts or {})},
+        "written": {name: written[name] for name in FORMATS if name in written},
+        "skipped": {name: reason for name, reason in skipped.items() if name not in written},
+        "differences": {**known.get("differences", {}), **result.differences},
+        "ema": ema or bool(known.get("ema")),
+    }
