@@ -16,7 +16,7 @@ FLOORS = [
     {"checkpoints"},
     {"config"},
     {"models", "datasets"},
-    {"evaluation"},
+    {"evaluation", "exporters"},
     {"visualization"},
     {"engine"},
     {"apis"},

@@ -21,6 +21,7 @@ VERBS = {
     "inspect": "print the contents of a checkpoint",
     "convert": "convert a backbone to the naming scheme of another project",
     "config": "list the configs, print one, or start your own from one",
+    "export": "export a backbone for timm, transformers, OpenMMLab, ONNX and torch.export",
 }
 """Help of each verb. The verb's module has the same name."""
 

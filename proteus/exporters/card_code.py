@@ -50,8 +50,9 @@ from {toolbox}.registry import MODELS
 config = Config.fromfile("openmmlab/backbone.py")
 backbone = MODELS.build(config.backbone)
 backbone.init_weights()
+backbone.eval()
 with torch.inference_mode():
-    output = backbone.eval()(images)[-1]
+    output = backbone(images)[-1]
     {read}"""
 _PROTEUS = """import proteus
 

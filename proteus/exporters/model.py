@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from timm.models import get_pretrained_cfg
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -191,7 +190,8 @@ def _names(shape: Shape, state: Mapping[str, Tensor]) -> set[str]:
     return names
 
 
-def input_facts(architecture: str) -> tuple[str, float]:
-    """Return the interpolation and the crop that timm recommends for an architecture, or the usual ones."""
-    known = get_pretrained_cfg(architecture, allow_unregistered=True)
-    return ("bicubic", 0.875) if known is None else (known.interpolation, known.crop_pct)
+def input_facts(backbone: Any) -> tuple[str, float]:
+    """Return the interpolation and the crop that timm recommends for a published model, or the usual ones."""
+    network = next((part for name in ("vit", "model") if (part := getattr(backbone, name, None)) is not None), None)
+    about = getattr(network, "pretrained_cfg", None) or {}
+    return about.get("interpolation", "bicubic"), about.get("crop_pct", 0.875)

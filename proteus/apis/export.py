@@ -1,0 +1,159 @@
+"""Export a backbone for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proteus.apis.resources import check_device, check_out_folder
+from proteus.checkpoints import Description, locate, read_description
+from proteus.checkpoints.load import open_weights
+from proteus.checkpoints.parts import part_names
+from proteus.checkpoints.paths import split_part
+
+if TYPE_CHECKING:
+    from proteus.exporters import CardFacts, ExportModel, ModelFolder
+
+_PICKLES = (".pth", ".pt", ".ckpt", ".tar", ".bin")
+
+
+def export(
+    source: str | Path,
+    out: str | Path,
+    formats: Sequence[str] | None = None,
+    *,
+    arch: str | None = None,
+    img_size: int | None = None,
+    dynamic_size: bool = False,
+    opset: int | None = None,
+    benchmark: bool = False,
+    device: str | None = None,
+    download: bool = False,
+    overwrite: bool = False,
+    facts: CardFacts | None = None,
+    report: Callable[[str], None] = print,
+) -> ModelFolder:
+    """Write a model folder: a backbone in the formats of other tools, with a model card.
+
+    The folder has ``model.safetensors`` and ``config.json`` (timm), ``hf/`` (transformers), ``openmmlab/`` (mmpretrain,
+    mmseg), ``model.onnx``, ``model.pt2`` (torch.export), ``preprocessor.json`` and ``README.md``. If the source has an
+    average of its weights (``student_ema.safetensors`` beside ``student.safetensors``, or a checkpoint with an EMA),
+    ``ema/`` holds it for timm.
+
+    Args:
+        source: A weight file, with ``#ema`` or another part behind it; a model folder; or the name of a model, as
+            :func:`proteus.load_backbone` takes it.
+        out: Folder to write to. Other files in it stay; exported files of other weights are refused.
+        formats: Of ``timm``, ``hf``, ``openmmlab``, ``onnx``, ``program``. None writes all that the model can have.
+        arch: Name in timm of the architecture of a weight file, if it cannot be detected (CNNs).
+        img_size: Side of the images in pixels; by default the size that the model was trained at.
+        dynamic_size: Let ``onnx`` and ``program`` take images of any size.
+        opset: Version of the operators of ONNX.
+        benchmark: Measure latency and throughput by backend, and add them to the card.
+        device: Device of the benchmark; by default a GPU if there is one.
+        download: Download weights that are not on this machine.
+        overwrite: Replace exported files of other weights.
+        facts: What the card says about teacher, data and results; see :class:`proteus.exporters.CardFacts`.
+        report: Prints a line.
+
+    Returns:
+        What was written and what was skipped.
+
+    Raises:
+        UserError: The source cannot be loaded, ``out`` holds other weights, or a requested format cannot be written.
+        LockedError: Another process exports to ``out``.
+        FullDiskError: The disk is full.
+    """
+    from proteus.exporters import write_model_folder
+
+    folder = check_out_folder(out)
+    if device is not None:
+        check_device(device)
+    model = _load(str(source), arch, img_size, download)
+    average = _average_of(str(source))
+    ema = None if average is None else model.with_backbone(_load(average, arch, img_size, download).backbone)
+    known: dict[str, Any] = dict(facts or {})
+    if ema is not None:
+        known.setdefault("weights", "plain")
+    elif _is_average(str(source)):
+        known.setdefault("weights", "ema")
+    measure = _benchmark(model, device, report) if benchmark else None
+    return write_model_folder(
+        model,
+        folder,
+        formats,
+        ema=ema,
+        facts=known,
+        dynamic_size=dynamic_size,
+        opset=opset,
+        benchmark=measure,
+        overwrite=overwrite,
+        report=report,
+    )
+
+
+def _load(source: str, arch: str | None, img_size: int | None, download: bool) -> ExportModel:
+    from proteus.exporters import ExportModel
+    from proteus.exporters.model import input_facts
+    from proteus.models.zoo import load_backbone
+
+    backbone: Any = load_backbone(source, arch=arch, img_size=img_size, download=download)
+    about = _description(source)
+    by_name = about is None and not locate(source).exists()
+    interpolation, crop_pct = input_facts(backbone) if by_name else ("bicubic", 0.875)
+    return ExportModel(
+        backbone,
+        name=backbone.name,
+        img_size=backbone.img_size,
+        mean=tuple(backbone.mean),
+        std=tuple(backbone.std),
+        interpolation=interpolation,
+        crop_pct=crop_pct,
+        teacher=about.teacher if about is not None else "",
+        iterations=about.iterations if about is not None else None,
+        licence=backbone.licence,
+    )
+
+
+def _description(source: str) -> Description | None:
+    path = locate(source)
+    path = path / "model.safetensors" if path.is_dir() else path
+    return read_description(path) if path.is_file() else None
+
+
+def _average_of(source: str) -> str | None:
+    """Return the name of the average of the weights of a source; None if there is none."""
+    path, part = locate(source), split_part(source)[1]
+    if part is not None or _is_average(source):
+        return None
+    if path.is_dir():
+        average = path / "ema"
+        return str(average) if (average / "model.safetensors").is_file() else None
+    if path.suffix == ".safetensors":
+        average = path.with_name(f"{path.stem}_ema.safetensors")
+        return str(average) if average.is_file() else None
+    if path.is_file() and path.suffix in _PICKLES and "ema" in part_names(open_weights(path), path):
+        return f"{source}#ema"
+    return None
+
+
+def _is_average(source: str) -> bool:
+    return split_part(source)[1] == "ema" or locate(source).stem.endswith("_ema")
+
+
+def _benchmark(
+    model: ExportModel, device: str | None, report: Callable[[str], None]
+) -> Callable[[Path], Mapping[str, Any]]:
+    import torch
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        from proteus.exporters.benchmark import measure
+
+        found = measure(model, folder, chosen)
+        report("\n".join([found["device"], *found["table"]]))
+        return found
+
+    return run
