@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from proteus.checkpoints.detect_arch import detect_arch
 from proteus.exporters.card_code import code_blocks
 from proteus.exporters.licences import consequence, hub_licence
 from proteus.exporters.model import ExportModel
@@ -44,7 +45,7 @@ def write_card(model: ExportModel, folder: Path, content: Mapping[str, Any]) -> 
         _front_matter(model, facts),
         f"# {_title(model, facts)}",
         _summary(model, facts),
-        *_section("Metrics", [_weights_sentence(facts, content), *_table(("metric", "value"), facts.get("metrics"))]),
+        *_section("Weights and metrics", _metrics(facts, content)),
         *_section("Metrics of the average in ema/", _table(("metric", "value"), facts.get("ema_metrics"))),
         *_section("Files", _files(content)),
         *_section("Use", _usage(model, content)),
@@ -57,9 +58,14 @@ def write_card(model: ExportModel, folder: Path, content: Mapping[str, Any]) -> 
 
 def _title(model: ExportModel, facts: Mapping[str, Any]) -> str:
     if facts.get("title"):
-        return _plain(facts["title"])
+        return printable(facts["title"])
     teacher = facts.get("teacher") or model.teacher
-    return f"{model.architecture}, distilled from {_plain(teacher)}" if teacher else _plain(model.name)
+    return printable(f"{_short_name(model)} distilled from {teacher}" if teacher else model.name)
+
+
+def _short_name(model: ExportModel) -> str:
+    shape = detect_arch(model.state()) if model.is_timm else None
+    return model.architecture if shape is None else shape.title.removeprefix(f"{shape.family} ")
 
 
 def _front_matter(model: ExportModel, facts: Mapping[str, Any]) -> str:
@@ -89,8 +95,9 @@ def _summary(model: ExportModel, facts: Mapping[str, Any]) -> str:
     images = model.images(1)
     features = model.features(images)
     teacher = facts.get("teacher") or model.teacher
+    arguments = ", ".join(f"`{key}={value!r}`" for key, value in model.arguments.items())
     rows = {
-        "architecture": f"`{model.architecture}`",
+        "architecture": f"`{model.architecture}` with {arguments}" if arguments else f"`{model.architecture}`",
         "parameters": f"{sum(value.numel() for value in model.backbone.parameters()) / 1e6:.1f} M",
         "images": f"{model.img_size} x {model.img_size} px, mean {list(model.mean)}, std {list(model.std)}",
         "features": f"`cls` ({features.cls.shape[-1]} values), `patches` ({features.grid[0]} x {features.grid[1]} tokens "
@@ -113,12 +120,19 @@ def _data(facts: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, [str(facts.get("data", "")), count]))
 
 
+def _metrics(facts: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[str]:
+    sentence = _weights_sentence(facts, content)
+    if sentence:
+        yield f"{sentence}\n"
+    yield from _table(("metric", "value"), facts.get("metrics"))
+
+
 def _weights_sentence(facts: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     kind = {"plain": "the trained weights", "ema": "the exponential moving average of the trained weights (EMA)"}
     chosen = kind.get(str(facts.get("weights", "")), "")
     if content.get("ema"):
-        return f"`model.safetensors` and every other format hold {kind['plain']}; `ema/` holds {kind['ema'].lower()}."
-    return f"All files hold {chosen}." if chosen and facts.get("metrics") else ""
+        return f"`model.safetensors` and every other format hold {kind['plain']}; `ema/` holds {kind['ema']}."
+    return f"All files hold {chosen}." if chosen else ""
 
 
 def _files(content: Mapping[str, Any]) -> Iterator[str]:
@@ -162,7 +176,12 @@ def _licence(facts: Mapping[str, Any]) -> Iterator[str]:
 def _provenance(model: ExportModel, facts: Mapping[str, Any]) -> Iterator[str]:
     if facts.get("command"):
         yield f"```bash\n{facts['command']}\n```\n"
-    versions = {"proteus-toolbox": __version__, "Python": platform.python_version(), **_installed(), **facts.get("versions", {})}
+    versions = {
+        "proteus-toolbox": __version__,
+        "Python": platform.python_version(),
+        **_installed(),
+        **facts.get("versions", {}),
+    }
     yield f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}."
 
 

@@ -83,7 +83,9 @@ class ExportModel:
     @property
     def digest(self) -> str:
         """Hexadecimal digest of weights and architecture."""
-        return weights_digest(self.state(), json.dumps([self.architecture, self.arguments], sort_keys=True, default=str))
+        return weights_digest(
+            self.state(), json.dumps([self.architecture, self.arguments], sort_keys=True, default=str)
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights under the names of timm or of the backbone's toolbox."""

@@ -128,7 +128,9 @@ def _export(model: ExportModel, module: nn.Module, path: Path, dynamic_size: boo
         raise
     except Exception as error:  # torch raises many types for an operator that it cannot export
         words = " ".join(str(error).split())
-        raise ExportError(f"torch cannot export {model.architecture} to ONNX ({type(error).__name__}: {words[:200]})") from error
+        raise ExportError(
+            f"torch cannot export {model.architecture} to ONNX ({type(error).__name__}: {words[:200]})"
+        ) from error
 
 
 def _add_facts(model: ExportModel, module: nn.Module, path: Path, dynamic_size: bool) -> None:
@@ -136,7 +138,9 @@ def _add_facts(model: ExportModel, module: nn.Module, path: Path, dynamic_size: 
     import onnx
 
     with torch.inference_mode():
-        shapes = {name: list(value.shape) for name, value in zip(("cls", "patches"), module(model.images(1)), strict=True)}
+        shapes = {
+            name: list(value.shape) for name, value in zip(("cls", "patches"), module(model.images(1)), strict=True)
+        }
     graph = onnx.load(str(path))
     for output in graph.graph.output:
         for axis, (dimension, length) in enumerate(

@@ -52,7 +52,9 @@ def write_openmmlab(model: ExportModel, folder: Path) -> str:
     check_written(state, path)
     # With a file object, a full disk raises an OSError.
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
-        torch.save({key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}, opened)
+        torch.save(
+            {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}, opened
+        )
     config = {"type": kind, **arguments, "init_cfg": {"type": "Pretrained", "checkpoint": _CHECKPOINT}}
     tokens = kind == "mmpretrain.VisionTransformer"
     note = f"Normalise images in [0, 1] with mean {list(model.mean)} and std {list(model.std)}."
@@ -67,7 +69,7 @@ def _converted(model: ExportModel) -> tuple[str, dict[str, Any], dict[str, Tenso
         return model.architecture, model.arguments, model.state()
     try:
         vit = plain_vit(model)
-        if vit.shape.pre_norm and vit.shape.layer_scale or vit.shape.registers:
+        if (vit.shape.pre_norm and vit.shape.layer_scale) or vit.shape.registers:
             raise FormatSkippedError(f"mmpretrain has no class for {model.architecture}")
         options = mmpretrain_arguments(vit.shape, model.img_size, vit.heads, vit.hidden, vit.quick_gelu, vit.eps)
         return "mmpretrain.VisionTransformer", options, from_timm_keys(model.state(), "mmpretrain")
@@ -90,4 +92,6 @@ def _check_wrapper(model: ExportModel) -> None:
         output = output.flatten(2).transpose(1, 2)
     found = output[:, output.shape[1] - patches.shape[1] :]
     if found.shape != patches.shape or not torch.allclose(found, patches, atol=1e-4, rtol=1e-4):
-        raise FormatSkippedError(f"mmpretrain's TIMMBackbone gives other features of {model.architecture}: its head is run")
+        raise FormatSkippedError(
+            f"mmpretrain's TIMMBackbone gives other features of {model.architecture}: its head is run"
+        )
