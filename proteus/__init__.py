@@ -11,6 +11,7 @@ from proteus.version import __version__
 # Imported at first use, since these modules are slow to import.
 _LAZY = {
     "embed": "proteus.apis.embed",
+    "export": "proteus.apis.export",
     "evaluate": "proteus.apis.evaluate_by_name",
     "list_models": "proteus.models.zoo",
     "load_backbone": "proteus.models.zoo",

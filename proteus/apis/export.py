@@ -38,7 +38,7 @@ def export(
 
     The folder has ``model.safetensors`` and ``config.json`` (timm), ``hf/`` (transformers), ``openmmlab/`` (mmpretrain,
     mmseg), ``model.onnx``, ``model.pt2`` (torch.export), ``preprocessor.json`` and ``README.md``. If the source has an
-    average of its weights (``student_ema.safetensors`` beside ``student.safetensors``, or a checkpoint with an EMA),
+    average of its weights (``student_ema.safetensors`` next to ``student.safetensors``, or a checkpoint with an EMA),
     ``ema/`` holds it for timm.
 
     Args:

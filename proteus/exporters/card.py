@@ -100,8 +100,8 @@ def _summary(model: ExportModel, facts: Mapping[str, Any]) -> str:
         "architecture": f"`{model.architecture}` with {arguments}" if arguments else f"`{model.architecture}`",
         "parameters": f"{sum(value.numel() for value in model.backbone.parameters()) / 1e6:.1f} M",
         "images": f"{model.img_size} x {model.img_size} px, mean {list(model.mean)}, std {list(model.std)}",
-        "features": f"`cls` ({features.cls.shape[-1]} values), `patches` ({features.grid[0]} x {features.grid[1]} tokens "
-        f"of {features.patches.shape[-1]})",
+        "features": f"`cls` of {features.cls.shape[-1]} values, `patches` of {features.grid[0]} x {features.grid[1]} "
+        f"tokens of {features.patches.shape[-1]} values",
     }
     optional = {
         "teacher": teacher,

@@ -1,4 +1,4 @@
-"""Code in the model card that opens each format; each block runs in the model folder and gives ``cls`` and ``patches``."""
+"""Code in the model card that opens each format: it runs in the model folder and gives ``cls`` and ``patches``."""
 
 from __future__ import annotations
 

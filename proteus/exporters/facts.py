@@ -1,4 +1,4 @@
-"""Facts for the model card, kept in ``facts.json`` so that a later export into the same folder can complete the card."""
+"""Facts for the model card, kept in ``facts.json`` for later exports into the same folder."""
 
 from __future__ import annotations
 

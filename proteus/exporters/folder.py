@@ -153,7 +153,7 @@ def _known(out: Path, digest: str, formats: Collection[str], overwrite: bool) ->
     if not overwrite:
         what = "the exported files of other weights" if known else f"{present[0]}, which this export would replace"
         raise UserError(f"{out} holds {what}; name another folder, or add --overwrite")
-    for name in present:  # no format of the old weights stays beside the new ones
+    for name in present:  # no format of the old weights stays with the new ones
         (out / name).unlink()
     return {}
 

@@ -50,11 +50,11 @@ def write_openmmlab(model: ExportModel, folder: Path) -> str:
     kind, arguments, state = _converted(model)
     path = folder / "backbone.pth"
     check_written(state, path)
+    # Own storage for each tensor: a view would be saved with all of the tensor that it is part of.
+    plain = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     # With a file object, a full disk raises an OSError.
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
-        torch.save(
-            {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}, opened
-        )
+        torch.save(plain, opened)
     config = {"type": kind, **arguments, "init_cfg": {"type": "Pretrained", "checkpoint": _CHECKPOINT}}
     tokens = kind == "mmpretrain.VisionTransformer"
     note = f"Normalise images in [0, 1] with mean {list(model.mean)} and std {list(model.std)}."
@@ -92,6 +92,4 @@ def _check_wrapper(model: ExportModel) -> None:
         output = output.flatten(2).transpose(1, 2)
     found = output[:, output.shape[1] - patches.shape[1] :]
     if found.shape != patches.shape or not torch.allclose(found, patches, atol=1e-4, rtol=1e-4):
-        raise FormatSkippedError(
-            f"mmpretrain's TIMMBackbone gives other features of {model.architecture}: its head is run"
-        )
+        raise FormatSkippedError(f"mmpretrain's TIMMBackbone gives other features of {model.architecture}")

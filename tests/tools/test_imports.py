@@ -44,6 +44,7 @@ ALLOWED_VERBS: dict[str, tuple[set[str], int]] = {
     "models": (set(), 18),
     "inspect": (set(), 18),
     "convert": (set(), 35),
+    "export": (set(), 18),
     "config": (set(), 18),
 }
 # Runs each tool and verb of a list in a fork, so that torch and MMEngine are imported once.

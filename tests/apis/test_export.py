@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import proteus
+from proteus.checkpoints import export_backbone
+from proteus.models import ViT
+from proteus.models.backbones import architecture_of
+from proteus.structures import UserError
+
+SIZES: dict[str, Any] = {"img_size": 56, "embed_dim": 48, "depth": 1, "num_heads": 3}
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def write_student(path: Path, seed: int = 0, **options: Any) -> ViT:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        student = ViT("tiny", **{**SIZES, **options}).eval().requires_grad_(False)
+    architecture, arguments = architecture_of(student)
+    facts = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "teacher": "a teacher", "iterations": 7}
+    export_backbone(student.timm_state(), path, {"architecture": architecture, "arguments": arguments, **facts})
+    return student
+
+
+def test_a_student_with_its_average(tmp_path: Path) -> None:
+    student = write_student(tmp_path / "student.safetensors")
+    average = write_student(tmp_path / "student_ema.safetensors", seed=1)
+    lines: list[str] = []
+    result = proteus.export(tmp_path / "student.safetensors", tmp_path / "out", ["timm"], report=lines.append)
+    assert result.path == tmp_path / "out"
+    torch.testing.assert_close(load_file(tmp_path / "out/model.safetensors"), student.timm_state())
+    torch.testing.assert_close(load_file(tmp_path / "out/ema/model.safetensors"), average.timm_state())
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| teacher | a teacher |" in card
+    assert "| iterations | 7 |" in card
+    assert "hold the trained weights; `ema/` holds the exponential moving average" in card
+    assert [line.partition(":")[0] for line in lines] == ["timm", "ema", "card"]
+    images = torch.randn(2, 3, 56, 56)
+    loaded: Any = proteus.load_backbone(tmp_path / "out")
+    torch.testing.assert_close(loaded(images).patches, student(images).patches)
+
+
+def test_the_average_alone(tmp_path: Path) -> None:
+    write_student(tmp_path / "student_ema.safetensors")
+    proteus.export(tmp_path / "student_ema.safetensors", tmp_path / "out", ["timm"], report=quiet)
+    assert not (tmp_path / "out/ema").exists()
+    assert "All files hold the exponential moving average" in (tmp_path / "out/README.md").read_text()
+
+
+def test_a_training_checkpoint_with_an_average(tmp_path: Path) -> None:
+    states = []
+    for seed in (0, 1):
+        student = write_student(tmp_path / "unused.safetensors", seed, embed_dim=192)
+        states.append({f"student.{key}": value for key, value in student.state_dict().items()})
+    # MMEngine's EMAHook stores the average under state_dict.
+    torch.save({"state_dict": states[1], "ema_state_dict": states[0]}, tmp_path / "iter_7.pth")
+    proteus.export(tmp_path / "iter_7.pth", tmp_path / "out", ["timm"], report=quiet)
+    for folder, state in (("out", states[0]), ("out/ema", states[1])):
+        found = load_file(tmp_path / folder / "model.safetensors")
+        torch.testing.assert_close(found, {key.removeprefix("student.vit."): value for key, value in state.items()})
+
+
+def test_a_model_folder_gets_more_formats(tmp_path: Path) -> None:
+    write_student(tmp_path / "student.safetensors")
+    write_student(tmp_path / "student_ema.safetensors", seed=1)
+    out = tmp_path / "out"
+    proteus.export(tmp_path / "student.safetensors", out, ["timm"], facts={"data": "photos"}, report=quiet)
+    before = (out / "ema/model.safetensors").read_bytes()
+    proteus.export(out, out, ["hf"], report=quiet)
+    assert list(json.loads((out / "facts.json").read_text())["written"]) == ["timm", "hf"]
+    assert (out / "ema/model.safetensors").read_bytes() == before
+    assert "photos" in (out / "README.md").read_text()
+
+
+def test_another_image_size(tmp_path: Path) -> None:
+    write_student(tmp_path / "student.safetensors")
+    proteus.export(tmp_path / "student.safetensors", tmp_path / "out", ["timm"], img_size=84, report=quiet)
+    assert load_file(tmp_path / "out/model.safetensors")["pos_embed"].shape == (1, 6 * 6 + 1, 48)
+    assert json.loads((tmp_path / "out/preprocessor.json").read_text())["size"] == [84, 84]
+
+
+def test_a_name_of_timm(tmp_path: Path) -> None:
+    proteus.export("random:resnet10t", tmp_path, ["timm"], img_size=64, report=quiet)
+    assert json.loads((tmp_path / "config.json").read_text())["architecture"] == "resnet10t"
+
+
+def test_a_benchmark(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    write_student(tmp_path / "student.safetensors")
+    lines: list[str] = []
+    proteus.export(
+        tmp_path / "student.safetensors", tmp_path / "out", ["onnx"], benchmark=True, device="cpu", report=lines.append
+    )
+    rows = json.loads((tmp_path / "out/facts.json").read_text())["benchmark"]["rows"]
+    assert set(rows) == {"torch", "ONNX Runtime"}
+    assert all(latency > 0 and rate > 0 for latency, rate in rows.values())
+    assert "| torch |" in "\n".join(lines)
+    assert "## Latency" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("dinov2_vitb15", "nearest: "), ("missing.safetensors", "weights not found")]
+)
+def test_a_source_that_cannot_be_loaded(source: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        proteus.export(source, tmp_path / "out", report=quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_fact(tmp_path: Path) -> None:
+    write_student(tmp_path / "student.safetensors")
+    facts: Any = {"tacher": "x"}
+    with pytest.raises(ValueError, match=r"facts\['tacher'\]: choose from: title, teacher"):
+        proteus.export(tmp_path / "student.safetensors", tmp_path / "out", facts=facts, report=quiet)
