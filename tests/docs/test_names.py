@@ -16,6 +16,7 @@ from proteus.apis import load_config
 
 # Classes of other packages and of examples.
 OTHERS = {
+    "AutoModel",
     "BaseMetric",
     "BaseTransform",
     "Hook",
@@ -28,7 +29,9 @@ OTHERS = {
     "NumPy",
     "OpenCV",
     "TensorboardVisBackend",
+    "TimmWrapperModel",
     "TorchScript",
+    "ViTModel",
     "VisionTransformer",
 }
 CONFIG = ROOT / "configs/proteus/vit-s_dinov2-b.py"
