@@ -97,11 +97,15 @@ def options(values: Mapping[str, Any]) -> list[str]:
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
+        *(
+            f"proteus.apis.{name}"
+            for name in ("cache_teacher", "dry_run", "evaluate", "infer", "quickstart", "training")
+        ),
         "proteus.cli.run",
-        "matplotlib.pyplot",
         "mmcv",
         "setuptools",
         "tensorboard",
+        "torch._dynamo",
         "torch.utils.cpp_extension",
         "torch.utils.tensorboard",
         "yapf.yapflib.yapf_api",
