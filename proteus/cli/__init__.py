@@ -48,7 +48,7 @@ def main(verb: str | None = None, argv: Sequence[str] | None = None) -> None:
     from proteus.cli.run import run  # imports torch.distributed, which --help does not need
 
     module = import_module(f"{__name__}.{verb}")
-    run(module.main, module.parse_args(arguments))
+    run(module.main, module.parse_args(arguments), [verb, *arguments])
 
 
 def _parser() -> ArgumentParser:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from proteus.cli.run import ToolParser, add_key_values, out_file, verb_parser
 
@@ -37,12 +36,9 @@ def main(args: Namespace) -> int:
     if args.action == "list":
         print("\n".join(format_list(args.pattern, args.paths)))
     elif args.action == "show":
-        from mmengine.config import Config
-
         from proteus.config.load import load_config
 
-        cfg = load_config(args.name, args.cfg_options)
-        print(Config(without_scope(cfg.to_dict(), cfg.get("default_scope"))).pretty_text.rstrip())
+        print(load_config(args.name, args.cfg_options).pretty_text.rstrip())
     else:
         copy_config(args.name, args.file)
         print(f"{args.file}: edit it, then run: proteus check {args.file}")
@@ -89,14 +85,6 @@ def first_sentence(file: Path, width: int = 100) -> str:
     text = " ".join(line.removeprefix("#").strip() for line in comment)
     text = re.sub(r" \(docs/[^)]*\)", "", text)
     return shorten(re.split(r"(?<=[\w)\"])\. ", f"{text} ")[0], width, placeholder="...")
-
-
-def without_scope(value: Any, scope: str | None) -> Any:
-    """Return a value without each ``_scope_`` that equals the default; MMEngine writes it into parts of a base."""
-    if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if (key, item) != ("_scope_", scope)}
-        return {key: without_scope(item, scope) for key, item in kept.items()}
-    return [without_scope(item, scope) for item in value] if isinstance(value, list) else value
 
 
 def copy_config(name: str, file: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from proteus.cli.run import add_launcher, device, integer, out_file, positive_int, verb_parser
+from proteus.cli.run import add_launcher, add_processes, device, integer, out_file, positive_int, verb_parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -51,6 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--workers", type=integer(0, 512), help="worker processes that read images, per process")
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add_launcher(parser)
+    add_processes(parser)
     return parser.parse_args(argv)
 
 

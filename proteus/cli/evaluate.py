@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from proteus.cli.run import (
     add_key_values,
     add_launcher,
+    add_processes,
     device,
     existing_folder,
     integer,
@@ -63,6 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add_key_values(parser)
     add_launcher(parser)
+    add_processes(parser)
     return parser.parse_args(argv)
 
 

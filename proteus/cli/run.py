@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
@@ -36,6 +36,7 @@ from proteus.cli.arguments import (
     positive_number,
     verb_parser,
 )
+from proteus.cli.launch import add_processes, launch, wants_processes
 from proteus.compat import default_store, log_folders
 from proteus.structures import ConfigError
 from proteus.utils.user_errors import foreign_culprit, mistake, name_and_words
@@ -46,6 +47,7 @@ __all__ = [
     "add_config_arguments",
     "add_key_values",
     "add_launcher",
+    "add_processes",
     "check_device",
     "check_file",
     "check_folder",
@@ -89,7 +91,7 @@ def add_launcher(parser: ArgumentParser) -> None:
     )
 
 
-def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
+def run(main: Callable[[Namespace], int | None], arguments: Namespace, command: Sequence[str] | None = None) -> None:
     """Run a tool and exit with its status.
 
     Errors that a user can correct are printed as one line, with status 2 or the ``exit_status`` of the error. Other
@@ -98,13 +100,19 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace) -> None:
 
     Args:
         main: Function of the arguments; returns the status, None for 0.
-        arguments: Parsed arguments; ``work_dir`` or ``out`` is the folder of the traceback file.
+        arguments: Parsed arguments; ``work_dir`` or ``out`` is the folder of the traceback file. ``gpus`` or
+            ``processes`` above 1 runs the verb on several processes instead.
+        command: Verb and arguments as they were written; by default those of this process.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
     try:
-        status = main(arguments) or 0
+        if wants_processes(arguments):
+            verb = main.__module__.rpartition(".")[2]
+            status = launch(arguments, command or [verb, *sys.argv[1:]])
+        else:
+            status = main(arguments) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
         _print_traceback_if_wanted(arguments)

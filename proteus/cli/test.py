@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from proteus import apis
-from proteus.cli.run import add_config_arguments, out_folder, verb_parser
+from proteus.cli.run import add_config_arguments, add_processes, out_folder, verb_parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -24,6 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         help="write pictures of predictions next to the ground truth (segmentation and depth)",
     )
     parser.add_argument("--tta", action="store_true", help="average over the views of tta_pipeline in the config")
+    add_processes(parser)
     return parser.parse_args(argv)
 
 

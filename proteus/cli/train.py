@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 from proteus import apis
-from proteus.cli.run import add_config_arguments, verb_parser
+from proteus.cli.run import add_config_arguments, add_processes, verb_parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Parse the arguments of the command, by default those of the process."""
     parser = add_run_arguments(add_config_arguments(verb_parser("train", __doc__)))
     parser.add_argument("--check", action="store_true", help="check the config and build all parts, without training")
+    add_processes(parser)
     return parser.parse_args(argv)
 
 

@@ -60,7 +60,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         raise ConfigError([str(error)], str(path)) from error
     result = merged(config, overrides)
     for value in dict(result.items()).values():
-        _drop_delete(value)
+        _drop_marks(value, result.get("default_scope"))
     return result
 
 
@@ -139,15 +139,21 @@ def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
             warnings.warn(f"{path}: {text}", stacklevel=3)
 
 
-def _drop_delete(value: Any) -> None:
-    """Remove ``_delete_``, which MMEngine leaves in a new dict; constructors do not accept it."""
+def _drop_marks(value: Any, scope: str | None) -> None:
+    """Remove what MMEngine leaves in dicts and functions do not accept.
+
+    These are ``_delete_`` in a new dict, and ``_scope_`` in the parts of a base ``package::...``, which does nothing if
+    it equals the default scope.
+    """
     if isinstance(value, dict):
         value.pop("_delete_", None)
+        if scope is not None and value.get("_scope_") == scope:
+            del value["_scope_"]
         for item in value.values():
-            _drop_delete(item)
+            _drop_marks(item, scope)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _drop_delete(item)
+            _drop_marks(item, scope)
 
 
 def _check_chain(file: Path, chain: tuple[Path, ...]) -> None:

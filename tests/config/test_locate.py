@@ -106,6 +106,24 @@ def test_parts_can_be_bases_from_anywhere(tmp_path: Path) -> None:
     assert Config.fromfile("mine.py").model.student.depth == 3
 
 
+def test_a_base_of_the_package_gives_the_same_config(tmp_path: Path) -> None:
+    hooks = {"custom_hooks": [{"type": "EMAHook"}]}
+    text = f'_base_ = "proteus::{MAIN}"\ncustom_hooks = {hooks["custom_hooks"]}'
+    (tmp_path / "mine.py").write_text(text)
+    assert load_config("mine.py").to_dict() == {**load_config(MAIN).to_dict(), **hooks}
+
+
+def test_the_scope_of_another_package_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "default_scope = 'proteus'\n"
+        "val_dataloader = dict(batch_size=1, collate_fn=dict(type='default_collate', _scope_='proteus'))\n"
+        "visualizer = dict(type='Visualizer', _scope_='mmengine')\n"
+    )
+    cfg = load_config("mine.py")
+    assert cfg.val_dataloader.collate_fn == {"type": "default_collate"}
+    assert cfg.visualizer["_scope_"] == "mmengine"
+
+
 @pytest.mark.parametrize(
     ("base", "near"),
     [
