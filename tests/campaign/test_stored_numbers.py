@@ -10,7 +10,7 @@ from image_kinds import exif, png, saved, squares, tiff
 from PIL import Image
 
 from proteus.datasets.depth.pairs import Pair, check_headers
-from proteus.datasets.segmentation.loading import read_mask
+from proteus.datasets.segmentation.check_labels import read_mask
 from proteus.datasets.segmentation.pairs import check_pairs
 from proteus.datasets.transforms.depth_loading import read_depth
 from proteus.structures import DataError

@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from proteus.datasets.segmentation.loading import check_mask_kind, read_mask, unknown_label
+from proteus.datasets.segmentation.check_labels import check_mask_kind, read_mask, unknown_label
 from proteus.structures import CorruptImageError, DataError
 from proteus.utils.files import no_folder, walk
 from proteus.utils.image_files import opened

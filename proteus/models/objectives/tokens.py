@@ -1,20 +1,14 @@
-"""The paper's objectives on tokens: cls token, all tokens, and masked patches (section 3.2, eq. 4 to 7)."""
+"""The paper's objectives on tokens of the clean image: the cls token, and all tokens (section 3.2, eq. 4 to 6)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
 from proteus.models.objectives.objective import Objective, StepFeatures, build_head
 from proteus.registry import MODELS
-from proteus.structures import DataError
-
-# Stands for zero masked patches: zero would divide by zero where no part of the batch, or no rank, masks any.
-_NO_PATCHES = 1e-6
 
 
 @MODELS.register_module()
@@ -77,59 +71,3 @@ class FeatureObjective(Objective):
         """Return the pairs of cls tokens, unless ``cls_term`` is set, and of patches ``(B, N, Dt)``."""
         cls = [] if self.cls_head is None else [(self.cls_head(step.student.cls), step.teacher.cls)]
         return [*cls, (self.head(step.student.patches), step.teacher.patches)]
-
-
-@MODELS.register_module()
-class PatchObjective(Objective):
-    """Recover the teacher's tokens of masked patches (paper, eq. 7).
-
-    Only masked positions count (docs/reproduction.md#losses). If ranks or parts of a batch mask different numbers of
-    patches, the mean of each is weighted by its share, so that the average over them is the mean over all masked
-    patches.
-    """
-
-    needs_masks = True
-
-    def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss over ``(K, Dt)``, the masked patches.
-
-        Raises:
-            DataError: The batch has no masks.
-        """
-        tokens = step.masked_patches()
-        if tokens is None or step.mask_indices is None:
-            raise DataError("the patch objective needs masks: add a mask transform to the training pipeline")
-        share = _share_of_ranks(step.mask_indices, step.mask_share)
-        student, teacher = tokens
-        if len(student) == 0:
-            # 0, with a gradient for DistributedDataParallel, which waits for one.
-            return self.head(student).float().sum() * share
-        return self.compare(self.head, student, teacher) * share
-
-    @property
-    def heads_by_token(self) -> dict[str, nn.Module]:
-        """The head maps the patches."""
-        return {"patches": self.head}
-
-    def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]] | None:
-        """Return the pair of masked patches, ``(K, Dt)``; None without masks."""
-        tokens = step.masked_patches()
-        return None if tokens is None else [(self.head(tokens[0]), tokens[1])]
-
-
-def shares_of_parts(counts: Sequence[int]) -> list[float]:
-    """``StepFeatures.mask_share`` of each part of a batch, from its number of masked patches."""
-    positive = [max(count, _NO_PATCHES) for count in counts]
-    return [len(positive) * count / sum(positive) for count in positive]
-
-
-def _share_of_ranks(indices: Tensor, share_of_part: float | Tensor) -> Tensor | float:
-    """The share of this part among the parts of all ranks."""
-    world = get_world_size()
-    if world == 1 or indices.is_meta:  # on the meta device, ranks have nothing to exchange
-        return share_of_part
-    count = max(len(indices), _NO_PATCHES)
-    # The mean number of masked patches of this rank's parts; filled on the device, since a copy would wait for it.
-    total = torch.full((), 1.0, device=indices.device) * (count / share_of_part)
-    all_reduce(total)
-    return world * count / total
