@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -102,6 +103,24 @@ def fix_log_encoding() -> bool:
 
     MMFormatter.format = format_with_escapes
     return True
+
+
+def handle_log_errors(handle: Callable[[logging.FileHandler, BaseException], bool]) -> None:
+    """Handle the errors of all log files in this process, those of MMEngine's loggers too.
+
+    Python prints a traceback for each line that cannot be written, and offers only a method to override.
+
+    Args:
+        handle: Function of the handler and the error; returns whether the error is handled. If not, Python prints it.
+    """
+    default = logging.StreamHandler.handleError
+
+    def handle_error(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if error is None or not handle(handler, error):
+            default(handler, record)
+
+    logging.FileHandler.handleError = handle_error  # type: ignore[method-assign, assignment]
 
 
 def register_configs() -> None:

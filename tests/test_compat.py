@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import PIL
@@ -105,6 +106,28 @@ def test_names_that_are_not_utf_8_can_be_logged(tmp_path: Path) -> None:
         handler.flush()
     assert "corrupt: caf\\udce9.jpg\n" in (tmp_path / "a.log").read_text(encoding="utf-8")
     assert compat.fix_log_encoding() is False
+
+
+def test_errors_of_log_files_can_be_handled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.FileHandler, "handleError", logging.FileHandler.handleError)
+    found: list[BaseException] = []
+
+    def handle(handler: logging.FileHandler, error: BaseException) -> bool:
+        found.append(error)
+        return "disk" in str(error)
+
+    compat.handle_log_errors(handle)
+    handler = logging.FileHandler(tmp_path / "a.log")
+    for words in ("disk", "other"):
+        monkeypatch.setattr(handler, "format", Mock(side_effect=OSError(words)))
+        handler.emit(logging.LogRecord("a", logging.INFO, "", 0, "line", None, None))
+    handler.close()
+    assert [str(error) for error in found] == ["disk", "other"]
+    printed = capsys.readouterr().err
+    assert "OSError: other" in printed
+    assert "OSError: disk" not in printed
 
 
 def test_our_configs_can_be_bases_of_configs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

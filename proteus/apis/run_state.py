@@ -14,6 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from proteus.apis.resources import check_out_folder
+from proteus.compat import handle_log_errors
 from proteus.config.suggestions import near_file
 from proteus.engine.hooks import AtomicCheckpointHook, ResumeSettingsHook, SaveOnSignalHook, StoppedBySignal
 from proteus.engine.runner import leave_processes
@@ -151,18 +152,18 @@ def _train(runner: Runner, signals: list[SaveOnSignalHook]) -> None:
 
 def _tolerate_full_disk_of_logs() -> None:
     """Let log files on a full disk cause one warning instead of an error, in this process."""
-    default = logging.StreamHandler.handleError
 
-    def handle(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    def handle(handler: logging.FileHandler, error: BaseException) -> bool:
         try:
             with disk_full_errors(handler.baseFilename):
-                raise sys.exc_info()[1] or RuntimeError
+                raise error
         except FullDiskError:
             _warn_once(handler.baseFilename)
+            return True
         except Exception:
-            default(handler, record)
+            return False
 
-    logging.FileHandler.handleError = handle  # type: ignore[method-assign, assignment]
+    handle_log_errors(handle)
 
 
 def _tolerate_full_disk_of_curves(runner: Runner) -> None:
