@@ -33,7 +33,7 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
     evaluations = read_jsonl(Path(work_dir) / "online_eval.jsonl")
     panels = {start: words for start, words in _PANELS.items() if _names(evaluations, start)}
     columns = max(2, len(panels))
-    figure = Figure(figsize=(4.5 * columns, 6.8 if panels else 3.4), layout="constrained")
+    figure = Figure(figsize=(5.5 * columns, 6.8 if panels else 3.4), layout="constrained")
     parts: Any = figure.subfigures(2, 1) if panels else [figure]
     left, right = parts[0].subplots(1, 2)
     for name in sorted({key for line in lines for key in line if key.startswith("loss_")}):
@@ -51,7 +51,8 @@ def draw_curves(work_dir: str | Path, path: str | Path) -> Path:
             axes.append(axis)
     for axis in axes:
         if axis.get_legend_handles_labels()[0]:
-            axis.legend()
+            # Next to the axes, where it covers no curve.
+            axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
     return save_picture(figure, path)
 
 
