@@ -14,7 +14,8 @@ from proteus.apis import ConfigError, load_config
 from proteus.cli.run import KeyValues, device, integer, number, positive_int
 from proteus.config.build_errors import as_config_error
 from proteus.datasets import LabelledFolder, ProxySet
-from proteus.models.backbones import BackboneSpec, locate_backbone
+from proteus.models.backbones import BackboneSpec
+from proteus.models.zoo import backbone_spec
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 
@@ -52,7 +53,7 @@ def backbone_of(args: Namespace) -> BackboneSpec:
     """
     if (args.mean is None) != (args.std is None):
         raise DataError("--mean and --std go together: give both")
-    spec = locate_backbone(args.backbone, args.arch, args.img_size)
+    spec = backbone_spec(args.backbone, args.arch, args.img_size)
     if args.mean is None:
         return spec
     return BackboneSpec(spec.name, spec.config, tuple(args.mean), tuple(args.std), spec.digest, spec.note, spec.seed)

@@ -1,29 +1,23 @@
-"""From what a user calls a backbone (a weight file, a timm name) to what builds it and feeds it."""
+"""A backbone that can be built again and again, from a weight file or with random weights."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor
 
-from proteus.checkpoints import export_backbone, locate, read_state_dict
-from proteus.checkpoints.hub_cache import cached_file, download_file
+from proteus.checkpoints import export_backbone
 from proteus.models.backbones.openmmlab import build_backbone
 from proteus.models.backbones.timm_names import check_arch, check_build, timm_config
 from proteus.models.backbones.weight_file import read_weight_file
 from proteus.structures import DataError
 from proteus.utils.digest import weights_digest
-
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar")
 
 
 @dataclass(frozen=True)
@@ -65,34 +59,26 @@ class BackboneSpec:
         return {**self.config, "checkpoint": str(path)}
 
 
-def locate_backbone(name: str, arch: str | None = None, img_size: int = 224, download: bool = False) -> BackboneSpec:
-    """Find out what builds a backbone.
+def locate_backbone(name: str, arch: str | None = None, img_size: int = 224) -> BackboneSpec:
+    """Find out what builds the model in a weight file, or one with random weights.
+
+    :func:`proteus.models.zoo.backbone_spec` takes the names of models and folders as well.
 
     Args:
         name: A weight file: our exported student, a training checkpoint, or any ViT's weights that
-            ``checkpoint=`` takes, with ``#ema`` and the like behind it. Or a model of timm's, with its tag
-            (``vit_small_patch14_dinov2.lvd142m``), with its weights from timm's cache. Or
-            ``random:NAME`` or ``random:NAME:SEED``, a model of timm's or of ours (``tiny``) without training.
+            ``checkpoint=`` takes, with ``#ema`` and the like behind it. Or ``random:NAME`` or ``random:NAME:SEED``, a
+            model of timm's or of ours (``tiny``) without training.
         arch: timm name of the architecture of a weight file, if it cannot be detected (CNNs).
         img_size: Side of the images in pixels.
-        download: Let timm's weights come from their hub if they are not in the cache. Nothing else is downloaded.
 
     Raises:
         CheckpointError: The file is missing or unreadable, or its architecture cannot be detected.
-        DataError: The model does not exist, or its weights are not on this machine.
+        DataError: The model does not exist.
     """
     if name.startswith("random:"):
         return _random(name, img_size)
-    if "/" in name or locate(name).is_file() or locate(name).suffix in _SUFFIXES:
-        file = read_weight_file(name, arch, img_size)
-        return make_spec(name, file.config, file.mean, file.std, file.note, state=file.state)
-    if not is_model(name.split(".")[0]):
-        near = get_close_matches(name, timm.list_models(pretrained=True) + timm.list_models(), n=3)
-        raise DataError(
-            f"{name}: no such file, and no model of timm's; nearest: {', '.join(near) or 'none'}. "
-            "Give a weight file, a timm name, or random:NAME"
-        )
-    return _from_timm(name, img_size, download)
+    file = read_weight_file(name, arch, img_size)
+    return make_spec(name, file.config, file.mean, file.std, file.note, state=file.state)
 
 
 def _random(name: str, img_size: int) -> BackboneSpec:
@@ -104,33 +90,6 @@ def _random(name: str, img_size: int) -> BackboneSpec:
     check_build(name, config)
     mean, std = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD) if "clip" in arch else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     return make_spec(name, config, mean, std, "random weights, not trained", seed=int(seed or 0))
-
-
-def _from_timm(name: str, img_size: int, download: bool) -> BackboneSpec:
-    check_arch(name, name)
-    pretrained = get_pretrained_cfg(name)
-    if pretrained is None or not pretrained.hf_hub_id:
-        raise DataError(f"{name}: timm has no weights of this name on its hub; give a file, or random:{name}")
-    repository, file = hub_address(pretrained)
-    path = cached_file(repository, file) or (download_file(repository, file) if download else None)
-    if path is None:
-        raise DataError(
-            f"{name}: its weights ({repository}, {file}) are not in the Hugging Face cache of this machine. Add "
-            f"--download to fetch them, give a file of your own, or write random:{name.split('.')[0]} for no training"
-        )
-    config = {**timm_config(name), "img_size": img_size}
-    check_build(name, config)
-    return make_spec(
-        name, {**config, "checkpoint": str(path)}, pretrained.mean, pretrained.std, state=read_state_dict(path)
-    )
-
-
-def hub_address(pretrained: Any) -> tuple[str, str]:
-    """Return the repository and the file name on the Hugging Face hub of a ``PretrainedCfg`` of timm's."""
-    repository = pretrained.hf_hub_id
-    if "/" not in repository.rstrip("/"):
-        repository = f"{repository}{pretrained.architecture}.{pretrained.tag}"
-    return repository, pretrained.hf_hub_filename or "model.safetensors"
 
 
 def make_spec(

@@ -9,7 +9,6 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model
 
-from proteus.models.backbones.factory import hub_address
 from proteus.models.backbones.timm_names import check_arch, timm_config
 from proteus.models.zoo.known import IMAGENET_MEAN, IMAGENET_STD
 from proteus.models.zoo.record import ModelRecord
@@ -50,7 +49,7 @@ def timm_record(name: str) -> ModelRecord:
     blocks: Any = getattr(model, "blocks", None)
     embed: Any = getattr(model, "patch_embed", None)
     has_weights = pretrained is not None and bool(pretrained.hf_hub_id)
-    repository, file = hub_address(pretrained) if has_weights else (None, "model.safetensors")
+    repository, file = _hub_address(pretrained) if has_weights else (None, "model.safetensors")
     return ModelRecord(
         name=f"timm/{name}",
         architecture=arch,
@@ -75,3 +74,11 @@ def timm_record(name: str) -> ModelRecord:
 def licence_name(identifier: str | None) -> str:
     """Return the name of a licence that timm abbreviates; an empty text if timm gives none."""
     return _LICENCES.get(identifier or "", identifier or "")
+
+
+def _hub_address(pretrained: Any) -> tuple[str, str]:
+    """Return the repository and the file name on the Hugging Face hub of a ``PretrainedCfg`` of timm's."""
+    repository = pretrained.hf_hub_id
+    if "/" not in repository.rstrip("/"):
+        repository = f"{repository}{pretrained.architecture}.{pretrained.tag}"
+    return repository, pretrained.hf_hub_filename or "model.safetensors"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
 from timm.data import OPENAI_CLIP_MEAN
 
 from proteus.checkpoints import CheckpointError, export_backbone
@@ -96,28 +94,9 @@ def test_random_weights_are_the_same_each_time_and_leave_the_random_state() -> N
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@torch.no_grad()
-def test_timms_weights_come_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "test_vit.r160_in1k"
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match="--download"):
-        locate_backbone(name)
-    model = timm.create_model("test_vit").eval()
-    folder = tmp_path / f"models--timm--{name}"
-    (folder / "snapshots/abc").mkdir(parents=True)
-    (folder / "refs").mkdir()
-    (folder / "refs/main").write_text("abc")
-    save_file(model.state_dict(), folder / "snapshots/abc/model.safetensors")
-    spec = locate_backbone(name, img_size=160)
-    images = torch.randn(1, 3, 160, 160)
-    torch.testing.assert_close(spec.build()(images).cls, model.forward_features(images)[:, 0])
-    assert spec.mean == tuple(timm.get_pretrained_cfg(name).mean)
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet5", "no model of timm's; nearest: .*resnet50"),
         ("random:resnet5", "nearest: .*resnet50"),
         ("random:tiny:first", "the seed is 'first'"),
     ],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.data import OPENAI_CLIP_MEAN
 
 import proteus
@@ -67,6 +69,24 @@ def test_known_name_loads_the_official_file(folder: Path) -> None:
     assert spec.note == "DINOv2 ViT-S/14, 4 registers (Meta)"
 
 
+@torch.no_grad()
+def test_timms_weights_come_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "test_vit.r160_in1k"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match="--download"):
+        backbone_spec(name)
+    model = timm.create_model("test_vit").eval()
+    folder = tmp_path / f"models--timm--{name}"
+    (folder / "snapshots/abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("abc")
+    save_file(model.state_dict(), folder / "snapshots/abc/model.safetensors")
+    spec = backbone_spec(name, img_size=160)
+    images = torch.randn(1, 3, 160, 160)
+    torch.testing.assert_close(spec.build()(images).cls, model.forward_features(images)[:, 0])
+    assert spec.mean == tuple(timm.get_pretrained_cfg(name).mean)
+
+
 def test_file_of_another_architecture_than_its_name() -> None:
     torch.save(ViT("tiny", img_size=56).timm_state(), "checkpoints/dinov2_vits14_pretrain.pth")
     for load in (load_backbone, teacher_config):
@@ -111,6 +131,7 @@ def test_random_weights_are_the_same_each_time() -> None:
     ("name", "words"),
     [
         ("dinov2_vitb15", "unknown model 'dinov2_vitb15'; nearest: dinov2_vitb14"),
+        ("resnet5", "unknown model 'resnet5'; nearest: .*resnet50"),
         ("dinov2_vitb14", "dinov2_vitb14: its weights are not on this machine; put dinov2_vitb14_pretrain.pth"),
         ("vit_small", "vit_small is an architecture without trained weights: write random:vit_small"),
         ("nowhere/student.safetensors", "weights not found: nowhere/student.safetensors"),
@@ -125,6 +146,20 @@ def test_mistake_is_one_line(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         load_backbone(name)
     assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+def test_a_model_folder_comes_before_a_name(folder: Path) -> None:
+    timm.models.save_for_hf(timm.create_model("test_vit", num_classes=0), folder / "vit_small", safe_serialization=True)
+    backbone = load_backbone("vit_small")
+    assert (backbone.embed_dim, backbone.img_size) == (64, 160)
+    assert backbone_spec("vit_small").build()(torch.zeros(1, 3, 160, 160)).cls.shape == (1, 64)
+
+
+def test_spec_of_random_weights_and_files_equals_locate_backbone() -> None:
+    torch.save(ViT("tiny", depth=1, img_size=56).timm_state(), "student.pth")
+    for name in ("random:test_vit:2", "student.pth"):
+        assert backbone_spec(name, img_size=224) == locate_backbone(name, img_size=224)
 
 
 def test_device_that_does_not_exist() -> None:
