@@ -83,10 +83,12 @@ def teacher_config(
     config, record, _ = locate_model(name, None, img_size, download)
     if record.seed is not None:
         if str(name).count(":") > 1:
-            raise UserError(f"{name}: the seed of the run draws the weights of a teacher; write {str(name).rpartition(':')[0]}")
+            raise UserError(
+                f"{name}: the seed of the run draws the weights of a teacher; write {str(name).rpartition(':')[0]}"
+            )
         return config, record
     if str(config["type"]).partition(".")[0] not in GUESTS:
-        checkbuild(name, config)
+        check_build(str(name), config)
     return config, record
 
 

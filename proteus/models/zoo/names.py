@@ -60,12 +60,14 @@ def find_model(name: str) -> ModelRecord:
 
         return mmpretrain_record(name.removeprefix("mmpretrain/"))
     from timm.models import is_model, list_pretrained
+    from timm.models import list_models as list_models_of_timm
 
     from proteus.models.zoo.timm_record import timm_record
 
     if name.startswith("timm/") or is_model(name.split(".")[0]):
         return timm_record(name.removeprefix("timm/"))
-    near = get_close_matches(name, [*known, *(f"timm/{one}" for one in list_pretrained())], n=3)
+    written = {one: f"timm/{one}" for one in [*list_models_of_timm(), *list_pretrained()]} | {one: one for one in known}
+    near = [written[one] for one in get_close_matches(name, written, n=3)]
     raise UserError(
         f"unknown model '{name}'; nearest: {', '.join(near) or 'none'}. `proteus models` lists all names; a weight "
         "file or a model folder is a name as well"
