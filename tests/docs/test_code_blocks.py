@@ -47,6 +47,8 @@ def write(block: Block, folder: Path) -> Path:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "_base_":
             base = ast.literal_eval(node.value)
+            if base.startswith("proteus::"):
+                continue
             start = (ROOT / block.file).parent if block.file else block.page.parent
             found = [place for place in (normpath(start / base), normpath(ROOT / base)) if isfile(place)]
             assert found, f"{block}: {base} does not exist"

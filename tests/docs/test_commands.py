@@ -58,7 +58,7 @@ def check(command: list[str]) -> None:
         targets = [word for word in arguments if "=" not in word]
         assert all(re.search(rf"^{target}:", MAKE, re.MULTILINE) for target in targets), f"no target in {arguments}"
     elif program == "pip":
-        for extra in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
+        for extra in re.findall(r"(?:\.|proteus-toolbox)\[([\w,]+)\]", " ".join(arguments)):
             assert all(f'"{each}"' in SETUP for each in extra.split(",")), f"no extra {extra}"
     elif program.rpartition("/")[2] in ("python", "python3", "torchrun"):
         check_python(arguments)
@@ -131,6 +131,7 @@ def parse(command: Path | str, arguments: list[str]) -> Any:
         program = str(command) if isinstance(command, Path) else "proteus"
         patch.setattr(sys, "argv", [program, *arguments])
         modules = [import_module("proteus.cli.run"), *(import_module(f"proteus.cli.{verb}") for verb in VERBS)]
+        patch.setattr("proteus.cli.launch.gpus", int)
         for kind in ("existing_file", "existing_folder", "out_folder", "device"):
             for module in modules:
                 patch.setattr(module, kind, str, raising=False)  # no file of a page is here

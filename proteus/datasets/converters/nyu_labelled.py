@@ -100,7 +100,7 @@ def _open_mat(path: Path, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     try:
         import h5py
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"reading {path} needs h5py: pip install -e '.[eval]'") from error
+        raise ModuleNotFoundError(f"reading {path} needs h5py: pip install h5py") from error
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:

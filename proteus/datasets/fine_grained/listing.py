@@ -76,7 +76,7 @@ def read_mat(path: Path, names: Sequence[str]) -> list[Any]:
     try:
         from scipy.io import loadmat
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"reading {path} needs scipy: pip install -e '.[eval]'") from error
+        raise ModuleNotFoundError(f"reading {path} needs scipy: pip install scipy") from error
     try:
         content = loadmat(path, squeeze_me=True)
     except Exception as error:  # scipy raises all kinds of errors for damaged files

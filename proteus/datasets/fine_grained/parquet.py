@@ -190,7 +190,7 @@ def open_parquet(path: Path) -> Any:
         import pyarrow as pa
         from pyarrow.parquet import ParquetFile
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"reading {path} needs pyarrow: pip install -e '.[eval]'") from error
+        raise ModuleNotFoundError(f"reading {path} needs pyarrow: pip install pyarrow") from error
     try:
         return ParquetFile(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:

@@ -238,7 +238,7 @@ def _check_webdataset() -> None:
     try:
         import webdataset  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("packing needs webdataset: pip install -e '.[shards]' (reading does not)") from error
+        raise ModuleNotFoundError("packing needs webdataset: pip install webdataset (reading does not)") from error
 
 
 def _check_settings(target: Path, settings: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))
 def log_slow_decoder() -> None:
     """Log once per process that PIL decodes JPEGs if simplejpeg is not installed."""
     if simplejpeg is None:
-        print_log("simplejpeg is not installed, PIL decodes JPEGs more slowly: pip install -e '.[fast]'", "current")
+        print_log("simplejpeg is not installed, PIL decodes JPEGs more slowly: pip install simplejpeg", "current")
 
 
 def reduction(box: Sequence[int], size: int) -> int:

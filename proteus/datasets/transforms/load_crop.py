@@ -27,7 +27,7 @@ class LoadRandomResizedCrop(SizedTransform):
     that of the two transforms up to the rounding of the resize (a mean difference of 0.02 levels on photographs). At a
     reduced size it differs by 0.6 levels, less than bilinear differs from bicubic interpolation.
 
-    JPEGs are decoded by simplejpeg (``pip install -e '.[fast]'``), or by PIL if it is not installed. Other formats,
+    JPEGs are decoded by simplejpeg (``pip install simplejpeg``), or by PIL if it is not installed. Other formats,
     CMYK and whatever simplejpeg cannot read are decoded by PIL, with the errors that ``LoadImage`` raises.
 
     Args:
