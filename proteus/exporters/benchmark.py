@@ -36,9 +36,12 @@ def measure(model: ExportModel, folder: Path, device: str = "cpu", batch_size: i
         ``device``, its name; ``rows``, by backend the latency of one image in ms and the images/s at ``batch_size``;
         and ``table``, lines of Markdown.
     """
-    backends = _backends(model, folder, torch.device(device))
-    latency = _medians(backends, model.images(1), device)
-    throughput = _medians(backends, model.images(batch_size), device)
+    try:
+        backends = _backends(model, folder, torch.device(device))
+        latency = _medians(backends, model.images(1), device)
+        throughput = _medians(backends, model.images(batch_size), device)
+    finally:
+        model.backbone.to("cpu")  # the card encodes an image on the CPU
     rows = {name: (latency[name] * 1e3, batch_size / throughput[name]) for name in backends}
     table = [f"| backend | 1 image (ms) | images/s at batch {batch_size} |", "|---|---|---|"]
     table += [f"| {name} | {milliseconds:.2f} | {rate:.1f} |" for name, (milliseconds, rate) in rows.items()]

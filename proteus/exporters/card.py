@@ -50,7 +50,7 @@ def write_card(model: ExportModel, folder: Path, content: Mapping[str, Any]) -> 
         *_section("Files", _files(content)),
         *_section("Use", _usage(model, content)),
         *_section("Latency", _latency(content.get("benchmark"))),
-        *_section("Licence", _licence(facts)),
+        *_section("Licence", _licence(model, facts)),
         *_section("How it was made", _provenance(model, facts)),
     ]
     write_text(folder / "README.md", "\n\n".join(sections) + "\n")
@@ -163,13 +163,14 @@ def _latency(benchmark: Mapping[str, Any] | None) -> Iterator[str]:
         yield from benchmark["table"]
 
 
-def _licence(facts: Mapping[str, Any]) -> Iterator[str]:
-    if facts.get("licence"):
-        yield f"These weights: {_plain(facts['licence'])}."
+def _licence(model: ExportModel, facts: Mapping[str, Any]) -> Iterator[str]:
+    own = facts.get("licence") or model.licence
+    if own:
+        yield f"These weights are under {_plain(own)}."
     teacher = facts.get("teacher_licence")
     if teacher:
         yield f"The teacher's licence is {_plain(teacher)}. {consequence(teacher)}"
-        if not facts.get("licence"):
+        if not own:
             yield "No licence was chosen for this student; the front matter of this card names the teacher's."
 
 

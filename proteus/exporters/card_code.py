@@ -56,7 +56,7 @@ with torch.inference_mode():
     {read}"""
 _PROTEUS = """import proteus
 
-features = proteus.load_backbone(".")(images)
+features = proteus.load_backbone("{source}")(images)
 cls, patches = features.cls, features.patches"""
 
 
@@ -88,7 +88,7 @@ def code_blocks(model: ExportModel, written: dict[str, str]) -> Iterator[tuple[s
         yield "ONNX Runtime", _ONNX
     if "program" in written:
         yield "torch.export", _PROGRAM
-    yield "Proteus", _PROTEUS
+    yield "Proteus", _PROTEUS.format(source="." if model.is_timm else "model.safetensors")
 
 
 def _read(model: ExportModel, output: str, pooled: dict[str, str]) -> str:

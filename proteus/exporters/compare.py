@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proteus.checkpoints.errors import first_sentence
 from proteus.exporters.model import ExportModel
 from proteus.structures import UserError
 
@@ -53,9 +54,9 @@ def largest_difference(
                     wanted = _tensors(model.features(images) if size == own else (reference or model.features)(images))
                     found = _tensors(run(images))
                 difference = max(_difference(*pair) for pair in zip(found, wanted, strict=True))
-            except Exception as error:  # the model, or the file, takes one size only, and says so with many types
+            except Exception as error:  # runtimes raise many types
                 if size == own:
-                    raise
+                    raise ExportError(f"{file} cannot be run ({first_sentence(error)})") from error
                 raise ExportError(f"{file}: {model.architecture} takes images of one size; {_FIXED}") from error
             if not difference <= TOLERANCE:
                 remedy = _FIXED if size != own else "leave this format out, and please report it"

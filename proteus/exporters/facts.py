@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from proteus.structures import DataError
 from proteus.utils.atomic import read_json, write_json
 
 
@@ -71,7 +72,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
         content = read_json(folder / FILE, "remove it, or export with --overwrite")
     except FileNotFoundError:
         return {}
-    return content if isinstance(content, dict) else {}
+    kinds = {"weights": str, "facts": dict, "written": dict, "skipped": dict, "differences": dict, "benchmark": dict}
+    if not isinstance(content, dict) or any(type(content.get(key, kind())) is not kind for key, kind in kinds.items()):
+        raise DataError(f"{folder / FILE} is not a file that Proteus wrote; remove it, or export with --overwrite")
+    return content
 
 
 def write_facts(folder: Path, content: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,12 +112,15 @@ def write_model_folder(
                 result.skipped[name] = str(error)
                 report(f"{name}: skipped, {error}")
                 continue
-            result.written[name] = found if isinstance(found, str) else ""
+            sized = name in ("onnx", "program")
+            detail = ("images of any size" if dynamic_size else f"images of {model.img_size} px") if sized else ""
+            result.written[name] = found if isinstance(found, str) else detail
             if isinstance(found, float):
                 result.differences[name] = found
             report(f"{name}: {_line(name, found, out)}")
         if ema is not None:
-            timm_files.write_timm(ema, out / "ema")
+            with suppress(FormatSkippedError):  # another toolbox's: its weights are written
+                timm_files.write_timm(ema, out / "ema")
             report(f"ema: {out / 'ema'}")
         content = _merged(known, result, facts, ema is not None)
         if benchmark is not None:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proteus.checkpoints.errors import first_sentence
 from proteus.exporters.compare import ExportError, largest_difference
 from proteus.exporters.model import ExportModel, FormatSkippedError
 from proteus.exporters.traceable import other_size, traceable
@@ -127,10 +128,7 @@ def _export(model: ExportModel, module: nn.Module, path: Path, dynamic_size: boo
     except OSError:
         raise
     except Exception as error:  # torch raises many types for an operator that it cannot export
-        words = " ".join(str(error).split())
-        raise ExportError(
-            f"torch cannot export {model.architecture} to ONNX ({type(error).__name__}: {words[:200]})"
-        ) from error
+        raise ExportError(f"torch cannot export {model.architecture} to ONNX ({first_sentence(error)})") from error
 
 
 def _add_facts(model: ExportModel, module: nn.Module, path: Path, dynamic_size: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from proteus.checkpoints.errors import first_sentence
 from proteus.exporters.compare import ExportError, largest_difference
 from proteus.exporters.model import ExportModel
 from proteus.exporters.onnx_file import quiet
@@ -41,10 +42,7 @@ def write_program(model: ExportModel, path: Path, dynamic_size: bool = False) ->
         try:
             program = torch.export.export(module, (model.images(2),), dynamic_shapes=(shapes,))
         except Exception as error:  # torch raises many types for a model that it cannot export
-            words = " ".join(str(error).split())
-            raise ExportError(
-                f"torch.export cannot export {model.architecture} ({type(error).__name__}: {words[:200]})"
-            ) from error
+            raise ExportError(f"torch.export cannot export {model.architecture} ({first_sentence(error)})") from error
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # paths of this machine
         # With a file object, a full disk raises an OSError, and the temporary name need not end in .pt2.

@@ -197,3 +197,39 @@ def test_an_average_is_offered(models: Models, tmp_path: Path) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(opened(model.images(1)), average.features(model.images(1)).cls)
     assert "`ema/` holds the exponential moving average" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["registers", "clip", "clip with layer scale", "cnn", "wide head", "windows", "guest"])
+def test_the_code_in_the_card_of_other_models(
+    kind: str, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("transformers", "mmpretrain", "mmseg"):
+        pytest.importorskip(package)
+    if kind == "guest":
+        from proteus.models.backbones import build_backbone
+
+        backbone = build_backbone({"type": "mmpretrain.MobileNetV2", "widen_factor": 0.25}).eval().requires_grad_(False)
+        model = ExportModel(backbone, "guest", 64, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    else:
+        model = models(kind)
+    monkeypatch.setattr("proteus.exporters.folder.FORMATS", ("timm", "hf", "openmmlab"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    folder = write_model_folder(model, tmp_path, report=str)
+    images = model.images(2)
+    wanted = model.features(images)
+    found = blocks(tmp_path)
+    assert len(found) == 2 + len(folder.written) + ("openmmlab" in folder.written)
+    for heading, code in found.items():
+        if heading != "Prepare images":
+            names: dict[str, Any] = {"images": images}
+            exec(code, names)
+            torch.testing.assert_close(names["cls"], wanted.cls, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(names["patches"], wanted.patches, atol=1e-4, rtol=1e-4)
+
+
+def test_damaged_facts(models: Models, tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text('{"written": []}')
+    with pytest.raises(UserError, match=r"facts.json is not a file that Proteus wrote; remove it"):
+        write_model_folder(models("plain"), tmp_path, ["timm"], report=str)
+    write_model_folder(models("plain"), tmp_path, ["timm"], overwrite=True, report=str)
