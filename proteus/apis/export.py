@@ -11,6 +11,7 @@ from proteus.checkpoints import Description, locate, read_description
 from proteus.checkpoints.load import open_weights
 from proteus.checkpoints.parts import part_names
 from proteus.checkpoints.paths import split_part
+from proteus.structures import UserError
 
 if TYPE_CHECKING:
     from proteus.exporters import CardFacts, ExportModel, ModelFolder
@@ -78,6 +79,9 @@ def export(
         known.setdefault("weights", "plain")
     elif _is_average(str(source)):
         known.setdefault("weights", "ema")
+    title = _title(str(source))
+    if title:
+        known.setdefault("title", title)
     measure = _benchmark(model, device, report) if benchmark else None
     return write_model_folder(
         model,
@@ -114,6 +118,18 @@ def _load(source: str, arch: str | None, img_size: int | None, download: bool) -
         iterations=about.iterations if about is not None else None,
         licence=backbone.licence,
     )
+
+
+def _title(source: str) -> str:
+    """Return the title of a model that people know by name; empty for a file, a folder or random weights."""
+    from proteus.models.zoo import find_model
+
+    if source.startswith("random:") or locate(source).exists():
+        return ""
+    try:
+        return find_model(source).title
+    except UserError:
+        return ""
 
 
 def _description(source: str) -> Description | None:
@@ -153,7 +169,7 @@ def _benchmark(
         from proteus.exporters.benchmark import measure
 
         found = measure(model, folder, chosen)
-        report("\n".join([found["device"], *found["table"]]))
+        report("\n".join([f"benchmark: {found['device']}", *found["table"]]))
         return found
 
     return run

@@ -95,7 +95,8 @@ def _summary(model: ExportModel, facts: Mapping[str, Any]) -> str:
     images = model.images(1)
     features = model.features(images)
     teacher = facts.get("teacher") or model.teacher
-    arguments = ", ".join(f"`{key}={value!r}`" for key, value in model.arguments.items())
+    given = {key: value for key, value in model.arguments.items() if value or key == "init_values"}
+    arguments = ", ".join(f"`{key}={value!r}`" for key, value in given.items())
     rows = {
         "architecture": f"`{model.architecture}` with {arguments}" if arguments else f"`{model.architecture}`",
         "parameters": f"{sum(value.numel() for value in model.backbone.parameters()) / 1e6:.1f} M",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pprint
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,17 @@ def write_openmmlab(model: ExportModel, folder: Path) -> str:
     config = {"type": kind, **arguments, "init_cfg": {"type": "Pretrained", "checkpoint": _CHECKPOINT}}
     tokens = kind == "mmpretrain.VisionTransformer"
     note = f"Normalise images in [0, 1] with mean {list(model.mean)} and std {list(model.std)}."
-    dense = '\n# For dense heads: one map of patch tokens.\ndense_backbone = {**backbone, "out_type": "featmap"}\n'
-    text = _TEXT.format(note=note, config=pprint.pformat(config, sort_dicts=False), dense=dense if tokens else "")
+    dense = '\n# For dense heads: one map of patch tokens.\ndense_backbone = dict(backbone, out_type="featmap")\n'
+    text = _TEXT.format(note=note, config=_format(config), dense=dense if tokens else "")
     write_text(folder / "backbone.py", text)
     return kind
+
+
+def _format(config: dict[str, Any]) -> str:
+    rows = (
+        f"    {key}={json.dumps(value) if isinstance(value, str) else repr(value)},\n" for key, value in config.items()
+    )
+    return f"dict(\n{''.join(rows)})"
 
 
 def _converted(model: ExportModel) -> tuple[str, dict[str, Any], dict[str, Tensor]]:

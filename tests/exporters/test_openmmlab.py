@@ -60,3 +60,22 @@ def test_a_model_that_timmbackbone_reads_differently(kind: str, models: Models, 
     with pytest.raises(FormatSkippedError, match="TIMMBackbone gives other features"):
         write_openmmlab(models(kind), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_takes_the_backbone_from_its_base(models: Models, tmp_path: Path) -> None:
+    mmseg = pytest.importorskip("mmseg")
+    pytest.importorskip("mmpretrain.models")
+    from mmengine.config import Config
+
+    write_openmmlab(models("plain"), tmp_path / "vit/openmmlab")
+    config = tmp_path / "segmentor.py"
+    config.write_text(
+        '_base_ = ["vit/openmmlab/backbone.py"]\n'
+        "model = dict(backbone=dict(_delete_=True, frozen_stages=1, **_base_.dense_backbone), pretrained=None)\n"
+    )
+    backbone = mmseg.registry.MODELS.build(Config.fromfile(config).model.backbone)
+    backbone.init_weights()
+    backbone.eval()
+    images = models("plain").images(1)
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(images)[0], models("plain").features(images).maps, atol=1e-4, rtol=1e-4)
