@@ -94,11 +94,11 @@ def test_tools_open_the_folder_with_equal_features(
 
 
 def test_mmseg_reads_maps_for_dense_heads(folder: ModelFolder, images: torch.Tensor, models: Models) -> None:
-    mmseg = pytest.importorskip("mmseg")
+    registry = pytest.importorskip("mmseg.registry")
     pytest.importorskip("mmpretrain.models")
     from mmengine.config import Config
 
-    backbone = mmseg.registry.MODELS.build(Config.fromfile(folder.path / "openmmlab/backbone.py").dense_backbone)
+    backbone = registry.MODELS.build(Config.fromfile(folder.path / "openmmlab/backbone.py").dense_backbone)
     backbone.init_weights()
     backbone.eval()
     with torch.inference_mode():
