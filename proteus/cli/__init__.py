@@ -11,6 +11,7 @@ from importlib import import_module
 from proteus.version import __version__
 
 VERBS = {
+    "distill": "distil a teacher into a student on a folder of images",
     "train": "train a config",
     "check": "check a config and build all its parts, without training",
     "test": "compute the test metrics of a config for a checkpoint",

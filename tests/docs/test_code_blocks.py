@@ -62,8 +62,9 @@ def test_scripts_run(block: Block, folder: Path) -> None:
     student = ViT(arch="small", img_size=28, embed_dim=24, depth=1, num_heads=2).eval()
     arguments = dict(student.timm_args)
     about = {"architecture": arguments.pop("model_name"), "arguments": arguments, "mean": [0.5] * 3, "std": [0.5] * 3}
-    export_backbone(student.timm_state(), folder / "student.safetensors", about)
-    write_images(folder / "photos", 2)
+    for name in ("student", "teacher"):
+        export_backbone(student.timm_state(), folder / f"{name}.safetensors", about)
+    write_images(folder / "photos", 24)
     exec(compile(block.text, str(block), "exec"), {"model": student, "images": torch.zeros(2, 3, 28, 28)})
 
 

@@ -36,6 +36,7 @@ ALLOWED: dict[str, tuple[set[str], int]] = {
 # The same for ``python -m proteus VERB``; the row "" is ``proteus --help``.
 ALLOWED_VERBS: dict[str, tuple[set[str], int]] = {
     "": (set(), 6),
+    "distill": LIGHT,
     "train": LIGHT,
     "check": LIGHT,
     "test": LIGHT,

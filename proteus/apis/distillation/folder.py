@@ -1,0 +1,146 @@
+"""The folder of a distillation run: what it may hold, and the config in it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+
+from proteus.apis.distillation.config_values import BASE
+from proteus.apis.distillation.plan import Plan
+from proteus.apis.distillation.request import Request
+from proteus.apis.model_cost import GIB
+from proteus.config.load import load_config
+from proteus.config.write import config_text
+from proteus.structures import FullDiskError, UserError
+from proteus.utils import write_json, write_text
+
+CONFIG = "config.py"
+RUN = "run"
+STUDENT = f"{RUN}/student.safetensors"
+FACTS = f"{RUN}/card.json"
+CARD = "README.md"
+"""Names in the folder."""
+_COMMAND = "#   proteus distill "
+# Loggers in addition to files and TensorBoard, by the name of their package.
+_LOGGERS = {
+    "wandb": "WandbVisBackend",
+    "mlflow": "MLflowVisBackend",
+    "clearml": "ClearMLVisBackend",
+    "dvclive": "DVCLiveVisBackend",
+    "neptune": "NeptuneVisBackend",
+    "aim": "AimVisBackend",
+}
+
+
+def command_line(request: Request, out: Path, loggers: Sequence[str] = ()) -> str:
+    """Return the command that stands for a request, ``--out`` last."""
+    words = ["proteus", "distill", "--teacher", request.teacher, "--student", request.student, "--data"]
+    words += [str(request.data)] if isinstance(request.data, (str, Path)) else [str(each) for each in request.data]
+    for field in fields(Request)[3:]:
+        value = getattr(request, field.name)
+        if field.name not in ("download", "overrides", "device", "gpus") and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    if request.device == "cpu" and (request.gpus or 0) > 1:
+        words += ["--processes", str(request.gpus)]
+    elif request.device == "cpu" or request.gpus is not None:
+        words += ["--gpus", "0" if request.device == "cpu" else str(request.gpus)]
+    words += [word for name in loggers for word in ("--logger", name)]
+    if request.overrides:
+        words += ["--cfg-options", *(f"{key}={value}" for key, value in request.overrides.items())]
+    return shlex.join([*words, "--out", str(out)])
+
+
+def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ()) -> Path:
+    """Write the config of a plan, and check it.
+
+    Raises:
+        ConfigError: An override does not fit.
+        FullDiskError: The disk has no room for the file.
+    """
+    path = out / CONFIG
+    values = {"_base_": BASE, **plan.values, "work_dir": str(out.absolute() / RUN)}
+    if loggers:
+        values["visualizer"] = {
+            "vis_backends": [{"type": _backend(name)} for name in ("local", "tensorboard", *loggers)]
+        }
+    header = (
+        f"{plan.table['student'].value} from {plan.teacher} on {plan.images.train:,} images. Written by\n"
+        f"{_COMMAND.removeprefix('# ')}{command.removeprefix('proteus distill ')}\n"
+        "Train it again with: proteus train CONFIG --work-dir DIR (or tools/train.py)"
+    )
+    write_text(path, config_text(values, header, plan.comments))
+    try:
+        load_config(path)
+    except UserError:
+        path.unlink()
+        raise
+    write_json(out / FACTS, {**plan.facts, "command": command}, indent=2)
+    return path
+
+
+def _backend(logger: str) -> str:
+    """Return MMEngine's class of a logger.
+
+    Raises:
+        UserError: The name is unknown, or its package is not installed.
+    """
+    if logger in ("local", "tensorboard"):
+        return {"local": "LocalVisBackend", "tensorboard": "TensorboardVisBackend"}[logger]
+    if logger not in _LOGGERS:
+        raise UserError(f"--logger {logger}: choose from: {', '.join(_LOGGERS)}")
+    if find_spec(logger) is None:
+        raise UserError(f"--logger {logger}: the package is not installed; run pip install {logger}")
+    return _LOGGERS[logger]
+
+
+def check_folder(out: Path, command: str, resume: bool) -> bool:
+    """Return whether ``out`` holds a run to continue.
+
+    Raises:
+        UserError: It holds something else, or ``resume`` is not set.
+    """
+    config = out / CONFIG
+    if not config.is_file():
+        there = [name for name in (RUN, "model.safetensors", "config.json", "README.md") if (out / name).exists()]
+        if there:
+            raise UserError(f"--out {out}: holds {', '.join(there)}, which would be overwritten; name another folder")
+        if resume:
+            raise UserError(f"--out {out}: nothing to resume, since it has no {CONFIG}; leave --resume")
+        return False
+    if (out / "model.safetensors").is_file() and not resume:
+        raise UserError(f"--out {out}: holds a finished run; name another folder")
+    if not resume:
+        raise UserError(f"--out {out}: holds an unfinished run; add --resume to continue it, or name another folder")
+    recorded = _recorded_command(config)
+    if recorded is not None and _without_out(recorded) != _without_out(command):
+        raise UserError(
+            f"--resume: {config} was written by another command ({recorded}); repeat that one, or name another --out"
+        )
+    return True
+
+
+def _recorded_command(config: Path) -> str | None:
+    for line in config.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(_COMMAND):
+            return line.removeprefix("#").strip()
+    return None
+
+
+def _without_out(command: str) -> str:
+    return re.sub(r" --out \S.*$", "", command)
+
+
+def check_space(out: Path, plan: Plan) -> None:
+    """Raise :class:`FullDiskError` if the disk is too small for a run."""
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < plan.bytes_needed:
+        raise FullDiskError(
+            f"{out}: no space left: checkpoints and the model folder take about {plan.bytes_needed / GIB:.1f} GiB, and "
+            f"{free / GIB:.1f} GiB are free; make room or name another --out"
+        )

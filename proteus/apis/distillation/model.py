@@ -1,0 +1,122 @@
+"""The model of a distillation run: what its config says, and which objectives and first weights are possible."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from proteus.apis.auto_values import Auto
+from proteus.apis.distillation.config_values import BASE, train_pipeline
+from proteus.apis.distillation.data import RunImages
+from proteus.config.load import read_config
+from proteus.config.write import config_text
+from proteus.models import Distiller
+from proteus.models.backbones import build_backbone
+from proteus.models.initialization import check_slice
+from proteus.structures import UserError
+
+
+def model_values(teacher: dict[str, Any], student: dict[str, Any], record: Any, size: int) -> dict[str, Any]:
+    """Return the model's part of the config, without objectives that teacher and student do not allow."""
+    model: dict[str, Any] = {"teacher": {"backbone": _over_base(teacher)}}
+    mean, std = tuple(record.mean), tuple(record.std)
+    if (mean, std) != (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD)):
+        model["data_preprocessor"] = {"mean": mean, "std": std}
+        model["teacher"] |= {"mean": mean, "std": std}
+    model["student"] = _over_base(student)
+    with torch.device("meta"):
+        backbones = [build_backbone(without_weights(each)) for each in (student, teacher)]
+    dropped = []
+    if student["type"] != "ViT":
+        dropped = ["patch"]
+    if "clip" in str(teacher.get("arch")) or len({tuple(each.grid_for(size)) for each in backbones}) > 1:
+        dropped = ["feature", "patch"]
+    if dropped:
+        model["objectives"] = dict.fromkeys(dropped)
+    if student["type"] == "ViT" and "patch" in dropped:
+        model["student"]["mask_token"] = False
+    return model
+
+
+def kept_objectives(model: Mapping[str, Any]) -> Auto:
+    """Describe the objectives that the config of a model keeps."""
+    dropped = model.get("objectives", {})
+    kept = [name for name in ("token", "feature", "patch") if name not in dropped]
+    whys = {
+        0: "the paper's: cls token, all tokens, masked patches",
+        1: "the student cannot be masked",
+        2: "the teacher's patches are not trained, or lie on another grid",
+    }
+    return Auto(", ".join(kept), whys[len(dropped)])
+
+
+def choose_init(wanted: str, model: Distiller) -> Auto:
+    """Choose the student's first weights: sliced from the teacher's where that is possible, else random.
+
+    Raises:
+        UserError: ``wanted`` is unknown, or cannot be had.
+    """
+    if wanted not in ("auto", "sliced", "random"):
+        raise UserError(f"--init: found {wanted!r}, expected auto, sliced or random")
+    if wanted == "random":
+        return Auto("random", "--init")
+    try:
+        check_slice(model.student, model.teacher)
+    except ValueError as error:
+        if wanted == "sliced":
+            raise UserError(f"--init sliced: {error}") from error
+        return Auto("random", _slice_refusal(str(error)))
+    return Auto("sliced", "--init" if wanted == "sliced" else "student and teacher are ViTs of one patch size")
+
+
+def draft_config(model: Mapping[str, Any], size: int, images: RunImages, overrides: Mapping[str, Any]) -> Config:
+    """Return the config with a batch of 8 and the overrides of the model, to build it and to count its cost."""
+    pipeline = train_pipeline(model, size, strong=False, cached=False)
+    loader = {"batch_size": 8, "num_workers": 0, "dataset": images.dataset("train", pipeline)}
+    of_model = {key: value for key, value in overrides.items() if key.startswith("model.")}
+    return _read_text(merged({"model": dict(model), "train_dataloader": loader}, of_model))
+
+
+def merged(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with overrides by dotted key."""
+    if not overrides:
+        return values
+    config = Config(copy.deepcopy(values))
+    config.merge_from_dict(dict(overrides))
+    found: dict[str, Any] = config.to_dict()
+    return found
+
+
+def without_weights(config: Mapping[str, Any]) -> Any:
+    """Return a copy of a config of a model or backbone with random weights."""
+    found: dict[str, Any] = copy.deepcopy(dict(config))
+    for part in (found, found.get("teacher", {}).get("backbone", {}), found.get("student", {})):
+        part.pop("checkpoint", None)
+        part.pop("init_cfg", None)
+    return found
+
+
+def _over_base(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a backbone as it is written over that of the base, a ViT."""
+    if backbone["type"] == "ViT":
+        return dict(backbone)
+    return {"_delete_": True, **backbone}
+
+
+def _slice_refusal(reason: str) -> str:
+    return reason.removeprefix("a sliced initialization ").removeprefix("a slice ")
+
+
+def _read_text(values: Mapping[str, Any]) -> Config:
+    """Merge values over the base of all written configs."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "config.py")
+        path.write_text(config_text({"_base_": BASE, **values}), encoding="utf-8")
+        return read_config(path)

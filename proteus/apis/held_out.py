@@ -1,0 +1,72 @@
+"""Compare a student with its teacher on held-out photographs, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from proteus.datasets import seeded
+from proteus.evaluation import patch_retrieval
+from proteus.models.backbones import build_backbone, locate_backbone
+from proteus.registry import DATASETS, MODELS
+from proteus.structures import Features
+
+# Held-out photographs are cropped to squares of this side before evaluation.
+SIDE = 320
+MAX_PHOTOGRAPHS = 200
+
+
+def load_photographs(cfg: Config) -> Tensor:
+    """Return at most 200 held-out photographs, ``(N, 3, 320, 320)`` in [0, 1]."""
+    config = dict(cfg.val_dataloader.dataset)
+    config["pipeline"] = [
+        {"type": "LoadImage", "short_side": SIDE},
+        {"type": "ResizeEdge", "scale": SIDE},
+        {"type": "CenterCrop", "crop_size": SIDE},
+        {"type": "ToTensor", "dtype": "float32"},
+        {"type": "PackInputs"},
+    ]
+    dataset = DATASETS.build(config)
+    return torch.stack([dataset[index]["inputs"] for index in range(min(len(dataset), MAX_PHOTOGRAPHS))])
+
+
+def encoder(network: Callable[[Tensor], Any], preprocessor: nn.Module) -> Callable[[Tensor], Features]:
+    """Return a function from images in [0, 1] to the features of a network, on the CPU."""
+
+    def encode(images: Tensor) -> Features:
+        with torch.no_grad():
+            features: Features = network(preprocessor({"inputs": images})["inputs"])
+        return Features(features.cls.cpu(), features.patches.cpu(), features.grid)
+
+    return encode
+
+
+def compare_retrieval(cfg: Config, student: str | Path, photographs: Tensor) -> dict[str, float]:
+    """Compute the patch retrieval of a student and of the teacher of its config.
+
+    Args:
+        cfg: Config of the run.
+        student: The student's exported weights.
+        photographs: ``(N, 3, H, W)`` in [0, 1].
+
+    Returns:
+        ``patch_retrieval``, ``teacher_patch_retrieval`` and ``chance_patch_retrieval``.
+    """
+    size = int(cfg.model.student.img_size)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    preprocessor = MODELS.build(cfg.model.data_preprocessor).to(device)
+    networks = {
+        "": locate_backbone(str(student), img_size=size).build(),
+        "teacher_": build_backbone(dict(cfg.model.teacher.backbone)).requires_grad_(False).eval(),
+    }
+    scores = {"chance_patch_retrieval": 1 / len(photographs)}
+    for name, network in networks.items():
+        with seeded(0):
+            encode = encoder(network.to(device), preprocessor)
+            scores[f"{name}patch_retrieval"] = patch_retrieval(encode, photographs, size)
+    return scores

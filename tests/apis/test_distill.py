@@ -1,0 +1,273 @@
+"""One run of three iterations with a tiny teacher, and what is refused before a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from runs import tool, weights, write_images
+
+import proteus.apis.distill as module
+from proteus.apis import load_config
+from proteus.apis.auto_values import Machine
+from proteus.apis.distill import DistillResult, distill
+from proteus.apis.distillation.data import find_images
+from proteus.apis.distillation.folder import command_line, write_plan
+from proteus.apis.distillation.plan import make_plan
+from proteus.apis.distillation.request import Request
+from proteus.checkpoints import export_backbone
+from proteus.cli.distill import main, parse_args
+from proteus.models import ViT
+from proteus.structures import DataError, FullDiskError, UserError
+
+CPU = Machine("cpu", 1, 2, 0, False)
+# Small images, so that a step takes milliseconds, and few views to fit the sliced start on.
+SMALL = {"iters": 3, "img_size": 28, "workers": 0, "overrides": {"custom_hooks.0.views": 8}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and the weights of a teacher."""
+    folder = tmp_path_factory.mktemp("distill")
+    write_images(folder / "photos", 24)
+    export_teacher(folder / "teacher.safetensors")
+    return folder
+
+
+def export_teacher(path: Path, **sizes: Any) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        teacher = ViT("small", img_size=28, depth=2, **sizes)
+    arguments = dict(teacher.timm_args)
+    about = {"architecture": arguments.pop("model_name"), "arguments": arguments}
+    statistics = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    export_backbone(teacher.timm_state(), path, {**about, **statistics})
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> tuple[DistillResult, str]:
+    """The run, by the command line, and what it printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        printed: list[str] = []
+        results: list[DistillResult] = []
+        patch.setattr("builtins.print", lambda *text, **_: printed.extend(map(str, text)))
+        patch.setattr(module, "distill", lambda **arguments: results.append(distill(**arguments)))
+        command = ["--teacher", str(place / "teacher.safetensors"), "--student", "vit_tiny", "--iters", "3"]
+        command += ["--data", str(place / "photos"), "--out", str(place / "out"), "--img-size", "28", "--workers", "0"]
+        assert main(parse_args([*command, "--cfg-options", "custom_hooks.0.views=8"])) == 0
+    return results[0], "\n".join(printed)
+
+
+def arguments(place: Path, **changed: Any) -> dict[str, Any]:
+    """The arguments of the run."""
+    given = {"teacher": str(place / "teacher.safetensors"), "student": "vit_tiny", "data": str(place / "photos")}
+    return {**given, **SMALL, **changed}
+
+
+def test_the_model_folder_is_written(run: tuple[DistillResult, str]) -> None:
+    result, _ = run
+    there = {path.name for path in result.out.iterdir()}
+    assert {"config.py", "run", "model.safetensors", "config.json", "README.md"} <= there
+    assert result.student == result.out / "model.safetensors"
+    card = (result.out / "README.md").read_text()
+    assert "proteus distill --teacher" in card
+    assert "19 images" in card
+    assert f"{result.metrics['patch_retrieval']:.3f} (teacher " in card
+
+
+def test_the_metrics_are_those_of_the_run_and_its_start(run: tuple[DistillResult, str]) -> None:
+    result, printed = run
+    lines = [json.loads(line) for line in (result.out / "run/online_eval.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [0, 3]
+    for name in ("centered_cosine_cls", "centered_cosine_patch"):
+        assert result.metrics[f"start_{name}"] == lines[0][name]
+        assert result.metrics[name] == lines[1][name]
+    assert result.metrics["chance_patch_retrieval"] == 1 / 5
+    assert re.search(rf"patch tokens, centred cosine +{result.metrics['start_centered_cosine_patch']:.3f}", printed)
+
+
+def test_every_chosen_value_is_printed_once_and_stands_in_the_config(run: tuple[DistillResult, str]) -> None:
+    result, printed = run
+    text = (result.out / "config.py").read_text()
+    for name, value, line in (
+        ("images", "19", "data_root="),
+        ("batch_size", "16", "batch_size=16"),
+        ("lr", "1e-05", "lr=1e-5"),
+        ("init", "sliced", "SlicedInitHook"),
+        ("iters", "3", "max_iters=3"),
+        ("img_size", "28", "img_size=28"),
+        ("precision", "float32", 'dtype="float32"'),
+        ("workers", "0", "num_workers=0"),
+        ("augmentation", "mild", "rand-m3"),
+    ):
+        assert len(re.findall(rf"^{name} +{re.escape(value)} ", printed, re.MULTILINE)) == 1, name
+        assert line in text, name
+
+
+def test_the_config_is_short_and_says_how_it_was_made(run: tuple[DistillResult, str]) -> None:
+    lines = (run[0].out / "config.py").read_text().splitlines()
+    assert len(lines) < 100
+    assert lines[1].startswith("#   proteus distill --teacher ")
+    assert "--iters 3" in lines[1]
+    assert '_base_ = "proteus::_base_/distill.py"' in lines
+
+
+def test_train_gives_the_same_weights_in_another_folder(run: tuple[DistillResult, str], tmp_path: Path) -> None:
+    done = tool("train.py", run[0].out / "config.py", "--work-dir", tmp_path / "again")
+    assert done.returncode == 0, done.stderr[-2000:]
+    ours, again = weights(run[0].out / "run/iter_3.pth"), weights(tmp_path / "again/iter_3.pth")
+    assert ours.keys() == again.keys()
+    assert all(torch.equal(ours[key], again[key]) for key in ours)
+
+
+def test_a_folder_with_a_finished_run_is_refused(run: tuple[DistillResult, str], place: Path) -> None:
+    with pytest.raises(UserError, match="out: holds a finished run; name another folder"):
+        distill(**arguments(place), out=place / "out")
+
+
+def test_another_command_cannot_be_resumed(run: tuple[DistillResult, str], place: Path) -> None:
+    with pytest.raises(UserError, match=r"--resume: .*config\.py was written by another command \(proteus distill .*"):
+        distill(**arguments(place, lr=0.1), out=place / "out", resume=True)
+
+
+def test_resuming_a_finished_run_measures_it_again(run: tuple[DistillResult, str], place: Path) -> None:
+    assert distill(**arguments(place), out=place / "out", resume=True).metrics == run[0].metrics
+
+
+def test_an_unfinished_run_is_continued_with_resume(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[tuple[str, Any]] = []
+
+    def stop(cfg: Config, resume: str | None = None) -> None:
+        trained.append((cfg.work_dir, resume))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", stop)
+    out = place / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        distill(**arguments(place), out=out)
+    with pytest.raises(UserError, match="holds an unfinished run; add --resume to continue it"):
+        distill(**arguments(place), out=out)
+    with pytest.raises(KeyboardInterrupt):
+        distill(**arguments(place), out=out, resume=True)
+    assert trained == [(str(out / "run"), None), (str(out / "run"), "auto")]
+
+
+def test_other_files_are_not_overwritten(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    with pytest.raises(UserError, match=r"holds README\.md, which would be overwritten; name another folder"):
+        distill(**arguments(place), out=tmp_path)
+
+
+def test_without_a_run_there_is_nothing_to_resume(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        distill(**arguments(place), out=tmp_path / "new", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"data": "nowhere"}, "'nowhere': no such folder"),
+        ({"teacher": "dinov2_vitb15"}, "dinov2_vitb14"),
+        ({"teacher": "nowhere.pth"}, "nowhere.pth"),
+        ({"student": "vit_smal"}, "vit_small"),
+        ({"img_size": 30}, "--img-size 30 is not a multiple of the teacher's patch size 14: write 28 or 42"),
+        ({"epochs": 1.0}, "--epochs and --iters are all lengths of the run"),
+        ({"batch_size": 1}, "--batch-size 1: half of a batch is masked"),
+        ({"lr": 0}, "--lr: found 0, expected a positive number or 'auto'"),
+        ({"precision": "float16"}, "--precision: found 'float16'"),
+        ({"init": "pretrained"}, "--init: found 'pretrained'"),
+        ({"init": "sliced", "student": "vit_base"}, "--init sliced: "),
+        ({"loggers": ["weights"]}, "--logger weights: choose from: wandb, mlflow"),
+        ({"overrides": {"model.studnet.depth": 2}}, "studnet"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_mistakes_are_one_line(place: Path, tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        distill(**arguments(place, **changed), out=tmp_path / "out")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out/config.py").exists()
+
+
+def test_a_full_disk_is_noticed_before_the_run(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2**20}))
+    with pytest.raises(FullDiskError, match=r"no space left: checkpoints and the model folder take about 0\.\d GiB"):
+        distill(**arguments(place), out=tmp_path / "out")
+
+
+def test_folders_without_images_or_with_too_few_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="data: no images in "):
+        find_images(tmp_path)
+    write_images(tmp_path / "few", 1)
+    with pytest.raises(DataError, match=r"data: 1 image in .*: use 20 or more"):
+        find_images(tmp_path / "few")
+
+
+def test_several_folders_are_joined_and_none_is_read_twice(place: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "photos", 40)
+    images = find_images([place / "photos", tmp_path / "photos"])
+    assert images.train + images.held_out == 64
+    config = images.dataset("train", [])
+    assert list(config["datasets"]) == ["photos", "photos_2"]
+    with pytest.raises(UserError, match="is read twice"):
+        find_images([place, place / "photos"])
+
+
+def test_a_run_on_several_folders_has_a_valid_config(place: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "more", 30)
+    folders = [str(place / "photos"), str(tmp_path / "more")]
+    request = Request(**arguments(place, data=folders))
+    write_plan(make_plan(request, CPU), tmp_path, command_line(request, tmp_path))
+    config = load_config(tmp_path / "config.py")
+    assert set(config.train_dataloader.dataset.datasets) == {"photos", "more"}
+
+
+def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
+    """A student may be wider than its teacher."""
+    wider = make_plan(Request(**arguments(place, student="vit_base", overrides={})), CPU)
+    assert (wider.table["init"].value, "no larger" in wider.table["init"].why) == ("random", True)
+    cnn = make_plan(Request(**arguments(place, student="timm/resnet10t", overrides={})), CPU)
+    assert cnn.table["objectives"].value == "token"
+    assert cnn.values["model"]["objectives"] == {"feature": None, "patch": None}
+    assert cnn.table["lr"].value == 1.56e-5
+
+
+def test_hours_are_turned_into_iterations_by_measurement(place: Path) -> None:
+    plan = make_plan(Request(**arguments(place, iters=None, hours=0.01)), CPU)
+    assert plan.values["train_cfg"]["max_iters"] >= 1
+    assert "measured" in plan.table["iters"].why
+
+
+def test_several_processes_run_the_written_config(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[int, list[str], bool]] = []
+
+    def run_on(count: int, command: list[str], cpu: bool) -> int:
+        started.append((count, command, cpu))
+        return 3
+
+    monkeypatch.setattr(module, "run_on", run_on)
+    out = place / "ranks"
+    with pytest.raises(SystemExit) as caught:
+        distill(**arguments(place, device="cpu", gpus=2), out=out)
+    assert caught.value.code == 3
+    assert started == [(2, ["train", str(out / "config.py"), "--launcher", "pytorch"], True)]
+    config = out / "config.py"
+    assert load_config(config).auto_scale_lr.base_batch_size == 32
+    assert " --processes 2 " in config.read_text()
+
+
+def test_gpus_that_are_not_there_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(UserError, match="gpus: found 2, but torch finds no GPU on this machine"):
+        distill(**arguments(place, gpus=2), out=place / "none")
+    with pytest.raises(UserError, match="device 'cuda': this machine has none"):
+        distill(**arguments(place, device="cuda"), out=place / "none")
+    with pytest.raises(UserError, match="device 'cuda:1': write 'cpu' or 'cuda'"):
+        distill(**arguments(place, device="cuda:1"), out=place / "none")
