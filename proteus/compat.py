@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,6 +132,14 @@ def register_configs() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE.setdefault("proteus", "proteus")
+
+
+def hide_gpus() -> None:
+    """Let this process see no GPU; MMEngine 0.10 looks for one only when it is imported."""
+    from mmengine.device import utils
+
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # CUDA reads it when first used
+    utils.DEVICE = "cpu"
 
 
 def replace_checkpoint_loaders(loaders: Mapping[str | tuple[str, ...], Callable[..., Any]]) -> None:

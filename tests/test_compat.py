@@ -20,6 +20,7 @@ import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dataset import BaseDataset
+from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, IterTimerHook
 from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
 from mmengine.logging.logger import MMFormatter
@@ -335,3 +336,12 @@ def _without_scope(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_scope(item) for key, item in value.items() if key != "_scope_"}
     return [_without_scope(item) for item in value] if isinstance(value, list) else value
+
+
+def test_hidden_gpus_are_hidden_from_mmengine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cuda")  # found at import; if not, the patch is not needed
+    assert get_device() == "cuda"
+    compat.hide_gpus()
+    assert get_device() == "cpu"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""

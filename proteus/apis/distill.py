@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from proteus.apis.distillation.results import DistillResult, finish
 from proteus.apis.launch import run_on
 from proteus.apis.resources import check_out_folder
 from proteus.apis.training import train
+from proteus.compat import hide_gpus
 from proteus.config.load import load_config
 from proteus.structures import UserError
 
@@ -144,4 +144,4 @@ def _hide_gpus() -> None:
     if torch.cuda.is_available():
         if torch.cuda.is_initialized():
             raise UserError("device='cpu': this process already uses a GPU; start Python with CUDA_VISIBLE_DEVICES=''")
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        hide_gpus()
