@@ -215,24 +215,3 @@ def test_student_config() -> None:
 def test_student_that_cannot_be_built(name: str, size: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         student_config(name, 14, size)
-
-
-@torch.no_grad()
-def test_models_of_mmpretrain(folder: Path) -> None:
-    pytest.importorskip("mmpretrain")
-    config, record = student_config("mmpretrain/deit-tiny_4xb256_in1k", 14, 224)
-    assert (config["type"], record.patch_size, record.width) == ("mmpretrain.VisionTransformer", 16, 192)
-    backbone = build_backbone(config)
-    torch.save({"state_dict": {f"backbone.{k}": v for k, v in backbone.guest.state_dict().items()}}, record_file())
-    teacher = load_backbone("mmpretrain/deit-tiny_4xb256_in1k")
-    images = torch.randn(1, 3, 224, 224)
-    torch.testing.assert_close(teacher(images).cls, backbone.eval()(images).cls)
-    assert teacher.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-5)
-    config, _ = teacher_config("mmpretrain/deit-tiny_4xb256_in1k")
-    assert config["init_cfg"] == {"type": "Pretrained", "checkpoint": record_file()}
-
-
-def record_file() -> str:
-    from proteus.models.zoo import find_model
-
-    return f"checkpoints/{find_model('mmpretrain/deit-tiny_4xb256_in1k').files[0]}"

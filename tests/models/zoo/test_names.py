@@ -51,16 +51,3 @@ def test_unknown_name_suggests_the_nearest(name: str, words: str) -> None:
 def test_unknown_role() -> None:
     with pytest.raises(UserError, match="role is 'pupil'; write 'teacher', 'student'"):
         list_models(role="pupil")  # type: ignore[arg-type]
-
-
-def test_mmpretrains_models() -> None:
-    pytest.importorskip("mmpretrain")
-    record = find_model("mmpretrain/resnet18_8xb32_in1k")
-    assert (record.architecture, record.width, record.patch_size) == ("mmpretrain.ResNet", 512, None)
-    assert record.files == ("resnet18_8xb32_in1k_20210831-fbbb1da6.pth",)
-    assert record.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
-    assert find_model("mmpretrain/MobileNetV2").width == 1280
-    with pytest.raises(UserError, match="nearest: mmpretrain/resnet18_8xb32_in1k"):
-        find_model("mmpretrain/resnet18_8xb32_in1")
-    with pytest.raises(UserError, match=r"mmpretrain/ResNet: ResNet cannot be built.*depth"):
-        find_model("mmpretrain/ResNet")
