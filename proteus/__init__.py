@@ -9,6 +9,7 @@ from proteus import compat as compat  # first: patches that later imports need
 from proteus.version import __version__
 
 if TYPE_CHECKING:
+    from proteus.apis.distill import distill
     from proteus.apis.embed import embed
     from proteus.apis.evaluate_by_name import evaluate
     from proteus.apis.export import export
@@ -26,7 +27,7 @@ _LAZY = {
     "load_config": "proteus.config.load",
 }
 
-__all__ = ["__version__", "embed", "evaluate", "export", "list_models", "load_backbone", "load_config"]
+__all__ = ["__version__", "distill", "embed", "evaluate", "export", "list_models", "load_backbone", "load_config"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,8 +13,9 @@ import proteus
 from proteus.cli import VERBS
 
 # Remove or rename one of these only with a new version, and say so in its notes.
-FUNCTIONS = ["embed", "evaluate", "export", "list_models", "load_backbone", "load_config"]
+FUNCTIONS = ["distill", "embed", "evaluate", "export", "list_models", "load_backbone", "load_config"]
 COMMANDS = [
+    "distill",
     "train",
     "check",
     "test",

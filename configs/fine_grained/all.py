@@ -1,5 +1,5 @@
 # Logistic regression on frozen features (docs/reproduction.md#fine-grained-classification), on all sets on disk:
-# tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols fine-grained
+# proteus evaluate --backbone NAME_OR_FILE --data-root data --protocols fine-grained
 protocol = dict(
     type="FineGrained",
     # Paper: 45 L2 constants in 1e-6...1e3, 500 iterations. Released: up to 1e5, 1000 iterations (recipe="released").

@@ -1,4 +1,4 @@
-# DINO's k-NN on ImageNet-1K: tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols knn
+# DINO's k-NN on ImageNet-1K: proteus evaluate --backbone NAME_OR_FILE --data-root data --protocols knn
 _base_ = "../_base_/datasets/frozen_features.py"
 
 protocol = dict(

@@ -1,4 +1,4 @@
-# The linear probe (docs/reproduction.md#linear-probe) for tools/evaluate.py --protocols linear, which sets backbone and
+# The linear probe (docs/reproduction.md#linear-probe) for proteus evaluate --protocols linear, which sets backbone and
 # data.
 _base_ = ["./vit-s.py", "../_base_/datasets/frozen_features.py"]
 

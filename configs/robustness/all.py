@@ -1,5 +1,5 @@
 # A linear probe of ImageNet-1K on other test sets (docs/reproduction.md#robustness):
-# tools/evaluate.py --backbone NAME_OR_FILE --data-root data --protocols linear,robustness
+# proteus evaluate --backbone NAME_OR_FILE --data-root data --protocols linear,robustness
 protocol = dict(
     type="Robustness",
     tests={

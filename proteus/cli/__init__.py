@@ -17,12 +17,12 @@ VERBS = {
     "test": "compute the test metrics of a config for a checkpoint",
     "evaluate": "evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness",
     "embed": "write the features of images to a file, one row per image",
+    "export": "export a backbone for timm, transformers, OpenMMLab, ONNX and torch.export",
     "infer": "predict for images or a video with a trained model",
     "models": "list the models that can be used by name, with licences and weights",
     "inspect": "print the contents of a checkpoint",
     "convert": "convert a backbone to the naming scheme of another project",
     "config": "list the configs, print one, or start your own from one",
-    "export": "export a backbone for timm, transformers, OpenMMLab, ONNX and torch.export",
 }
 """Help of each verb. The verb's module has the same name."""
 
