@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from proteus.apis import load_config
-from proteus.apis.quickstart import Scores, format_scores, quickstart, use_folder
+from proteus.apis.quickstart import Scores, format_scores, quickstart, use_folder, write_config_file
 from proteus.models import ViT
 from proteus.structures import DataError
 
@@ -32,6 +32,22 @@ def test_the_config_differs_from_the_recipe_only_in_data_size_start_and_schedule
     # Its photographs stay in memory, decoded.
     assert (recipe_steps[0], quick_steps[:2]) == ("LoadRandomResizedCrop", ["LoadImage", "RandomResizedCrop"])
     assert recipe_steps[1:] == quick_steps[2:]
+
+
+def test_the_written_config_is_the_recipe(tmp_path: Path) -> None:
+    path = write_config_file(tmp_path, CONFIG)
+    assert len(path.read_text().splitlines()) < 10
+    assert load_config(path).to_dict() == {**load_config(CONFIG).to_dict(), "work_dir": str(tmp_path / "run")}
+
+
+def test_the_written_config_of_a_folder_of_images_differs_in_the_data_alone(tmp_path: Path) -> None:
+    for number in range(30):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    wanted = load_config(CONFIG)
+    use_folder(wanted, str(tmp_path))
+    found = load_config(write_config_file(tmp_path / "out", CONFIG, str(tmp_path))).to_dict()
+    assert found.pop("work_dir") == str(tmp_path / "out/run")
+    assert found == wanted.to_dict()
 
 
 def test_the_table_shows_the_chance_level() -> None:
