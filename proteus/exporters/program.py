@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -45,10 +46,10 @@ def write_program(model: ExportModel, path: Path, dynamic_size: bool = False) ->
             raise ExportError(f"torch.export cannot export {model.architecture} ({first_sentence(error)})") from error
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # paths of this machine
-        # With a file object, a full disk raises an OSError, and the temporary name need not end in .pt2.
-        with temporary.open("wb") as file:
-            torch.export.save(program, file)
-        with temporary.open("rb") as file:
-            run = torch.export.load(file).module()
+        # Through memory: torch's writer ends the process if the disk is full.
+        content = io.BytesIO()
+        torch.export.save(program, content)
+        temporary.write_bytes(content.getbuffer())
+        run = torch.export.load(content).module()
         sizes = [other_size(model)] if dynamic_size else ()
         return largest_difference(model, run, path.name, sizes=sizes, reference=module)

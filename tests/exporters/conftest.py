@@ -22,7 +22,7 @@ BACKBONES: dict[str, Callable[[], Any]] = {
     "cnn": lambda: TimmBackbone("resnet10t", img_size=64),
     "wide head": lambda: TimmBackbone("mobilenetv3_small_050", img_size=64),
     "windows": lambda: TimmBackbone(
-        "swin_tiny_patch4_window7_224", img_size=56, embed_dim=24, depths=(1, 1), num_heads=(1, 1)
+        "swin_tiny_patch4_window7_224", img_size=56, embed_dim=24, depths=(1,), num_heads=(1,)
     ),
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,4 +26,15 @@ def test_any_size(models: Models, tmp_path: Path) -> None:
 def test_a_model_of_one_size(models: Models, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"torch.export cannot export swin_tiny"):
         write_program(models("windows"), tmp_path / "model.pt2", dynamic_size=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_of_file_sizes_does_not_end_the_process(models: Models, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        with pytest.raises(OSError, match="File too large"):
+            write_program(models("layer scale"), tmp_path / "model.pt2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
