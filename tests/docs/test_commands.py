@@ -130,11 +130,11 @@ def parse(command: Path | str, arguments: list[str]) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         program = str(command) if isinstance(command, Path) else "proteus"
         patch.setattr(sys, "argv", [program, *arguments])
-        modules = [import_module("proteus.cli.run"), *(import_module(f"proteus.cli.{verb}") for verb in VERBS)]
-        patch.setattr("proteus.cli.launch.gpus", int)
-        for kind in ("existing_file", "existing_folder", "out_folder", "device"):
+        modules = [import_module(f"proteus.cli.{name}") for name in ("run", "launch", *VERBS)]
+        kinds = {"existing_file": str, "existing_folder": str, "out_folder": str, "device": str, "gpus": int}
+        for kind, plain in kinds.items():
             for module in modules:
-                patch.setattr(module, kind, str, raising=False)  # no file of a page is here
+                patch.setattr(module, kind, plain, raising=False)  # no file or GPU of a page is here
         if isinstance(command, str):
             return import_module(f"proteus.cli.{command}").parse_args(arguments)
         return runpy.run_path(str(command), run_name="page")["parse_args"]()
