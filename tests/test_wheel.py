@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import zipfile
 from configparser import ConfigParser
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from built_wheel import ROOT, build, run_commands
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from runs import write_teacher
+from PIL import Image
+from runs import write_images, write_teacher
+
+from proteus import load_backbone
 
 pytestmark = pytest.mark.slow
 
@@ -80,3 +86,34 @@ def test_the_command_runs_from_any_folder_with_the_declared_packages(installed_w
     assert f"{installed_wheel}/proteus/.mim/configs/proteus/vit-s_dinov2-b.py: every key is known" in checked.out
     assert "vit" in inspected.out.lower()
     assert train_help.out.startswith("usage: proteus train ")
+
+
+def test_distill_writes_a_folder_that_every_tool_opens(
+    installed_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Distil with the declared packages alone; then run the code of the model card, with the tools that it names."""
+    write_images(tmp_path / "photos")
+    command = ["distill", "--teacher", "packaged", "--student", "vit_tiny", "--data", "photos", "--out", "student"]
+    command += ["--iters", "1", "--img-size", "28", "--workers", "0", "--cfg-options", "custom_hooks.0.views=8"]
+    allowed = sorted(declared("quickstart", "export") | {"proteus"})
+    (done,) = run_commands(installed_wheel, tmp_path, command, allowed=allowed)
+    assert done.status == 0, done.err[-2000:]
+    assert "model folder: student" in done.out
+    assert "proteus::_base_/distill.py" in (tmp_path / "student/config.py").read_text()
+
+    card = (tmp_path / "student/README.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"\n(\w[^\n]*):\n\n```python\n(.*?)\n```", card, re.DOTALL))
+    monkeypatch.chdir(tmp_path / "student")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    Image.effect_noise((60, 40), 50).convert("RGB").save("photo.jpg")
+    names: dict[str, Any] = {}
+    exec(blocks["Prepare images"], names)
+    wanted = load_backbone(tmp_path / "student")(names["images"])
+    tools = ["timm", "transformers", "mmpretrain", "mmseg", "ONNX Runtime", "torch.export"]
+    for tool in tools:
+        (code,) = (text for heading, text in blocks.items() if heading.startswith(tool))
+        found: dict[str, Any] = {"images": names["images"]}
+        exec(code, found)
+        for kind in ("cls", "patches"):
+            features = torch.as_tensor(found[kind])
+            torch.testing.assert_close(features, getattr(wanted, kind), atol=1e-4, rtol=1e-4, msg=f"{tool}: {kind}")

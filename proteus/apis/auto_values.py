@@ -110,8 +110,11 @@ def choose_img_size(machine: Machine, teacher_size: int, patch_size: int | None)
     size = min(teacher_size, most)
     patch = patch_size or 1
     size = max(size // patch, 1) * patch
-    why = "the paper's" if machine.has_gpu else "small, for a CPU"
-    return Auto(size, why if size == most else f"{'the teacher' if teacher_size <= most else 'whole patches'}, {why}")
+    if size == most:
+        why = "the paper's" if machine.has_gpu else "small, for a CPU"
+    else:
+        why = "the teacher's" if size == teacher_size else f"whole patches, at most {min(teacher_size, most)}"
+    return Auto(size, why)
 
 
 def choose_batch_size(machine: Machine, cost: StepCost | None, images: int) -> Auto:
