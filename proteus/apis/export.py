@@ -75,10 +75,10 @@ def export(
     average = _average_of(str(source))
     ema = None if average is None else model.with_backbone(_load(average, arch, img_size, download).backbone)
     known: dict[str, Any] = dict(facts or {})
-    if ema is not None:
-        known.setdefault("weights", "plain")
-    elif _is_average(str(source)):
+    if _is_average(str(source)):
         known.setdefault("weights", "ema")
+    elif ema is not None or (model.iterations is not None and not locate(source).is_dir()):
+        known.setdefault("weights", "plain")
     title = _title(str(source))
     if title:
         known.setdefault("title", title)

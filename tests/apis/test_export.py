@@ -53,6 +53,7 @@ def test_the_average_alone(tmp_path: Path) -> None:
     write_student(tmp_path / "student_ema.safetensors")
     proteus.export(tmp_path / "student_ema.safetensors", tmp_path / "out", ["timm"], report=quiet)
     assert not (tmp_path / "out/ema").exists()
+    proteus.export(tmp_path / "out", tmp_path / "out", ["timm"], report=quiet)
     assert "All files hold the exponential moving average" in (tmp_path / "out/README.md").read_text()
 
 
@@ -84,6 +85,7 @@ def test_a_model_folder_gets_more_formats(tmp_path: Path) -> None:
 def test_another_image_size(tmp_path: Path) -> None:
     write_student(tmp_path / "student.safetensors")
     proteus.export(tmp_path / "student.safetensors", tmp_path / "out", ["timm"], img_size=84, report=quiet)
+    assert "All files hold the trained weights." in (tmp_path / "out/README.md").read_text()
     assert load_file(tmp_path / "out/model.safetensors")["pos_embed"].shape == (1, 6 * 6 + 1, 48)
     assert json.loads((tmp_path / "out/preprocessor.json").read_text())["size"] == [84, 84]
 
