@@ -142,9 +142,8 @@ def _files(content: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|"
     for name, (files, reader) in _FILES.items():
         if name in written:
-            shown = (
-                (f"{differences[name]:.0e}" if differences[name] else "0") if name in differences else "not measured"
-            )
+            difference = differences.get(name)
+            shown = "not measured" if difference is None else f"{difference:.0e}" if difference else "0"
             detail = f" ({written[name]})" if written[name] else ""
             yield f"| {files} | {reader}{detail} | {shown} |"
     if content.get("ema"):
