@@ -175,6 +175,42 @@ def quiet_logger(level: int = logging.WARNING) -> Iterator[None]:
         logger.setLevel(before)
 
 
+_DUMPS = (
+    "------------------------------------------------------------\nSystem environment:",
+    "Config:\n",
+    "Hooks will be executed in the following order:",
+    "Distributed training is not used, all SyncBatchNorm",
+    "Exp name: ",
+    "optimizer group of ",
+    # Of old names that MMEngine itself uses.
+    '"FileClient" will be deprecated in future',
+    '"HardDiskBackend" is the alias of "LocalBackend"',
+    # MLflow's backend warns about a server although the runs go to a folder.
+    "Please make sure that the mlflow server is running.",
+)
+
+
+def quiet_terminal(logger: logging.Logger) -> None:
+    """Keep what MMEngine 0.10 dumps at the start of a run out of the terminal: environment, config, hooks, old names.
+
+    Log files have all of it.
+    """
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(_is_shown)
+
+
+def quiet_pin_memory() -> None:
+    """Ignore torch 2.13's warning about ``pin_memory`` on a machine without a GPU, where it has no effect."""
+    import warnings
+
+    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator is found")
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    return not record.getMessage().lstrip().startswith(_DUMPS)
+
+
 @contextmanager
 def quiet_init(module: Any) -> Iterator[None]:
     """Drop the three lines for each parameter that ``init_weights`` of MMEngine 0.10's ``BaseModule`` writes."""

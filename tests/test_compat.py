@@ -131,6 +131,26 @@ def test_errors_of_log_files_can_be_handled(
     assert "OSError: disk" not in printed
 
 
+def test_dumps_of_mmengine_reach_the_log_file_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = MMLogger("quiet", logger_name="quiet", log_file=str(tmp_path / "a.log"))
+    compat.quiet_terminal(logger)
+    lines = [
+        "Config:\na = 1",
+        "\n" + "-" * 60 + "\nSystem environment:\n    GCC: 12",
+        "Exp name: x",
+        "Iter(train) [1/5]",
+    ]
+    for line in lines:
+        logger.info(line)
+    for handler in logger.handlers:
+        handler.flush()
+    text = (tmp_path / "a.log").read_text()
+    assert all(line in text for line in lines)
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "Iter(train) [1/5]" in out
+
+
 def test_our_configs_can_be_bases_of_configs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.py"
     path.write_text('_base_ = "proteus::proteus/vit-s_dinov2-b.py"\nmodel = dict(student=dict(drop_path_rate=0.1))\n')

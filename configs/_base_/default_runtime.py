@@ -14,6 +14,8 @@ default_hooks = dict(
     strict_checkpoint=dict(type="StrictCheckpointHook"),
     # Lists settings that changed since the checkpoint; tools/train.py --resume-override uses those of the config.
     resume_settings=dict(type="proteus.ResumeSettingsHook"),
+    # Writes metrics.jsonl: all logged values, one JSON object per line.
+    metrics_log=dict(type="proteus.MetricsLogHook"),
     # Stops the run at a loss, gradient norm or weight that is NaN or infinite.
     stop_on_nan=dict(type="proteus.StopOnNaNHook", interval=10),
     # Saves a checkpoint at the end of the iteration on SIGTERM, SIGUSR1 or Ctrl-C.

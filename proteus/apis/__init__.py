@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proteus.apis.dry_run import check
+    from proteus.apis.loggers import use_loggers
     from proteus.apis.run_state import set_resume
     from proteus.apis.training import set_work_dir, test, train, use_bfloat16
     from proteus.config.load import load_config, validate
@@ -24,6 +25,7 @@ __all__ = [
     "test",
     "train",
     "use_bfloat16",
+    "use_loggers",
     "validate",
 ]
 
@@ -36,6 +38,7 @@ _MODULES = {
     "test": "proteus.apis.training",
     "train": "proteus.apis.training",
     "use_bfloat16": "proteus.apis.training",
+    "use_loggers": "proteus.apis.loggers",
     "validate": "proteus.config.load",
 }
 

@@ -71,7 +71,7 @@ def check(cfg: Config) -> str:
         _build_training(cfg, model)
         absent = {entry.path for entry in missing}
         images = {key: _build_loader(key, cfg[key], absent, model) for key in _LOADERS if cfg.get(key)}
-        costs = _describe(cfg, model)
+        costs = describe_cost(cfg, model)
     lines = [f"{cfg.filename}: every key is known and every part was built", *costs]
     if cfg.get("train_cfg", {}).get("max_iters"):
         lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
@@ -184,7 +184,8 @@ def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mo
         model(images, **others, mode=mode)
 
 
-def _describe(cfg: Config, model: Any) -> list[str]:
+def describe_cost(cfg: Config, model: Any) -> list[str]:
+    """Describe parameters, FLOPs and memory of a model on the meta device, one line each."""
     batch = cfg.train_dataloader.batch_size
     if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}

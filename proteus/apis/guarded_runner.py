@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from proteus.checkpoints import CheckpointError
 from proteus.checkpoints.training import check_resumable
-from proteus.compat import skip_yapf
+from proteus.compat import quiet_terminal, skip_yapf
 from proteus.config.build_errors import REFUSALS, as_config_error, error_words
 from proteus.config.registry_lookup import PACKAGES, bare_type
 from proteus.datasets.failures import failed_transform
@@ -38,6 +38,12 @@ class GuardedRunner(Runner):
         if isinstance(cfg, Config):
             skip_yapf(cfg)  # the text goes to the log, the work directory, TensorBoard and each checkpoint
         super().__init__(*args, cfg=cfg, **kwargs)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the logger; environment, config and hooks go to the log file only."""
+        logger = super().build_logger(*args, **kwargs)
+        quiet_terminal(logger)
+        return logger
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Resume a run.

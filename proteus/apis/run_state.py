@@ -28,6 +28,7 @@ _MMENGINES = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 _WARNED: set[str] = set()
 _RUN_HOOKS = {
     "resume_settings": "proteus.ResumeSettingsHook",
+    "metrics_log": "proteus.MetricsLogHook",
     "stop_on_nan": "proteus.StopOnNaNHook",
     "save_on_signal": "proteus.SaveOnSignalHook",
 }

@@ -9,9 +9,12 @@ from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.runner import Runner
 
 from proteus.apis.guarded_runner import GuardedRunner
+from proteus.apis.loggers import prepare_loggers
 from proteus.apis.resources import check_out_folder
 from proteus.apis.run_state import add_run_hooks, exclusive_run, exclusive_test, run_training, set_resume
+from proteus.apis.run_summary import log_end, log_start
 from proteus.checkpoints.training import use_safe_checkpoints
+from proteus.compat import quiet_pin_memory
 from proteus.config.build_errors import as_config_error, check_transforms
 from proteus.config.check_consistency import check_batch, check_present, check_sizes, has_fixed_views
 from proteus.config.check_dense import batch_norm_for_cpus, check_dense, show_in, use_tta
@@ -51,7 +54,9 @@ def train(cfg: Config, resume: str | Path | None = None, override: bool = False)
     prepare_processes(cfg)
     with exclusive_run(cfg):
         runner = build_runner(cfg)
+        log_start(runner)
         run_training(runner, otherwise, override)
+        log_end(runner)
     return runner
 
 
@@ -104,6 +109,8 @@ def build_runner(cfg: Config) -> Runner:
         ConfigError: A part has wrong arguments.
     """
     use_safe_checkpoints()
+    quiet_pin_memory()
+    prepare_loggers(cfg)
     prepare_processes(cfg)
     batch_norm_for_cpus(cfg)
     _scope_collate_functions(cfg)

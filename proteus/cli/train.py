@@ -46,6 +46,11 @@ def add_run_arguments(parser: ArgumentParser) -> ArgumentParser:
         action="store_true",
         help="when resuming, take learning rates, weight decay and schedules from the config",
     )
+    parser.add_argument(
+        "--logger",
+        metavar="NAME,...",
+        help="send curves to tensorboard, wandb, mlflow, or none of them (default: as in the config: tensorboard)",
+    )
     parser.add_argument("--amp", action="store_true", help="autocast to bfloat16 on any device")
     return parser
 
@@ -55,6 +60,8 @@ def load(args: Namespace) -> Config:
     cfg = apis.load_config(args.config, args.cfg_options)
     apis.set_work_dir(cfg, args.work_dir)
     cfg.launcher = args.launcher or cfg.get("launcher", "none")
+    if args.logger:
+        apis.use_loggers(cfg, [name.strip() for name in args.logger.split(",") if name.strip()])
     if args.amp:
         apis.use_bfloat16(cfg)
     if args.resume_override and not args.resume:

@@ -40,6 +40,21 @@ def test_a_log_line_says_what_one_wants_to_know(run: tuple[Path, str]) -> None:
     assert figures["memory"] > 100  # MB, and torch alone takes more
 
 
+def test_dumps_are_in_the_log_file_and_not_on_the_terminal(run: tuple[Path, str]) -> None:
+    work_dir, output = run
+    (log,) = work_dir.glob("*/*.log")
+    text = log.read_text()
+    for dump in ("System environment:", "Hooks will be executed", "Config:\n", "optimizer group of", "FileClient"):
+        assert dump in text
+        assert dump not in output
+    assert "trained           " in output
+    assert f"files in {work_dir}: " in output
+    assert "metrics.jsonl" in output
+    assert "grad_norm: " in output
+    # A page: a line per iteration, and 25 more for two validations, files and warnings.
+    assert len(output.splitlines()) < 26 + len(log_lines(output))
+
+
 def test_tensorboard_shows_every_loss(run: tuple[Path, str]) -> None:
     (events,) = run[0].rglob("events.out.tfevents.*")
     accumulator = EventAccumulator(str(events.parent))

@@ -24,7 +24,8 @@ class ProxySet(BaseDataset):
 
     A subclass lists its images in ``load_data_list``. An unreadable image is replaced by another image of the set that
     the key determines. The metainfo ``corrupt`` of the sample's ``data_samples`` lists the images that were replaced;
-    :class:`~proteus.engine.CorruptImageHook` counts them. Other data sets need not provide this entry.
+    :class:`~proteus.engine.CorruptImageHook` counts them. Its field ``sample_key`` has the parts of the key. Other data
+    sets need not provide these entries.
 
     Args:
         data_root: Folder of the images.
@@ -72,6 +73,7 @@ class ProxySet(BaseDataset):
                     if not isinstance(sample, dict) or not isinstance(sample.get("data_samples"), BaseDataElement):
                         raise DataError("dataset.pipeline must end in dict(type='PackInputs') or a similar transform")
                     sample["data_samples"].set_metainfo({"corrupt": corrupt})
+                    sample["data_samples"].sample_key = key.parts
                     return sample
             index = (key.image + 7919 * len(corrupt)) % len(self)
 

@@ -5,6 +5,7 @@ from proteus.engine.hooks.best_head import BestHeadHook
 from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
 from proteus.engine.hooks.corrupt_images import CorruptImageHook, CorruptProxySetError
 from proteus.engine.hooks.export import ExportStudentHook
+from proteus.engine.hooks.metrics_log import MetricsLogHook
 from proteus.engine.hooks.online_eval import OnlineEvalHook
 from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook
@@ -31,6 +32,7 @@ __all__ = [
     "DepthVisualizationHook",
     "DivergedError",
     "ExportStudentHook",
+    "MetricsLogHook",
     "OnlineEvalHook",
     "ProxySetHook",
     "ResumeSettingsHook",

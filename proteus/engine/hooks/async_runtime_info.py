@@ -30,8 +30,9 @@ class AsyncRuntimeInfoHook(RuntimeInfoHook):
     since the last line: a hook that reads a loss from the hub in each step needs
     ``default_hooks=dict(runtime_info=dict(type='RuntimeInfoHook'))``.
 
-    With ``AutocastOptimWrapper`` the norms of clipped gradients are buffered too; MMEngine's wrappers copy theirs in
-    each step.
+    With ``AutocastOptimWrapper`` the norm of the gradients is logged as ``grad_norm``: of every step if they are
+    clipped, before clipping, else of the steps of log lines. MMEngine's wrappers log it only if gradients are clipped,
+    and copy it to the host in each step.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,8 @@ class AsyncRuntimeInfoHook(RuntimeInfoHook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Store the iteration and the learning rates."""
         runner.message_hub.update_info("iter", runner.iter)
+        if hasattr(runner.optim_wrapper, "measures_norm"):
+            runner.optim_wrapper.measures_norm = is_logging_due(runner, batch_idx)
         self.buffer.add({name: rates[0] for name, rates in runner.optim_wrapper.get_lr().items()})
 
     def after_train_iter(

@@ -46,8 +46,9 @@ class StopOnNaNHook(Hook):
     """Stop the run when a loss, the gradient norm or a trained weight is NaN or infinite.
 
     The error names the iteration and the terms. No checkpoint is written with such weights, none is
-    removed and nothing is exported. ``nan_iter_<N>.pth`` in the work directory describes the iteration: losses, images
-    and batch of the rank that saw it, the run's seed, and the checkpoint from which a resumed run gets there again.
+    removed and nothing is exported. ``nan_iter_<N>.pth`` in the work directory describes the iteration: losses, images,
+    masks, sample keys and batch of the rank that saw it, the run's seed, and the checkpoint from which a resumed run
+    gets there again (docs/distil.md#a-run-that-diverges).
 
     The losses stay on the device. They are read at the first iteration, every ``interval`` iterations, before a log
     line, a validation and a checkpoint, and at the end; weights are read before a checkpoint and at the end. All ranks
@@ -143,9 +144,9 @@ class StopOnNaNHook(Hook):
         numbers = iter(torch.cat(found).tolist() if found else ())
         for step in self.steps:
             terms = {**{name: next(numbers) for name in step.names}, **step.numbers}
-            terms = {name: value for name, value in terms.items() if not math.isfinite(value)}
-            if terms:
-                return step, terms
+            if not all(map(math.isfinite, terms.values())):
+                step.numbers = terms
+                return step, {name: value for name, value in terms.items() if not math.isfinite(value)}
         return None
 
     def _check_weights(self, runner: Runner) -> None:
@@ -194,6 +195,7 @@ def _describe(runner: Runner, path: Path, step: _Step, terms: dict[str, float]) 
         "iteration": step.iteration,
         "rank": get_rank(),
         "terms": terms,
+        "losses": step.numbers,
         "batch": _plain(step.batch),
         "seed": runner.seed,
         "resume_from": str(last) if last else None,

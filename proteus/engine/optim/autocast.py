@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from proteus.registry import OPTIM_WRAPPERS
 from proteus.utils.precision import has_bfloat16
@@ -37,18 +38,31 @@ class AutocastOptimWrapper(OptimWrapper):
             )
         super().__init__(**optim_wrapper)
         self.dtype = dtype
-        # If set by a hook, receives the norms of clipped gradients as device tensors.
+        # If set by a hook, receives the norms of gradients as device tensors: those that are clipped, and those of
+        # steps for which the hook sets ``measures_norm``.
         self.norms: dict[str, Tensor] | None = None
+        self.measures_norm = False
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip or measure the gradients, and update the parameters."""
+        if self.norms is not None and self.measures_norm and not self.clip_grad_kwargs:
+            gradients = [each.grad for each in self._trained() if each.grad is not None]
+            if gradients:
+                self.norms["grad_norm"] = get_total_norm(gradients)
+        super().step(**kwargs)
 
     def _clip_grad(self) -> None:
         if self.norms is None:
             super()._clip_grad()
             return
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        parameters = [each for each in parameters if each.requires_grad and each.grad is not None]
+        parameters = [each for each in self._trained() if each.grad is not None]
         norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
         if norm is not None:  # None when clipping by value
             self.norms[self.grad_name] = norm
+
+    def _trained(self) -> list[nn.Parameter]:
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return [parameter for parameter in parameters if parameter.requires_grad]
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

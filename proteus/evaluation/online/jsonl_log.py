@@ -13,7 +13,7 @@ from proteus.utils import disk_full_errors, write_text
 
 
 class JSONLLog:
-    """A file with one line of JSON per logged iteration, in order.
+    """A file with one line of JSON per logged iteration, or per iteration and ``mode``, in order.
 
     Args:
         path: The file.
@@ -24,17 +24,18 @@ class JSONLLog:
     def __init__(self, path: str | Path, iteration: int = 0) -> None:
         self.path = Path(path)
         kept = [line for line in read_jsonl(path) if line["iteration"] <= iteration] if iteration else []
-        self.written = {line["iteration"] for line in kept}
+        self.written = {(line["iteration"], line.get("mode")) for line in kept}
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
-        """Append a line, unless the iteration has one; values that are not finite are written as null."""
-        if iteration in self.written:
+        """Append a line, unless the iteration has one of this ``mode``; values that are not finite become null."""
+        key = iteration, metrics.get("mode")
+        if key in self.written:
             return
         values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
         with disk_full_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": iteration, **values}) + "\n")
-        self.written.add(iteration)
+        self.written.add(key)
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:

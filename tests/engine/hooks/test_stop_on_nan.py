@@ -41,6 +41,7 @@ def test_the_run_stops_and_keeps_the_last_good_checkpoint(
     assert found["resume_from"] == str(tmp_path / "iter_2.pth")
     assert (found["iteration"], found["seed"]) == (4, 0)
     assert math.isnan(found["terms"]["loss"])
+    assert set(found["losses"]) == {"loss", "loss_line"}
 
 
 def test_an_earlier_iteration_than_the_one_it_is_read_at_is_named(

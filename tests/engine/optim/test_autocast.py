@@ -56,6 +56,30 @@ def test_a_step(distiller: Distiller) -> None:
     assert not torch.equal(before, distiller.student.vit.pos_embed)
 
 
+@pytest.mark.parametrize("clip", [None, {"max_norm": 1e9}])
+def test_the_norm_of_gradients_is_measured_when_asked_and_changes_no_weight(clip: dict[str, float] | None) -> None:
+    def steps(measured: bool) -> tuple[torch.Tensor, list[float]]:
+        torch.manual_seed(0)
+        model, found = torch.nn.Linear(3, 2), []
+        wrapper = AutocastOptimWrapper(optimizer=torch.optim.AdamW(model.parameters(), lr=0.1), clip_grad=clip)
+        wrapper.norms = {} if measured else None
+        for step in range(3):
+            wrapper.measures_norm = step == 1
+            model(torch.ones(4, 3)).square().sum().backward()
+            expected = torch.cat([each.grad.flatten() for each in model.parameters()]).norm()
+            wrapper.step()
+            wrapper.zero_grad()
+            if wrapper.norms:
+                torch.testing.assert_close(wrapper.norms.pop("grad_norm"), expected)
+                found.append(step)
+        return model.weight.detach(), found
+
+    weights, found = steps(measured=True)
+    assert found == ([1] if clip is None else [0, 1, 2])
+    if clip is None:
+        assert torch.equal(weights, steps(measured=False)[0])
+
+
 def test_auto_is_float32_on_a_cpu(distiller: Distiller) -> None:
     assert losses(distiller, "auto")[1] == {torch.float32}
 
