@@ -50,6 +50,7 @@ class AsyncRuntimeInfoHook(RuntimeInfoHook):
         runner.message_hub.update_info("iter", runner.iter)
         if hasattr(runner.optim_wrapper, "measures_norm"):
             runner.optim_wrapper.measures_norm = is_logging_due(runner, batch_idx)
+            _drop_norm(runner)
         self.buffer.add({name: rates[0] for name, rates in runner.optim_wrapper.get_lr().items()})
 
     def after_train_iter(
@@ -79,12 +80,19 @@ class AsyncRuntimeInfoHook(RuntimeInfoHook):
     def after_train(self, runner: Runner) -> None:
         """Flush, and note that training ends."""
         self._flush(runner)
+        _drop_norm(runner)
         super().after_train(runner)
 
     def _flush(self, runner: Runner) -> None:
         for name, values in self.buffer.read().items():
             extend_history(runner.message_hub, f"train/{name}", values)
         self.buffer = _Buffer()
+
+
+def _drop_norm(runner: Runner) -> None:
+    """Remove a norm that was measured for one log line only, so that no later line repeats it."""
+    if not getattr(runner.optim_wrapper, "clip_grad_kwargs", None):
+        runner.message_hub.log_scalars.pop("train/grad_norm", None)
 
 
 class _Slot(NamedTuple):
