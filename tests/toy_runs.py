@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from runs import SERVER
 from torch import Tensor, nn
+from torch.distributed import TCPStore
 from torch.utils.data import Dataset
 
 from proteus.apis.run_state import add_run_hooks, exclusive_run, run_training
@@ -154,13 +154,12 @@ def _plain(value: Any) -> Any:
 
 def train_ranks(work_dir: Path, count: int = 2, hooks: Sequence[dict[str, Any]] = (), **keys: Any) -> list[Rank]:
     """Train the toy run on several processes, as a launcher starts them; returns how each of them ended."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # As torchrun does: a port that is free now may be another process's when rank 0 would open it.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     ranks = []
     for rank in range(count):
         output = work_dir.parent / f"{work_dir.name}.rank{rank}"
-        arguments = (rank, count, port, output, work_dir, list(hooks), keys)
+        arguments = (rank, count, store.port, output, work_dir, list(hooks), keys)
         process = SERVER.Process(target=_train_rank, args=arguments)
         process.start()
         ranks.append((process, output))
@@ -186,16 +185,24 @@ def _train_rank(
         os.dup2(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1")
     os.environ.update(MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES="")
+    os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
     torch.set_num_threads(1)
     cfg = toy_config(work_dir, custom_hooks=hooks, launcher="pytorch", **keys)
 
     def main(_: Namespace) -> int:
-        prepare_processes(cfg)
-        with exclusive_run(cfg):
-            run_training(build_runner(cfg))
+        train_toy(cfg)
         return 0
 
     run(main, Namespace())
+
+
+def train_toy(cfg: Config) -> Runner:
+    """Train a config on one rank, as ``tools/train.py`` does."""
+    prepare_processes(cfg)
+    with exclusive_run(cfg):
+        runner = build_runner(cfg)
+        run_training(runner)
+    return runner
 
 
 @HOOKS.register_module()
