@@ -15,7 +15,7 @@ from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
 from proteus.checkpoints.training import use_safe_checkpoints
 from proteus.compat import quiet_init
-from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
+from proteus.models.backbones.features import features_of_map, grid_of_tokens, shapes_of
 from proteus.models.segmentor_widths import check_widths
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
@@ -47,11 +47,11 @@ class AdaptedBackbone(nn.Module):
     @cached_property
     def embed_dim(self) -> int:
         """Width of the tokens."""
-        return probe(self, self.img_size or 224).patches.shape[-1]
+        return shapes_of(self, self.config, self.img_size or 224).patches.shape[-1]
 
     def grid_for(self, img_size: int) -> tuple[int, int]:
         """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
-        return probe(self, img_size).grid
+        return shapes_of(self, self.config, img_size).grid
 
     def init_weights(self) -> None:
         """Nothing to do: :func:`build_backbone` has initialised or loaded."""
@@ -115,7 +115,7 @@ def build_backbone(config: Mapping[str, Any]) -> Any:
     backbone = AdaptedBackbone(guest, config).to(device)
     if pretrained is not None and pretrained.get("checkpoint"):
         backbone.load(pretrained["checkpoint"])
-    probe(backbone, backbone.img_size or 224)
+    shapes_of(backbone, backbone.config, backbone.img_size or 224)  # refuses what returns no patches
     return backbone
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
-from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
+from proteus.models.backbones.features import features_of_map, grid_of_tokens, shapes_of
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_number, check_side
@@ -90,7 +90,7 @@ class TimmBackbone(nn.Module):
     @cached_property
     def embed_dim(self) -> int:
         """Width of the tokens."""
-        return probe(self, self.img_size).patches.shape[-1]
+        return shapes_of(self, self.timm_args, self.img_size).patches.shape[-1]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -99,7 +99,7 @@ class TimmBackbone(nn.Module):
 
     def grid_for(self, img_size: int) -> tuple[int, int]:
         """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
-        return probe(self, img_size).grid
+        return shapes_of(self, self.timm_args, img_size).grid
 
     def timm_state(self) -> dict[str, Tensor]:
         """The weights under timm's names; ``timm.create_model(**timm_args, num_classes=0)`` loads them strictly."""

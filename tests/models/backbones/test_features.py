@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from proteus.models import ViT
-from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe
+from proteus.models import TimmBackbone, ViT
+from proteus.models.backbones.features import features_of_map, grid_of_tokens, probe, shapes_of
 from proteus.structures import Features
 
 
@@ -52,3 +52,27 @@ def test_probing_draws_no_statistics() -> None:
     net = Net()
     probe(net, 8)
     assert net.norm.num_batches_tracked == 0
+
+
+def test_shapes_are_probed_once_for_each_config_class_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed: list[int] = []
+
+    def counted(backbone: nn.Module, img_size: int) -> Features:
+        probed.append(img_size)
+        return probe(backbone, img_size)
+
+    class Mean(TimmBackbone):
+        def forward(self, images: torch.Tensor) -> Features:
+            return features_of_map(super().forward(images).maps.mean(dim=1, keepdim=True))
+
+    monkeypatch.setattr("proteus.models.backbones.features.probe", counted)
+    monkeypatch.setattr("proteus.models.backbones.features._SHAPES", {})
+    first, again, other = (TimmBackbone("resnet10t", img_size=size) for size in (64, 64, 96))
+    assert [first.embed_dim, first.grid, again.embed_dim, again.grid] == [512, (2, 2)] * 2
+    assert other.grid == first.grid_for(96) == (3, 3)
+    assert probed == [64, 96]
+    assert Mean("resnet10t", img_size=64).embed_dim == 1
+    function = {"act_layer": nn.ReLU}  # no key: two of them may have one name
+    for _ in range(2):
+        shapes_of(first, function, 32)
+    assert probed == [64, 96, 64, 32, 32]
