@@ -118,7 +118,8 @@ def tool(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -
     """Run ``tools/<name>``, or ``proteus <name>``, to its end.
 
     Args:
-        name: File in ``tools``, or a command of ``proteus``; all but a ``.sh`` run in a fork of the server.
+        name: File in ``tools``, a command of ``proteus``, or ``-m`` for a module of the checkout; all but a ``.sh`` run
+            in a fork of the server.
         arguments: Command line.
         path: Folder that is put on PYTHONPATH.
         ranks: Number of processes. With more than one they get ``--launcher pytorch``, torchrun's variables and its
@@ -211,9 +212,11 @@ def _run_script(command: list[str], environment: dict[str, str], output: list[An
     torch.set_num_threads(1)
     on_path = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if not Path(command[0]).suffix:
-        sys.path[:0] = on_path
-        sys.argv = ["proteus", *command]
-        runpy.run_module("proteus", run_name="__main__")
+        module, *rest = command[1:] if command[0] == "-m" else ["proteus", *command]
+        sys.path[:0] = [str(ROOT), *on_path] if command[0] == "-m" else on_path
+        sys.argv = [module, *rest]
+        runpy.run_module(module, run_name="__main__")
+        return
     sys.path[:0] = [str(Path(command[0]).parent), *on_path]
     sys.argv = command
     runpy.run_path(command[0], run_name="__main__")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -121,22 +118,11 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type="SGD", lr=0.1, weight_de
 """
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "projects.dime_fm.train", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 @pytest.mark.slow
 def test_one_command_fills_the_caches_and_trains(tmp_path: Path) -> None:
     cached = tmp_path / "cached.py"
     cached.write_text(CACHED.format(base=write(tmp_path), folder=tmp_path))
-    done = command(cached, "--work-dir", tmp_path / "run")
+    done = tool("-m", "projects.dime_fm.train", cached, "--work-dir", tmp_path / "run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "teacher embeddings from" in done.stdout + done.stderr
     assert "training does not run the teacher" in done.stdout + done.stderr
@@ -151,11 +137,12 @@ def test_one_command_fills_the_caches_and_trains(tmp_path: Path) -> None:
     for name, value in weights(tmp_path / "run/iter_4.pth").items():
         torch.testing.assert_close(value, running[name], atol=1e-5, rtol=1e-4)
 
-    refused = command(cached, "--work-dir", tmp_path / "other", "--cfg-options", "model.teacher.seed=1")
+    other = (cached, "--work-dir", tmp_path / "other", "--cfg-options", "model.teacher.seed=1")
+    refused = tool("-m", "projects.dime_fm.train", *other)
     assert refused.returncode == 2
     assert "holds a cache of other data" in refused.stderr
     assert "Traceback" not in refused.stderr
     # tools/train.py does not fill caches, but also refuses those of another teacher.
-    done = tool("train.py", cached, "--work-dir", tmp_path / "other", "--cfg-options", "model.teacher.seed=1")
+    done = tool("train.py", *other)
     assert done.returncode == 2
     assert "teacher.weights: the cache was built with" in done.stderr
