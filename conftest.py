@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,13 @@ from mmengine.registry import DefaultScope
 
 # Before any test module: importing timm or torchvision first would fail without its patches.
 import proteus  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope="module")
+def modules_exempt_from_garbage_collection() -> None:
+    """Exempt what has been imported so far: each of MMEngine's data sets collects garbage when it is built."""
+    gc.collect()
+    gc.freeze()
 
 
 def _left_as_found() -> Iterator[None]:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import built_wheel
 import pytest
-
-
-def pytest_collection_finish() -> None:
-    """Exempt all imported modules from garbage collection, which each of MMEngine's data sets starts when built."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
