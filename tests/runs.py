@@ -114,14 +114,16 @@ SERVER.set_forkserver_preload(
 )
 
 
-def tool(name: str, *arguments: Any, path: Path | None = None, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+def tool(
+    name: str, *arguments: Any, path: str | Path | None = None, ranks: int = 1
+) -> subprocess.CompletedProcess[str]:
     """Run ``tools/<name>``, or ``proteus <name>``, to its end.
 
     Args:
         name: File in ``tools``, a command of ``proteus``, or ``-m`` for a module of the checkout; all but a ``.sh`` run
             in a fork of the server.
         arguments: Command line.
-        path: Folder that is put on PYTHONPATH.
+        path: Folder that is put on PYTHONPATH, or several with ``os.pathsep`` between them.
         ranks: Number of processes. With more than one they get ``--launcher pytorch``, torchrun's variables and its
             store; where one of them fails, the others get SIGTERM. ``tools/dist_train.sh`` runs torchrun itself, which
             takes ten seconds of imports more.
@@ -160,7 +162,7 @@ def start(name: str, *arguments: Any, log: str | Path = os.devnull) -> Any:
     return _forked([str(ROOT / "tools" / name), *map(str, arguments)], _environment(), [log, log])
 
 
-def _environment(path: Path | None = None) -> dict[str, str]:
+def _environment(path: str | Path | None = None) -> dict[str, str]:
     """Return the variables of a tool that runs on one thread, without a GPU."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
     if path is not None:

@@ -10,7 +10,7 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,6 +64,11 @@ def keys_of(target: Callable[..., Any]) -> Keys:
     Returns:
         The keys; ``open`` if the source does not show where ``**kwargs`` go.
     """
+    return _keys_of(target) if isinstance(target, Hashable) else _keys_of.__wrapped__(target)
+
+
+@functools.cache  # half of the time of a check; a config names most classes several times
+def _keys_of(target: Callable[..., Any]) -> Keys:
     try:
         keys = _class_keys(target, inspect.getmro(target)) if inspect.isclass(target) else _function_keys(target)
         return replace(keys, owner=getattr(target, "__module__", None) or "")

@@ -17,7 +17,8 @@ from proteus.models import DenseViT, TimmBackbone, ViT
 from proteus.models.backbones import AsTuple, DenseTimm
 from proteus.structures import Features
 
-SIZES: dict[str, Any] = {"arch": "tiny", "embed_dim": 48, "depth": 2, "num_heads": 3}
+SIZES: dict[str, Any] = {"arch": "tiny", "embed_dim": 48, "depth": 1, "num_heads": 3}
+DENSE: dict[str, Any] = {**SIZES, "depth": 2}
 BATCHES = (1, 3, 5)
 
 
@@ -49,7 +50,7 @@ def segmentor() -> nn.Module:
         "dropout_ratio": 0.0,
         "num_classes": 5,
     }
-    backbone = {"type": "proteus.DenseViT", "img_size": 28, "out_indices": (0, 1), **SIZES}
+    backbone = {"type": "proteus.DenseViT", "img_size": 28, "out_indices": (0, 1), **DENSE}
     config = {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head, "test_cfg": {"mode": "whole"}}
     return Tensors(MODELS.build(config))
 
@@ -58,23 +59,29 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "ViT": (lambda: ViT(img_size=28, **SIZES), 28),
     "ViT at another size": (lambda: ViT(img_size=56, **SIZES), 28),
     "ViT with registers": (lambda: ViT(img_size=28, reg_tokens=2, **SIZES), 28),
-    "DenseViT": (lambda: DenseViT((0, 1), img_size=28, **SIZES), 28),
-    "DenseViT padded": (lambda: DenseViT((0, 1), img_size=28, **SIZES), 31),
+    "DenseViT": (lambda: DenseViT((0, 1), img_size=28, **DENSE), 28),
+    "DenseViT padded": (lambda: DenseViT((0, 1), img_size=28, **DENSE), 31),
     "TimmBackbone": (lambda: TimmBackbone("mobilenetv4_conv_small_050", img_size=64), 64),
-    "DenseTimm": (lambda: DenseTimm("mobilenetv4_conv_small_050", img_size=64), 64),
+    "DenseTimm": (lambda: DenseTimm("test_efficientnet", img_size=64), 64),
     "segmentor": (segmentor, 28),
     "depth": (lambda: Tensors(make_estimator()), 28),
 }
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest) -> tuple[nn.Module, Callable[[int], Tensor]]:
     make, size = MODELS[request.param]
     torch.manual_seed(0)
     return make().eval().requires_grad_(False), lambda batch: torch.randn(batch, 3, size, size)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module")
+def program(model: tuple[nn.Module, Callable[[int], Tensor]], _no_warnings: None) -> torch.export.ExportedProgram:
+    module, images = model
+    return torch.export.export(module, (images(2),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _no_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -96,10 +103,8 @@ def traceable(model: nn.Module) -> nn.Module:
     return AsTuple(model) if isinstance(model(torch.zeros(1, 3, 56, 56)), Features) else model
 
 
-def test_torch_export(model: tuple[nn.Module, Callable[[int], Tensor]]) -> None:
-    module, images = model
-    dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    check(module, images, torch.export.export(module, (images(2),), dynamic_shapes=dynamic).module())
+def test_torch_export(model: tuple[nn.Module, Callable[[int], Tensor]], program: torch.export.ExportedProgram) -> None:
+    check(*model, program.module())
 
 
 def test_trace(model: tuple[nn.Module, Callable[[int], Tensor]]) -> None:
@@ -108,17 +113,18 @@ def test_trace(model: tuple[nn.Module, Callable[[int], Tensor]]) -> None:
 
 
 @pytest.mark.parametrize("dynamo", [False, True])
-def test_onnx(model: tuple[nn.Module, Callable[[int], Tensor]], dynamo: bool) -> None:
+def test_onnx(model: tuple[nn.Module, Callable[[int], Tensor]], dynamo: bool, request: pytest.FixtureRequest) -> None:
     module, images = model
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript" if dynamo else "onnx")
     file = io.BytesIO()
-    options: dict[str, Any] = (
-        {"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)} if dynamo else {"dynamic_axes": {"images": {0: "batch"}}}
-    )
-    torch.onnx.export(
-        module if dynamo else traceable(module), (images(2),), file, dynamo=dynamo, input_names=["images"], **options
-    )
+    if dynamo:  # which would begin with the same torch.export
+        torch.onnx.export(request.getfixturevalue("program"), (), file, dynamo=True, input_names=["images"])
+    else:
+        axes = {"images": {0: "batch"}}
+        torch.onnx.export(
+            traceable(module), (images(2),), file, dynamo=False, input_names=["images"], dynamic_axes=axes
+        )
     settings = runtime.SessionOptions()
     settings.log_severity_level = 3
     session = runtime.InferenceSession(file.getvalue(), settings)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from runs import ROOT
+from runs import ROOT, tool
+
+RUN = """
+import os
+import sys
+
+import pytest
+
+os.chdir("{folder}")
+options = ["-q", "--import-mode=importlib", "-m", "not slow", "-p", "no:cacheprovider"]
+sys.exit(pytest.main([*options, "{tests}"]))
+"""
 
 
 def test_a_renamed_copy_tests_its_own_code(tmp_path: Path) -> None:
@@ -21,24 +30,8 @@ def test_a_renamed_copy_tests_its_own_code(tmp_path: Path) -> None:
     module.write_text(module.read_text() + "\n\nCOPIED = True\n")
     tests = copy / "tests/test_relation.py"
     tests.write_text(tests.read_text() + "\n\ndef test_it_is_the_copy() -> None:\n    assert relation.COPIED\n")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "--import-mode=importlib",
-            "-m",
-            "not slow",
-            "-p",
-            "no:cacheprovider",
-            copy,
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "tests")))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    script = tmp_path / "run_tests.py"
+    script.write_text(RUN.format(folder=tmp_path, tests=copy))
+    done = tool(str(script), path=os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "tests"))))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
