@@ -7,31 +7,28 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, get_dist_info
-from torch import Tensor
+from mmengine.dist import barrier, get_dist_info, get_world_size
 from tqdm import tqdm
 
+from proteus.apis.embed_processes import check_gpu_count, embed_on
 from proteus.apis.resources import check_device, check_out_folder
+from proteus.evaluation.features.encoder import NamedBackbone, TokenEncoder, Tokens
 from proteus.evaluation.features.extraction import digest_states, extract_rows, file_states
-from proteus.evaluation.features.image_paths import CenterCrops, Crops, ImagePaths, collate_crops, find_images
+from proteus.evaluation.features.image_paths import CenterCrops, ImagePaths, collate_crops, find_images
 from proteus.evaluation.features.rows import FEATURES, Record, open_rows, read_record
 from proteus.evaluation.features.table_files import check_names, described, write_npy, write_parquet
 from proteus.evaluation.input_checks import is_integer
-from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.models.zoo import backbone_spec, locate_model
 from proteus.structures import CorruptImageError, DataError, UserError
 from proteus.utils import exclusive, read_json, write_json
 from proteus.utils.images import open_rgb
 from proteus.utils.ranks import on_first_rank
-
-Tokens = Literal["cls", "mean", "cls+mean", "patches"]
 
 _FORMATS = (".npy", ".parquet")
 
@@ -51,22 +48,6 @@ class EmbedResult:
     failed: list[str]
 
 
-@dataclass(frozen=True)
-class _Backbone:
-    """A backbone on its device, with what its images need.
-
-    Attributes:
-        digest: Digest of weights and architecture.
-    """
-
-    model: Any
-    name: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    img_size: int
-    digest: str
-
-
 def embed(
     backbone: str | Path,
     data: str | Path | Iterable[str | Path],
@@ -78,6 +59,7 @@ def embed(
     batch_size: int = 64,
     workers: int | None = None,
     device: str | None = None,
+    gpus: int | None = None,
     download: bool = False,
 ) -> EmbedResult:
     """Write the features of images to a file, one row per image.
@@ -100,6 +82,7 @@ def embed(
         batch_size: Images per forward pass.
         workers: Worker processes that read images, per rank; by default half the CPUs, at most 8.
         device: Device to compute on; by default a GPU if there is one, where features are computed in half precision.
+        gpus: Run one process per GPU on this many, and wait for them; 0 uses the CPU. By default this process alone.
         download: Download weights that are not on disk.
 
     Returns:
@@ -112,6 +95,18 @@ def embed(
         FullDiskError: The disk has too little space.
     """
     path = _check_arguments(out, tokens, batch_size, workers)
+    if gpus is not None and get_world_size() == 1:
+        if check_gpu_count(gpus, device) > 1:
+            options = {
+                "tokens": tokens,
+                "arch": arch,
+                "img-size": img_size,
+                "batch-size": batch_size,
+                "workers": workers,
+            }
+            about = embed_on(gpus, backbone, data, path, options, download)
+            return EmbedResult(path, tuple(about["shape"]), list(about["failed"]))
+        device = device or ("cuda" if gpus else "cpu")
     device = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     partial = path.with_name(f".{path.name}.partial")
     images = find_images(data, skip=[partial])
@@ -125,7 +120,7 @@ def embed(
     with exclusive(partial, "embedding images", remedy="wait for it, or name another file"):
         record = on_first_rank(lambda: _resumable(partial, about))
         count = min(8, (os.cpu_count() or 2) // 2) if workers is None else workers
-        dataset, encode = CenterCrops(images.paths, found.img_size), _Encoder(found, tokens, device)
+        dataset, encode = CenterCrops(images.paths, found.img_size), TokenEncoder(found, tokens, device)
         extract_rows(
             dataset,
             encode,
@@ -168,15 +163,19 @@ def _check_arguments(out: str | Path, tokens: str, batch_size: Any, workers: Any
     return path
 
 
-def _open_backbone(name: str | Path, arch: str | None, img_size: int | None, download: bool, device: str) -> _Backbone:
+def _open_backbone(
+    name: str | Path, arch: str | None, img_size: int | None, download: bool, device: str
+) -> NamedBackbone:
     if img_size is not None and (not is_integer(img_size) or img_size < 1):
         raise UserError(f"img_size={img_size!r}: write a positive integer, the side of the images in pixels")
     side = img_size or locate_model(name, arch, None, download)[1].img_size
     spec = backbone_spec(str(name), arch, side, download)
-    return _Backbone(spec.build().to(device), str(name), spec.mean, spec.std, side, spec.digest)
+    return NamedBackbone(spec.build().to(device), str(name), spec.mean, spec.std, side, spec.digest)
 
 
-def _describe(backbone: _Backbone, images: ImagePaths, files: np.ndarray, tokens: str, device: str) -> dict[str, Any]:
+def _describe(
+    backbone: NamedBackbone, images: ImagePaths, files: np.ndarray, tokens: str, device: str
+) -> dict[str, Any]:
     """Return what the rows depend on, as JSON values."""
     names = hashlib.sha256("\0".join(images.names).encode("utf-8", "surrogateescape")).hexdigest()
     return {
@@ -225,48 +224,6 @@ def _resumable(partial: Path, about: dict[str, Any]) -> Record | None:
     (partial / FEATURES).unlink(missing_ok=True)
     write_json(path, about)
     return None
-
-
-class _Encoder:
-    """Encode batches of images; rows of unreadable images are NaN.
-
-    Args:
-        backbone: The backbone.
-        tokens: Tokens to keep.
-        device: Its device.
-    """
-
-    def __init__(self, backbone: _Backbone, tokens: Tokens, device: str) -> None:
-        self.backbone, self.tokens, self.device = backbone, tokens, device
-        self.mean, self.std = (
-            torch.tensor(values, device=device).view(-1, 1, 1) for values in (backbone.mean, backbone.std)
-        )
-
-    @torch.inference_mode()
-    def __call__(self, batch: Crops) -> np.ndarray:
-        """Return rows ``(B, T, D)`` float32.
-
-        Raises:
-            DataError: Features are not finite.
-        """
-        images = (as_floats(batch.images.to(self.device, non_blocking=True)) - self.mean) / self.std
-        on_gpu = self.device.startswith("cuda")
-        with torch.autocast("cuda", torch.float16) if on_gpu else nullcontext():
-            features = self.backbone.model(images)
-        rows = self._chosen(features).float().cpu().numpy()
-        for row, (path, error) in enumerate(zip(batch.paths, batch.errors, strict=True)):
-            if error is not None:
-                tqdm.write(f"error: {error}", file=sys.stderr)
-                rows[row] = np.nan
-            elif not np.isfinite(rows[row]).all():
-                raise DataError(f"features of {self.backbone.name} are not finite (NaN or infinite), first for {path}")
-        return rows
-
-    def _chosen(self, features: Any) -> Tensor:
-        if self.tokens == "patches":
-            return features.patches
-        cls, mean = features.cls[:, None], features.patches.mean(1, keepdim=True)
-        return {"cls": cls, "mean": mean, "cls+mean": torch.cat([cls, mean], dim=-1)}[self.tokens]
 
 
 def _write(path: Path, partial: Path, images: ImagePaths, tokens: str, about: dict[str, Any]) -> EmbedResult:

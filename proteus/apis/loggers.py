@@ -38,7 +38,8 @@ def use_loggers(cfg: Config, names: Sequence[str]) -> None:
 def logger_backends(names: Sequence[str], work_dir: str | Path) -> list[dict[str, Any]]:
     """Return MMEngine's visualization backends of loggers, for ``visualizer.vis_backends``.
 
-    Runs are grouped as the project or experiment ``proteus``, and named by their work directory. Weights & Biases works
+    Runs are grouped as the project or experiment ``proteus``, and named by their work directory (by its parent for the
+    ``run`` of a model folder). Weights & Biases works
     without an account if ``WANDB_MODE=offline`` is set. MLflow writes to ``mlruns`` in the work directory unless
     ``MLFLOW_TRACKING_URI`` names a server.
 
@@ -81,6 +82,11 @@ def _check_installed(package: str, where: str) -> None:
         raise UserError(f"{where}: the package is not installed; run pip install {package}")
 
 
+def _run_name(work_dir: Path) -> str:
+    folder = work_dir.absolute()
+    return folder.parent.name if folder.name == "run" else folder.name
+
+
 def _tensorboard(work_dir: Path) -> dict[str, Any]:
     return {"type": "TensorboardVisBackend"}
 
@@ -90,7 +96,7 @@ def _wandb(work_dir: Path) -> dict[str, Any]:
     metrics = [{"name": "*", "step_metric": "iter"}]
     return {
         "type": "WandbVisBackend",
-        "init_kwargs": {"project": PROJECT, "name": work_dir.name, "dir": str(work_dir)},
+        "init_kwargs": {"project": PROJECT, "name": _run_name(work_dir), "dir": str(work_dir)},
         "define_metric_cfg": metrics,
     }
 
@@ -99,7 +105,7 @@ def _mlflow(work_dir: Path) -> dict[str, Any]:
     return {
         "type": "MLflowVisBackend",
         "exp_name": PROJECT,
-        "run_name": work_dir.name,
+        "run_name": _run_name(work_dir),
         "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or (work_dir / "mlruns").absolute().as_uri(),
         # By default it would upload every log and config file of the work directory, its own store included.
         "artifact_suffix": (),

@@ -16,6 +16,9 @@ from timm.data import create_transform
 
 import proteus.apis.embed as module
 from proteus.apis.embed import embed
+from proteus.apis.embed_processes import embed_on
+from proteus.cli import embed as cli
+from proteus.evaluation.features.image_paths import Crops
 from proteus.models.backbones import locate_backbone
 from proteus.structures import DataError, LockedError, UserError
 from proteus.utils import exclusive
@@ -78,7 +81,7 @@ def test_an_interrupted_call_resumes_bit_for_bit(
     embed(NAME, images, whole, **OPTIONS)
     monkeypatch.setattr("proteus.evaluation.features.extraction.SECONDS_BETWEEN_MARKS", 0.0)
     encoded: list[int] = []
-    encode = module._Encoder.__call__
+    encode = module.TokenEncoder.__call__
 
     def interrupted(encoder: Any, batch: Any) -> Any:
         if len(encoded) == 2:
@@ -86,11 +89,11 @@ def test_an_interrupted_call_resumes_bit_for_bit(
         encoded.append(len(batch.images))
         return encode(encoder, batch)
 
-    monkeypatch.setattr(module._Encoder, "__call__", interrupted)
+    monkeypatch.setattr(module.TokenEncoder, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         embed(NAME, images, out, **OPTIONS)
     assert not out.exists()
-    monkeypatch.setattr(module._Encoder, "__call__", lambda *a: (encoded.append(len(a[1].images)), encode(*a))[1])
+    monkeypatch.setattr(module.TokenEncoder, "__call__", lambda *a: (encoded.append(len(a[1].images)), encode(*a))[1])
     embed(NAME, images, out, **OPTIONS)
     assert encoded == [5, 5, 3]
     assert out.read_bytes() == whole.read_bytes()
@@ -143,6 +146,9 @@ def test_bad_inputs_are_refused_in_one_line(images: Path, tmp_path: Path) -> Non
         (images, "rows.npy", {"img_size": 0}, "img_size=0: write a positive integer"),
         (images, "rows.npy", {"batch_size": 0}, "batch_size=0: write a positive integer"),
         (images, "rows.npy", {"device": "tpu"}, "unknown device 'tpu'"),
+        (images, "rows.npy", {"gpus": -1}, "gpus=-1: write a non-negative integer"),
+        (images, "rows.npy", {"gpus": 2}, "gpus=2 and device='cpu': write one of them"),
+        (images, "rows.npy", {"gpus": 99, "device": None}, "gpus=99: found 99, but .* this machine"),
         (images, "user.npy", {}, r"user.npy exists without user.about.json; remove"),
         (tmp_path / "absent", "rows.npy", {}, "absent: no such folder, image or text file"),
         (tmp_path / "empty", "rows.npy", {}, "empty has no images"),
@@ -159,9 +165,34 @@ def test_bad_inputs_are_refused_in_one_line(images: Path, tmp_path: Path) -> Non
         embed(NAME, images, tmp_path / "rows.npy", **OPTIONS)
     model: Any = locate_backbone(NAME, img_size=32).build()
     model.vit.cls_token[:] = float("nan")
-    backbone = module._Backbone(model, "broken", (0.5,) * 3, (0.5,) * 3, 32, "")
+    backbone = module.NamedBackbone(model, "broken", (0.5,) * 3, (0.5,) * 3, 32, "")
     with pytest.raises(DataError, match=r"features of broken are not finite.*first for a.png"):
-        module._Encoder(backbone, "cls", "cpu")(module.Crops(torch.zeros(1, 3, 32, 32), [None], ["a.png"]))
+        module.TokenEncoder(backbone, "cls", "cpu")(Crops(torch.zeros(1, 3, 32, 32), [None], ["a.png"]))
+
+
+def test_the_command_of_several_processes_has_every_argument(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/cli/test_embed.py runs it on two processes."""
+    ran: list[tuple[int, bool]] = []
+
+    def run_on(processes: int, argv: list[str], cpu: bool) -> int:
+        ran.append((processes, cpu))
+        assert argv[:3] == ["embed", "--launcher", "pytorch"]
+        return cli.main(cli.parse_args(argv[3:]))
+
+    monkeypatch.setattr("proteus.apis.embed_processes.run_on", run_on)
+    names = sorted((str(path) for path in images.rglob("*.*")), reverse=True)
+    options = {"tokens": "mean", "img-size": 32, "batch-size": 5, "workers": 0, "device": "cpu", "arch": None}
+    two = embed_on(2, NAME, names, tmp_path / "two.npy", options)
+    one = embed(NAME, names, tmp_path / "one.npy", tokens="mean", **OPTIONS)
+    assert (tuple(two["shape"]), two["failed"]) == (one.shape, one.failed)
+    assert (tmp_path / "two.npy").read_bytes() == (tmp_path / "one.npy").read_bytes()
+    assert (tmp_path / "two.files.txt").read_text().splitlines() == names
+    assert ran == [(2, False)]
+    monkeypatch.setattr("proteus.apis.embed_processes.run_on", lambda *arguments: 2)
+    with pytest.raises(UserError, match="embedding on 2 processes ended with status 2; see the error above"):
+        embed_on(2, NAME, tmp_path / "absent", tmp_path / "three.npy", options)
 
 
 def test_parquet_without_pyarrow_is_refused(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
