@@ -8,13 +8,15 @@ import multiprocessing.connection
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import PIL
@@ -115,13 +117,13 @@ SERVER.set_forkserver_preload(
 
 
 def tool(
-    name: str, *arguments: Any, path: str | Path | None = None, ranks: int = 1
+    name: str | Path, *arguments: Any, path: str | Path | None = None, ranks: int = 1
 ) -> subprocess.CompletedProcess[str]:
     """Run ``tools/<name>``, or ``proteus <name>``, to its end.
 
     Args:
-        name: File in ``tools``, a command of ``proteus``, or ``-m`` for a module of the checkout; all but a ``.sh`` run
-            in a fork of the server.
+        name: File in ``tools``, absolute path of a script, command of ``proteus``, or ``-m`` for a module of the
+            checkout; all but a ``.sh`` run in a fork of the server.
         arguments: Command line.
         path: Folder that is put on PYTHONPATH, or several with ``os.pathsep`` between them.
         ranks: Number of processes. With more than one they get ``--launcher pytorch``, torchrun's variables and its
@@ -132,8 +134,8 @@ def tool(
         Output of all ranks, and 0 or the status of the first rank that failed.
     """
     environment = _environment(path)
-    command = [str(ROOT / "tools" / name) if Path(name).suffix else name, *map(str, arguments)]
-    if name.endswith(".sh"):
+    command = [str(ROOT / "tools" / name) if Path(name).suffix else str(name), *map(str, arguments)]
+    if command[0].endswith(".sh"):
         return subprocess.run(
             ["bash", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_PATIENCE
         )
@@ -157,9 +159,42 @@ def tool(
         return subprocess.CompletedProcess(command, status, *texts)
 
 
-def start(name: str, *arguments: Any, log: str | Path = os.devnull) -> Any:
+def start(name: str | Path, *arguments: Any, log: str | Path = os.devnull) -> Any:
     """Start a Python tool that writes its output to ``log``; returns its process without waiting for it."""
     return _forked([str(ROOT / "tools" / name), *map(str, arguments)], _environment(), [log, log])
+
+
+def run_code(code: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run Python code as ``python -c`` does, in a fork of the server."""
+    with TemporaryDirectory() as folder:
+        return tool(_script(folder, code), *arguments)
+
+
+@contextmanager
+def talk_to(code: str, *arguments: Any) -> Iterator[tuple[Any, TextIO]]:
+    """Start Python code in a fork of the server; its input and output are one stream, as of ``subprocess.Popen``.
+
+    Yields:
+        The process, and the stream. After the block the process gets time to end, and is killed if the block raised.
+    """
+    ours, theirs = socket.socketpair()
+    with TemporaryDirectory() as folder, ours, ours.makefile("rw") as stream:
+        errors = Path(folder, "stderr")
+        process = _forked([str(_script(folder, code)), *map(str, arguments)], _environment(), [theirs, errors])
+        theirs.close()
+        try:
+            yield process, stream
+            process.join(_PATIENCE)
+        finally:
+            process.kill()
+            process.join()
+            print(errors.read_text() if errors.is_file() else "", file=sys.stderr)
+
+
+def _script(folder: str, code: str) -> Path:
+    path = Path(folder, "script.py")
+    path.write_text(code)
+    return path
 
 
 def _environment(path: str | Path | None = None) -> dict[str, str]:
@@ -207,11 +242,17 @@ def _run_script(command: list[str], environment: dict[str, str], output: list[An
     """Run a script as ``python SCRIPT ...`` does: folder, environment, path, arguments and streams."""
     gc.freeze()  # what the server imported; MMEngine's data sets collect garbage whenever one is built
     for descriptor, file in enumerate(output, start=1):
-        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
+        if isinstance(file, socket.socket):
+            os.dup2(file.fileno(), descriptor)
+            sys.stdin = os.fdopen(file.detach())
+        else:
+            os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
+    # The server passes its start method on: each loader with workers would start another server, which imports torch.
+    multiprocessing.set_start_method(None, force=True)
     on_path = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if not Path(command[0]).suffix:
         module, *rest = command[1:] if command[0] == "-m" else ["proteus", *command]

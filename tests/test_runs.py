@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,6 +21,23 @@ def test_a_tool_runs_although_the_server_has_just_been_killed() -> None:
     os.kill(server, signal.SIGKILL)
     assert runs.tool("inspect_checkpoint.py", "--help").returncode == 0
     assert forkserver._forkserver._forkserver_pid != server  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_workers_of_a_fork_are_started_as_those_of_a_tool() -> None:
+    """A fork of the server would otherwise start a server for them, which imports all modules again."""
+    done = runs.run_code("import multiprocessing; print(multiprocessing.get_start_method())")
+    assert done.stdout.split() == [multiprocessing.get_start_method()]
+
+
+@pytest.mark.slow
+def test_a_fork_answers_on_the_stream_that_it_reads() -> None:
+    with runs.talk_to("import sys; print(sys.argv[1], flush=True); print(sys.stdin.readline())", 3) as (fork, stream):
+        assert stream.readline() == "3\n"
+        stream.write("four\n")
+        stream.flush()
+        assert stream.readline() == "four\n"
+    assert fork.exitcode == 0
 
 
 @pytest.mark.slow

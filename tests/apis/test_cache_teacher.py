@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cache_runs import built, contents, job_of, write_fixed
-from runs import ROOT, tool, write_config, write_images, write_teacher
+from runs import run_code, talk_to, tool, write_config, write_images, write_teacher
 
 from proteus.apis import ConfigError, load_config
 from proteus.apis.cache_teacher import build, format_plan
@@ -132,10 +130,7 @@ build(job_of(Path(sys.argv[1]), out=sys.argv[2], **eval(sys.argv[3])))
     "kept", [{}, {"patches": "int8-pca", "components": 8, "shard_bytes": 4000}], ids=["float16", "int8-pca"]
 )
 def test_killed_and_resumed(config: Path, tmp_path: Path, kept: dict[str, Any]) -> None:
-    command = [sys.executable, "-c", KILLED, str(config), str(tmp_path / "killed"), repr(kept)]
-    path = f"{ROOT}:{ROOT / 'tests'}"
-    environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = run_code(KILLED, config, tmp_path / "killed", repr(kept))
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert len(list((tmp_path / "killed").glob("view*.safetensors"))) == 3
     index = read_index(tmp_path / "killed")
@@ -206,29 +201,19 @@ build(job_of(Path(sys.argv[1]), out=sys.argv[2]))
 @pytest.mark.slow
 def test_a_second_build_is_refused_and_the_first_completes(config: Path, cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "new"
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    with subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(config), str(out)],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as first:
-        try:
-            assert first.stdout is not None
-            assert first.stdout.readline() == "two files\n"
-            before = contents(out)
-            with pytest.raises(LockedError, match=rf"building a teacher cache, process {first.pid} on .*, started 20"):
-                built(config, out=out)
-            assert contents(out) == before
-            done = tool("cache_teacher.py", config, "--out", out)
-            assert done.returncode == 2
-            assert f"error: {out}: in use by building a teacher cache, process {first.pid} on " in done.stderr
-            assert "Traceback" not in done.stderr
-            first.communicate("on\n", timeout=300)
-        finally:
-            first.kill()
-    assert first.returncode == 0
+    with talk_to(SLOW, config, out) as (first, stream):
+        assert stream.readline() == "two files\n"
+        before = contents(out)
+        with pytest.raises(LockedError, match=rf"building a teacher cache, process {first.pid} on .*, started 20"):
+            built(config, out=out)
+        assert contents(out) == before
+        done = tool("cache_teacher.py", config, "--out", out)
+        assert done.returncode == 2
+        assert f"error: {out}: in use by building a teacher cache, process {first.pid} on " in done.stderr
+        assert "Traceback" not in done.stderr
+        stream.write("on\n")
+        stream.flush()
+    assert first.exitcode == 0
     reader, wanted = TeacherCache(out), TeacherCache(cache)
     assert contents(out).keys() == contents(cache).keys()
     for image in range(24):

@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import signal
-import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from runs import talk_to
 from toy_runs import checkpoints, saved, toy_config, toy_runner
 
 from proteus.apis import ConfigError, run_state, train
@@ -46,10 +46,8 @@ def test_a_second_run_is_refused_and_writes_nothing(cfg: Config, tmp_path: Path)
         "import sys, time; from proteus.utils import exclusive\n"
         "with exclusive(sys.argv[1], 'training'):\n    print('held', flush=True); time.sleep(60)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
+    with talk_to(code, tmp_path / "run") as (first, output):
+        assert output.readline() == "held\n"
         words = rf"in use by training, process {first.pid} on .*; wait for it, or name another folder with --work-dir"
         with pytest.raises(LockedError, match=words):
             train(cfg)

@@ -1,5 +1,4 @@
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from runs import run_code
 
 from proteus.datasets import FeatureTable, SampleKey, table_collate
 from proteus.structures import DataError
@@ -96,7 +96,7 @@ def test_files_with_other_arrays(save: Save, tokens: np.ndarray, tmp_path: Path)
 
 
 SCRIPT = """
-import re, resource, sys
+import os, re, resource, sys
 import torch
 from torch.utils.data import DataLoader
 from proteus.datasets import FeatureTable, ProxySampler, table_collate
@@ -105,7 +105,7 @@ from proteus.models import LinearProbe
 def kib(name):
     return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 
-torch.set_num_threads(1)
+os.chdir(sys.argv[2])
 backbone = dict(type="ViT", arch="tiny", img_size=28, embed_dim=256, depth=4, num_heads=4)
 probe = LinearProbe(backbone, num_classes=10, learning_rates=(0.1,))
 optimizer = torch.optim.SGD(probe.heads.parameters(), lr=0.1)
@@ -120,7 +120,7 @@ step(dict(tokens=torch.zeros(512, 5, 256).half(), labels=torch.zeros(512).long()
 allowed = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_DATA, ((kib("VmData") << 10) + allowed,) * 2)
 before, seen = kib("RssAnon"), 0
-if sys.argv[2] == "load":
+if sys.argv[3] == "load":
     import numpy
     numpy.load("x.npy")
 table = FeatureTable(features="x.npy", labels="y.npy", num_classes=10, width=256)
@@ -139,19 +139,15 @@ def test_tables_larger_than_memory(tmp_path: Path) -> None:
     """An epoch of a probe over 128 MiB of features in a process that may grow by 24 MiB."""
     rows, allowed = 52_429, 24 << 20
     table = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.float16, shape=(rows, 5, 256))
-    for start in range(0, rows, 8192):
-        block = np.random.default_rng(start).standard_normal((min(8192, rows - start), 5, 256), dtype=np.float32)
-        table[start : start + 8192] = block
+    block = np.random.default_rng(0).standard_normal((8192, 5, 256), dtype=np.float32).astype(np.float16)
+    for start in range(0, rows, len(block)):
+        table[start : start + len(block)] = block[: rows - start]
     table.flush()
     np.save(tmp_path / "y.npy", np.arange(rows) % 10)
     assert (tmp_path / "x.npy").stat().st_size > 5 * allowed
 
-    def run(how: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", SCRIPT, str(allowed), how]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-
-    done = run("map")
+    done = run_code(SCRIPT, allowed, tmp_path, "map")
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.split("grown")[1]) < allowed
     # The limit works: reading the whole file fails.
-    assert "MemoryError" in run("load").stderr
+    assert "MemoryError" in run_code(SCRIPT, allowed, tmp_path, "load").stderr

@@ -1,12 +1,11 @@
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from runs import run_code
 from safetensors.torch import save_file
 
 from proteus.structures import FullDiskError
@@ -60,7 +59,7 @@ def test_a_killed_process_leaves_no_file_for_good_and_a_running_one_keeps_its_ow
         "import sys, os, signal; from proteus.utils import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary:\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], check=False)
+    run_code(code, tmp_path / "a.txt")
     (stale,) = left(tmp_path)
     running = stale.replace(stale.rpartition("-")[2], f"{os.getppid()}.tmp")
     (tmp_path / running).touch()

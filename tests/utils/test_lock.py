@@ -1,8 +1,7 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from runs import talk_to
 
 from proteus.structures import LockedError
 from proteus.utils import exclusive
@@ -17,14 +16,13 @@ with exclusive(sys.argv[1], "training"):
 
 
 def test_a_second_process_is_refused_by_the_name_of_the_first_until_that_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    with talk_to(HOLD, tmp_path) as (holder, output):
+        assert output.readline() == "held\n"
         words = rf"in use by training, process {holder.pid} on "
         with pytest.raises(LockedError, match=words), exclusive(tmp_path, "training"):
             pass
         holder.kill()
-        holder.wait()
+        holder.join()
     with exclusive(tmp_path, "training"):
         pass
 
@@ -38,21 +36,18 @@ def test_it_can_be_taken_again_after_the_block(tmp_path: Path) -> None:
 def test_a_forked_child_that_outlives_its_parent_does_not_hold_it(tmp_path: Path) -> None:
     """As the workers of a data loader do for some seconds after the run was killed."""
     code = HOLD.replace('print("held"', "if not __import__('os').fork():\n        time.sleep(60)\n    print(\"held\"")
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    with talk_to(code, tmp_path) as (holder, output):
+        assert output.readline() == "held\n"
         holder.kill()
-        holder.wait()
+        holder.join()
         with exclusive(tmp_path, "training"):
             pass
-        holder.stdout.close()
 
 
 def test_a_second_process_can_wait_for_the_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code = HOLD.replace("time.sleep(60)", "time.sleep(1)\n    open(sys.argv[1] + '/done', 'w').close()")
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    with talk_to(code, tmp_path) as (holder, output):
+        assert output.readline() == "held\n"
         with exclusive(tmp_path, "training", wait=True):
             assert (tmp_path / "done").is_file()
     assert f"waiting: {tmp_path} is in use by training, process {holder.pid} on " in capfd.readouterr().err

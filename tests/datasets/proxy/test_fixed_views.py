@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import write_images
+from runs import SERVER, write_images
 from torch.utils.data import DataLoader
 
 from proteus.datasets import ConcatProxySet, FixedViews, SampleKey
@@ -66,10 +66,10 @@ def test_views_do_not_depend_on_the_seed_of_the_run(images: Path) -> None:
     assert same(other[SampleKey(0, 1, 5)], proxy.dataset[SampleKey(1, 1, 5)])
 
 
-def test_spawned_workers_see_the_same_views(images: Path) -> None:
+def test_workers_that_get_a_pickled_set_see_the_same_views(images: Path) -> None:
     proxy = fixed(images)
     keys = [SampleKey(0, epoch, image) for epoch in (0, 4) for image in (3, 0)]
-    loader = DataLoader(proxy, batch_size=None, sampler=keys, num_workers=1, multiprocessing_context="spawn")
+    loader = DataLoader(proxy, batch_size=None, sampler=keys, num_workers=1, multiprocessing_context=SERVER)
     for key, sample in zip(keys, loader, strict=True):
         assert same(sample, proxy[key])
         assert same(sample, proxy[key], "mask")

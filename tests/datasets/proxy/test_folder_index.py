@@ -1,14 +1,13 @@
 import logging
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
+from runs import start
 
 from proteus.datasets import ImageFolder, LabelledFolder
 from proteus.datasets.proxy import folder_index
@@ -206,9 +205,12 @@ def test_concurrent_processes(root: Path) -> None:
         "f._MIN_LISTING_TIME = 0\n"
         "for _ in range(20): print(len(f.decode_names(f.image_names(Path(sys.argv[1]), ('.png',), Path(sys.argv[2])))))"
     )
-    command = [sys.executable, "-c", code, str(root), str(root.parent / "cache")]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    found = [process.communicate(timeout=300)[0] for process in running]
+    script, logs = root.parent / "list.py", [root.parent / f"{number}.log" for number in range(3)]
+    script.write_text(code)
+    running = [start(script, root, root.parent / "cache", log=log) for log in logs]
+    for process in running:
+        process.join(300)
+    found = [log.read_text() for log in logs]
     assert all([line for line in text.splitlines() if line.isdigit()] == ["301"] * 20 for text in found)
     assert [path.suffix for path in kept(root)] == [".npz"]
 

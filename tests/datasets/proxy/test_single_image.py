@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import SERVER
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
@@ -112,7 +113,7 @@ def test_workers_and_ranks_see_the_same_crops(picture: Path) -> None:
     single = SingleImage(str(picture), STEPS, length=12, size=32)
     sampler = ProxySampler(single, seed=0)
     keys = [key for key, _ in zip(sampler, range(12), strict=False)]
-    for context in ("fork", "spawn"):
+    for context in ("fork", SERVER):  # SERVER: the set is pickled, as with "spawn"
         loader = DataLoader(single, batch_size=None, sampler=keys, num_workers=2, multiprocessing_context=context)
         for key, sample in zip(keys, loader, strict=True):
             assert torch.equal(sample["inputs"], single[key.image]["inputs"])

@@ -1,8 +1,6 @@
 import logging
 import os
 import pickle
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
@@ -14,6 +12,7 @@ import torch
 import webdataset
 from mmengine.logging import MMLogger
 from PIL import Image
+from runs import SERVER, start
 from torch.utils.data import DataLoader
 
 from proteus.datasets import CorruptImageError, ImageFolder, SampleKey, WebShards
@@ -63,7 +62,7 @@ def test_random_access_in_any_order_and_process(images: Path, shards: Path) -> N
     assert [proxy.path_of(name) for name in proxy.names()] == folder.names()
     keys = [SampleKey(0, 0, int(image)) for image in torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))]
     proxy[0]  # opened before the workers are forked
-    for context in ("fork", "spawn"):
+    for context in ("fork", SERVER):  # SERVER: the set is pickled, as with "spawn"
         loader = DataLoader(proxy, batch_size=None, sampler=keys, num_workers=2, multiprocessing_context=context)
         for key, sample in zip(keys, loader, strict=True):
             assert torch.equal(sample["inputs"], folder[key.image]["inputs"])
@@ -187,16 +186,13 @@ distributed.destroy_process_group()
 def two_ranks(shards: Path, tmp_path: Path, resumed: int) -> list[list[tuple[str, float]]]:
     """Run two ranks with two workers each for two epochs; returns the images that each of them read."""
     store, target = tmp_path / f"store{resumed}", tmp_path / f"seen{resumed}"
-    arguments = [str(shards), str(store), str(target)]
-    batches = str((COUNT - resumed) // 5)
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, *arguments, str(rank), str(resumed), batches],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in (0, 1)
-    ]
-    assert [rank.wait(120) for rank in ranks] == [0, 0]
+    script, batches = tmp_path / "rank.py", (COUNT - resumed) // 5
+    script.write_text(RANK)
+    log = tmp_path / f"log{resumed}"
+    ranks = [start(script, shards, store, target, rank, resumed, batches, log=log) for rank in (0, 1)]
+    for rank in ranks:
+        rank.join(120)
+    assert [rank.exitcode for rank in ranks] == [0, 0], log.read_text()
     return [torch.load(f"{target}.{rank}") for rank in (0, 1)]
 
 

@@ -1,11 +1,10 @@
-import subprocess
-import sys
 from hashlib import sha1
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from runs import run_code
 from torchvision.transforms import v2
 
 from proteus.datasets.packaged import packaged_photographs
@@ -80,8 +79,7 @@ def test_processes_give_equal_outputs(photographs: list[Image.Image], tmp_path: 
     here = sha1(
         b"".join(corrupt(photographs[1], name, 3, "n01440764/x.JPEG").tobytes() for name in CORRUPTIONS)
     ).hexdigest()
-    program = [sys.executable, "-c", DIGEST.format(path=str(path))]
-    assert subprocess.run(program, capture_output=True, text=True, check=True).stdout.strip() == here
+    assert run_code(DIGEST.format(path=str(path))).stdout.strip() == here
 
 
 def test_the_transform_compresses_as_the_released_code(photographs: list[Image.Image]) -> None:

@@ -1,12 +1,11 @@
 import pickle
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from runs import run_code
 
 from proteus.datasets import CorruptImageError, LoadImage, LoadRandomResizedCrop, RandomResizedCrop, seeded
 from proteus.datasets.packaged import packaged_photographs
@@ -168,11 +167,14 @@ def test_full_size_images_are_decoded_once_for_three_views(
 @pytest.mark.slow
 def test_missing_simplejpeg_is_logged_once() -> None:
     code = (
-        "import sys; sys.modules['simplejpeg'] = None\n"
+        "import importlib, sys; sys.modules['simplejpeg'] = None\n"
+        "from proteus.datasets.transforms import jpeg\n"
+        "importlib.reload(jpeg)\n"
         "from proteus.datasets import LoadRandomResizedCrop\n"
         "[LoadRandomResizedCrop(8) for _ in range(3)]"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_code(code)
+    assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count("pip install simplejpeg") == 1
 
 

@@ -1,10 +1,8 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from runs import start
 from torch import Tensor
 
 STEP = """
@@ -59,18 +57,12 @@ dist.destroy_process_group()
 
 
 def gradients(folder: Path, world: int) -> list[dict[str, Tensor]]:
-    out = folder / f"gradients{world}"
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", STEP, str(rank), str(world), str(folder / f"store{world}"), str(out)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    errors = [rank.communicate(timeout=120)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * world, errors
+    out, script, log = folder / f"gradients{world}", folder / "step.py", folder / f"log{world}"
+    script.write_text(STEP)
+    ranks = [start(script, rank, world, folder / f"store{world}", out, log=log) for rank in range(world)]
+    for rank in ranks:
+        rank.join(120)
+    assert [rank.exitcode for rank in ranks] == [0] * world, log.read_text()
     return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(world)]
 
 

@@ -1,7 +1,7 @@
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from runs import start
 
 from proteus.engine.runner import leave_processes
 
@@ -22,12 +22,11 @@ def test_a_single_process_continues() -> None:
 
 
 @pytest.mark.slow
-def test_ranks_exit_with_their_status_and_flush_their_output(tmp_path) -> None:
-    command = [sys.executable, "-c", LEAVE]
-    ranks = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    outputs = [rank.communicate(timeout=120)[0].strip() for rank in ranks]
-    assert outputs == ["done 0", "done 1"]
-    assert [rank.returncode for rank in ranks] == [3, 3]
+def test_ranks_exit_with_their_status_and_flush_their_output(tmp_path: Path) -> None:
+    script, logs = tmp_path / "leave.py", [tmp_path / f"{rank}.log" for rank in range(2)]
+    script.write_text(LEAVE)
+    ranks = [start(script, rank, tmp_path / "store", log=logs[rank]) for rank in range(2)]
+    for rank in ranks:
+        rank.join(120)
+    assert [log.read_text().strip() for log in logs] == ["done 0", "done 1"]
+    assert [rank.exitcode for rank in ranks] == [3, 3]

@@ -1,10 +1,10 @@
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from runs import run_code
 from sklearn.neighbors import KNeighborsClassifier
 
 from proteus.evaluation.classifiers.knn import knn_predict
@@ -134,7 +134,5 @@ except MemoryError:
 picked = np.array([7, 123_456, 399_999])
 print(knn_predict(train, np.arange(len(train)) % 1000, train[picked], ks=(1,))[1].tolist())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "train.npy")], capture_output=True, text=True, timeout=120
-    )
+    done = run_code(program, tmp_path / "train.npy")
     assert done.stdout.splitlines()[-2:] == ["too large to load", "[7, 456, 999]"], done.stderr

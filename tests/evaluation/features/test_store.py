@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import talk_to
 
 from proteus.datasets.transforms import CorruptImageError
 from proteus.evaluation.features.store import FeatureStore, Split, open_split
@@ -199,6 +197,7 @@ def test_a_table_in_a_read_only_folder_is_read(classes: Callable[..., Path], tmp
 HOLD = """
 import sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[3])
 from test_store import split_of, store_of
 from mmengine.registry import init_default_scope
 init_default_scope("proteus")
@@ -218,23 +217,14 @@ def test_the_second_of_two_processes_waits_and_reads_the_table(
 ) -> None:
     folder = classes()
     expected = np.array(store_of(tmp_path / "expected").table(split_of(folder), "s").features)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "cache"), str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as first:
-        assert first.stdin is not None
-        assert first.stdout is not None
-        assert first.stdout.readline() == "encoding\n"
-        first.stdin.write("on\n" * 5)
+    with talk_to(HOLD, tmp_path / "cache", folder, Path(__file__).parent) as (first, stream):
+        assert stream.readline() == "encoding\n"
+        stream.write("on\n" * 5)
         second = store_of(tmp_path / "cache")
         extracted: list[int] = []
         encode = second._encode
         monkeypatch.setattr(second, "_encode", lambda *args: (extracted.append(1), encode(*args))[1])
-        timer = threading.Timer(0.5, first.stdin.flush)
+        timer = threading.Timer(0.5, stream.flush)
         timer.start()
         table = second.table(split_of(folder), "s")
         timer.join()
