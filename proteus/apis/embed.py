@@ -109,10 +109,11 @@ def embed(
         device = device or ("cuda" if gpus else "cpu")
     device = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     partial = path.with_name(f".{path.name}.partial")
-    images = find_images(data, skip=[partial])
+    # Listed once: a folder that changes meanwhile would give the ranks different batches.
+    images = on_first_rank(lambda: find_images(data, skip=[partial]))
     check_names(path, images.names)
     found = _open_backbone(backbone, arch, img_size, download, device)
-    files = file_states(images.paths)
+    files = on_first_rank(lambda: file_states(images.paths))
     about = _describe(found, images, files, tokens, device)
     existing = on_first_rank(lambda: described(path))
     if existing is not None:
