@@ -72,7 +72,7 @@ def distill(
         gpus: Number of GPUs, one process each; 0 for the CPU. With ``device="cpu"`` the number of processes.
         device: ``cpu`` or ``cuda``; by default a GPU if there is one.
         download: Let the teacher's weights come from their hub if they are not on this machine.
-        loggers: Loggers in addition to files and TensorBoard, such as ``wandb``.
+        loggers: Some of ``tensorboard``, ``wandb``, ``mlflow``, or ``none``; by default TensorBoard.
         resume: Continue the run in ``out``.
         overrides: Values by dotted config key, as ``--cfg-options`` takes them; they are written in the config.
 

@@ -72,8 +72,13 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     count = machine.add_mutually_exclusive_group()
     count.add_argument("--gpus", type=gpus, metavar="N", help="processes, one per GPU; 0 uses the CPU (default: one)")
     count.add_argument("--processes", type=positive_int, metavar="N", help="run N processes on the CPU")
-    machine.add_argument(
-        "--logger", action="append", default=[], dest="loggers", metavar="NAME", help="logger, such as wandb"
+    parser.add_argument(
+        "--logger",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        default=[],
+        dest="loggers",
+        metavar="NAME,...",
+        help="send curves to tensorboard, wandb, mlflow, or none of them (default: tensorboard)",
     )
     parser.add_argument(
         "--config-only", action="store_true", help="write OUT/config.py, to be launched in another way, and stop"

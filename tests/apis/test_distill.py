@@ -182,7 +182,7 @@ def test_without_a_run_there_is_nothing_to_resume(place: Path, tmp_path: Path) -
         ({"precision": "float16"}, "--precision: found 'float16'"),
         ({"init": "pretrained"}, "--init: found 'pretrained'"),
         ({"init": "sliced", "student": "vit_base"}, "--init sliced: "),
-        ({"loggers": ["weights"]}, "--logger weights: choose from: wandb, mlflow"),
+        ({"loggers": ["weights"]}, "--logger weights: choose from: tensorboard, wandb, mlflow"),
         ({"overrides": {"model.studnet.depth": 2}}, "studnet"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -226,6 +226,15 @@ def test_a_run_on_several_folders_has_a_valid_config(place: Path, tmp_path: Path
     write_plan(make_plan(request, CPU), tmp_path, command_line(request, tmp_path))
     config = load_config(tmp_path / "config.py")
     assert set(config.train_dataloader.dataset.datasets) == {"photos", "more"}
+
+
+def test_loggers_stand_in_the_config(place: Path, tmp_path: Path) -> None:
+    request = Request(**arguments(place))
+    write_plan(make_plan(request, CPU), tmp_path, command_line(request, tmp_path, ["tensorboard"]), ["tensorboard"])
+    config = tmp_path / "config.py"
+    backends = [each["type"] for each in load_config(config).visualizer.vis_backends]
+    assert backends == ["LocalVisBackend", "TensorboardVisBackend"]
+    assert " --logger tensorboard " in config.read_text()
 
 
 def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:

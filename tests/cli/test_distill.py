@@ -35,7 +35,7 @@ def test_arguments_that_are_not_given_are_left_open(tmp_path: Path, calls: list[
 
 def test_values_are_parsed(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
     words = ["--batch-size", "32", "--lr", "1e-4", "--workers", "0", "--img-size", "auto", "--epochs", "2.5"]
-    words += ["--logger", "wandb", "--logger", "mlflow", "--cfg-options", "model.student.depth=6"]
+    words += ["--logger", "wandb,mlflow", "--cfg-options", "model.student.depth=6"]
     main(parse_args(command(tmp_path, *words)))
     given = calls[0]
     assert [given[name] for name in ("batch_size", "lr", "workers", "img_size", "epochs")] == [32, 1e-4, 0, "auto", 2.5]

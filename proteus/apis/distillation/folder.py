@@ -7,12 +7,12 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 
 from proteus.apis.distillation.config_values import BASE
 from proteus.apis.distillation.plan import Plan
 from proteus.apis.distillation.request import Request
+from proteus.apis.loggers import logger_backends
 from proteus.apis.model_cost import GIB
 from proteus.config.load import load_config
 from proteus.config.write import config_text
@@ -26,15 +26,6 @@ FACTS = f"{RUN}/card.json"
 CARD = "README.md"
 """Names in the folder."""
 _COMMAND = "#   proteus distill "
-# Loggers in addition to files and TensorBoard, by the name of their package.
-_LOGGERS = {
-    "wandb": "WandbVisBackend",
-    "mlflow": "MLflowVisBackend",
-    "clearml": "ClearMLVisBackend",
-    "dvclive": "DVCLiveVisBackend",
-    "neptune": "NeptuneVisBackend",
-    "aim": "AimVisBackend",
-}
 
 
 def command_line(request: Request, out: Path, loggers: Sequence[str] = ()) -> str:
@@ -49,7 +40,7 @@ def command_line(request: Request, out: Path, loggers: Sequence[str] = ()) -> st
         words += ["--processes", str(request.gpus)]
     elif request.device == "cpu" or request.gpus is not None:
         words += ["--gpus", "0" if request.device == "cpu" else str(request.gpus)]
-    words += [word for name in loggers for word in ("--logger", name)]
+    words += ["--logger", ",".join(loggers)] if loggers else []
     if request.overrides:
         words += ["--cfg-options", *(f"{key}={value}" for key, value in request.overrides.items())]
     return shlex.join([*words, "--out", str(out)])
@@ -65,9 +56,8 @@ def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ())
     path = out / CONFIG
     values = {"_base_": BASE, **plan.values, "work_dir": str(out.absolute() / RUN)}
     if loggers:
-        values["visualizer"] = {
-            "vis_backends": [{"type": _backend(name)} for name in ("local", "tensorboard", *loggers)]
-        }
+        backends = logger_backends(loggers, out.absolute() / RUN)
+        values["visualizer"] = {"vis_backends": [{"type": "LocalVisBackend"}, *backends]}
     header = (
         f"{plan.table['student'].value} from {plan.teacher} on {plan.images.train:,} images. Written by\n"
         f"{_COMMAND.removeprefix('# ')}{command.removeprefix('proteus distill ')}\n"
@@ -81,21 +71,6 @@ def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ())
         raise
     write_json(out / FACTS, {**plan.facts, "command": command}, indent=2)
     return path
-
-
-def _backend(logger: str) -> str:
-    """Return MMEngine's class of a logger.
-
-    Raises:
-        UserError: The name is unknown, or its package is not installed.
-    """
-    if logger in ("local", "tensorboard"):
-        return {"local": "LocalVisBackend", "tensorboard": "TensorboardVisBackend"}[logger]
-    if logger not in _LOGGERS:
-        raise UserError(f"--logger {logger}: choose from: {', '.join(_LOGGERS)}")
-    if find_spec(logger) is None:
-        raise UserError(f"--logger {logger}: the package is not installed; run pip install {logger}")
-    return _LOGGERS[logger]
 
 
 def check_folder(out: Path, command: str, resume: bool) -> bool:
