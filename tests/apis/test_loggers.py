@@ -65,7 +65,6 @@ def test_tensorboard_gets_the_curves_and_names_replace_the_loggers_of_the_config
 
 @pytest.mark.slow
 def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     trained(tmp_path / "my_run", ["wandb"])
@@ -80,7 +79,8 @@ def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_mlflow_gets_the_curves_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = pytest.importorskip("mlflow")
+    import mlflow  # slow
+
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     lines = trained(tmp_path / "my_run", ["mlflow"])
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
