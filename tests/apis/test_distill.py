@@ -228,6 +228,33 @@ def test_a_run_on_several_folders_has_a_valid_config(place: Path, tmp_path: Path
     assert set(config.train_dataloader.dataset.datasets) == {"photos", "more"}
 
 
+def test_a_run_on_gpus_is_planned_from_their_memory(place: Path, tmp_path: Path) -> None:
+    """Two GPUs of 1 GiB; a long run, which gets the recipe's augmentation."""
+    request = Request(**arguments(place, iters=40_000, workers="auto", img_size="auto", overrides={}))
+    plan = make_plan(request, Machine("cuda", 2, 16, 2**30, True))
+    assert {name: plan.table[name].value for name in ("precision", "workers", "img_size", "init")} == {
+        "precision": "bfloat16",
+        "workers": 7,
+        "img_size": 28,  # the teacher's
+        "init": "sliced",
+    }
+    assert plan.table["batch_size"].value == 16  # the least, for 19 images
+    assert plan.table["augmentation"].value == "recipe"
+    write_plan(plan, tmp_path, command_line(request, tmp_path))
+    cfg = load_config(tmp_path / "config.py")
+    assert cfg.train_dataloader.sampler.repeats == 3
+    assert cfg.train_dataloader.pin_memory
+    assert cfg.train_dataloader.persistent_workers
+    assert cfg.auto_scale_lr.base_batch_size == 32
+    assert [step.type for step in cfg.train_dataloader.dataset.pipeline][-3:] == [
+        "RandomErasing",
+        "UniformMask",
+        "PackInputs",
+    ]
+    with pytest.raises(UserError, match="two images need about"):
+        make_plan(request, Machine("cuda", 1, 16, 2**20, True))
+
+
 def test_loggers_stand_in_the_config(place: Path, tmp_path: Path) -> None:
     request = Request(**arguments(place))
     write_plan(make_plan(request, CPU), tmp_path, command_line(request, tmp_path, ["tensorboard"]), ["tensorboard"])

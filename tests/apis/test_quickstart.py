@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from proteus.apis import load_config
-from proteus.apis.quickstart import Scores, format_scores, quickstart, use_folder, write_config_file
+from proteus.apis.quickstart import Scores, card_facts, format_scores, quickstart, use_folder, write_config_file
 from proteus.models import ViT
 from proteus.structures import DataError
 
@@ -116,3 +116,7 @@ def test_a_folder_of_images(tmp_path) -> None:
     assert {"student.safetensors", "curves.png", "pca.png", "results.json"} <= written
     stored = json.loads((tmp_path / "run" / "results.json").read_text())
     assert stored["teacher"]["retrieval"] == results["teacher"].retrieval
+    facts = card_facts(cfg, results)
+    assert (facts["data"], facts["objectives"]) == (str(tmp_path / "holiday"), ["token", "feature", "patch"])
+    assert 15 < facts["images"] < 30
+    assert results["distilled student"].patch in facts["metrics"].values()
