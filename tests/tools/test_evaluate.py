@@ -63,10 +63,10 @@ def arguments(data: Path, out: Path, protocols: str = "knn,fine-grained,linear-c
 
 @pytest.mark.slow
 def test_an_interrupted_evaluation_resumes_and_gives_the_same_report(data: Path, tmp_path: Path) -> None:
-    probe = tmp_path / "linear-cached.py"  # 120 iterations and 4 validations, not 1,000 and 20
+    probe = tmp_path / "linear-cached.py"  # 60 iterations and 2 validations, not 1,000 and 20
     probe.write_text(
         f'_base_ = "{ROOT / "configs" / CONFIGS["linear-cached"]}"\n'
-        "protocol = dict(min_iterations=120, epochs=1, validations=4)\n"
+        "protocol = dict(min_iterations=60, epochs=1, validations=2)\n"
     )
     protocols = f"knn,fine-grained,{probe}"
     whole = trained("evaluate.py", *arguments(data, tmp_path / "whole", protocols))
