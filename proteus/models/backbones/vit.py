@@ -322,6 +322,8 @@ def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:
         near = get_close_matches(arch, [*ARCHITECTURES, *timm.list_models("vit_*")], n=3)
         ours, nearest = ", ".join(ARCHITECTURES), ", ".join(near) or "none"
         raise ValueError(f"arch={arch!r} is no ViT of ours ({ours}) or timm's; nearest: {nearest}")
+    if torch.get_default_device().type == "meta":  # there are no values, and on that device to draw them is slow
+        options["weight_init"] = "skip"
     try:
         model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
     except TypeError as error:  # another family's constructor does not know a ViT's arguments

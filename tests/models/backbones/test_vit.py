@@ -287,6 +287,14 @@ def test_on_the_meta_device_a_file_is_checked_and_not_read_in(tmp_path: Path) ->
             tiny(checkpoint=tmp_path / "wrong.pth")
 
 
+def test_on_the_meta_device_no_weights_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.models.vision_transformer.VisionTransformer.init_weights", lambda *_, **__: 1 / 0)
+    with torch.device("meta"):
+        assert next(ViT("tiny", img_size=28).parameters()).is_meta
+    with pytest.raises(ZeroDivisionError):
+        ViT("tiny", img_size=28)
+
+
 def test_no_layer_scale_where_the_architecture_has_one() -> None:
     # timm drops arguments that are None: DINOv2's architectures kept their LayerScale.
     model = ViT("small", img_size=28, embed_dim=24, depth=1, num_heads=3, init_values=None)
