@@ -1,5 +1,4 @@
-import subprocess
-import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,8 +6,11 @@ from typing import Any
 import pytest
 import yaml
 from mmengine.config import Config
+from runs import tool
 
 from proteus.apis import check, load_config
+from proteus.apis.model_cost import StepCost, step_cost
+from proteus.config.check_consistency import crop_size
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs/proteus"
@@ -44,8 +46,7 @@ def test_entries_are_complete() -> None:
 
 
 def test_readme_is_up_to_date() -> None:
-    script = [sys.executable, str(ROOT / "tools/config_table.py"), "--check"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    done = tool("config_table.py", "--check")
     assert done.returncode == 0, done.stderr
 
 
@@ -55,8 +56,25 @@ def test_keys_are_valid(name: str) -> None:
     assert cfg.default_scope == "proteus"
 
 
+@pytest.fixture(scope="module")
+def _equal_models_counted_once() -> Iterator[None]:
+    """Many configs differ in their images or schedule alone: count the cost of each model once."""
+    costs: dict[tuple[str, str, int | None], StepCost] = {}
+
+    def counted(model: Any, cfg: Config) -> StepCost:
+        key = (repr(cfg.model), model.key, crop_size(cfg))
+        if key not in costs:
+            costs[key] = step_cost(model, cfg)
+        return costs[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proteus.apis.dry_run.step_cost", counted)
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("_equal_models_counted_once")
 def test_configs_build(name: str) -> None:
     assert "every part was built" in check(config(name))
 

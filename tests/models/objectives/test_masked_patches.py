@@ -1,12 +1,10 @@
 import dataclasses
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from runs import trained
 
 from proteus.models import Objective, PatchObjective, StepFeatures
 
@@ -33,14 +31,14 @@ def test_patch_objective_without_masks_raises(step: StepFeatures) -> None:
 
 
 RANK = """
-import sys
+import os
 import torch
 from torch import distributed
 from proteus.models import PatchObjective, StepFeatures
 from proteus.structures import Features
 
-rank, file = int(sys.argv[1]), sys.argv[2]
-distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+rank = int(os.environ["RANK"])
+distributed.init_process_group("gloo")
 torch.manual_seed(0)
 objective = PatchObjective(student_dim=3, teacher_dim=2)
 teacher, student = torch.randn(2, 8, 2), torch.randn(2, 8, 3)
@@ -65,14 +63,6 @@ distributed.destroy_process_group()
 
 @pytest.mark.slow
 def test_the_mean_over_two_ranks_is_the_mean_over_all_masked_patches(tmp_path: Path) -> None:
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, str(rank), str(tmp_path / "rendezvous")],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=120)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], errors
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    trained(str(script), ranks=2)
