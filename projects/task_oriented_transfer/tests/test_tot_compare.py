@@ -118,7 +118,7 @@ def test_command_writes_its_table_and_resumes(tmp_path, monkeypatch, capsys, mor
         grey(tmp_path / f"data/{part}", of_each, of_each)
     grey(tmp_path / "data/other", 40, 2)
     monkeypatch.chdir(tmp_path)
-    arguments = ["--data", "data", "--seeds", "1", "--iterations", "3", "--finetune-iterations", "2", "--out", "out"]
+    arguments = ["--data", "data", "--seeds", "1", "--iterations", "2", "--finetune-iterations", "2", "--out", "out"]
     arguments += ["--labels-per-class", "18", *more]
 
     compare.main(compare.parse_args(arguments))

@@ -1,4 +1,6 @@
 import csv
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,17 @@ EUROSAT = "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture Per
 COLUMNS = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"]
 
 
+@cache
+def jpeg(colour, side):
+    pixels = np.random.default_rng(colour).normal(20 * colour % 256, 15, (side, side, 3)).clip(0, 255)
+    file = BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG")
+    return file.getvalue()
+
+
 def write_jpeg(path, colour=0, side=64):
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(colour).normal(20 * colour % 256, 15, (side, side, 3)).clip(0, 255)
-    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    path.write_bytes(jpeg(colour, side))
 
 
 def write_eurosat(root, of_each=30):
