@@ -1,26 +1,17 @@
 """The site builds from a clean state, with warnings as errors."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from markdown_pages import ROOT
+from runs import tool
 
 
 @pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-d", str(tmp_path / "doctrees")]
-    built = subprocess.run(
-        [*command, "-c", "docs", ".", str(tmp_path / "html")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = ["-q", "-E", "-W", "--keep-going", "-d", tmp_path / "doctrees", "-c", "docs", ".", tmp_path / "html"]
+    built = tool("-m", "sphinx", *command)
     assert built.returncode == 0, built.stderr
     site = tmp_path / "html"
     assert 'url=docs/index.html"' in (site / "index.html").read_text()
