@@ -30,6 +30,8 @@ CPU_ITERS = 600
 CPU_BATCH = 16
 # Views of a run from which on the recipe's strong augmentation pays; less is minutes of training.
 STRONG_FROM = 1_000_000
+# A GPU is as fast with a few images as with one.
+_LEAST_BATCH = 16
 MAX_SIZE = 224
 CPU_SIZE = 112
 MAX_HELD_OUT = 2_000
@@ -141,12 +143,13 @@ def choose_batch_size(machine: Machine, cost: StepCost | None, images: int) -> A
             f"{machine.free_memory / GIB:.1f} GiB free; take a smaller student or --img-size, or free the GPU"
         )
     limit = _power_of_two(max(PAPER_BATCH // machine.processes, 2))
-    enough = _power_of_two(max(images // (8 * machine.processes), 16))
+    eighth = images // (8 * machine.processes)
+    enough = _power_of_two(max(eighth, _LEAST_BATCH))
     batch = min(fitting, limit, enough)
     if batch == limit:
         why = f"the paper's {PAPER_BATCH}" + (f" on {machine.processes} GPUs" if machine.processes > 1 else "")
     elif batch == enough:
-        why = f"an eighth of {images:,} images"
+        why = f"an eighth of {images:,} images" if eighth >= _LEAST_BATCH else f"least, for {images:,} images"
     else:
         why = f"largest that fits in {machine.free_memory / GIB:.0f} GiB"
     memory = cost.memory(batch, low_precision) / GIB

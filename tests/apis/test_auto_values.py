@@ -45,7 +45,7 @@ def test_img_size(where: Machine, teacher: int, patch: int | None, size: int) ->
         (machine(free_memory=140 * GIB), 10**7, 1024, "the paper's 1024"),
         (machine(free_memory=140 * GIB, processes=8), 10**7, 128, "on 8 GPUs"),
         (GPU, 1000, 64, "an eighth of 1,000"),  # 125
-        (GPU, 40, 16, "an eighth"),
+        (GPU, 40, 16, "least, for 40 images"),
         # (1.6 - 1) GiB / 57 MiB = 10
         (machine(free_memory=2 * GIB), 10**6, 8, "fits in 2 GiB"),
     ],

@@ -270,6 +270,7 @@ def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
     assert (wider.table["init"].value, "no larger" in wider.table["init"].why) == ("random", True)
     cnn = make_plan(Request(**arguments(place, student="timm/resnet10t", overrides={})), CPU)
     assert cnn.table["objectives"].value == "token"
+    assert (cnn.table["init"].value, "not both" in cnn.table["init"].why) == ("random", True)
     assert cnn.values["model"]["objectives"] == {"feature": None, "patch": None}
     assert cnn.table["lr"].value == 1.56e-5
 

@@ -18,7 +18,7 @@ from proteus.apis.distillation.data import RunImages
 from proteus.config.load import read_config
 from proteus.config.write import config_text
 from proteus.models import Distiller
-from proteus.models.backbones import build_backbone
+from proteus.models.backbones import ViT, build_backbone
 from proteus.models.initialization import check_slice
 from proteus.structures import UserError
 
@@ -72,7 +72,9 @@ def choose_init(wanted: str, model: Distiller) -> Auto:
     except ValueError as error:
         if wanted == "sliced":
             raise UserError(f"--init sliced: {error}") from error
-        return Auto("random", _slice_refusal(str(error)))
+        both_vits = isinstance(model.student, ViT) and isinstance(model.teacher.backbone, ViT)
+        reason = str(error).removeprefix("a sliced initialization ").removeprefix("a slice ")
+        return Auto("random", reason if both_vits else "student and teacher are not both plain ViTs")
     return Auto("sliced", "--init" if wanted == "sliced" else "student and teacher are ViTs of one patch size")
 
 
@@ -108,10 +110,6 @@ def _over_base(backbone: Mapping[str, Any]) -> dict[str, Any]:
     if backbone["type"] == "ViT":
         return dict(backbone)
     return {"_delete_": True, **backbone}
-
-
-def _slice_refusal(reason: str) -> str:
-    return reason.removeprefix("a sliced initialization ").removeprefix("a slice ")
 
 
 def _read_text(values: Mapping[str, Any]) -> Config:
