@@ -34,13 +34,38 @@ def test_in_our_scope_names_need_no_prefix() -> None:
         assert isinstance(mmengine.registry.MODELS.build(dict(type="CosineLoss")), models.CosineLoss)
 
 
-@pytest.mark.slow
-def test_naming_a_part_is_enough_and_importing_proteus_stays_light() -> None:
-    code = (
-        "import sys, proteus.registry as r; light = 'timm' not in sys.modules and 'proteus.models' not in sys.modules\n"
-        "from mmengine.registry import MODELS; print(light, MODELS.build(dict(type='proteus.MSELoss')))"
-    )
+BARE = """
+import sys
+sys.modules["mmpretrain"] = sys.modules["mmcv"] = None  # as if they were not installed
+import proteus.registry
+print("timm" not in sys.modules and "proteus.models" not in sys.modules)
+from mmengine.registry import MODELS
+print(MODELS.build(dict(type="proteus.MSELoss")))
+import proteus.apis
+from proteus.models import build_backbone
+try:
+    build_backbone({"type": "mmpretrain.ResNet", "depth": 18})
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def bare() -> list[str]:
+    """The lines that a fresh interpreter without other toolboxes prints."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", BARE], env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["True", "MSELoss()"]
+    return result.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_naming_a_part_is_enough_and_importing_proteus_stays_light(bare: list[str]) -> None:
+    assert bare[:2] == ["True", "MSELoss()"]
+
+
+@pytest.mark.slow
+def test_without_the_toolbox_one_line_says_what_to_install(bare: list[str]) -> None:
+    (line,) = bare[2:]
+    assert line.startswith("mmpretrain cannot be imported")
+    assert line.endswith("pip install onedl-mmcv onedl-mmpretrain")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +88,3 @@ def test_on_the_meta_device_it_gives_shapes() -> None:
 
 def test_our_own_are_built_as_they_are() -> None:
     assert isinstance(build_backbone({"type": "ViT", "arch": "tiny", "depth": 1}), ViT)
-
-
-def test_without_the_toolbox_one_line_says_what_to_install() -> None:
-    code = """
-import sys
-sys.modules["mmpretrain"] = sys.modules["mmcv"] = None  # as if they were not installed
-import proteus.models, proteus.apis
-from proteus.models import build_backbone
-try:
-    build_backbone({"type": "mmpretrain.ResNet", "depth": 18})
-except ImportError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("mmpretrain cannot be imported")
-    assert line.endswith("pip install onedl-mmcv onedl-mmpretrain")
