@@ -23,7 +23,17 @@ from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupD
 from proteus.models.ema import ForeachEMA
 from proteus.models.heads import ClassHead, DistillHead, LinearClassifier
 from proteus.models.initialization import WeightSelection
-from proteus.models.losses import CosineLoss, CrossEntropyLoss, HardLogitsLoss, MSELoss, SmoothL1Loss, SoftLogitsLoss
+from proteus.models.losses import (
+    BalancedLoss,
+    CosineLoss,
+    CrossEntropyLoss,
+    HardLogitsLoss,
+    MSELoss,
+    RelationKLLoss,
+    SmoothL1Loss,
+    SoftLogitsLoss,
+    StandardizedMSELoss,
+)
 from proteus.models.necks import TokenPooling
 from proteus.models.objectives import (
     FeatureObjective,
@@ -31,13 +41,16 @@ from proteus.models.objectives import (
     LogitsObjective,
     Objective,
     PatchObjective,
+    PatchRelationObjective,
     StepFeatures,
     TokenObjective,
+    TokenRelationObjective,
 )
 from proteus.models.teachers import NoTeacher, Teacher
 
 __all__ = [
     "AdaptedBackbone",
+    "BalancedLoss",
     "ClassHead",
     "CosineLoss",
     "CrossEntropyLoss",
@@ -65,17 +78,21 @@ __all__ = [
     "NoTeacher",
     "Objective",
     "PatchObjective",
+    "PatchRelationObjective",
     "ProbeDataPreprocessor",
     "RelPosDenseViT",
+    "RelationKLLoss",
     "SiLogLoss",
     "SigLoss",
     "SmoothL1Loss",
     "SoftLogitsLoss",
+    "StandardizedMSELoss",
     "StepFeatures",
     "Teacher",
     "TimmBackbone",
     "TokenObjective",
     "TokenPooling",
+    "TokenRelationObjective",
     "ViT",
     "WeightSelection",
     "build_backbone",

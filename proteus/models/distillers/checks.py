@@ -24,6 +24,7 @@ def check_distiller(model: Distiller, compile_student: bool | Mapping[str, Any])
     """
     _check_cuda_graphs(model, compile_student)
     _check_objectives(model)
+    check_micro_batches(model, model.micro_batches)
     _check_teacher(model)
     size = getattr(model.student, "img_size", None)
     if size is not None:  # a student of any size is compared at the first step
@@ -43,6 +44,25 @@ def check_grids(model: Distiller, size: int, student: tuple[int, int], teacher: 
         f"model.teacher {teacher[0]}x{teacher[1]} ({model.teacher.img_size or size} px{_patch(model.teacher.backbone)})"
         f", but objectives {needing} compare patch by patch: {remedy}keep only objectives of the cls token"
     )
+
+
+def check_micro_batches(model: Distiller, count: int) -> None:
+    """Check that no objective compares images that micro-batches would keep apart.
+
+    Args:
+        model: The distiller of one student.
+        count: Number of micro-batches of a step.
+
+    Raises:
+        ValueError: An objective does; the message names it.
+    """
+    needing = [name for name, objective in model.objectives_by_name.items() if objective.needs_whole_batch]
+    if count > 1 and needing:
+        raise ValueError(
+            f"{model.key}.objectives {needing} compare all images of a batch with each other, and "
+            f"model.micro_batches={count} runs them apart: write micro_batches=1, or queue_size=1024 for tokens of "
+            "earlier steps"
+        )
 
 
 def check_head(key: str, head: nn.Module, student_dim: int, teacher_dim: int) -> None:

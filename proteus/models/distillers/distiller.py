@@ -14,7 +14,7 @@ from proteus.models.backbones import build_backbone
 from proteus.models.distillers.checks import check_distiller, check_grids
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.micro_batches import MicroBatchedModel
-from proteus.models.objectives import Objective, StepFeatures
+from proteus.models.objectives import Objective, StepFeatures, end_step
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
 from proteus.structures import Features
@@ -111,6 +111,7 @@ class Distiller(MicroBatchedModel):
         teacher_cls: Tensor | None = None,
         teacher_patches: Tensor | None = None,
         mask_share: float | Tensor = 1.0,
+        last_part: bool = True,
         mode: str = "tensor",
     ) -> Any:
         """Run one batch, as MMEngine's runner does.
@@ -125,6 +126,7 @@ class Distiller(MicroBatchedModel):
                 replace the pass of the teacher.
             teacher_patches: Cached patch tokens of the teacher, ``(B, N, Dt)``.
             mask_share: See :class:`StepFeatures`.
+            last_part: See :meth:`losses`.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -132,7 +134,7 @@ class Distiller(MicroBatchedModel):
         """
         if mode == "loss":
             cached = self.cached_output(inputs, teacher_cls, teacher_patches)
-            return self.losses(inputs, masks, mask_indices, labels, cached, mask_share)
+            return self.losses(inputs, masks, mask_indices, labels, cached, mask_share, last_part)
         if mode == "predict":
             return self.predict(inputs, data_samples)
         return self.student(inputs)
@@ -145,6 +147,7 @@ class Distiller(MicroBatchedModel):
         labels: Tensor | None = None,
         teacher_output: TeacherOutput | None = None,
         mask_share: float | Tensor = 1.0,
+        last_part: bool = True,
     ) -> dict[str, Tensor]:
         """Compute the loss of one training step (shapes as in :meth:`forward`).
 
@@ -155,6 +158,7 @@ class Distiller(MicroBatchedModel):
             labels: Classes of the images.
             teacher_output: What :meth:`run_teacher` returns for these images, if it is known.
             mask_share: Weight of the masked patches of this part of the batch.
+            last_part: Whether these images are the last of the step (:func:`~proteus.models.objectives.end_step`).
 
         Returns:
             Each objective's weighted term as ``loss_<name>``, a scalar in float32. MMEngine adds them up.
@@ -173,6 +177,9 @@ class Distiller(MicroBatchedModel):
         terms: dict[str, Tensor] = {}
         for name, objective in self.objectives_by_name.items():
             terms[name] = objective(step, terms)
+
+        if self.training and last_part and not images.is_meta:
+            end_step(self.objectives)
 
         # 4. Weighted terms.
         return {f"loss_{name}": objective.weight * terms[name] for name, objective in self.objectives_by_name.items()}

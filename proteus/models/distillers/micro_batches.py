@@ -100,4 +100,6 @@ class MicroBatchedModel(BaseModel):
             shares = shares_of_parts([len(indices) for indices in data["mask_indices"]])
             for part, own, share in zip(parts, data["mask_indices"], shares, strict=True):
                 part.update(mask_indices=own, mask_share=share)
+        for part in parts[:-1]:
+            part["last_part"] = False
         return parts

@@ -19,25 +19,31 @@ from proteus.utils.argument_checks import check_number, check_whole
 class MixupDataPreprocessor(DistillDataPreprocessor):
     """Mixup or CutMix of each training batch with itself in reverse order, as in DeiT.
 
-    Teacher and student see the mixed images, labels become shares of the classes. Each batch is mixed by one of the
-    two, with equal chance where both are on. The draws come from torch's generator on the CPU, which the runner seeds
-    before each step.
+    Teacher and student see the same mixed images, labels become shares of the classes. Each batch is mixed by one of
+    the two, with equal chance where both are on. The draws come from torch's generator on the CPU, which the runner
+    seeds before each step.
 
     Args:
-        mixup: Parameter of the Beta distribution that mixup's share is drawn from; 0 switches it off.
+        mixup: Parameter of the Beta distribution that mixup's share is drawn from; 0 switches it off, 1 is the uniform
+            distribution from 0 to 1.
         cutmix: Likewise for CutMix.
-        num_classes: Number of classes of the labels.
+        num_classes: Number of classes of the labels; None mixes images only, and drops labels. ``mixup=1.0, cutmix=0.0,
+            num_classes=None`` is the mixup of "function matching" (Beyer et al., CVPR 2022, arXiv 2106.05237) and of
+            LightlyTrain's distillation.
         **statistics: As for :class:`DistillDataPreprocessor`.
 
     Raises:
         ValueError: Both are off.
     """
 
-    def __init__(self, mixup: float = 0.8, cutmix: float = 1.0, num_classes: int = 1000, **statistics: Any) -> None:
+    def __init__(
+        self, mixup: float = 0.8, cutmix: float = 1.0, num_classes: int | None = 1000, **statistics: Any
+    ) -> None:
         super().__init__(**statistics)
         check_number("mixup", mixup, 0)
         check_number("cutmix", cutmix, 0)
-        check_whole("num_classes", num_classes)
+        if num_classes is not None:
+            check_whole("num_classes", num_classes)
         if mixup <= 0 and cutmix <= 0:
             raise ValueError("MixupDataPreprocessor: mixup and cutmix are both 0: write DistillDataPreprocessor")
         self.mixup = mixup
@@ -45,12 +51,27 @@ class MixupDataPreprocessor(DistillDataPreprocessor):
         self.num_classes = num_classes
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``inputs`` ``(B, 3, H, W)``; in training mix them, and turn ``labels`` into shares ``(B, C)``."""
+        """Normalise ``inputs`` ``(B, 3, H, W)``; in training mix them, and turn ``labels`` into shares ``(B, C)``.
+
+        Raises:
+            ValueError: The batch has no labels, or cached tokens of unmixed images.
+        """
         data = super().forward(data, training)
         if not training:
             return data
+        if data.get("teacher_cls") is not None:
+            raise ValueError(
+                "MixupDataPreprocessor mixes images, but the batch has the teacher's cached tokens of unmixed images: "
+                "use DistillDataPreprocessor, or set train_dataloader.dataset.cache=None"
+            )
+        if self.num_classes is None:
+            data.pop("labels", None)
+            return {**data, "inputs": self.mix(data["inputs"])[0]}
         if "labels" not in data:
-            raise ValueError("MixupDataPreprocessor needs labels: use dataset type='LabelledFolder'")
+            raise ValueError(
+                "MixupDataPreprocessor needs labels: use dataset type='LabelledFolder', or write num_classes=None to "
+                "mix images only"
+            )
         images, share = self.mix(data["inputs"])
         labels = F.one_hot(data["labels"], self.num_classes).float()
         return {**data, "inputs": images, "labels": share * labels + (1 - share) * labels.flip(0)}

@@ -10,6 +10,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from proteus.models.distillers.checks import check_micro_batches
 from proteus.models.distillers.distiller import (
     Distiller,
     TeacherOutput,
@@ -67,6 +68,7 @@ class MultiStudentDistiller(MicroBatchedModel):
             self.students[name] = Distiller(
                 shared, **config, data_preprocessor=preprocessor, key=f"model.students.{name}"
             )
+            check_micro_batches(self.students[name], micro_batches)  # type: ignore[arg-type]
         self._check_sizes()
 
     @property
@@ -87,6 +89,7 @@ class MultiStudentDistiller(MicroBatchedModel):
         teacher_cls: Tensor | None = None,
         teacher_patches: Tensor | None = None,
         mask_share: float | Tensor = 1.0,
+        last_part: bool = True,
         mode: str = "tensor",
     ) -> Any:
         """Run one batch, as MMEngine's runner does.
@@ -100,6 +103,7 @@ class MultiStudentDistiller(MicroBatchedModel):
             teacher_cls: As for :meth:`Distiller.forward`.
             teacher_patches: As for :meth:`Distiller.forward`.
             mask_share: As for :meth:`Distiller.forward`.
+            last_part: As for :meth:`Distiller.forward`.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -114,7 +118,7 @@ class MultiStudentDistiller(MicroBatchedModel):
         teacher_output = cached[0] or self.run_teacher(inputs)
         losses: dict[str, Tensor] = {}
         for name, distiller in self._with_same_random_state(inputs):
-            terms = distiller.losses(inputs, masks, mask_indices, labels, teacher_output, mask_share)
+            terms = distiller.losses(inputs, masks, mask_indices, labels, teacher_output, mask_share, last_part)
             losses |= {f"{name}.{term}": value for term, value in terms.items()}
         return losses
 

@@ -29,7 +29,9 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
         _Fit(name, objective.needs_masks, kind, layers[:-1], layers[-1])
         for name, objective in distiller.objectives.items()
         for kind, head in objective.heads_by_token.items()
-        if isinstance(head, nn.Sequential) and isinstance((layers := list(head))[-1], nn.Linear)
+        if not hasattr(objective.loss_of(kind), "restore")
+        and isinstance(head, nn.Sequential)
+        and isinstance((layers := list(head))[-1], nn.Linear)
     ]
     drawn = torch.Generator().manual_seed(0)
     for batch in images.split(batch_size):

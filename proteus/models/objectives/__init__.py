@@ -2,7 +2,9 @@
 
 from proteus.models.objectives.logits import LabelObjective, LogitsObjective
 from proteus.models.objectives.masked_patches import PatchObjective, shares_of_parts
-from proteus.models.objectives.objective import Objective, StepFeatures
+from proteus.models.objectives.objective import Objective, StepFeatures, end_step
+from proteus.models.objectives.patch_relation import PatchRelationObjective
+from proteus.models.objectives.token_relation import TokenRelationObjective
 from proteus.models.objectives.tokens import FeatureObjective, TokenObjective
 
 __all__ = [
@@ -11,7 +13,10 @@ __all__ = [
     "LogitsObjective",
     "Objective",
     "PatchObjective",
+    "PatchRelationObjective",
     "StepFeatures",
     "TokenObjective",
+    "TokenRelationObjective",
+    "end_step",
     "shares_of_parts",
 ]

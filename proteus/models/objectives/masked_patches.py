@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from proteus.models.objectives.objective import Objective, StepFeatures
 from proteus.registry import MODELS
 from proteus.structures import DataError
+from proteus.utils.argument_checks import check_choice
 
 # Stands for zero masked patches: zero would divide by zero where no part of the batch, or no rank, masks any.
 _NO_PATCHES = 1e-6
@@ -20,22 +22,38 @@ _NO_PATCHES = 1e-6
 class PatchObjective(Objective):
     """Recover the teacher's tokens of masked patches (paper, eq. 7).
 
-    Only masked positions count (docs/reproduction.md#losses). If ranks or parts of a batch mask different numbers of
-    patches, the mean of each is weighted by its share, so that the average over them is the mean over all masked
-    patches.
+    By default only masked positions count (docs/reproduction.md#losses). If ranks or parts of a batch mask different
+    numbers of patches, the mean of each is weighted by its share, so that the average over them is the mean over all
+    masked patches.
+
+    Args:
+        student_dim: Width of the student's tokens; the distiller fills it in.
+        teacher_dim: Width of the teacher's tokens; the distiller fills it in.
+        tokens: Patches of the masked view that count: ``masked``, or ``all``, the visible ones too (iBOT++ in TIPSv2,
+            arXiv 2604.12012). The student's tokens are there in any case, so ``all`` costs only the head.
+        **objective: As for :class:`Objective`.
     """
 
     needs_masks = True
 
+    def __init__(
+        self, student_dim: int, teacher_dim: int, tokens: Literal["masked", "all"] = "masked", **objective: Any
+    ) -> None:
+        check_choice("tokens", tokens, ("masked", "all"))
+        super().__init__(student_dim, teacher_dim, **objective)
+        self.tokens = tokens
+
     def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss over ``(K, Dt)``, the masked patches.
+        """Return the loss over ``(K, Dt)``, the masked patches, or over ``(M, N, Dt)``, all of the masked view.
 
         Raises:
             DataError: The batch has no masks.
         """
-        tokens = step.masked_patches()
+        tokens = self._pair(step)
         if tokens is None or step.mask_indices is None:
             raise DataError("the patch objective needs masks: add a mask transform to the training pipeline")
+        if self.tokens == "all":  # ranks and parts have equal numbers of masked images
+            return self.compare(self.head, *tokens)
         share = _share_of_ranks(step.mask_indices, step.mask_share)
         student, teacher = tokens
         if len(student) == 0:
@@ -49,9 +67,14 @@ class PatchObjective(Objective):
         return {"patches": self.head}
 
     def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]] | None:
-        """Return the pair of masked patches, ``(K, Dt)``; None without masks."""
-        tokens = step.masked_patches()
+        """Return the pair of masked patches, ``(K, Dt)``, or of all, ``(M, N, Dt)``; None without masks."""
+        tokens = self._pair(step)
         return None if tokens is None else [(self.head(tokens[0]), tokens[1])]
+
+    def _pair(self, step: StepFeatures) -> tuple[Tensor, Tensor] | None:
+        if self.tokens == "masked":
+            return step.masked_patches()
+        return None if step.masked is None else (step.masked.patches, step.teacher.patches[: len(step.masked.cls)])
 
 
 def shares_of_parts(counts: Sequence[int]) -> list[float]:

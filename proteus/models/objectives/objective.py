@@ -75,6 +75,7 @@ class Objective(nn.Module):
     ``needs_teacher``     reads the teacher's features or logits: ``NoTeacher`` is refused        True
     ``needs_logits``      reads ``StepFeatures.teacher_logits``: the teacher needs a classifier   False
     ``needs_labels``      reads ``StepFeatures.labels``                                           False
+    ``needs_whole_batch`` compares images with each other: micro-batches are refused              False
     ``num_classes``       number of classes of the logits that it reads                           None
     ``cls_term``          name of an earlier objective; its term is reused                        None
     ===================== ======================================================================= =======
@@ -95,6 +96,7 @@ class Objective(nn.Module):
     needs_teacher: ClassVar[bool] = True
     needs_logits: ClassVar[bool] = False
     needs_labels: bool = False
+    needs_whole_batch: bool = False
     num_classes: int | None = None
     cls_term: str | None = None
 
@@ -109,7 +111,7 @@ class Objective(nn.Module):
         super().__init__()
         self.weight = check_number("weight", weight, 0)
         self.head = build_head(head, student_dim, teacher_dim)
-        self.loss = MODELS.build(loss or {"type": "MSELoss"})
+        self.loss = build_loss(loss, teacher_dim)
 
     @abstractmethod
     def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
@@ -134,7 +136,12 @@ class Objective(nn.Module):
         Returns:
             ``cls`` ``(B, Dt)`` and / or ``patches`` ``(B, N, Dt)``, or ``logits`` ``(B, C)``.
         """
-        return {kind: head(getattr(student, kind)) for kind, head in self.heads_by_token.items()}
+        predicted = {kind: head(getattr(student, kind)) for kind, head in self.heads_by_token.items()}
+        return {kind: restored(self.loss_of(kind), tokens) for kind, tokens in predicted.items()}
+
+    def loss_of(self, kind: str) -> nn.Module:
+        """The loss of one kind of token, ``cls`` or ``patches``."""
+        return self.loss
 
     def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]] | None:
         """Return predictions and targets of this objective, each ``(..., Dt)``, without its loss.
@@ -147,11 +154,34 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
-    def compare(self, head: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, head: nn.Module, student: Tensor, teacher: Tensor, loss: nn.Module | None = None) -> Tensor:
         """The loss of ``head(student)`` against ``teacher``, in float32 whatever the autocast."""
-        return self.loss(head(student).float(), teacher.float())
+        return (loss or self.loss)(head(student).float(), teacher.float())
 
 
 def build_head(config: dict[str, Any] | None, student_dim: int, teacher_dim: int) -> nn.Module:
     """Build a distill head between two widths."""
     return MODELS.build(config or {"type": "DistillHead"}, default_args={"in_dim": student_dim, "out_dim": teacher_dim})
+
+
+def build_loss(config: dict[str, Any] | None, channels: int) -> nn.Module:
+    """Build a loss, by default ``MSELoss``; one with statistics of channels gets their number."""
+    loss: Any = MODELS.build(config or {"type": "MSELoss"})
+    if hasattr(loss, "set_channels"):
+        loss.set_channels(channels)
+    built: nn.Module = loss
+    return built
+
+
+def restored(loss: Any, prediction: Tensor) -> Tensor:
+    """Map a prediction to the teacher's space if its loss compares in another one (``StandardizedMSELoss``)."""
+    tokens: Tensor = loss.restore(prediction) if hasattr(loss, "restore") else prediction
+    return tokens
+
+
+def end_step(objectives: nn.Module) -> None:
+    """Let all parts that remember earlier steps (a queue, running statistics) take in the step that has ended."""
+    for module in objectives.modules():
+        part: Any = module
+        if hasattr(part, "end_step"):
+            part.end_step()

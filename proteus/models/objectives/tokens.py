@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from proteus.models.objectives.objective import Objective, StepFeatures, build_head
+from proteus.models.objectives.objective import Objective, StepFeatures, build_head, build_loss
 from proteus.registry import MODELS
 
 
@@ -51,6 +51,8 @@ class FeatureObjective(Objective):
         super().__init__(student_dim, teacher_dim, **objective)
         self.cls_term = cls_term
         self.cls_head = None if cls_term else build_head(objective.get("head"), student_dim, teacher_dim)
+        # A second one, since the cls token has other statistics than patches.
+        self.cls_loss = None if cls_term else build_loss(objective.get("loss"), teacher_dim)
 
     def forward(self, step: StepFeatures, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the loss over ``(B, 1 + N, Dt)``."""
@@ -58,7 +60,7 @@ class FeatureObjective(Objective):
         if self.cls_head is None:
             cls = terms[str(self.cls_term)]
         else:
-            cls = self.compare(self.cls_head, step.student.cls, step.teacher.cls)
+            cls = self.compare(self.cls_head, step.student.cls, step.teacher.cls, self.cls_loss)
         count = step.teacher.patches.shape[1]
         return (cls + count * patches) / (1 + count)
 
@@ -66,6 +68,10 @@ class FeatureObjective(Objective):
     def heads_by_token(self) -> dict[str, nn.Module]:
         """The head maps the patches; a second one the cls token, unless ``cls_term`` is set."""
         return {"patches": self.head} if self.cls_head is None else {"cls": self.cls_head, "patches": self.head}
+
+    def loss_of(self, kind: str) -> nn.Module:
+        """The loss of one kind of token."""
+        return self.cls_loss if kind == "cls" and self.cls_loss is not None else self.loss
 
     def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]]:
         """Return the pairs of cls tokens, unless ``cls_term`` is set, and of patches ``(B, N, Dt)``."""

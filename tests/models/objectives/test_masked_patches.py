@@ -66,3 +66,21 @@ def test_the_mean_over_two_ranks_is_the_mean_over_all_masked_patches(tmp_path: P
     script = tmp_path / "rank.py"
     script.write_text(RANK)
     trained(str(script), ranks=2)
+
+
+def test_all_patches_of_the_masked_view_by_hand(step: StepFeatures, at_identity: AtIdentity) -> None:
+    objective = at_identity(PatchObjective(student_dim=2, teacher_dim=2, tokens="all"))
+    # As in the first test, and the visible patch 2: (1, -1) against (1, 3): 0, 16.
+    assert objective(step, {}).item() == pytest.approx(20 / 8, rel=1e-4)
+    (pair,) = objective.compared_tokens(step) or []
+    assert torch.nn.functional.mse_loss(*pair).item() == pytest.approx(20 / 8, rel=1e-4)
+    assert step.masked is not None
+    fewer = dataclasses.replace(step, masked=step.masked[:1], mask_indices=torch.tensor([1]))
+    assert objective(fewer, {}).item() == pytest.approx(2 / 4, rel=1e-4)
+    with pytest.raises(ValueError, match="add a mask transform"):
+        objective(dataclasses.replace(step, masked=None, mask_indices=None), {})
+
+
+def test_patches_that_count_are_one_of_two_sets() -> None:
+    with pytest.raises(ValueError, match="tokens='visible': choose from: 'masked', 'all'"):
+        PatchObjective(2, 2, tokens="visible")  # type: ignore[arg-type]
