@@ -111,3 +111,34 @@ def test_several_students_share_the_teachers_pass() -> None:
     teacher = float(re.search(r"([\d.]+) GFLOPs", rows["teacher"])[1])  # type: ignore[index]
     step = float(re.search(r"([\d.]+) GFLOPs", rows["step"])[1])  # type: ignore[index]
     assert of_small < step < 2 * of_small - teacher
+
+
+def test_objectives_beyond_the_papers(small: Path) -> None:
+    objectives = {
+        "gram": dict(type="PatchRelationObjective", loss=dict(type="RelationKLLoss"), negatives=False),
+        "relation": dict(type="TokenRelationObjective", queue_size=32),
+        "all": dict(type="PatchObjective", tokens="all", loss=dict(type="BalancedLoss")),
+        "standardized": dict(type="TokenObjective", loss=dict(type="StandardizedMSELoss")),
+    }
+    mixed = dict(type="MixupDataPreprocessor", mixup=1.0, cutmix=0.0, num_classes=None)
+    cfg = load_config(small, {"model.data_preprocessor": mixed})
+    cfg.model.objectives.update(objectives)
+    assert re.search(r"step +([\d.]+) GFLOPs", check(cfg))
+    cfg.model.objectives.relation.queue_size = 0
+    cfg.model.micro_batches = 2
+    with pytest.raises(UserError, match=r"objectives \['relation'\] compare all images of a batch"):
+        check(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("objectives.patch.tokens", "visible"),
+        ("objectives.token.loss", dict(type="RelationKLLoss", temperature=0)),
+        ("objectives.token.loss", dict(type="BalancedLoss", beta=-1)),
+        ("objectives.token.loss", dict(type="StandardizedMSELoss", momentum=2)),
+    ],
+)
+def test_bad_values_of_objectives_are_refused_by_their_key(small: Path, key: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"model\.{re.escape(key)}"):
+        load_config(small, {f"model.{key}": value})

@@ -60,8 +60,8 @@ def check_micro_batches(model: Distiller, count: int) -> None:
     if count > 1 and needing:
         raise ValueError(
             f"{model.key}.objectives {needing} compare all images of a batch with each other, and "
-            f"model.micro_batches={count} runs them apart: write micro_batches=1, or queue_size=1024 for tokens of "
-            "earlier steps"
+            f"model.micro_batches={count} runs them apart: write micro_batches=1, or give TokenRelationObjective "
+            "queue_size=1024, for tokens of earlier steps"
         )
 
 

@@ -22,7 +22,7 @@ class PatchRelationObjective(Objective):
     loss of LightlyTrain's third distillation method.
 
     The matrices have no channels, so the widths may differ, and nothing but the geometry is learnt: a rotation of all
-    tokens changes no term. Keep an objective on tokens beside it.
+    tokens changes no term. Use it in addition to an objective on tokens.
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.
