@@ -14,7 +14,8 @@ from proteus.models.initialization.least_squares import LeastSquares
 def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]:
     """Fit the linear layer at the end of each head to what the teacher makes of the same images.
 
-    The head of an objective on masked patches is fitted on patches of which half are masked at random.
+    The head of an objective on the masked view is fitted on images of which half of the patches are masked at random:
+    on the masked patches, or on all if these count in the objective.
 
     Args:
         distiller: A :class:`~proteus.models.Distiller`, in evaluation mode.
@@ -26,7 +27,7 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
         else than tokens to the teacher's, is left as it is.
     """
     fits = [
-        _Fit(name, objective.needs_masks, kind, layers[:-1], layers[-1])
+        _Fit(name, _view_of(objective), kind, layers[:-1], layers[-1])
         for name, objective in distiller.objectives.items()
         for kind, head in objective.heads_by_token.items()
         if not hasattr(objective.loss_of(kind), "restore")
@@ -37,25 +38,32 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
     for batch in images.split(batch_size):
         clean, teacher = distiller.student(batch), distiller.teacher(batch)
         for fit in fits:
-            if not fit.masked:
+            if fit.view == "clean":
                 fit.add(getattr(clean, fit.kind).flatten(0, -2), getattr(teacher, fit.kind).flatten(0, -2))
-        if any(fit.masked for fit in fits):
+        if any(fit.view != "clean" for fit in fits):
             masks = (torch.rand(teacher.patches.shape[:2], generator=drawn) < 0.5).to(images.device)
-            hidden = distiller.student(batch, masks).patches[masks]
+            hidden = distiller.student(batch, masks).patches
             for fit in fits:
-                if fit.masked:
-                    fit.add(hidden, teacher.patches[masks])
+                if fit.view == "masked":
+                    fit.add(hidden[masks], teacher.patches[masks])
+                elif fit.view == "all":
+                    fit.add(hidden.flatten(0, 1), teacher.patches.flatten(0, 1))
     for fit in fits:
         fit.write()
     return list(dict.fromkeys(fit.objective for fit in fits))
 
 
+def _view_of(objective: Any) -> str:
+    """Return ``clean``, or which patches of the masked view count: ``masked`` or ``all``."""
+    return getattr(objective, "tokens", "masked") if objective.needs_masks else "clean"
+
+
 class _Fit:
     """The regression for one head: what comes before its last layer is kept."""
 
-    def __init__(self, objective: str, masked: bool, kind: str, before: list[nn.Module], last: nn.Linear) -> None:
+    def __init__(self, objective: str, view: str, kind: str, before: list[nn.Module], last: nn.Linear) -> None:
         self.objective = objective
-        self.masked = masked
+        self.view = view
         self.kind = kind
         self._before = before
         self._last = last

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from proteus.models import Distiller
+from proteus.models import Distiller, StandardizedMSELoss
 from proteus.models.initialization import fit_heads
 from proteus.models.initialization.least_squares import LeastSquares
 
@@ -60,6 +60,26 @@ def test_a_head_of_masked_patches_is_fitted_on_masked_ones(model: Distiller) -> 
     fit_heads(model, images(), batch_size=128)
     wanted = ridge(before, model.teacher(images()).patches[masks])
     torch.testing.assert_close(head[1](before), wanted, atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_a_head_of_all_patches_of_the_masked_view_is_fitted_on_all(model: Distiller) -> None:
+    model.objectives["patch"].tokens = "all"
+    masks = torch.rand(128, 4, generator=torch.Generator().manual_seed(0)) < 0.5
+    head = model.objectives["patch"].head
+    before = head[0](model.student(images(), masks).patches.flatten(0, 1))
+    fit_heads(model, images(), batch_size=128)
+    wanted = ridge(before, model.teacher(images()).patches.flatten(0, 1))
+    torch.testing.assert_close(head[1](before), wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_a_head_of_standardised_tokens_is_left(model: Distiller) -> None:
+    loss = StandardizedMSELoss()
+    loss.set_channels(64)
+    model.objectives["token"].loss = loss
+    before = model.objectives["token"].head[1].weight.clone()
+    assert fit_heads(model, images(16)) == ["patch"]
+    assert torch.equal(model.objectives["token"].head[1].weight, before)
 
 
 def test_a_head_that_does_not_end_in_a_linear_layer_is_left(model: Distiller) -> None:
