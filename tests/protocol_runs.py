@@ -38,17 +38,18 @@ def eval_context(
     backbone: str = "random:test_vit",
     cfg: Config | None = None,
     train: Callable[[Config], Any] = never,
+    img_size: int = 32,
 ) -> EvalContext:
     """Make a context with data in ``folder/data``, features in ``folder/cache`` and the report in ``folder/out``."""
     init_default_scope("proteus")
-    spec = _spec(backbone)
+    spec = _spec(backbone, img_size)
     store = FeatureStore(folder / "cache", spec, batch_size=8, num_workers=0)
     return EvalContext(spec, store, folder / "data", folder / "out", cfg or Config(), never, train, never)
 
 
 @lru_cache
-def _spec(backbone: str) -> BackboneSpec:
-    return locate_backbone(backbone, img_size=32)
+def _spec(backbone: str, img_size: int) -> BackboneSpec:
+    return locate_backbone(backbone, img_size=img_size)
 
 
 def saved(folder: Path, part: str, tokens: str = "cls") -> tuple[np.ndarray, np.ndarray]:

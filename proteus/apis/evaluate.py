@@ -27,8 +27,10 @@ from proteus.models.backbones.features import probe
 from proteus.registry import PROTOCOLS
 from proteus.structures import ConfigError, UserError
 from proteus.utils import exclusive
+from proteus.visualization.segmentation import draw_examples
 
 _LAYOUT = "train/CLASS/IMAGE.jpg and test/CLASS/IMAGE.jpg"
+_MASKS = "images/{train,val} and annotations/{train,val}"
 
 CONFIGS = {
     "knn": "knn/imagenet.py",
@@ -36,6 +38,7 @@ CONFIGS = {
     "linear-cached": "linear_probe/protocol_cached.py",
     "fine-grained": "fine_grained/all.py",
     "robustness": "robustness/all.py",
+    "dense-knn": "dense_knn/ade20k.py",
 }
 """Config of each protocol by name, relative to ``configs``."""
 
@@ -54,7 +57,9 @@ def protocol_configs(
         configs: The folder ``configs``.
         overrides: Values by dotted key, for a single protocol.
         img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion.
-        sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``) that replace the data sets of the configs.
+        sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``), or of images and masks
+            (``images/{train,val}`` and ``annotations/{train,val}``), that replace the data sets of the configs. Each
+            protocol takes those of its kind.
 
     Returns:
         Configs by name of the protocol.
@@ -84,7 +89,7 @@ def protocol_configs(
         if title in loaded:
             raise ConfigError([f"{title!r} is given twice; results are kept by this name"], "--protocols")
         if own and "sets" in cfg.protocol:
-            cfg.protocol.sets = own
+            cfg.protocol.sets = _fitting_sets(name, cfg, own)
         build_steps(cfg, cfg.protocol.get("pipeline") or (), "protocol.pipeline")
         loaded[title] = cfg
     return loaded
@@ -183,7 +188,8 @@ def _prepared(
     spec: BackboneSpec, cfg: Config, data_root: Path, out: Path, img_size: int, store: FeatureStore
 ) -> tuple[Protocol, EvalContext]:
     init_default_scope(cfg.get("default_scope", "proteus"))
-    context = EvalContext(spec, store, data_root, out, cfg, partial(_load, img_size=img_size), train, test)
+    load = partial(_load, img_size=img_size)
+    context = EvalContext(spec, store, data_root, out, cfg, load, train, test, draw_examples)
     with as_config_error(cfg):
         return PROTOCOLS.build(cfg.protocol), context
 
@@ -244,11 +250,14 @@ def _own_sets(folders: Sequence[str | Path]) -> dict[str, dict[str, str]]:
         if root.name in own:
             both = f"'{own[root.name]['data_root']}' and '{root}'"
             raise ConfigError([f"{both} have the same name, which results are kept by; rename one"], "--sets")
+        if has_masks(root):
+            own[root.name] = {"type": "MaskFolders", "data_root": str(root)}
+            continue
         own[root.name] = {"type": "ClassFolders", "data_root": str(root)}
         for part in ("train", "test"):
             if not (root / part).is_dir():
                 what = "is a file" if (root / part).exists() else "is missing"
-                raise UserError(f"--sets '{folder}': {root / part} {what}; expected {_LAYOUT}")
+                raise UserError(f"--sets '{folder}': {root / part} {what}; expected {_LAYOUT}, or {_MASKS}")
         try:
             classes = [ClassFolders(str(root), part).num_classes for part in ("trainval", "test")]
         except (ValueError, FileNotFoundError) as error:
@@ -256,6 +265,21 @@ def _own_sets(folders: Sequence[str | Path]) -> dict[str, dict[str, str]]:
         if classes[0] < 2:
             raise UserError(f"--sets '{folder}' has one class; an accuracy needs two or more, a folder for each")
     return own
+
+
+def has_masks(folder: str | Path) -> bool:
+    """Return whether a folder of ``sets`` holds images and masks, not class folders."""
+    return all((Path(folder).expanduser() / name).is_dir() for name in ("images", "annotations"))
+
+
+def _fitting_sets(name: str, cfg: Config, own: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Return those of the user's sets that a protocol can read."""
+    wanted = getattr(PROTOCOLS.get(cfg.protocol.type), "own_set", "ClassFolders")
+    fitting = {title: config for title, config in own.items() if config["type"] == wanted}
+    if not fitting:
+        layout = _LAYOUT if wanted == "ClassFolders" else _MASKS
+        raise ConfigError([f"{name} reads {layout}, which none of the folders has"], "--sets")
+    return fitting
 
 
 def _folder(name: str | Path, option: str) -> Path:

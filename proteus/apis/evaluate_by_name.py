@@ -10,7 +10,7 @@ import torch.distributed as dist
 from mmengine.dist import barrier, get_world_size, is_main_process
 
 from proteus.apis.evaluate import evaluate as evaluate_spec
-from proteus.apis.evaluate import extract_features, protocol_configs
+from proteus.apis.evaluate import extract_features, has_masks, protocol_configs
 from proteus.config.locate import configs_root
 from proteus.evaluation.protocols import ProtocolResult
 from proteus.models.zoo import backbone_spec
@@ -18,7 +18,9 @@ from proteus.models.zoo import backbone_spec
 ALL_PROTOCOLS = ("knn", "linear", "fine-grained", "robustness")
 """Protocols of a report on the official data sets."""
 OWN_SETS_PROTOCOLS = ("knn", "fine-grained")
-"""Protocols of a report on a user's data sets: those that need neither training of hours nor ImageNet."""
+"""Protocols of a report on a user's labelled folders: those that need neither training of hours nor ImageNet."""
+MASKS_PROTOCOLS = ("dense-knn",)
+"""Protocols of a report on a user's folders of images and masks."""
 
 
 def evaluate(
@@ -44,10 +46,12 @@ def evaluate(
 
     Args:
         backbone: Any name of :func:`proteus.load_backbone`.
-        sets: Folders of labelled images, ``DIR/train/CLASS/IMAGE`` and ``DIR/test/CLASS/IMAGE``, that replace the data
-            sets of the protocols.
-        protocols: Some of ``knn``, ``linear``, ``linear-cached``, ``fine-grained``, ``robustness``, or config files; by
-            default :data:`ALL_PROTOCOLS`, with ``sets`` :data:`OWN_SETS_PROTOCOLS`.
+        sets: Folders of labelled images, ``DIR/train/CLASS/IMAGE`` and ``DIR/test/CLASS/IMAGE``, or of images and
+            masks, ``DIR/images/{train,val}`` and ``DIR/annotations/{train,val}``, that replace the data sets of the
+            protocols.
+        protocols: Some of ``knn``, ``linear``, ``linear-cached``, ``fine-grained``, ``robustness``, ``dense-knn``, or
+            config files; by default :data:`ALL_PROTOCOLS`; with ``sets`` :data:`OWN_SETS_PROTOCOLS` for labelled images
+            and :data:`MASKS_PROTOCOLS` for masks.
         data_root: Folder of the official data sets, by default ``data``. Not needed with ``sets``.
         out: Folder of the report, by default ``work_dirs/evaluate/<backbone>``.
         arch: timm architecture, for a weight file that does not name it.
@@ -68,7 +72,7 @@ def evaluate(
         LockedError: Another evaluation writes to ``out``.
         DataError: An earlier report in ``out`` is damaged.
     """
-    names = (OWN_SETS_PROTOCOLS if sets else ALL_PROTOCOLS) if protocols is None else protocols
+    names = _default_protocols(sets) if protocols is None else protocols
     folder = Path(out) if out is not None else default_out(backbone)
     configs = protocol_configs(names, configs_root(), overrides, img_size, [str(each) for each in sets])
     spec = backbone_spec(str(backbone), arch, img_size, download)
@@ -92,6 +96,13 @@ def evaluate(
         if not is_first:
             return {}
     return evaluate_spec(*arguments)
+
+
+def _default_protocols(sets: Sequence[str | Path]) -> tuple[str, ...]:
+    if not sets:
+        return ALL_PROTOCOLS
+    masks = [has_masks(folder) for folder in sets]
+    return (() if all(masks) else OWN_SETS_PROTOCOLS) + (MASKS_PROTOCOLS if any(masks) else ())
 
 
 def default_out(backbone: str | Path) -> Path:

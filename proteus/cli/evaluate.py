@@ -1,4 +1,4 @@
-"""Evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness, and write a report.
+"""Evaluate a backbone by k-NN, linear probe, fine-grained classification, robustness and segmentation; write a report.
 
 Example:
   proteus evaluate --backbone work_dirs/vit-s_dinov2-b/student.safetensors --protocols knn,linear
@@ -42,15 +42,16 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument(
         "--protocols",
-        help="comma-separated list of knn, linear, linear-cached, fine-grained, robustness, or config files (default: "
-        "all but linear-cached; with --sets knn,fine-grained)",
+        help="comma-separated list of knn, linear, linear-cached, fine-grained, robustness, dense-knn, or config files "
+        "(default: all but linear-cached and dense-knn; with --sets knn,fine-grained, for masks dense-knn)",
     )
     parser.add_argument(
         "--sets",
         nargs="+",
         default=[],
         metavar="DIR",
-        help="evaluate on your own labelled images, in DIR/train/CLASS and DIR/test/CLASS",
+        help="evaluate on your own images: labelled, in DIR/train/CLASS and DIR/test/CLASS; or with masks, in "
+        "DIR/images/{train,val} and DIR/annotations/{train,val}",
     )
     parser.add_argument("--out", type=out_folder, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
     parser.add_argument("--cache", type=out_folder, help="folder of extracted features (default: <out>/features)")

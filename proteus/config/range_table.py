@@ -210,6 +210,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "RandomResize": {"scale": _SCALES, "ratio_range": _RATIO | NONE},
     "CenterCrop": {"crop_size": _SIDE},
     "ResizeEdge": {"scale": _SIDE, "edge": choice("short", "long")},
+    "ResizeSquare": {"scale": _SIDE},
     "UniformMask": {"ratio": _MASKED, "patch_size": COUNT},
     "BlockMask": {"ratio": _MASKED, "patch_size": COUNT, "aspect": _RATIO},
     "LoadImage": {"short_side": COUNT | NONE},
@@ -257,6 +258,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "TeacherAgreement": {"patches_per_image": COUNT | NONE},
     "DepthMetric": {"silog_lambda": SHARE, "silog_scale": POSITIVE},
     "KNN": {"ks": COUNTS},
+    "DenseKNN": {"k": COUNT, "memory_size": COUNT, "seed": _SEED},
     "LinearProbing": {"validations": COUNT, "min_iterations": COUNT},
 }
 _SEVERITIES = {"severities": several(integer(1, 5), name="integers from 1 to 5")}

@@ -35,7 +35,7 @@ from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.datasets.proxy.web_shards import WebShards
 from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, ImageNetVariant
 from proteus.datasets.seeding import SampleKey, seeded
-from proteus.datasets.segmentation import CheckLabels, LoadBGRImage, SegmentationSet
+from proteus.datasets.segmentation import CheckLabels, LoadBGRImage, MaskFolders, PatchMemory, SegmentationSet
 from proteus.datasets.transforms import (
     BlockMask,
     CenterCrop,
@@ -63,6 +63,7 @@ from proteus.datasets.transforms import (
     RandomResizedCrop,
     ResizeEdge,
     ResizeImage,
+    ResizeSquare,
     TimmRandAugment,
     ToTensor,
     UniformMask,
@@ -107,6 +108,7 @@ __all__ = [
     "LoadDepth",
     "LoadImage",
     "LoadRandomResizedCrop",
+    "MaskFolders",
     "MaskTransform",
     "NYUCrop",
     "NYUDepth",
@@ -115,6 +117,7 @@ __all__ = [
     "PackInputs",
     "PackagedPhotographs",
     "ParquetSet",
+    "PatchMemory",
     "ProxySampler",
     "ProxySet",
     "RandomBrightnessContrast",
@@ -124,6 +127,7 @@ __all__ = [
     "RandomResizedCrop",
     "ResizeEdge",
     "ResizeImage",
+    "ResizeSquare",
     "SampleKey",
     "SeededSet",
     "SegmentationSet",

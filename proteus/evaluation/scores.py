@@ -164,3 +164,33 @@ def _check_present(counts: np.ndarray, metric: str) -> None:
             f"{metric} averages over classes, but {len(absent)} of {len(counts)} have no image here: {absent[:10]}. "
             "Use a split with all classes, or skip_absent=True to average over the others"
         )
+
+
+def confusion_matrix(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count pixels by true class (rows) and predicted class (columns), ``(C, C)`` int64.
+
+    Args:
+        predicted: Classes, of any shape.
+        truth: Classes of the same shape; negative ones are ignored.
+        num_classes: Number of classes ``C``.
+    """
+    known = truth >= 0
+    cells = truth[known].astype(np.int64) * num_classes + predicted[known]
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Compute the mean intersection over union from a confusion matrix, as mmseg does.
+
+    Classes that are neither in the truth nor predicted are left out.
+
+    Args:
+        confusion: ``(C, C)`` from :func:`confusion_matrix`, of all images.
+
+    Returns:
+        Per cent; NaN without a labelled pixel.
+    """
+    hits = confusion.diagonal()
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
+    present = union > 0
+    return 100 * float((hits[present] / union[present]).mean()) if present.any() else float("nan")

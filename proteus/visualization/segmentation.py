@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from proteus.utils.pictures import save_picture
+from proteus.visualization.class_names import names_and_colours
 
 _GAP, _ROW = 8, 18
 _LEGEND = 24
@@ -54,6 +58,35 @@ def draw_segmentation(
         draw.rectangle((left, top + 2, left + 12, top + 14), fill=colour, outline="black")
         draw.text((left + 18, top + 1), classes[index][:20], fill="black", font=font)
     return sheet
+
+
+def draw_examples(
+    examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], num_classes: int, path: Path, side: int = 480
+) -> Path:
+    """Draw predictions next to the ground truth, one image below the other, into a file.
+
+    Args:
+        examples: Image, prediction and truth of each, as for :func:`draw_segmentation`.
+        num_classes: Number of classes; they are named by their numbers.
+        path: File to write.
+        side: Longer side of an image in pixels; larger ones are reduced.
+    """
+    names, palette = names_and_colours({}, num_classes)
+    sheets = []
+    for example in examples:
+        image, prediction, truth = (_reduced(pixels, side) for pixels in example)
+        sheets.append(draw_segmentation(image, prediction, truth, names, palette))
+    whole = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), "white")
+    top = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return save_picture(whole, path)
+
+
+def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:
+    step = -(-max(pixels.shape[:2]) // side)
+    return pixels[::step, ::step]
 
 
 def _overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: float) -> np.ndarray:

@@ -45,7 +45,8 @@ def test_an_image_size_reaches_each_transform_once() -> None:
 def test_labelled_folders_replace_the_sets_of_configs(tmp_path: Path) -> None:
     for name in ("a", "b", "x/a"):
         write_classes(tmp_path / name)
-    loaded = protocol_configs(list(CONFIGS), FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "b")])
+    names = [name for name in CONFIGS if name != "dense-knn"]
+    loaded = protocol_configs(names, FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "b")])
     for name in ("knn", "linear", "linear-cached", "fine-grained"):
         assert loaded[name].protocol.sets.to_dict() == {
             key: {"type": "ClassFolders", "data_root": str(tmp_path / key)} for key in ("a", "b")
@@ -152,3 +153,20 @@ def test_a_wrong_size_of_images_is_refused(size: Any) -> None:
 def test_unknown_protocols_are_refused(names: list[str]) -> None:
     with pytest.raises(ConfigError):
         protocol_configs(names, FOLDER)
+
+
+def test_each_protocol_takes_the_folders_of_its_kind(tmp_path: Path) -> None:
+    write_classes(tmp_path / "birds")
+    for part in ("images/train", "annotations/train", "images/val", "annotations/val"):
+        (tmp_path / "streets" / part).mkdir(parents=True)
+    both = [str(tmp_path / name) for name in ("birds", "streets")]
+    loaded = protocol_configs(["knn", "dense-knn"], FOLDER, img_size=112, sets=both)
+    assert {name: list(cfg.protocol.sets) for name, cfg in loaded.items()} == {
+        "knn": ["birds"],
+        "dense-knn": ["streets"],
+    }
+    assert loaded["dense-knn"].protocol.sets.streets.type == "MaskFolders"
+    assert loaded["dense-knn"].protocol.pipeline[1].scale == 112
+    for name, folders, layout in (("knn", both[1:], "train/CLASS"), ("dense-knn", both[:1], "images/{train,val}")):
+        with pytest.raises(ConfigError, match=f"{name} reads {layout}"):
+            protocol_configs([name], FOLDER, sets=folders)

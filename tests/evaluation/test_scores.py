@@ -3,9 +3,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, jaccard_score
 
-from proteus.evaluation.scores import ALEXNET_ERRORS, map11, mean_corruption_error, mean_per_class, top1
+from proteus.evaluation.scores import (
+    ALEXNET_ERRORS,
+    confusion_matrix,
+    map11,
+    mean_corruption_error,
+    mean_iou,
+    mean_per_class,
+    top1,
+)
 
 AS = pytest.mark.parametrize("array", [np.array, torch.tensor], ids=["numpy", "torch"])
 
@@ -94,3 +102,20 @@ def test_incomplete_or_invalid_corruptions_raise() -> None:
     for wrong in (50.0, float("nan")):
         with pytest.raises(ValueError, match=r"snow: errors should be in \[0, 1\]"):
             mean_corruption_error(errors | {"snow": [0.5] * 4 + [wrong]})
+
+
+def test_mean_iou_of_a_hand_worked_case() -> None:
+    truth = np.array([[0, 0, 1], [1, 2, -1]])
+    predicted = np.array([[0, 1, 1], [1, 4, 3]])
+    confusion = confusion_matrix(predicted, truth, 6)
+    # Class 0: 1 of 2; class 1: 2 of 3; 2 and 4: 0 of 1; 3 is predicted where pixels are ignored, 5 nowhere.
+    assert confusion.sum() == 5
+    assert mean_iou(confusion) == pytest.approx(100 * (1 / 2 + 2 / 3 + 0 + 0) / 4)
+    assert np.isnan(mean_iou(confusion_matrix(predicted, np.full((2, 3), -1), 6)))
+
+
+def test_mean_iou_equals_scikit_learns_jaccard() -> None:
+    generator = np.random.default_rng(0)
+    truth, predicted = (generator.integers(0, 6, 500) for _ in range(2))
+    expected = 100 * jaccard_score(truth, predicted, average="macro")
+    assert mean_iou(confusion_matrix(predicted, truth, 6)) == pytest.approx(expected)

@@ -1,6 +1,6 @@
 """Transforms from a path to a packed sample; each takes and returns a dict."""
 
-from proteus.datasets.transforms.augment import CenterCrop, RandomFlip, RandomResizedCrop, ResizeEdge
+from proteus.datasets.transforms.augment import CenterCrop, RandomFlip, RandomResizedCrop, ResizeEdge, ResizeSquare
 from proteus.datasets.transforms.corruption import Corrupt
 from proteus.datasets.transforms.depth_colour import (
     ColorAug,
@@ -53,6 +53,7 @@ __all__ = [
     "RandomResizedCrop",
     "ResizeEdge",
     "ResizeImage",
+    "ResizeSquare",
     "TimmRandAugment",
     "ToTensor",
     "UniformMask",

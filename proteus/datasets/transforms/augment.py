@@ -121,6 +121,29 @@ class ResizeEdge(SizedTransform):
 
 
 @TRANSFORMS.register_module()
+class ResizeSquare(SizedTransform):
+    """Resize the whole image to a square, whatever its aspect ratio.
+
+    Args:
+        scale: Side of the square.
+        interpolation: A name of torchvision's ``InterpolationMode``.
+
+    Raises:
+        ValueError: The interpolation is unknown.
+    """
+
+    size_argument = "scale"
+
+    def __init__(self, scale: int, interpolation: str = "bilinear") -> None:
+        self.resize = v2.Resize((scale, scale), v2.InterpolationMode(interpolation))
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Resize ``img``."""
+        results["img"] = self.resize(results["img"])
+        return results
+
+
+@TRANSFORMS.register_module()
 class CenterCrop(SizedTransform):
     """Crop a square at the center of the image, padding smaller images with black.
 

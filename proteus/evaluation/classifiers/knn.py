@@ -10,6 +10,8 @@ from torch import Tensor
 
 from proteus.evaluation.input_checks import Array, check_rows_finite, checked_labels, is_integer, to_numpy
 
+_CPU = torch.device("cpu")
+
 
 def knn_predict(
     train_features: Array,
@@ -75,7 +77,7 @@ def knn_predict(
     if not 0 < temperature < np.inf or train_chunk < 1 or test_chunk < 1:
         raise ValueError(f"temperature and chunks should be positive; found {temperature}, {train_chunk}, {test_chunk}")
 
-    similarities, neighbour_indices = _nearest(
+    similarities, neighbour_indices = nearest_neighbours(
         train, test, max(ks), leave_one_out, torch.device(device), train_chunk, test_chunk, progress
     )
     classes = num_classes or int(labels.max()) + 1
@@ -92,17 +94,24 @@ def knn_predict(
     return predictions
 
 
-def _nearest(
+def nearest_neighbours(
     train: np.ndarray,
     test: np.ndarray,
     k: int,
-    leave_one_out: bool,
-    device: torch.device,
-    train_chunk: int,
-    test_chunk: int,
-    progress: Callable[[int, int], None] | None,
+    leave_one_out: bool = False,
+    device: torch.device = _CPU,
+    train_chunk: int = 8192,
+    test_chunk: int = 1024,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Find cosines and train indices of each test image's neighbours, both ``(M, k)``, nearest first."""
+    """Find the k rows of ``train`` with the largest cosine to each row of ``test``; see :func:`knn_predict`.
+
+    Returns:
+        Cosines and indices of the train rows, both ``(M, k)`` on the CPU, nearest first.
+
+    Raises:
+        ValueError: Features are NaN, infinite or all zero.
+    """
     dtype = torch.float64 if np.float64 in (train.dtype, test.dtype) else torch.float32
     best: list[tuple[Tensor, Tensor] | None] = [None] * -(-len(test) // test_chunk)
     # The outer loop reads the train set, which is larger and may be on disk, only once.

@@ -18,19 +18,19 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from tqdm import tqdm
 
-from proteus.datasets import ProxySet, distill_collate
-from proteus.datasets.fine_grained import FineGrainedSet
+from proteus.datasets import MaskFolders, ProxySet, distill_collate
 from proteus.datasets.transforms import CorruptImageError
 from proteus.evaluation.features.extraction import digest_states, extract_rows, file_states
 from proteus.evaluation.features.rows import Record, damaged, open_rows, read_record
 from proteus.models.backbones import BackboneSpec
+from proteus.models.backbones.features import probe
 from proteus.models.distillers.data_preprocessor import as_floats
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 from proteus.utils import atomic_path, exclusive, load_npy
 from proteus.utils.ranks import on_first_rank
 
-Tokens = Literal["cls", "probe"]
+Tokens = Literal["cls", "probe", "patches"]
 _BLOCKS = 4
 
 
@@ -41,7 +41,9 @@ class Table:
     Attributes:
         features: ``(N, T, D)``, mapped from disk. ``T`` is 1 for tokens ``cls``; for ``probe`` the tokens are the cls
             tokens of the last four blocks after the final norm, in order, and the last block's mean patch token
-            (for a backbone without blocks: its cls token and its mean patch token).
+            (for a backbone without blocks: its cls token and its mean patch token). For ``patches`` they are the last
+            block's patch tokens after the final norm; those that the data set has chosen, each followed by its labels
+            ``(C,)``, where it has (:class:`~proteus.datasets.PatchMemory`).
         labels: ``(N,)`` int64, or ``(N, C)`` int8 if images have several labels.
         names: Name of each image; its path if it is a file.
         folder: Folder of ``features.npy`` and ``labels.npy``.
@@ -64,15 +66,16 @@ class Split:
 
     Attributes:
         config: Config of the data set.
-        dataset: The data set.
+        dataset: The data set, a ``FineGrainedSet`` or one with masks.
         names: Name of each image.
         labels: ``(N,)`` int64 or ``(N, C)`` int8.
         digest: Digest of config, names and labels.
-        files: ``(N, 2)`` int64, size in bytes and modification time in ns of the file that holds each image.
+        files: ``(N, 2)`` int64, size in bytes and modification time in ns of the file that holds each image; ``(N, 4)``
+            with those of its mask.
     """
 
     config: dict[str, Any]
-    dataset: FineGrainedSet
+    dataset: Any
     names: list[str]
     labels: np.ndarray
     digest: str
@@ -178,6 +181,15 @@ class FeatureStore:
                 raise damaged(folder / "rows.json", "it does not count the rows that were just written")
         return Table(features, split.labels, split.names, folder)
 
+    def grid(self, img_size: int) -> tuple[int, int]:
+        """Return the rows and columns of the backbone's patches for square images of ``img_size`` pixels."""
+        return probe(self._build(), img_size).grid
+
+    def _build(self) -> Any:
+        if self._model is None:
+            self._model = self.spec.build().to(self.device)
+        return self._model
+
     def _shared(self, folder: Path, split: Split) -> np.ndarray | None:
         """Return what :meth:`_complete` returns on the first rank, so that all ranks extract, or none."""
         complete = on_first_rank(lambda: self._complete(folder, split) is not None)
@@ -203,14 +215,13 @@ class FeatureStore:
         if is_main_process():
             with atomic_path(folder / "labels.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, split.labels)
-        if self._model is None:
-            self._model = self.spec.build().to(self.device)
+        self._build()
         mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in statistics)
 
         def encode(batch: Any) -> np.ndarray:
             _check_readable(batch["data_samples"], title)
             images = (as_floats(batch["inputs"].to(self.device, non_blocking=True)) - mean) / std
-            features = self._encode(images, tokens).cpu()
+            features = _chosen(self._encode(images, tokens), batch["data_samples"]).cpu()
             _check_finite(features, batch["data_samples"], self.spec.name, title)
             return features.numpy()
 
@@ -237,9 +248,39 @@ class FeatureStore:
         with _half_on_gpu(self.device):
             if tokens == "cls":
                 return self._model(images).cls.float()[:, None]
+            if tokens == "patches":
+                return self._model(images).patches.float()
             blocks = min(_BLOCKS, self._model.depth) if hasattr(self._model, "levels") else 1
             levels = self._model.levels(images, range(-blocks, 0)) if blocks > 1 else [self._model(images)]
         return torch.stack([*(level.cls for level in levels), levels[-1].patches.mean(1)], dim=1).float()
+
+
+def open_masks(dataset: MaskFolders, config: Mapping[str, Any], images: Sequence[int], view: Any = None) -> Split:
+    """Describe images with masks as a split without labels.
+
+    Args:
+        dataset: The images and masks.
+        config: What the features depend on in addition to the files.
+        images: Positions of the images.
+        view: Data set to read the images from; by default ``dataset``.
+    """
+    pairs = [dataset.pairs[index] for index in images]
+    text = json.dumps([config, pairs], sort_keys=True, default=str)
+    files = np.concatenate([file_states(paths) for paths in zip(*pairs, strict=True)], axis=1)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    names = [image for image, _ in pairs]
+    return Split(dict(config), view or dataset, names, np.zeros(len(pairs), np.int64), digest, files)
+
+
+def _chosen(tokens: Tensor, data_samples: Sequence[BaseDataElement]) -> Tensor:
+    """Return the tokens that the data set has chosen, each followed by its labels; all tokens if it has not."""
+    if "patch_index" not in data_samples[0]:
+        return tokens
+    index, labels = (
+        torch.stack([data_sample.get(key) for data_sample in data_samples]).to(tokens.device)
+        for key in ("patch_index", "patch_labels")
+    )
+    return torch.cat([tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2])), labels], dim=2)
 
 
 def _names_and_labels(dataset: ProxySet) -> tuple[list[str], np.ndarray]:

@@ -1,5 +1,6 @@
 """Evaluation protocols of frozen backbones."""
 
+from proteus.evaluation.protocols.dense_knn import DenseKNN
 from proteus.evaluation.protocols.fine_grained import FineGrained
 from proteus.evaluation.protocols.knn import KNN
 from proteus.evaluation.protocols.linear_probe import LinearProbing
@@ -8,6 +9,7 @@ from proteus.evaluation.protocols.robustness import Robustness
 
 __all__ = [
     "KNN",
+    "DenseKNN",
     "EvalContext",
     "FineGrained",
     "LinearProbing",

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from proteus.datasets.fine_grained import FineGrainedSet
@@ -69,6 +70,7 @@ class EvalContext:
         load: Loads another config for the same image size.
         train: Trains a runner's config.
         test: Tests a runner's config with a checkpoint and returns the metrics.
+        draw: Draws segmentations ``(image, prediction, truth)`` of a number of classes into a file.
     """
 
     spec: BackboneSpec
@@ -79,6 +81,7 @@ class EvalContext:
     load: Callable[[Path], Config]
     train: Callable[[Config], Any]
     test: Callable[[Config, str | Path], dict[str, float]]
+    draw: Callable[[Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], int, Path], Any] | None = None
     _splits: dict[str, Split] = field(default_factory=dict)
 
     def split(self, config: Mapping[str, Any], part: str) -> Split:
@@ -160,6 +163,10 @@ class SetProtocol(Protocol):
     unit: str
     tokens: Tokens | None = "cls"
     """Tokens of the features that :meth:`evaluate` reads; None if it reads none."""
+    set_type: type = FineGrainedSet
+    """Base class of the data sets."""
+    own_set: str = "ClassFolders"
+    """Type of a user's own data set, for ``--sets``."""
 
     def __init__(
         self,
@@ -196,8 +203,7 @@ class SetProtocol(Protocol):
             if config is None:
                 continue
             try:
-                parts = [context.split(config, part) for part in PARTS]
-                _refuse_one_class(name, parts[0])
+                parts = self.open_parts(name, config, context)
                 settings = [self.settings(context), self.mean, self.std, [part.version for part in parts]]
                 compute = partial(self.evaluate, name, config, context)
                 result.rows[name] = context.cached_result(f"{self.name}/{name}", settings, compute)
@@ -220,22 +226,39 @@ class SetProtocol(Protocol):
             if config is None:
                 continue
             try:
-                _refuse_one_class(name, context.split(config, PARTS[0]))
-                for part in PARTS:
-                    self.table(name, config, part, context, self.tokens)
+                self.open_parts(name, config, context)
+                self.extract_parts(name, config, context)
             except (FullDiskError, LockedError):
                 raise
             except _SET_ERRORS:
                 continue
 
+    def open_parts(self, name: str, config: dict[str, Any], context: EvalContext) -> list[Split]:
+        """Open the training and test part of a data set and check them, without reading an image.
+
+        Raises:
+            DataError: The set has one class, where every prediction is correct.
+        """
+        parts = [context.split(config, part) for part in PARTS]
+        _refuse_one_class(name, parts[0])
+        return parts
+
+    def extract_parts(self, name: str, config: dict[str, Any], context: EvalContext) -> None:
+        """Extract the features of a data set that :meth:`evaluate` reads."""
+        assert self.tokens is not None
+        for part in PARTS:
+            self.table(name, config, part, context, self.tokens)
+
     def _on_disk(self, name: str, context: EvalContext, result: ProtocolResult) -> dict[str, Any] | None:
         """Return the config of a data set with its folder and pipeline; None, with a note, if it is not on disk."""
         config = self.sets[name]
-        kind = DATASETS.get(config["type"])
-        if not (isinstance(kind, type) and issubclass(kind, FineGrainedSet)):
+        kind: Any = DATASETS.get(config["type"])
+        fits = isinstance(kind, type) and issubclass(kind, self.set_type)
+        if not fits:
+            what = "a folder of classes" if self.own_set == "ClassFolders" else "folders of images and masks"
             raise DataError(
                 f"protocol.sets.{name}.type={config['type']!r} is not a labelled set with splits; write "
-                "type='ClassFolders' for a folder of classes"
+                f"type={self.own_set!r} for {what}"
             )
         root = context.data_root / config["data_root"] if "data_root" in config else kind.find(context.data_root)
         if root is not None and root.is_file():

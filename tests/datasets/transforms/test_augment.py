@@ -7,6 +7,7 @@ from proteus.datasets import (
     RandomFlip,
     RandomResizedCrop,
     ResizeEdge,
+    ResizeSquare,
     TimmRandAugment,
     seeded,
 )
@@ -65,3 +66,11 @@ def test_outputs_depend_only_on_the_seed() -> None:
                 views.append(np.asarray(transform({"img": image})["img"]).tobytes())
         assert views[0] == views[1]
         assert len(set(views)) > 1
+
+
+def test_resize_square_keeps_the_whole_image() -> None:
+    image = Image.fromarray(np.repeat(np.arange(0, 240, 40, dtype=np.uint8)[None], 3, 0)).convert("RGB")
+    square = np.asarray(ResizeSquare(12)({"img": image})["img"])
+    assert square.shape == (12, 12, 3)
+    assert (square[:, 0] == 0).all()
+    assert (square[:, -1] == 200).all()
