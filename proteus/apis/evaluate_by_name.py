@@ -72,7 +72,7 @@ def evaluate(
         LockedError: Another evaluation writes to ``out``.
         DataError: An earlier report in ``out`` is damaged.
     """
-    names = _default_protocols(sets) if protocols is None else protocols
+    names = default_protocols(sets) if protocols is None else protocols
     folder = Path(out) if out is not None else default_out(backbone)
     configs = protocol_configs(names, configs_root(), overrides, img_size, [str(each) for each in sets])
     spec = backbone_spec(str(backbone), arch, img_size, download)
@@ -98,7 +98,8 @@ def evaluate(
     return evaluate_spec(*arguments)
 
 
-def _default_protocols(sets: Sequence[str | Path]) -> tuple[str, ...]:
+def default_protocols(sets: Sequence[str | Path]) -> tuple[str, ...]:
+    """Return the protocols of a report on a user's folders; without folders, on the official data sets."""
     if not sets:
         return ALL_PROTOCOLS
     masks = [has_masks(folder) for folder in sets]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from runs import tool
 
-from proteus.apis.evaluate_by_name import evaluate
+from proteus.apis.evaluate_by_name import default_protocols, evaluate
 
 
 def write(folder: Path) -> Path:
@@ -50,3 +50,13 @@ def test_two_ranks_write_the_report_of_one(tmp_path: Path) -> None:
     tables = [*(tmp_path / "two/features").glob("good-trainval-cls-*")]
     assert [np.load(table / "features.npy").shape for table in tables] == [(30, 1, 64)] * 2
     assert done.stderr.count("good-trainval: 100%") == 2
+
+
+def test_protocols_follow_the_kinds_of_the_folders(tmp_path: Path) -> None:
+    masks, classes = tmp_path / "streets", tmp_path / "birds"
+    for name in ("images", "annotations"):
+        (masks / name).mkdir(parents=True)
+    assert default_protocols([classes]) == ("knn", "fine-grained")
+    assert default_protocols([str(masks)]) == ("dense-knn",)
+    assert default_protocols([masks, classes]) == ("knn", "fine-grained", "dense-knn")
+    assert "dense-knn" not in default_protocols([])

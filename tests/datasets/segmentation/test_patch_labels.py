@@ -23,7 +23,7 @@ def test_shares_of_two_classes_in_four_patches() -> None:
     assert shares.dtype == np.float32
 
 
-def test_a_mask_that_is_no_multiple_of_the_grid_is_divided_evenly() -> None:
+def test_a_mask_of_any_size_is_divided_evenly() -> None:
     mask = np.random.default_rng(0).integers(-1, 5, (13, 22))
     shares = patch_labels(mask, (3, 4), 5)
     for row in range(3):

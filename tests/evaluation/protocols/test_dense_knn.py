@@ -206,7 +206,7 @@ def test_masks_without_or_with_one_class_are_refused(own: Path) -> None:
     assert "every pixel of every mask is ignored" in run(own).failed["scenes"]
 
 
-def test_a_labelled_folder_is_no_set_of_masks(scenes: Path) -> None:
+def test_a_labelled_folder_is_refused(scenes: Path) -> None:
     with pytest.raises(DataError, match="write type='MaskFolders' for folders of images and masks"):
         run(scenes, {"scenes": {"type": "ClassFolders", "data_root": "scenes"}})
 
