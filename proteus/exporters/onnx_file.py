@@ -25,7 +25,6 @@ from proteus.exporters.model import ExportModel, FormatSkippedError
 from proteus.exporters.traceable import other_size, traceable
 from proteus.utils.atomic import atomic_path
 
-INSTALL = 'pip install "proteus-toolbox[export]"'
 LATEST_OPSET = 20
 """Largest opset of torch's exporter."""
 OLDEST_OPSET = 17
@@ -76,11 +75,11 @@ def require(*packages: str) -> None:
     """Check that packages of the ``export`` extra are installed.
 
     Raises:
-        FormatSkippedError: One is missing; the message has the command that installs it.
+        FormatSkippedError: One is missing; the message has the command to install it.
     """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise FormatSkippedError(f"{' and '.join(missing)} not installed; {INSTALL}")
+        raise FormatSkippedError(f"{' and '.join(missing)} not installed; pip install {' '.join(missing)}")
 
 
 def runner(path: Path, threads: int = 0, cuda: bool = False) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
