@@ -16,6 +16,7 @@ from proteus.models.depth import (
     DepthFlipTTA,
     DPTDepthHead,
     GradientLoss,
+    LinearDepthHead,
     SigLoss,
     SiLogLoss,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "HardLogitsLoss",
     "LabelObjective",
     "LinearClassifier",
+    "LinearDepthHead",
     "LinearProbe",
     "LogitsObjective",
     "MMPretrainDataPreprocessor",

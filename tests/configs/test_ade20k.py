@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from proteus.apis import check, load_config
-from proteus.registry import MODELS
+from proteus.registry import MODELS, PARAM_SCHEDULERS
 
 pytest.importorskip("mmseg")
 FOLDER = Path(__file__).parents[2] / "configs/ade20k"
@@ -24,6 +25,8 @@ PROCESSES = {"ti": 4, "s": 4, "b": 8, "l": 8}
 OTHERS = {
     "vit-s_upernet_released",
     "vit-s_linear-dinov2",
+    "vit-s_linear-dinov3",
+    "vit-b_linear-dinov3",
     "vit-s16_linear_512",
     "vit-s16_upernet_512",
     "convnext-t_upernet",
@@ -78,6 +81,37 @@ def test_linear(size: str) -> None:
     assert (cfg.train_cfg.max_iters, 4 * cfg.train_dataloader.batch_size) == (60_000, 32)
     assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.weight_decay) == (8e-4, 0.05)
     assert "constructor" not in cfg.optim_wrapper
+
+
+def test_dinov3_linear() -> None:
+    cfg = load_config(FOLDER / "vit-b_linear-dinov3.py")
+    backbone, head = cfg.model.backbone, cfg.model.decode_head
+    assert (backbone.out_indices, backbone.final_norm, backbone.frozen) == ((11,), True, True)
+    assert (head.in_channels, head.dropout_ratio, head.dropout_first) == ([768], 0.1, True)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.betas, optimizer.weight_decay) == (1e-3, (0.9, 0.999), 1e-3)
+    assert "clip_grad" not in cfg.optim_wrapper
+    assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (40_000, 5000)
+    assert 8 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 16
+    assert (cfg.model.test_cfg.crop_size, cfg.model.test_cfg.stride) == ((512, 512), (341, 341))
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    sgd = torch.optim.SGD([parameter], lr=1e-3)
+    for each in cfg.param_scheduler:  # a tenth of the iterations
+        each.end //= 10
+    with DefaultScope.overwrite_default_scope("proteus"):
+        schedulers = [PARAM_SCHEDULERS.build({**each}, default_args={"optimizer": sgd}) for each in cfg.param_scheduler]
+    rates = []
+    for _ in range(4000):
+        rates.append(sgd.param_groups[0]["lr"])
+        sgd.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    # DINOv3's WarmupOneCycleLR after its warm-up, and in it up to 3.4 %.
+    for step in (200, 2000, 3900):
+        assert rates[step] == pytest.approx(1e-3 * (1 + math.cos(math.pi * step / 4000)) / 2, rel=2e-3)
+    for step in (10, 70, 140):
+        assert rates[step] == pytest.approx(1e-3 * step / 150 * (1 - step / 4000), rel=0.042)
+    assert rates[0] == pytest.approx(1e-9)
 
 
 def test_augmentation() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -27,6 +29,7 @@ SIZES = {
 
 def test_all_configs_are_covered() -> None:
     names = {f"{size}_{kind}" for size in SIZES for kind in ("linear", "dpt")} | {"vit-b_dpt-toolbox"}
+    names |= {"vit-s_linear-dinov3", "vit-b_linear-dinov3"}
     assert {path.stem for path in FOLDER.glob("*.py")} == names
 
 
@@ -181,6 +184,47 @@ def test_toolbox_settings() -> None:
     assert 8 * cfg.train_dataloader.batch_size == 16
     assert dict(cfg.optim_wrapper.clip_grad) == {"max_norm": 35, "norm_type": 2}
     assert (cfg.test_evaluator.silog_lambda, cfg.test_evaluator.silog_scale) == (1.0, 100.0)
+
+
+@pytest.mark.parametrize(("size", "width"), [("s", 384), ("b", 768)])
+def test_dinov3_linear(size: str, width: int) -> None:
+    cfg = load_config(FOLDER / f"vit-{size}_linear-dinov3.py")
+    text = check(cfg)
+    model = build_without_memory(cfg.model)
+    trained = {name: tuple(value.shape) for name, value in model.named_parameters() if value.requires_grad}
+    assert trained == {
+        "decode_head.norm.weight": (width,),
+        "decode_head.norm.bias": (width,),
+        "decode_head.conv_depth.weight": (256, width, 1, 1),
+        "decode_head.conv_depth.bias": (256,),
+    }
+    assert "38,400 iterations" in text
+    assert (model.backbone.out_indices, model.backbone.final_norm) == ((11,), True)
+    assert (model.decode_head.min_depth, model.decode_head.max_depth) == (1e-3, 10.0)
+    assert cfg.model.test_cfg.mode == "whole_flip"
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert (steps["DepthRandomCrop"].size, steps["ColorAug"].raw_gamma) == ((420, 546), True)
+    assert 8 * cfg.train_dataloader.batch_size == 16
+    assert (cfg.val_evaluator.crop, cfg.train_cfg.val_interval) == ("eigen", 1600)
+
+
+def test_dinov3_schedule() -> None:
+    """Rates and beta1 of DINOv3's WarmupOneCycleLR, written from its formulas."""
+    cfg = load_config(FOLDER / "vit-s_linear-dinov3.py")
+    init_default_scope("proteus")
+    settings = dict(cfg.optim_wrapper)
+    assert (settings["clip_grad"]["max_norm"], settings["optimizer"].weight_decay) == (35, 1e-4)
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=3e-4, betas=settings["optimizer"].betas)
+    for scheduler in cfg.param_scheduler:  # a tenth of the iterations
+        scheduler.begin, scheduler.end = scheduler.begin // 10, scheduler.end // 10
+    seen = scheduled(cfg, OptimWrapper(optimizer), 3840)
+    assert optimizer.param_groups[0]["betas"][1] == 0.99
+    for step in (0, 60, 600, 1270, 1290, 2500, 3800):
+        cosine = 3e-4 * (1 + math.cos(math.pi * step / 3840)) / 2
+        expected = 3e-7 + cosine * step / 1280 if step < 1280 else cosine
+        assert seen[step][0][0] == pytest.approx(expected, rel=3e-3, abs=2e-8)
+        rise = (1 - math.cos(math.pi * (step - 1280) / 2560)) / 2
+        assert seen[step][1] == pytest.approx(0 if step < 1280 else 0.85 + 0.1 * rise, abs=2e-4)
 
 
 def test_readme_lists_all_configs() -> None:

@@ -5,6 +5,7 @@ from proteus.models.depth.dpt import DPTDecoder
 from proteus.models.depth.dpt_head import DPTDepthHead
 from proteus.models.depth.estimator import DepthEstimator
 from proteus.models.depth.flip_tta import DepthFlipTTA
+from proteus.models.depth.linear_head import LinearDepthHead
 from proteus.models.depth.losses import GradientLoss, SigLoss, SiLogLoss
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DepthEstimator",
     "DepthFlipTTA",
     "GradientLoss",
+    "LinearDepthHead",
     "SiLogLoss",
     "SigLoss",
 ]

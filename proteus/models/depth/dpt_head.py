@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from proteus.models.depth.dpt import READOUTS, DPTDecoder
+from proteus.models.depth.head import DepthHead
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_number, check_whole
@@ -18,7 +19,7 @@ _SILOG = {"type": "SiLogLoss"}
 
 
 @MODELS.register_module()
-class DPTDepthHead(nn.Module):
+class DPTDepthHead(DepthHead):
     """Tokens of four blocks, each with its cls token -> a depth map in metres (docs/reproduction.md#nyu-depth-v2).
 
     Two outputs are known. ``linear`` is the released Proteus': dropout of channels and one 1x1 convolution. Its
@@ -84,11 +85,7 @@ class DPTDepthHead(nn.Module):
         assert self.conv_depth.bias is not None
         if initial_depth or output == "linear":
             nn.init.constant_(self.conv_depth.bias, initial_depth)
-        configs = [loss_decode] if isinstance(loss_decode, Mapping) else list(loss_decode)
-        losses = [MODELS.build(dict(config)) for config in configs]
-        self.loss_decode = nn.ModuleDict({loss.name: loss for loss in losses})
-        if not losses or len(self.loss_decode) < len(losses):
-            raise ValueError("decode_head.loss_decode: write at least one loss, and none twice")
+        self.add_losses(loss_decode)
 
     def forward(self, levels: Sequence[Features]) -> Tensor:
         """Return the depth ``(B, h', w')`` in metres, in float32, at 8 (``linear``) or 16 times the patch grid."""
@@ -102,32 +99,6 @@ class DPTDepthHead(nn.Module):
             return self._depth(maps)
         with no_autocast(maps.device):
             return self._depth(maps.to(self.conv_depth.weight.dtype))
-
-    def predict(self, levels: Sequence[Features], size: tuple[int, int]) -> Tensor:
-        """Return the depth at ``size`` ``(H, W)``, clamped where there is a ``max_depth``: ``(B, H, W)``, metres."""
-        depth = self(levels)
-        if self.max_depth is not None:
-            depth = depth.clamp(self.min_depth, self.max_depth)
-        return self.resized(depth, size)
-
-    def losses(self, levels: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
-        """Compare with the ground truth.
-
-        Args:
-            levels: Of each tapped block, the first first.
-            target: ``(B, H, W)``, metres; 0 where it is not known.
-
-        Returns:
-            ``loss_<name>`` of each loss, weighted.
-        """
-        depth = self.resized(self(levels), (target.shape[-2], target.shape[-1]))
-        return {f"loss_{name}": loss(depth, target.float()) for name, loss in self.loss_decode.items()}
-
-    def resized(self, depth: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bring depth ``(B, h, w)`` to another size bilinearly."""
-        if depth.shape[-2:] == size:
-            return depth
-        return F.interpolate(depth[:, None], size=size, mode="bilinear", align_corners=self.align_corners)[:, 0]
 
     def _depth(self, maps: Tensor) -> Tensor:
         depth = self.conv_depth(maps)[:, 0]

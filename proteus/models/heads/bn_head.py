@@ -29,11 +29,17 @@ class BNHead(BaseDecodeHead):
         in_channels: Width of each map of ``in_index``.
         in_index: Positions of the maps among those that the backbone gives.
         norm_cfg: The batch norm.
+        dropout_first: Drop channels before the batch norm, as DINOv3's linear protocol does, not after it.
         **head: As for mmseg's decode heads; ``channels`` is the sum of ``in_channels``.
     """
 
     def __init__(
-        self, in_channels: list[int], in_index: list[int], norm_cfg: dict[str, Any] | None = None, **head: Any
+        self,
+        in_channels: list[int],
+        in_index: list[int],
+        norm_cfg: dict[str, Any] | None = None,
+        dropout_first: bool = False,
+        **head: Any,
     ) -> None:
         super().__init__(
             in_channels=in_channels,
@@ -43,8 +49,12 @@ class BNHead(BaseDecodeHead):
             norm_cfg=norm_cfg or {"type": "SyncBN"},
             **head,
         )
+        self.dropout_first = dropout_first
         self.bn = build_norm_layer(self.norm_cfg, self.channels)[1]
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Classify: maps ``(B, D_i, h_i, w_i)`` to logits ``(B, classes, h, w)`` of the first one's size."""
-        return self.cls_seg(self.bn(self._transform_inputs(inputs)))
+        maps = self._transform_inputs(inputs)
+        if self.dropout_first and self.dropout is not None:
+            return self.conv_seg(self.bn(self.dropout(maps)))
+        return self.cls_seg(self.bn(maps))

@@ -19,3 +19,19 @@ def test_batch_norm_and_a_1x1_convolution() -> None:
     expected = torch.einsum("bchw,kc->bkhw", standardised, head.conv_seg.weight[:, :, 0, 0])
     torch.testing.assert_close(head(maps), expected + head.conv_seg.bias[:, None, None])
     assert sum(parameter.numel() for parameter in head.parameters()) == 2 * 10 + 5 * 10 + 5
+
+
+def test_dropout_before_the_batch_norm() -> None:
+    init_default_scope("mmseg")
+    torch.manual_seed(0)
+    head: Any = BNHead([6], [0], num_classes=3, dropout_ratio=0.5, dropout_first=True, norm_cfg={"type": "BN"})
+    maps = 1 + torch.rand(64, 6, 4, 4)
+    seen: list[torch.Tensor] = []
+    head.bn.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    head((maps,))
+    dropped = (seen[0] == 0).flatten(2).all(dim=2)
+    assert 0.3 < dropped.float().mean() < 0.7
+    torch.testing.assert_close(seen[0][~dropped], 2 * maps[~dropped])
+    head.eval()
+    head((maps,))
+    assert torch.equal(seen[1], maps)
