@@ -97,7 +97,9 @@ class MaskFolders(Dataset):
         limit = IGNORED if self.num_classes is None else self.num_classes
         wrong = stored[(stored < 0) | (~ignored & (stored >= limit + self.shift))]
         if wrong.size:
-            raise DataError(unknown_label(path, int(wrong.max()), limit, self.shift))
+            label = int(wrong.max())
+            known = unknown_label(path, label, limit, self.shift)
+            raise DataError(f"{known}, or ignore label {label} with protocol.ignore_index={label}")
         return np.where(ignored, -1, stored - self.shift)
 
 

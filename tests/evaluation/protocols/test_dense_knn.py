@@ -174,7 +174,10 @@ def _save(path: Path, mask: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda root: _save(root / "annotations/val/0.png", np.full((50, 90), 9)), "val/0.png: label 9 in a mask of 4"),
+        (
+            lambda root: _save(root / "annotations/val/0.png", np.full((50, 90), 9)),
+            "val/0.png: label 9 in a mask of 4 .* with protocol.ignore_index=9",
+        ),
         (lambda root: (root / "annotations/val/0.png").unlink(), "val/0.png: its mask .* is missing"),
         (lambda root: (root / "images/train/0.png").unlink(), "train/0.png: the image of this mask is missing"),
         (lambda root: _save(root / "annotations/train/0.png", np.zeros((9, 9))), "the mask is 9x9 px"),
