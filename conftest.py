@@ -6,11 +6,16 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+import torch.utils.data._utils
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 
 # Before any test module: importing timm or torchvision first would fail without its patches.
 import proteus  # noqa: F401
+
+# Seconds that torch waits for each worker of a loader that ended with an error. It waits when the loader is collected
+# as garbage, which may be in any later test.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -251,6 +251,7 @@ def _run_script(command: list[str], environment: dict[str, str], output: list[An
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5  # see conftest.py
     torch.set_num_threads(1)
     # The server passes its start method on: each loader with workers would start another server, which imports torch.
     multiprocessing.set_start_method(None, force=True)
