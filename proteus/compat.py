@@ -34,7 +34,8 @@ def fix_torchvision() -> bool:
 
     torchvision 0.28 registers a fake kernel for ``torchvision::nms`` whether or not it could load the library that
     defines the operator, so that the import fails, and with it the import of timm and mmpretrain. Declaring the two
-    schemas is enough for transforms, models and data sets; the operators themselves stay unavailable.
+    schemas is enough for transforms, models and data sets; the operators themselves stay unavailable. The library is
+    ``_C``, since 0.29 ``_C_stable``; loading it after a declaration would end the process.
 
     Returns:
         Whether the schemas were declared.
@@ -44,7 +45,7 @@ def fix_torchvision() -> bool:
         return False
     folder = Path(spec.origin).parent
     try:
-        for path in (folder / f"_C{suffix}" for suffix in EXTENSION_SUFFIXES):
+        for path in (folder / f"{name}{suffix}" for name in ("_C", "_C_stable") for suffix in EXTENSION_SUFFIXES):
             if path.is_file():
                 torch.ops.load_library(path)
                 return False

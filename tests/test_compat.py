@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,17 @@ def test_other_faults_of_torchvision_are_not_hidden(tmp_path: Path) -> None:
     result = run("import proteus, torchvision", tmp_path)
     assert result.returncode != 0
     assert "built for another planet" in result.stderr
+
+
+@pytest.mark.slow
+def test_torchvision_with_a_library_of_its_newer_name_is_not_patched(tmp_path: Path) -> None:
+    """torchvision 0.29 loads ``_C_stable``; operators that are declared twice would end the process."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").touch()
+    any_library = Path(torch.__file__).parent / "lib/libtorch_global_deps.so"
+    (tmp_path / "torchvision" / f"_C_stable{EXTENSION_SUFFIXES[-1]}").symlink_to(any_library)
+    result = run("import proteus.compat; print(len(proteus.compat._libraries))", tmp_path)
+    assert result.stdout == "0\n", result.stderr
 
 
 def test_working_torchvision_is_not_patched() -> None:
