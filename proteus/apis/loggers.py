@@ -15,6 +15,12 @@ from proteus.structures import UserError
 PROJECT = "proteus"
 _LOCAL = "LocalVisBackend"
 _PACKAGES = {"TensorboardVisBackend": "tensorboard", "WandbVisBackend": "wandb", "MLflowVisBackend": "mlflow"}
+# Read by these packages when they are imported. Both report on their use by default, and MLflow 3 writes to a folder
+# only with consent.
+_VARIABLES = {
+    "WandbVisBackend": {"WANDB_ERROR_REPORTING": "false"},
+    "MLflowVisBackend": {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"},
+}
 
 
 def use_loggers(cfg: Config, names: Sequence[str]) -> None:
@@ -59,7 +65,9 @@ def logger_backends(names: Sequence[str], work_dir: str | Path) -> list[dict[str
 
 
 def prepare_loggers(cfg: Config) -> None:
-    """Check the packages of the loggers of a config, before anything is built.
+    """Check the packages of the loggers of a config before anything is built, and switch their telemetry off.
+
+    Variables that the user has set stay.
 
     Raises:
         UserError: A package is not installed.
@@ -68,9 +76,8 @@ def prepare_loggers(cfg: Config) -> None:
         name = _name(backend)
         if name in _PACKAGES:
             _check_installed(_PACKAGES[name], f"visualizer.vis_backends: {name}")
-        if name == "MLflowVisBackend":
-            # MLflow 3 writes to a folder only with consent.
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        for variable, value in _VARIABLES.get(name, {}).items():
+            os.environ.setdefault(variable, value)
 
 
 def _name(backend: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from itertools import count
 from pathlib import Path
@@ -63,6 +64,21 @@ def test_tensorboard_gets_the_curves_and_names_replace_the_loggers_of_the_config
     assert list(tmp_path.glob("*/vis_data/events.out.tfevents.*"))
 
 
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_telemetry_is_off_unless_the_user_asks_for_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable, off = {"wandb": ("WANDB_ERROR_REPORTING", "false"), "mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true")}[name]
+    cfg = Config({"work_dir": str(tmp_path)})
+    use_loggers(cfg, [name])
+    monkeypatch.setattr("os.environ", {})
+    prepare_loggers(cfg)
+    assert os.environ[variable] == off
+    monkeypatch.setattr("os.environ", {variable: "own"})
+    prepare_loggers(cfg)
+    assert os.environ[variable] == "own"
+
+
 @pytest.mark.slow
 def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -79,10 +95,10 @@ def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_mlflow_gets_the_curves_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow  # slow
-
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     lines = trained(tmp_path / "my_run", ["mlflow"])
+    import mlflow  # slow, and reads its variables, which the run has set
+
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     client = mlflow.MlflowClient((tmp_path / "my_run/mlruns").as_uri())
     (run,) = client.search_runs([client.get_experiment_by_name("proteus").experiment_id])
