@@ -20,6 +20,7 @@ from proteus.engine.hooks import AtomicCheckpointHook, ResumeSettingsHook, SaveO
 from proteus.engine.runner import leave_processes
 from proteus.structures import ConfigError, FullDiskError, UserError
 from proteus.utils import disk_full_errors, exclusive
+from proteus.utils.atomic import is_disk_full
 
 PICTURES_LOCK = ".pictures.lock"
 """Name of the lock file in folders of pictures."""
@@ -155,14 +156,10 @@ def _tolerate_full_disk_of_logs() -> None:
     """Let log files on a full disk cause one warning instead of an error, in this process."""
 
     def handle(handler: logging.FileHandler, error: BaseException) -> bool:
-        try:
-            with disk_full_errors(handler.baseFilename):
-                raise error
-        except FullDiskError:
-            _warn_once(handler.baseFilename)
-            return True
-        except Exception:
+        if not is_disk_full(error):
             return False
+        _warn_once(handler.baseFilename)
+        return True
 
     handle_log_errors(handle)
 

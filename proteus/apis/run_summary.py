@@ -43,7 +43,7 @@ def _cost(runner: Runner) -> list[str]:
     if (runner.cfg.train_cfg.get("max_iters") or 0) >= _COUNTED_FROM:
         try:
             return describe_cost(runner.cfg, build_without_memory(runner.cfg.model))
-        # torch raises NotImplementedError for an operator without a kernel for meta tensors.
+        # A model of another toolbox may lack what is counted, or a kernel for meta tensors. The run needs no figure.
         except (UserError, RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
             runner.logger.debug(f"the FLOPs of this model cannot be counted ({error})")
     parameters = list(unwrap_model(runner.model).parameters())

@@ -95,7 +95,7 @@ def copy_config(name: str, file: Path) -> None:
         file: File to write.
 
     Raises:
-        ConfigError: There is no such config, or it is not one that comes with Proteus.
+        ConfigError: The config does not exist, or does not come with Proteus.
         UserError: The file exists, or does not end in ``.py``.
     """
     from proteus.config.load import load_config

@@ -84,7 +84,7 @@ def locate_base(base: str, source: str) -> Path:
         source: Name of the config that has this base.
 
     Raises:
-        ConfigError: There is no such file; the message has the nearest one.
+        ConfigError: The file does not exist; the message names the nearest one.
     """
     root, name = configs_root(), base.partition("::")[2]
     path = root / name

@@ -107,6 +107,13 @@ def read_json(path: str | Path, remedy: str = "remove it and give the same comma
         raise DataError(f"{path} is damaged or unreadable ({type(error).__name__}: {error}); {remedy}") from error
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error comes from a full disk or an exceeded quota, by its number or its words."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return True
+    return isinstance(error, FullDiskError) or bool(_DISK_FULL_TEXT.search(str(error)))
+
+
 @contextmanager
 def disk_full_errors(path: str | Path, remedy: str = "make room and give the same command again") -> Iterator[None]:
     """Turn a full disk or an exceeded quota into one line that names the file.
@@ -123,8 +130,7 @@ def disk_full_errors(path: str | Path, remedy: str = "make room and give the sam
     except FullDiskError:
         raise
     except Exception as error:
-        full = error.errno in _DISK_FULL if isinstance(error, OSError) and error.errno else False
-        if not full and not _DISK_FULL_TEXT.search(str(error)):
+        if not is_disk_full(error):
             raise
         raise FullDiskError(f"{path}: no space left on the disk; {remedy}") from error
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 from proteus.structures import FullDiskError
 from proteus.utils import atomic_path, disk_full_errors, write_json, write_text
+from proteus.utils.atomic import is_disk_full
 
 
 @pytest.fixture
@@ -105,3 +107,19 @@ def test_a_file_that_can_be_made_again_is_not_flushed(tmp_path: Path, monkeypatc
         raise RuntimeError
     assert left(tmp_path) == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "no words"), True),
+        (OSError(errno.EDQUOT, "no words"), True),
+        (FullDiskError("a.pth: no words"), True),
+        (RuntimeError("write failed: No space left on device"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError("I/O operation on closed file"), False),
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_recognised_by_number_or_words(error: Exception, full: bool) -> None:
+    assert is_disk_full(error) is full

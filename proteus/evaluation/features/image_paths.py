@@ -46,7 +46,7 @@ def find_images(data: str | Path | Iterable[str | Path], skip: Iterable[Path] = 
         skip: Folders to skip.
 
     Raises:
-        UserError: ``data`` does not exist, or there is no image.
+        UserError: ``data`` does not exist, or has no images.
         DataError: The text file is not UTF-8 text.
     """
     if not isinstance(data, (str, Path)):

@@ -35,7 +35,7 @@ class DepthHead(nn.Module):
         """Build the losses.
 
         Raises:
-            ValueError: There is no loss, or one is given twice.
+            ValueError: A loss is missing, or given twice.
         """
         configs = [loss_decode] if isinstance(loss_decode, Mapping) else list(loss_decode)
         losses = [MODELS.build(dict(config)) for config in configs]
