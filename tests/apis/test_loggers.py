@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -81,6 +82,8 @@ def test_telemetry_is_off_unless_the_user_asks_for_it(
 
 @pytest.mark.slow
 def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("exit", "excepthook"):  # W&B replaces both for the rest of the process
+        monkeypatch.setattr(sys, name, getattr(sys, name))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     trained(tmp_path / "my_run", ["wandb"])
