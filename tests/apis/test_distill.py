@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 from pathlib import Path
@@ -52,15 +54,14 @@ def export_teacher(path: Path, **sizes: Any) -> None:
 @pytest.fixture(scope="module")
 def run(place: Path) -> tuple[DistillResult, str]:
     """The run, by the command line, and what it printed."""
-    with pytest.MonkeyPatch.context() as patch:
-        printed: list[str] = []
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         results: list[DistillResult] = []
-        patch.setattr("builtins.print", lambda *text, **_: printed.extend(map(str, text)))
         patch.setattr(module, "distill", lambda **arguments: results.append(distill(**arguments)))
         command = ["--teacher", str(place / "teacher.safetensors"), "--student", "vit_tiny", "--iters", "3"]
         command += ["--data", str(place / "photos"), "--out", str(place / "out"), "--img-size", "28", "--workers", "0"]
         assert main(parse_args([*command, "--cfg-options", "custom_hooks.0.views=8"])) == 0
-    return results[0], "\n".join(printed)
+    return results[0], printed.getvalue()
 
 
 def arguments(place: Path, **changed: Any) -> dict[str, Any]:
