@@ -75,7 +75,7 @@ def export(
     average = _average_of(str(source))
     ema = None if average is None else model.with_backbone(_load(average, arch, img_size, download).backbone)
     known: dict[str, Any] = dict(facts or {})
-    if _is_average(str(source)):
+    if _is_average(str(source)) or _delivers_average(str(source)):
         known.setdefault("weights", "ema")
     elif ema is not None or (model.iterations is not None and not locate(source).is_dir()):
         known.setdefault("weights", "plain")
@@ -141,7 +141,7 @@ def _description(source: str) -> Description | None:
 def _average_of(source: str) -> str | None:
     """Return the name of the average of the weights of a source; None if there is none."""
     path, part = locate(source), split_part(source)[1]
-    if part is not None or _is_average(source):
+    if part is not None or _is_average(source) or _delivers_average(source):
         return None
     if path.is_dir():
         average = path / "ema"
@@ -156,6 +156,12 @@ def _average_of(source: str) -> str | None:
 
 def _is_average(source: str) -> bool:
     return split_part(source)[1] == "ema" or locate(source).stem.endswith("_ema")
+
+
+def _delivers_average(source: str) -> bool:
+    """Whether the file says that it holds an average, as ``student.safetensors`` of ``StudentEMAHook`` does."""
+    about = _description(source) if split_part(source)[1] is None else None
+    return about is not None and about.weights == "ema"
 
 
 def _benchmark(

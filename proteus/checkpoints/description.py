@@ -41,6 +41,7 @@ class Description:
         std: Channel standard deviations, likewise.
         teacher: Name of the teacher, free text without control characters; empty if unknown.
         iterations: Training steps; None if unknown.
+        weights: ``plain`` for trained weights, ``ema`` for their exponential moving average; empty if unknown.
         converted_to: Naming scheme of the weights, if they were converted.
         converted_from: Source file of the conversion.
     """
@@ -51,6 +52,7 @@ class Description:
     std: tuple[float, ...] | None = None
     teacher: str = ""
     iterations: int | None = None
+    weights: str = ""
     converted_to: str = ""
     converted_from: str = ""
 
@@ -114,11 +116,14 @@ def check_description(content: Mapping[str, Any], where: str) -> Description:
     iterations = content.get("iterations")
     if iterations is not None and (type(iterations) is not int or not 0 <= iterations < 2**63):
         raise CheckpointError(f"{where}: iterations is {shown(iterations)}; expected a whole number")
+    weights = content.get("weights", "")
+    if weights not in ("", "plain", "ema"):
+        raise CheckpointError(f"{where}: weights is {shown(weights)}; expected 'plain' or 'ema'")
     texts = {key: _text(content, key, where) for key in ("teacher", "converted_to", "converted_from")}
     mean, std = _statistics(content, "mean", where), _statistics(content, "std", where)
     if std is not None and min(std) <= 0:
         raise CheckpointError(f"{where}: std is {shown(std)}; expected three numbers above 0")
-    return Description(architecture, arguments, mean, std, iterations=iterations, **texts)
+    return Description(architecture, arguments, mean, std, iterations=iterations, weights=weights, **texts)
 
 
 _REMEDY = "export the weights again, or take the description out and give --arch"

@@ -201,7 +201,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "RelationKLLoss": {"temperature": POSITIVE, "teacher_temperature": POSITIVE | NONE},
     "TokenRelationObjective": {"queue_size": NATURAL},
     # Averages of weights
-    "ForeachEMA": {"momentum": number(above=0, below=1), "interval": COUNT},
+    "ForeachEMA": {"momentum": number(above=0, below=1), "interval": COUNT, "gamma": POSITIVE | NONE},
     "ExponentialMovingAverage": {"momentum": number(above=0, below=1), "interval": COUNT},
     # Transforms
     "LoadRandomResizedCrop": {"scale": _SIDE, "crop_ratio_range": _SCALE, "aspect_ratio_range": _RATIO},
@@ -250,6 +250,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
         "config_save_file": file_name(".py"),
     },
     "EMAHook": {"momentum": number(above=0, below=1), "begin_iter": NATURAL, "begin_epoch": NATURAL, "ema_type": TEXT},
+    "StudentEMAHook": {"horizon": integer(least=2), "gamma": POSITIVE, "begin_iter": NATURAL},
     # Optimizer wrappers
     "OptimWrapper": _WRAPPER,
     "AmpOptimWrapper": {"dtype": _HALF | NONE},

@@ -18,6 +18,10 @@ class ForeachEMA(ExponentialMovingAverage):
     One kernel a tensor is hundreds of launches a step; the numbers are the same. Integer buffers (batch norm's
     count of batches) are copied, not averaged; MMEngine keeps the first with ``update_buffers``.
 
+    With ``gamma`` the newest weights count ``max(momentum, gamma / (gamma + steps))``, as in MMEngine's
+    ``MomentumAnnealingEMA``: the weights in the average are ``1 / (gamma + 1)`` of the run so far old, until
+    ``momentum`` is reached. This is the power function of Karras et al., https://arxiv.org/abs/2312.02696, eq. 2.
+
     ``custom_hooks=[dict(type='EMAHook', ema_type='ForeachEMA', momentum=4e-5)]``
 
     Args:
@@ -26,6 +30,7 @@ class ForeachEMA(ExponentialMovingAverage):
         interval: Steps from one update to the next.
         device: Where the average is kept; by default where the model is.
         update_buffers: Average the buffers, too; otherwise the latest are kept.
+        gamma: Length of the warm-up, above 0; None for ``momentum`` from the second update on.
     """
 
     def __init__(
@@ -35,8 +40,10 @@ class ForeachEMA(ExponentialMovingAverage):
         interval: int = 1,
         device: torch.device | str | None = None,
         update_buffers: bool = False,
+        gamma: float | None = None,
     ) -> None:
         super().__init__(model, momentum, interval, device, update_buffers)
+        self.gamma = gamma
         self.steps = torch.tensor(0)  # on the host: what is counted on the device would be waited for in each step
 
     @torch.no_grad()
@@ -51,8 +58,13 @@ class ForeachEMA(ExponentialMovingAverage):
         else:
             _copy([pair for pair in pairs if not pair[0].is_floating_point()])
             if self.steps % self.interval == 0:
-                _lerp([pair for pair in pairs if pair[0].is_floating_point()], self.momentum)
+                _lerp([pair for pair in pairs if pair[0].is_floating_point()], self._weight())
         self.steps += 1
+
+    def _weight(self) -> float:
+        if self.gamma is None:
+            return self.momentum
+        return max(self.momentum, self.gamma / (self.gamma + self.steps.item()))
 
 
 def _copy(pairs: list[tuple[Tensor, Tensor]]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.hooks import EMAHook
-from mmengine.model import ExponentialMovingAverage
+from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
 from mmengine.registry import DefaultScope
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -52,6 +52,26 @@ def test_the_first_weights_are_copied_and_the_second_averaged() -> None:
         nn.init.constant_(source.weight, value)
         average.update_parameters(source)
     assert average.module.weight.item() == 3.0
+
+
+def test_the_warm_up_is_mmengines_annealing() -> None:
+    source = model()
+    ours, theirs = ForeachEMA(source, 0.3, gamma=2), MomentumAnnealingEMA(source, 0.3, gamma=2)
+    for _ in range(9):  # from the fifth update on, momentum is larger than 2 / (2 + steps)
+        move(source)
+        ours.update_parameters(source)
+        theirs.update_parameters(source)
+    for name, value in theirs.module.named_parameters():
+        torch.testing.assert_close(dict(ours.module.named_parameters())[name], value)
+
+
+def test_with_a_warm_up_of_one_the_average_is_the_mean() -> None:
+    source = nn.Linear(1, 1, bias=False)
+    average = ForeachEMA(source, momentum=1e-4, gamma=1)
+    for value in (3.0, 5.0, 10.0):
+        nn.init.constant_(source.weight, value)
+        average.update_parameters(source)
+    assert average.module.weight.item() == pytest.approx(6.0)
 
 
 def test_tensors_of_a_dtype_are_averaged_by_one_kernel() -> None:

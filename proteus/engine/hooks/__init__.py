@@ -14,6 +14,7 @@ from proteus.engine.hooks.save_on_signal import SaveOnSignalHook, StoppedBySigna
 from proteus.engine.hooks.seed import SeedEachStepHook
 from proteus.engine.hooks.sliced_init import SlicedInitHook
 from proteus.engine.hooks.stop_on_nan import DivergedError, StopOnNaNHook
+from proteus.engine.hooks.student_ema import StudentEMAHook
 from proteus.engine.hooks.teacher_cache import TeacherCacheHook
 from proteus.engine.hooks.throughput import ThroughputHook
 from proteus.engine.hooks.visualization import (
@@ -44,6 +45,7 @@ __all__ = [
     "StopOnNaNHook",
     "StoppedBySignal",
     "StrictCheckpointHook",
+    "StudentEMAHook",
     "TeacherCacheHook",
     "ThroughputHook",
     "VisualizationHook",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.checkpoints.description import check_description
+from proteus.engine.hooks.student_ema import delivers_average
 from proteus.models import AdaptedBackbone, Distiller
 from proteus.models.backbones import architecture_of, weights_of
 from proteus.registry import HOOKS
@@ -24,7 +26,9 @@ class ExportStudentHook(Hook):
 
     Weights have timm's names, or those of the backbone's toolbox. They are the trained weights, as in the paper; the
     EMA, if there is one (the released code keeps one without using it), is written to ``student_ema.safetensors``. With
-    several students the files are ``student_<name>.safetensors`` and ``student_<name>_ema.safetensors``.
+    ``StudentEMAHook`` it is the other way round: ``student.safetensors`` has the average, and
+    ``student_plain.safetensors`` the trained weights. With several students the files are
+    ``student_<name>.safetensors``, ``student_<name>_ema.safetensors`` and ``student_<name>_plain.safetensors``.
 
     Args:
         teacher: Description of the teacher in the file: name, licence, remarks.
@@ -49,18 +53,22 @@ class ExportStudentHook(Hook):
             CheckpointError: Weights are not finite; files of other students are written.
         """
         averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+        average_first = delivers_average(runner)
+        models = [(runner.model, "plain"), *((average, "ema") for average in averages)]
         refused = []
-        for model, ending in [(runner.model, ""), *((average, "_ema") for average in averages)]:
+        for model, weights in models:
+            ending = "" if (weights == "ema") == average_first else f"_{weights}"
+            about = {"weights": weights} if averages else {}
             for name, distiller in _distillers(unwrap_model(model)).items():
                 try:
-                    self._export(distiller, runner, f"student{name}{ending}.safetensors")
+                    self._export(distiller, runner, f"student{name}{ending}.safetensors", about)
                 except CheckpointError as error:
                     refused.append(error)
         if refused:
             raise refused[0]
 
-    def _export(self, model: Distiller, runner: Runner, name: str) -> None:
-        description = self._description(model, runner.iter)
+    def _export(self, model: Distiller, runner: Runner, name: str, about: Mapping[str, str]) -> None:
+        description = {**self._description(model, runner.iter), **about}
         guest = isinstance(model.student, AdaptedBackbone)
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
         if _description_error(description):

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from proteus.compat import restart_iter_timer
 from proteus.datasets import CorruptImageError, MaskTransform, ProxySet
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
+from proteus.engine.hooks.student_ema import delivered_weights
 from proteus.evaluation.metrics import TeacherAgreement
 from proteus.evaluation.online.compare import compare_with_teacher, eval_mode, knn_accuracy, missing_metrics
 from proteus.evaluation.online.jsonl_log import JSONLLog
@@ -46,9 +47,9 @@ class OnlineEvalHook(Hook):
     affected.
 
     Each evaluation appends a line to ``online_eval.jsonl`` in the work directory, which a resumed run continues, and
-    adds scalars ``online_eval/*`` to the visualizer. The student's current weights are evaluated, not their EMA, in
-    float32 and evaluation mode. With several students each is evaluated in turn, and its name precedes those of its
-    metrics.
+    adds scalars ``online_eval/*`` to the visualizer. The student's current weights are evaluated, not their EMA unless
+    ``StudentEMAHook`` delivers it, in float32 and evaluation mode. With several students each is evaluated in turn, and
+    its name precedes those of its metrics.
 
     The images are those of the validation set. If training images are among them, or training images are used for lack
     of a validation set, the names of the metrics begin with ``trained_on/``.
@@ -143,7 +144,7 @@ class OnlineEvalHook(Hook):
         start = time.perf_counter()
         metrics: dict[str, float] = {}
         missing: dict[str, list[str]] = {}
-        with eval_mode(unwrap_model(runner.model)):
+        with delivered_weights(runner), eval_mode(unwrap_model(runner.model)):
             students = _distillers(runner)
             for student, model in students.items():
                 found = self._compute(model, runner.train_dataloader.batch_size or 64)

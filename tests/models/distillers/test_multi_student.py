@@ -169,6 +169,7 @@ def test_agreement_of_each() -> None:
         ({"keys": STUDENTS["tiny"]}, r"model\.students\.keys: not a valid name for a student"),
         ({"a.b": STUDENTS["tiny"]}, r"model\.students\.a\.b: not a valid name for a student"),
         ({"tiny_ema": STUDENTS["tiny"]}, r"model\.students\.tiny_ema: not a valid name for a student"),
+        ({"tiny_plain": STUDENTS["tiny"]}, r"model\.students\.tiny_plain: not a valid name for a student"),
         ({"tiny": dict(student=student())}, r"model\.students\.tiny has no 'objectives'"),
         ({"tiny": {**STUDENTS["tiny"], "objectifs": {}}}, r"tiny has an unknown key 'objectifs': it takes student, "),
         ({"tiny": {**STUDENTS["tiny"], "micro_batches": 2}}, r"model\.students\.tiny has an unknown key"),
