@@ -19,6 +19,8 @@ from proteus.engine.optim import (
     DeiTCosineLR,
     LayerDecayConstructor,
     MergedGroupsConstructor,
+    Muon,
+    NAdaMuon,
     OneCycleLR,
     ProbeConstructor,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "ExportStudentHook",
     "LayerDecayConstructor",
     "MergedGroupsConstructor",
+    "Muon",
+    "NAdaMuon",
     "OneCycleLR",
     "ProbeConstructor",
     "ResumeSettingsHook",

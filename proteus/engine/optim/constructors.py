@@ -9,6 +9,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from proteus.compat import quiet_logger
+from proteus.engine.optim.muon import mark_groups, uses_muon
 from proteus.models.classifiers import LinearProbe
 from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -18,7 +19,7 @@ class MergedGroupsConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's default constructor, with groups of equal options merged and logged.
 
     With ``paramwise_cfg`` MMEngine makes one group per parameter, so that AdamW's batched kernels run on one tensor at
-    a time.
+    a time. With ``Muon`` the groups of matrices in hidden layers are apart from those that AdamW updates.
     """
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any) -> None:
@@ -35,6 +36,8 @@ class MergedGroupsConstructor(DefaultOptimWrapperConstructor):
             return
         with quiet_logger():  # MMEngine logs every parameter; we log every group
             super().add_params(params, module, prefix=prefix, **options)
+        if uses_muon(self.optimizer_cfg):
+            mark_groups(params, module)
         logger = MMLogger.get_current_instance()
         params[:] = merge_groups(params)
         for group in params:

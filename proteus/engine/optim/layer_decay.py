@@ -11,6 +11,7 @@ from torch import nn
 
 from proteus.compat import quiet_logger, timm_layer_numbers
 from proteus.engine.optim.constructors import merge_groups
+from proteus.engine.optim.muon import mark_groups, uses_muon
 from proteus.models.backbones import TimmBackbone, ViT
 from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -96,6 +97,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             row = rows.setdefault((where, scale, group["lr"], group.get("weight_decay", self.base_wd)), [0, 0])
             row[0] += 1
             row[1] += parameter.numel()
+        if uses_muon(self.optimizer_cfg):
+            mark_groups(params, module)
         params[:] = merge_groups(params)
         frozen = sum(not parameter.requires_grad for parameter in module.parameters())
         MMLogger.get_current_instance().info(_table(rows, self.paramwise_cfg["layer_decay_rate"], frozen))

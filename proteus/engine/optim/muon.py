@@ -1,0 +1,141 @@
+"""Muon and NAdaMuon for the matrices of hidden layers, AdamW for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from mmengine import registry as roots
+from torch import nn
+
+from proteus.models.objectives import Objective
+from proteus.registry import OPTIMIZERS
+from proteus.structures import UserError
+
+try:
+    from timm.optim import Muon as _Muon
+except ImportError:  # a timm before 1.0.22
+    _Muon = None
+
+_Base: Any = torch.optim.Optimizer if _Muon is None else _Muon
+
+
+@OPTIMIZERS.register_module()
+class Muon(_Base):
+    """timm's Muon: momentum, orthogonalised by Newton-Schulz iterations, for matrices of hidden layers.
+
+    With ``MergedGroupsConstructor``, which the recipes use, these are the two-dimensional weights outside the heads of
+    objectives (:func:`hidden_matrices`). The patch embedding, tokens, position embeddings, vectors and heads are
+    updated by AdamW, at the same learning rate, schedule and weight decay: Muon's update is scaled to the size of
+    AdamW's (``adjust_lr_fn``). ``paramwise_cfg`` exempts from weight decay as with AdamW. Without that constructor timm
+    chooses by shape, patch embedding and heads included.
+
+    Sources: Keller Jordan et al., https://kellerjordan.github.io/posts/muon; scale of Liu et al.,
+    https://arxiv.org/abs/2502.16982.
+
+    Args:
+        params: Parameters or groups.
+        lr: Learning rate of both.
+        weight_decay: Decoupled weight decay of both.
+        momentum: Momentum of Muon.
+        nesterov: Nesterov momentum in Muon, and NAdamW in place of AdamW.
+        ns_steps: Newton-Schulz iterations.
+        adjust_lr_fn: Scale of Muon's update: ``match_rms_adamw``, ``original`` or ``rms_to_rms``.
+        betas: Coefficients of AdamW; AdaMuon reads the second.
+        algo: ``muon`` or ``adamuon``, with a second moment of the orthogonalised update.
+        eps: Added to denominators.
+
+    Raises:
+        UserError: timm has no Muon.
+        ValueError: A number is out of range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        nesterov: bool = False,
+        ns_steps: int = 5,
+        adjust_lr_fn: str = "match_rms_adamw",
+        betas: Sequence[float] = (0.9, 0.999),
+        algo: str = "muon",
+        eps: float = 1e-7,
+    ) -> None:
+        if _Muon is None:
+            raise UserError(f"optimizer {type(self).__name__}: this timm has none; run pip install 'timm>=1.0.22'")
+        super().__init__(
+            params,
+            lr=lr,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            nesterov=nesterov,
+            ns_steps=ns_steps,
+            adjust_lr_fn=adjust_lr_fn,
+            betas=tuple(betas),
+            algo=algo,
+            eps=eps,
+        )
+
+
+@OPTIMIZERS.register_module()
+class NAdaMuon(Muon):
+    """timm's ``nadamuon``: AdaMuon with Nesterov momentum, and NAdamW for everything that is not a hidden matrix.
+
+    Source of AdaMuon: https://arxiv.org/abs/2507.11005.
+
+    Args:
+        params: As for :class:`Muon`.
+        lr: Likewise.
+        weight_decay: Likewise.
+        momentum: Likewise.
+        ns_steps: Likewise.
+        adjust_lr_fn: Likewise.
+        betas: Likewise.
+        eps: Likewise.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        ns_steps: int = 5,
+        adjust_lr_fn: str = "match_rms_adamw",
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-7,
+    ) -> None:
+        super().__init__(params, lr, weight_decay, momentum, True, ns_steps, adjust_lr_fn, betas, "adamuon", eps)
+
+
+def uses_muon(optimizer: dict[str, Any]) -> bool:
+    """Whether the config of an optimizer names one of this module's."""
+    found = optimizer.get("type")
+    if isinstance(found, str):  # as MMEngine's constructor looks it up
+        with roots.OPTIMIZERS.switch_scope_and_registry(None) as registry:
+            found = registry.get(found)
+    return isinstance(found, type) and issubclass(found, Muon)
+
+
+def hidden_matrices(model: nn.Module) -> set[int]:
+    """Return the ids of the parameters that Muon updates: matrices, but not those of the heads of objectives."""
+    heads = {id(each) for part in model.modules() if isinstance(part, Objective) for each in part.parameters()}
+    matrices = {id(each) for each in model.parameters() if each.ndim == 2 and min(each.shape) > 1}
+    return matrices - heads
+
+
+def mark_groups(groups: Sequence[dict[str, Any]], model: nn.Module) -> None:
+    """Set ``use_fallback``, by which timm's Muon chooses AdamW, in groups of one parameter each.
+
+    Raises:
+        UserError: The model has no matrix in a hidden layer.
+    """
+    matrices = hidden_matrices(model)
+    if not matrices:
+        raise UserError("optim_wrapper.optimizer: Muon updates matrices, and this model has none; write type='AdamW'")
+    for group in groups:
+        (parameter,) = group["params"]
+        group["use_fallback"] = id(parameter) not in matrices

@@ -1,0 +1,137 @@
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from data_samples import data_samples
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from proteus.apis import load_config
+from proteus.engine import LayerDecayConstructor, MergedGroupsConstructor, Muon
+from proteus.models import Distiller
+from proteus.structures import UserError
+
+SIZE = dict(type="ViT", arch="tiny", img_size=28, patch_size=14, depth=1, interpolate_offset=0.0)
+KINDS = ["Muon", "NAdaMuon"]
+
+
+def distiller(**options: Any) -> Distiller:
+    torch.manual_seed(0)
+    return Distiller(
+        teacher=dict(type="Teacher", backbone=dict(**SIZE, embed_dim=32, num_heads=4)),
+        student=dict(**SIZE, embed_dim=24, num_heads=3, mask_token=True),
+        objectives=dict(feature=dict(type="FeatureObjective")),
+        **options,
+    )
+
+
+def optimized(model: nn.Module, kind: str = "Muon", **paramwise: Any) -> OptimWrapper:
+    cfg = load_config(
+        "configs/proteus/vit-s_dinov2-b.py",
+        {
+            "optim_wrapper.optimizer": {"_delete_": True, "type": kind, "lr": 1e-3, "weight_decay": 0.05},
+            "optim_wrapper.dtype": "float32",
+        },
+    )
+    cfg.optim_wrapper.paramwise_cfg.update(paramwise)
+    with DefaultScope.overwrite_default_scope("proteus"):
+        return build_optim_wrapper(model, cfg.optim_wrapper)
+
+
+def batch(step: int) -> dict[str, Any]:
+    images = torch.rand(4, 3, 28, 28, generator=torch.Generator().manual_seed(step))
+    return {"inputs": images, "data_samples": data_samples(*[{}] * 4)}
+
+
+def test_a_matrix_moves_along_its_gradients_orthogonal_factor_and_a_vector_as_with_adamw() -> None:
+    torch.manual_seed(0)
+    matrix, vector = nn.Parameter(torch.randn(6, 8)), nn.Parameter(torch.randn(6))
+    start, reference = matrix.detach().clone(), nn.Parameter(vector.detach().clone())
+    groups: list[dict[str, Any]] = [
+        {"params": [matrix], "use_fallback": False},
+        {"params": [vector], "use_fallback": True, "weight_decay": 0.0},
+    ]
+    muon = Muon(groups, lr=0.1, weight_decay=0.5)
+    adamw = torch.optim.AdamW([reference], lr=0.1, weight_decay=0.0, eps=1e-7)
+    matrix.grad, vector.grad = torch.randn(6, 8), torch.randn(6)
+    reference.grad = vector.grad.clone()
+    muon.step()
+    adamw.step()
+    torch.testing.assert_close(vector, reference)
+    # Decoupled weight decay, then 0.2 sqrt(8) times the orthogonal factor, of which Newton-Schulz is an approximation.
+    update = (start * (1 - 0.1 * 0.5) - matrix.detach()) / (0.1 * 0.2 * 8**0.5)
+    left, _, right = torch.linalg.svd(matrix.grad, full_matrices=False)
+    along = left.T @ update @ right.T
+    assert (along.diagonal() - 1).abs().max() < 0.1
+    assert (along - along.diagonal().diag()).abs().max() < 0.05
+
+
+def test_groups() -> None:
+    model = distiller()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = {
+        (group["use_fallback"], group["weight_decay"]): {names[id(each)] for each in group["params"]}
+        for group in optimized(model).optimizer.param_groups
+    }
+    blocks = {f"student.vit.blocks.0.{layer}.weight" for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")}
+    assert groups.pop((False, 0.05)) == blocks
+    others = groups.pop((True, 0.05))
+    assert {"student.vit.patch_embed.proj.weight", "student.vit.cls_token", "student.vit.pos_embed"} <= others
+    assert {"objectives.feature.head.1.weight", "objectives.feature.cls_head.1.weight"} <= others
+    vectors = {name for name, parameter in model.named_parameters() if parameter.ndim == 1}
+    assert groups == {(True, 0.0): vectors}  # exempt from weight decay, as with AdamW
+
+
+def test_layer_decay_keeps_matrices_apart() -> None:
+    options: dict[str, Any] = {"optimizer": {"type": "NAdaMuon", "lr": 1.0, "weight_decay": 0.1}}
+    with DefaultScope.overwrite_default_scope("proteus"):
+        wrapper = LayerDecayConstructor(options, {"layer_decay_rate": 0.5})(distiller())
+    rates = {(group["use_fallback"], group["lr"]) for group in wrapper.optimizer.param_groups}
+    assert rates == {(False, 0.5), (True, 0.25), (True, 0.5), (True, 1.0)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_resumes_exactly(kind: str) -> None:
+    model = distiller()
+    wrapper = optimized(model, kind)
+    for step in range(2):
+        model.train_step(batch(step), wrapper)
+    file = io.BytesIO()
+    torch.save({"model": model.state_dict(), "optimizer": wrapper.state_dict()}, file)
+    model.train_step(batch(2), wrapper)
+
+    file.seek(0)
+    content = torch.load(file, weights_only=True)
+    resumed = distiller()
+    resumed_wrapper = optimized(resumed, kind)
+    resumed.load_state_dict(content["model"])
+    resumed_wrapper.load_state_dict(content["optimizer"])
+    resumed.train_step(batch(2), resumed_wrapper)
+    for name, value in model.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_micro_batches_make_the_same_step(kind: str) -> None:
+    whole, parts = distiller(), distiller(micro_batches=2)
+    start = copy.deepcopy(whole.state_dict())
+    for model in (whole, parts):
+        model.train_step(batch(0), optimized(model, kind))
+    key = "student.vit.blocks.0.mlp.fc1.weight"
+    expected, found = (model.state_dict()[key] - start[key] for model in (whole, parts))
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_without_matrices() -> None:
+    with pytest.raises(UserError, match="Muon updates matrices, and this model has none; write type='AdamW'"):
+        optimized(nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm(4)))
+
+
+def test_the_constructor_marks_no_groups_for_adamw() -> None:
+    options: dict[str, Any] = {"optimizer": {"type": "AdamW", "lr": 1.0, "weight_decay": 0.1}}
+    wrapper = MergedGroupsConstructor(options, {"norm_decay_mult": 0.0})(distiller())
+    assert all("use_fallback" not in group for group in wrapper.optimizer.param_groups)
