@@ -40,7 +40,8 @@ def export(
     The folder has ``model.safetensors`` and ``config.json`` (timm), ``hf/`` (transformers), ``openmmlab/`` (mmpretrain,
     mmseg), ``model.onnx``, ``model.pt2`` (torch.export), ``preprocessor.json`` and ``README.md``. If the source has an
     average of its weights (``student_ema.safetensors`` next to ``student.safetensors``, or a checkpoint with an EMA),
-    ``ema/`` holds it for timm.
+    ``ema/`` holds it for timm. Heads next to the source (``student_heads.safetensors``) are copied to
+    ``heads.safetensors``, for ``load_backbone(out, mapped=True)``.
 
     Args:
         source: A weight file, with ``#ema`` or another part behind it; a model folder; or the name of a model, as
@@ -88,6 +89,7 @@ def export(
         folder,
         formats,
         ema=ema,
+        heads=_heads_of(str(source), model),
         facts=known,
         dynamic_size=dynamic_size,
         opset=opset,
@@ -152,6 +154,20 @@ def _average_of(source: str) -> str | None:
     if path.is_file() and path.suffix in _PICKLES and "ema" in part_names(open_weights(path), path):
         return f"{source}#ema"
     return None
+
+
+def _heads_of(source: str, model: ExportModel) -> bytes | None:
+    """Read the file of the heads of a source, and check that they are its; None if there is none."""
+    from proteus.models.heads.head_file import read_heads
+    from proteus.models.zoo.locate import heads_file
+
+    if split_part(source)[1] is not None or not locate(source).exists():
+        return None
+    path = heads_file(source)
+    if not path.is_file():
+        return None
+    read_heads(path, model.state())
+    return path.read_bytes()
 
 
 def _is_average(source: str) -> bool:

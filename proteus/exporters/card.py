@@ -35,7 +35,7 @@ def write_card(model: ExportModel, folder: Path, content: Mapping[str, Any]) -> 
         model: The model.
         folder: The model folder.
         content: What ``facts.json`` holds: ``facts`` (:class:`~proteus.exporters.facts.CardFacts`), ``written``,
-            ``skipped``, ``differences``, ``ema`` and ``benchmark``. What is missing is left out of the card.
+            ``skipped``, ``differences``, ``ema``, ``heads`` and ``benchmark``. What is missing is left out of the card.
 
     Raises:
         FullDiskError: The disk is full.
@@ -148,6 +148,8 @@ def _files(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"| {files} | {reader}{detail} | {shown} |"
     if content.get("ema"):
         yield '| ema/ | timm (`"local-dir:ema"`) | |'
+    if content.get("heads"):
+        yield "| heads.safetensors | Proteus (`load_backbone(folder, mapped=True)`: the teacher's space) | |"
     for name, reason in content.get("skipped", {}).items():
         yield f"\nNot written: {name}. {_plain(reason[:1].upper() + reason[1:])}."
 

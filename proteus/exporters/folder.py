@@ -17,8 +17,9 @@ from proteus.exporters.facts import FILE, check_facts, read_facts, write_facts
 from proteus.exporters.model import ExportModel, FormatSkippedError
 from proteus.exporters.onnx_file import write_onnx
 from proteus.exporters.program import write_program
+from proteus.models.heads.head_file import HEADS
 from proteus.structures import UserError
-from proteus.utils.atomic import write_json
+from proteus.utils.atomic import write_bytes, write_json
 from proteus.utils.lock import exclusive
 
 FORMATS = ("timm", "hf", "openmmlab", "onnx", "program")
@@ -31,6 +32,7 @@ _FILES = {
     "onnx": ("model.onnx",),
     "program": ("model.pt2",),
     "ema": tuple(f"ema/{name}" for name in timm_files.FILES),
+    "heads": (HEADS,),
     "": (_PREPROCESSOR, _CARD, FILE),
 }
 _LOCK = ".export.lock"
@@ -59,6 +61,7 @@ def write_model_folder(
     formats: Sequence[str] | None = None,
     *,
     ema: ExportModel | None = None,
+    heads: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
     dynamic_size: bool = False,
     opset: int | None = None,
@@ -76,6 +79,7 @@ def write_model_folder(
         out: Folder to write to; it may hold other files, such as a config and a run.
         formats: Of :data:`FORMATS`. None writes those that the model can have, and skips the others with a line.
         ema: Exponential moving average of the weights, written to ``ema``.
+        heads: Content of ``heads.safetensors``, which maps the model's tokens to its teacher's space.
         facts: For the card; see :class:`~proteus.exporters.facts.CardFacts`.
         dynamic_size: Let ``onnx`` and ``program`` take images of any size.
         opset: Version of the operators of ONNX.
@@ -122,7 +126,11 @@ def write_model_folder(
             with suppress(FormatSkippedError):  # another toolbox's: its weights are written
                 timm_files.write_timm(ema, out / "ema")
             report(f"ema: {out / 'ema'}")
+        if heads is not None:
+            write_bytes(out / HEADS, heads)
+            report(f"heads: {out / HEADS}")
         content = _merged(known, result, facts, ema is not None)
+        content["heads"] = heads is not None or bool(known.get("heads"))
         if benchmark is not None:
             content["benchmark"] = dict(benchmark(out))
         write_facts(out, {**content, "weights": digest})

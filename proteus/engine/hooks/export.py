@@ -16,6 +16,7 @@ from proteus.checkpoints.description import check_description
 from proteus.engine.hooks.student_ema import delivers_average
 from proteus.models import AdaptedBackbone, Distiller
 from proteus.models.backbones import architecture_of, weights_of
+from proteus.models.heads.head_file import heads_of, write_heads
 from proteus.registry import HOOKS
 from proteus.utils.models import unwrap_model
 
@@ -32,14 +33,27 @@ class ExportStudentHook(Hook):
 
     Args:
         teacher: Description of the teacher in the file: name, licence, remarks.
+        heads: Also write the heads that map cls token and patches to the teacher's space, to
+            ``student_heads.safetensors`` (``student_<name>_heads.safetensors`` and the like):
+            ``proteus.load_backbone(..., mapped=True)`` then returns mapped features.
+
+    Raises:
+        UserError: At the start, with ``heads``: the model has no ``DistillHead`` for one of them.
     """
 
-    def __init__(self, teacher: str = "") -> None:
+    def __init__(self, teacher: str = "", heads: bool = False) -> None:
         self.teacher = teacher
+        self.heads = heads
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the heads, and warn if the architecture cannot be rebuilt from the exported file."""
+        if self.heads:
+            for distiller in _distillers(unwrap_model(runner.model)).values():
+                heads_of(distiller)
+        self._check_descriptions(runner)
 
     @master_only
-    def before_train(self, runner: Runner) -> None:
-        """Warn if the architecture cannot be rebuilt from the exported file."""
+    def _check_descriptions(self, runner: Runner) -> None:
         for distiller in _distillers(unwrap_model(runner.model)).values():
             reason = _description_error(self._description(distiller, 0))
             if reason:
@@ -73,7 +87,10 @@ class ExportStudentHook(Hook):
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
         if _description_error(description):
             description = {key: value for key, value in description.items() if key not in ("architecture", "arguments")}
-        path = export_backbone(weights_of(model.student), Path(runner.work_dir) / name, description)
+        weights = weights_of(model.student)
+        path = export_backbone(weights, Path(runner.work_dir) / name, description)
+        if self.heads:
+            write_heads(model, weights, path.with_name(f"{path.stem}_heads.safetensors"))
         runner.logger.info(f"exported the student's backbone for {reader}: {path}")
 
     def _description(self, model: Distiller, iterations: int) -> dict[str, Any]:

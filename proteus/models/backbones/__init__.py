@@ -5,6 +5,7 @@ from proteus.models.backbones.dense_timm import DenseTimm
 from proteus.models.backbones.dense_vit import DenseViT
 from proteus.models.backbones.factory import BackboneSpec, locate_backbone
 from proteus.models.backbones.features import AsTuple
+from proteus.models.backbones.mapped import MappedBackbone
 from proteus.models.backbones.openmmlab import AdaptedBackbone, build_backbone
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.models.backbones.rel_pos_vit import RelPosDenseViT
@@ -17,6 +18,7 @@ __all__ = [
     "BackboneSpec",
     "DenseTimm",
     "DenseViT",
+    "MappedBackbone",
     "RelPosDenseViT",
     "TimmBackbone",
     "ViT",

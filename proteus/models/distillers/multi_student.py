@@ -23,7 +23,7 @@ from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.teachers import Teacher
 from proteus.registry import MODELS
 
-_WEIGHTS = ("_ema", "_plain")
+_WEIGHTS = ("_ema", "_plain", "_heads")
 _SHARED = ("teacher", "data_preprocessor", "micro_batches", "key")
 
 
@@ -176,7 +176,7 @@ def _checked(students: Mapping[str, dict[str, Any] | None]) -> dict[str, dict[st
         )
     keys = [name for name in inspect.signature(Distiller).parameters if name not in _SHARED]
     for name, config in configs.items():
-        # The name becomes that of a submodule, and part of file names, where _ema and _plain mark kinds of weights.
+        # The name becomes that of a submodule, and part of file names, where these endings mark kinds of weights.
         if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name == "ema" or name.endswith(_WEIGHTS):
             raise ValueError(
                 f"model.students.{name}: not a valid name for a student; write letters and digits, such as 'small'"

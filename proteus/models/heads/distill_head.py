@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from proteus.registry import MODELS
 from proteus.utils.argument_checks import check_whole
 
-_LAYERS = ("norm", "linear", "gelu")
+LAYERS = ("norm", "linear", "gelu")
+"""Names of layers."""
 
 
 @MODELS.register_module()
@@ -27,10 +28,11 @@ class DistillHead(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, out_dim: int, layers: Sequence[str] = ("norm", "linear")) -> None:
-        if isinstance(layers, str) or list(layers).count("linear") != 1 or not set(layers) <= set(_LAYERS):
-            raise ValueError(f"DistillHead.layers={layers!r}: write a list of {', '.join(_LAYERS)}, with 'linear' once")
+        if isinstance(layers, str) or list(layers).count("linear") != 1 or not set(layers) <= set(LAYERS):
+            raise ValueError(f"DistillHead.layers={layers!r}: write a list of {', '.join(LAYERS)}, with 'linear' once")
         super().__init__()
-        width = check_whole("in_dim", in_dim)
+        width = self.in_dim = check_whole("in_dim", in_dim)
+        self.layers = tuple(layers)
         check_whole("out_dim", out_dim, least=0)  # 0: without a teacher, which the distiller names
         for layer in layers:
             if layer == "norm":

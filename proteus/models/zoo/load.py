@@ -12,10 +12,11 @@ from torch import nn
 
 from proteus.checkpoints import read_state_dict
 from proteus.checkpoints.description import GUESTS
+from proteus.checkpoints.paths import split_part
 from proteus.models.backbones.factory import BackboneSpec, make_spec
 from proteus.models.backbones.timm_names import check_build
 from proteus.models.zoo.known import known_students
-from proteus.models.zoo.locate import build, locate_model
+from proteus.models.zoo.locate import MAPPED, build, locate_model
 from proteus.models.zoo.names import find_model
 from proteus.models.zoo.record import ModelRecord
 from proteus.structures import UserError
@@ -28,6 +29,7 @@ def load_backbone(
     img_size: int | None = None,
     download: bool = False,
     device: str | torch.device | None = None,
+    mapped: bool = False,
 ) -> nn.Module:
     """Load a frozen backbone by name.
 
@@ -40,6 +42,8 @@ def load_backbone(
         img_size: Side of the images in pixels; by default the size that the model was trained at.
         download: Download weights that are not on this machine from the Hugging Face hub.
         device: Device to load it on; the CPU by default.
+        mapped: Map the tokens to the teacher's space by the heads that the student was trained with, as ``#mapped``
+            behind the name does. Only students that were exported with their heads have them.
 
     Returns:
         The backbone in eval mode, without gradients. It encodes images ``(B, 3, H, W)``, normalised with its ``mean``
@@ -51,6 +55,8 @@ def load_backbone(
         UserError: The name is unknown, its weights are not on this machine, the file holds another architecture, or
             the device does not exist.
     """
+    if mapped and split_part(name)[1] != MAPPED:
+        name = f"{name}#{MAPPED}"
     config, record, _ = locate_model(name, arch, img_size, download)
     with torch.random.fork_rng(devices=[]):
         if record.seed is not None:

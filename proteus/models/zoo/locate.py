@@ -11,11 +11,13 @@ import torch
 from timm.models import is_model
 from torch import Tensor
 
-from proteus.checkpoints import locate
+from proteus.checkpoints import locate, read_state_dict
+from proteus.checkpoints.paths import split_part
 from proteus.models.backbones.factory import locate_backbone
 from proteus.models.backbones.openmmlab import build_backbone
 from proteus.models.backbones.timm_names import check_build
 from proteus.models.backbones.weight_file import WeightFile, read_weight_file
+from proteus.models.heads.head_file import HEADS
 from proteus.models.zoo.known import known_students, known_teachers
 from proteus.models.zoo.model_folder import hub_folder, read_model_folder
 from proteus.models.zoo.names import find_model
@@ -23,6 +25,8 @@ from proteus.models.zoo.record import ModelRecord
 from proteus.models.zoo.weights import CHECKPOINTS, find_weights
 from proteus.structures import UserError
 
+MAPPED = "mapped"
+"""After ``#``: a student with the heads that map its tokens to the teacher's space."""
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar", ".ckpt")
 
 
@@ -52,7 +56,7 @@ def locate_model(
     Files and model folders come before names, so that ``OUT`` may be called ``vit_small``.
 
     Args:
-        name: Any name of :func:`~proteus.models.zoo.load_backbone`.
+        name: Any name of :func:`~proteus.models.zoo.load_backbone`, with ``#mapped`` behind it for mapped features.
         arch: Name in timm of the architecture of a weight file, if it cannot be detected.
         img_size: Side of the images in pixels; by default the size that the model was trained at.
         download: Download weights that are not on this machine.
@@ -62,6 +66,8 @@ def locate_model(
         UserError: As :func:`~proteus.models.zoo.load_backbone`.
     """
     name = str(name)
+    if split_part(name)[1] == MAPPED:
+        return _mapped(name, locate_model(split_part(name)[0], arch, img_size, download, folder))
     if name.startswith("random:"):
         return _random(name, img_size)
     if name.startswith("hf-hub:"):
@@ -82,6 +88,12 @@ def locate_model(
     raise UserError(f"unknown model '{name}'")
 
 
+def heads_file(name: str | Path) -> Path:
+    """Return the path of the heads of a model folder or weight file; they may be missing."""
+    path = locate(name)
+    return path / HEADS if path.is_dir() else path.with_name(f"{path.stem}_heads.safetensors")
+
+
 def build(name: str | Path, config: Mapping[str, Any]) -> Any:
     """Build a backbone; what its constructor refuses is an error of the user.
 
@@ -94,6 +106,25 @@ def build(name: str | Path, config: Mapping[str, Any]) -> Any:
         raise
     except (TypeError, ValueError, AssertionError, ImportError) as error:
         raise UserError(f"{name}: {' '.join(str(error).split())}") from error
+
+
+def _mapped(name: str, student: Located) -> Located:
+    heads = heads_file(split_part(name)[0])
+    if not heads.is_file():
+        raise UserError(
+            f"{name}: {heads} is missing; a run writes the heads with --cfg-options default_hooks.export.heads=True"
+        )
+    config = {**student.config, "type": "MappedBackbone", "backbone": student.config["type"], "heads": str(heads)}
+    state = student.state if student.state is not None else read_state_dict(student.config["checkpoint"])
+    added = {f"heads.{key}": value for key, value in read_state_dict(heads).items()}
+    record = replace(
+        student.record,
+        name=name,
+        title=f"{student.record.title}, mapped to the teacher's space".removeprefix(", "),
+        width=len(added["heads.patches.shift"]) if "heads.patches.shift" in added else student.record.width,
+        params=(student.record.params or 0) + sum(value.numel() for value in added.values()),
+    )
+    return Located(config, record, {**state, **added})
 
 
 def _is_name(name: str) -> bool:

@@ -3,10 +3,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from mmengine.runner import Runner
 from safetensors import safe_open
 from safetensors.torch import load_file
+
+import proteus
+from proteus.structures import UserError
 
 
 def test_student_and_ema_are_exported(make_runner: Callable[..., Runner]) -> None:
@@ -49,3 +53,26 @@ def test_each_of_several_students_is_exported(
             assert torch.equal(state[key], value), key
         assert state["cls_token"].shape[-1] == width
         assert not torch.equal(load_file(folder / f"student_{name}_ema.safetensors")["cls_token"], state["cls_token"])
+
+
+def test_the_heads_are_exported(make_runner: Callable[..., Runner]) -> None:
+    hooks = [dict(type="StudentEMAHook", gamma=1.0)]
+    runner = make_runner(hooks=hooks, train_cfg__max_iters=2, default_hooks__export__heads=True)
+    runner.train()
+    average = next(hook for hook in runner.hooks if type(hook).__name__ == "StudentEMAHook").ema_model.module
+    for name, model in (("student", average), ("student_plain", runner.model)):
+        mapped = proteus.load_backbone(Path(runner.work_dir) / f"{name}.safetensors", mapped=True)
+        images = torch.rand(2, 3, mapped.img_size, mapped.img_size)
+        model.eval()
+        with torch.no_grad():
+            expected = model.predict_tokens(model.student(images))
+            torch.testing.assert_close(mapped(images).cls, expected["cls"])
+            torch.testing.assert_close(mapped(images).patches, expected["patches"])
+
+
+def test_a_model_without_heads_is_refused_before_training(make_runner: Callable[..., Runner]) -> None:
+    options = {"default_hooks__export__heads": True, "model__objectives__feature": None}
+    runner = make_runner(train_cfg__max_iters=1, model__objectives__patch=None, **options)
+    with pytest.raises(UserError, match=r"ExportStudentHook\.heads=True: the model has no head for patches"):
+        runner.train()
+    assert runner.iter == 0

@@ -1,0 +1,61 @@
+"""A student with the heads that map its tokens to its teacher's space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from proteus.checkpoints import CheckpointError
+from proteus.models.backbones.architecture import weights_of
+from proteus.models.backbones.openmmlab import build_backbone
+from proteus.models.heads.head_file import read_heads
+from proteus.registry import MODELS
+from proteus.structures import Features
+
+
+@MODELS.register_module()
+class MappedBackbone(nn.Module):
+    """A student that returns its teacher's features as its heads predict them: "Lift", the projector kept at inference.
+
+    Source: https://arxiv.org/abs/2511.15572. ``proteus.load_backbone(FOLDER, mapped=True)`` builds it.
+
+    Args:
+        backbone: ``type`` of the student.
+        heads: File of the heads that ``ExportStudentHook(heads=True)`` wrote.
+        **options: Further keys of the student's config, such as ``img_size`` and ``checkpoint``.
+
+    Attributes:
+        embed_dim: Width of the teacher's tokens.
+        img_size: Side of the images in pixels; None if the student takes any.
+
+    Raises:
+        CheckpointError: The heads are those of another student.
+    """
+
+    def __init__(self, backbone: str, heads: str | Path, **options: Any) -> None:
+        super().__init__()
+        self.backbone = build_backbone({"type": backbone, **options})
+        self.heads = read_heads(Path(heads), weights_of(self.backbone))
+        maps: list[Any] = [*self.heads.values()]
+        widths = {each.head.in_dim for each in maps}
+        if widths != {self.backbone.embed_dim}:
+            raise CheckpointError(
+                f"{heads} maps tokens of width {widths}, and the student has {self.backbone.embed_dim}"
+            )
+        self.embed_dim: int = maps[-1].out_dim
+        self.img_size: int | None = getattr(self.backbone, "img_size", None)
+        self.patch_size: int | None = getattr(self.backbone, "patch_size", None)
+
+    def grid_for(self, img_size: int) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
+        return self.backbone.grid_for(img_size)
+
+    def init_weights(self) -> None:
+        """Do nothing: the constructor has loaded the weights."""
+
+    def forward(self, images: Tensor) -> Features:
+        """Encode images ``(B, 3, H, W)``, normalised; tokens have the teacher's width."""
+        features = self.backbone(images)
+        return Features(self.heads["cls"](features.cls), self.heads["patches"](features.patches), features.grid)
