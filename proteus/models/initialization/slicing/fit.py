@@ -1,0 +1,129 @@
+"""Make a student a slice of its teacher, block by block."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from proteus.models.backbones import ViT
+from proteus.models.initialization.slicing.attention import slice_attention
+from proteus.models.initialization.slicing.basis import principal_basis, sliced_norm
+from proteus.models.initialization.slicing.blocks import evenly_spaced_blocks
+from proteus.models.initialization.slicing.checks import check_slice
+from proteus.models.initialization.slicing.embedding import slice_embedding
+from proteus.models.initialization.slicing.layers import silence
+from proteus.models.initialization.slicing.mlp import slice_mlp
+from proteus.models.initialization.slicing.streams import StreamPair, Streams
+from proteus.models.teachers import Teacher
+
+OnBlock = Callable[[int, int, float], None]
+
+
+@torch.no_grad()
+def slice_teacher(
+    student: ViT,
+    teacher: Teacher,
+    images: Tensor,
+    batch_size: int = 32,
+    blocks: Sequence[int] | None = None,
+    on_block: OnBlock | None = None,
+) -> list[float]:
+    """Make a student of its teacher's principal directions, attention heads and hidden units.
+
+    The residual stream is cut to its leading principal components, and each weight is turned into their coordinates, as
+    in SliceGPT (Ashkboos et al., 2024, section 3). Of each block those heads and hidden units stay without which most
+    would be missed, and the layers that write to the stream are then fitted by least squares: the student's stream
+    comes as near to the projection of the teacher's as it can, whatever the blocks before have lost. The coordinates
+    are those in which the gains of the teacher's last LayerNorm become gains of the student's, so that distances
+    between outputs are kept; its bias puts the mean cls token of the images at zero. The last layer of each block
+    answers also for the blocks of the teacher that were left out after it; where the student has more blocks, its last
+    ones write nothing to the stream at first.
+
+    Student and teacher may differ in what :func:`check_slice` allows: registers that the student lacks are left out,
+    gated MLPs become plain ones and the reverse, a LayerNorm before the blocks becomes a part of the embedding, and
+    heads get another width.
+
+    Args:
+        student: What is filled, in any float dtype. Its mask token, which a teacher does not have, becomes the mean of
+            the patches.
+        teacher: Its backbone has the student's patch size and is at least as wide. It sees the images at the size of
+            the student's.
+        images: ``(B, 3, H, W)``, normalised for the student, to fit on; a few hundred do. See
+            :func:`~proteus.models.initialization.noise_images` for a fit without data.
+        batch_size: Images that are encoded at a time. The streams of all of them stay in memory:
+            ``4 B N (D_teacher + D_student)`` bytes.
+        blocks: The teacher's blocks that the student's first ones are made of, ascending from 0; by default as many as
+            both have, evenly spaced.
+        on_block: Called after each block with its number from 1, the number of blocks, and its error.
+
+    Returns:
+        For each block that has one of the teacher's the squared error of its stream over the variance of the teacher's
+        projected one, on these images: 0 is exact, and 1 no better than the mean.
+
+    Raises:
+        ValueError: Student and teacher do not fit each other; the message says in what.
+    """
+    check_slice(student, teacher)
+    place = student.vit.cls_token
+    images = images.to(place.device, torch.float32)
+    fitted = student if place.dtype == torch.float32 else copy.deepcopy(student).float()
+    training = fitted.training
+    fitted.eval()
+    errors = _fit(fitted, teacher, images.split(batch_size), blocks, on_block)
+    fitted.train(training)
+    if fitted is not student:
+        student.load_state_dict(fitted.state_dict())
+    return errors
+
+
+def _fit(
+    student: ViT,
+    teacher: Teacher,
+    batches: Sequence[Tensor],
+    blocks: Sequence[int] | None,
+    on_block: OnBlock | None,
+) -> list[float]:
+    device = batches[0].device
+    # 1. the teacher, and the same images as each of the two sees them
+    source = copy.deepcopy(teacher.backbone).to(device).float()
+    scale, shift = teacher.scale.to(device), teacher.shift.to(device)
+    seen = [torch.addcmul(shift, batch, scale) for batch in batches]
+    both = list(zip(batches, seen, strict=True))
+    # 2. coordinates
+    prefix = student.vit.num_prefix_tokens
+    extra = source.vit.num_prefix_tokens - prefix
+    if _has_first_norm(student) and student.embed_dim == source.embed_dim:
+        basis = torch.eye(source.embed_dim, device=device)  # in which the gains of that norm are the teacher's
+    else:
+        gains = (source.vit.norm_pre if _has_first_norm(student) else source.vit.norm).weight
+        basis = principal_basis(source, seen, student.embed_dim, gains, prefix, extra)
+    # 3. embeddings
+    slice_embedding(student, source, scale, shift, basis, both)
+    if student.mask_token is not None:
+        patches = torch.stack([student.patches(ours)[0].mean((0, 1)) for ours in batches])
+        student.mask_token.copy_(patches.mean(0, keepdim=True))
+    pairs = [StreamPair(student.embed(ours)[0], source.embed(theirs)[0]) for ours, theirs in both]
+    streams = Streams(pairs, basis, prefix, extra)
+    # 4. blocks
+    sliced = min(student.depth, source.depth)
+    first = list(blocks) if blocks is not None else evenly_spaced_blocks(source.depth, sliced)
+    errors = []
+    for k, block in enumerate(student.vit.blocks[: len(first)]):
+        original, *left_out = source.vit.blocks[first[k] : [*first, source.depth][k + 1]]
+        slice_attention(block, original, streams)
+        slice_mlp(block, original, left_out, streams)
+        errors.append(streams.unexplained())
+        if on_block is not None:
+            on_block(k + 1, len(first), errors[-1])
+    for block in student.vit.blocks[len(first) :]:
+        silence(block)
+    # 5. output
+    sliced_norm(student.vit.norm, source.vit.norm, torch.cat([pair.student[:, 0] for pair in streams]), basis)
+    return errors
+
+
+def _has_first_norm(vit: ViT) -> bool:
+    return not isinstance(vit.vit.norm_pre, nn.Identity)
