@@ -57,12 +57,20 @@ class LeastSquares:
         """
         gram, cross = self._centred(RIDGE)
         groups = list(torch.arange(len(gram), device=gram.device).split(width))
+        if len(groups) <= keep:
+            return torch.cat(groups)
+        # Leaving out a group S raises the error by W_S' (G^-1)_SS^-1 W_S, with the weights W = G^-1 C of all that are
+        # left (Hassibi and Stork, 1993); G^-1 of the others follows by elimination.
+        inverse = torch.linalg.inv(gram)
         while len(groups) > keep:
-            without = [torch.cat(groups[:k] + groups[k + 1 :]) for k in range(len(groups))]
-            explained = [
-                (cross[rest] * torch.linalg.solve(gram[rest][:, rest], cross[rest])).sum().item() for rest in without
+            weights = inverse @ cross
+            lost = [
+                (weights[rows] * torch.linalg.solve(inverse[rows][:, rows], weights[rows])).sum() for rows in groups
             ]
-            del groups[explained.index(max(explained))]
+            least = groups.pop(int(torch.stack(lost).argmin()))
+            column = inverse[:, least]
+            inverse = inverse - column @ torch.linalg.solve(column[least], column.T)
+            inverse[least], inverse[:, least], cross[least] = 0, 0, 0
         return torch.cat(groups)
 
     def best_ridge(self) -> float:

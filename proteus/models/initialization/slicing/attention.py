@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
-from torch import Tensor, nn
+from torch import nn
 
 from proteus.models.initialization.least_squares import LeastSquares
 from proteus.models.initialization.slicing.head_widths import resized_heads
@@ -45,7 +47,7 @@ def slice_attention(block: Block, original: Block, streams: Streams) -> None:
     streams.run_student(block, attend)
 
 
-def _copy_norms(ours: nn.Module, theirs: nn.Module) -> None:
+def _copy_norms(ours: Any, theirs: Any) -> None:
     """Copy the norms of queries and keys, which work within a head."""
     for norm, given in ((ours.q_norm, theirs.q_norm), (ours.k_norm, theirs.k_norm)):
         if isinstance(norm, nn.LayerNorm):

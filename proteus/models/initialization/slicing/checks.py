@@ -38,7 +38,7 @@ def check_slice(student: Any, teacher: Any) -> None:
 def _unknown_part(vit: ViT) -> str:
     """Return what a ViT has that is not sliced; empty if there is nothing."""
     for block in vit.vit.blocks:
-        attention = getattr(block, "attn", None)
+        attention: Any = getattr(block, "attn", None)
         if type(block) is not Block or type(attention) is not Attention:
             return f"blocks of the kind {type(block).__name__} with {type(attention).__name__}"
         if not isinstance(attention.norm, nn.Identity) or attention.gate is not None:
@@ -64,8 +64,8 @@ def _check_parts(student: ViT, teacher: ViT) -> None:
     mine, given = (not isinstance(vit.blocks[0].attn.q_norm, nn.Identity) for vit in (ours, theirs))
     if mine != given:
         raise ValueError(
-            f"a sliced initialization keeps the norms of queries and keys; model.student has {'some' if mine else 'none'}"
-            f" and the teacher {'some' if given else 'none'}"
+            "a sliced initialization keeps the norms of queries and keys; model.student has "
+            f"{'some' if mine else 'none'} and the teacher {'some' if given else 'none'}"
         )
     if mine and ours.blocks[0].attn.head_dim != theirs.blocks[0].attn.head_dim:
         raise ValueError(

@@ -50,9 +50,7 @@ def resized_heads(
     return rows[:, :-1].float().contiguous(), rows[:, -1].float().contiguous(), heads.shape[1]
 
 
-def _narrower(
-    parts: Tensor, writers: Tensor, width: int, mean: Tensor, moment: Tensor, covariance: Tensor
-) -> Tensor:
+def _narrower(parts: Tensor, writers: Tensor, width: int, mean: Tensor, moment: Tensor, covariance: Tensor) -> Tensor:
     """Return queries, keys and values of ``P`` heads, ``(3, P, w', d + 1)``, with the bias last."""
     wider = parts.shape[2]
     scale = (width / wider) ** 0.25  # attention divides by the root of the width
@@ -93,13 +91,16 @@ def _wider(parts: Tensor, writers: Tensor, width: int, covariance: Tensor, initi
 
 def _moments(block: Block, streams: Streams) -> tuple[Tensor, Tensor]:
     """Return mean ``(d,)`` and second moment ``(d, d)`` of what the student's attention reads, in float64."""
-    total, sums, squares = 0.0, torch.zeros(()), torch.zeros(())
+    width, device = streams.basis.shape[0], streams.basis.device
+    total, sums, squares = (
+        torch.zeros(shape, dtype=torch.float64, device=device) for shape in ((), width, (width, width))
+    )
     for pair in streams:
         read = block.norm1(pair.student)
         weights, rows = token_weights(read, streams.prefix).double(), read.flatten(0, 1).double()
         total = total + weights.sum()
-        sums = sums.to(rows) + weights @ rows
-        squares = squares.to(rows) + (weights[:, None] * rows).T @ rows
+        sums = sums + weights @ rows
+        squares = squares + (weights[:, None] * rows).T @ rows
     return sums / total, squares / total
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.layers import GluMlp, Mlp, SwiGLU
 from torch import Tensor, nn
@@ -19,13 +21,13 @@ def kind_of(mlp: nn.Module) -> str:
     return "gated" if type(mlp) in (GluMlp, SwiGLU) else ""
 
 
-def unit_count(mlp: nn.Module) -> int:
+def unit_count(mlp: Any) -> int:
     """Return the number of hidden units ``H``, which the last layer reads."""
     count: int = mlp.fc2.in_features
     return count
 
 
-def branches_of(mlp: nn.Module) -> list[Branch]:
+def branches_of(mlp: Any) -> list[Branch]:
     """Return the layers that make the hidden units: one, or those of the gate and of the value."""
     if isinstance(mlp, SwiGLU):
         return [(layer.weight, layer.bias) for layer in (mlp.fc1_g, mlp.fc1_x)]
@@ -36,7 +38,7 @@ def branches_of(mlp: nn.Module) -> list[Branch]:
     return [(mlp.fc1.weight, mlp.fc1.bias)]
 
 
-def write_branches(mlp: nn.Module, branches: list[tuple[Tensor, Tensor]]) -> None:
+def write_branches(mlp: Any, branches: list[tuple[Tensor, Tensor]]) -> None:
     """Set the layers that make the hidden units."""
     for (weight, bias), (new_weight, new_bias) in zip(branches_of(mlp), branches, strict=True):
         weight.copy_(new_weight)  # a view of the layer's
@@ -44,7 +46,7 @@ def write_branches(mlp: nn.Module, branches: list[tuple[Tensor, Tensor]]) -> Non
             bias.copy_(new_bias)
 
 
-def activate(mlp: nn.Module, read: list[Tensor]) -> Tensor:
+def activate(mlp: Any, read: list[Tensor]) -> Tensor:
     """Return the hidden units ``(..., H)`` for what the branches read."""
     units: Tensor = mlp.act(read[0])
     return units * read[1] if len(read) > 1 else units

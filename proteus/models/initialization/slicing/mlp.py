@@ -107,7 +107,7 @@ def _explained(block: Block, candidates: tuple[Tensor, Tensor], units: Tensor, s
     if len(units):
         solved = _fit(block, [(weight[units], bias[units])], streams).solve()
     outputs = block.mlp.fc2.out_features
-    total, sums, squares = 0.0, weight.new_zeros(len(weight)), weight.new_zeros(len(weight))
+    total, sums, squares = (weight.new_zeros(shape) for shape in ((), len(weight), len(weight)))
     products, left_sum = weight.new_zeros(len(weight), outputs), weight.new_zeros(outputs)
     for pair in streams:
         hidden = _hidden(block, [candidates], pair)

@@ -26,4 +26,4 @@ def noise_images(count: int, size: int, seed: int = 0) -> Tensor:
     images = images / images.std((1, 2, 3), keepdim=True)
     grey = images.mean(1, keepdim=True) * 3**0.5
     contrast = 0.5 + torch.rand(count, 1, 1, 1, generator=generator)
-    return contrast * (0.9 * grey + 0.45 * images)
+    return contrast * 0.9 * (0.9 * grey + 0.3 * images)

@@ -3,42 +3,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from sliced_vits import images, residual, student, teacher
 
-from proteus.models import Teacher, ViT
 from proteus.models.initialization import slice_teacher
-
-LARGE = dict(type="ViT", arch="tiny", img_size=28, embed_dim=64, depth=4, num_heads=4, init_values=0.5)
-SMALL = dict(arch="tiny", img_size=28, embed_dim=32, depth=4, num_heads=2, mask_token=True)
-
-
-def images(count: int = 64, seed: int = 0) -> Tensor:
-    """Smooth random pictures: of noise alone, a random ViT's cls token is the same for all."""
-    coarse = torch.randn(count, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
-    return F.interpolate(2 * coarse, size=28, mode="bicubic")
-
-
-def teacher(**options: Any) -> Teacher:
-    """A ViT in which every part matters: gains, biases, LayerScales and weights of several sizes."""
-    given = {key: options.pop(key) for key in ("mean", "std", "input_mean", "input_std") if key in options}
-    torch.manual_seed(0)
-    made = Teacher(backbone={**LARGE, **options}, dtype="float32", **given)
-    for name, parameter in made.backbone.named_parameters():
-        noise = torch.randn_like(parameter)
-        parameter.data.add_(noise * (0.1 if parameter.ndim == 2 and "attn" in name else 0.05))
-    return made
-
-
-def student(**options: Any) -> ViT:
-    return ViT(**{**SMALL, **options}).eval()
-
-
-def residual(found: Tensor, wanted: Tensor) -> float:
-    """What a linear map of ``found`` leaves of the variance of ``wanted``."""
-    found, wanted = (tokens.flatten(0, -2).double() for tokens in (found, wanted))
-    found, wanted = found - found.mean(0), wanted - wanted.mean(0)
-    left = wanted - found @ torch.linalg.lstsq(found, wanted).solution
-    return (left.square().sum() / wanted.square().sum()).item()
 
 
 def test_as_large_as_the_teacher_it_is_the_teacher_in_other_coordinates() -> None:
@@ -161,22 +128,41 @@ def test_registers_come_along() -> None:
     assert max(slice_teacher(ours, teacher(reg_tokens=2), images())) < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "words"),
-    [
-        (dict(patch_size=7), {}, "keeps the teacher's patch_size, 14, and model.student has 7"),
-        (dict(reg_tokens=4), {}, "reg_tokens"),
-        (dict(num_heads=4), {}, "width of a head, 16, and model.student has 8"),
-        (dict(embed_dim=80, num_heads=5), {}, "embed_dim is 80"),
-        (dict(arch="clip-base", patch_size=14), {}, "model.student: .*norm before the blocks"),
-        ({}, dict(arch="clip-base", patch_size=14), "model.teacher.backbone: .*norm before the blocks"),
-    ],
-)
-def test_what_does_not_fit_is_refused(ours: dict, theirs: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        slice_teacher(student(**ours), Teacher(backbone={**LARGE, **theirs}, dtype="float32"), images(2))
+def test_a_student_in_half_precision_is_the_rounded_one() -> None:
+    ours, rounded = student(), student().to(torch.bfloat16)
+    slice_teacher(ours, teacher(), images())
+    slice_teacher(rounded, teacher(), images().to(torch.bfloat16).float())
+    assert all(value.dtype == torch.bfloat16 for value in rounded.state_dict().values())
+    with torch.no_grad():
+        found = rounded(images().to(torch.bfloat16)).patches.float()
+        assert residual(found, ours(images()).patches) < 0.02
 
 
-def test_only_a_vit_is_a_slice() -> None:
-    with pytest.raises(ValueError, match=r"model\.student is Linear"):
-        slice_teacher(torch.nn.Linear(1, 1), teacher(), images(2))
+def test_a_teacher_in_half_precision_is_sliced_in_float32() -> None:
+    source = teacher()
+    source.backbone.to(torch.bfloat16)
+    ours = student(embed_dim=64, num_heads=4)
+    assert max(slice_teacher(ours, source, images())) < 1e-3
+    assert next(source.backbone.parameters()).dtype == torch.bfloat16
+
+
+def test_training_mode_and_drop_path_do_not_change_the_fit() -> None:
+    one, other = student(), student(drop_path_rate=0.5).train()
+    slice_teacher(one, teacher(), images())
+    slice_teacher(other, teacher(), images())
+    assert other.training
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in one.state_dict().items())
+
+
+def test_more_width_leaves_less_unexplained() -> None:
+    source = teacher(strong=True)
+    errors = [slice_teacher(student(embed_dim=16 * n, num_heads=n), source, images())[-1] for n in (1, 2, 3, 4)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 2 * errors[2]
+    assert errors[3] < 1e-3
+
+
+def test_each_block_is_reported() -> None:
+    reported: list[tuple[int, int, float]] = []
+    errors = slice_teacher(student(), teacher(), images(), on_block=lambda *block: reported.append(block))
+    assert reported == [(number, 4, error) for number, error in enumerate(errors, 1)]
