@@ -250,6 +250,12 @@ OF_TYPE: dict[str, dict[str, Range]] = {
         "config_save_file": file_name(".py"),
     },
     "EMAHook": {"momentum": number(above=0, below=1), "begin_iter": NATURAL, "begin_epoch": NATURAL, "ema_type": TEXT},
+    "TeacherDepthHook": {
+        "threshold": number(above=0, most=1),
+        "max_share": number(above=0, most=1),
+        "interval": COUNT,
+        "images": integer(least=2),
+    },
     "StudentEMAHook": {"horizon": integer(least=2), "gamma": POSITIVE, "begin_iter": NATURAL},
     # Optimizer wrappers
     "OptimWrapper": _WRAPPER,

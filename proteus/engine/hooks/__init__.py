@@ -16,6 +16,7 @@ from proteus.engine.hooks.sliced_init import SlicedInitHook
 from proteus.engine.hooks.stop_on_nan import DivergedError, StopOnNaNHook
 from proteus.engine.hooks.student_ema import StudentEMAHook
 from proteus.engine.hooks.teacher_cache import TeacherCacheHook
+from proteus.engine.hooks.teacher_depth import TeacherDepthHook
 from proteus.engine.hooks.throughput import ThroughputHook
 from proteus.engine.hooks.visualization import (
     DepthVisualizationHook,
@@ -47,6 +48,7 @@ __all__ = [
     "StrictCheckpointHook",
     "StudentEMAHook",
     "TeacherCacheHook",
+    "TeacherDepthHook",
     "ThroughputHook",
     "VisualizationHook",
 ]

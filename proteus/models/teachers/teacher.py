@@ -45,6 +45,8 @@ class Teacher(nn.Module):
 
     Attributes:
         sharded: Whether several ranks share one backbone; what one rank asks of it, all must ask.
+        compiled: Whether the backbone is compiled.
+        last_block: Number of blocks after which the features are taken; None for all. ``TeacherDepthHook`` sets it.
 
     Raises:
         ValueError: ``dtype`` is not one of those, ``torch.compile`` does not take an option, the backbone cannot be
@@ -56,6 +58,8 @@ class Teacher(nn.Module):
     shift: Tensor
     classifier: Any
     sharded: bool = False
+    compiled: bool = False
+    last_block: int | None = None
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class Teacher(nn.Module):
                 "teacher.shard=True gathers weights between blocks, which is not compiled: write compile=False"
             )
         self._compiled_backbone = compiled("teacher.compile", self._run_backbone, compile)
+        self.compiled = compile is not False
         if shard:
             blocks_of(self.backbone)
         self.sharded = shards_wanted(shard)
@@ -199,6 +204,8 @@ class Teacher(nn.Module):
         return images.to(next(self.backbone.parameters()).dtype)
 
     def _run_backbone(self, images: Tensor, count: int) -> list[Features]:
+        if self.last_block is not None:
+            return [*self.backbone.levels(images, [self.last_block - 1])]
         return [self.backbone(images)] if count == 1 else [*self.backbone.levels(images, range(-count, 0))]
 
 
