@@ -22,6 +22,7 @@ from proteus.config.check_files import check_files
 from proteus.config.overrides import RUNNER_HOOKS
 from proteus.datasets.proxy.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes
+from proteus.evaluation.targets import published_line
 from proteus.registry import FUNCTIONS
 
 
@@ -95,7 +96,12 @@ def test(
         show_in(cfg, show_dir)
     prepare_processes(cfg)
     with exclusive_test(cfg, show_dir):
-        return build_runner(cfg).test()
+        runner = build_runner(cfg)
+        metrics = runner.test()
+        published = published_line(cfg.filename or "")
+        if published:
+            runner.logger.info(published)
+        return metrics
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,22 +10,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from proteus.evaluation.protocols.protocol import ProtocolResult
+from proteus.evaluation.targets import label, peers, targets
 from proteus.models.backbones import BackboneSpec
 from proteus.structures import DataError
 from proteus.utils import read_json, write_json, write_text
 from proteus.utils.pictures import save_picture
-
-_TARGETS = Path(__file__).with_name("targets.json")
-
-
-def targets(width: int) -> list[dict[str, Any]]:
-    """Return the paper's scores (tables 3, 4, 7, 14 and 17) for backbones of this width; all if none has it.
-
-    Returns:
-        For each backbone ``method``, ``arch``, ``width``, and its scores by protocol and data set.
-    """
-    rows: list[dict[str, Any]] = json.loads(_TARGETS.read_text(encoding="utf-8"))
-    return [row for row in rows if row["width"] == width] or rows
 
 
 def write_report(
@@ -46,7 +34,7 @@ def write_report(
         The path of ``report.md``.
     """
     out.mkdir(parents=True, exist_ok=True)
-    near = targets(int(about["width"]))
+    near = targets(int(about["width"])) + peers(int(about["width"]))
     backbone = {"name": spec.name, "digest": spec.digest, "note": spec.note, "mean": spec.mean, "std": spec.std}
     drawn = draw_report(spec.name, results, near, out / "report.png")
     results = dict(sorted(results.items()))
@@ -60,7 +48,7 @@ def write_report(
     for name, result in results.items():
         lines += _section(name, result, near)
     if drawn:
-        lines += ["![Scores by data set, with the paper's for backbones of this width](report.png)", ""]
+        lines += ["![Scores by data set, with published ones for backbones of this width](report.png)", ""]
     write_text(out / "report.md", "\n".join(lines))
     return out / "report.md"
 
@@ -107,11 +95,11 @@ def main_score(row: Mapping[str, Any]) -> float | None:
 
 
 def table(name: str, result: ProtocolResult, near: list[dict[str, Any]]) -> list[str]:
-    """Format a result as lines of Markdown: a row per data set and summary, the paper's scores in the last columns."""
+    """Format a result as lines of Markdown: a row per data set and summary, published scores in the last columns."""
     columns = list(dict.fromkeys(column for row in result.rows.values() for column in row))
     shown = {*result.rows, *result.summary}
     reported = [target for target in near if shown & set(target.get(name, ()))]
-    head = ["", *columns, *(f"{target['method']} {target['arch']} (paper)" for target in reported)]
+    head = ["", *columns, *map(label, reported)]
     rows = [[title, *(_cell(row.get(column)) for column in columns)] for title, row in result.rows.items()]
     rows += [[f"**{title}**", _cell(value), *[""] * (len(columns) - 1)] for title, value in result.summary.items()]
     for row in rows:
@@ -122,12 +110,12 @@ def table(name: str, result: ProtocolResult, near: list[dict[str, Any]]) -> list
 def draw_report(
     name: str, results: Mapping[str, ProtocolResult], near: list[dict[str, Any]], path: Path
 ) -> Path | None:
-    """Draw each protocol's main scores as bars and the paper's as marks.
+    """Draw each protocol's main scores as bars and published ones as marks.
 
     Args:
         name: The backbone's name, for the title.
         results: Results by protocol.
-        near: The paper's scores to mark.
+        near: Published scores to mark.
         path: File to write.
 
     Returns:
@@ -150,8 +138,7 @@ def draw_report(
         for mark, target in zip("_xDo^v*", [target for target in near if protocol in target], strict=False):
             known = [(i, target[protocol][title]) for i, title in enumerate(names) if title in target[protocol]]
             if known:
-                label = f"{target['method']} {target['arch']} (paper)"
-                axis.scatter(*zip(*known, strict=True), marker=mark, s=60, zorder=3, label=label)
+                axis.scatter(*zip(*known, strict=True), marker=mark, s=60, zorder=3, label=label(target))
         for i, value in enumerate(values.values()):
             axis.text(i, value, f"{value:.1f}", ha="center", va="bottom", fontsize=8)
         axis.set_xticks(range(len(names)), names, rotation=40, ha="right")
