@@ -45,6 +45,7 @@ class Muon(_Base):
         betas: Coefficients of AdamW; AdaMuon reads the second.
         algo: ``muon`` or ``adamuon``, with a second moment of the orthogonalised update.
         eps: Added to denominators.
+        fused: Not used: AdamW's kernel has no counterpart. The recipes set it, so that ``type`` alone can be changed.
 
     Raises:
         UserError: timm has no Muon.
@@ -63,6 +64,7 @@ class Muon(_Base):
         betas: Sequence[float] = (0.9, 0.999),
         algo: str = "muon",
         eps: float = 1e-7,
+        fused: bool | None = None,
     ) -> None:
         if _Muon is None:
             raise UserError(f"optimizer {type(self).__name__}: this timm has none; run pip install 'timm>=1.0.22'")
@@ -95,6 +97,7 @@ class NAdaMuon(Muon):
         adjust_lr_fn: Likewise.
         betas: Likewise.
         eps: Likewise.
+        fused: Likewise.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class NAdaMuon(Muon):
         adjust_lr_fn: str = "match_rms_adamw",
         betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-7,
+        fused: bool | None = None,
     ) -> None:
         super().__init__(params, lr, weight_decay, momentum, True, ns_steps, adjust_lr_fn, betas, "adamuon", eps)
 

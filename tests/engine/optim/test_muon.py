@@ -32,7 +32,7 @@ def optimized(model: nn.Module, kind: str = "Muon", **paramwise: Any) -> OptimWr
     cfg = load_config(
         "configs/proteus/vit-s_dinov2-b.py",
         {
-            "optim_wrapper.optimizer": {"_delete_": True, "type": kind, "lr": 1e-3, "weight_decay": 0.05},
+            "optim_wrapper.optimizer.type": kind,  # as AdamW's lr, weight_decay, betas and fused stay
             "optim_wrapper.dtype": "float32",
         },
     )
