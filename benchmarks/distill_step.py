@@ -179,7 +179,7 @@ def _pins(value: Any) -> bool:
 def bring_tokens(step: OurStep, batch: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     """The batch with what the teacher makes of it, as a cache gives it."""
     images = step.model.data_preprocessor(batch, True)["inputs"]
-    features, _ = step.model.run_teacher(images)
+    features = step.model.run_teacher(images).features
     tokens = {"teacher_cls": features.cls, "teacher_patches": features.patches}
     tokens = {key: value.to("cpu", dtype) for key, value in tokens.items()}
     return {**batch, **{key: value.pin_memory() if _pins(value) else value for key, value in tokens.items()}}

@@ -199,6 +199,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "BalancedLoss": {"cosine": NON_NEGATIVE, "smooth_l1": NON_NEGATIVE, "beta": NON_NEGATIVE},
     "StandardizedMSELoss": {"momentum": number(above=0, most=1) | NONE, "eps": POSITIVE},
     "RelationKLLoss": {"temperature": POSITIVE, "teacher_temperature": POSITIVE | NONE},
+    "HiddenStatesObjective": {"cls_share": SHARE},
     "TokenRelationObjective": {"queue_size": NATURAL},
     # Averages of weights
     "ForeachEMA": {"momentum": number(above=0, below=1), "interval": COUNT, "gamma": POSITIVE | NONE},

@@ -39,6 +39,7 @@ from proteus.models.losses import (
 from proteus.models.necks import TokenPooling
 from proteus.models.objectives import (
     FeatureObjective,
+    HiddenStatesObjective,
     LabelObjective,
     LogitsObjective,
     Objective,
@@ -69,6 +70,7 @@ __all__ = [
     "ForeachEMA",
     "GradientLoss",
     "HardLogitsLoss",
+    "HiddenStatesObjective",
     "LabelObjective",
     "LinearClassifier",
     "LinearDepthHead",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from proteus.compat import checkpoint_of, is_resuming
 from proteus.datasets import ProxySet, SampleKey
-from proteus.models import Distiller
+from proteus.models import Distiller, HiddenStatesObjective
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
 from proteus.utils.models import unwrap_model
@@ -27,7 +27,8 @@ class SlicedInitHook(Hook):
     """Before the first iteration, initialize student and heads from the teacher, fitted on images of the proxy set.
 
     :func:`~proteus.models.initialization.slice_teacher` initializes the student, and the linear layers of the heads
-    become the regression from its tokens to the teacher's. Use a lower learning rate than from random weights, so that
+    become the regression from its tokens to the teacher's. A :class:`~proteus.models.HiddenStatesObjective` gets the
+    coordinates of the slice. Use a lower learning rate than from random weights, so that
     training keeps what is there. Rank 0 computes and broadcasts the weights. A run that resumes or has ``load_from``
     keeps its checkpoint's weights.
 
@@ -73,7 +74,8 @@ class SlicedInitHook(Hook):
         for name, distiller in model.distillers.items():
             if images is not None:
                 self._fill(runner, name or "student", distiller, images)
-            for tensor in (*distiller.student.parameters(), *distiller.objectives.parameters()):
+            objectives = distiller.objectives
+            for tensor in (*distiller.student.parameters(), *objectives.parameters(), *objectives.buffers()):
                 broadcast(tensor.data)
 
     def _read(self, runner: Runner, model: Any) -> Tensor:
@@ -91,9 +93,17 @@ class SlicedInitHook(Hook):
 
     def _fill(self, runner: Runner, name: str, distiller: Distiller, images: Tensor) -> None:
         start, training = time.time(), distiller.training
+
+        def use_basis(basis: Tensor) -> None:
+            for objective in distiller.objectives_by_name.values():
+                if isinstance(objective, HiddenStatesObjective):
+                    objective.set_basis(basis)
+
         distiller.eval()
         with no_autocast(images.device):
-            errors = slice_teacher(distiller.student, distiller.teacher, images[: self.views], self.batch_size)
+            errors = slice_teacher(
+                distiller.student, distiller.teacher, images[: self.views], self.batch_size, on_basis=use_basis
+            )
             fitted = fit_heads(distiller, images[self.views :], self.batch_size)
         distiller.train(training)
         unfitted = [objective for objective in distiller.objectives if objective not in fitted]

@@ -88,11 +88,13 @@ def check_usable(model: Any) -> None:
     Raises:
         StaleCacheError: It cannot; the message names the reason.
     """
-    if any(distiller.needs_logits for distiller in getattr(model, "distillers", {}).values()):
-        raise StaleCacheError(
-            "model.objectives use the teacher's logits, but a teacher cache has only its tokens: use objectives on "
-            "tokens, or set train_dataloader.dataset.cache=None"
-        )
+    for distiller in getattr(model, "distillers", {}).values():
+        if distiller.needs_logits or distiller.needs_hidden_states:
+            what = "logits" if distiller.needs_logits else "hidden states"
+            raise StaleCacheError(
+                f"model.objectives use the teacher's {what}, but a teacher cache has only its tokens: use objectives "
+                "on tokens, or set train_dataloader.dataset.cache=None"
+            )
     if isinstance(model.data_preprocessor, MixupDataPreprocessor):
         raise StaleCacheError(
             "model.data_preprocessor mixes images at random in each step, but a teacher cache has the tokens of "

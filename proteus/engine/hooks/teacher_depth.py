@@ -163,6 +163,8 @@ def _unsupported(model: Any, dataset: Any) -> str:
     for distiller in model.distillers.values():
         if distiller.needs_logits:
             return f"{distiller.key}.objectives read the teacher's logits, which need its last block"
+        if distiller.needs_hidden_states:
+            return f"{distiller.key}.objectives read the hidden states of all blocks of the teacher"
         size = getattr(distiller.student, "img_size", None)
         if size is not None and distiller.student.grid_for(size) != teacher.grid_for(size):
             return f"{distiller.key}.student and the teacher have different grids of patches, which CKA compares"

@@ -235,6 +235,29 @@ class ViT(OpenMMLabViT):
         clean, masked = self._run_blocks(self._add_positions(both, grid)).split([images.shape[0], masks.shape[0]])
         return self._features(clean, grid), self._features(masked, grid)
 
+    def encode_with_hidden_states(
+        self, images: Tensor, masks: Tensor | None = None
+    ) -> tuple[Features, Features | None, tuple[Features, ...]]:
+        """Encode images as :meth:`forward` or :meth:`clean_and_masked`, and keep the residual stream.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            masks: ``(M, h * w)`` bool, for the first ``M`` images; None for clean images only.
+
+        Returns:
+            Features of the clean images and, with masks, of the masked ones; and for each block the residual stream
+            after it of the clean images, without the final LayerNorm.
+        """
+        patches, grid = self.patches(images)
+        if masks is not None:
+            patches = torch.cat([patches, self._mask(patches[: masks.shape[0]], masks)])
+        streams: list[Tensor] = []
+        tokens = self._run_blocks(self._add_positions(patches, grid), streams)
+        count = images.shape[0]
+        hidden = tuple(self._features(stream[:count], grid) for stream in streams)
+        masked = None if masks is None else self._features(tokens[count:], grid)
+        return self._features(tokens[:count], grid), masked, hidden
+
     def levels(self, images: Tensor, indices: Sequence[int], norm: bool = True) -> tuple[Features, ...]:
         """The outputs of several blocks, in ascending order of block.
 
@@ -287,9 +310,11 @@ class ViT(OpenMMLabViT):
             )
         return torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
 
-    def _run_blocks(self, tokens: Tensor) -> Tensor:
+    def _run_blocks(self, tokens: Tensor, streams: list[Tensor] | None = None) -> Tensor:
         for block in self.vit.blocks:
             tokens = self._run_block(block, tokens)
+            if streams is not None:
+                streams.append(tokens)
         return self.vit.norm(tokens)
 
     def _run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:

@@ -133,6 +133,12 @@ def _check_teacher(model: Distiller) -> None:
                 f"{key}.num_classes={objective.num_classes}, but model.teacher.classifier has {classes} classes: make "
                 "them equal"
             )
+        for part, backbone in (("student", model.student), ("teacher.backbone", getattr(teacher, "backbone", None))):
+            if objective.needs_hidden_states and not hasattr(backbone, "encode_with_hidden_states"):
+                raise ValueError(
+                    f"{key} needs the hidden states of {part}, and {type(backbone).__name__} has none: take a "
+                    "type='ViT', or remove the objective"
+                )
         for head in objective.heads_by_token.values():
             check_head(f"{key}.head", head, model.student.embed_dim, teacher.embed_dim)
 

@@ -15,13 +15,10 @@ from proteus.models.distillers.checks import check_distiller, check_grids
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.objectives import Objective, StepFeatures, end_step
-from proteus.models.teachers import Teacher
+from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.compile import compiled
-
-TeacherOutput = tuple[Features, Tensor | None]
-"""Features of the teacher and, if an objective reads them, the logits of its classifier ``(B, C)``."""
 
 
 @MODELS.register_module()
@@ -47,6 +44,7 @@ class Distiller(MicroBatchedModel):
         needs_masks: Whether any objective reads masked images.
         needs_logits: Whether any objective reads the logits of the teacher's classifier.
         needs_labels: Whether any objective reads labels.
+        needs_hidden_states: Whether any objective reads the residual streams of student and teacher.
 
     Raises:
         ValueError: Objectives, student and teacher do not fit each other; the message names the keys.
@@ -75,7 +73,7 @@ class Distiller(MicroBatchedModel):
             self.student = build_backbone(student)
         # Only the training step is compiled. As a function of the student, not a module, it leaves the keys of
         # checkpoints as they are, and validation, exports and other image sizes run uncompiled.
-        self._compiled_student = compiled(f"{key}.compile_student", _clean_and_masked, compile_student)
+        self._compiled_student = compiled(f"{key}.compile_student", _run_student, compile_student)
         self.init_from = None
         if init_from:
             with prefix_checkpoint_errors(f"{key}.init_from.checkpoint"):
@@ -86,6 +84,7 @@ class Distiller(MicroBatchedModel):
         self.needs_masks = any(objective.needs_masks for objective in built.values())
         self.needs_logits = any(objective.needs_logits for objective in built.values())
         self.needs_labels = any(objective.needs_labels for objective in built.values())
+        self.needs_hidden_states = any(objective.needs_hidden_states for objective in built.values())
         check_distiller(self, compile_student)
 
     @property
@@ -163,17 +162,21 @@ class Distiller(MicroBatchedModel):
         Returns:
             Each objective's weighted term as ``loss_<name>``, a scalar in float32. MMEngine adds them up.
         """
-        # 1. Teacher: features of the clean images, and logits if an objective reads them.
-        teacher, teacher_logits = teacher_output or self.run_teacher(images)
+        # 1. Teacher: features of the clean images, and what else an objective reads.
+        teacher, teacher_logits, teacher_hidden = teacher_output or self.run_teacher(images)
 
         # 2. Student: clean and masked images in one batch. There is nothing to compile for on the meta device.
-        run_student = _clean_and_masked if images.is_meta else self._compiled_student
-        student, masked = run_student(self.student, images, masks if self.needs_masks else None)
+        run_student = _run_student if images.is_meta else self._compiled_student
+        student, masked, hidden = run_student(
+            self.student, images, masks if self.needs_masks else None, self.needs_hidden_states
+        )
         if masked is None:  # else the masks have compared the grids
             self.match_grids(images.shape[-1], student.grid, teacher.grid)
 
         # 3. Objectives: one unweighted term each; some reuse an earlier term.
-        step = StepFeatures(teacher, student, masked, mask_indices, teacher_logits, labels, mask_share)
+        step = StepFeatures(
+            teacher, student, masked, mask_indices, teacher_logits, labels, mask_share, teacher_hidden, hidden
+        )
         terms: dict[str, Tensor] = {}
         for name, objective in self.objectives_by_name.items():
             terms[name] = objective(step, terms)
@@ -186,23 +189,25 @@ class Distiller(MicroBatchedModel):
 
     def run_teacher(self, images: Tensor) -> TeacherOutput:
         """Run the teacher on images ``(B, 3, H, W)`` that are normalised for the student."""
-        return self.teacher.classify(images) if self.needs_logits else (self.teacher(images), None)
+        return self.teacher.encode(images, self.needs_logits, self.needs_hidden_states)
 
     def cached_output(self, images: Tensor, cls: Tensor | None, patches: Tensor | None) -> TeacherOutput | None:
         """The teacher's output from cached tokens; None if the batch has none.
 
         Raises:
-            ValueError: An objective reads logits, which are not cached.
+            ValueError: An objective reads logits or hidden states, which are not cached.
         """
         if cls is None or patches is None:
             return None
-        if self.needs_logits:
-            needing = [name for name, objective in self.objectives_by_name.items() if objective.needs_logits]
+        needing = [
+            name for name, each in self.objectives_by_name.items() if each.needs_logits or each.needs_hidden_states
+        ]
+        if needing:
             raise ValueError(
-                f"objectives {needing} read the teacher's logits, and the batch has only its cached tokens: remove "
-                "these objectives, or train without the teacher's cached tokens"
+                f"objectives {needing} read the teacher's logits or hidden states, and the batch has only its cached "
+                "tokens: remove these objectives, or train without the teacher's cached tokens"
             )
-        return Features(cls.float(), patches.float(), self.teacher.grid_for(images.shape[-1])), None
+        return TeacherOutput(Features(cls.float(), patches.float(), self.teacher.grid_for(images.shape[-1])))
 
     def predict(self, images: Tensor, data_samples: Sequence[BaseDataElement] | None = None) -> list[dict[str, Any]]:
         """Return the tokens of teacher and student, image by image.
@@ -212,7 +217,7 @@ class Distiller(MicroBatchedModel):
             ``student_patches`` ``(N, Dt)``, ``teacher_logits`` and ``student_logits`` ``(C,)``; the student's, and
             any logits, only if an objective has a head for them.
         """
-        teacher_output, student = self.run_teacher(images), self.student(images)
+        teacher_output, student = self.teacher.encode(images, self.needs_logits), self.student(images)
         tokens = {f"student_{kind}": value for kind, value in self.predict_tokens(student).items()}
         return split_by_image({**teacher_tokens(teacher_output), **tokens}, len(images), data_samples)
 
@@ -271,9 +276,8 @@ def build_teacher(config: dict[str, Any] | Teacher, preprocessor: Any) -> Teache
 
 def teacher_tokens(output: TeacherOutput) -> dict[str, Tensor]:
     """What :meth:`Distiller.predict` returns of the teacher, for the whole batch."""
-    features, logits = output
-    tokens = {"teacher_cls": features.cls, "teacher_patches": features.patches}
-    return tokens if logits is None else {**tokens, "teacher_logits": logits}
+    tokens = {"teacher_cls": output.features.cls, "teacher_patches": output.features.patches}
+    return tokens if output.logits is None else {**tokens, "teacher_logits": output.logits}
 
 
 def split_by_image(
@@ -294,13 +298,19 @@ def _dependencies_first(objectives: dict[str, Objective]) -> dict[str, Objective
     return ordered
 
 
-def _clean_and_masked(student: Any, images: Tensor, masks: Tensor | None) -> tuple[Features, Features | None]:
+def _run_student(
+    student: Any, images: Tensor, masks: Tensor | None, hidden_states: bool
+) -> tuple[Features, Features | None, tuple[Features, ...]]:
     """Encode ``B`` clean images and the first ``M`` of them with masks ``(M, N)``, in one batch."""
+    if hidden_states:
+        encoded: tuple[Features, Features | None, tuple[Features, ...]]
+        encoded = student.encode_with_hidden_states(images, masks)
+        return encoded
     if masks is None:
-        return student(images), None
+        return student(images), None, ()
     if hasattr(student, "clean_and_masked"):
-        return student.clean_and_masked(images, masks)
+        return *student.clean_and_masked(images, masks), ()
     batch, masked = len(images), len(masks)
     clean = masks.new_zeros(batch, masks.shape[1])
     both = student(torch.cat([images, images[:masked]]), torch.cat([clean, masks]))
-    return both[:batch], both[batch:]
+    return both[:batch], both[batch:], ()

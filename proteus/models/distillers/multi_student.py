@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from proteus.models.distillers.checks import check_micro_batches
 from proteus.models.distillers.distiller import (
     Distiller,
-    TeacherOutput,
     build_preprocessor,
     build_teacher,
     split_by_image,
     teacher_tokens,
 )
 from proteus.models.distillers.micro_batches import MicroBatchedModel
-from proteus.models.teachers import Teacher
+from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
 
 _WEIGHTS = ("_ema", "_plain", "_heads")
@@ -124,9 +123,9 @@ class MultiStudentDistiller(MicroBatchedModel):
         return losses
 
     def run_teacher(self, images: Tensor) -> TeacherOutput:
-        """Run the teacher once, with logits if any student reads them (see :meth:`Distiller.run_teacher`)."""
-        distillers = list(self.distillers.values())
-        return next((each for each in distillers if each.needs_logits), distillers[0]).run_teacher(images)
+        """Run the teacher once, with all that any student's objectives read (see :meth:`Distiller.run_teacher`)."""
+        hidden_states = any(each.needs_hidden_states for each in self.distillers.values())
+        return self.teacher.encode(images, self._needs_logits, hidden_states)
 
     def predict(self, images: Tensor, data_samples: Sequence[BaseDataElement] | None = None) -> list[dict[str, Any]]:
         """Return the tokens of the teacher and of each student, image by image.
@@ -134,11 +133,15 @@ class MultiStudentDistiller(MicroBatchedModel):
         Returns:
             As :meth:`Distiller.predict`, with ``<name>.student_cls`` and the like for each student.
         """
-        tokens = teacher_tokens(self.run_teacher(images))
+        tokens = teacher_tokens(self.teacher.encode(images, self._needs_logits))
         for name, distiller in self.distillers.items():
             predicted = distiller.predict_tokens(distiller.student(images))
             tokens |= {f"{name}.student_{kind}": value for kind, value in predicted.items()}
         return split_by_image(tokens, len(images), data_samples)
+
+    @property
+    def _needs_logits(self) -> bool:
+        return any(each.needs_logits for each in self.distillers.values())
 
     def _with_same_random_state(self, images: Tensor) -> Iterator[tuple[str, Distiller]]:
         """Iterate over the students; each draws the random numbers (for drop path) that it would draw alone."""

@@ -1,5 +1,6 @@
 """The terms of the loss."""
 
+from proteus.models.objectives.hidden_states import HiddenStatesObjective, matching_blocks
 from proteus.models.objectives.logits import LabelObjective, LogitsObjective
 from proteus.models.objectives.masked_patches import PatchObjective, shares_of_parts
 from proteus.models.objectives.objective import Objective, StepFeatures, end_step
@@ -9,6 +10,7 @@ from proteus.models.objectives.tokens import FeatureObjective, TokenObjective
 
 __all__ = [
     "FeatureObjective",
+    "HiddenStatesObjective",
     "LabelObjective",
     "LogitsObjective",
     "Objective",
@@ -18,5 +20,6 @@ __all__ = [
     "TokenObjective",
     "TokenRelationObjective",
     "end_step",
+    "matching_blocks",
     "shares_of_parts",
 ]

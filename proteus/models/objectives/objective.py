@@ -30,6 +30,8 @@ class StepFeatures:
         mask_share: Weight of the mean over this batch's masked patches if the batch is one of several parts (micro
             batches) with averaged terms: its number of masked patches, divided by the mean of the parts. A whole batch
             has 1.
+        teacher_hidden: The teacher's residual stream after each block, ``(B, ...)``, if any objective asks for it.
+        student_hidden: The student's, of the clean images.
     """
 
     teacher: Features
@@ -39,6 +41,8 @@ class StepFeatures:
     teacher_logits: Tensor | None = None
     labels: Tensor | None = None
     mask_share: float | Tensor = 1.0
+    teacher_hidden: tuple[Features, ...] = ()
+    student_hidden: tuple[Features, ...] = ()
 
     def require_labels(self) -> Tensor:
         """Return the labels.
@@ -67,18 +71,19 @@ class Objective(nn.Module):
 
     A subclass implements :meth:`forward` and sets the class attributes that describe what it reads:
 
-    ===================== ======================================================================= =======
-    attribute             meaning                                                                 default
-    ===================== ======================================================================= =======
-    ``needs_masks``       reads ``StepFeatures.masked``: the batch needs masks                    False
-    ``needs_equal_grids`` compares patch by patch: teacher and student need the same grid         True
-    ``needs_teacher``     reads the teacher's features or logits: ``NoTeacher`` is refused        True
-    ``needs_logits``      reads ``StepFeatures.teacher_logits``: the teacher needs a classifier   False
-    ``needs_labels``      reads ``StepFeatures.labels``                                           False
-    ``needs_whole_batch`` compares images with each other: micro-batches are refused              False
-    ``num_classes``       number of classes of the logits that it reads                           None
-    ``cls_term``          name of an earlier objective; its term is reused                        None
-    ===================== ======================================================================= =======
+    ======================= ======================================================================= =======
+    attribute               meaning                                                                 default
+    ======================= ======================================================================= =======
+    ``needs_masks``         reads ``StepFeatures.masked``: the batch needs masks                    False
+    ``needs_equal_grids``   compares patch by patch: teacher and student need the same grid         True
+    ``needs_teacher``       reads the teacher's features or logits: ``NoTeacher`` is refused        True
+    ``needs_logits``        reads ``StepFeatures.teacher_logits``: the teacher needs a classifier   False
+    ``needs_labels``        reads ``StepFeatures.labels``                                           False
+    ``needs_whole_batch``   compares images with each other: micro-batches are refused              False
+    ``needs_hidden_states`` reads the residual streams after each block of student and teacher      False
+    ``num_classes``         number of classes of the logits that it reads                           None
+    ``cls_term``            name of an earlier objective; its term is reused                        None
+    ======================= ======================================================================= =======
 
     It may also implement :attr:`heads_by_token`, for predictions and sliced initialization, and
     :meth:`compared_tokens`, for the fraction of variance unexplained of online evaluation.
@@ -96,6 +101,7 @@ class Objective(nn.Module):
     needs_teacher: ClassVar[bool] = True
     needs_logits: ClassVar[bool] = False
     needs_labels: bool = False
+    needs_hidden_states: ClassVar[bool] = False
     needs_whole_batch: bool = False
     num_classes: int | None = None
     cls_term: str | None = None

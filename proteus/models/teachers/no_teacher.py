@@ -45,3 +45,6 @@ class NoTeacher(Teacher):
     def forward(self, images: Tensor) -> Features:
         """Return features of width 0 for ``(B, 3, H, W)``."""
         return Features(images.new_zeros(len(images), 0), images.new_zeros(len(images), 0, 0), (0, 0))
+
+    def _levels(self, images: Tensor, count: int, hidden_states: bool = False) -> list[Features]:
+        return [self(images)]

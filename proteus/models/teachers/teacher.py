@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,20 @@ from proteus.structures import Features
 from proteus.utils.argument_checks import check_channels
 from proteus.utils.compile import compiled
 from proteus.utils.precision import has_bfloat16, no_autocast
+
+
+class TeacherOutput(NamedTuple):
+    """What objectives read of a teacher, in float32.
+
+    Attributes:
+        features: Features of the images, ``(B, ...)``.
+        logits: Class scores of the teacher's classifier, ``(B, C)``, if an objective asks for them.
+        hidden: The residual stream after each block, if an objective asks for it.
+    """
+
+    features: Features
+    logits: Tensor | None = None
+    hidden: tuple[Features, ...] = ()
 
 
 @MODELS.register_module()
@@ -160,7 +174,6 @@ class Teacher(nn.Module):
         """
         return self._levels(images, 1)[-1]
 
-    @torch.no_grad()
     def classify(self, images: Tensor) -> tuple[Features, Tensor]:
         """Encode and classify images in one pass.
 
@@ -173,14 +186,34 @@ class Teacher(nn.Module):
         Raises:
             ValueError: The teacher has no classifier.
         """
-        if self.classifier is None:
-            raise ValueError("the teacher has no classifier: set model.teacher.classifier")
-        levels = self._levels(images, self.classifier.layers)
-        with no_autocast(images.device):
-            return levels[-1], self.classifier(levels)
+        output = self.encode(images, logits=True)
+        return output.features, output.logits  # type: ignore[return-value]
 
-    def _levels(self, images: Tensor, count: int) -> list[Features]:
-        """The features of the last ``count`` blocks in float32, the last block's last."""
+    @torch.no_grad()
+    def encode(self, images: Tensor, logits: bool = False, hidden_states: bool = False) -> TeacherOutput:
+        """Encode images in one pass.
+
+        Args:
+            images: ``(B, 3, H, W)``.
+            logits: Classify them as well.
+            hidden_states: Return the residual stream after each block as well.
+
+        Returns:
+            The ``Features`` of :meth:`forward` and what else was asked for, in float32.
+
+        Raises:
+            ValueError: The teacher has no classifier.
+        """
+        if logits and self.classifier is None:
+            raise ValueError("the teacher has no classifier: set model.teacher.classifier")
+        count = self.classifier.layers if logits else 1
+        encoded = self._levels(images, count, hidden_states)
+        levels, hidden = encoded[:count], tuple(encoded[count:])
+        with no_autocast(images.device):
+            return TeacherOutput(levels[-1], self.classifier(levels) if logits else None, hidden)
+
+    def _levels(self, images: Tensor, count: int, hidden_states: bool = False) -> list[Features]:
+        """The features of the last ``count`` blocks in float32, the last block's last, and then all hidden states."""
         if self.sharded and not self._split and not images.is_meta:
             shard_blocks(self.backbone, images.device)
             self._split = True
@@ -190,7 +223,7 @@ class Teacher(nn.Module):
         # The meta device, on which a config is checked, has nothing to compile for.
         run_backbone = self._run_backbone if images.is_meta else self._compiled_backbone
         with torch.inference_mode() if quick else torch.no_grad(), no_autocast(images.device):
-            levels = run_backbone(self._prepared(images), count)
+            levels = run_backbone(self._prepared(images), count, hidden_states)
         # Copies made out here: losses save the targets for their backward pass, which inference tensors forbid, and
         # what a CUDA graph returns is overwritten when it is run again.
         with torch.no_grad():
@@ -203,7 +236,10 @@ class Teacher(nn.Module):
             images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
         return images.to(next(self.backbone.parameters()).dtype)
 
-    def _run_backbone(self, images: Tensor, count: int) -> list[Features]:
+    def _run_backbone(self, images: Tensor, count: int, hidden_states: bool = False) -> list[Features]:
+        if hidden_states:
+            features, _, hidden = self.backbone.encode_with_hidden_states(images)
+            return [*([features] if count == 1 else self.backbone.levels(images, range(-count, 0))), *hidden]
         if self.last_block is not None:
             return [*self.backbone.levels(images, [self.last_block - 1])]
         return [self.backbone(images)] if count == 1 else [*self.backbone.levels(images, range(-count, 0))]

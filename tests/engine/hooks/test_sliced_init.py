@@ -56,9 +56,9 @@ def test_student_heads_and_training_see_different_views(make_runner: Make, monke
     seen: list[torch.Tensor] = []
 
     def spy(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
             seen.extend(arg for arg in args if isinstance(arg, torch.Tensor))
-            return real(*args)
+            return real(*args, **options)
 
         return call
 

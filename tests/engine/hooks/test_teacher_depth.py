@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from proteus.engine.hooks import TeacherDepthHook
 from proteus.engine.hooks.teacher_depth import linear_cka
 from proteus.models import Distiller, MultiStudentDistiller
+from proteus.models.teachers import TeacherOutput
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 
@@ -84,7 +85,7 @@ def test_terms_and_gradients_are_those_against_the_block(parts: int) -> None:
     inputs = reference.data_preprocessor(data, True)["inputs"]
     with torch.no_grad():
         (level,) = reference.teacher.backbone.levels(inputs, [1])
-    sum(reference.losses(inputs, teacher_output=(level, None)).values()).backward()
+    sum(reference.losses(inputs, teacher_output=TeacherOutput(level)).values()).backward()
     gradients = dict(early.named_parameters())
     for name, parameter in reference.named_parameters():
         if parameter.requires_grad:

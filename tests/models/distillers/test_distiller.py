@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from proteus.checkpoints import CheckpointError
 from proteus.models import Distiller
 from proteus.models.distillers.distiller import _dependencies_first
+from proteus.models.teachers import TeacherOutput
 
 Build = Callable[..., Distiller]
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -95,11 +96,11 @@ def test_a_batch_with_the_teachers_tokens_does_not_run_the_teacher(distiller: Bu
     model = distiller()
     data = model.data_preprocessor(step(), True)
     expected = model(**data, mode="loss")
-    taught, logits = model.run_teacher(data["inputs"])
+    taught, logits, _ = model.run_teacher(data["inputs"])
     assert logits is None
     model.teacher.backbone.register_forward_pre_hook(lambda *_: pytest.fail("the teacher has run"))
     given = {"teacher_cls": taught.cls, "teacher_patches": taught.patches}
-    shared = model.losses(data["inputs"], data["masks"], data["mask_indices"], teacher_output=(taught, None))
+    shared = model.losses(data["inputs"], data["masks"], data["mask_indices"], teacher_output=TeacherOutput(taught))
     for found in (model(**data, **given, mode="loss"), shared):
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], term) for name, term in expected.items())

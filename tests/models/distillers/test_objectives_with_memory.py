@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper
 from runs import tool
 from torch import Tensor
 
-from proteus.models import Distiller, ForeachEMA, MultiStudentDistiller
+from proteus.models import Distiller, ForeachEMA, HiddenStatesObjective, MultiStudentDistiller
 
 SIZE = dict(type="ViT", arch="tiny", img_size=56, patch_size=14, depth=1, interpolate_offset=0.0)
 TEACHER = dict(type="Teacher", backbone=dict(**SIZE, embed_dim=32, num_heads=4))
@@ -28,16 +28,25 @@ OBJECTIVES: dict[str, Any] = dict(
     token=dict(type="TokenObjective", loss=STANDARDIZED),
     feature=dict(type="FeatureObjective", loss=STANDARDIZED),
     patch=dict(type="PatchObjective", loss=STANDARDIZED),
+    hidden=dict(type="HiddenStatesObjective"),
 )
 IN_BATCH = dict(batch=dict(type="TokenRelationObjective"))
+
+
+def fill(model: Any) -> Any:
+    for distiller in model.distillers.values():
+        generator = torch.Generator().manual_seed(0)
+        distiller.student.mask_token.data.normal_(generator=generator)
+        for objective in distiller.objectives_by_name.values():
+            if isinstance(objective, HiddenStatesObjective):  # else it is that of the first part of a batch
+                objective.set_basis(torch.linalg.qr(torch.randn(32, 24, generator=generator))[0].T)
+    return model
 
 
 def built(objectives: dict[str, Any] = OBJECTIVES, **options: Any) -> Distiller:
     torch.manual_seed(0)
     model = Distiller(copy.deepcopy(TEACHER), copy.deepcopy(STUDENT), copy.deepcopy(objectives), **options)
-    for distiller in model.distillers.values():
-        distiller.student.mask_token.data.normal_(generator=torch.Generator().manual_seed(0))
-    return model
+    return fill(model)
 
 
 def batch(step: int, ranks: slice = slice(None)) -> dict[str, Any]:
@@ -115,7 +124,8 @@ def test_a_step_in_parts_is_the_step(parts: int, steps: list[dict[str, Tensor]])
 
 
 def test_cached_tokens_of_the_teacher_give_the_same_terms() -> None:
-    model, cached = built(OBJECTIVES | IN_BATCH), built(OBJECTIVES | IN_BATCH)
+    # Hidden states are not cached.
+    model, cached = (built({**OBJECTIVES, **IN_BATCH, "hidden": None}) for _ in range(2))
     cached.teacher.backbone.register_forward_pre_hook(lambda *_: pytest.fail("the teacher has run"))
     for step in range(2):
         data = model.data_preprocessor(batch(step), True)
@@ -130,9 +140,7 @@ def test_each_of_several_students_learns_as_it_would_alone(steps: list[dict[str,
     torch.manual_seed(0)
     one = dict(student=STUDENT, objectives=OBJECTIVES)
     model = MultiStudentDistiller(TEACHER, copy.deepcopy(dict(first=one, second=one)), micro_batches=2)
-    for distiller in model.distillers.values():
-        distiller.student.mask_token.data.normal_(generator=torch.Generator().manual_seed(0))
-    logs = trained(model)
+    logs = trained(fill(model))
     for name in ("first", "second"):
         own = [{key.partition(".")[2]: log[key] for key in log if key.startswith(f"{name}.")} for log in logs]
         assert_equal(own, [{key: value for key, value in step.items() if key.startswith("loss_")} for step in steps])
@@ -144,7 +152,7 @@ def test_a_resumed_run_continues_with_queue_and_statistics(steps: list[dict[str,
     average.update_parameters(model)
     state = copy.deepcopy(model.state_dict())
     assert {name.rpartition(".")[2] for name, _ in model.objectives.named_buffers()} == {
-        "queue", "mean", "variance", "count",
+        "queue", "mean", "variance", "count", "basis",
     }  # fmt: skip
     assert all(torch.equal(average.module.state_dict()[name], value) for name, value in state.items())
     resumed = built()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from proteus.models.backbones import ViT
 from proteus.models.initialization.slicing.streams import attend, token_weights, transform, without_registers
+from proteus.utils.principal_basis import basis_of_moment
 
 
 def principal_basis(
@@ -33,14 +34,7 @@ def principal_basis(
         ``(d, D)``: maps the stream to ``d`` coordinates, and its transpose back.
     """
     moment = _moment(source, batches, prefix, extra)
-    size, device = len(moment), moment.device
-    # What LayerNorm hands on is centred, so that nothing lies along the ones, but for rounding.
-    ones = torch.full((size, 1), size**-0.5, dtype=moment.dtype, device=device)
-    leading = torch.linalg.eigh(moment).eigenvectors.flip(1)[:, : width - 1]
-    directions = torch.linalg.qr(leading - ones @ (ones.T @ leading)).Q
-    scaled = gains.double()[:, None] * directions
-    turned = directions @ torch.linalg.eigh(scaled.T @ scaled).eigenvectors
-    return (_orthogonal_to_ones(width, moment) @ turned.T).float()
+    return basis_of_moment(moment, width, gains)
 
 
 def sliced_norm(norm: nn.LayerNorm, original: nn.LayerNorm, cls: Tensor, basis: Tensor) -> None:
@@ -73,11 +67,3 @@ def _second_moment(stream: Tensor, prefix: int) -> Tensor:
     weights = token_weights(read, prefix)[:, None]
     rows = read.flatten(0, 1)
     return ((weights * rows).T @ rows).double()
-
-
-def _orthogonal_to_ones(width: int, like: Tensor) -> Tensor:
-    """``(d, d - 1)``: orthonormal columns, each of which sums to zero and is nearly a unit vector (Householder's)."""
-    normal = torch.full((width, 1), width**-0.5, dtype=like.dtype, device=like.device)
-    normal[-1] -= 1
-    identity = torch.eye(width, dtype=like.dtype, device=like.device)
-    return (identity - 2 * normal @ normal.T / normal.square().sum())[:, :-1]

@@ -20,6 +20,7 @@ from proteus.models.initialization.slicing.streams import StreamPair, Streams
 from proteus.models.teachers import Teacher
 
 OnBlock = Callable[[int, int, float], None]
+OnBasis = Callable[[Tensor], None]
 
 
 @torch.no_grad()
@@ -30,6 +31,7 @@ def slice_teacher(
     batch_size: int = 32,
     blocks: Sequence[int] | None = None,
     on_block: OnBlock | None = None,
+    on_basis: OnBasis | None = None,
 ) -> list[float]:
     """Make a student of its teacher's principal directions, attention heads and hidden units.
 
@@ -58,6 +60,7 @@ def slice_teacher(
         blocks: The teacher's blocks that the student's first ones are made of, ascending from 0; by default as many as
             both have, evenly spaced.
         on_block: Called after each block with its number from 1, the number of blocks, and its error.
+        on_basis: Called with the matrix ``(d, D)`` that maps the teacher's stream to the student's coordinates.
 
     Returns:
         For each block that has one of the teacher's the squared error of its stream over the variance of the teacher's
@@ -72,7 +75,7 @@ def slice_teacher(
     fitted = student if place.dtype == torch.float32 else copy.deepcopy(student).float()
     training = fitted.training
     fitted.eval()
-    errors = _fit(fitted, teacher, images.split(batch_size), blocks, on_block)
+    errors = _fit(fitted, teacher, images.split(batch_size), blocks, on_block, on_basis)
     fitted.train(training)
     if fitted is not student:
         student.load_state_dict(fitted.state_dict())
@@ -85,6 +88,7 @@ def _fit(
     batches: Sequence[Tensor],
     blocks: Sequence[int] | None,
     on_block: OnBlock | None,
+    on_basis: OnBasis | None,
 ) -> list[float]:
     device = batches[0].device
     # 1. the teacher, and the same images as each of the two sees them
@@ -100,6 +104,8 @@ def _fit(
     else:
         gains = (source.vit.norm_pre if _has_first_norm(student) else source.vit.norm).weight
         basis = principal_basis(source, seen, student.embed_dim, gains, prefix, extra)
+    if on_basis is not None:
+        on_basis(basis)
     # 3. embeddings
     slice_embedding(student, source, scale, shift, basis, both)
     if student.mask_token is not None:
