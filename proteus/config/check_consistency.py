@@ -96,12 +96,20 @@ def check_sizes(cfg: Config) -> None:
         ConfigError: Names both keys.
     """
     problems = []
+    shift, shifted_patch = _shift(cfg.model)
     for part, encoder in _encoders(cfg.model).items():
         size, patch = _made_for(encoder), _argument(encoder, "patch_size")
+        if None not in (shifted_patch, patch) and shifted_patch != patch:
+            problems.append(f"model.data_preprocessor.patch_size = {shifted_patch}: {part}.patch_size is {patch}")
         written = "img_size" in encoder
         for key, pipeline in pipelines(cfg.train_dataloader.dataset, "train_dataloader.dataset"):
             crop = last_crop(pipeline)
-            if size is not None and crop is not None and crop.side != size:
+            if size is not None and shift and crop is not None and crop.side != size + shift:
+                problems.append(
+                    f"{key}[{crop.position}].{crop.argument} = {crop.side}: write {size + shift}, {part}.img_size and "
+                    f"the {shift} px by which model.data_preprocessor shifts views"
+                )
+            elif size is not None and not shift and crop is not None and crop.side != size:
                 remedy = "" if written else f" where it is not written; write {part}.img_size={crop.side}"
                 kind = pipeline[crop.position]["type"]
                 problems.append(
@@ -115,6 +123,16 @@ def check_sizes(cfg: Config) -> None:
     problems += _other_mixed_classes(cfg.model)
     if problems:
         raise ConfigError(problems, str(cfg.filename))
+
+
+def _shift(model: Mapping[str, Any]) -> tuple[int, int | None]:
+    """Return by how many pixels views are shifted, 0 if they are not, and the patch size that the shift assumes."""
+    preprocessor = model.get("data_preprocessor") or {}
+    shift = _argument(preprocessor, "shift") if isinstance(preprocessor, Mapping) else None
+    if not isinstance(shift, int):
+        return 0, None
+    patch = _argument(preprocessor, "patch_size")
+    return shift * patch, patch
 
 
 def _other_mixed_classes(model: Mapping[str, Any]) -> list[str]:

@@ -188,6 +188,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     },
     "DenseViT": {"patch_size": SIZE, "init_values": POSITIVE | choice("auto") | NONE, "reg_tokens": NATURAL},
     "LogitsObjective": {"alpha": SHARE},
+    "ShiftDataPreprocessor": {"shift": COUNT, "patch_size": COUNT},
     "MixupDataPreprocessor": {"mixup": NON_NEGATIVE, "cutmix": NON_NEGATIVE, "num_classes": COUNT | NONE},
     "MMPretrainDataPreprocessor": {"mixup": NON_NEGATIVE, "cutmix": NON_NEGATIVE},
     "LinearProbe": {"layers": COUNTS, "learning_rates": several(POSITIVE, name="positive numbers")},

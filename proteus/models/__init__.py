@@ -21,7 +21,13 @@ from proteus.models.depth import (
     SigLoss,
     SiLogLoss,
 )
-from proteus.models.distillers import DistillDataPreprocessor, Distiller, MixupDataPreprocessor, MultiStudentDistiller
+from proteus.models.distillers import (
+    DistillDataPreprocessor,
+    Distiller,
+    MixupDataPreprocessor,
+    MultiStudentDistiller,
+    ShiftDataPreprocessor,
+)
 from proteus.models.ema import ForeachEMA
 from proteus.models.heads import ClassHead, DistillHead, LinearClassifier
 from proteus.models.initialization import WeightSelection
@@ -88,6 +94,7 @@ __all__ = [
     "ProbeDataPreprocessor",
     "RelPosDenseViT",
     "RelationKLLoss",
+    "ShiftDataPreprocessor",
     "SiLogLoss",
     "SigLoss",
     "SmoothL1Loss",

@@ -4,5 +4,12 @@ from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.distiller import Distiller
 from proteus.models.distillers.mixup import MixupDataPreprocessor
 from proteus.models.distillers.multi_student import MultiStudentDistiller
+from proteus.models.distillers.shift import ShiftDataPreprocessor
 
-__all__ = ["DistillDataPreprocessor", "Distiller", "MixupDataPreprocessor", "MultiStudentDistiller"]
+__all__ = [
+    "DistillDataPreprocessor",
+    "Distiller",
+    "MixupDataPreprocessor",
+    "MultiStudentDistiller",
+    "ShiftDataPreprocessor",
+]

@@ -14,6 +14,7 @@ from proteus.models.backbones import build_backbone
 from proteus.models.distillers.checks import check_distiller, check_grids
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.micro_batches import MicroBatchedModel
+from proteus.models.distillers.shift import Shift
 from proteus.models.objectives import Objective, StepFeatures, end_step
 from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
@@ -109,6 +110,8 @@ class Distiller(MicroBatchedModel):
         labels: Tensor | None = None,
         teacher_cls: Tensor | None = None,
         teacher_patches: Tensor | None = None,
+        teacher_inputs: Tensor | None = None,
+        shift: Shift | None = None,
         mask_share: float | Tensor = 1.0,
         last_part: bool = True,
         mode: str = "tensor",
@@ -124,6 +127,8 @@ class Distiller(MicroBatchedModel):
             teacher_cls: Cached cls tokens of the teacher, ``(B, Dt)`` of any float dtype. With ``teacher_patches`` they
                 replace the pass of the teacher.
             teacher_patches: Cached patch tokens of the teacher, ``(B, N, Dt)``.
+            teacher_inputs: Images for the teacher, if they are not the student's (``ShiftDataPreprocessor``).
+            shift: Positions of both views, if they differ.
             mask_share: See :class:`StepFeatures`.
             last_part: See :meth:`losses`.
             mode: ``loss``, ``predict`` or ``tensor``.
@@ -133,7 +138,9 @@ class Distiller(MicroBatchedModel):
         """
         if mode == "loss":
             cached = self.cached_output(inputs, teacher_cls, teacher_patches)
-            return self.losses(inputs, masks, mask_indices, labels, cached, mask_share, last_part)
+            if cached is None and teacher_inputs is not None:
+                cached = self.run_teacher(teacher_inputs)
+            return self.losses(inputs, masks, mask_indices, labels, cached, mask_share, last_part, shift)
         if mode == "predict":
             return self.predict(inputs, data_samples)
         return self.student(inputs)
@@ -147,6 +154,7 @@ class Distiller(MicroBatchedModel):
         teacher_output: TeacherOutput | None = None,
         mask_share: float | Tensor = 1.0,
         last_part: bool = True,
+        shift: Shift | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of one training step (shapes as in :meth:`forward`).
 
@@ -158,6 +166,7 @@ class Distiller(MicroBatchedModel):
             teacher_output: What :meth:`run_teacher` returns for these images, if it is known.
             mask_share: Weight of the masked patches of this part of the batch.
             last_part: Whether these images are the last of the step (:func:`~proteus.models.objectives.end_step`).
+            shift: Positions of the views of teacher and student; ``mask_indices`` then count the common patches only.
 
         Returns:
             Each objective's weighted term as ``loss_<name>``, a scalar in float32. MMEngine adds them up.
@@ -177,6 +186,8 @@ class Distiller(MicroBatchedModel):
         step = StepFeatures(
             teacher, student, masked, mask_indices, teacher_logits, labels, mask_share, teacher_hidden, hidden
         )
+        if shift is not None:
+            step = shift.restrict(step)
         terms: dict[str, Tensor] = {}
         for name, objective in self.objectives_by_name.items():
             terms[name] = objective(step, terms)

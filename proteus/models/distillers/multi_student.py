@@ -19,6 +19,7 @@ from proteus.models.distillers.distiller import (
     teacher_tokens,
 )
 from proteus.models.distillers.micro_batches import MicroBatchedModel
+from proteus.models.distillers.shift import Shift
 from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
 
@@ -88,6 +89,8 @@ class MultiStudentDistiller(MicroBatchedModel):
         labels: Tensor | None = None,
         teacher_cls: Tensor | None = None,
         teacher_patches: Tensor | None = None,
+        teacher_inputs: Tensor | None = None,
+        shift: Shift | None = None,
         mask_share: float | Tensor = 1.0,
         last_part: bool = True,
         mode: str = "tensor",
@@ -102,6 +105,8 @@ class MultiStudentDistiller(MicroBatchedModel):
             labels: As for :meth:`Distiller.forward`.
             teacher_cls: As for :meth:`Distiller.forward`.
             teacher_patches: As for :meth:`Distiller.forward`.
+            teacher_inputs: As for :meth:`Distiller.forward`.
+            shift: As for :meth:`Distiller.forward`.
             mask_share: As for :meth:`Distiller.forward`.
             last_part: As for :meth:`Distiller.forward`.
             mode: ``loss``, ``predict`` or ``tensor``.
@@ -115,10 +120,10 @@ class MultiStudentDistiller(MicroBatchedModel):
         if mode != "loss":
             return {name: distiller.student(inputs) for name, distiller in self.distillers.items()}
         cached = [each.cached_output(inputs, teacher_cls, teacher_patches) for each in self.distillers.values()]
-        teacher_output = cached[0] or self.run_teacher(inputs)
+        teacher_output = cached[0] or self.run_teacher(inputs if teacher_inputs is None else teacher_inputs)
         losses: dict[str, Tensor] = {}
         for name, distiller in self._with_same_random_state(inputs):
-            terms = distiller.losses(inputs, masks, mask_indices, labels, teacher_output, mask_share, last_part)
+            terms = distiller.losses(inputs, masks, mask_indices, labels, teacher_output, mask_share, last_part, shift)
             losses |= {f"{name}.{term}": value for term, value in terms.items()}
         return losses
 
