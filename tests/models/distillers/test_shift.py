@@ -18,6 +18,7 @@ from proteus.config.check_consistency import check_sizes
 from proteus.config.load import load_config
 from proteus.models import Distiller, MultiStudentDistiller, ShiftDataPreprocessor
 from proteus.models.distillers.shift import Shift
+from proteus.models.objectives import StepFeatures
 from proteus.structures import ConfigError, DataError, Features
 
 SIZE = dict(type="ViT", arch="tiny", img_size=56, patch_size=14, depth=1, interpolate_offset=0.0)
@@ -122,6 +123,20 @@ def test_a_step_in_parts_is_the_step(parts: int) -> None:
     whole, found = stepped(built()), stepped(built(micro_batches=parts))
     for name, value in whole.items():
         torch.testing.assert_close(found[name], value.detach(), atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_hidden_states_are_those_of_the_common_patches() -> None:
+    states = [Features(torch.rand(2, 3), torch.rand(2, 16, 3), (4, 4)) for _ in range(4)]
+    shift = Shift(student=(0, 2), teacher=(1, 0))
+    step = shift.restrict(StepFeatures(*states[:2], teacher_hidden=(states[2],), student_hidden=(states[3],)))
+    assert step.masked is None
+    for found, given, own in (
+        (step.teacher_hidden[0], states[2], shift.teacher),
+        (step.student_hidden[0], states[3], shift.student),
+    ):
+        assert found.grid == (3, 2)
+        torch.testing.assert_close(found.patches, shift.common(given, own).patches, atol=0, rtol=0)
+        assert found.cls is given.cls
 
 
 def test_each_of_several_students_has_the_same_views() -> None:
