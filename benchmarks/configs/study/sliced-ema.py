@@ -1,0 +1,8 @@
+"""random-ema.py from a slice of the teacher."""
+
+_base_ = "./common.py"
+
+custom_hooks = [
+    dict(type="SlicedInitHook", views=512),
+    dict(type="EMAHook", ema_type="ForeachEMA", momentum=0.01),
+]

@@ -1,0 +1,47 @@
+"""Images/s of Proteus and of a peer, in alternating trainings, for ``study.py --speed``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from measure import Pairs, spread
+from study_contenders import CONTENDERS, choose
+from study_runs import Run, Settings, finish_run
+
+OURS, PEER = "default-random", "lightly-train"
+
+
+def measure_speed(settings: Settings, count: int, report: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train both in turn (A B, B A, ...) and compare their images/s.
+
+    Images/s is the median over log lines, so that start-up, evaluation and export do not count; loading does.
+
+    Args:
+        settings: What all runs share; each training has the views of a study's run.
+        count: Number of pairs.
+        report: Gets a line per training.
+
+    Returns:
+        Figures for the results.
+    """
+    ours, peer = choose([OURS], CONTENDERS) + choose([PEER], CONTENDERS)
+    settings = replace(settings, out=settings.out / "speed")
+    pairs = Pairs()
+    for index in range(count):
+        seconds = {}
+        for contender in (ours, peer) if index % 2 == 0 else (peer, ours):
+            run = Run(contender, contender.rates[0], index)
+            rate = finish_run(run, settings)["images_per_second"]
+            # The weights are of no use; a speed that was measured before stays.
+            shutil.rmtree(run.folder(settings) / "train", ignore_errors=True)
+            report(f"speed: pair {index + 1} of {count}, {contender.name}: {rate:.1f} images/s")
+            seconds[contender.name] = 1 / rate
+        pairs.ours.append(seconds[OURS])
+        pairs.baseline.append(seconds[PEER])
+    for name, values in ((OURS, pairs.ours), (PEER, pairs.baseline)):
+        report(f"{name} {spread([1 / value for value in values], 1, 'images/s')}")
+    report(f"ratio of rates, {OURS} over {PEER}: {pairs.speedup:.2f}")
+    return {"ours": OURS, "peer": PEER, "views": settings.views, **pairs.record()}
