@@ -46,8 +46,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     args = parser.parse_args(argv)
     if not args.list and (args.data is None or args.out is None):
         parser.error("--data and --out are needed, except with --list")
-    if args.seeds < 1 or args.views < 16 or args.threads < 1 or (args.speed is not None and args.speed < 1):
-        parser.error("--seeds, --threads and --speed are at least 1, --views at least 16")
+    if args.seeds < 1 or args.views < 32 or args.threads < 1 or (args.speed is not None and args.speed < 1):
+        parser.error("--seeds, --threads and --speed are at least 1, --views at least 32")
     return args
 
 

@@ -74,6 +74,8 @@ CONTENDERS = (
     *_both("standardized", "squared errors of standardised tokens", "objectives"),
     *_both("mixup", "mixed images", "objectives"),
     *_both("ema", "average of weights", "objectives"),
+    *_both("muon", "Muon", "objectives"),
+    Contender("random-depth", "earlier blocks of the teacher first; random start", group="objectives"),
 )
 """All contenders, in the order of the table. A new one is a config in ``configs/study`` and a line here."""
 

@@ -17,7 +17,8 @@ from study_contenders import Contender
 from study_peers import peer_command, read_peer
 
 from proteus.apis import load_config
-from proteus.config.write import write_config
+from proteus.config.load import read_config
+from proteus.config.write import config_text, write_config
 from proteus.evaluation.online.jsonl_log import read_jsonl
 from proteus.structures import UserError
 from proteus.utils import read_json, write_json
@@ -111,7 +112,7 @@ def finish_run(run: Run, settings: Settings, start: Launch = launch) -> dict[str
         status = start(peer_command(run, settings, folder / "train"), _environment(settings), log)
     else:
         write_run_config(run, settings, folder / "config.py")
-        result["config"] = load_config(folder / "config.py").pretty_text
+        result["config"] = config_text(load_config(folder / "config.py").to_dict())
         work_dir = str(folder / "train")
         command = [sys.executable, "-m", "proteus", "train", str(folder / "config.py"), "--work-dir", work_dir]
         status = start([*command, "--resume"], _environment(settings), log)
@@ -133,7 +134,7 @@ def finish_run(run: Run, settings: Settings, start: Launch = launch) -> dict[str
 
 def write_run_config(run: Run, settings: Settings, path: Path) -> None:
     """Write the config of a run: the contender's, with its data, rate, seed and length."""
-    cfg = load_config(run.contender.config)
+    cfg = read_config(run.contender.config)  # checked with the run's
     dataset = {"data_root": str((settings.data / "photos/imagenet").resolve())}
     held_out = {"dataset": {"data_root": str((settings.data / "photos/bsds").resolve())}}
     values: dict[str, Any] = {
@@ -149,16 +150,15 @@ def write_run_config(run: Run, settings: Settings, path: Path) -> None:
     if run.contender.trains and steps != planned:
         values["train_cfg"] = {"max_iters": steps, "val_interval": steps}
         values["param_scheduler"] = [
-            {key: round(value * steps / planned) if key in _STEP_KEYS else value for key, value in part.items()}
+            {key: _scaled(value, steps / planned) if key in _STEP_KEYS else value for key, value in part.items()}
             for part in cfg.param_scheduler
         ]
     write_config(path, values, f"Written by benchmarks/study.py: {run.name}")
 
 
 def student_file(folder: Path) -> Path:
-    """Return the weights that a training left: the average of the weights where there is one."""
-    average = folder / "train/student_ema.safetensors"
-    return average if average.is_file() else folder / "train/student.safetensors"
+    """Return the weights that a training left."""
+    return folder / "train/student.safetensors"
 
 
 def images_per_second(work_dir: Path) -> float | None:
@@ -171,6 +171,10 @@ def images_per_second(work_dir: Path) -> float | None:
 def count_runs(contender: Contender, seeds: int) -> int:
     """Return the number of runs of a contender: its rates with one seed, and the best one with the other seeds."""
     return len(contender.rates) + seeds - 1
+
+
+def _scaled(step: int, factor: float) -> int:
+    return max(round(step * factor), 1) if step else 0
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -130,7 +130,7 @@ def as_record(row: Row) -> dict[str, Any]:
 
 def _cell(row: Row, figure: str) -> str:
     if not row.seeds:
-        return "diverged"
+        return "-"
     digits, spread = COLUMNS[figure][1], row.spread(figure)
     text = _number(row.mean(figure), digits)
     return text if spread is None else f"{text} ± {_number(spread, digits)}"

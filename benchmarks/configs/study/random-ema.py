@@ -1,5 +1,5 @@
-"""The student is the exponential moving average of the last 100 or so steps."""
+"""The average of the weights is the student."""
 
 _base_ = "./common.py"
 
-custom_hooks = [dict(type="EMAHook", ema_type="ForeachEMA", momentum=0.01)]
+custom_hooks = [dict(type="StudentEMAHook")]

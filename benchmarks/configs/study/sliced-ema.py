@@ -2,7 +2,4 @@
 
 _base_ = "./common.py"
 
-custom_hooks = [
-    dict(type="SlicedInitHook", views=512),
-    dict(type="EMAHook", ema_type="ForeachEMA", momentum=0.01),
-]
+custom_hooks = [dict(type="SlicedInitHook", views=512), dict(type="StudentEMAHook")]
