@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from proteus.apis.embed import embed
     from proteus.apis.evaluate_by_name import evaluate
     from proteus.apis.export import export
+    from proteus.apis.slice import slice
     from proteus.config.load import load_config
     from proteus.models.zoo import list_models, load_backbone
 
@@ -25,9 +26,20 @@ _LAZY = {
     "list_models": "proteus.models.zoo",
     "load_backbone": "proteus.models.zoo",
     "load_config": "proteus.config.load",
+    "slice": "proteus.apis.slice",
 }
 
-__all__ = ["__version__", "distill", "embed", "evaluate", "export", "list_models", "load_backbone", "load_config"]
+__all__ = [
+    "__version__",
+    "distill",
+    "embed",
+    "evaluate",
+    "export",
+    "list_models",
+    "load_backbone",
+    "load_config",
+    "slice",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ import proteus
 from proteus.cli import VERBS
 
 # Remove or rename one of these only with a new version, and say so in its notes.
-FUNCTIONS = ["distill", "embed", "evaluate", "export", "list_models", "load_backbone", "load_config"]
+FUNCTIONS = ["distill", "embed", "evaluate", "export", "list_models", "load_backbone", "load_config", "slice"]
 COMMANDS = [
     "distill",
     "train",
@@ -27,6 +27,7 @@ COMMANDS = [
     "convert",
     "config",
     "export",
+    "slice",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,6 +51,16 @@ class Auto:
 
     value: Any
     why: str
+
+
+def format_table(table: Mapping[str, Auto]) -> str:
+    """Return resolved values by name, one ``name  value  why`` per line."""
+    rows = [
+        (name, f"{entry.value:g}" if isinstance(entry.value, float) else str(entry.value), entry.why)
+        for name, entry in table.items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {why}".rstrip() for name, value, why in rows)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from proteus.datasets.fine_grained import (
 from proteus.datasets.labelled_folder import LabelledFolder
 from proteus.datasets.proxy.collate import distill_collate
 from proteus.datasets.proxy.concat import ConcatProxySet
+from proteus.datasets.proxy.fitting_views import load_fitting_views
 from proteus.datasets.proxy.fixed_views import FixedViews
 from proteus.datasets.proxy.folder import ImageFolder
 from proteus.datasets.proxy.packaged import PackagedPhotographs
@@ -141,6 +142,7 @@ __all__ = [
     "depth_collate",
     "distill_collate",
     "fine_grained_sets",
+    "load_fitting_views",
     "seeded",
     "table_collate",
 ]

@@ -39,6 +39,7 @@ ALLOWED: dict[str, tuple[set[str], int]] = {
 ALLOWED_VERBS: dict[str, tuple[set[str], int]] = {
     "": (set(), 6),
     "distill": LIGHT,
+    "slice": LIGHT,
     "train": LIGHT,
     "check": LIGHT,
     "test": LIGHT,

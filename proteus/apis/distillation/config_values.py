@@ -35,7 +35,7 @@ def config_values(
     strong, sliced = table["augmentation"].value == "recipe", table["init"].value == "sliced"
     cached = size <= auto.CPU_SIZE and images.train <= _SMALL_SET
     training = train_pipeline(model, size, strong, cached)
-    validating = _val_pipeline(size, cached)
+    validating = val_pipeline(size, cached)
     lasting = {"persistent_workers": False} if workers == 0 else {}
     pinned = {} if machine.has_gpu else {"pin_memory": False}
     validation = {"batch_size": min(batch, 64), "dataset": images.dataset("held-out", validating)}
@@ -97,7 +97,8 @@ def train_pipeline(model: Mapping[str, Any], size: int, strong: bool, cached: bo
     ]
 
 
-def _val_pipeline(size: int, cached: bool) -> list[dict[str, Any]]:
+def val_pipeline(size: int, cached: bool) -> list[dict[str, Any]]:
+    """Return the transforms of the held-out images; arguments as for :func:`train_pipeline`."""
     return [
         _CACHED if cached else {"type": "LoadImage"},
         {"type": "ResizeEdge", "scale": round(size * 256 / 224), "interpolation": "bicubic"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from proteus.apis.distillation.model import (
     model_values,
     without_weights,
 )
+from proteus.apis.distillation.pair import given_number, resolve_pair
 from proteus.apis.distillation.request import Request
 from proteus.apis.model_cost import step_cost
 from proteus.config.build_errors import as_config_error
@@ -54,9 +54,7 @@ class Plan:
 
     def format_table(self) -> str:
         """Return the resolved values, one ``name  value  why`` per line."""
-        rows = [(name, _shown(entry.value), entry.why) for name, entry in self.table.items()]
-        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        return "\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {why}".rstrip() for name, value, why in rows)
+        return auto.format_table(self.table)
 
 
 def make_plan(request: Request, machine: Machine) -> Plan:
@@ -66,38 +64,17 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         UserError: A name, a folder or a number is wrong, or two of them do not fit each other.
         DataError: A folder has too few images.
     """
-    from proteus.models.zoo import student_config, teacher_config
-
     init_default_scope("proteus")
     table: dict[str, Auto] = {}
     # 1. images
     images = find_images(request.data)
     table["images"] = Auto(f"{images.train:,}", f"{images.held_out:,} more are held out for validation, by name")
     # 2. teacher, image size, student
-    teacher, record = teacher_config(request.teacher, None, request.download)
-    table["img_size"] = _given(request.img_size, "--img-size") or auto.choose_img_size(
-        machine, record.img_size, record.patch_size
-    )
-    size = int(table["img_size"].value)
-    if record.patch_size and size % record.patch_size:
-        down = max(size // record.patch_size, 1) * record.patch_size
-        raise UserError(
-            f"--img-size {size} is not a multiple of the teacher's patch size {record.patch_size}: write {down} or "
-            f"{down + record.patch_size}"
-        )
-    teacher, record = teacher_config(request.teacher, size, request.download)
-    title = record.title or Path(request.teacher).name
-    student, student_record = student_config(request.student, record.patch_size or 16, size)
-    both_vits = student.get("type") == teacher.get("type") == "ViT"
-    if both_vits and teacher.get("reg_tokens") and "reg_tokens" not in student:
-        student = {**student, "reg_tokens": teacher["reg_tokens"]}
-    table = {
-        "teacher": Auto(request.teacher, _about(record, title)),
-        "student": Auto(request.student, _student_title(student_record)),
-        **table,
-    }
+    pair = resolve_pair(request.teacher, request.student, request.img_size, machine, request.download)
+    record, title, size = pair.teacher_record, pair.title, int(pair.img_size.value)
+    table = {**pair.rows(), **table, "img_size": pair.img_size}
     # 3. model and cost, on the meta device
-    model = model_values(teacher, student, record, size)
+    model = model_values(pair.teacher, pair.student, record, size)
     table["objectives"] = kept_objectives(model)
     draft = draft_config(model, size, images, request.overrides)
     with as_config_error(draft), torch.device("meta"):
@@ -105,14 +82,14 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     # 4. precision, start, batch, schedule
     table["precision"] = _precision(request.precision, machine)
     table["init"] = choose_init(request.init, built)
-    table["batch_size"] = _given(request.batch_size, "--batch-size") or auto.choose_batch_size(
+    table["batch_size"] = given_number(request.batch_size, "--batch-size") or auto.choose_batch_size(
         machine, step_cost(built, draft) if machine.has_gpu else None, images.train
     )
     batch = int(table["batch_size"].value)
     if batch < 2:
         raise UserError("--batch-size 1: half of a batch is masked; write 2 or more")
     total = batch * machine.processes
-    table["workers"] = _given(request.workers, "--workers", zero=True) or auto.choose_workers(machine)
+    table["workers"] = given_number(request.workers, "--workers", zero=True) or auto.choose_workers(machine)
     seconds = None
     if request.hours:
         from proteus.apis.distillation.step_speed import measure
@@ -125,7 +102,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         machine, images.train, total, request.epochs, request.iters, request.hours, seconds
     )
     iters = int(table["iters"].value)
-    table["lr"] = _given(request.lr, "--lr") or auto.choose_lr(table["init"].value, total)
+    table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(table["init"].value, total)
     table["augmentation"] = auto.choose_augmentation(iters * total)
     # 5. config
     values = config_values(request, machine, table, model, images, total)
@@ -153,19 +130,6 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _given(value: Any, option: str, zero: bool = False) -> Auto | None:
-    """Return a value that the user gave; None for ``auto``.
-
-    Raises:
-        UserError: It is not a positive number.
-    """
-    if value == "auto":
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 or (zero and value == 0)):
-        raise UserError(f"{option}: found {value!r}, expected a positive number or 'auto'")
-    return Auto(value, option)
-
-
 def _precision(wanted: str, machine: Machine) -> Auto:
     wanted = _BFLOAT16.get(wanted, wanted)
     if wanted == "auto":
@@ -173,19 +137,3 @@ def _precision(wanted: str, machine: Machine) -> Auto:
     if wanted not in ("bfloat16", "float32"):
         raise UserError(f"--precision: found {wanted!r}, expected auto, bfloat16 or float32")
     return Auto(wanted, "--precision")
-
-
-def _about(record: Any, title: str) -> str:
-    size = f"{record.params / 1e6:.1f} M parameters" if record.params else ""
-    return ", ".join(filter(None, [title, size, record.licence]))
-
-
-def _student_title(record: Any) -> str:
-    title = str(record.title).removesuffix(", random weights")
-    patch = f"/{record.patch_size}" if record.patch_size and "/" not in title else ""
-    size = f", {record.params / 1e6:.1f} M parameters" if record.params else ""
-    return f"{title}{patch}{size}"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,15 +11,12 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.compat import checkpoint_of, is_resuming
-from proteus.datasets import ProxySet, SampleKey
+from proteus.datasets import ProxySet, load_fitting_views
 from proteus.models import Distiller, HiddenStatesObjective
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
 from proteus.utils.models import unwrap_model
 from proteus.utils.precision import no_autocast
-
-# Differs from the seeds of runs, so that the first views of training are new to the student.
-_SEED = 2**31
 
 
 @HOOKS.register_module()
@@ -84,10 +81,7 @@ class SlicedInitHook(Hook):
             raise ValueError(
                 f"sliced initialization needs a proxy set; the training set is {type(loader.dataset).__name__}"
             )
-        size = len(loader.dataset)
-        step = max(size // self.views, 1)
-        positions = [step * k + (step // 2 if k >= self.views else 0) for k in range(2 * self.views)]
-        samples = [loader.dataset[SampleKey(_SEED, *divmod(position, size))] for position in positions]
+        samples = load_fitting_views(loader.dataset, self.views)
         images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["inputs"]
         return images
 

@@ -1,0 +1,133 @@
+"""One slice of a tiny teacher by the command line, and what is refused before."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import write_images
+
+import proteus
+import proteus.apis.slice as module
+from proteus.apis.slice import SliceResult
+from proteus.checkpoints import export_backbone
+from proteus.cli.slice import main, parse_args
+from proteus.models import ViT
+from proteus.structures import DataError, UserError
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and the weights of a teacher."""
+    folder = tmp_path_factory.mktemp("slice")
+    write_images(folder / "photos", 24)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        teacher = ViT("small", img_size=28, depth=2, reg_tokens=1)
+    arguments = dict(teacher.timm_args)
+    about = {"architecture": arguments.pop("model_name"), "arguments": arguments}
+    statistics = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
+    export_backbone(teacher.timm_state(), folder / "teacher.safetensors", {**about, **statistics})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sliced(place: Path) -> tuple[SliceResult, str]:
+    """The slice, and what was printed."""
+    printed = io.StringIO()
+    results: list[SliceResult] = []
+    slice_model = module.slice
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(module, "slice", lambda *args, **options: results.append(slice_model(*args, **options)))
+        command = ["--teacher", str(place / "teacher.safetensors"), "--student", "vit_tiny"]
+        command += ["--data", str(place / "photos"), "--out", str(place / "out"), "--img-size", "28", "--views", "12"]
+        assert main(parse_args(command)) == 0
+    return results[0], printed.getvalue()
+
+
+def test_the_model_folder_is_written(sliced: tuple[SliceResult, str]) -> None:
+    result, _ = sliced
+    assert {"model.safetensors", "config.json", "README.md"} <= {path.name for path in result.out.iterdir()}
+    config = json.loads((result.out / "config.json").read_text())
+    assert config["pretrained_cfg"]["mean"] == [0.5, 0.4, 0.3]
+    card = (result.out / "README.md").read_text()
+    assert "proteus slice --teacher" in card
+    assert "ViT-Ti sliced from teacher.safetensors" in card
+    assert "This model was not trained." in card
+    assert f"centred cosine {result.metrics['centered_cosine_patch']:.3f}" in card
+    assert "| training images | photos, 19 images |" in card
+
+
+def test_the_written_student_is_the_fitted_one(sliced: tuple[SliceResult, str]) -> None:
+    backbone: Any = proteus.load_backbone(sliced[0].out)
+    assert backbone.vit.reg_token.shape == (1, 1, 192)  # the teacher's registers
+    assert backbone.vit.blocks[0].norm1.weight.eq(1).all()  # its gains are in the weights that follow
+    assert backbone.vit.pos_embed.sum(-1).abs().max() < 1e-5  # nothing along the ones
+    assert len(backbone.vit.blocks) == 12
+
+
+def test_errors_and_agreement_are_printed(sliced: tuple[SliceResult, str]) -> None:
+    result, printed = sliced
+    assert len(result.errors) == 2  # the teacher's blocks
+    assert all(0 <= error < 0.2 for error in result.errors)
+    for number, error in enumerate(result.errors, 1):
+        assert f"{number:>5}  {error:.3f}\n" in printed
+    for name in ("cls", "patch"):
+        assert f"{result.metrics[f'unexplained_variance_{name}']:.3f}" in printed
+    assert result.metrics["centered_cosine_patch"] > 0.5
+    assert "5 more are held out" in printed
+    assert f"model folder: {result.out}" in printed
+
+
+def test_without_images_it_is_fitted_on_noise(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_NOISE_VIEWS", 16)
+    teacher = str(place / "teacher.safetensors")
+    result = proteus.slice(teacher, "vit_tiny", out=place / "noise", views=0, img_size=28)
+    assert result.metrics == {}
+    assert "noise: a fit without images, which is worse" in capsys.readouterr().out
+    assert "fitted on 16 images of noise" in (place / "noise/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"data": None}, "--data is missing: name a folder of images, or write --views 0"),
+        ({"views": 0}, "--views 0 is a fit without images, and --data names some"),
+        ({"views": -1}, "--views: found -1"),
+        ({"data": "nowhere"}, "'nowhere': no such folder"),
+        ({"teacher": "dinov2_vitb15"}, "dinov2_vitb14"),
+        ({"student": "vit_smal"}, "vit_small"),
+        (
+            {"student": "vit_base"},
+            "--student vit_base: a slice is no larger than the teacher: embed_dim is 768",
+        ),
+        ({"student": "timm/resnet10t"}, "makes a ViT out of a ViT; the student is TimmBackbone"),
+        ({"img_size": 30}, "--img-size 30 is not a multiple of the teacher's patch size 14: write 28 or 42"),
+        ({"device": "cuda:9"}, "cuda:9"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_mistakes_are_one_line(place: Path, tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    given = {"teacher": str(place / "teacher.safetensors"), "student": "vit_tiny", "data": place / "photos", "views": 8}
+    with pytest.raises(UserError) as caught:
+        proteus.slice(**{**given, **changed}, out=tmp_path / "out")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_files_and_small_folders_are_refused(place: Path, tmp_path: Path) -> None:
+    teacher = str(place / "teacher.safetensors")
+    write_images(tmp_path / "few", 1)
+    with pytest.raises(DataError, match=r"data: 1 image in .*: use 20 or more"):
+        proteus.slice(teacher, "vit_tiny", data=tmp_path / "few", out=tmp_path / "out")
+    (tmp_path / "README.md").touch()
+    with pytest.raises(UserError, match=r"holds README\.md, which would be overwritten; name another folder"):
+        proteus.slice(teacher, "vit_tiny", data=place / "photos", out=tmp_path)
