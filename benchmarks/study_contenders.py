@@ -74,6 +74,8 @@ CONTENDERS = (
     *_both("standardized", "squared errors of standardised tokens", "objectives"),
     *_both("mixup", "mixed images", "objectives"),
     *_both("ema", "average of weights", "objectives"),
+    *_both("hidden", "with the hidden states of all blocks", "objectives"),
+    *_both("shift", "shifted views", "objectives"),
     *_both("muon", "Muon", "objectives"),
     Contender("random-depth", "earlier blocks of the teacher first; random start", group="objectives"),
 )

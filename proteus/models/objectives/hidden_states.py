@@ -12,6 +12,7 @@ from proteus.models.objectives.objective import Objective, StepFeatures
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_number
+from proteus.utils.precision import no_autocast
 from proteus.utils.principal_basis import basis_of_moment
 
 _EPS = 1e-6
@@ -88,7 +89,7 @@ def matching_blocks(student: int, teacher: int) -> list[int]:
 
 
 def _relative_error(student: Tensor, teacher: Tensor, basis: Tensor) -> Tensor:
-    with torch.autocast(student.device.type, enabled=False):
+    with no_autocast(student.device):
         target = teacher.float() @ basis.T
         size = (teacher.float().var(-1, correction=0) * teacher.shape[-1]).clamp(min=_EPS)
         return ((student.float() - target).square().sum(-1) / size).mean()

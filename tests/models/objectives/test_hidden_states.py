@@ -33,6 +33,12 @@ def test_error_by_hand() -> None:
     assert found.item() == pytest.approx((0.2 + 1.2) / 2)
 
 
+def test_check_of_a_config_runs_on_the_meta_device() -> None:
+    objective = HiddenStatesObjective(student_dim=2, teacher_dim=3).to("meta")
+    student, teacher = torch.zeros(2, 5, 2, device="meta"), torch.zeros(2, 5, 3, device="meta")
+    assert objective(step_of([student], [teacher]), {}).is_meta
+
+
 @pytest.mark.parametrize(
     ("student", "teacher", "blocks"),
     [(3, 3, [0, 1, 2]), (2, 6, [2, 5]), (3, 4, [0, 1, 3]), (4, 2, [0, 1, 1, 1])],
