@@ -149,10 +149,12 @@ def write_run_config(run: Run, settings: Settings, path: Path) -> None:
     planned, steps = cfg.train_cfg.max_iters, settings.views // cfg.train_dataloader.batch_size
     if run.contender.trains and steps != planned:
         values["train_cfg"] = {"max_iters": steps, "val_interval": steps}
-        values["param_scheduler"] = [
+        parts = [
             {key: _scaled(value, steps / planned) if key in _STEP_KEYS else value for key, value in part.items()}
             for part in cfg.param_scheduler
         ]
+        # MMEngine's schedulers never leave their first value in a single step.
+        values["param_scheduler"] = [part for part in parts if part["end"] - part["begin"] > 1] or None
     write_config(path, values, f"Written by benchmarks/study.py: {run.name}")
 
 

@@ -20,6 +20,7 @@ import study_results
 import study_runs
 from study_contenders import CONTENDERS, Contender, choose
 from study_loop import Study
+from study_peers import check_peers
 from study_runs import Run, Settings, TrainingError, finish_run, write_run_config
 from study_students import Evaluator
 from study_table import COLUMNS
@@ -99,17 +100,17 @@ def contenders(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Cont
 
 
 def test_every_contender_has_a_valid_config(settings: Settings, tmp_path: Path) -> None:
-    short = replace(settings, views=96)
+    short = replace(settings, views=384)
     for contender in CONTENDERS:
         if not contender.peer:
             write_run_config(Run(contender, contender.rates[0], 3), short, tmp_path / f"{contender.name}.py")
             cfg = load_config(tmp_path / f"{contender.name}.py")
             assert cfg.randomness.seed == 3
-            assert cfg.train_cfg.max_iters == (6 if contender.trains else 1)
+            assert cfg.train_cfg.max_iters == (24 if contender.trains else 1)
             assert cfg.train_dataloader.dataset.data_root == str(settings.data / "photos/imagenet")
             if contender.trains:
                 assert cfg.optim_wrapper.optimizer.lr == contender.rates[0]
-                assert [(part.begin, part.end) for part in cfg.param_scheduler] == [(0, 1), (1, 6)]
+                assert [(part.begin, part.end) for part in cfg.param_scheduler] == [(0, 2), (2, 24)]
 
 
 def test_unknown_contender_is_named() -> None:
@@ -223,6 +224,16 @@ def test_results_of_other_views_are_refused(settings: Settings, contenders: list
     (folder / study_runs.RESULT).write_text(json.dumps({"views": 9600, "data": str(settings.data.resolve())}))
     with pytest.raises(UserError, match="its run has views=9600, not 8; name another --out"):
         finish_run(run, elsewhere, never)
+
+
+def test_missing_peer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIGHTLY_TRAIN_PYTHON", raising=False)
+    check_peers(choose(["random"]))
+    with pytest.raises(UserError, match=r"LIGHTLY_TRAIN_PYTHON is not set; make its environment \(python -m venv"):
+        check_peers(choose(["random", "lightly-train"]))
+    monkeypatch.setenv("LIGHTLY_TRAIN_PYTHON", "/nowhere/python")
+    with pytest.raises(UserError, match="/nowhere/python has no lightly_train"):
+        check_peers(choose(["lightly-train-best"]))
 
 
 def test_arguments() -> None:
