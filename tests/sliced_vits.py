@@ -53,3 +53,10 @@ def residual(found: Tensor, wanted: Tensor) -> float:
     found, wanted = found - found.mean(0), wanted - wanted.mean(0)
     left = wanted - found @ torch.linalg.lstsq(found, wanted).solution
     return (left.square().sum() / wanted.square().sum()).item()
+
+
+def share_of_units(found: Tensor, given: Tensor, basis: Tensor, units: range) -> float:
+    """How many rows ``(h, d)`` of the student resemble those units most of the teacher's ``(H, D)``, in their order."""
+    projected = F.normalize(given @ basis.T, dim=1)
+    nearest = (F.normalize(found, dim=1) @ projected.T).argmax(1)
+    return (nearest == torch.tensor(units)).float().mean().item()

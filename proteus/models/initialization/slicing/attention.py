@@ -27,8 +27,8 @@ def slice_attention(block: Block, original: Block, streams: Streams) -> None:
     """
     ours, theirs = block.attn, original.attn
     width, count = ours.head_dim, theirs.num_heads
-    weight, bias = Reader(original.norm1, streams).sliced(theirs.qkv.weight, theirs.qkv.bias)
     plain(block.norm1, block.ls1)
+    weight, bias = Reader(block.norm1, original.norm1, streams).sliced(theirs.qkv.weight, theirs.qkv.bias)
     if width != theirs.head_dim:
         weight, bias, count = resized_heads(block, original, weight, bias, streams)
     _copy_norms(ours, theirs)

@@ -6,30 +6,35 @@ import torch
 from timm.models.vision_transformer import Block, LayerScale
 from torch import Tensor, nn
 
+from proteus.models.initialization.least_squares import LeastSquares
 from proteus.models.initialization.slicing.streams import Streams
+
+# Enough for the direction in which LayerNorm leaves nothing; there are far more tokens than inputs.
+_READER_RIDGE = 1e-6
 
 
 class Reader:
     """Turns layers that read the teacher's normalised stream into layers that read the student's.
 
+    What the teacher's layers read is predicted from the student's stream by least squares, so that directions that the
+    student lacks, and what the blocks before have lost, are replaced by their best estimate.
+
     Args:
-        norm: The teacher's LayerNorm before the layers.
+        ours: The student's LayerNorm before the layers, with gain 1 and bias 0.
+        theirs: The teacher's.
         streams: The streams as they enter it.
     """
 
-    def __init__(self, norm: nn.LayerNorm, streams: Streams) -> None:
-        self._norm = norm
-        self._basis = streams.basis
-        # Each LayerNorm divides by its own stream's deviation; the student's has less of it, in fewer entries.
-        ours = torch.cat([pair.student.std(-1).flatten() for pair in streams]).mean()
-        theirs = torch.cat([streams.shared(pair).std(-1).flatten() for pair in streams]).mean()
-        self._ratio = ours / theirs
+    def __init__(self, ours: nn.LayerNorm, theirs: nn.LayerNorm, streams: Streams) -> None:
+        fit = LeastSquares(*streams.basis.shape, streams.basis.device)
+        for pair in streams:
+            streams.add(fit, ours(pair.student), theirs(streams.shared(pair)))
+        self._weight, self._bias = fit.solve(ridge=_READER_RIDGE)
 
     def sliced(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return weight ``(O, d)`` and bias ``(O,)`` for weight ``(O, D)`` and bias of the teacher."""
-        found = self._ratio * (weight * self._norm.weight) @ self._basis.T
-        constant = weight @ self._norm.bias
-        return found, constant if bias is None else constant + bias
+        constant = weight @ self._bias
+        return weight @ self._weight, constant if bias is None else constant + bias
 
 
 def plain(norm: nn.LayerNorm, scale: nn.Module | None = None) -> None:

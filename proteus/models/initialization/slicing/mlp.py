@@ -40,8 +40,8 @@ def slice_mlp(block: Block, original: Block, left_out: Sequence[Block], streams:
         streams: The streams as they enter the MLP.
     """
     ours, theirs = block.mlp, original.mlp
-    reader = Reader(original.norm2, streams)
     plain(block.norm2, block.ls2)
+    reader = Reader(block.norm2, original.norm2, streams)
     given = [reader.sliced(*branch) for branch in branches_of(theirs)]
     for pair in streams:
         pair.teacher = pair.teacher + transform(original, pair.teacher)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sliced_vits import images, residual, student, teacher
+from sliced_vits import images, residual, share_of_units, student, teacher
 
 from proteus.models.initialization import slice_teacher
 
@@ -42,10 +42,11 @@ def test_the_hidden_units_that_write_most_stay() -> None:
     for block in source.backbone.vit.blocks:
         block.mlp.fc2.weight.data[:, ::2] *= 1e-3
     ours = student()
-    slice_teacher(ours, source, images())
+    bases: list[torch.Tensor] = []
+    slice_teacher(ours, source, images(), on_basis=bases.append)
     for mine, given in zip(ours.vit.blocks, source.backbone.vit.blocks, strict=True):
-        units = given.mlp.fc1.weight @ given.norm2.bias + given.mlp.fc1.bias
-        torch.testing.assert_close(mine.mlp.fc1.bias, units[1::2])
+        odd = range(1, len(given.mlp.fc1.weight), 2)
+        assert share_of_units(mine.mlp.fc1.weight, given.mlp.fc1.weight * given.norm2.weight, bases[0], odd) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -86,18 +87,15 @@ def test_fewer_blocks_are_evenly_spaced_ones() -> None:
     source = teacher()
     ours = student(embed_dim=64, num_heads=4, depth=2)
     errors = slice_teacher(ours, source, images())
-    # Blocks 0 and 2 of 4: reading weights are the teacher's in other coordinates, so that their products agree.
+    # Blocks 0 and 2 of 4: reading weights are nearly the teacher's in other coordinates, so that their products agree.
     for mine, original in ((0, 0), (1, 2)):
-        given = source.backbone.vit.blocks[original]
-        weight = (given.mlp.fc1.weight * given.norm2.weight).T
-        weight = weight - weight.mean(0)
         found = ours.vit.blocks[mine].mlp.fc1.weight
-        torch.testing.assert_close(
-            F.normalize((found @ found.T).flatten(), dim=0),
-            F.normalize((weight.T @ weight).flatten(), dim=0),
-            atol=1e-4,
-            rtol=1e-3,
-        )
+        alike = []
+        for given in source.backbone.vit.blocks:
+            weight = (given.mlp.fc1.weight * given.norm2.weight).T
+            weight = weight - weight.mean(0)
+            alike.append(F.cosine_similarity((found @ found.T).flatten(), (weight.T @ weight).flatten(), dim=0).item())
+        assert max(alike) == alike[original] > 0.9
     assert errors[-1] < 0.9
 
 
