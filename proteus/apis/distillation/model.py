@@ -57,6 +57,17 @@ def kept_objectives(model: Mapping[str, Any]) -> Auto:
     return Auto(", ".join(kept), whys[len(dropped)])
 
 
+def use_hidden_states(model: dict[str, Any]) -> Auto:
+    """Let a model learn the teacher's hidden states, as configs/_base_/models/distill_vit_plus.py does, in place."""
+    model["objectives"] = {
+        "hidden": {"type": "HiddenStatesObjective"},
+        "token": {"weight": 0.005},
+        "feature": {"weight": 0.005},
+        "patch": None,
+    }
+    return Auto("hidden, token, feature", "a short run from a sliced start: hidden states of all blocks keep it")
+
+
 def choose_init(wanted: str, model: Distiller) -> Auto:
     """Choose the student's first weights: sliced from the teacher's where that is possible, else random.
 

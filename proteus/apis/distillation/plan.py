@@ -19,6 +19,7 @@ from proteus.apis.distillation.model import (
     kept_objectives,
     merged,
     model_values,
+    use_hidden_states,
     without_weights,
 )
 from proteus.apis.distillation.pair import given_number, resolve_pair
@@ -102,8 +103,12 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         machine, images.train, total, request.epochs, request.iters, request.hours, seconds
     )
     iters = int(table["iters"].value)
-    table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(table["init"].value, total)
     table["augmentation"] = auto.choose_augmentation(iters * total)
+    short = table["init"].value == "sliced" and table["augmentation"].value == "mild"
+    hidden_states = short and "objectives" not in model
+    if hidden_states:
+        table["objectives"] = use_hidden_states(model)
+    table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(table["init"].value, total, hidden_states)
     # 5. config
     values = config_values(request, machine, table, model, images, total)
     values["default_hooks"]["export"] = {"teacher": f"{title} ({record.licence})" if record.licence else title}

@@ -1,0 +1,18 @@
+# ViT-S/14 from DINOv2-B, as a slice of its teacher that learns the hidden states of all blocks. Not the paper's recipe.
+#
+# Evidence: minutes on CPUs only (docs/study.md): a ViT-Ti/14, 9,600 views of 1,000 pictures. This run of 300 epochs has
+# not been made.
+_base_ = "./vit-s_dinov2-b.py"
+
+model = dict(
+    objectives=dict(
+        # On the last features alone, training overwrites what the student has after its sliced start.
+        hidden=dict(type="HiddenStatesObjective", weight=1.0),
+        # AdamW's steps do not depend on the scale of a loss, so that the heads learn at these weights as well.
+        token=dict(weight=0.005),
+        feature=dict(weight=0.005),
+        patch=None,  # masked images cost a third of the student's work
+    )
+)
+custom_hooks = [dict(type="SlicedInitHook", views=512)]
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
