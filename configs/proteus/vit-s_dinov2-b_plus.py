@@ -5,6 +5,7 @@
 _base_ = "./vit-s_dinov2-b.py"
 
 model = dict(
+    student=dict(mask_token=False),
     objectives=dict(
         # On the last features alone, training overwrites what the student has after its sliced start.
         hidden=dict(type="HiddenStatesObjective", weight=1.0),
@@ -12,7 +13,7 @@ model = dict(
         token=dict(weight=0.005),
         feature=dict(weight=0.005),
         patch=None,  # masked images cost a third of the student's work
-    )
+    ),
 )
 custom_hooks = [dict(type="SlicedInitHook", views=512)]
 optim_wrapper = dict(optimizer=dict(lr=2e-4))

@@ -164,7 +164,7 @@ def card_facts(cfg: Config, results: dict[str, Scores]) -> dict[str, Any]:
         **({"teacher_licence": "MIT"} if packaged else {}),
         "data": cfg.train_dataloader.dataset.get("data_root", "packaged photographs"),
         "images": len(DATASETS.build(dict(cfg.train_dataloader.dataset))),
-        "objectives": list(cfg.model.objectives),
+        "objectives": [name for name, objective in cfg.model.objectives.items() if objective],
         "metrics": {
             "centred cosine of patch tokens to the teacher's, held-out images": scores.patch,
             "centred cosine of class tokens to the teacher's, held-out images": scores.cls,

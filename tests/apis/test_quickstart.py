@@ -119,6 +119,6 @@ def test_a_folder_of_images(tmp_path) -> None:
     stored = json.loads((tmp_path / "run" / "results.json").read_text())
     assert stored["teacher"]["retrieval"] == results["teacher"].retrieval
     facts = card_facts(cfg, results)
-    assert (facts["data"], facts["objectives"]) == (str(tmp_path / "holiday"), ["token", "feature", "patch"])
+    assert (facts["data"], facts["objectives"]) == (str(tmp_path / "holiday"), ["token", "feature", "hidden"])
     assert 15 < facts["images"] < 30
     assert results["distilled student"].patch in facts["metrics"].values()

@@ -58,13 +58,14 @@ def kept_objectives(model: Mapping[str, Any]) -> Auto:
 
 
 def use_hidden_states(model: dict[str, Any]) -> Auto:
-    """Let a model learn the teacher's hidden states, as configs/_base_/models/distill_vit_plus.py does, in place."""
+    """Let a model learn the teacher's hidden states as configs/proteus/vit-s_dinov2-b_plus.py does, in place."""
     model["objectives"] = {
         "hidden": {"type": "HiddenStatesObjective"},
         "token": {"weight": 0.005},
         "feature": {"weight": 0.005},
         "patch": None,
     }
+    model["student"]["mask_token"] = False
     return Auto("hidden, token, feature", "a short run from a sliced start: hidden states of all blocks keep it")
 
 

@@ -100,7 +100,11 @@ class SlicedInitHook(Hook):
             )
             fitted = fit_heads(distiller, images[self.views :], self.batch_size)
         distiller.train(training)
-        unfitted = [objective for objective in distiller.objectives if objective not in fitted]
+        unfitted = [
+            objective_name
+            for objective_name, objective in distiller.objectives_by_name.items()
+            if objective_name not in fitted and any(True for _ in objective.parameters())
+        ]
         runner.logger.info(
             f"sliced initialization: {name} fitted on {self.views:,} views in {time.time() - start:.0f} s; fraction of "
             f"variance unexplained after each block: "
