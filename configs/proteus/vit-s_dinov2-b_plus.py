@@ -15,5 +15,5 @@ model = dict(
         patch=None,  # masked images cost a third of the student's work
     ),
 )
-custom_hooks = [dict(type="SlicedInitHook", views=512)]
+custom_hooks = [dict(type="SlicedInitHook", views=2048)]
 optim_wrapper = dict(optimizer=dict(lr=2e-4))

@@ -22,8 +22,8 @@ def test_the_config_differs_from_the_recipe_only_in_data_size_and_schedule() -> 
     recipe, quick = load_config("configs/proteus/vit-ti_dinov2-s_plus.py").to_dict(), load_config(CONFIG).to_dict()
     for same in ("default_scope", "log_processor", "visualizer"):
         assert recipe.get(same) == quick.get(same)
-    assert recipe["custom_hooks"] == quick["custom_hooks"]
-    assert [hook["type"] for hook in quick["custom_hooks"]] == ["SlicedInitHook"]
+    for hooks in (recipe["custom_hooks"], quick["custom_hooks"]):
+        assert [hook["type"] for hook in hooks] == ["SlicedInitHook"]
     assert recipe["optim_wrapper"]["optimizer"] == quick["optim_wrapper"]["optimizer"]
     assert recipe["model"]["objectives"] == quick["model"]["objectives"]
     assert {**recipe["model"]["student"], "img_size": 112} == quick["model"]["student"]

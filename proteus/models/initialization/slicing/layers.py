@@ -26,7 +26,8 @@ class Reader:
     """
 
     def __init__(self, ours: nn.LayerNorm, theirs: nn.LayerNorm, streams: Streams) -> None:
-        fit = LeastSquares(*streams.basis.shape, streams.basis.device)
+        width, wider = streams.basis.shape
+        fit = LeastSquares(width, wider, streams.basis.device)
         for pair in streams:
             streams.add(fit, ours(pair.student), theirs(streams.shared(pair)))
         self._weight, self._bias = fit.solve(ridge=_READER_RIDGE)
