@@ -11,6 +11,9 @@ from measure import Pairs, spread
 from study_contenders import CONTENDERS, choose
 from study_runs import Run, Settings, finish_run
 
+from proteus.structures import UserError
+
+_LEAST_VIEWS = 1600  # five windows of 20 steps, of which three count
 OURS, PEER = "default-random", "lightly-train"
 
 
@@ -35,6 +38,8 @@ def measure_speed(settings: Settings, count: int, report: Callable[[str], None] 
         for contender in (ours, peer) if index % 2 == 0 else (peer, ours):
             run = Run(contender, contender.rates[0], index)
             rate = finish_run(run, settings)["images_per_second"]
+            if rate is None:
+                raise UserError(f"--views {settings.views}: too few for images/s; write at least {_LEAST_VIEWS}")
             # The weights are of no use; a speed that was measured before stays.
             shutil.rmtree(run.folder(settings) / "train", ignore_errors=True)
             report(f"speed: pair {index + 1} of {count}, {contender.name}: {rate:.1f} images/s")

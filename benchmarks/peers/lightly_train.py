@@ -40,7 +40,7 @@ TEACHER = "dinov2/vits14-noreg"
 STUDENT = "timm/vit_tiny_patch16_224"
 SIZE = 112
 # The student of Proteus: patches of 14 px and LayerScale.
-STUDENT_ARGS = {"img_size": SIZE, "patch_size": 14, "init_values": 1.0, "num_classes": 0}
+STUDENT_ARGS = {"img_size": SIZE, "patch_size": 14, "init_values": 1.0}
 # Reference of its scaling, rate = lr * sqrt(batch / 1536).
 _REFERENCE_BATCH = 1536
 # Images/s is the median over windows of these many steps, without the first ones, as in the log of Proteus.
@@ -92,7 +92,7 @@ def train(args: Namespace) -> dict[str, Any]:
         data=str(args.data),
         overwrite=True,
         model=STUDENT,
-        model_args=STUDENT_ARGS,
+        model_args={**STUDENT_ARGS, "num_classes": 0},
         method="distillation",
         method_args={
             "teacher": TEACHER,
