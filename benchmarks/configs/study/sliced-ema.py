@@ -2,4 +2,4 @@
 
 _base_ = "./common.py"
 
-custom_hooks = [dict(type="SlicedInitHook", views=512), dict(type="StudentEMAHook")]
+custom_hooks = [dict(type="SlicedInitHook", views=2048), dict(type="StudentEMAHook")]

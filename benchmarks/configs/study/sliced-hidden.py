@@ -2,4 +2,4 @@
 
 _base_ = "./random-hidden.py"
 
-custom_hooks = [dict(type="SlicedInitHook", views=512)]
+custom_hooks = [dict(type="SlicedInitHook", views=2048)]
