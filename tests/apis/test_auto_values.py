@@ -1,5 +1,7 @@
 """Each value is worked out by hand in a comment or is a figure of the recipe."""
 
+from dataclasses import replace
+
 import pytest
 
 from proteus.apis import auto_values as auto
@@ -98,6 +100,11 @@ def test_two_lengths_are_refused() -> None:
 )
 def test_lr(init: auto.Init, batch: int, lr: float) -> None:
     assert auto.choose_lr(init, batch).value == lr
+
+
+def test_hidden_states_have_their_own_lr_and_a_gpu_fits_on_more_views() -> None:
+    assert auto.choose_lr("sliced", 16, hidden_states=True).value == 2e-4
+    assert (auto.choose_sliced_views(CPU), auto.choose_sliced_views(replace(CPU, device="cuda"))) == (1024, 2048)
 
 
 @pytest.mark.parametrize(

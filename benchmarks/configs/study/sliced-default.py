@@ -1,5 +1,5 @@
-"""From a slice of the teacher, fitted on 2,048 views of the training pictures: what `proteus distill` does by default.
-Also the row "token, feature, patch" of table 2 from a sliced start.
+"""The paper's three objectives from a slice of the teacher, fitted on 2,048 views of the training pictures; also the
+last row of table 2 from a sliced start.
 """
 
 _base_ = "./common.py"

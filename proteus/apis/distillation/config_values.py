@@ -45,9 +45,12 @@ def config_values(
         {"type": "CosineAnnealingLR", "eta_min": 0.0, "by_epoch": False, "begin": warmup, "end": iters},
     ]
     interval = auto.choose_val_interval(iters)
+    start = {"type": "SlicedInitHook", "views": auto.choose_sliced_views(machine)}
     values: dict[str, Any] = {
         "model": model,
-        **({"custom_hooks": [{"type": "SlicedInitHook", "views": 512}]} if sliced else {}),
+        **(
+            {"custom_hooks": [{"type": "SlicedInitHook", "views": auto.choose_sliced_views(machine)}]} if sliced else {}
+        ),
         "train_pipeline": training,
         "val_pipeline": validating,
         "train_dataloader": {

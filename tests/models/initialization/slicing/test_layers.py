@@ -1,0 +1,24 @@
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from proteus.models.initialization.slicing.layers import Reader
+from proteus.models.initialization.slicing.streams import StreamPair, Streams
+
+
+def test_layers_read_what_can_be_predicted_of_directions_that_the_student_lacks() -> None:
+    torch.manual_seed(0)
+    student = torch.randn(4, 9, 6)
+    read = F.layer_norm(student, (6,), eps=0)
+    # The teacher's last six entries are outside the basis, and follow from the first.
+    teacher = torch.cat([3 * read, -3 * read], dim=-1)
+    streams = Streams([StreamPair(student, teacher)], basis=torch.eye(6, 12), prefix=1)
+    theirs = nn.LayerNorm(12)
+    nn.init.normal_(theirs.weight)
+    nn.init.normal_(theirs.bias)
+    weight, bias = torch.randn(5, 12), torch.randn(5)
+    with torch.no_grad():
+        found = F.linear(read, *Reader(nn.LayerNorm(6), theirs, streams).sliced(weight, bias))
+        torch.testing.assert_close(found, F.linear(theirs(teacher), weight, bias), atol=1e-3, rtol=1e-3)
+        without = F.linear(read, *Reader(nn.LayerNorm(6), theirs, streams).sliced(weight, None))
+        torch.testing.assert_close(found - without, bias.expand_as(found))
