@@ -308,7 +308,8 @@ def choose_log_interval(iters: int) -> int:
 
 def choose_warmup(iters: int) -> int:
     """Return the iterations of the warm-up: the recipe's 5 of 300 epochs, at least 100, at most a tenth of the run."""
-    return min(max(iters // 60, 100), iters // 10)
+    warmup = min(max(iters // 60, 100), iters // 10)
+    return warmup if warmup > 1 else 0  # MMEngine's schedulers never leave their first value in one step
 
 
 def _rounded(number: float) -> float:

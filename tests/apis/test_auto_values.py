@@ -150,6 +150,7 @@ def test_held_out_share(images: int, share: float) -> None:
     ("iters", "val", "checkpoint", "log", "warmup"),
     [
         (2, 2, 2, 1, 0),
+        (10, 10, 10, 1, 0),  # one step of warm-up would keep a thousandth of the rate
         (600, 200, 300, 50, 60),
         (24_000, 2_400, 1_200, 50, 400),  # 5 of 300 epochs of 80
         (375_300, 12_500, 2_500, 50, 6_255),  # 5 epochs of 1,251
