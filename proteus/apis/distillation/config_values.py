@@ -48,9 +48,7 @@ def config_values(
     start = {"type": "SlicedInitHook", "views": auto.choose_sliced_views(machine)}
     values: dict[str, Any] = {
         "model": model,
-        **(
-            {"custom_hooks": [{"type": "SlicedInitHook", "views": auto.choose_sliced_views(machine)}]} if sliced else {}
-        ),
+        **({"custom_hooks": [start]} if sliced else {}),
         "train_pipeline": training,
         "val_pipeline": validating,
         "train_dataloader": {
