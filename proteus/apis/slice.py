@@ -65,7 +65,7 @@ def slice(
     *,
     data: str | Path | Sequence[str | Path] | None = None,
     out: str | Path,
-    views: int = 512,
+    views: int = 1024,
     img_size: int | str = "auto",
     device: str | None = None,
     download: bool = False,

@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--views",
         type=non_negative_int,
-        default=512,
+        default=1024,
         help="views of the images to fit on; 0 fits on noise, without --data, which is worse (default: %(default)s)",
     )
     parser.add_argument(
