@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -18,6 +19,9 @@ from proteus.models.initialization.slicing.layers import silence
 from proteus.models.initialization.slicing.mlp import slice_mlp
 from proteus.models.initialization.slicing.streams import StreamPair, Streams
 from proteus.models.teachers import Teacher
+
+# Images that choose the coordinates. Their second moment needs fewer than the layers' regressions do.
+_BASIS_IMAGES = 512
 
 OnBlock = Callable[[int, int, float], None]
 OnBasis = Callable[[Tensor], None]
@@ -103,7 +107,9 @@ def _fit(
         basis = torch.eye(source.embed_dim, device=device)  # in which the gains of that norm are the teacher's
     else:
         gains = (source.vit.norm_pre if _has_first_norm(student) else source.vit.norm).weight
-        basis = principal_basis(source, seen, student.embed_dim, gains, prefix, extra)
+        every = math.ceil(sum(map(len, batches)) / _BASIS_IMAGES)
+        few = [batch[::every] for batch in seen]
+        basis = principal_basis(source, few, student.embed_dim, gains, prefix, extra)
     if on_basis is not None:
         on_basis(basis)
     # 3. embeddings
