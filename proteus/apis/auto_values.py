@@ -25,7 +25,8 @@ LR_PER_IMAGE = 5e-4 / 512
 # From sliced weights: a tenth, so that training keeps what is there, and no less than the quickstart's.
 SLICED_LR_FRACTION = 0.1
 MIN_SLICED_LR = 1e-5
-# With hidden states as targets; a batch of 16, but 1e-4 to 3e-4 differ little (docs/study.md).
+# With hidden states as targets, for 600 iterations and more. AdamW's first steps change every weight by the rate, and
+# shorter runs have no time to repair it.
 HIDDEN_STATES_LR = 2e-4
 # Fewer iterations than these train nothing, however few images there are.
 MIN_GPU_ITERS = 10_000
@@ -229,16 +230,19 @@ def choose_iters(
     return Auto(wanted, f"the paper's {PAPER_EPOCHS} epochs of {images:,} images")
 
 
-def choose_lr(init: Init, total_batch: int, hidden_states: bool = False) -> Auto:
+def choose_lr(init: Init, total_batch: int, hidden_states_iters: int | None = None) -> Auto:
     """Choose the peak learning rate: 5e-4 x batch / 512 from random weights; a tenth of it from sliced ones.
 
     Args:
         init: First weights of the student.
         total_batch: Images of a step, of all processes together.
-        hidden_states: Whether an objective matches hidden states, which hold the student near its start: then 2e-4.
+        hidden_states_iters: Iterations of a run whose targets are hidden states, which hold the student near its
+            start: then 2e-4, or proportionally less for less than 600. None for other targets.
     """
-    if hidden_states:
-        return Auto(HIDDEN_STATES_LR, "for hidden states as targets")
+    if hidden_states_iters is not None:
+        share = min(hidden_states_iters / CPU_ITERS, 1)
+        why = "for hidden states as targets" + ("" if share == 1 else f", and {hidden_states_iters} iterations")
+        return Auto(_rounded(HIDDEN_STATES_LR * share), why)
     scaled = LR_PER_IMAGE * total_batch
     if init == "random":
         return Auto(_rounded(scaled), "5e-4 x batch / 512, the recipe's")

@@ -98,7 +98,7 @@ def test_every_chosen_value_is_printed_once_and_stands_in_the_config(run: tuple[
     for name, value, line in (
         ("images", "19", "data_root="),
         ("batch_size", "16", "batch_size=16"),
-        ("lr", "0.0002", "lr=0.0002"),
+        ("lr", "1e-06", "lr=1e-6"),
         ("objectives", "hidden, token, feature", "HiddenStatesObjective"),
         ("init", "sliced", "SlicedInitHook"),
         ("iters", "3", "max_iters=3"),

@@ -108,7 +108,9 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     hidden_states = short and "objectives" not in model
     if hidden_states:
         table["objectives"] = use_hidden_states(model)
-    table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(table["init"].value, total, hidden_states)
+    table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(
+        table["init"].value, total, iters if hidden_states else None
+    )
     # 5. config
     values = config_values(request, machine, table, model, images, total)
     values["default_hooks"]["export"] = {"teacher": f"{title} ({record.licence})" if record.licence else title}
