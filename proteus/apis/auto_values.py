@@ -236,7 +236,7 @@ def choose_lr(init: Init, total_batch: int, hidden_states_iters: int | None = No
     Args:
         init: First weights of the student.
         total_batch: Images of a step, of all processes together.
-        hidden_states_iters: Iterations of a run whose targets are hidden states, which hold the student near its
+        hidden_states_iters: Iterations of a run with hidden states as targets, which hold the student near its
             start: then 2e-4, or proportionally less for less than 600. None for other targets.
     """
     if hidden_states_iters is not None:
