@@ -66,7 +66,9 @@ class SlicedInitHook(Hook):
         model = unwrap_model(runner.model)
         for distiller in model.distillers.values():
             check_slice(distiller.student, distiller.teacher)
-        runner.logger.info(f"sliced initialization: fitting the student on {self.views:,} views; this takes a minute")
+        runner.logger.info(
+            f"sliced initialization: fitting the student on {self.views:,} views; this takes minutes on a CPU"
+        )
         images = self._read(runner, model) if is_main_process() else None
         for name, distiller in model.distillers.items():
             if images is not None:
