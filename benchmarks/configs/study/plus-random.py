@@ -3,3 +3,4 @@
 _base_ = "./plus-sliced-strong.py"
 
 custom_hooks = []
+optim_wrapper = dict(optimizer=dict(lr=1e-3))

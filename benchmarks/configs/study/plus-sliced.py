@@ -8,3 +8,4 @@ model = dict(
         hidden=dict(type="HiddenStatesObjective"), token=dict(weight=0.005), feature=dict(weight=0.005), patch=None
     ),
 )
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
