@@ -1,7 +1,8 @@
 # ViT-S/14 from DINOv2-B, as a slice of its teacher that learns the hidden states of all blocks. Not the paper's recipe.
 #
-# Evidence: minutes on CPUs only (docs/study.md): a ViT-Ti/14, 9,600 views of 1,000 pictures. This run of 300 epochs has
-# not been made.
+# Evidence (docs/study.md): minutes on a CPU, one seed; a ViT-Ti/14, 9,600 strongly augmented views of 1,000 pictures:
+# CIFAR-10 logistic 60.6 -> 63.7, CamVid by patch 32.1 -> 34.0 over the start alone. This run of 300 epochs has not been
+# made.
 _base_ = "./vit-s_dinov2-b.py"
 
 model = dict(
