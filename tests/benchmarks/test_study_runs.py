@@ -109,7 +109,8 @@ def test_every_contender_has_a_valid_config(settings: Settings, tmp_path: Path) 
             assert cfg.train_cfg.max_iters == (24 if contender.trains else 1)
             assert cfg.train_dataloader.dataset.data_root == str(settings.data / "photos/imagenet")
             if contender.trains:
-                assert cfg.optim_wrapper.optimizer.lr == contender.rates[0]
+                own = load_config(contender.config).optim_wrapper.optimizer.lr
+                assert cfg.optim_wrapper.optimizer.lr == (contender.rates[0] or own)
                 assert [(part.begin, part.end) for part in cfg.param_scheduler] == [(0, 2), (2, 24)]
 
 
