@@ -106,7 +106,7 @@ def test_without_images_it_is_fitted_on_noise(
         ({"student": "vit_smal"}, "vit_small"),
         (
             {"student": "vit_base"},
-            "--student vit_base: a slice is no larger than the teacher: embed_dim is 768",
+            "--student vit_base: a slice must be no larger than the teacher: embed_dim is 768",
         ),
         ({"student": "timm/resnet10t"}, "makes a ViT out of a ViT; the student is TimmBackbone"),
         ({"img_size": 30}, "--img-size 30 is not a multiple of the teacher's patch size 14: write 28 or 42"),

@@ -58,7 +58,7 @@ def heads_of(distiller: Any) -> dict[str, tuple[DistillHead, Any]]:
     If several objectives have a head for the same tokens, the first counts, as in ``Distiller.predict_tokens``.
 
     Raises:
-        UserError: There is no head for one of :data:`KINDS`, or it is not a ``DistillHead``.
+        UserError: A token kind in :data:`KINDS` has no head, or its head is not a ``DistillHead``.
     """
     found: dict[str, tuple[Any, Any]] = {}
     for objective in getattr(distiller, "objectives_by_name", {}).values():

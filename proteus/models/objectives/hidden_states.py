@@ -28,8 +28,8 @@ class HiddenStatesObjective(Objective):
 
     ``P`` ``(Ds, Dt)`` is not trained: the leading principal directions of the teacher's stream. ``SlicedInitHook`` sets
     it to the coordinates of its slice; otherwise the first training step computes it from its batch. It is saved in
-    checkpoints. There is no head, so the term costs little, and each block has its own target: hints (FitNets,
-    Romero et al. 2015, arXiv 1412.6550) for all blocks at once.
+    checkpoints. The objective has no head, so it costs little. Each block has its own target, which FitNets call a hint
+    (Romero et al. 2015, arXiv 1412.6550).
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.

@@ -96,4 +96,7 @@ def _check_sizes(student: ViT, teacher: ViT) -> None:
         sizes["hidden units"] = (unit_count(ours.mlp), 4 * unit_count(theirs.mlp))  # gates, values, sums, differences
     for name, (own, other) in sizes.items():
         if own > other:
-            raise ValueError(f"a slice is no larger than the teacher: {name} is {own} in model.student, there {other}")
+            raise ValueError(
+                f"a slice must be no larger than the teacher: {name} is {own} in model.student and {other} in "
+                "model.teacher.backbone; take a smaller student"
+            )

@@ -30,7 +30,7 @@ def test_more_hidden_units_than_the_teachers_are_refused() -> None:
     ours = student()
     for block in ours.vit.blocks:
         block.mlp = Mlp(32, 300)
-    with pytest.raises(ValueError, match=r"hidden units is 300 in model\.student, there 256"):
+    with pytest.raises(ValueError, match=r"hidden units is 300 in model\.student and 256 in"):
         check_slice(ours, teacher())
 
 
