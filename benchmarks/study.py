@@ -41,6 +41,13 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="seeds at the best rate (default: %(default)s)")
     parser.add_argument("--views", type=int, default=9600, help="images that a student sees (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument(
+        "--points",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also evaluate averages of the weights at N times of a training",
+    )
     parser.add_argument("--speed", type=int, metavar="PAIRS", help="only compare images/s with lightly-train")
     parser.add_argument("--list", action="store_true", help="list the contenders and exit")
     args = parser.parse_args(argv)
@@ -48,6 +55,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         parser.error("--data and --out are needed, except with --list")
     if args.seeds < 1 or args.views < 32 or args.threads < 1 or (args.speed is not None and args.speed < 1):
         parser.error("--seeds, --threads and --speed are at least 1, --views at least 32")
+    if not 0 <= args.points <= args.views // 32:
+        parser.error("--points is at least 0, with 32 views or more between two of them")
     return args
 
 
@@ -60,7 +69,7 @@ def main(args: Namespace) -> int:
     check_data(args.data)
     check_peers(choose([PEER]) if args.speed else contenders)
     torch.set_num_threads(args.threads)
-    settings = Settings(args.data, args.out.absolute(), args.views, args.threads)
+    settings = Settings(args.data, args.out.absolute(), args.views, args.threads, args.points)
     settings.out.mkdir(parents=True, exist_ok=True)
     with exclusive(settings.out, "a study", remedy="wait for it, or name another folder with --out"):
         if args.speed:

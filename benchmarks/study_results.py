@@ -9,6 +9,7 @@ from measure import commit, machine
 from study_contenders import COMMON, Contender
 from study_figures import draw_agreement, draw_maps
 from study_loop import Study
+from study_points import draw_points, evaluate_points
 from study_runs import Run, student_file
 from study_table import Row, as_record, format_table
 
@@ -20,9 +21,10 @@ _FINALISTS = ("plus-sliced-strong", "sliced", "plus-random", "default-random", "
 
 
 def write_results(study: Study, contenders: Sequence[Contender], rows: Sequence[Row]) -> list[str]:
-    """Write ``study.json``, ``study.md``, ``curves.png`` and ``pca.png``, and return their names.
+    """Write ``study.json``, ``study.md``, ``curves.png``, ``points.png`` and ``pca.png``; return their names.
 
-    There are no curves without a training by Proteus, and no maps without a finalist.
+    There are no curves without a training by Proteus, no points unless they are asked for, and no maps without a
+    finalist.
     """
     out = study.settings.out
     teacher = study.teacher()
@@ -67,7 +69,17 @@ def _draw(study: Study, contenders: Sequence[Contender], rows: Sequence[Row]) ->
     batch = load_config(COMMON).train_dataloader.batch_size
     if draw_agreement(curves, batch, settings.out / "curves.png"):
         written.append("curves.png")
-    # 2. maps
+    # 2. figures in the course of training
+    if settings.points:
+        trained = {
+            each.name: evaluate_points(Run(each, found[each.name].rate, 0), settings, study.evaluator)
+            for each in runs
+            if each.trains and not each.peer
+        }
+        untrained = {each.name: found[each.name].seeds[0] for each in runs if not each.trains}
+        draw_points(trained, {**untrained, "teacher": study.teacher()}, settings.out / "points.png")
+        written.append("points.png")
+    # 3. maps
     students = {each.name: (student_file(folders[0]), each.cls) for each, folders in runs.items()}
     finalists = {name: students[name] for name in _FINALISTS if name in students}
     if finalists:

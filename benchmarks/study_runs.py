@@ -45,12 +45,14 @@ class Settings:
         out: Folder to write to.
         views: Training images that a student sees, repetitions included.
         threads: CPU threads of a training and of the evaluation.
+        points: Times at which the average of the weights is kept, evenly spaced over a training; 0 for none.
     """
 
     data: Path
     out: Path
     views: int = 9600
     threads: int = 2
+    points: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ def write_run_config(run: Run, settings: Settings, path: Path) -> None:
         ]
         # MMEngine's schedulers never leave their first value in a single step.
         values["param_scheduler"] = [part for part in parts if part["end"] - part["begin"] > 1] or None
+    if run.contender.trains and settings.points:
+        values["default_hooks"] = {"checkpoint": {"interval": steps // settings.points, "max_keep_ckpts": -1}}
+        values["custom_hooks"] = [*cfg.get("custom_hooks", []), {"type": "StudentEMAHook"}]
     write_config(path, values, f"Written by benchmarks/study.py: {run.name}")
 
 

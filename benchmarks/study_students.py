@@ -79,7 +79,10 @@ class Evaluator:
 
     def evaluate_student(self, weights: Path, cls: Pool, split: Split) -> dict[str, float]:
         """Evaluate a student from its exported weights."""
-        encode = self.student_at(weights, cls, self.side)
+        return self.evaluate(self.student_at(weights, cls, self.side), split)
+
+    def evaluate(self, encode: Encoder, split: Split) -> dict[str, float]:
+        """Evaluate an encoder of images of the student's size."""
         return evaluate_features(encode, self.pictures(split), self.teacher_features(split))
 
     def to_teacher(self, weights: Path, cls: Pool) -> LinearMap:

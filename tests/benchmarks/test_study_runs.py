@@ -125,10 +125,11 @@ def test_study_from_data_to_table(
     config = study_contenders.CONFIGS / "small.py"
     monkeypatch.setattr(study_results, "COMMON", config)
     monkeypatch.setattr(study_results, "_FINALISTS", ("small",))
+    settings = replace(settings, points=2)
     done = Study(settings, 2, Evaluator(settings.data, config), start)
     rows = done.rows(contenders)
     names = study_results.write_results(done, contenders, rows)
-    assert names == ["study.json", "study.md", "curves.png", "pca.png"]
+    assert names == ["study.json", "study.md", "curves.png", "points.png", "pca.png"]
     assert all((settings.out / name).stat().st_size for name in names)
     record = json.loads((settings.out / "study.json").read_text())
     small = record["rows"]["small"]
@@ -142,6 +143,12 @@ def test_study_from_data_to_table(
     assert len(results) == 3
     result = json.loads(results[0].read_text())
     assert {"seconds", "images_per_second", "config", "machine", "commit", "validation"} <= set(result)
+    # The last point is the delivered student, an average of weights.
+    chosen = settings.out / f"runs/small/lr-{small['learning_rate']:g}_seed-0"
+    points = json.loads((chosen / "result.json").read_text())["points"]
+    assert list(points) == ["4", "8"]
+    assert points["8"] == pytest.approx(small["seeds"][0])
+    assert (chosen / "train/student_plain.safetensors").is_file()
     assert "[3/3] small" in capsys.readouterr().out
     # The same command again trains nothing and gives the same.
     again = Study(settings, 2, Evaluator(settings.data, config), never)
