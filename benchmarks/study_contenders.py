@@ -63,9 +63,11 @@ CONTENDERS = (
     _start("sliced", "slice of the teacher, no training"),
     Contender("sliced-default", "as default-random; sliced start"),
     # Recipes, each with its own rate.
-    Contender("plus-random", "hidden states, strong augmentation; random start", (None,)),
-    Contender("plus-sliced", "hidden states, mild augmentation; sliced start", (None,)),
-    Contender("plus-sliced-strong", "hidden states, strong augmentation; sliced start", (None,)),
+    Contender("plus-random", "hidden states, Muon, strong augmentation; random start", (None,)),
+    Contender("plus-random-adamw", "plus-random with AdamW", (None,)),
+    Contender("plus-sliced", "hidden states, Muon, strong augmentation; sliced start", (None,)),
+    Contender("plus-sliced-adamw", "plus-sliced with AdamW", (None,)),
+    Contender("plus-sliced-mild", "plus-sliced with mild augmentation", (None,)),
     Contender("lightly-train", "lightly-train 0.18, its own rate", (None,), "lightly-train", "mean", group="peers"),
     Contender("lightly-train-best", "lightly-train 0.18, best rate", GRID, "lightly-train", "mean", group="peers"),
     # Table 2 of the paper; its last row is default-random or sliced-default.

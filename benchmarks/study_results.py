@@ -16,7 +16,7 @@ from study_table import Row, as_record, format_table
 from proteus.apis import load_config
 from proteus.utils import write_json, write_text
 
-_FINALISTS = ("plus-sliced-strong", "sliced", "plus-random", "default-random", "released", "lightly-train-best")
+_FINALISTS = ("plus-sliced", "sliced", "plus-random", "default-random", "released", "lightly-train-best")
 """Students in the PCA maps, as far as they are in the study."""
 
 

@@ -17,4 +17,5 @@ model = dict(
     ),
 )
 custom_hooks = [dict(type="SlicedInitHook", views=2048)]
-optim_wrapper = dict(optimizer=dict(lr=2e-4))
+# Its first steps damage the start less than AdamW's, and it learns faster.
+optim_wrapper = dict(optimizer=dict(type="Muon", lr=2e-4))

@@ -25,9 +25,9 @@ LR_PER_IMAGE = 5e-4 / 512
 # From sliced weights: a tenth, so that training keeps what is there, and no less than the quickstart's.
 SLICED_LR_FRACTION = 0.1
 MIN_SLICED_LR = 1e-5
-# With hidden states as targets, for 600 iterations and more. AdamW's first steps change every weight by the rate, and
-# shorter runs have no time to repair it.
-HIDDEN_STATES_LR = 2e-4
+# With hidden states as targets and Muon, for 600 iterations and more. The first steps change every weight by the rate,
+# and shorter runs from sliced weights have no time to repair it.
+HIDDEN_STATES_LR: Mapping[Init, float] = {"sliced": 2e-4, "random": 3e-3}
 # Fewer iterations than these train nothing, however few images there are.
 MIN_GPU_ITERS = 10_000
 CPU_ITERS = 600
@@ -236,13 +236,13 @@ def choose_lr(init: Init, total_batch: int, hidden_states_iters: int | None = No
     Args:
         init: First weights of the student.
         total_batch: Images of a step, of all processes together.
-        hidden_states_iters: Iterations of a run with hidden states as targets, which hold the student near its
-            start: then 2e-4, or proportionally less for less than 600. None for other targets.
+        hidden_states_iters: Iterations of a run with hidden states as targets, and Muon: then 3e-3 from random weights;
+            2e-4 from sliced ones, or proportionally less for less than 600. None for other targets, and AdamW.
     """
     if hidden_states_iters is not None:
-        share = min(hidden_states_iters / CPU_ITERS, 1)
+        share = min(hidden_states_iters / CPU_ITERS, 1) if init == "sliced" else 1
         why = "for hidden states as targets" + ("" if share == 1 else f", and {hidden_states_iters} iterations")
-        return Auto(_rounded(HIDDEN_STATES_LR * share), why)
+        return Auto(_rounded(HIDDEN_STATES_LR[init] * share), why)
     scaled = LR_PER_IMAGE * total_batch
     if init == "random":
         return Auto(_rounded(scaled), "5e-4 x batch / 512, the recipe's")

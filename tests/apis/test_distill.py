@@ -100,6 +100,7 @@ def test_every_chosen_value_is_printed_once_and_stands_in_the_config(run: tuple[
         ("batch_size", "16", "batch_size=16"),
         ("lr", "1e-06", "lr=1e-6"),
         ("objectives", "hidden, token, feature", "HiddenStatesObjective"),
+        ("optimizer", "Muon", 'type="Muon"'),
         ("init", "sliced", "SlicedInitHook"),
         ("iters", "3", "max_iters=3"),
         ("img_size", "28", "img_size=28"),
@@ -275,6 +276,10 @@ def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
     assert (cnn.table["init"].value, "not both" in cnn.table["init"].why) == ("random", True)
     assert cnn.values["model"]["objectives"] == {"feature": None, "patch": None}
     assert cnn.table["lr"].value == 1.56e-5
+    assert "optimizer" not in cnn.table
+    scratch = make_plan(Request(**arguments(place, init="random", overrides={})), CPU)
+    assert scratch.table["objectives"].value == "hidden, token, feature"
+    assert scratch.values["optim_wrapper"]["optimizer"] == {"type": "Muon", "lr": 3e-3}
 
 
 def test_hours_are_turned_into_iterations_by_measurement(place: Path) -> None:

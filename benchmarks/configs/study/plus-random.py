@@ -1,6 +1,6 @@
-"""plus-sliced-strong from random weights: the hidden states of all blocks."""
+"""plus-sliced from random weights, and at their rate."""
 
-_base_ = "./plus-sliced-strong.py"
+_base_ = "./plus-sliced.py"
 
 custom_hooks = []
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=3e-3))

@@ -46,6 +46,8 @@ def config_values(
     ]
     interval = auto.choose_val_interval(iters)
     start = {"type": "SlicedInitHook", "views": auto.choose_sliced_views(machine)}
+    optimizer: dict[str, Any] = {"type": table["optimizer"].value} if "optimizer" in table else {}
+    optimizer["lr"] = float(table["lr"].value)
     values: dict[str, Any] = {
         "model": model,
         **({"custom_hooks": [start]} if sliced else {}),
@@ -61,7 +63,10 @@ def config_values(
         },
         "val_dataloader": validation,
         "test_dataloader": validation,
-        "optim_wrapper": {"dtype": table["precision"].value, "optimizer": {"lr": float(table["lr"].value)}},
+        "optim_wrapper": {
+            "dtype": table["precision"].value,
+            "optimizer": {**optimizer, "lr": float(table["lr"].value)},
+        },
         "param_scheduler": schedule if warmup else schedule[1:],
         "auto_scale_lr": {"base_batch_size": total},
         "train_cfg": {"max_iters": iters, "val_interval": interval},

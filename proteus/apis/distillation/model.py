@@ -57,8 +57,18 @@ def kept_objectives(model: Mapping[str, Any]) -> Auto:
     return Auto(", ".join(kept), whys[len(dropped)])
 
 
-def use_hidden_states(model: dict[str, Any]) -> Auto:
-    """Let a model learn the teacher's hidden states as configs/proteus/vit-s_dinov2-b_plus.py does, in place."""
+def allows_hidden_states(model: Distiller) -> bool:
+    """Whether the student can learn the teacher's hidden states."""
+    student, teacher = model.student, model.teacher.backbone
+    return isinstance(student, ViT) and isinstance(teacher, ViT) and student.embed_dim <= teacher.embed_dim
+
+
+def use_hidden_states(model: dict[str, Any]) -> tuple[Auto, Auto]:
+    """Let a model learn the teacher's hidden states as configs/proteus/vit-s_dinov2-b_plus.py does, in place.
+
+    Returns:
+        The objectives and the optimizer.
+    """
     model["objectives"] = {
         "hidden": {"type": "HiddenStatesObjective"},
         "token": {"weight": 0.005},
@@ -66,7 +76,10 @@ def use_hidden_states(model: dict[str, Any]) -> Auto:
         "patch": None,
     }
     model["student"]["mask_token"] = False
-    return Auto("hidden, token, feature", "a short run from a sliced start: hidden states of all blocks keep it")
+    return (
+        Auto("hidden, token, feature", "a short run: the hidden states of all blocks teach most"),
+        Auto("Muon", "for hidden states as targets"),
+    )
 
 
 def choose_init(wanted: str, model: Distiller) -> Auto:

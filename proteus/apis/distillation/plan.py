@@ -14,6 +14,7 @@ from proteus.apis.auto_values import Auto, Machine
 from proteus.apis.distillation.config_values import card_facts, config_values
 from proteus.apis.distillation.data import RunImages, find_images
 from proteus.apis.distillation.model import (
+    allows_hidden_states,
     choose_init,
     draft_config,
     kept_objectives,
@@ -104,10 +105,9 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     )
     iters = int(table["iters"].value)
     table["augmentation"] = auto.choose_augmentation(iters * total)
-    short = table["init"].value == "sliced" and table["augmentation"].value == "mild"
-    hidden_states = short and "objectives" not in model
+    hidden_states = table["augmentation"].value == "mild" and "objectives" not in model and allows_hidden_states(built)
     if hidden_states:
-        table["objectives"] = use_hidden_states(model)
+        table["objectives"], table["optimizer"] = use_hidden_states(model)
     table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(
         table["init"].value, total, iters if hidden_states else None
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
+import timm.optim
 from mmengine import registry as roots
 from torch import nn
 
@@ -13,16 +13,9 @@ from proteus.models.objectives import Objective
 from proteus.registry import OPTIMIZERS
 from proteus.structures import UserError
 
-try:
-    from timm.optim import Muon as _Muon
-except ImportError:  # a timm before 1.0.22
-    _Muon = None
-
-_Base: Any = torch.optim.Optimizer if _Muon is None else _Muon
-
 
 @OPTIMIZERS.register_module()
-class Muon(_Base):
+class Muon(timm.optim.Muon):
     """timm's Muon: momentum, orthogonalised by Newton-Schulz iterations, for matrices of hidden layers.
 
     With ``MergedGroupsConstructor``, which the recipes use, these are the two-dimensional weights outside the heads of
@@ -48,7 +41,6 @@ class Muon(_Base):
         fused: Not used: AdamW's kernel has no counterpart. The recipes set it, so that ``type`` alone can be changed.
 
     Raises:
-        UserError: timm has no Muon.
         ValueError: A number is out of range.
     """
 
@@ -66,8 +58,6 @@ class Muon(_Base):
         eps: float = 1e-7,
         fused: bool | None = None,
     ) -> None:
-        if _Muon is None:
-            raise UserError(f"optimizer {type(self).__name__}: this timm has none; run pip install 'timm>=1.0.22'")
         super().__init__(
             params,
             lr=lr,
