@@ -15,7 +15,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from proteus.apis.model_cost import GIB, ProbeCost, StepCost, probe_cost, step_cost
+from proteus.apis.model_cost import GIB, ProbeCost, StepCost, image_side, probe_cost, step_cost
 from proteus.checkpoints import locate
 from proteus.checkpoints.training import load_checkpoint
 from proteus.compat import config_dict
@@ -189,15 +189,26 @@ def describe_cost(cfg: Config, model: Any) -> list[str]:
     batch = cfg.train_dataloader.batch_size
     if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
+        grids = _grid_rows(cfg, model)
         if "" in costs:
-            return _distiller_rows(costs[""], batch, cached=_cache(cfg))
-        return _several_rows(costs, batch, _cache(cfg))
+            return grids + _distiller_rows(costs[""], batch, cached=_cache(cfg))
+        return grids + _several_rows(costs, batch, _cache(cfg))
     if isinstance(model, LinearProbe):
         return _probe_rows(probe_cost(model, cfg))
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     rows = [_row("model", _millions(sum(count for count, _ in counts)))]
     trained = sum(count for count, train in counts if train)
     return rows if all(train for _, train in counts) else [*rows, _row("trained", _millions(trained))]
+
+
+def _grid_rows(cfg: Config, model: Any) -> list[str]:
+    """Describe how the grids of teacher and students are matched, where they differ."""
+    rows = []
+    for name, each in model.distillers.items():
+        side = image_side(cfg, each.student)
+        described = each.describe_grids((side, side))
+        rows += [_row(f"grids {name}".strip(), described)] if described else []
+    return rows
 
 
 def _cache(cfg: Config) -> str | None:

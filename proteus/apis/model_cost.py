@@ -57,6 +57,11 @@ class StepCost:
         return trained + teacher + activations
 
 
+def image_side(cfg: Config, backbone: Any) -> int:
+    """Side in pixels of the images that a backbone gets in training."""
+    return crop_size(cfg) or getattr(backbone, "img_size", None) or _DEFAULT_SIZE
+
+
 def step_cost(model: Distiller, cfg: Config) -> StepCost:
     """Count one step of a distiller.
 
@@ -67,7 +72,7 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
     count = min(cfg.train_dataloader.batch_size, 8)
     student = model.student
-    size = crop_size(cfg) or student.img_size or _DEFAULT_SIZE
+    size = image_side(cfg, student)
     images = torch.empty(count, 3, size, size, device="meta")
     masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, student.grid_for(size))
     labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
@@ -118,7 +123,7 @@ class ProbeCost:
 
 def probe_cost(model: LinearProbe, cfg: Config) -> ProbeCost:
     """Count one training step of a linear probe on the meta device."""
-    size = crop_size(cfg) or getattr(model.backbone, "img_size", None) or _DEFAULT_SIZE
+    size = image_side(cfg, model.backbone)
     with FlopCounterMode(display=False) as counter:
         tokens = model.tokens(torch.empty(1, 3, size, size, device="meta"))
     backbone_flops = counter.get_total_flops()

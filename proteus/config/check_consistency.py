@@ -97,7 +97,10 @@ def check_sizes(cfg: Config) -> None:
     """
     problems = []
     shift, shifted_patch = _shift(cfg.model)
-    for part, encoder in _encoders(cfg.model).items():
+    encoders = _encoders(cfg.model)
+    # Several students share the masks of one of them; for the others they are resampled.
+    patches = {_argument(encoder, "patch_size") for encoder in encoders.values()}
+    for part, encoder in encoders.items():
         size, patch = _made_for(encoder), _argument(encoder, "patch_size")
         if None not in (shifted_patch, patch) and shifted_patch != patch:
             problems.append(f"model.data_preprocessor.patch_size = {shifted_patch}: {part}.patch_size is {patch}")
@@ -117,7 +120,7 @@ def check_sizes(cfg: Config) -> None:
                 )
             for position, step in enumerate(pipeline):
                 own = _argument(step, "patch_size", TRANSFORMS) if _draws_masks(step) else None
-                if None not in (own, patch) and own != patch:
+                if None not in (own, patch) and own not in patches:
                     problems.append(f"{key}[{position}].patch_size = {own}: {part}.patch_size is {patch}")
         problems += _off_the_grid(cfg, part, patch if _needs_whole_patches(encoder) else None)
     problems += _other_mixed_classes(cfg.model)

@@ -272,9 +272,10 @@ def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
     wider = make_plan(Request(**arguments(place, student="vit_base", overrides={})), CPU)
     assert (wider.table["init"].value, "no larger" in wider.table["init"].why) == ("random", True)
     cnn = make_plan(Request(**arguments(place, student="timm/resnet10t", overrides={})), CPU)
-    assert cnn.table["objectives"].value == "token"
+    assert cnn.table["objectives"].value == "token, feature"
+    assert "compared on 1x1 patches" in cnn.table["grids"].value
     assert (cnn.table["init"].value, "not both" in cnn.table["init"].why) == ("random", True)
-    assert cnn.values["model"]["objectives"] == {"feature": None, "patch": None}
+    assert cnn.values["model"]["objectives"] == {"patch": None}
     assert cnn.table["lr"].value == 1.56e-5
     assert "optimizer" not in cnn.table
     scratch = make_plan(Request(**arguments(place, init="random", overrides={})), CPU)

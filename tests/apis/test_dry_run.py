@@ -79,14 +79,19 @@ def test_existing_weights_are_checked(small: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ({"model.teacher.img_size": 70}, "model.student has 4x4 patches"),
+        (
+            {"model.teacher.img_size": 70, "model.grids.match": "teacher_size"},
+            r"model\.grids\.match='teacher_size', and model\.teacher has 5x5 patches, the student 4x4: remove",
+        ),
+        ({"model.grids.match": [2, 0]}, r"model\.grids\.match=.*write two whole numbers"),
+        ({"model.grids.math": "finer"}, r"model\.grids\.math: unknown key; it takes match and mode"),
         ({"train_dataloader.dataset.pipeline.2.policy": "no-such"}, "no-such"),
         ({"optim_wrapper.dtype": "float16"}, r"optim_wrapper\.dtype='float16'"),
         ({"train_dataloader.sampler.repeats": 0}, r"sampler\.repeats: found 0, expected a positive"),
         ({"train_dataloader.dataset.pipeline.5.ratio": 50}, r"pipeline\[5\]\.ratio: found 50, expected a number"),
         ({"train_dataloader.dataset.split": "test"}, "'held-out'"),
     ],
-    ids=["grids", "policy", "dtype", "repeats", "ratio", "split"],
+    ids=["grids", "sides", "key", "policy", "dtype", "repeats", "ratio", "split"],
 )
 def test_wrong_arguments(small: Path, override: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -350,10 +350,12 @@ def test_grids_that_do_not_match_are_one_sentence(tmp_path: Path) -> None:
     further = """
 model["student"] = dict(_delete_=True, type="mmpretrain.ResNet", depth=18, base_channels=8, stem_channels=8)
 model["objectives"] = dict(patch=None)
+model["grids"] = dict(match="teacher_size")
+model["teacher"] |= dict(img_size=42)
 """
     path = write_config(tmp_path, {"type": "CampaignNoise"}, further)
     words = (
-        r"model\.student has (\dx\d) patches .* compare patch by patch: set model\.teacher\.img_size=(98|28), or keep"
+        r"model\.grids\.match='teacher_size', and model\.teacher has 3x3 patches, the student \dx\d: remove model\.te"
     )
     with pytest.raises(UserError, match=words):
         check(configured(path))

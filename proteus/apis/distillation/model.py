@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
@@ -18,12 +17,12 @@ from proteus.apis.distillation.data import RunImages
 from proteus.config.load import read_config
 from proteus.config.write import config_text
 from proteus.models import Distiller
-from proteus.models.backbones import ViT, build_backbone
+from proteus.models.backbones import ViT
 from proteus.models.initialization import check_slice
 from proteus.structures import UserError
 
 
-def model_values(teacher: dict[str, Any], student: dict[str, Any], record: Any, size: int) -> dict[str, Any]:
+def model_values(teacher: dict[str, Any], student: dict[str, Any], record: Any) -> dict[str, Any]:
     """Return the model's part of the config, without objectives that teacher and student do not allow."""
     model: dict[str, Any] = {"teacher": {"backbone": _over_base(teacher)}}
     mean, std = tuple(record.mean), tuple(record.std)
@@ -31,12 +30,10 @@ def model_values(teacher: dict[str, Any], student: dict[str, Any], record: Any, 
         model["data_preprocessor"] = {"mean": mean, "std": std}
         model["teacher"] |= {"mean": mean, "std": std}
     model["student"] = _over_base(student)
-    with torch.device("meta"):
-        backbones = [build_backbone(without_weights(each)) for each in (student, teacher)]
     dropped = []
     if student["type"] != "ViT":
         dropped = ["patch"]
-    if "clip" in str(teacher.get("arch")) or len({tuple(each.grid_for(size)) for each in backbones}) > 1:
+    if "clip" in str(teacher.get("arch")):
         dropped = ["feature", "patch"]
     if dropped:
         model["objectives"] = dict.fromkeys(dropped)
@@ -52,7 +49,7 @@ def kept_objectives(model: Mapping[str, Any]) -> Auto:
     whys = {
         0: "the paper's: cls token, all tokens, masked patches",
         1: "the student cannot be masked",
-        2: "the teacher's patches are not trained, or lie on another grid",
+        2: "the teacher's patches are not trained",
     }
     return Auto(", ".join(kept), whys[len(dropped)])
 

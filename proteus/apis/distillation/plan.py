@@ -76,11 +76,14 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     record, title, size = pair.teacher_record, pair.title, int(pair.img_size.value)
     table = {**pair.rows(), **table, "img_size": pair.img_size}
     # 3. model and cost, on the meta device
-    model = model_values(pair.teacher, pair.student, record, size)
+    model = model_values(pair.teacher, pair.student, record)
     table["objectives"] = kept_objectives(model)
     draft = draft_config(model, size, images, request.overrides)
     with as_config_error(draft), torch.device("meta"):
         built = MODELS.build(without_weights(draft.model))
+        grids = built.describe_grids((size, size))
+    if grids:
+        table["grids"] = Auto(grids, "teacher and student have different patches")
     # 4. precision, start, batch, schedule
     table["precision"] = _precision(request.precision, machine)
     table["init"] = choose_init(request.init, built)

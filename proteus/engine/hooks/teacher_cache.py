@@ -117,11 +117,22 @@ def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews
     own = getattr(model, "teacher_fingerprint", None)
     return plain(
         {
-            "teacher": own() if own is not None else teacher_fingerprint(model.teacher, config["teacher"]),
+            "teacher": own() if own is not None else _fingerprint(model, config["teacher"]),
             "data_preprocessor": {key: value for key, value in preprocessor.items() if key not in ("mean", "std")},
             **dataset.identity(),
         }
     )
+
+
+def _fingerprint(model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the teacher, with the size to which its images are resized for the grid of the student."""
+    found = teacher_fingerprint(model.teacher, config)
+    sides = [getattr(each.student, "img_size", None) for each in model.distillers.values()]
+    side = next((each for each in sides if each is not None), None)
+    if side is None:
+        return found
+    entering = model.teacher.input_size((side, side))
+    return found if entering == (side, side) else {**found, "img_size": entering[0]}
 
 
 def stale(index: CacheIndex, wanted: Mapping[str, Any], views: int) -> list[str]:

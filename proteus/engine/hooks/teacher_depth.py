@@ -13,6 +13,7 @@ from torch import Tensor
 
 from proteus.compat import is_resuming
 from proteus.evaluation.online.compare import eval_mode
+from proteus.models.objectives import StepFeatures
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 from proteus.utils.models import unwrap_model
@@ -41,8 +42,7 @@ class TeacherDepthHook(Hook):
 
     Raises:
         ValueError: A number is out of range.
-        UserError: At the start: the teacher has no blocks to stop at, is compiled, sharded or cached, or classifies;
-            or student and teacher have different grids of patches.
+        UserError: At the start: the teacher has no blocks to stop at, is compiled, sharded or cached, or classifies.
     """
 
     def __init__(self, threshold: float = 0.8, max_share: float = 0.05, interval: int = 10, images: int = 64) -> None:
@@ -117,13 +117,13 @@ class TeacherDepthHook(Hook):
         with eval_mode(model):
             data: dict[str, Any] = model.data_preprocessor({"inputs": data_batch["inputs"][: self.images]}, False)
             teacher.last_block = block
-            target = teacher(data["inputs"]).patches
+            target = teacher(data["inputs"])
             teacher.last_block = None
             scores = []
             for distiller in model.distillers.values():
-                student = distiller.student(data["inputs"])
-                patches = distiller.predict_tokens(student).get("patches", student.patches)
-                scores.append(linear_cka(patches.flatten(0, 1), target.flatten(0, 1)))
+                step = distiller.grids.on_one_grid(StepFeatures(target, distiller.student(data["inputs"])))
+                patches = distiller.predict_tokens(step.student).get("patches", step.student.patches)
+                scores.append(linear_cka(patches.flatten(0, 1), step.teacher.patches.flatten(0, 1)))
             score = torch.stack(scores).mean()
             all_reduce(score, op="mean")
         return float(score)
@@ -165,7 +165,4 @@ def _unsupported(model: Any, dataset: Any) -> str:
             return f"{distiller.key}.objectives read the teacher's logits, which need its last block"
         if distiller.needs_hidden_states:
             return f"{distiller.key}.objectives read the hidden states of all blocks of the teacher"
-        size = getattr(distiller.student, "img_size", None)
-        if size is not None and distiller.student.grid_for(size) != teacher.grid_for(size):
-            return f"{distiller.key}.student and the teacher have different grids of patches, which CKA compares"
     return ""

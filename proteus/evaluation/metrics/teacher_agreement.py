@@ -74,7 +74,9 @@ class TeacherAgreement(CheckedMetric):
         for name, kind in (("cls", "cls"), ("patch", "patches")):
             for key in [key for key in results[0] if key.endswith(f"student_{kind}")]:
                 student = torch.stack([result[key] for result in results]).float().flatten(0, -2)
-                teacher = torch.stack([result[f"teacher_{kind}"] for result in results]).float().flatten(0, -2)
+                target = key.replace("student", "teacher") if key.replace("student", "teacher") in results[0] else None
+                teacher = torch.stack([result[target or f"teacher_{kind}"] for result in results])
+                teacher = teacher.float().flatten(0, -2)
                 if len(teacher) < 2 or (teacher == teacher[0]).all():
                     raise DataError(
                         f"TeacherAgreement.{name}: the teacher's {kind} tokens of {len(results)} "

@@ -72,19 +72,21 @@ def compare_with_teacher(
         batch = {"student_cls": student.cls, "student_patch": _sample(student.patches, patches_per_image)}
         if has_teacher:
             teacher = model.teacher(inputs)[:count]
-            model.match_grids(inputs.shape[-1], student.grid, teacher.grid)
+            step = _step_features(model, inputs, images.masks, indices, count, student, teacher)
+            # Agreement is that of patches on one grid, effective ranks are those of the backbones.
             batch |= {"teacher_cls": teacher.cls, "teacher_patch": _sample(teacher.patches, patches_per_image)}
-            predicted = model.predict_tokens(student)
+            predicted = model.predict_tokens(step.student)
             batch |= {"predicted_cls": predicted["cls"]} if "cls" in predicted else {}
             if "patches" in predicted:
                 batch["predicted_patch"] = _sample(predicted["patches"], patches_per_image)
-            unexplained.update(_step_features(model, inputs, images.masks, indices, count, student, teacher))
+                batch["target_patch"] = _sample(step.teacher.patches, patches_per_image)
+            unexplained.update(step)
         for name, value in batch.items():
             tokens.setdefault(name, []).append(value.float().flatten(0, -2))
     joined = {name: torch.cat(values) for name, values in tokens.items()}
     metrics = {
-        f"centered_cosine_{kind}": centered_cosine(joined[f"predicted_{kind}"], joined[f"teacher_{kind}"])
-        for kind in ("cls", "patch")
+        f"centered_cosine_{kind}": centered_cosine(joined[f"predicted_{kind}"], joined[target])
+        for kind, target in (("cls", "teacher_cls"), ("patch", "target_patch"))
         if f"predicted_{kind}" in joined
     }
     for kind in ("cls", "patch"):
@@ -202,10 +204,12 @@ def _step_features(
     teacher: Features,
 ) -> StepFeatures:
     if not model.needs_masks or masks is None:
-        return StepFeatures(teacher, student)
-    batch_masks = masks[indices].to(inputs.device)
+        return model.on_one_grid(StepFeatures(teacher, student), inputs)
+    batch_masks = model.masks_of_student(masks[indices].to(inputs.device), inputs)
     masked = model.student(inputs, batch_masks)[:count]
-    return StepFeatures(teacher, student, masked, batch_masks[:count].flatten().nonzero().squeeze(1))
+    batch_masks = batch_masks[:count]
+    step = StepFeatures(teacher, student, masked, batch_masks.flatten().nonzero().squeeze(1))
+    return model.on_one_grid(step, inputs, batch_masks)
 
 
 def _sample(patches: Tensor, count: int) -> Tensor:

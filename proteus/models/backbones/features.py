@@ -60,12 +60,17 @@ def grid_of_tokens(count: int, images: Tensor) -> tuple[int, int]:
     return count // across, across
 
 
-def probe(backbone: nn.Module, img_size: int) -> Features:
+def both_sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of a size that may be the side of a square."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def probe(backbone: nn.Module, img_size: int | tuple[int, int]) -> Features:
     """Run a backbone for shapes alone: on the meta device, with its weights left where they are.
 
     Args:
         backbone: Image -> ``Features``.
-        img_size: Side of the square image, pixels.
+        img_size: Side of a square image in pixels, or height and width.
 
     Returns:
         ``Features`` of one image, without values.
@@ -77,7 +82,7 @@ def probe(backbone: nn.Module, img_size: int) -> Features:
     try:
         # A compiled backbone would be compiled for these shapes, too.
         with torch.compiler.set_stance("force_eager"), torch.no_grad(), torch.device("meta"):
-            images = torch.empty(1, 3, img_size, img_size, dtype=dtype)
+            images = torch.empty(1, 3, *both_sides(img_size), dtype=dtype)
             return functional_call(backbone, {name: value.to("meta") for name, value in tensors.items()}, images)
     finally:
         for module in training:
@@ -87,7 +92,7 @@ def probe(backbone: nn.Module, img_size: int) -> Features:
 _SHAPES: dict[tuple[Any, ...], Features] = {}
 
 
-def shapes_of(backbone: nn.Module, config: Mapping[str, Any], img_size: int) -> Features:
+def shapes_of(backbone: nn.Module, config: Mapping[str, Any], img_size: int | tuple[int, int]) -> Features:
     """Return what :func:`probe` returns, from an earlier call where one had the same classes, config and size.
 
     A run asks for the width and the grid of each of its backbones, builds some of them several times, and a probe takes
@@ -96,7 +101,7 @@ def shapes_of(backbone: nn.Module, config: Mapping[str, Any], img_size: int) -> 
     Args:
         backbone: Image -> ``Features``.
         config: Values that the backbone was built from; with others than JSON has, each call probes.
-        img_size: Side of the square image, pixels.
+        img_size: Side of a square image in pixels, or height and width.
     """
     try:
         values = json.dumps(config, sort_keys=True)

@@ -48,8 +48,8 @@ class MappedBackbone(nn.Module):
         self.img_size: int | None = getattr(self.backbone, "img_size", None)
         self.patch_size: int | None = getattr(self.backbone, "patch_size", None)
 
-    def grid_for(self, img_size: int) -> tuple[int, int]:
-        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
+    def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of an image of ``img_size`` pixels, a side or height and width."""
         return self.backbone.grid_for(img_size)
 
     def init_weights(self) -> None:

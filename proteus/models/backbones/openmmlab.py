@@ -49,8 +49,8 @@ class AdaptedBackbone(nn.Module):
         """Width of the tokens."""
         return shapes_of(self, self.config, self.img_size or 224).patches.shape[-1]
 
-    def grid_for(self, img_size: int) -> tuple[int, int]:
-        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
+    def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of an image of ``img_size`` pixels, a side or height and width."""
         return shapes_of(self, self.config, img_size).grid
 
     def init_weights(self) -> None:

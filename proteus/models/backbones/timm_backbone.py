@@ -97,8 +97,8 @@ class TimmBackbone(nn.Module):
         """``(h, w)``: patches down and across of an image of ``img_size``."""
         return self.grid_for(self.img_size)
 
-    def grid_for(self, img_size: int) -> tuple[int, int]:
-        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
+    def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of an image of ``img_size`` pixels, a side or height and width."""
         return shapes_of(self, self.timm_args, img_size).grid
 
     def timm_state(self) -> dict[str, Tensor]:

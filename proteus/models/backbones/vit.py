@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
 from proteus.checkpoints.keys import CLASSIFIER
-from proteus.models.backbones.features import sides_of
+from proteus.models.backbones.features import both_sides, sides_of
 from proteus.models.backbones.openmmlab_vit import OpenMMLabViT, openmmlab_checkpoint
 from proteus.models.backbones.pos_embed import interpolate_pos_embed
 from proteus.registry import MODELS
@@ -155,9 +155,10 @@ class ViT(OpenMMLabViT):
         """``(h, w)``: patches down and across of an image of ``img_size``."""
         return self.grid_for(self.img_size)
 
-    def grid_for(self, img_size: int) -> tuple[int, int]:
-        """``(h, w)``: patches down and across of a square image of ``img_size`` pixels."""
-        return (img_size // self.patch_size,) * 2
+    def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """``(h, w)``: patches down and across of an image of ``img_size`` pixels, a side or height and width."""
+        height, width = both_sides(img_size)
+        return height // self.patch_size, width // self.patch_size
 
     def timm_state(self) -> dict[str, Tensor]:
         """The weights under timm's names; ``timm.create_model(**timm_args, num_classes=0)`` loads them strictly."""

@@ -27,23 +27,35 @@ def check_distiller(model: Distiller, compile_student: bool | Mapping[str, Any])
     check_micro_batches(model, model.micro_batches)
     _check_teacher(model)
     size = getattr(model.student, "img_size", None)
-    if size is not None:  # a student of any size is compared at the first step
-        check_grids(model, size, model.student.grid_for(size), model.teacher.grid_for(size))
+    if size is not None:  # one that takes any size is asked at the first step
+        check_grids(model, (size, size))
     _check_mask_token(model)
 
 
-def check_grids(model: Distiller, size: int, student: tuple[int, int], teacher: tuple[int, int]) -> None:
-    """Check the grids of patches; see :meth:`Distiller.match_grids`."""
-    needing = [name for name, objective in model.objectives_by_name.items() if objective.needs_equal_grids]
-    if not needing or student == teacher:
+def check_grids(model: Distiller, size: tuple[int, int]) -> None:
+    """Check that ``grids`` of a distiller can be had for images of a size.
+
+    Raises:
+        UserError: It cannot; the message names the keys.
+    """
+    grids, teacher = model.grids, model.teacher
+    if not model.compares_patches or teacher.embed_dim == 0:
         return
-    patch = getattr(model.teacher.backbone, "patch_size", None)
-    remedy = f"set model.teacher.img_size={student[0] * patch}, or " if patch else ""
-    raise UserError(
-        f"{model.key}.student has {student[0]}x{student[1]} patches ({size} px{_patch(model.student)}) and "
-        f"model.teacher {teacher[0]}x{teacher[1]} ({model.teacher.img_size or size} px{_patch(model.teacher.backbone)})"
-        f", but objectives {needing} compare patch by patch: {remedy}keep only objectives of the cls token"
-    )
+    if teacher.img_size is not None:
+        grids.check(model.student.grid_for(size), teacher.grid_for(size))
+    if hasattr(model.data_preprocessor, "shift") and grids.match not in ("auto", "teacher_size", "student"):
+        raise UserError(
+            f"{grids.key}.match={grids.match!r}: {type(model.data_preprocessor).__name__} shifts views by whole "
+            "patches of the student and compares them on its grid: write match='student' or match='teacher_size'"
+        )
+    patch = getattr(model.data_preprocessor, "patch_size", None)  # by which views are shifted
+    own = model.student.grid_for(size)
+    if isinstance(patch, int) and own != (size[0] // patch, size[1] // patch):
+        raise UserError(
+            f"model.data_preprocessor.patch_size={patch}: {model.key}.student has {own[0]}x{own[1]} patches of images "
+            f"of {size[0]}x{size[1]} px; write patch_size={size[0] // own[0]}"
+        )
+    teacher.input_size(size)  # raises if `match` cannot be had
 
 
 def check_micro_batches(model: Distiller, count: int) -> None:

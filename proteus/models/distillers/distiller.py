@@ -6,19 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
-from proteus.models.distillers.checks import check_distiller, check_grids
+from proteus.models.backbones.features import sides_of
+from proteus.models.distillers.checks import check_distiller
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
+from proteus.models.distillers.grid import resample_masks
+from proteus.models.distillers.grid_match import GridMatch, TeacherSizeRule, grid_of_masks, masked_indices
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.distillers.shift import Shift
-from proteus.models.objectives import Objective, StepFeatures, end_step
+from proteus.models.objectives import Objective, StepFeatures, end_step, shares_of_parts
 from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
-from proteus.structures import Features
+from proteus.structures import DataError, Features
 from proteus.utils.compile import compiled
 
 
@@ -39,6 +43,8 @@ class Distiller(MicroBatchedModel):
         compile_student: Compile the student's part of the training step: False, True, or a dict of options of
             ``torch.compile`` (``dict(mode="max-autotune-no-cudagraphs")``). All steps have one size, so it is compiled
             once.
+        grids: How patches of teacher and student are compared if their grids differ, ``dict(match='auto',
+            mode='area')``; see :class:`~proteus.models.distillers.grid_match.GridMatch`.
         key: Key of this model in the config, for messages; :class:`MultiStudentDistiller` fills it in.
 
     Attributes:
@@ -46,6 +52,7 @@ class Distiller(MicroBatchedModel):
         needs_logits: Whether any objective reads the logits of the teacher's classifier.
         needs_labels: Whether any objective reads labels.
         needs_hidden_states: Whether any objective reads the residual streams of student and teacher.
+        compares_patches: Whether any objective compares patch by patch.
 
     Raises:
         ValueError: Objectives, student and teacher do not fit each other; the message names the keys.
@@ -64,6 +71,7 @@ class Distiller(MicroBatchedModel):
         init_from: dict[str, Any] | None = None,
         micro_batches: int = 1,
         compile_student: bool | dict[str, Any] = False,
+        grids: dict[str, Any] | None = None,
         key: str = "model",
     ) -> None:
         super().__init__(data_preprocessor=build_preprocessor(data_preprocessor), micro_batches=micro_batches)
@@ -86,6 +94,12 @@ class Distiller(MicroBatchedModel):
         self.needs_logits = any(objective.needs_logits for objective in built.values())
         self.needs_labels = any(objective.needs_labels for objective in built.values())
         self.needs_hidden_states = any(objective.needs_hidden_states for objective in built.values())
+        has_teacher = self.teacher.embed_dim > 0
+        self.compares_patches = has_teacher and any(objective.needs_equal_grids for objective in built.values())
+        self.grids = GridMatch.from_config(grids, f"{key}.grids")
+        self._logged_sizes: set[tuple[int, int]] = set()
+        if self.compares_patches and not isinstance(teacher, nn.Module):  # else the owner of the teacher does this
+            self.teacher.size_rule = TeacherSizeRule(self.distillers)
         check_distiller(self, compile_student)
 
     @property
@@ -176,21 +190,24 @@ class Distiller(MicroBatchedModel):
 
         # 2. Student: clean and masked images in one batch. There is nothing to compile for on the meta device.
         run_student = _run_student if images.is_meta else self._compiled_student
+        if masks is not None and mask_indices is None:
+            mask_indices = masked_indices(masks)
         student, masked, hidden = run_student(
             self.student, images, masks if self.needs_masks else None, self.needs_hidden_states
         )
-        if masked is None:  # else the masks have compared the grids
-            self.match_grids(images.shape[-1], student.grid, teacher.grid)
 
-        # 3. Objectives: one unweighted term each; some reuse an earlier term.
+        # 3. Objectives: one unweighted term each; some reuse an earlier term. Those that compare patches get them on
+        # one grid.
         step = StepFeatures(
             teacher, student, masked, mask_indices, teacher_logits, labels, mask_share, teacher_hidden, hidden
         )
+        aligned = self.on_one_grid(step, images, masks, shift is not None)
+        self._log_grids(images)
         if shift is not None:
-            step = shift.restrict(step)
+            step = aligned = shift.restrict(aligned)
         terms: dict[str, Tensor] = {}
         for name, objective in self.objectives_by_name.items():
-            terms[name] = objective(step, terms)
+            terms[name] = objective(aligned if objective.needs_equal_grids else step, terms)
 
         if self.training and last_part and not images.is_meta:
             end_step(self.objectives)
@@ -207,6 +224,7 @@ class Distiller(MicroBatchedModel):
 
         Raises:
             ValueError: An objective reads logits or hidden states, which are not cached.
+            DataError: The tokens lie on another grid than the teacher has.
         """
         if cls is None or patches is None:
             return None
@@ -218,19 +236,28 @@ class Distiller(MicroBatchedModel):
                 f"objectives {needing} read the teacher's logits or hidden states, and the batch has only its cached "
                 "tokens: remove these objectives, or train without the teacher's cached tokens"
             )
-        return TeacherOutput(Features(cls.float(), patches.float(), self.teacher.grid_for(images.shape[-1])))
+        grid = self.teacher.grid_for(sides_of(images))
+        if patches.shape[1] != grid[0] * grid[1]:
+            raise DataError(
+                f"the teacher's cached tokens are {patches.shape[1]} patches of an image, and model.teacher makes "
+                f"{grid[0]}x{grid[1]} of it: build the cache again for this config, or set "
+                "train_dataloader.dataset.cache=None"
+            )
+        return TeacherOutput(Features(cls.float(), patches.float(), grid))
 
     def predict(self, images: Tensor, data_samples: Sequence[BaseDataElement] | None = None) -> list[dict[str, Any]]:
         """Return the tokens of teacher and student, image by image.
 
         Returns:
             For each image its metainfo with ``teacher_cls`` and ``student_cls`` ``(Dt,)``, ``teacher_patches`` and
-            ``student_patches`` ``(N, Dt)``, ``teacher_logits`` and ``student_logits`` ``(C,)``; the student's, and
-            any logits, only if an objective has a head for them.
+            ``student_patches`` ``(N, Dt)`` on one grid, ``teacher_logits`` and ``student_logits`` ``(C,)``; the
+            student's, and any logits, only if an objective has a head for them.
         """
-        teacher_output, student = self.teacher.encode(images, self.needs_logits), self.student(images)
-        tokens = {f"student_{kind}": value for kind, value in self.predict_tokens(student).items()}
-        return split_by_image({**teacher_tokens(teacher_output), **tokens}, len(images), data_samples)
+        output, student = self.teacher.encode(images, self.needs_logits), self.student(images)
+        step = self.on_one_grid(StepFeatures(output.features, student), images)
+        tokens = {f"student_{kind}": value for kind, value in self.predict_tokens(step.student).items()}
+        output = output._replace(features=step.teacher)
+        return split_by_image({**teacher_tokens(output), **tokens}, len(images), data_samples)
 
     def predict_tokens(self, student: Features) -> dict[str, Tensor]:
         """Map the student's tokens of clean images to the teacher's space.
@@ -245,18 +272,60 @@ class Distiller(MicroBatchedModel):
             predicted = {**objective.predict(student), **predicted}
         return {kind: value.float() for kind, value in predicted.items()}
 
-    def match_grids(self, size: int, student: tuple[int, int], teacher: tuple[int, int]) -> None:
-        """Compare the grids of patches if an objective compares patch by patch.
+    def on_one_grid(
+        self, step: StepFeatures, images: Tensor, masks: Tensor | None = None, shifted: bool = False
+    ) -> StepFeatures:
+        """Bring the patches of a step to the grid on which objectives compare them.
 
         Args:
-            size: Side of the images in pixels.
-            student: ``(h, w)`` of the student.
-            teacher: ``(h, w)`` of the teacher.
+            step: Features of teacher and student.
+            images: The images.
+            masks: Masks of ``step.masked``, if there is one.
+            shifted: See :meth:`~proteus.models.distillers.grid_match.GridMatch.on_one_grid`.
 
-        Raises:
-            UserError: The grids differ; the message names what to change.
+        Returns:
+            ``step`` itself if no objective compares patches, or the grids are equal.
         """
-        check_grids(self, size, student, teacher)
+        if not self.compares_patches:
+            return step
+        masks = None if step.masked is None else masks
+        mask_grid = None if masks is None or shifted else grid_of_masks(masks, step.student.grid, images)
+        return self.grids.on_one_grid(step, masks, mask_grid, shifted)
+
+    def masks_of_student(self, masks: Tensor, images: Tensor) -> Tensor:
+        """Return masks ``(M, n)`` on the student's grid: ``masks`` itself if they are, or no objective reads them.
+
+        Students with different grids share the masks of one pipeline.
+        """
+        if not self.needs_masks:
+            return masks
+        grid = self.student.grid_for(sides_of(images))
+        return resample_masks(masks, grid_of_masks(masks, grid, images), grid)
+
+    def describe_grids(self, size: tuple[int, int]) -> str | None:
+        """Say in one line how patches are matched for images of a size; None if nothing has to be done."""
+        if not self.compares_patches:
+            return None
+        return self.grids.describe(self.student, self.teacher, size, hasattr(self.data_preprocessor, "shift"))
+
+    def mask_shares(self, masks: Sequence[Tensor], indices: Sequence[Tensor], images: Tensor) -> Any:
+        """Shares of the parts of a batch among the masked patches of the grid on which patches are compared."""
+        size = sides_of(images)
+        student, teacher = self.student.grid_for(size), self.teacher.grid_for(size)
+        common, own = self.grids.common(student, teacher), grid_of_masks(masks[0], student, images)
+        if not self.compares_patches or common == own or not len(masks[0]):
+            return super().mask_shares(masks, indices, images)
+        return shares_of_parts([int(resample_masks(part, own, common).sum()) for part in masks])
+
+    def _log_grids(self, images: Tensor) -> None:
+        """Log how grids are matched, once for each size of the images."""
+        size = sides_of(images)
+        if size in self._logged_sizes or images.is_meta:
+            return
+        self._logged_sizes.add(size)
+        described = self.describe_grids(size)
+        if described:
+            print_log(f"{self.grids.key}: {described}", logger="current")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         # The teacher is not a submodule, so it follows the student to its device here.

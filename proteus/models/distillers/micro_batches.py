@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -84,6 +85,16 @@ class MicroBatchedModel(BaseModel):
                     optim_wrapper.update_params(loss / len(parts))
         return {name: sum(log[name] for log in logs) for name in logs[0]}  # type: ignore[misc]
 
+    def mask_shares(self, masks: Sequence[Tensor], indices: Sequence[Tensor], images: Tensor) -> Any:
+        """``StepFeatures.mask_share`` of each part of a batch, or for each part that of each student by name.
+
+        Args:
+            masks: Masks ``(M, N)`` of each part, on the host.
+            indices: Indices of their masked patches.
+            images: The batch's images.
+        """
+        return shares_of_parts([len(part) for part in indices])
+
     def _parts(self, data: dict[str, Any]) -> list[dict[str, Any]]:
         count, masks = self.micro_batches, data.get("masks")
         for name, size in (("images", len(data["inputs"])), ("masked images", 0 if masks is None else len(masks))):
@@ -97,7 +108,10 @@ class MicroBatchedModel(BaseModel):
         of_images = {key: value for key, value in data.items() if key != "mask_indices" and value is not None}
         parts = [{key: value[part::count] for key, value in of_images.items()} for part in range(count)]
         if masks is not None:
-            shares = shares_of_parts([len(indices) for indices in data["mask_indices"]])
+            if data.get("shift") is None:
+                shares = self.mask_shares([masks[part::count] for part in range(count)], indices, data["inputs"])
+            else:  # the preprocessor has taken the patches that both views show
+                shares = shares_of_parts([len(own) for own in data["mask_indices"]])
             for part, own, share in zip(parts, data["mask_indices"], shares, strict=True):
                 part.update(mask_indices=own, mask_share=share)
         for part in parts[:-1]:

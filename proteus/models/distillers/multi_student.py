@@ -10,7 +10,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from proteus.models.distillers.checks import check_micro_batches
+from proteus.models.distillers.checks import check_grids, check_micro_batches
 from proteus.models.distillers.distiller import (
     Distiller,
     build_preprocessor,
@@ -18,8 +18,10 @@ from proteus.models.distillers.distiller import (
     split_by_image,
     teacher_tokens,
 )
+from proteus.models.distillers.grid_match import TeacherSizeRule, masked_indices
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.distillers.shift import Shift
+from proteus.models.objectives import StepFeatures
 from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
 
@@ -70,6 +72,8 @@ class MultiStudentDistiller(MicroBatchedModel):
                 shared, **config, data_preprocessor=preprocessor, key=f"model.students.{name}"
             )
             check_micro_batches(self.students[name], micro_batches)  # type: ignore[arg-type]
+        if any(each.compares_patches for each in self.distillers.values()):
+            shared.size_rule = TeacherSizeRule(self.distillers)
         self._check_sizes()
 
     @property
@@ -91,7 +95,7 @@ class MultiStudentDistiller(MicroBatchedModel):
         teacher_patches: Tensor | None = None,
         teacher_inputs: Tensor | None = None,
         shift: Shift | None = None,
-        mask_share: float | Tensor = 1.0,
+        mask_share: float | Tensor | Mapping[str, float] = 1.0,
         last_part: bool = True,
         mode: str = "tensor",
     ) -> Any:
@@ -107,7 +111,7 @@ class MultiStudentDistiller(MicroBatchedModel):
             teacher_patches: As for :meth:`Distiller.forward`.
             teacher_inputs: As for :meth:`Distiller.forward`.
             shift: As for :meth:`Distiller.forward`.
-            mask_share: As for :meth:`Distiller.forward`.
+            mask_share: As for :meth:`Distiller.forward`, or one for each student by name.
             last_part: As for :meth:`Distiller.forward`.
             mode: ``loss``, ``predict`` or ``tensor``.
 
@@ -123,7 +127,10 @@ class MultiStudentDistiller(MicroBatchedModel):
         teacher_output = cached[0] or self.run_teacher(inputs if teacher_inputs is None else teacher_inputs)
         losses: dict[str, Tensor] = {}
         for name, distiller in self._with_same_random_state(inputs):
-            terms = distiller.losses(inputs, masks, mask_indices, labels, teacher_output, mask_share, last_part, shift)
+            own = None if masks is None else distiller.masks_of_student(masks, inputs)
+            indices = mask_indices if own is masks else None
+            share = mask_share[name] if isinstance(mask_share, Mapping) else mask_share
+            terms = distiller.losses(inputs, own, indices, labels, teacher_output, share, last_part, shift)
             losses |= {f"{name}.{term}": value for term, value in terms.items()}
         return losses
 
@@ -136,13 +143,31 @@ class MultiStudentDistiller(MicroBatchedModel):
         """Return the tokens of the teacher and of each student, image by image.
 
         Returns:
-            As :meth:`Distiller.predict`, with ``<name>.student_cls`` and the like for each student.
+            As :meth:`Distiller.predict`, with ``<name>.student_cls`` and the like for each student, and
+            ``<name>.teacher_patches`` where its patches are compared on another grid than the teacher's.
         """
-        tokens = teacher_tokens(self.teacher.encode(images, self._needs_logits))
+        output = self.teacher.encode(images, self._needs_logits)
+        tokens = teacher_tokens(output)
         for name, distiller in self.distillers.items():
-            predicted = distiller.predict_tokens(distiller.student(images))
+            step = distiller.on_one_grid(StepFeatures(output.features, distiller.student(images)), images)
+            predicted = distiller.predict_tokens(step.student)
             tokens |= {f"{name}.student_{kind}": value for kind, value in predicted.items()}
+            if step.teacher is not output.features:
+                tokens[f"{name}.teacher_patches"] = step.teacher.patches
         return split_by_image(tokens, len(images), data_samples)
+
+    def mask_shares(self, masks: Sequence[Tensor], indices: Sequence[Tensor], images: Tensor) -> Any:
+        """As for :meth:`Distiller.mask_shares`; those of each student by name if they differ."""
+        shares = {}
+        for name, distiller in self.distillers.items():
+            own = [distiller.masks_of_student(part, images) for part in masks]
+            pairs = zip(own, masks, indices, strict=True)
+            counted = [index if part is drawn else masked_indices(part) for part, drawn, index in pairs]
+            shares[name] = distiller.mask_shares(own, counted, images)
+        first = next(iter(shares.values()))
+        if all(each == first for each in shares.values()):
+            return first
+        return [{name: each[part] for name, each in shares.items()} for part in range(len(masks))]
 
     @property
     def _needs_logits(self) -> bool:
@@ -159,21 +184,15 @@ class MultiStudentDistiller(MicroBatchedModel):
             yield name, distiller
 
     def _check_sizes(self) -> None:
-        sizes = {name: getattr(each.student, "img_size", None) for name, each in self.distillers.items()}
-        sizes = {name: size for name, size in sizes.items() if size is not None}
+        found = {name: getattr(each.student, "img_size", None) for name, each in self.distillers.items()}
+        sizes: dict[str, int] = {name: size for name, size in found.items() if size is not None}
         if len(set(sizes.values())) > 1:
             raise ValueError(
                 f"model.students take images of different sizes ({_listed(sizes, 'px')}), and all see the same images: "
                 "write one img_size for all, or train the others in another run"
             )
-        masked = {name: each.student for name, each in self.distillers.items() if each.needs_masks and name in sizes}
-        grids = {name: student.grid_for(sizes[name]) for name, student in masked.items()}
-        if len(set(grids.values())) > 1:
-            counts = {name: f"{height}x{width}" for name, (height, width) in grids.items()}
-            raise ValueError(
-                f"model.students have different grids ({_listed(counts, 'patches')}), and a run has one mask for all: "
-                "write the same patch_size, or objectives that need no masks"
-            )
+        for name, size in sizes.items():
+            check_grids(self.distillers[name], (size, size))
 
 
 def _checked(students: Mapping[str, dict[str, Any] | None]) -> dict[str, dict[str, Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from proteus.models.initialization.least_squares import LeastSquares
+from proteus.models.objectives import StepFeatures
 
 
 @torch.no_grad()
@@ -36,18 +38,19 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
     ]
     drawn = torch.Generator().manual_seed(0)
     for batch in images.split(batch_size):
-        clean, teacher = distiller.student(batch), distiller.teacher(batch)
+        step = StepFeatures(distiller.teacher(batch), distiller.student(batch))
+        masks = None
+        if any(fit.view != "clean" for fit in fits):
+            masks = (torch.rand(step.student.patches.shape[:2], generator=drawn) < 0.5).to(images.device)
+            step = replace(step, masked=distiller.student(batch, masks), mask_indices=masks.flatten().nonzero()[:, 0])
+        step = distiller.on_one_grid(step, batch, masks)
         for fit in fits:
             if fit.view == "clean":
-                fit.add(getattr(clean, fit.kind).flatten(0, -2), getattr(teacher, fit.kind).flatten(0, -2))
-        if any(fit.view != "clean" for fit in fits):
-            masks = (torch.rand(teacher.patches.shape[:2], generator=drawn) < 0.5).to(images.device)
-            hidden = distiller.student(batch, masks).patches
-            for fit in fits:
-                if fit.view == "masked":
-                    fit.add(hidden[masks], teacher.patches[masks])
-                elif fit.view == "all":
-                    fit.add(hidden.flatten(0, 1), teacher.patches.flatten(0, 1))
+                fit.add(getattr(step.student, fit.kind).flatten(0, -2), getattr(step.teacher, fit.kind).flatten(0, -2))
+            elif fit.view == "masked":
+                fit.add(*step.masked_patches())
+            elif fit.view == "all":
+                fit.add(step.masked.patches.flatten(0, 1), step.teacher.patches.flatten(0, 1))
     for fit in fits:
         fit.write()
     return list(dict.fromkeys(fit.objective for fit in fits))

@@ -34,7 +34,7 @@ class NoTeacher(Teacher):
         """Width of the tokens: 0."""
         return 0
 
-    def grid_for(self, img_size: int) -> tuple[int, int]:
+    def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
         """No patches."""
         return (0, 0)
 

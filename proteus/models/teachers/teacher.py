@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
+from proteus.models.backbones.features import both_sides, sides_of
 from proteus.models.teachers.sharding import blocks_of, shard_blocks, shards_wanted
 from proteus.registry import MODELS
 from proteus.structures import Features
@@ -60,6 +61,8 @@ class Teacher(nn.Module):
     Attributes:
         sharded: Whether several ranks share one backbone; what one rank asks of it, all must ask.
         compiled: Whether the backbone is compiled.
+        size_rule: Which size images are resized to, by their own, if ``img_size`` is None; None, or a result of None,
+            keeps theirs. The distiller sets it where the teacher's patches shall lie on the student's grid.
         last_block: Number of blocks after which the features are taken; None for all. ``TeacherDepthHook`` sets it.
 
     Raises:
@@ -73,6 +76,7 @@ class Teacher(nn.Module):
     classifier: Any
     sharded: bool = False
     compiled: bool = False
+    size_rule: Callable[[tuple[int, int]], tuple[int, int] | None] | None = None
     last_block: int | None = None
 
     def __init__(
@@ -131,9 +135,15 @@ class Teacher(nn.Module):
         """Width of the tokens."""
         return self.backbone.embed_dim
 
-    def grid_for(self, img_size: int) -> tuple[int, int]:
-        """``(h, w)`` of the patches it makes of square images of ``img_size`` pixels."""
-        return self.backbone.grid_for(self.img_size or img_size)
+    def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """``(h, w)`` of the patches it makes of images of ``img_size`` pixels, a side or height and width."""
+        return self.backbone.grid_for(self.input_size(both_sides(img_size)))
+
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that images of ``size`` have when they enter the backbone."""
+        if self.img_size is not None:
+            return (self.img_size, self.img_size)
+        return (self.size_rule(size) if self.size_rule is not None else None) or size
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in eval mode, whatever ``mode`` is."""
@@ -232,8 +242,9 @@ class Teacher(nn.Module):
     def _prepared(self, images: Tensor) -> Tensor:
         if not self.same_statistics:
             images = torch.addcmul(self.shift, images, self.scale)
-        if self.img_size is not None and images.shape[-2:] != (self.img_size, self.img_size):
-            images = F.interpolate(images, size=(self.img_size,) * 2, mode="bicubic", antialias=True)
+        size = self.input_size(sides_of(images))
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size=size, mode="bicubic", antialias=True)
         return images.to(next(self.backbone.parameters()).dtype)
 
     def _run_backbone(self, images: Tensor, count: int, hidden_states: bool = False) -> list[Features]:

@@ -183,8 +183,8 @@ def test_agreement_of_each() -> None:
             r"different sizes \(.*small: 56 px.*large: 84 px\), and all see the same images: write one img_size",
         ),
         (
-            {**STUDENTS, "fine": dict(student=student(patch_size=7), objectives=dict(patch=ALL["patch"]))},
-            r"model\.students\.fine\.student has 8x8 patches .* and model\.teacher 4x4",
+            {**STUDENTS, "fine": {**STUDENTS["tiny"], "grids": dict(match="nearest")}},
+            r"model\.students\.fine\.grids\.match='nearest': choose from: 'auto', 'teacher_size', ",
         ),
     ],
 )

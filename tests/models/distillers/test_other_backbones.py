@@ -71,19 +71,26 @@ def test_where_grids_are_equal_patches_are_compared(student: dict[str, Any]) -> 
     assert set(terms) == {"loss_token", "loss_feature"}
 
 
-def test_grids_that_differ_are_refused_by_the_objectives_that_compare_patches() -> None:
-    with pytest.raises(ValueError, match=r"model\.student has 2x2 patches \(64 px\) and model\.teacher 4x4") as refused:
-        distiller(CONVNEXT, objectives=FEATURE)
-    assert "objectives ['feature'] compare patch by patch: set model.teacher.img_size=32, or" in str(refused.value)
-    backwards = {"type": "Teacher", "backbone": CONVNEXT}
-    with pytest.raises(ValueError, match=r"compare patch by patch: keep only objectives of the cls token"):
-        distiller(TEACHER["backbone"], backwards, FEATURE)
+@pytest.mark.parametrize("student", [CONVNEXT, RESNET], ids=["timm", "mmpretrain"])
+def test_patches_are_compared_on_the_grid_of_a_student_of_stride_32(student: dict[str, Any]) -> None:
+    model = distiller(student, objectives=FEATURE)
+    assert model.describe_grids((64, 64)) == (
+        "student 2x2, teacher 4x4, compared on 2x2 patches (match='auto', mode='area')"
+    )
+    data = model.data_preprocessor(batch(), True)
+    with torch.no_grad():
+        model.eval()
+        found = model(**data, mode="loss")
+        theirs, ours = model.teacher(data["inputs"]), model.student(data["inputs"])
+    means = torch.nn.functional.avg_pool2d(theirs.maps, 2).flatten(2).transpose(1, 2)
+    patches = torch.nn.functional.mse_loss(model.objectives["feature"].head(ours.patches), means)
+    torch.testing.assert_close(found["loss_feature"], (found["loss_token"] + 4 * patches) / 5, atol=1e-5, rtol=1e-5)
 
 
-def test_a_student_that_takes_any_size_is_refused_at_its_first_step() -> None:
-    model = distiller(RESNET, objectives=FEATURE)
-    with pytest.raises(ValueError, match=r"model\.student has 2x2 patches \(64 px\) and model\.teacher 4x4"):
-        model(**batch(), mode="loss")
+def test_patches_of_a_cnn_as_teacher_are_compared_on_its_grid() -> None:
+    model = distiller(TEACHER["backbone"], {"type": "Teacher", "backbone": CONVNEXT}, FEATURE)
+    assert all(term.isfinite() for term in model(**batch(), mode="loss").values())
+    assert str(model.describe_grids((64, 64))).startswith("student 4x4, teacher 2x2, compared on 2x2 patches")
 
 
 def test_a_student_that_cannot_mask_is_refused_by_a_masked_objective() -> None:
