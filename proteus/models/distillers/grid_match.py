@@ -75,7 +75,7 @@ class GridMatch:
         Raises:
             UserError: ``match`` is ``teacher_size``, and ``model.teacher.img_size`` gives the teacher another grid.
         """
-        if self.match == "teacher_size" and student != teacher and math.prod(teacher):
+        if self.match == "teacher_size" and teacher not in (student, (0, 0)):
             raise UserError(
                 f"{self.key}.match='teacher_size', and model.teacher has {_by(teacher)} patches, the student "
                 f"{_by(student)}: remove model.teacher.img_size, or write match='coarser'"
@@ -109,7 +109,7 @@ class GridMatch:
         self.check(student, teacher)
         common = student if shifted else self.common(student, teacher)
         mask_grid = mask_grid or student
-        if (student == teacher == common == mask_grid) or not math.prod(teacher):
+        if (student == teacher == common == mask_grid) or teacher == (0, 0):
             return step
         moved = partial(resample, grid=common, mode=self.mode)
         indices = step.mask_indices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from proteus.models.backbones.features import sides_of
 from proteus.models.distillers.checks import check_grids, check_micro_batches
 from proteus.models.distillers.distiller import (
     Distiller,
@@ -127,7 +129,7 @@ class MultiStudentDistiller(MicroBatchedModel):
         teacher_output = cached[0] or self.run_teacher(inputs if teacher_inputs is None else teacher_inputs)
         losses: dict[str, Tensor] = {}
         for name, distiller in self._with_same_random_state(inputs):
-            own = None if masks is None else distiller.masks_of_student(masks, inputs)
+            own = None if masks is None else self._masks_of(distiller, masks, inputs)
             indices = mask_indices if own is masks else None
             share = mask_share[name] if isinstance(mask_share, Mapping) else mask_share
             terms = distiller.losses(inputs, own, indices, labels, teacher_output, share, last_part, shift)
@@ -160,7 +162,7 @@ class MultiStudentDistiller(MicroBatchedModel):
         """As for :meth:`Distiller.mask_shares`; those of each student by name if they differ."""
         shares = {}
         for name, distiller in self.distillers.items():
-            own = [distiller.masks_of_student(part, images) for part in masks]
+            own = [self._masks_of(distiller, part, images) for part in masks]
             pairs = zip(own, masks, indices, strict=True)
             counted = [index if part is drawn else masked_indices(part) for part, drawn, index in pairs]
             shares[name] = distiller.mask_shares(own, counted, images)
@@ -168,6 +170,14 @@ class MultiStudentDistiller(MicroBatchedModel):
         if all(each == first for each in shares.values()):
             return first
         return [{name: each[part] for name, each in shares.items()} for part in range(len(masks))]
+
+    def _masks_of(self, distiller: Distiller, masks: Tensor, images: Tensor) -> Tensor:
+        """Masks on the grid of one of the students; others than any student's are an error of its backbone."""
+        size = sides_of(images)
+        grids = [each.student.grid_for(size) for each in self.distillers.values() if each.needs_masks]
+        if masks.shape[1] not in [math.prod(grid) for grid in grids]:
+            return masks
+        return distiller.masks_of_student(masks, images)
 
     @property
     def _needs_logits(self) -> bool:

@@ -7,7 +7,7 @@ model = dict(
     data_preprocessor=dict(type="DistillDataPreprocessor"),
     teacher=dict(
         type="Teacher",
-        # 17 x 17 patches, as the student has at 518 px: the feature objective needs equal grids.
+        # 17 x 17 patches, as the student has at 518 px: nothing is resampled for the feature objective.
         img_size=238,
         backbone=dict(
             type="ViT", arch="base", patch_size=14, img_size=238, checkpoint="checkpoints/dinov2_vitb14_pretrain.pth"
