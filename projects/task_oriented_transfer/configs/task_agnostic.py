@@ -11,7 +11,7 @@ model = dict(
         ),
     ),
     student=dict(type="TimmBackbone", arch="fastvit_s12", img_size=224),
-    # The token objective only, as in the source; the patch objective needs a ViT student.
+    # The token objective only; the patch objective would need a student that can be masked.
     objectives=dict(token=dict(type="TokenObjective")),
 )
 # Never validated: the student has no class scores.
