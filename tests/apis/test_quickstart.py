@@ -53,7 +53,7 @@ def test_the_written_config_of_a_folder_of_images_differs_in_the_data_alone(tmp_
 
 
 def test_the_table_shows_the_chance_level() -> None:
-    text = format_scores({"random": Scores(0.0, 0.01, 0.3), "teacher": Scores(1.0, 1.0, 0.8)}, photographs=40)
+    text = format_scores({"random": Scores(0.0, 0.01, 0.3, 0.4), "teacher": Scores(1.0, 1.0, 0.8, 0.9)}, photographs=40)
     assert "chance 0.025" in text
     assert text.splitlines()[1].split()[-2:] == ["0.000", "1.000"]
 

@@ -82,3 +82,11 @@ def test_the_listed_files_are_opaque_colour_photographs(split: packaged.Split) -
             assert image.mode in ("RGB", "RGBA"), file
             if image.mode == "RGBA":
                 assert image.getextrema()[3] == (255, 255), file
+
+
+def test_digits_are_white_on_black_with_their_labels() -> None:
+    images, labels = packaged.packaged_digits(step=2)
+    assert images.shape == (899, 3, 8, 8)
+    assert (float(images.min()), float(images.max())) == (0.0, 1.0)
+    assert images[:, :, :, 0].mean() < 0.05  # the margin
+    assert labels[:6].tolist() == [0, 2, 4, 6, 8, 0]

