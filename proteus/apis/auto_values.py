@@ -27,7 +27,7 @@ SLICED_LR_FRACTION = 0.1
 MIN_SLICED_LR = 1e-5
 # With hidden states as targets and Muon, for 600 iterations and more. The first steps change every weight by the rate,
 # and shorter runs from sliced weights have no time to repair it.
-HIDDEN_STATES_LR: Mapping[Init, float] = {"sliced": 2e-4, "random": 3e-3}
+HIDDEN_STATES_LR: Mapping[Init, float] = {"sliced": 2e-4, "random": 2e-3}
 # Fewer iterations than these train nothing, however few images there are.
 MIN_GPU_ITERS = 10_000
 CPU_ITERS = 600
@@ -236,7 +236,7 @@ def choose_lr(init: Init, total_batch: int, hidden_states_iters: int | None = No
     Args:
         init: First weights of the student.
         total_batch: Images of a step, of all processes together.
-        hidden_states_iters: Iterations of a run with hidden states as targets, and Muon: then 3e-3 from random weights;
+        hidden_states_iters: Iterations of a run with hidden states as targets, and Muon: then 2e-3 from random weights;
             2e-4 from sliced ones, or proportionally less for less than 600. None for other targets, and AdamW.
     """
     if hidden_states_iters is not None:

@@ -280,7 +280,7 @@ def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
     assert "optimizer" not in cnn.table
     scratch = make_plan(Request(**arguments(place, init="random", overrides={})), CPU)
     assert scratch.table["objectives"].value == "hidden, token, feature"
-    assert scratch.values["optim_wrapper"]["optimizer"] == {"type": "Muon", "lr": 3e-3}
+    assert scratch.values["optim_wrapper"]["optimizer"] == {"type": "Muon", "lr": 2e-3}
 
 
 def test_hours_are_turned_into_iterations_by_measurement(place: Path) -> None:

@@ -3,4 +3,4 @@
 _base_ = "./plus-sliced.py"
 
 custom_hooks = []
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
