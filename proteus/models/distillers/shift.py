@@ -87,7 +87,7 @@ class ShiftDataPreprocessor(DistillDataPreprocessor):
 
     Args:
         shift: Largest shift along each side, in patches.
-        patch_size: Side of a patch in pixels, of teacher and student.
+        patch_size: Side of a patch of the student in pixels. A teacher with other patches is compared on its grid.
         **statistics: As for :class:`DistillDataPreprocessor`.
     """
 

@@ -75,7 +75,7 @@ class Objective(nn.Module):
     attribute               meaning                                                                 default
     ======================= ======================================================================= =======
     ``needs_masks``         reads ``StepFeatures.masked``: the batch needs masks                    False
-    ``needs_equal_grids``   compares patch by patch: teacher and student need the same grid         True
+    ``needs_equal_grids``   compares patch by patch: gets teacher and student on one grid           True
     ``needs_teacher``       reads the teacher's features or logits: ``NoTeacher`` is refused        True
     ``needs_logits``        reads ``StepFeatures.teacher_logits``: the teacher needs a classifier   False
     ``needs_labels``        reads ``StepFeatures.labels``                                           False

@@ -9,9 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from data_samples import data_samples
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
+from proteus.apis.model_cost import step_cost
 from proteus.engine.hooks.teacher_cache import cache_fingerprint
 from proteus.evaluation import TeacherAgreement
 from proteus.models import Distiller, MultiStudentDistiller
@@ -167,6 +169,32 @@ def test_a_teacher_is_resized_within_a_third_and_resampled_beyond() -> None:
     whole = built({**FINE, "img_size": 72}, grids=dict(match="coarser"))
     assert whole.teacher.input_size((72, 72)) == (70, 70)
     assert all(term.isfinite() for term in losses(whole, batch(9, size=(72, 72))).values())
+
+
+def test_the_flops_are_those_of_the_size_that_the_teacher_gets() -> None:
+    loader = dict(batch_size=4, collate_fn=dict(probability=0.5), dataset=dict())
+    cfg = Config(dict(train_dataloader=loader))
+    with torch.device("meta"):
+        chosen, written = built(teacher=OTHER), built(teacher={**OTHER, "img_size": 64})
+        small = built(teacher=OTHER, objectives=dict(token=OBJECTIVES["token"]))
+        unequal = built(FINE)
+    assert step_cost(chosen, cfg) == step_cost(written, cfg)
+    small.teacher.img_size = 48
+    assert step_cost(small, cfg).teacher_flops < step_cost(chosen, cfg).teacher_flops
+    assert step_cost(unequal, cfg).step_flops > 0
+
+
+def test_the_choice_is_logged_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("proteus.models.distillers.distiller.print_log", lambda line, logger: lines.append(line))
+    model = built(COARSE)
+    for size in (56, 56, 112):
+        losses(model, batch(size // 28, size=(size, size)))
+    losses(built(), batch(4))
+    assert lines == [
+        f"model.grids: student {own}, teacher {theirs}, compared on {own} patches (match='auto', mode='area')"
+        for own, theirs in (("2x2", "4x4"), ("4x4", "8x8"))
+    ]
 
 
 def test_objectives_of_the_cls_token_change_nothing() -> None:
