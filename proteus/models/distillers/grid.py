@@ -33,17 +33,12 @@ def resample(features: Features, grid: Grid, mode: Mode = "area") -> Features:
     """
     if features.grid == grid:
         return features
-    with no_autocast(features.patches.device):
-        if mode == "area":
-            rows, columns = (overlaps(old, new, features.patches.device) / old for old, new in _sides(features, grid))
-            tokens = features.patches.float().unflatten(1, features.grid)
-            tokens = torch.einsum("yh,bhwd->bywd", rows, tokens)
-            patches = torch.einsum("xw,bywd->byxd", columns, tokens).flatten(1, 2)
-        else:
-            maps = F.interpolate(
-                features.maps.float(), size=grid, mode="bilinear", align_corners=False, antialias=mode == "antialias"
-            )
-            patches = maps.flatten(2).transpose(1, 2)
+    device = features.patches.device
+    with no_autocast(device):
+        rows, columns = (weights(old, new, mode, device) for old, new in zip(features.grid, grid, strict=True))
+        tokens = features.patches.float().unflatten(1, features.grid)
+        tokens = torch.einsum("yh,bhwd->bywd", rows, tokens)
+        patches = torch.einsum("xw,bywd->byxd", columns, tokens).flatten(1, 2)
     return Features(features.cls, patches, grid)
 
 
@@ -67,6 +62,20 @@ def resample_masks(masks: Tensor, grid: Grid, new_grid: Grid) -> Tensor:
     return (2 * area >= grid[0] * grid[1]).flatten(1)
 
 
+@torch.no_grad()
+def weights(old: int, new: int, mode: Mode, device: torch.device) -> Tensor:
+    """Weights ``(new, old)`` of the old cells along one side in each new one; the rows add up to 1.
+
+    All modes are separable. As a product the gradient is the same each time, which that of torch's bilinear
+    interpolation is not on a GPU.
+    """
+    if mode == "area":
+        return overlaps(old, new, device) / old
+    unit = torch.eye(old, device=device)[None, None]  # one row for each old cell; maps of width 1 would come out wrong
+    found = F.interpolate(unit, (old, new), mode="bilinear", align_corners=False, antialias=mode == "antialias")
+    return found[0, 0].T
+
+
 def overlaps(old: int, new: int, device: torch.device) -> Tensor:
     """Overlap of each of ``new`` equal parts of a line with each of ``old`` ones.
 
@@ -77,7 +86,3 @@ def overlaps(old: int, new: int, device: torch.device) -> Tensor:
     old_starts = torch.arange(old, device=device) * new
     lengths = torch.minimum(starts + old, old_starts + new) - torch.maximum(starts, old_starts)
     return lengths.clamp(min=0).float()
-
-
-def _sides(features: Features, grid: Grid) -> list[tuple[int, int]]:
-    return list(zip(features.grid, grid, strict=True))

@@ -10,7 +10,14 @@ from PIL import Image
 from proteus.models.distillers.grid import MODES, Grid, Mode, resample, resample_masks
 from proteus.structures import Features
 
-PAIRS = [((16, 16), (7, 7)), ((4, 6), (3, 2)), ((3, 2), (5, 7)), ((14, 14), (16, 16)), ((2, 9), (4, 3))]
+PAIRS = [
+    ((16, 16), (7, 7)),
+    ((4, 6), (3, 2)),
+    ((3, 2), (5, 7)),
+    ((14, 14), (16, 16)),
+    ((2, 9), (4, 3)),
+    ((1, 5), (3, 1)),
+]
 
 
 def features(grid: Grid, width: int = 3, batch: int = 2) -> Features:
