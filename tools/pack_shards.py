@@ -3,17 +3,18 @@
 
 Example:
   tools/pack_shards.py data/imagenet/train data/imagenet_shards --short-side 256 --workers 8
+  tools/pack_shards.py data/imagenet/train s3://my-bucket/imagenet --short-side 256 --shuffle
 """
 
 from argparse import Namespace
 
-from proteus.cli.run import ToolParser, existing_folder, integer, out_folder, positive_int, run
+from proteus.cli.run import ToolParser, existing_folder, integer, out_folder_or_url, positive_int, run
 
 
 def parse_args() -> Namespace:
     parser = ToolParser(description=__doc__)
     parser.add_argument("source", type=existing_folder, help="folder of images, searched recursively")
-    parser.add_argument("target", type=out_folder, help="folder for the shards and their index")
+    parser.add_argument("target", type=out_folder_or_url, help="folder or URL for the shards and their index")
     parser.add_argument(
         "--short-side", type=positive_int, metavar="N", help="reduce images with a shorter side of more than N pixels"
     )
@@ -24,13 +25,16 @@ def parse_args() -> Namespace:
         "--per-shard", type=positive_int, default=1000, metavar="N", help="images per shard (default: 1000)"
     )
     parser.add_argument("--workers", type=integer(1, 512), default=1, metavar="N", help="worker processes (default: 1)")
+    parser.add_argument("--shuffle", action="store_true", help="mix the classes in each shard, for ShardSampler")
     return parser.parse_args()
 
 
 def main(args: Namespace) -> int:
     from proteus.datasets.shards.packing import pack  # slow, and not needed for --help
 
-    index = pack(args.source, args.target, args.short_side, args.quality, args.per_shard, args.workers)
+    index = pack(
+        args.source, args.target, args.short_side, args.quality, args.per_shard, args.workers, shuffle=args.shuffle
+    )
     images = sum(len(shard.images) for shard in index.shards)
     size = sum(shard.bytes for shard in index.shards)
     print(f"{images:,} images in {len(index.shards):,} shards, {size / 1e9:.2f} GB, in {args.target}")

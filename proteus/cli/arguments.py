@@ -14,6 +14,7 @@ from mmengine.config import DictAction
 
 from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
 from proteus.structures import UserError
+from proteus.utils.urls import check_url, is_url
 
 
 class ToolParser(ArgumentParser):
@@ -154,6 +155,18 @@ def out_folder(text: str) -> Path:
     """
     try:
         return check_out_folder(text)
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def out_folder_or_url(text: str) -> Path | str:
+    """Parse the path of a folder to write to, or a URL without credentials.
+
+    Raises:
+        ArgumentTypeError: As for :func:`out_folder`, or the URL holds credentials.
+    """
+    try:
+        return check_url("target", text) if is_url(text) else check_out_folder(text)
     except UserError as error:
         raise ArgumentTypeError(str(error)) from None
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from proteus.checkpoints import locate
 from proteus.config.suggestions import nearest_file
 from proteus.structures import ConfigError
+from proteus.utils.urls import check_url, is_url
 
 _FILES = ("checkpoint", "data_root", "load_from", "picture", "list_file", "features", "labels")
 
@@ -59,11 +60,17 @@ def _like(path: str) -> str:
 
 
 def paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the key and value of each file or folder name."""
+    """Yield the key and value of each file or folder name, without the URLs of remote shards.
+
+    Raises:
+        DataError: A URL holds credentials.
+    """
     if isinstance(value, dict):
         for name, item in value.items():
             here = f"{key}.{name}" if key else str(name)
-            if name in _FILES and isinstance(item, str) and item:
+            if name == "data_root" and is_url(item) and str(value.get("type")).endswith("WebShards"):
+                check_url(here, item)
+            elif name in _FILES and isinstance(item, str) and item:
                 yield here, item
             else:
                 yield from paths(item, here)

@@ -10,7 +10,7 @@ from proteus.config.ranges import are_numbers
 from proteus.config.registry_lookup import bare_type
 from proteus.config.signatures import Keys
 
-_ENDLESS = ("InfiniteSampler", "ProxySampler")  # other toolboxes start the names with Infinite
+_ENDLESS = ("InfiniteSampler", "ProxySampler", "ShardSampler")  # other toolboxes start the names with Infinite
 _SCHEDULES = ("LR", "Momentum", "ParamScheduler", "Scheduler")
 _DECAYS = ("bias_decay_mult", "norm_decay_mult", "flat_decay_mult", "dwconv_decay_mult")
 _ONE_RATE = ("MergedGroupsConstructor", "DefaultOptimWrapperConstructor")

@@ -31,6 +31,7 @@ from proteus.datasets.proxy.packaged import PackagedPhotographs
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.proxy.sampler import ProxySampler
 from proteus.datasets.proxy.seeded_set import SeededSet
+from proteus.datasets.proxy.shard_sampler import ShardSampler
 from proteus.datasets.proxy.single_image import SingleImage
 from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.datasets.proxy.web_shards import WebShards
@@ -132,6 +133,7 @@ __all__ = [
     "SampleKey",
     "SeededSet",
     "SegmentationSet",
+    "ShardSampler",
     "SingleImage",
     "StanfordCars",
     "SubsampledProxySet",

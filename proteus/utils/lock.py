@@ -65,6 +65,29 @@ def exclusive(
             lock.release()
 
 
+@contextmanager
+def process_lock(path: str | Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a file for one thread of one process of this machine; unlike :func:`exclusive`, ranks do not share it.
+
+    Args:
+        path: The lock file; its folder exists.
+        wait: Wait until others have finished.
+
+    Yields:
+        Whether the file is held; always True with ``wait``.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0, poll_interval=0.02)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def _this_process(purpose: str) -> dict[str, str | int]:
     started = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     return {"purpose": purpose, "pid": os.getpid(), "host": socket.gethostname(), "started": started}

@@ -17,7 +17,8 @@ from PIL import Image
 from proteus.datasets import CorruptImageError, LoadImage, LoadRandomResizedCrop, WebShards, seeded
 from proteus.datasets.proxy import folder_index
 from proteus.datasets.segmentation.check_labels import read_mask
-from proteus.datasets.shards.index import INDEX, load_index, read_index
+from proteus.datasets.shards.index import read_index
+from proteus.datasets.shards.index_file import INDEX, load_index
 from proteus.datasets.shards.packing import pack
 from proteus.datasets.transforms.depth_loading import read_depth
 from proteus.structures import DataError, UserError

@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from proteus.apis import ConfigError, load_config
 from proteus.config.check_files import check_files, missing_files
+from proteus.structures import DataError
 
 
 @pytest.fixture
@@ -56,3 +57,15 @@ def test_paths_in_lists_are_found() -> None:
     cfg = Config({"train_dataloader": {"dataset": {"datasets": [{"data_root": "no/where"}, {"data_root": ""}]}}})
     (entry,) = missing_files(cfg)
     assert str(entry) == "train_dataloader.dataset.datasets[0].data_root = 'no/where'"
+
+
+def test_urls_of_remote_shards_are_not_missing_and_hold_no_secrets(cfg: Config) -> None:
+    cfg.train_dataloader.dataset = {"type": "WebShards", "data_root": "s3://bucket/set"}
+    check_files(cfg, ("train_dataloader",))
+    cfg.train_dataloader.dataset.data_root = "https://me:hunter2@host/set"
+    with pytest.raises(DataError, match=r"train_dataloader\.dataset\.data_root: https://\*\*\*@host/set") as refused:
+        check_files(cfg, ("train_dataloader",))
+    assert "hunter2" not in str(refused.value)
+    cfg.train_dataloader.dataset = {"type": "ImageFolder", "data_root": "s3://bucket/set"}
+    with pytest.raises(ConfigError, match="does not exist"):
+        check_files(cfg, ("train_dataloader",))

@@ -5,10 +5,12 @@ from runs import talk_to
 
 from proteus.structures import LockedError
 from proteus.utils import exclusive
+from proteus.utils.lock import process_lock
 
 HOLD = """
 import sys, time
 from proteus.utils import exclusive
+from proteus.utils.lock import process_lock
 with exclusive(sys.argv[1], "training"):
     print("held", flush=True)
     time.sleep(60)
@@ -51,3 +53,12 @@ def test_a_second_process_can_wait_for_the_first(tmp_path: Path, capfd: pytest.C
         with exclusive(tmp_path, "training", wait=True):
             assert (tmp_path / "done").is_file()
     assert f"waiting: {tmp_path} is in use by training, process {holder.pid} on " in capfd.readouterr().err
+
+
+def test_a_process_lock_is_held_by_one_thread_at_a_time(tmp_path: Path) -> None:
+    with process_lock(tmp_path / "lock") as held:
+        assert held
+        with process_lock(tmp_path / "lock", wait=False) as second:
+            assert not second
+    with process_lock(tmp_path / "lock", wait=False) as free:
+        assert free

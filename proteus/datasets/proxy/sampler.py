@@ -11,6 +11,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from proteus.datasets.proxy.seeded_set import check_map_style, holds_proxy_set
+from proteus.datasets.proxy.web_shards import WebShards
 from proteus.datasets.seeding import SampleKey
 from proteus.registry import DATA_SAMPLERS
 from proteus.utils.argument_checks import check_whole
@@ -67,6 +68,8 @@ class ProxySampler(Sampler[SampleKey]):
             )
         if len(dataset) == 0:
             raise ValueError("the proxy set is empty")
+        if isinstance(dataset, WebShards):
+            dataset.set_order(None)
         self.size = len(dataset)
         self.epoch_length = self.size if repeats == 1 else max(self.size // 256 * 256, min(self.size, 256))
         # Number of consecutive positions that one rank takes.

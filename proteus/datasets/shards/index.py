@@ -1,75 +1,31 @@
-"""Index of the images in WebDataset shards, which are tar files with the files of a sample one after another."""
+"""Scan WebDataset shards, which are tar files with the files of a sample one after another, and keep their index."""
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from hashlib import sha1
 from pathlib import Path
-from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
+from proteus.datasets.shards.index_file import INDEX, UNFINISHED, Entry, Index, Shard, load_index, write_index
 from proteus.structures import DataError, FullDiskError
-from proteus.utils import write_json
 from proteus.utils.files import cache_folder, is_junk, no_folder
 from proteus.utils.images import EXTENSIONS
-
-INDEX = "proteus-index.json"
-UNFINISHED = "proteus-packing.json"
-_VERSION = 1
-
-
-@dataclass
-class Shard:
-    """One tar file.
-
-    Attributes:
-        name: File name.
-        bytes: File size.
-        images: Name, offset and size in bytes of each image.
-        skipped: Number of image files that are not the image of a sample, such as ``0001.mask.png``.
-        cut: Whether the file was truncated when the index was written.
-    """
-
-    name: str
-    bytes: int
-    images: list[tuple[str, int, int]]
-    skipped: int = 0
-    cut: bool = False
-
-    def lost(self, size: int) -> int:
-        """Return how many images are not complete within the first ``size`` bytes."""
-        return sum(offset + length > size for _, offset, length in self.images)
-
-
-@dataclass
-class Index:
-    """The shards of a folder.
-
-    Attributes:
-        shards: The shards, sorted by name.
-        settings: Settings of packing; empty for shards of other tools.
-        left_out: Images that could not be packed, with the reasons.
-    """
-
-    shards: list[Shard]
-    settings: dict[str, Any] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def scan(path: Path) -> Shard:
     """Read the headers of a tar file up to its end or the first damaged one."""
-    shard = Shard(path.name, path.stat().st_size, [])
+    images: list[Entry] = []
+    shard = Shard(path.name, path.stat().st_size, images)
     try:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
                 if member.isreg():
-                    _add(shard, member)
+                    shard.skipped += _add(images, member)
             end = tar.offset
     except (tarfile.TarError, OSError, EOFError, ValueError):  # ValueError: invalid numbers in headers
         shard.cut = True
@@ -112,52 +68,15 @@ def read_index(folder: Path) -> Index:
         barrier()
 
 
-def write_index(path: Path, index: Index) -> None:
-    """Write an index atomically."""
-    summary = {"images": sum(len(shard.images) for shard in index.shards), "shards": len(index.shards)}
-    write_json(path, {"version": _VERSION, **summary, "index": asdict(index)}, separators=(",", ":"))
-
-
-def load_index(path: Path) -> Index | None:
-    """Read an index; None if the file cannot be opened.
-
-    Raises:
-        DataError: The file is damaged, or not an index; the message names it.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}); remove it to write it again") from error
-    if isinstance(content, dict) and content.get("version", _VERSION) != _VERSION:
-        raise DataError(f"{path} was written by another version; remove it to write it again")
-    try:
-        index = content["index"]
-        found = Index([_shard(**shard) for shard in index["shards"]], dict(index["settings"]), dict(index["left_out"]))
-        if len({shard.name for shard in found.shards}) < len(found.shards):
-            raise ValueError("a shard is listed twice")
-        return found
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}); remove it to write it again") from error
-
-
-def _shard(name: str, bytes: int, images: Any, skipped: int = 0, cut: bool = False) -> Shard:
-    if not isinstance(name, str) or not name.endswith(".tar") or "/" in name:
-        raise ValueError(f"{name!r} is not a shard name")
-    listed = [(str(image), int(offset), int(size)) for image, offset, size in images]
-    if any(offset < 0 or size < 0 for _, offset, size in listed):
-        raise ValueError(f"negative position in {name}")
-    return Shard(name, int(bytes), listed, int(skipped), bool(cut))
-
-
-def _add(shard: Shard, member: tarfile.TarInfo) -> None:
+def _add(images: list[Entry], member: tarfile.TarInfo) -> bool:
+    """Add an image to the list; return whether it is an image file, but not the image of a sample."""
     # WebDataset: a file name up to its first dot is the sample's key; the rest is the type of the file.
     stem, _, ending = member.name.rpartition("/")[2].partition(".")
-    if f".{ending}".lower() in EXTENSIONS and stem and not any(map(is_junk, member.name.split("/"))):
-        shard.images.append((member.name, member.offset_data, member.size))
-    elif member.name.lower().endswith(EXTENSIONS):
-        shard.skipped += 1
+    is_sample = stem and "\0" not in member.name and not any(map(is_junk, member.name.split("/")))
+    if f".{ending}".lower() in EXTENSIONS and is_sample:
+        images.append((member.name, member.offset_data, member.size))
+        return False
+    return member.name.lower().endswith(EXTENSIONS)
 
 
 def _current(folder: Path, sizes: dict[str, int]) -> Index:
@@ -210,9 +129,13 @@ def _report(shards: Sequence[Shard], sizes: dict[str, int], folder: Path) -> Non
                 "current",
                 30,
             )
+    report_skipped(shards, str(folder))
+
+
+def report_skipped(shards: Sequence[Shard], root: str) -> None:
+    """Log how many image files of a set are not the image of a sample."""
     skipped = sum(shard.skipped for shard in shards)
     if skipped:
         print_log(
-            f"{folder}: {skipped:,} files such as 0001.mask.png are not the image of a sample and are skipped",
-            "current",
+            f"{root}: {skipped:,} files such as 0001.mask.png are not the image of a sample and are skipped", "current"
         )

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from proteus.datasets import CorruptImageError, ImageFolder, SampleKey, WebShards
 from proteus.datasets.proxy.subsampling import write_list
 from proteus.datasets.proxy.web_shards import ShardReader
-from proteus.datasets.shards.index import INDEX
+from proteus.datasets.shards.index_file import INDEX
 from proteus.datasets.shards.packing import pack
 
 STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]

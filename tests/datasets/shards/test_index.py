@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from mmengine.logging import MMLogger
 
-from proteus.datasets.shards.index import INDEX, UNFINISHED, Index, load_index, read_index, scan, write_index
+from proteus.datasets.shards.index import read_index, scan
+from proteus.datasets.shards.index_file import INDEX, UNFINISHED, Index, load_index, write_index
 
 FILES = {
     "x/000.jpg": b"first" * 200,
@@ -161,3 +162,15 @@ def test_damaged_indices_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX).write_text(text)
     with pytest.raises(ValueError, match=f"{INDEX}.*remove it"):
         load_index(tmp_path / INDEX)
+
+
+def test_names_with_a_zero_byte_are_skipped(tmp_path: Path) -> None:
+    """Names are kept with a zero byte between them."""
+    path = tmp_path / "0.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a.jpg", "b.jpg"):
+            member = tarfile.TarInfo(name)
+            member.pax_headers = {"path": f"x\0{name}"} if name == "b.jpg" else {}
+            tar.addfile(member)
+    assert [name for name, _, _ in scan(path).images] == ["a.jpg"]
+    assert scan(path).skipped == 1

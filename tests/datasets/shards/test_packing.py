@@ -10,8 +10,10 @@ import webdataset
 from PIL import Image
 
 from proteus.datasets import ImageFolder, WebShards
-from proteus.datasets.shards.index import INDEX, UNFINISHED, load_index, read_index, scan
-from proteus.datasets.shards.packing import encode, keys_of, pack
+from proteus.datasets.shards.index import read_index, scan
+from proteus.datasets.shards.index_file import INDEX, UNFINISHED, load_index
+from proteus.datasets.shards.packing import keys_of, pack
+from proteus.datasets.shards.shard_writing import encode
 from proteus.structures import DataError, LockedError
 
 CORRUPT = ("b/03.jpg", "b/page.png")
