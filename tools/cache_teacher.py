@@ -30,6 +30,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--out", type=out_folder, metavar="DIR", help="folder of the cache (default: train_dataloader.dataset.cache)"
     )
+    parser.add_argument("--teacher", metavar="NAME", help="name of one of several teachers in model.teachers")
     parser.add_argument(
         "--patches", choices=["float16", "int8-pca"], help="storage type of patch tokens (default: float16)"
     )
@@ -64,6 +65,7 @@ def main(args: Namespace) -> int:
         args.batch_size,
         args.workers,
         shard_bytes=args.shard_mb * 1e6,
+        teacher=args.teacher,
     )
     if is_main_process():
         print(format_plan(job), flush=True)

@@ -61,6 +61,7 @@ class CacheBuild:
         index: Index of the complete cache.
         dataset: The fixed views.
         model: The distiller with the teacher, on its device.
+        teacher: Name of one of several teachers; empty for the only one.
         batch_size: Images per forward pass.
         num_workers: Worker processes that read images.
     """
@@ -71,6 +72,7 @@ class CacheBuild:
     model: Any
     batch_size: int
     num_workers: int
+    teacher: str = ""
 
     def missing(self) -> list[Shard]:
         """Return the shards that are missing or incomplete."""
@@ -80,7 +82,8 @@ class CacheBuild:
     def encode(self, batch: dict[str, Any]) -> Features:
         """Return the teacher's features of a collated batch, as in a training step."""
         images = self.model.data_preprocessor(batch, training=True)["inputs"]
-        features: Features = self.model.teacher(images)
+        teacher = self.model.teachers_by_name[self.teacher] if self.teacher else self.model.teacher
+        features: Features = teacher(images)
         return features
 
 
@@ -93,6 +96,7 @@ def prepare(
     batch_size: int | None = None,
     num_workers: int | None = None,
     shard_bytes: float = 256e6,
+    teacher: str | None = None,
 ) -> CacheBuild:
     """Plan the teacher cache of a config; nothing is written.
 
@@ -106,6 +110,7 @@ def prepare(
         num_workers: By default that of the training.
         shard_bytes: Approximate size of a file. Each process keeps one in memory, and an interruption loses at most
             one per process.
+        teacher: Name of one of several teachers of ``model.teachers``.
 
     Raises:
         ConfigError: The config has no fixed views, its parts do not fit, or a file is missing.
@@ -123,12 +128,13 @@ def prepare(
             "dict(type='FixedViews', views=4, cache='work_dirs/cache/NAME', dataset=dict(...the current one...))"
         )
         raise ConfigError([text], str(cfg.filename))
-    folder = out or config.pop("cache", None)
-    if folder is None:
-        raise ConfigError(["train_dataloader.dataset.cache is not set: set it, or use --out"], str(cfg.filename))
+    name = _teacher_name(cfg, teacher)
+    folder = _folder(cfg, config.pop("cache", None), name) if out is None else out
     _join(cfg)
-    if (cfg.model.get("teacher") or {}).get("shard") and get_dist_info()[1] > 1:
-        text = "model.teacher.shard: each rank writes separate files and must hold the whole teacher; write False"
+    written = cfg.model.teachers[name].teacher if name else cfg.model.get("teacher")
+    if (written or {}).get("shard") and get_dist_info()[1] > 1:
+        key = f"model.teachers.{name}.teacher" if name else "model.teacher"
+        text = f"{key}.shard: each rank writes separate files and must hold the whole teacher; write False"
         raise ConfigError([text], str(cfg.filename))
     check_batch(cfg)
     check_sizes(cfg)
@@ -137,7 +143,7 @@ def prepare(
     with as_config_error(str(cfg.filename)):
         dataset = DATASETS.build({**config, "cache": None})
         model = MODELS.build(cfg.model)
-    check_usable(model)
+    check_usable(model, [name])
     model = model.to(device or _device()).eval()
     cache = CacheBuild(
         Path(folder).expanduser(),
@@ -146,6 +152,7 @@ def prepare(
         model,
         batch_size or loader.batch_size,
         loader.get("num_workers", 0) if num_workers is None else num_workers,
+        name,
     )
     cache.index = _index(cache, cfg, patches, components, shard_bytes)
     return cache
@@ -281,7 +288,7 @@ def _finish(cache: CacheBuild) -> None:
 def _index(
     cache: CacheBuild, cfg: Config, patches: str | None, components: int | None, shard_bytes: float
 ) -> CacheIndex:
-    wanted = cache_fingerprint(cache.model, cfg.model, cache.dataset)
+    wanted = cache_fingerprint(cache.model, cfg.model, cache.dataset, cache.teacher)
     there = read_index(cache.folder)
     if there is None:
         first = cache.encode(distill_collate([_Views(cache.dataset)[0, 0]]))
@@ -311,6 +318,29 @@ def _index(
         )
     there.views = max(there.views, cache.dataset.views)
     return there
+
+
+def _teacher_name(cfg: Config, teacher: str | None) -> str:
+    """Return the name of the teacher to be cached; empty if the run has only one."""
+    known = [name for name, config in (cfg.model.get("teachers") or {}).items() if config is not None]
+    if not known and teacher is None:
+        return ""
+    if teacher not in known:
+        found = "the run has one teacher, without a name" if not known else f"choose one of {', '.join(known)}"
+        raise ConfigError([f"--teacher {teacher or '(not given)'}: {found}"], str(cfg.filename))
+    return str(teacher)
+
+
+def _folder(cfg: Config, cache: Any, name: str) -> str:
+    key = "train_dataloader.dataset.cache"
+    if name and isinstance(cache, str):
+        text = f"{key} is one folder, and the run has several teachers: write {key}=dict({name}='{cache}/{name}', ...)"
+        raise ConfigError([text], str(cfg.filename))
+    folder = (cache or {}).get(name) if name else cache
+    if not isinstance(folder, str):
+        where = f"{key}.{name}" if name else key
+        raise ConfigError([f"{where} is not set: set it, or use --out"], str(cfg.filename))
+    return folder
 
 
 def _check_room(cache: CacheBuild, missing: list[Shard]) -> None:

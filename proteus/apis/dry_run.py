@@ -26,7 +26,7 @@ from proteus.config.check_files import missing_files, paths
 from proteus.datasets import ProxySet, SampleKey, SeededSet
 from proteus.datasets.proxy.collate import check_sample, distill_collate
 from proteus.datasets.proxy.seeded_set import seeded_config
-from proteus.models import LinearProbe
+from proteus.models import LinearProbe, MultiTeacherDistiller
 from proteus.models.segmentor_widths import check_widths
 from proteus.registry import (
     DATA_SAMPLERS,
@@ -187,6 +187,9 @@ def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mo
 def describe_cost(cfg: Config, model: Any) -> list[str]:
     """Describe parameters, FLOPs and memory of a model on the meta device, one line each."""
     batch = cfg.train_dataloader.batch_size
+    if isinstance(model, MultiTeacherDistiller):
+        cost = step_cost(model, cfg)
+        return _grid_rows(cfg, model) + _distiller_rows(_as_cached(cost, cfg), batch, cached=_cache(cfg))
     if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
         grids = _grid_rows(cfg, model)
@@ -211,17 +214,19 @@ def _grid_rows(cfg: Config, model: Any) -> list[str]:
     return rows
 
 
-def _cache(cfg: Config) -> str | None:
-    """Return the folder of the teacher cache, if the run uses one."""
-    found: str | None = cfg.train_dataloader.dataset.get("cache")
-    return found
+def _cache(cfg: Config) -> dict[str, str]:
+    """Return the folders of the teacher caches of the run, by the teacher's name, which is empty for the only one."""
+    found = cfg.train_dataloader.dataset.get("cache")
+    folders = found if isinstance(found, Mapping) else {"": found}
+    return {name: folder for name, folder in folders.items() if folder}
 
 
 def _as_cached(cost: StepCost, cfg: Config) -> StepCost:
-    return replace(cost, step_flops=cost.step_flops - cost.teacher_flops) if _cache(cfg) else cost
+    cached = sum(flops for name, (_, flops) in cost.teachers.items() if name in _cache(cfg))
+    return replace(cost, step_flops=cost.step_flops - cached)
 
 
-def _several_rows(costs: Mapping[str, StepCost], batch: int, cached: str | None) -> list[str]:
+def _several_rows(costs: Mapping[str, StepCost], batch: int, cached: Mapping[str, str]) -> list[str]:
     """Return the rows of a run in which all students share the teacher's forward pass."""
     first, *others = costs.values()
     shared = replace(
@@ -235,15 +240,18 @@ def _several_rows(costs: Mapping[str, StepCost], batch: int, cached: str | None)
 
 
 def _distiller_rows(
-    cost: StepCost, batch: int, students: Mapping[str, StepCost] | None = None, cached: str | None = None
+    cost: StepCost, batch: int, students: Mapping[str, StepCost] | None = None, cached: Mapping[str, str] | None = None
 ) -> list[str]:
     gibs = [cost.memory(batch, low_precision) / GIB for low_precision in (True, False)]
     named = {f"student {name}": each for name, each in students.items()} if students else {"student": cost}
     return [
-        _row(
-            "teacher",
-            f"{_millions(cost.teacher_parameters)}, {cost.teacher_flops / 1e9:.1f} GFLOPs per image"
-            + (f", not run: tokens are read from {cached}" if cached else ""),
+        *(
+            _row(
+                f"teacher {name}".strip(),
+                f"{_millions(parameters)}, {flops / 1e9:.1f} GFLOPs per image"
+                + (f", not run: tokens are read from {cached[name]}" if cached and name in cached else ""),
+            )
+            for name, (parameters, flops) in cost.teachers.items()
         ),
         *(
             _row(name, f"{_millions(each.student_parameters)}, {each.student_flops / 1e9:.1f} GFLOPs per image")

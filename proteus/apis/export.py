@@ -158,7 +158,7 @@ def _average_of(source: str) -> str | None:
 
 def _heads_of(source: str, model: ExportModel) -> bytes | None:
     """Read the file of the heads of a source, and check that they are its; None if there is none."""
-    from proteus.models.heads.head_file import read_heads
+    from proteus.models.heads.head_file import read_heads, teachers_of
     from proteus.models.zoo.locate import heads_file
 
     if split_part(source)[1] is not None or not locate(source).exists():
@@ -166,7 +166,8 @@ def _heads_of(source: str, model: ExportModel) -> bytes | None:
     path = heads_file(source)
     if not path.is_file():
         return None
-    read_heads(path, model.state())
+    for teacher in teachers_of(path) or [""]:
+        read_heads(path, model.state(), teacher)
     return path.read_bytes()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from proteus.compat import storage_key
 from proteus.config.check_consistency import crop_size
-from proteus.models import Distiller, LinearProbe
+from proteus.models import Distiller, LinearProbe, MultiTeacherDistiller
 from proteus.models.flops import step_flops
 
 GIB = 1024**3
@@ -29,15 +30,16 @@ class StepCost:
     """Cost of one distillation step; FLOPs are per image.
 
     Attributes:
-        teacher_parameters: Parameters of the teacher.
+        teacher_parameters: Parameters of the teacher, or of all.
         student_parameters: Parameters of the student backbone.
         trained_parameters: Parameters with a gradient: student and heads.
         copied_parameters: Trained parameters that autocast copies to low precision until the backward pass: weights of
             linear layers and convolutions (tests/apis/test_model_cost.py measures it on a CPU, to the byte).
-        teacher_flops: Forward pass of the teacher.
+        teacher_flops: Forward pass of the teacher, or of all.
         student_flops: Forward pass of the student.
         step_flops: Complete step: teacher, clean and masked student, heads, backward pass.
         activation_bytes: Activations that autograd keeps per image, in float32.
+        teachers: Parameters and FLOPs of the forward pass of each teacher, by name.
     """
 
     teacher_parameters: int
@@ -48,6 +50,7 @@ class StepCost:
     student_flops: float
     step_flops: float
     activation_bytes: float
+    teachers: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     def memory(self, batch: int, low_precision: bool) -> float:
         """Return the peak bytes of one process: weights, gradients, two moments of AdamW, teacher, activations."""
@@ -62,11 +65,11 @@ def image_side(cfg: Config, backbone: Any) -> int:
     return crop_size(cfg) or getattr(backbone, "img_size", None) or _DEFAULT_SIZE
 
 
-def step_cost(model: Distiller, cfg: Config) -> StepCost:
+def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config) -> StepCost:
     """Count one step of a distiller.
 
     Args:
-        model: A ``Distiller`` on the meta device.
+        model: A distiller of one student on the meta device.
         cfg: Its config. The batch is shortened, with the same share of masked images.
     """
     probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
@@ -76,9 +79,11 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     images = torch.empty(count, 3, size, size, device="meta")
     masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, student.grid_for(size))
     labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
-    with FlopCounterMode(display=False) as counter:
-        model.teacher(images)
-    teacher_flops = counter.get_total_flops() / count
+    teachers = {}
+    for name, teacher in model.teachers_by_name.items():
+        with FlopCounterMode(display=False) as counter:
+            teacher(images)
+        teachers[name] = (_count(teacher), counter.get_total_flops() / count)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         student(images)
     student_flops = counter.get_total_flops() / count
@@ -86,14 +91,15 @@ def step_cost(model: Distiller, cfg: Config) -> StepCost:
     inputs = {"inputs": images, "masks": masks, "mask_indices": indices, "labels": labels}
     flops = step_flops(model, inputs, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor))
     return StepCost(
-        teacher_parameters=_count(model.teacher),
+        teacher_parameters=sum(parameters for parameters, _ in teachers.values()),
         student_parameters=_count(student),
         trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         copied_parameters=_copied(model),
-        teacher_flops=teacher_flops,
+        teacher_flops=sum(each for _, each in teachers.values()),
         student_flops=student_flops,
         step_flops=flops,
         activation_bytes=kept.bytes / count,
+        teachers=teachers,
     )
 
 

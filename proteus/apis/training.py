@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -125,6 +126,7 @@ def build_runner(cfg: Config) -> Runner:
         cfg.train_dataloader["dataset"] = seeded_config(cfg.train_dataloader, cfg.get("default_scope"))
     _drop_unset_hooks(cfg)
     _add_teacher_cache_hook(cfg)
+    _add_standardization_hook(cfg)
     check_transforms(cfg)
     with as_config_error(cfg):
         return GuardedRunner.from_cfg(cfg)
@@ -165,10 +167,23 @@ def _drop_unset_hooks(cfg: Config) -> None:
 def _add_teacher_cache_hook(cfg: Config) -> None:
     # Without this hook, tokens of another teacher or of other views would go unnoticed.
     dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+    if dataset.get("cache") and has_fixed_views(dataset):
+        _add_hook(cfg, "TeacherCacheHook")
+
+
+def _add_standardization_hook(cfg: Config) -> None:
+    # Without this hook, objectives would compare with unstandardised tokens.
+    model = cfg.get("model") or {}
+    parts = [model, *(model.get("teachers") or {}).values(), *(model.get("students") or {}).values()]
+    if any(isinstance(part, Mapping) and part.get("standardization") for part in parts):
+        _add_hook(cfg, "StandardizationHook")
+
+
+def _add_hook(cfg: Config, name: str) -> None:
+    """Add a hook of ours to a run that does not have it."""
     hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
-    names = {str(hook["type"]).rpartition(".")[2] for hook in hooks if hook is not None}
-    if dataset.get("cache") and has_fixed_views(dataset) and "TeacherCacheHook" not in names:
-        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "proteus.TeacherCacheHook"}]
+    if name not in {str(hook["type"]).rpartition(".")[2] for hook in hooks if hook is not None}:
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": f"proteus.{name}"}]
 
 
 def _scope_collate_functions(cfg: Config) -> None:

@@ -142,10 +142,10 @@ def _other_mixed_classes(model: Mapping[str, Any]) -> list[str]:
     """Find objectives on labels with another number of classes than the preprocessor that mixes the labels."""
     preprocessor = model.get("data_preprocessor") or {}
     mixed = _argument(preprocessor, "num_classes") if isinstance(preprocessor, Mapping) else None
-    students = model.get("students")
     owners = {"model": model}
-    if isinstance(students, Mapping):
-        owners = {f"model.students.{name}": student for name, student in students.items()}
+    for part in ("students", "teachers"):
+        if isinstance(model.get(part), Mapping):
+            owners = {f"model.{part}.{name}": config for name, config in model[part].items()}
     problems = []
     for owner, config in owners.items():
         objectives = config.get("objectives") if isinstance(config, Mapping) else None

@@ -125,6 +125,14 @@ def _student(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
     return _call(MODELS.get("Distiller"), shared, label="a student")(value) if "student" in value else None
 
 
+def _teacher(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
+    # A dict without these belongs to another model.
+    if not {"teacher", "objectives"} & set(value):
+        return None
+    keys: tuple[str, ...] = MODELS.get("MultiTeacherDistiller").teacher_keys
+    return "one of several teachers", Keys({key: key in ("teacher", "objectives") for key in keys})
+
+
 def _evaluator(value: Mapping[str, Any]) -> tuple[str, Keys] | None:
     return _call(Evaluator)(value) if "metrics" in value else None
 
@@ -146,6 +154,7 @@ HOOK = Slot(
     children={"knn": Slot(untyped=_fixed("online_eval.knn", "data_root classes images_per_class ks"))},
 )
 MODEL_PART = Slot((k.MODEL, *k.ALL), recursive=True)
+TEACHERS = Slot(others=Slot(untyped=_teacher, others=MODEL_PART))
 STUDENTS = Slot(others=Slot(untyped=_student, others=MODEL_PART))
 _LOADER_EXTRA = "num_batch_per_epoch disable_subprocess_warning"
 DATALOADER = Slot(
@@ -198,7 +207,7 @@ _ENV = {
 }
 
 TOP: dict[str, Slot] = {
-    "model": Slot((k.MODEL,), strict=True, children={"students": STUDENTS}, others=MODEL_PART),
+    "model": Slot((k.MODEL,), strict=True, children={"students": STUDENTS, "teachers": TEACHERS}, others=MODEL_PART),
     "tta_model": Slot((k.MODEL,), strict=True, others=MODEL_PART),
     "data_preprocessor": MODEL_PART,
     "train_dataloader": DATALOADER,

@@ -24,8 +24,10 @@ from proteus.models.depth import (
 from proteus.models.distillers import (
     DistillDataPreprocessor,
     Distiller,
+    LossMagnitudeBalance,
     MixupDataPreprocessor,
     MultiStudentDistiller,
+    MultiTeacherDistiller,
     ShiftDataPreprocessor,
 )
 from proteus.models.ema import ForeachEMA
@@ -55,11 +57,13 @@ from proteus.models.objectives import (
     TokenObjective,
     TokenRelationObjective,
 )
+from proteus.models.standardization import ChannelStandardization, PHIStandardization, Standardization
 from proteus.models.teachers import NoTeacher, Teacher
 
 __all__ = [
     "AdaptedBackbone",
     "BalancedLoss",
+    "ChannelStandardization",
     "ClassHead",
     "CosineLoss",
     "CrossEntropyLoss",
@@ -82,13 +86,16 @@ __all__ = [
     "LinearDepthHead",
     "LinearProbe",
     "LogitsObjective",
+    "LossMagnitudeBalance",
     "MMPretrainDataPreprocessor",
     "MSELoss",
     "MappedBackbone",
     "MixupDataPreprocessor",
     "MultiStudentDistiller",
+    "MultiTeacherDistiller",
     "NoTeacher",
     "Objective",
+    "PHIStandardization",
     "PatchObjective",
     "PatchRelationObjective",
     "ProbeDataPreprocessor",
@@ -99,6 +106,7 @@ __all__ = [
     "SigLoss",
     "SmoothL1Loss",
     "SoftLogitsLoss",
+    "Standardization",
     "StandardizedMSELoss",
     "StepFeatures",
     "Teacher",

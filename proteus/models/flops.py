@@ -64,8 +64,11 @@ def _shapes_of(batch: Mapping[str, Any], needs_labels: bool) -> dict[str, Any]:
     count = min(len(images), _MAX_IMAGES)
     inputs: dict[str, Any] = {"inputs": torch.empty(count, *images.shape[1:], device="meta")}
     for name in ("teacher_cls", "teacher_patches"):
-        if batch.get(name) is not None:
-            inputs[name] = torch.empty(count, *batch[name].shape[1:], device="meta")
+        tokens = batch.get(name)
+        if isinstance(tokens, Mapping):  # of several teachers
+            inputs[name] = {key: torch.empty(count, *each.shape[1:], device="meta") for key, each in tokens.items()}
+        elif tokens is not None:
+            inputs[name] = torch.empty(count, *tokens.shape[1:], device="meta")
     if needs_labels and batch.get("labels") is not None:
         labels = batch["labels"]
         inputs["labels"] = torch.empty(count, *labels.shape[1:], dtype=labels.dtype, device="meta")

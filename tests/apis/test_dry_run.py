@@ -8,7 +8,7 @@ from runs import write_config, write_images, write_teacher
 from proteus.apis import check, load_config
 from proteus.apis.dry_run import build_without_memory
 from proteus.checkpoints import CheckpointError
-from proteus.structures import UserError
+from proteus.structures import ConfigError, UserError
 
 RECIPE = "configs/proteus/vit-ti_dinov2-s.py"
 
@@ -116,6 +116,29 @@ def test_several_students_share_the_teachers_pass() -> None:
     teacher = float(re.search(r"([\d.]+) GFLOPs", rows["teacher"])[1])  # type: ignore[index]
     step = float(re.search(r"([\d.]+) GFLOPs", rows["step"])[1])  # type: ignore[index]
     assert of_small < step < 2 * of_small - teacher
+
+
+def test_each_teacher_has_a_row(small: Path) -> None:
+    cfg = load_config(small)
+    single = cfg.model.to_dict()
+    other = dict(type="Teacher", backbone=dict(type="TimmBackbone", arch="resnet10t", img_size=56))
+    token = dict(token=dict(type="TokenObjective"))
+    first = dict(teacher=single["teacher"], objectives=single["objectives"])
+    second = dict(teacher=other, objectives=token, standardization=dict(type="PHIStandardization"))
+    teachers = dict(vit=first, cnn=second)
+    model = dict(type="MultiTeacherDistiller", student=single["student"], teachers=teachers, _delete_=True)
+    lines = check(load_config(small, {"model": model})).splitlines()
+    rows = {line[2:20].strip(): line[20:] for line in lines if line.startswith("  ")}
+    assert rows["teacher cnn"].startswith("4.92 M parameters, ")
+    assert rows["teacher vit"].startswith("0.14 M parameters, ")
+    for key, wrong, words in (
+        ("weight", "x", "'x': write a number"),
+        ("standardization", dict(type="Whitening"), "Whitening"),
+        ("wieght", 1.0, "wieght"),
+    ):
+        broken = dict(model, teachers=dict(vit=first, cnn={**second, key: wrong}))
+        with pytest.raises(ConfigError, match=rf"(?s)model\.teachers\.cnn\..*{words}"):
+            check(load_config(small, {"model": broken}))
 
 
 def test_objectives_beyond_the_papers(small: Path) -> None:

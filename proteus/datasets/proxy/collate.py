@@ -41,7 +41,8 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
         - ``labels`` ``(B,)`` int64, if the samples are labelled;
         - ``masks`` ``(M, N)`` bool and ``mask_indices`` ``(K,)`` int64, if they have masks. The indices are those of
           ``masks.flatten()``; counted here, they spare the training step a wait for the device;
-        - ``teacher_cls`` ``(B, D)`` and ``teacher_patches`` ``(B, N, D)``, if all have the teacher's cached tokens;
+        - ``teacher_cls`` ``(B, D)`` and ``teacher_patches`` ``(B, N, D)``, if all have the teacher's cached tokens; of
+          several teachers, by name;
         - ``erase``, if any box is to be erased: the position of its image in the batch, followed by the fields of
           :class:`~proteus.datasets.transforms.erasing.ErasedBox`.
 
@@ -60,7 +61,7 @@ def distill_collate(samples: Sequence[Any], probability: float = 0.5) -> dict[st
         batch["labels"] = torch.as_tensor(np.stack([data_sample.label for data_sample in data_samples]))
     for key in ("teacher_cls", "teacher_patches"):
         if all(key in sample for sample in samples):
-            batch[key] = torch.stack([torch.as_tensor(sample[key]) for sample in samples])
+            batch[key] = _stack_tokens([sample[key] for sample in samples])
     boxes = [(position, *sample["erase"]) for position, sample in enumerate(samples) if "erase" in sample]
     if boxes:
         batch["erase"] = boxes
@@ -139,6 +140,12 @@ def _stack(tensors: Sequence[Tensor], what: str, remedy: str) -> Tensor:
     if other is not None:
         raise DataError(f"{what} of one batch differ in size, {tuple(tensors[0].shape)} and {tuple(other)}: {remedy}")
     return torch.stack(list(tensors))
+
+
+def _stack_tokens(tokens: Sequence[Any]) -> Any:
+    if isinstance(tokens[0], Mapping):
+        return {name: torch.stack([each[name] for each in tokens]) for name in tokens[0]}
+    return torch.stack([torch.as_tensor(each) for each in tokens])
 
 
 def _all_or_none(has: Sequence[bool], what: str) -> bool:

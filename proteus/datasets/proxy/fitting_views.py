@@ -22,7 +22,11 @@ def load_fitting_views(dataset: ProxySet, count: int) -> list[dict[str, Any]]:
         ``2 * count`` samples: those to fit a student on, then as many others for its heads, of other images as far as
         there are enough.
     """
-    size = len(dataset)
+    return [dataset[key] for key in fitting_keys(len(dataset), count)]
+
+
+def fitting_keys(size: int, count: int) -> list[SampleKey]:
+    """Return the keys of the ``2 * count`` views of :func:`load_fitting_views` in a set of ``size`` images."""
     step = max(size // count, 1)
     positions = [step * k + (step // 2 if k >= count else 0) for k in range(2 * count)]
-    return [dataset[SampleKey(_SEED, *divmod(position, size))] for position in positions]
+    return [SampleKey(_SEED, *divmod(position, size)) for position in positions]

@@ -13,6 +13,7 @@ from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.seeding import SampleKey, seeded
 from proteus.datasets.teacher_cache import StaleCacheError, TeacherCache, dataset_fingerprint, plain
+from proteus.datasets.teacher_cache.reader import Tokens
 from proteus.datasets.transforms import MaskTransform
 from proteus.registry import DATASETS
 
@@ -37,10 +38,13 @@ class FixedViews(ProxySet):
     Args:
         dataset: Config of the proxy set. Put a ``ConcatProxySet`` in here; this set cannot be part of one.
         views: Number of views per image.
-        cache: Folder of the teacher's tokens of these views; None runs the teacher.
+        cache: Folder of the teacher's tokens of these views; None runs the teacher. For several teachers, folders by
+            the teacher's name; those without one run.
         view_seed: Seed of the views. It is independent of the seed of the run.
 
     Attributes:
+        caches: The caches by the teacher's name, which is empty for a single teacher.
+        cache: That of a single teacher.
         has_fixed_views: Marks data sets with views that a teacher cache can hold.
 
     Raises:
@@ -50,7 +54,11 @@ class FixedViews(ProxySet):
     has_fixed_views: ClassVar[bool] = True
 
     def __init__(
-        self, dataset: Mapping[str, Any], views: int = 4, cache: str | None = None, view_seed: int = 0
+        self,
+        dataset: Mapping[str, Any],
+        views: int = 4,
+        cache: str | Mapping[str, str | None] | None = None,
+        view_seed: int = 0,
     ) -> None:
         if views < 1:
             raise ValueError(f"dataset.views={views}: write at least 1")
@@ -63,7 +71,9 @@ class FixedViews(ProxySet):
         self.pipeline = inner.pipeline
         self.views = views
         self.view_seed = view_seed
-        self.cache = None if cache is None else TeacherCache(cache)
+        folders = cache if isinstance(cache, Mapping) else {"": cache}
+        self.caches = {name: TeacherCache(folder) for name, folder in folders.items() if folder is not None}
+        self.cache = self.caches.get("")
         masks = {repr((type(step).__name__, sorted(vars(step).items()))): step for step in _masks(inner)}
         if len(masks) > 1:
             raise ValueError(f"dataset.dataset: its sets use {len(masks)} different mask transforms; use one")
@@ -89,22 +99,28 @@ class FixedViews(ProxySet):
         if self.mask is not None:
             with seeded(key, _SALT):
                 sample["mask"] = self.mask({"img": sample["inputs"]})["mask"]
-        if self.cache is not None:
-            tokens = self.cache.read(key.image, view)
-            corrupt = sample["data_samples"].corrupt
-            if tokens.corrupt != len(corrupt):
-                raise StaleCacheError(
-                    f"image {key.image:,}, view {view}: {len(corrupt)} unreadable images were replaced before it "
-                    f"({', '.join(corrupt) or 'none'}), but {tokens.corrupt} when the cache in {self.cache.folder} was "
-                    "built: restore the images, or build the cache again with tools/cache_teacher.py"
-                )
-            sample["teacher_cls"] = torch.from_numpy(tokens.cls)
-            sample["teacher_patches"] = torch.from_numpy(tokens.patches)
+        found = {name: self._tokens(cache, key.image, view, sample) for name, cache in self.caches.items()}
+        if found:
+            cls = {name: torch.from_numpy(tokens.cls) for name, tokens in found.items()}
+            patches = {name: torch.from_numpy(tokens.patches) for name, tokens in found.items()}
+            sample["teacher_cls"], sample["teacher_patches"] = cls.get("", cls), patches.get("", patches)
         return sample
 
     def view(self, image: int, view: int) -> dict[str, Any]:
         """Load one of the fixed views, with the mask of the view's random stream."""
         return self.dataset[SampleKey(self.view_seed, view, image)]
+
+    @staticmethod
+    def _tokens(cache: TeacherCache, image: int, view: int, sample: Mapping[str, Any]) -> Tokens:
+        tokens = cache.read(image, view)
+        corrupt = sample["data_samples"].corrupt
+        if tokens.corrupt != len(corrupt):
+            raise StaleCacheError(
+                f"image {image:,}, view {view}: {len(corrupt)} unreadable images were replaced before it "
+                f"({', '.join(corrupt) or 'none'}), but {tokens.corrupt} when the cache in {cache.folder} was built: "
+                "restore the images, or build the cache again with tools/cache_teacher.py"
+            )
+        return tokens
 
     def identity(self) -> dict[str, Any]:
         """Return everything that the views depend on: ``views``, ``images``, ``transform`` and ``dataset``."""
@@ -127,7 +143,8 @@ class FixedViews(ProxySet):
 
     def describe(self) -> str:
         """Describe the set, the number of views, and the source of the teacher's tokens."""
-        source = "the teacher runs" if self.cache is None else f"the teacher's tokens are read from {self.cache.folder}"
+        folders = ", ".join(str(cache.folder) for cache in self.caches.values())
+        source = f"the teacher's tokens are read from {folders}" if folders else "the teacher runs"
         return f"{self.views} fixed views (view_seed={self.view_seed}; {source}) of {self.dataset.describe()}"
 
     def chosen(self) -> dict[str, list[str]]:

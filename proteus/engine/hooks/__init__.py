@@ -13,6 +13,7 @@ from proteus.engine.hooks.sanity_checks import ClassifierCheckHook, SegmentorChe
 from proteus.engine.hooks.save_on_signal import SaveOnSignalHook, StoppedBySignal
 from proteus.engine.hooks.seed import SeedEachStepHook
 from proteus.engine.hooks.sliced_init import SlicedInitHook
+from proteus.engine.hooks.standardization import StandardizationHook
 from proteus.engine.hooks.stop_on_nan import DivergedError, StopOnNaNHook
 from proteus.engine.hooks.student_ema import StudentEMAHook
 from proteus.engine.hooks.teacher_cache import TeacherCacheHook
@@ -43,6 +44,7 @@ __all__ = [
     "SegmentationVisualizationHook",
     "SegmentorCheckHook",
     "SlicedInitHook",
+    "StandardizationHook",
     "StopOnNaNHook",
     "StoppedBySignal",
     "StrictCheckpointHook",

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.checkpoints.description import check_description
 from proteus.engine.hooks.student_ema import delivers_average
-from proteus.models import AdaptedBackbone, Distiller
+from proteus.models import AdaptedBackbone
 from proteus.models.backbones import architecture_of, weights_of
 from proteus.models.heads.head_file import heads_of, write_heads
 from proteus.registry import HOOKS
@@ -35,7 +35,8 @@ class ExportStudentHook(Hook):
         teacher: Description of the teacher in the file: name, licence, remarks.
         heads: Also write the heads that map cls token and patches to the teacher's space, to
             ``student_heads.safetensors`` (``student_<name>_heads.safetensors`` and the like):
-            ``proteus.load_backbone(..., mapped=True)`` then returns mapped features.
+            ``proteus.load_backbone(..., mapped=True)`` then returns mapped features; of several teachers,
+            ``mapped="NAME"`` chooses one.
 
     Raises:
         UserError: At the start, with ``heads``: the model has no ``DistillHead`` for one of them.
@@ -48,8 +49,9 @@ class ExportStudentHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the heads, and warn if the architecture cannot be rebuilt from the exported file."""
         if self.heads:
-            for distiller in _distillers(unwrap_model(runner.model)).values():
-                heads_of(distiller)
+            for one in _distillers(unwrap_model(runner.model)).values():
+                for distiller in getattr(one, "distillers", {"": one}).values():
+                    heads_of(distiller)
         self._check_descriptions(runner)
 
     @master_only
@@ -81,7 +83,7 @@ class ExportStudentHook(Hook):
         if refused:
             raise refused[0]
 
-    def _export(self, model: Distiller, runner: Runner, name: str, about: Mapping[str, str]) -> None:
+    def _export(self, model: Any, runner: Runner, name: str, about: Mapping[str, str]) -> None:
         description = {**self._description(model, runner.iter), **about}
         guest = isinstance(model.student, AdaptedBackbone)
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
@@ -93,7 +95,7 @@ class ExportStudentHook(Hook):
             write_heads(model, weights, path.with_name(f"{path.stem}_heads.safetensors"))
         runner.logger.info(f"exported the student's backbone for {reader}: {path}")
 
-    def _description(self, model: Distiller, iterations: int) -> dict[str, Any]:
+    def _description(self, model: Any, iterations: int) -> dict[str, Any]:
         architecture, arguments = architecture_of(model.student)
         return {
             "architecture": architecture,
@@ -114,7 +116,7 @@ def _description_error(description: dict[str, Any]) -> str:
     return ""
 
 
-def _distillers(model: Any) -> dict[str, Distiller]:
-    # A custom model needs a student only.
-    distillers = getattr(model, "distillers", {"": model})
+def _distillers(model: Any) -> dict[str, Any]:
+    # A model of one student needs nothing else: a custom model, or one of several teachers.
+    distillers = {"": model} if hasattr(model, "student") else model.distillers
     return {f"_{name}" if name else "": distiller for name, distiller in distillers.items()}

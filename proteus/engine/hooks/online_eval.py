@@ -29,7 +29,7 @@ from proteus.evaluation.online.probe_images import (
     evenly_spaced_indices,
     load_probe_images,
 )
-from proteus.models import Distiller
+from proteus.models import Distiller, Teacher
 from proteus.registry import HOOKS
 from proteus.structures import DataError
 from proteus.utils.models import unwrap_model
@@ -48,8 +48,8 @@ class OnlineEvalHook(Hook):
 
     Each evaluation appends a line to ``online_eval.jsonl`` in the work directory, which a resumed run continues, and
     adds scalars ``online_eval/*`` to the visualizer. The student's current weights are evaluated, not their EMA unless
-    ``StudentEMAHook`` delivers it, in float32 and evaluation mode. With several students each is evaluated in turn, and
-    its name precedes those of its metrics.
+    ``StudentEMAHook`` delivers it, in float32 and evaluation mode. With several students or teachers each is evaluated
+    in turn, and its name precedes those of its metrics: ``small.centered_cosine_cls``, ``dinov2/centered_cosine_cls``.
 
     The images are those of the validation set. If training images are among them, or training images are used for lack
     of a validation set, the names of the metrics begin with ``trained_on/``.
@@ -103,7 +103,7 @@ class OnlineEvalHook(Hook):
         self.probe_images: ProbeImages | None = None
         self.knn_images: ProbeImages | None = None
         self.prefixes = {"": "", "knn": ""}
-        self.teacher_knn: dict[str, float] = {}
+        self.teacher_knn: dict[Teacher, dict[str, float]] = {}
         self.ks: list[int] = []
         self.missing_logged = False
         self.seconds = 0.0
@@ -116,7 +116,8 @@ class OnlineEvalHook(Hook):
             self.disabled = True
             runner.logger.warning("online evaluation disabled: the model is not a Distiller")
             return
-        self.disabled = not (is_main_process() or model.teacher.sharded)
+        sharded = any(teacher.sharded for teacher in model.teachers_by_name.values())
+        self.disabled = not (is_main_process() or sharded)
         validation = runner.val_dataloader.dataset if runner.val_loop is not None else None
         folder = self.labelled.find_folder(validation) if self.labelled else None
         if self.disabled:
@@ -146,9 +147,10 @@ class OnlineEvalHook(Hook):
         missing: dict[str, list[str]] = {}
         with delivered_weights(runner), eval_mode(unwrap_model(runner.model)):
             students = _distillers(runner)
+            several_teachers = "" not in unwrap_model(runner.model).teachers_by_name
             for student, model in students.items():
                 found = self._compute(model, runner.train_dataloader.batch_size or 64)
-                metrics |= {_add_student_name(student, name): value for name, value in found.items()}
+                metrics |= {_add_name(student, name, several_teachers): value for name, value in found.items()}
                 for metric in missing_metrics(model, found):
                     missing.setdefault(metric, []).append(student)
         if not is_main_process():
@@ -183,10 +185,11 @@ class OnlineEvalHook(Hook):
     def _knn(self, model: Distiller, batch_size: int) -> dict[str, float]:
         assert self.knn_images is not None
         accuracy_of = partial(knn_accuracy, model, images=self.knn_images, ks=self.ks, batch_size=batch_size)
-        if model.teacher.embed_dim and not self.teacher_knn:
+        if model.teacher.embed_dim and model.teacher not in self.teacher_knn:
             # Constant, so computed once.
-            self.teacher_knn = {f"{name}_teacher": value for name, value in accuracy_of(model.teacher).items()}
-        return {**accuracy_of(model.student), **self.teacher_knn}
+            found = accuracy_of(model.teacher)
+            self.teacher_knn[model.teacher] = {f"{name}_teacher": value for name, value in found.items()}
+        return {**accuracy_of(model.student), **self.teacher_knn.get(model.teacher, {})}
 
     def _load_images(self, runner: Runner, validation: Any) -> None:
         training = runner.train_dataloader.dataset
@@ -260,9 +263,10 @@ def _distillers(runner: Runner) -> dict[str, Distiller]:
     return distillers
 
 
-def _add_student_name(student: str, metric: str) -> str:
+def _add_name(part: str, metric: str, teacher: bool) -> str:
+    """Add the name of one of several students, or of one of several teachers, to that of a metric."""
     folder, slash, name = metric.rpartition("/")
-    return f"{folder}{slash}{student}.{name}" if student else metric
+    return f"{folder}{slash}{part}{'/' if teacher else '.'}{name}" if part else metric
 
 
 def _eval_pipeline(runner: Runner) -> Compose:

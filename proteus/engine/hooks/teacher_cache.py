@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -48,22 +48,29 @@ class TeacherCacheHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Compare cache and run."""
         dataset = runner.train_dataloader.dataset
-        if not isinstance(dataset, FixedViews) or dataset.cache is None:
+        if not isinstance(dataset, FixedViews) or not dataset.caches:
             return
         model = unwrap_model(runner.model)
         config = str(runner.cfg.filename or "CONFIG")
-        check_usable(model)
+        check_names(model, dataset.caches)
+        check_usable(model, dataset.caches)
+        for name, cache in dataset.caches.items():
+            self._check(runner, model, name, cache, config)
+
+    def _check(self, runner: Runner, model: Any, name: str, cache: TeacherCache, config: str) -> None:
+        dataset = runner.train_dataloader.dataset
         try:
-            index = dataset.cache.index
-            dataset.cache.check_files()
+            index = cache.index
+            cache.check_files()
         except CacheError as error:
-            raise CacheError(f"{error}; build it with\n  tools/cache_teacher.py {config}") from error
-        wanted = cache_fingerprint(model, runner.cfg.model, dataset)
-        different = stale(index, wanted, dataset.views) or self._pixels(dataset, dataset.cache)
+            raise CacheError(f"{error}; build it with\n  tools/cache_teacher.py {_command(config, name)}") from error
+        wanted = cache_fingerprint(model, runner.cfg.model, dataset, name)
+        different = stale(index, wanted, dataset.views) or self._pixels(dataset, cache)
         if different:
-            raise StaleCacheError(stale_cache_message(dataset.cache, different, config))
+            raise StaleCacheError(stale_cache_message(cache, different, config, name))
+        who = f"{name}, " if name else ""
         runner.logger.info(
-            f"teacher cache: {dataset.cache.folder}, {index.patches['type']} with {index.patch_error:.2g} of the patch "
+            f"teacher cache: {who}{cache.folder}, {index.patches['type']} with {index.patch_error:.2g} of the patch "
             "tokens' variance lost; training does not run the teacher"
         )
 
@@ -82,18 +89,43 @@ class TeacherCacheHook(Hook):
         ]
 
 
-def check_usable(model: Any) -> None:
+def check_names(model: Any, names: Iterable[str]) -> None:
+    """Check that each cache is one of a teacher of the run.
+
+    Raises:
+        StaleCacheError: The run has several teachers and the caches are not by their names, or the other way round.
+    """
+    teachers = list(getattr(model, "teachers_by_name", {"": None}))
+    key = "train_dataloader.dataset.cache"
+    for name in names:
+        if name in teachers:
+            continue
+        if not name:
+            folders = ", ".join(f"{teacher}='work_dirs/cache/{teacher}'" for teacher in teachers)
+            raise StaleCacheError(f"{key} is one folder, and the run has several teachers: write {key}=dict({folders})")
+        known = f"choose from {', '.join(teachers)}" if any(teachers) else "write one folder for the only teacher"
+        raise StaleCacheError(f"{key}.{name}: the run has no teacher of this name; {known}")
+
+
+def check_usable(model: Any, names: Iterable[str] = ("",)) -> None:
     """Check that a model can be trained with cached tokens of fixed views.
+
+    Args:
+        model: The model.
+        names: Names of the cached teachers.
 
     Raises:
         StaleCacheError: It cannot; the message names the reason.
     """
-    for distiller in getattr(model, "distillers", {}).values():
+    names = set(names)
+    for name, distiller in getattr(model, "distillers", {}).items():
+        if "" not in names and name not in names:
+            continue
         if distiller.needs_logits or distiller.needs_hidden_states:
             what = "logits" if distiller.needs_logits else "hidden states"
             raise StaleCacheError(
-                f"model.objectives use the teacher's {what}, but a teacher cache has only its tokens: use objectives "
-                "on tokens, or set train_dataloader.dataset.cache=None"
+                f"{distiller.key}.objectives use the teacher's {what}, but a teacher cache has only its tokens: use "
+                "objectives on tokens, or set train_dataloader.dataset.cache=None"
             )
     if isinstance(model.data_preprocessor, MixupDataPreprocessor):
         raise StaleCacheError(
@@ -102,7 +134,7 @@ def check_usable(model: Any) -> None:
         )
 
 
-def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews) -> dict[str, Any]:
+def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews, name: str = "") -> dict[str, Any]:
     """Return everything that must be equal when a cache is built and when it is read.
 
     The student's normalisation statistics are not part of it: the teacher has its own.
@@ -111,27 +143,30 @@ def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews
         model: The distiller, on the teacher's device.
         config: The distiller's config.
         dataset: The proxy set.
+        name: Name of one of several teachers.
     """
     preprocessor = config.get("data_preprocessor") or {"type": "DistillDataPreprocessor"}
     # Models of projects may have other kinds of teachers and describe them.
     own = getattr(model, "teacher_fingerprint", None)
+    written = config["teachers"][name]["teacher"] if name else config.get("teacher")
     return plain(
         {
-            "teacher": own() if own is not None else _fingerprint(model, config["teacher"]),
+            "teacher": own() if own is not None else _fingerprint(model, name, written or {}),
             "data_preprocessor": {key: value for key, value in preprocessor.items() if key not in ("mean", "std")},
             **dataset.identity(),
         }
     )
 
 
-def _fingerprint(model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe the teacher, with the size to which its images are resized for the grid of the student."""
-    found = teacher_fingerprint(model.teacher, config)
+def _fingerprint(model: Any, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a teacher, with the size to which its images are resized for the grid of the student."""
+    teacher = _teacher(model, name)
+    found = teacher_fingerprint(teacher, config)
     sides = [getattr(each.student, "img_size", None) for each in model.distillers.values()]
     side = next((each for each in sides if each is not None), None)
     if side is None:
         return found
-    entering = model.teacher.input_size((side, side))
+    entering = teacher.input_size((side, side))
     return found if entering == (side, side) else {**found, "img_size": entering[0]}
 
 
@@ -146,15 +181,24 @@ def stale(index: CacheIndex, wanted: Mapping[str, Any], views: int) -> list[str]
     return lines
 
 
-def stale_cache_message(cache: TeacherCache, different: list[str], config: str) -> str:
-    """Format the error for a stale cache."""
+def stale_cache_message(cache: TeacherCache, different: list[str], config: str, name: str = "") -> str:
+    """Format the error for a stale cache; ``name`` is that of one of several teachers."""
+    key = "train_dataloader.dataset.cache" + (f".{name}" if name else "")
     return "\n  ".join(
         [
-            f"the teacher cache in {cache.folder} does not match this run (train_dataloader.dataset.cache):",
+            f"the teacher cache in {cache.folder} does not match this run ({key}):",
             *different,
             "revert the change, or build a new cache and use it:",
-            f"  tools/cache_teacher.py {config} --out DIR",
-            f"  tools/train.py {config} --cfg-options train_dataloader.dataset.cache=DIR",
-            "or set train_dataloader.dataset.cache=None to run the teacher",
+            f"  tools/cache_teacher.py {_command(config, name)} --out DIR",
+            f"  tools/train.py {config} --cfg-options {key}=DIR",
+            f"or set {key}=None to run the teacher",
         ]
     )
+
+
+def _teacher(model: Any, name: str) -> Any:
+    return model.teachers_by_name[name] if name else model.teacher
+
+
+def _command(config: str, name: str) -> str:
+    return f"{config} --teacher {name}" if name else config

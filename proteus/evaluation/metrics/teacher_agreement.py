@@ -20,7 +20,7 @@ from proteus.structures import DataError
 class TeacherAgreement(CheckedMetric):
     """Centred cosine between the teacher's tokens and the predictions of the student's heads, on held-out images.
 
-    With several students each has its own metrics, prefixed with its name.
+    With several students or teachers each has its own metrics, prefixed with its name.
 
     A teacher's tokens share a large mean, so that the plain cosine is high even for a student that predicts only this
     mean. With the mean subtracted, a constant prediction scores 0 and a perfect one 1.
@@ -44,7 +44,7 @@ class TeacherAgreement(CheckedMetric):
         self.patches_per_image = patches_per_image
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the tokens of each image (keys as in ``Distiller.predict`` or ``MultiStudentDistiller.predict``).
+        """Keep the tokens of each image (keys as of ``predict`` of the distillers).
 
         Raises:
             DataError: Tokens are not finite in half precision (largest value 65504).
@@ -63,7 +63,7 @@ class TeacherAgreement(CheckedMetric):
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """Return ``cls`` and ``patch``, each in [-1, 1], if the student predicts them.
 
-        With several students: ``<name>.cls`` and ``<name>.patch``.
+        With several students: ``<name>.cls`` and ``<name>.patch``; with several teachers: ``<name>/cls`` and so on.
 
         Raises:
             DataError: There is only one token, or all of the teacher's are equal, so that nothing remains after
@@ -74,16 +74,17 @@ class TeacherAgreement(CheckedMetric):
         for name, kind in (("cls", "cls"), ("patch", "patches")):
             for key in [key for key in results[0] if key.endswith(f"student_{kind}")]:
                 student = torch.stack([result[key] for result in results]).float().flatten(0, -2)
-                target = key.replace("student", "teacher") if key.replace("student", "teacher") in results[0] else None
-                teacher = torch.stack([result[target or f"teacher_{kind}"] for result in results])
-                teacher = teacher.float().flatten(0, -2)
+                prefix = key.removesuffix(f"student_{kind}")
+                own = f"{prefix}teacher_{kind}"  # of one of several teachers; several students share theirs
+                own = own if own in results[0] else f"teacher_{kind}"
+                teacher = torch.stack([result[own] for result in results]).float().flatten(0, -2)
                 if len(teacher) < 2 or (teacher == teacher[0]).all():
                     raise DataError(
                         f"TeacherAgreement.{name}: the teacher's {kind} tokens of {len(results)} "
                         f"image{'s' * (len(results) != 1)} are all the same; validate on two or more different images, "
                         "or write val_evaluator=None, val_dataloader=None and val_cfg=None"
                     )
-                metrics[key.removesuffix(f"student_{kind}") + name] = centered_cosine(student, teacher)
+                metrics[prefix + name] = centered_cosine(student, teacher)
         return metrics
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ def compare_with_teacher(
             if "patches" in predicted:
                 batch["predicted_patch"] = _sample(predicted["patches"], patches_per_image)
                 batch["target_patch"] = _sample(step.teacher.patches, patches_per_image)
-            unexplained.update(step)
+            unexplained.update(replace(step, teacher=model.targets(step.teacher)))
         for name, value in batch.items():
             tokens.setdefault(name, []).append(value.float().flatten(0, -2))
     joined = {name: torch.cat(values) for name, values in tokens.items()}

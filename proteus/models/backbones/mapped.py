@@ -24,6 +24,7 @@ class MappedBackbone(nn.Module):
     Args:
         backbone: ``type`` of the student.
         heads: File of the heads that ``ExportStudentHook(heads=True)`` wrote.
+        teacher: Name of one of several teachers, for the space that tokens are mapped to.
         **options: Further keys of the student's config, such as ``img_size`` and ``checkpoint``.
 
     Attributes:
@@ -34,10 +35,10 @@ class MappedBackbone(nn.Module):
         CheckpointError: The heads are those of another student.
     """
 
-    def __init__(self, backbone: str, heads: str | Path, **options: Any) -> None:
+    def __init__(self, backbone: str, heads: str | Path, teacher: str = "", **options: Any) -> None:
         super().__init__()
         self.backbone = build_backbone({"type": backbone, **options})
-        self.heads = read_heads(Path(heads), weights_of(self.backbone))
+        self.heads = read_heads(Path(heads), weights_of(self.backbone), teacher)
         maps: list[Any] = [*self.heads.values()]
         widths = {each.head.in_dim for each in maps}
         if widths != {self.backbone.embed_dim}:

@@ -22,7 +22,7 @@ def check_distiller(model: Distiller, compile_student: bool | Mapping[str, Any])
     Raises:
         ValueError: Two of them do not fit each other; the message names the keys.
     """
-    _check_cuda_graphs(model, compile_student)
+    check_compiled_parts(model.key, model.micro_batches, compile_student)
     _check_objectives(model)
     check_micro_batches(model, model.micro_batches)
     _check_teacher(model)
@@ -52,7 +52,7 @@ def check_grids(model: Distiller, size: tuple[int, int]) -> None:
     own = model.student.grid_for(size)
     if isinstance(patch, int) and own != (size[0] // patch, size[1] // patch):
         raise UserError(
-            f"model.data_preprocessor.patch_size={patch}: {model.key}.student has {own[0]}x{own[1]} patches of images "
+            f"model.data_preprocessor.patch_size={patch}: {model.student_key} has {own[0]}x{own[1]} patches of images "
             f"of {size[0]}x{size[1]} px; write patch_size={size[0] // own[0]}"
         )
     teacher.input_size(size)  # raises if `match` cannot be had
@@ -74,6 +74,26 @@ def check_micro_batches(model: Distiller, count: int) -> None:
             f"{model.key}.objectives {needing} compare all images of a batch with each other, and "
             f"model.micro_batches={count} runs them apart: write micro_batches=1, or give TokenRelationObjective "
             "queue_size=1024, for tokens of earlier steps"
+        )
+
+
+def check_compiled_parts(key: str, micro_batches: int, compile_student: bool | Mapping[str, Any]) -> None:
+    """Check that a compiled student makes no CUDA graphs where a step has several parts.
+
+    Args:
+        key: Key of the model in the config, for messages.
+        micro_batches: Number of micro-batches of a step.
+        compile_student: As for :class:`Distiller`.
+
+    Raises:
+        ValueError: It does; the message names the mode.
+    """
+    mode = compile_student.get("mode") if isinstance(compile_student, Mapping) else None
+    if micro_batches > 1 and mode in ("reduce-overhead", "max-autotune"):
+        raise ValueError(
+            f"{key}.compile_student.mode={mode!r} makes CUDA graphs, and the next of "
+            f"model.micro_batches={micro_batches} would overwrite their memory before the backward pass: write "
+            "mode='max-autotune-no-cudagraphs', or micro_batches=1"
         )
 
 
@@ -102,16 +122,6 @@ def check_head(key: str, head: nn.Module, student_dim: int, teacher_dim: int) ->
         raise ValueError(f"{key}: {type(head).__name__} gives width {width}, and the teacher's tokens {teacher_dim}")
 
 
-def _check_cuda_graphs(model: Distiller, compile_student: bool | Mapping[str, Any]) -> None:
-    mode = compile_student.get("mode") if isinstance(compile_student, Mapping) else None
-    if model.micro_batches > 1 and mode in ("reduce-overhead", "max-autotune"):
-        raise ValueError(
-            f"{model.key}.compile_student.mode={mode!r} makes CUDA graphs, and the next of "
-            f"model.micro_batches={model.micro_batches} would overwrite their memory before the backward pass: write "
-            "mode='max-autotune-no-cudagraphs', or micro_batches=1"
-        )
-
-
 def _check_objectives(model: Distiller) -> None:
     objectives = model.objectives_by_name
     if not objectives:
@@ -127,23 +137,27 @@ def _check_objectives(model: Distiller) -> None:
 
 def _check_teacher(model: Distiller) -> None:
     teacher = model.teacher
+    if model.standardization is not None and teacher.embed_dim == 0:
+        raise ValueError(
+            f"{model.key}.standardization needs a teacher, and {model.teacher_key} has no features: remove it"
+        )
     for name, objective in model.objectives_by_name.items():
         key = f"{model.key}.objectives.{name}"
         if objective.needs_teacher and teacher.embed_dim == 0:
             raise ValueError(
-                f"{key} needs a teacher, and model.teacher is {type(teacher).__name__}: give one, or keep only "
+                f"{key} needs a teacher, and {model.teacher_key} is {type(teacher).__name__}: give one, or keep only "
                 "objectives on labels"
             )
         if objective.needs_logits and teacher.classifier is None:
             raise ValueError(
-                f"{key} needs a teacher that classifies: set model.teacher.classifier, for instance "
+                f"{key} needs a teacher that classifies: set {model.teacher_key}.classifier, for instance "
                 "dict(type='LinearClassifier', checkpoint='checkpoints/dinov2_vitb14_linear4_head.pth')"
             )
         classes = getattr(teacher.classifier, "num_classes", None)
         if objective.needs_logits and classes != objective.num_classes:
             raise ValueError(
-                f"{key}.num_classes={objective.num_classes}, but model.teacher.classifier has {classes} classes: make "
-                "them equal"
+                f"{key}.num_classes={objective.num_classes}, but {model.teacher_key}.classifier has {classes} classes: "
+                "make them equal"
             )
         for part, backbone in (("student", model.student), ("teacher.backbone", getattr(teacher, "backbone", None))):
             if objective.needs_hidden_states and not hasattr(backbone, "encode_with_hidden_states"):
@@ -159,8 +173,8 @@ def _check_mask_token(model: Distiller) -> None:
     token = getattr(model.student, "mask_token", None)
     if model.needs_masks and token is None:
         needing = [name for name, objective in model.objectives_by_name.items() if objective.needs_masks]
-        raise ValueError(f"objectives {needing} need a student that can mask: set {model.key}.student.mask_token=True")
-    if token is not None and not model.needs_masks:
+        raise ValueError(f"objectives {needing} need a student that can mask: set {model.student_key}.mask_token=True")
+    if token is not None and not model.needs_masks and "student" in model._modules:  # not that of several teachers
         # DistributedDataParallel waits for the gradient of every parameter that requires one.
         token.requires_grad_(False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -20,10 +20,25 @@ from proteus.models.distillers.grid_match import GridMatch, TeacherSizeRule, gri
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.distillers.shift import Shift
 from proteus.models.objectives import Objective, StepFeatures, end_step, shares_of_parts
+from proteus.models.standardization import Standardization
 from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
 from proteus.utils.compile import compiled
+
+
+class StudentOutput(NamedTuple):
+    """What a training step reads of a student.
+
+    Attributes:
+        clean: Features of the images, ``(B, ...)``.
+        masked: Features of the first ``M`` images with patches masked, if the step has masks.
+        hidden: The residual stream after each block, of the clean images, if an objective asks for it.
+    """
+
+    clean: Features
+    masked: Features | None = None
+    hidden: tuple[Features, ...] = ()
 
 
 @MODELS.register_module()
@@ -35,7 +50,7 @@ class Distiller(MicroBatchedModel):
 
     Args:
         teacher: Config of the teacher, or a teacher that several distillers share.
-        student: Config of the backbone that learns.
+        student: Config of the backbone that learns, or a backbone that several distillers share.
         objectives: Configs of the objectives by name; ``None`` drops one of a base config.
         data_preprocessor: Config of the data preprocessor, or the one that several distillers share.
         init_from: Config of the initialization of the student from other weights (paper, section A.2).
@@ -45,9 +60,13 @@ class Distiller(MicroBatchedModel):
             once.
         grids: How patches of teacher and student are compared if their grids differ, ``dict(match='auto',
             mode='area')``; see :class:`~proteus.models.distillers.grid_match.GridMatch`.
+        standardization: Config of a standardization of the teacher's tokens, such as
+            ``dict(type="PHIStandardization")``; by default objectives compare with what the teacher gives.
         key: Key of this model in the config, for messages; :class:`MultiStudentDistiller` fills it in.
 
     Attributes:
+        student_key: Key of the student in the config, for messages.
+        teacher_key: Likewise of the teacher.
         needs_masks: Whether any objective reads masked images.
         needs_logits: Whether any objective reads the logits of the teacher's classifier.
         needs_labels: Whether any objective reads labels.
@@ -65,24 +84,30 @@ class Distiller(MicroBatchedModel):
     def __init__(
         self,
         teacher: dict[str, Any] | Teacher,
-        student: dict[str, Any],
+        student: dict[str, Any] | nn.Module,
         objectives: Mapping[str, dict[str, Any] | None],
         data_preprocessor: dict[str, Any] | DistillDataPreprocessor | None = None,
         init_from: dict[str, Any] | None = None,
         micro_batches: int = 1,
         compile_student: bool | dict[str, Any] = False,
         grids: dict[str, Any] | None = None,
+        standardization: dict[str, Any] | None = None,
         key: str = "model",
     ) -> None:
         super().__init__(data_preprocessor=build_preprocessor(data_preprocessor), micro_batches=micro_batches)
-        self.key = key
+        self.key, self.student_key, self.teacher_key = key, f"{key}.student", "model.teacher"
+        if isinstance(student, nn.Module):  # one of several teachers
+            self.student_key, self.teacher_key = "model.student", f"{key}.teacher"
         # In __dict__, so that it is not a submodule: never saved, optimised, averaged or broadcast.
         self.__dict__["teacher"] = build_teacher(teacher, self.data_preprocessor)
-        with prefix_checkpoint_errors(f"{key}.student.checkpoint"):
-            self.student = build_backbone(student)
+        if isinstance(student, nn.Module):
+            self.__dict__["student"] = student
+        else:
+            with prefix_checkpoint_errors(f"{key}.student.checkpoint"):
+                self.student = build_backbone(student)
         # Only the training step is compiled. As a function of the student, not a module, it leaves the keys of
         # checkpoints as they are, and validation, exports and other image sizes run uncompiled.
-        self._compiled_student = compiled(f"{key}.compile_student", _run_student, compile_student)
+        self._compiled_student = compiled(f"{key}.compile_student", run_student, compile_student)
         self.init_from = None
         if init_from:
             with prefix_checkpoint_errors(f"{key}.init_from.checkpoint"):
@@ -98,14 +123,23 @@ class Distiller(MicroBatchedModel):
         self.compares_patches = has_teacher and any(objective.needs_equal_grids for objective in built.values())
         self.grids = GridMatch.from_config(grids, f"{key}.grids")
         self._logged_sizes: set[tuple[int, int]] = set()
-        if self.compares_patches and not isinstance(teacher, nn.Module):  # else the owner of the teacher does this
+        shared = isinstance(teacher, nn.Module) and not isinstance(student, nn.Module)
+        if self.compares_patches and not shared:  # else the owner of the students does this
             self.teacher.size_rule = TeacherSizeRule(self.distillers)
+        self.standardization: Standardization | None = None
+        if standardization:
+            self.standardization = MODELS.build(standardization, default_args={"dim": self.teacher.embed_dim})
         check_distiller(self, compile_student)
 
     @property
     def distillers(self) -> dict[str, Distiller]:
         """The distillers of this model by the name of their student; that of a single student is empty."""
         return {"": self}
+
+    @property
+    def teachers_by_name(self) -> dict[str, Teacher]:
+        """The teachers by name; that of a single teacher is empty."""
+        return {"": self.teacher}
 
     @property
     def objectives_by_name(self) -> dict[str, Objective]:
@@ -169,6 +203,7 @@ class Distiller(MicroBatchedModel):
         mask_share: float | Tensor = 1.0,
         last_part: bool = True,
         shift: Shift | None = None,
+        student_output: StudentOutput | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of one training step (shapes as in :meth:`forward`).
 
@@ -181,20 +216,19 @@ class Distiller(MicroBatchedModel):
             mask_share: Weight of the masked patches of this part of the batch.
             last_part: Whether these images are the last of the step (:func:`~proteus.models.objectives.end_step`).
             shift: Positions of the views of teacher and student; ``mask_indices`` then count the common patches only.
+            student_output: What :meth:`run_student` returns for these images, if it is known.
 
         Returns:
             Each objective's weighted term as ``loss_<name>``, a scalar in float32. MMEngine adds them up.
         """
         # 1. Teacher: features of the clean images, and what else an objective reads.
         teacher, teacher_logits, teacher_hidden = teacher_output or self.run_teacher(images)
+        teacher = self.targets(teacher)
 
-        # 2. Student: clean and masked images in one batch. There is nothing to compile for on the meta device.
-        run_student = _run_student if images.is_meta else self._compiled_student
+        # 2. Student: clean and masked images in one batch.
         if masks is not None and mask_indices is None:
             mask_indices = masked_indices(masks)
-        student, masked, hidden = run_student(
-            self.student, images, masks if self.needs_masks else None, self.needs_hidden_states
-        )
+        student, masked, hidden = student_output or self.run_student(images, masks)
 
         # 3. Objectives: one unweighted term each; some reuse an earlier term. Those that compare patches get them on
         # one grid.
@@ -211,6 +245,8 @@ class Distiller(MicroBatchedModel):
 
         if self.training and last_part and not images.is_meta:
             end_step(self.objectives)
+            if self.standardization is not None:
+                self.standardization.end_step()
 
         # 4. Weighted terms.
         return {f"loss_{name}": objective.weight * terms[name] for name, objective in self.objectives_by_name.items()}
@@ -218,6 +254,16 @@ class Distiller(MicroBatchedModel):
     def run_teacher(self, images: Tensor) -> TeacherOutput:
         """Run the teacher on images ``(B, 3, H, W)`` that are normalised for the student."""
         return self.teacher.encode(images, self.needs_logits, self.needs_hidden_states)
+
+    def run_student(self, images: Tensor, masks: Tensor | None) -> StudentOutput:
+        """Run the student on images ``(B, 3, H, W)`` with all that the objectives read; masks as in :meth:`forward`."""
+        # There is nothing to compile for on the meta device.
+        run = run_student if images.is_meta else self._compiled_student
+        return StudentOutput(*run(self.student, images, masks if self.needs_masks else None, self.needs_hidden_states))
+
+    def targets(self, teacher: Features) -> Features:
+        """What the objectives compare with: the teacher's features, standardised if the config says so."""
+        return teacher if self.standardization is None else self.standardization(teacher)
 
     def cached_output(self, images: Tensor, cls: Tensor | None, patches: Tensor | None) -> TeacherOutput | None:
         """The teacher's output from cached tokens; None if the batch has none.
@@ -270,6 +316,12 @@ class Distiller(MicroBatchedModel):
         predicted: dict[str, Tensor] = {}
         for objective in self.objectives_by_name.values():
             predicted = {**objective.predict(student), **predicted}
+        if self.standardization is not None:
+            predicted |= {
+                kind: self.standardization.restore(kind, value.float())
+                for kind, value in predicted.items()
+                if kind != "logits"
+            }
         return {kind: value.float() for kind, value in predicted.items()}
 
     def on_one_grid(
@@ -344,11 +396,11 @@ def build_preprocessor(config: dict[str, Any] | DistillDataPreprocessor | None) 
     return built
 
 
-def build_teacher(config: dict[str, Any] | Teacher, preprocessor: Any) -> Teacher:
-    """Build the teacher of images that ``preprocessor`` normalises."""
+def build_teacher(config: dict[str, Any] | Teacher, preprocessor: Any, key: str = "model.teacher") -> Teacher:
+    """Build the teacher of images that ``preprocessor`` normalises; ``key`` is its key in the config, for messages."""
     if isinstance(config, nn.Module):
         return config
-    with prefix_checkpoint_errors("model.teacher", separator="."):
+    with prefix_checkpoint_errors(key, separator="."):
         statistics = {"input_mean": preprocessor.channel_mean, "input_std": preprocessor.channel_std}
         built: Teacher = MODELS.build(config, default_args=statistics)
     return built
@@ -378,7 +430,7 @@ def _dependencies_first(objectives: dict[str, Objective]) -> dict[str, Objective
     return ordered
 
 
-def _run_student(
+def run_student(
     student: Any, images: Tensor, masks: Tensor | None, hidden_states: bool
 ) -> tuple[Features, Features | None, tuple[Features, ...]]:
     """Encode ``B`` clean images and the first ``M`` of them with masks ``(M, N)``, in one batch."""

@@ -106,7 +106,7 @@ class MicroBatchedModel(BaseModel):
             data = {**data, "mask_indices": [i.pin_memory() if masks.is_pinned() else i for i in indices]}
         data = self.data_preprocessor(data, True)
         of_images = {key: value for key, value in data.items() if key != "mask_indices" and value is not None}
-        parts = [{key: value[part::count] for key, value in of_images.items()} for part in range(count)]
+        parts = [{key: _every(value, part, count) for key, value in of_images.items()} for part in range(count)]
         if masks is not None:
             if data.get("shift") is None:
                 shares = self.mask_shares([masks[part::count] for part in range(count)], indices, data["inputs"])
@@ -117,3 +117,10 @@ class MicroBatchedModel(BaseModel):
         for part in parts[:-1]:
             part["last_part"] = False
         return parts
+
+
+def _every(value: Any, start: int, step: int) -> Any:
+    """Every ``step``-th image of a tensor or list, or of each tensor of several teachers."""
+    if isinstance(value, dict):
+        return {name: each[start::step] for name, each in value.items()}
+    return value[start::step]

@@ -83,6 +83,11 @@ class MultiStudentDistiller(MicroBatchedModel):
         """The distillers by the name of their student; they share the teacher."""
         return dict(self.students.items())  # type: ignore[arg-type]
 
+    @property
+    def teachers_by_name(self) -> dict[str, Teacher]:
+        """The teachers by name; that of a single teacher is empty."""
+        return {"": self.teacher}
+
     def init_weights(self) -> None:
         """Do nothing: all parts have initialised themselves or loaded their weights in their constructors."""
 

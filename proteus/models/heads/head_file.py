@@ -1,9 +1,14 @@
-"""The heads that map a student's tokens to its teacher's space, in a file next to the student's weights."""
+"""The heads that map a student's tokens to its teacher's space, in a file next to the student's weights.
+
+The heads of several teachers are in one file, under the teachers' names.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +63,8 @@ def heads_of(distiller: Any) -> dict[str, tuple[DistillHead, Any]]:
     If several objectives have a head for the same tokens, the first counts, as in ``Distiller.predict_tokens``.
 
     Raises:
-        UserError: A token kind in :data:`KINDS` has no head, or its head is not a ``DistillHead``.
+        UserError: A token kind in :data:`KINDS` has no head, or its head is not a ``DistillHead``, or does not end in a
+            linear layer although the teacher is standardised.
     """
     found: dict[str, tuple[Any, Any]] = {}
     for objective in getattr(distiller, "objectives_by_name", {}).values():
@@ -72,15 +78,20 @@ def heads_of(distiller: Any) -> dict[str, tuple[DistillHead, Any]]:
                 f"ExportStudentHook.heads=True: the model {what} for {kind} tokens of clean images; it needs a "
                 "DistillHead for cls and for patches, such as those of TokenObjective and FeatureObjective"
             )
+        if getattr(distiller, "standardization", None) is not None and head.layers[-1] != "linear":
+            raise UserError(
+                f"ExportStudentHook.heads=True: {distiller.key}.standardization is exported in the last layer of a "
+                f"head, and that for {kind} ends in {head.layers[-1]!r}: write layers=('norm', 'linear')"
+            )
     return {kind: found[kind] for kind in KINDS}
 
 
 @torch.no_grad()
-def write_heads(distiller: Any, student: Mapping[str, Tensor], path: Path) -> Path:
+def write_heads(model: Any, student: Mapping[str, Tensor], path: Path) -> Path:
     """Write the heads of a distiller.
 
     Args:
-        distiller: A distiller.
+        model: A distiller of one student, of one or several teachers.
         student: Weights of its student, under the names with which they are exported.
         path: File to write.
 
@@ -91,17 +102,10 @@ def write_heads(distiller: Any, student: Mapping[str, Tensor], path: Path) -> Pa
     """
     about: dict[str, Any] = {}
     state: dict[str, Tensor] = {}
-    for kind, (head, loss) in heads_of(distiller).items():
-        width = next(layer.out_features for layer in head if isinstance(layer, nn.Linear))
-        about[kind] = {"in_dim": head.in_dim, "out_dim": width, "layers": list(head.layers)}
-        state |= {f"{kind}.head.{key}": value for key, value in head.state_dict().items()}
-        if hasattr(loss, "restore"):  # an affine map of each channel
-            zeros = torch.zeros_like(loss.mean)
-            shift = loss.restore(zeros)
-            scale = loss.restore(zeros + 1) - shift
-        else:
-            shift, scale = torch.zeros(width), torch.ones(width)
-        state |= {f"{kind}.scale": scale, f"{kind}.shift": shift}
+    for teacher, distiller in getattr(model, "distillers", {"": model}).items():
+        described, tensors = _described_heads(distiller)
+        about |= {"teachers": {**about.get("teachers", {}), teacher: described}} if teacher else described
+        state |= {f"{teacher}.{key}" if teacher else key: value for key, value in tensors.items()}
     check_written(state, path)
     metadata = {"format": "pt", _KEY: json.dumps({**about, "student": student_digest(student)})}
     with atomic_path(path) as temporary:
@@ -109,37 +113,92 @@ def write_heads(distiller: Any, student: Mapping[str, Tensor], path: Path) -> Pa
     return path
 
 
+def _described_heads(distiller: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    about: dict[str, Any] = {}
+    state: dict[str, Tensor] = {}
+    for kind, (head, loss) in heads_of(distiller).items():
+        last = next(layer for layer in head if isinstance(layer, nn.Linear))
+        width = last.out_features
+        about[kind] = {"in_dim": head.in_dim, "out_dim": width, "layers": list(head.layers)}
+        weights = dict(head.state_dict())
+        if hasattr(loss, "restore"):  # an affine map of each channel
+            zeros = torch.zeros_like(loss.mean)
+            shift = loss.restore(zeros)
+            scale = loss.restore(zeros + 1) - shift
+        else:
+            shift, scale = torch.zeros(width), torch.ones(width)
+        standardization = getattr(distiller, "standardization", None)
+        if standardization is not None:  # it may mix the channels: into the last layer, which is linear
+            restore = partial(copy.deepcopy(standardization).double().restore, kind)
+            place = len(head) - 1
+            scale, shift = scale.double().to(last.weight.device), shift.double().to(last.weight.device)
+            weight, bias = last.weight.double(), last.bias.double()
+            zero = restore(torch.zeros_like(bias))
+            weights[f"{place}.weight"] = (restore((weight * scale[:, None]).T) - zero).T
+            weights[f"{place}.bias"] = restore(bias * scale + shift)
+            scale, shift = torch.ones(width), torch.zeros(width)
+        state |= {f"{kind}.head.{key}": value for key, value in weights.items()}
+        state |= {f"{kind}.scale": scale, f"{kind}.shift": shift}
+    return about, state
+
+
 def student_digest(state: Mapping[str, Tensor]) -> str:
     """Digest of a student's weights without position embeddings, which are resampled for other image sizes."""
     return weights_digest({key: value for key, value in state.items() if "pos_embed" not in key})
 
 
-def read_heads(path: Path, student: Mapping[str, Tensor]) -> nn.ModuleDict:
+def teachers_of(path: Path) -> list[str]:
+    """Return the names of the teachers that a file of :func:`write_heads` has heads for; empty for one without a name.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    return list(_description(path).get("teachers", {}))
+
+
+def read_heads(path: Path, student: Mapping[str, Tensor], teacher: str = "") -> nn.ModuleDict:
     """Read heads, as untrusted data.
 
     Args:
         path: A file of :func:`write_heads`.
         student: Weights of the student that they are for; not compared on the meta device.
+        teacher: Name of one of several teachers.
 
     Returns:
         A ``TokenMap`` for each of :data:`KINDS`.
 
     Raises:
-        CheckpointError: The file is missing or damaged, or holds the heads of other weights.
+        CheckpointError: The file is missing or damaged, holds the heads of other weights, or none for the teacher.
     """
     about = _description(path)
+    teachers = about.get("teachers", {})
+    if teacher not in (teachers or {"": None}):
+        raise CheckpointError(
+            f"{path} holds the heads for {', '.join(teachers)}: write #mapped:{next(iter(teachers))}, or "
+            f"mapped={next(iter(teachers))!r} in Python"
+            if teachers
+            else f"{path} holds the heads for one teacher, without a name: write #mapped in place of #mapped:{teacher}"
+        )
+    of_teacher = teachers[teacher] if teacher else about
     meta = any(value.is_meta for value in student.values())
     if not meta and about["student"] != student_digest(student):
         raise CheckpointError(f"{path} holds the heads of other weights; export both again from one run")
     heads = nn.ModuleDict()
     for kind in KINDS:
-        options = about[kind]
+        options = of_teacher[kind]
         try:
             heads[kind] = TokenMap(DistillHead(**options), options["out_dim"])
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}") from error
-    load_strictly(heads, read_state_dict(path), path)
+    load_strictly(heads, heads_state(path, teacher), path)
     return heads
+
+
+def heads_state(path: Path, teacher: str = "") -> dict[str, Tensor]:
+    """Return the tensors of a teacher's heads: ``cls.head.0.weight`` and so on."""
+    prefix = f"{teacher}." if teacher else ""
+    state = read_state_dict(path)
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -155,7 +214,9 @@ def _description(path: Path) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("student"), str):
         raise CheckpointError(f"{path} does not describe heads (metadata '{_KEY}'); export the student again")
-    if not all(_is_valid(content.get(kind)) for kind in KINDS):
+    teachers = content.get("teachers", {"": content})
+    known = isinstance(teachers, dict) and all(isinstance(each, dict) for each in teachers.values())
+    if not known or not teachers or not all(_is_valid(each.get(kind)) for each in teachers.values() for kind in KINDS):
         raise CheckpointError(f"{path}: metadata '{_KEY}' is not what Proteus writes; export the student again")
     return content
 

@@ -38,7 +38,7 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
     ]
     drawn = torch.Generator().manual_seed(0)
     for batch in images.split(batch_size):
-        step = StepFeatures(distiller.teacher(batch), distiller.student(batch))
+        step = StepFeatures(distiller.targets(distiller.teacher(batch)), distiller.student(batch))
         masks = None
         if any(fit.view != "clean" for fit in fits):
             masks = (torch.rand(step.student.patches.shape[:2], generator=drawn) < 0.5).to(images.device)

@@ -29,7 +29,7 @@ def load_backbone(
     img_size: int | None = None,
     download: bool = False,
     device: str | torch.device | None = None,
-    mapped: bool = False,
+    mapped: bool | str = False,
 ) -> nn.Module:
     """Load a frozen backbone by name.
 
@@ -43,7 +43,8 @@ def load_backbone(
         download: Download weights that are not on this machine from the Hugging Face hub.
         device: Device to load it on; the CPU by default.
         mapped: Map the tokens to the teacher's space by the heads that the student was trained with, as ``#mapped``
-            behind the name does. Only students that were exported with their heads have them.
+            behind the name does. Only students that were exported with their heads have them. For one of several
+            teachers, its name: ``mapped="dinov2"``, or ``#mapped:dinov2``.
 
     Returns:
         The backbone in eval mode, without gradients. It encodes images ``(B, 3, H, W)``, normalised with its ``mean``
@@ -55,8 +56,8 @@ def load_backbone(
         UserError: The name is unknown, its weights are not on this machine, the file holds another architecture, or
             the device does not exist.
     """
-    if mapped and split_part(name)[1] != MAPPED:
-        name = f"{name}#{MAPPED}"
+    if mapped and (split_part(name)[1] or "").partition(":")[0] != MAPPED:
+        name = f"{name}#{MAPPED}" if mapped is True else f"{name}#{MAPPED}:{mapped}"
     config, record, _ = locate_model(name, arch, img_size, download)
     with torch.random.fork_rng(devices=[]):
         if record.seed is not None:

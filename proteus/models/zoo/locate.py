@@ -17,7 +17,7 @@ from proteus.models.backbones.factory import locate_backbone
 from proteus.models.backbones.openmmlab import build_backbone
 from proteus.models.backbones.timm_names import check_build
 from proteus.models.backbones.weight_file import WeightFile, read_weight_file
-from proteus.models.heads.head_file import HEADS
+from proteus.models.heads.head_file import HEADS, heads_state
 from proteus.models.zoo.known import known_students, known_teachers
 from proteus.models.zoo.model_folder import hub_folder, read_model_folder
 from proteus.models.zoo.names import find_model
@@ -26,7 +26,7 @@ from proteus.models.zoo.weights import CHECKPOINTS, find_weights
 from proteus.structures import UserError
 
 MAPPED = "mapped"
-"""After ``#``: a student with the heads that map its tokens to the teacher's space."""
+"""After ``#``: a student with the heads that map its tokens to the teacher's space; ``mapped:NAME`` for one of many."""
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar", ".ckpt")
 
 
@@ -66,7 +66,7 @@ def locate_model(
         UserError: As :func:`~proteus.models.zoo.load_backbone`.
     """
     name = str(name)
-    if split_part(name)[1] == MAPPED:
+    if (split_part(name)[1] or "").partition(":")[0] == MAPPED:
         return _mapped(name, locate_model(split_part(name)[0], arch, img_size, download, folder))
     if name.startswith("random:"):
         return _random(name, img_size)
@@ -114,9 +114,11 @@ def _mapped(name: str, student: Located) -> Located:
         raise UserError(
             f"{name}: {heads} is missing; a run writes the heads with --cfg-options default_hooks.export.heads=True"
         )
+    teacher = (split_part(name)[1] or "").partition(":")[2]
     config = {**student.config, "type": "MappedBackbone", "backbone": student.config["type"], "heads": str(heads)}
+    config |= {"teacher": teacher} if teacher else {}
     state = student.state if student.state is not None else read_state_dict(student.config["checkpoint"])
-    added = {f"heads.{key}": value for key, value in read_state_dict(heads).items()}
+    added = {f"heads.{key}": value for key, value in heads_state(heads, teacher).items()}
     record = replace(
         student.record,
         name=name,

@@ -40,3 +40,16 @@ def multi_student(make_runner: Callable[..., Runner], tmp_path: Path) -> dict[st
         for name, width in (("tiny", 24), ("small", 48))
     }
     return {"_delete_": True, "type": "MultiStudentDistiller", "teacher": alone["teacher"], "students": students}
+
+
+@pytest.fixture
+def multi_teacher(make_runner: Callable[..., Runner], tmp_path: Path) -> dict[str, Any]:
+    """The small recipe's model with a second teacher, and both standardised, to stand in its place."""
+    alone = load_config(tmp_path / "small.py").model.to_dict()
+    sizes = {"img_size": 64, "patch_size": 16, "depth": 1, "embed_dim": 12, "num_heads": 3}
+    file = str(write_teacher(tmp_path / "other.safetensors", **sizes))
+    other = {"type": "Teacher", "backbone": {"type": "ViT", "arch": "tiny", **sizes, "checkpoint": file}}
+    other["img_size"] = 64
+    shared = {"objectives": alone["objectives"], "standardization": {"type": "PHIStandardization", "images": 8}}
+    teachers = {name: {"teacher": teacher, **shared} for name, teacher in (("one", alone["teacher"]), ("two", other))}
+    return {"_delete_": True, "type": "MultiTeacherDistiller", "student": alone["student"], "teachers": teachers}

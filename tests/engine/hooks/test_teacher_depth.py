@@ -11,8 +11,8 @@ import torch
 from data_samples import data_samples
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from runs import tool
 from safetensors.torch import load_file
+from two_ranks import on_two_ranks
 
 from proteus.engine.hooks import TeacherDepthHook
 from proteus.engine.hooks.teacher_depth import linear_cka
@@ -172,32 +172,16 @@ def test_the_mean_over_students_counts() -> None:
 
 
 RANK = """
-import os
-import sys
-import torch
-import torch.distributed as dist
-
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
 from test_teacher_depth import IMAGES, built, fake_runner
 from proteus.engine.hooks import TeacherDepthHook
 
-rank = int(os.environ["RANK"])
-dist.init_process_group("gloo")
-found = TeacherDepthHook()._cka(fake_runner(built()), {"inputs": IMAGES[4 * rank : 4 * rank + 4]}, 2)
-torch.save(found, f"{sys.argv[3]}/{rank}")
-dist.barrier()
-dist.destroy_process_group()
+result = TeacherDepthHook()._cka(fake_runner(built()), {"inputs": IMAGES[4 * rank : 4 * rank + 4]}, 2)
 """
 
 
 @pytest.mark.slow
 def test_two_ranks_decide_alike(tmp_path: Path) -> None:
-    script = tmp_path / "ranks.py"
-    script.write_text(RANK)
-    here = Path(__file__).parent
-    done = tool(script, here, here.parents[1], tmp_path, ranks=2)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = [torch.load(tmp_path / f"{rank}", weights_only=True) for rank in (0, 1)]
+    found = on_two_ranks(RANK, __file__, tmp_path)
     assert found[0] == found[1]
     halves = [TeacherDepthHook()._cka(fake_runner(built()), {"inputs": half}, 2) for half in IMAGES.split(4)]
     assert found[0] == pytest.approx(sum(halves) / 2, abs=1e-5)

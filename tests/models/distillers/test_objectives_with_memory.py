@@ -10,8 +10,8 @@ import pytest
 import torch
 from data_samples import data_samples
 from mmengine.optim import OptimWrapper
-from runs import tool
 from torch import Tensor
+from two_ranks import on_two_ranks
 
 from proteus.models import Distiller, ForeachEMA, HiddenStatesObjective, MultiStudentDistiller
 
@@ -186,37 +186,24 @@ def test_relations_within_a_batch_are_not_computed_in_parts() -> None:
 
 
 RANK = """
-import os
-import sys
-import torch
-import torch.distributed as dist
-
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
 from test_objectives_with_memory import IN_BATCH, OBJECTIVES, built, trained
 from proteus.engine import DataParallel
 
-rank = int(os.environ["RANK"])
-dist.init_process_group("gloo")
+result = {}
 for name, objectives, parts in (("parts", OBJECTIVES, 2), ("batch", IN_BATCH | {"all": OBJECTIVES["all"]}, 1)):
     model = built(objectives, micro_batches=parts)
     logs = trained(model, DataParallel(model), ranks=slice(4 * rank, 4 * rank + 4))
-    torch.save((logs, dict(model.objectives.named_buffers())), f"{sys.argv[3]}/{name}{rank}")
-dist.barrier()
-dist.destroy_process_group()
+    result[name] = (logs, dict(model.objectives.named_buffers()))
 """
 
 
 @pytest.mark.slow
 def test_two_ranks_learn_as_one(tmp_path: Path, steps: list[dict[str, Tensor]]) -> None:
-    script = tmp_path / "ranks.py"
-    script.write_text(RANK)
-    here = Path(__file__).parent
-    done = tool(script, here, here.parents[1], tmp_path, ranks=2)
-    assert done.returncode == 0, done.stdout + done.stderr
+    results = on_two_ranks(RANK, __file__, tmp_path)
     whole, batch_alone = built(), built(IN_BATCH | {"all": OBJECTIVES["all"]})
     for name, model in (("parts", whole), ("batch", batch_alone)):
         expected = trained(model)
-        ranks = [torch.load(tmp_path / f"{name}{rank}", weights_only=True) for rank in (0, 1)]
+        ranks = [result[name] for result in results]
         # Losses are those of the ranks' own images; gradients are averaged.
         means = [{k: (a[k] + b[k]) / 2 for k in a} for a, b in zip(ranks[0][0], ranks[1][0], strict=True)]
         assert_equal(means, expected)

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from data_samples import data_samples
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
-from runs import tool
 from torch import Tensor
+from two_ranks import on_two_ranks
 
 from proteus.config.check_consistency import check_sizes
 from proteus.config.load import load_config
@@ -153,33 +153,18 @@ def test_each_of_several_students_has_the_same_views() -> None:
 
 
 RANK = """
-import os
-import sys
-import torch
-import torch.distributed as dist
-
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
 from test_shift import built, stepped
 from proteus.engine import DataParallel
 
-rank = int(os.environ["RANK"])
-dist.init_process_group("gloo")
 model = built()
 images = [2 * rank, 2 * rank + 1, 2 * rank + 4, 2 * rank + 5]
-torch.save(stepped(model, DataParallel(model), images), f"{sys.argv[3]}/{rank}")
-dist.barrier()
-dist.destroy_process_group()
+result = stepped(model, DataParallel(model), images)
 """
 
 
 @pytest.mark.slow
 def test_two_ranks_with_one_shift_learn_as_one(tmp_path: Path) -> None:
-    script = tmp_path / "ranks.py"
-    script.write_text(RANK)
-    here = Path(__file__).parent
-    done = tool(script, here, here.parents[1], tmp_path, ranks=2)
-    assert done.returncode == 0, done.stdout + done.stderr
-    first, second = (torch.load(tmp_path / f"{rank}", weights_only=True) for rank in (0, 1))
+    first, second = on_two_ranks(RANK, __file__, tmp_path)
     for name, value in stepped(built()).items():
         mean = (first[name] + second[name]) / 2
         torch.testing.assert_close(mean, value.detach(), atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")

@@ -1,0 +1,82 @@
+"""Statistics of teachers' features, before the first step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from proteus.compat import checkpoint_of, is_resuming
+from proteus.datasets import ProxySet
+from proteus.datasets.proxy.fitting_views import fitting_keys
+from proteus.models import Distiller
+from proteus.registry import HOOKS
+from proteus.structures import Features, UserError
+from proteus.utils.models import unwrap_model
+
+
+@HOOKS.register_module()
+class StandardizationHook(Hook):
+    """Before the first iteration, compute the statistics of each standardised teacher on images of the proxy set.
+
+    ``proteus train`` adds the hook to every run with a ``standardization``. The images are evenly spaced in the set,
+    and always the same views of them; each process reads its share. A run that resumes, or has statistics in its
+    ``load_from``, keeps those of the checkpoint. With cached teachers the cached tokens are read.
+
+    Raises:
+        UserError: At the start: the training set is not a proxy set.
+    """
+
+    priority = "VERY_HIGH"  # before SlicedInitHook, which fits the heads to standardised tokens
+
+    def before_train(self, runner: Runner) -> None:
+        """Compute the statistics, once."""
+        model = unwrap_model(runner.model)
+        wanted = {
+            name: distiller
+            for name, distiller in getattr(model, "distillers", {}).items()
+            if distiller.standardization is not None and not distiller.standardization.running
+        }
+        if not wanted or is_resuming(runner) or runner.iter:
+            return
+        if checkpoint_of(runner) and all(each.standardization.fitted for each in wanted.values()):
+            runner.logger.info("standardization: the statistics of the teachers come from a checkpoint")
+            return
+        dataset = runner.train_dataloader.dataset
+        if not isinstance(dataset, ProxySet):
+            raise UserError(
+                f"{next(iter(wanted.values())).key}.standardization needs a proxy set for its statistics, and the "
+                f"training set is {type(dataset).__name__}; write images=0 to compute them while training"
+            )
+        for name, distiller in wanted.items():
+            start, count = time.time(), distiller.standardization.images
+            distiller.standardization.fit(self._features(runner, model, name, distiller, count))
+            runner.logger.info(
+                f"standardization: {distiller.teacher_key} measured on {count:,} images in {time.time() - start:.0f} s"
+            )
+
+    def _features(self, runner: Runner, model: Any, name: str, distiller: Distiller, count: int) -> Iterator[Features]:
+        """Yield the teacher's features of the images of this process."""
+        rank, world = get_dist_info()
+        loader = runner.train_dataloader
+        if distiller.teacher.sharded:  # all processes run it equally often
+            count = -(-count // world) * world
+        keys = fitting_keys(len(loader.dataset), count)[:count][rank::world]
+        size = loader.batch_size or 64
+        for start in range(0, len(keys), size):
+            samples = [dict(loader.dataset[key]) for key in keys[start : start + size]]
+            for sample in samples:  # a last batch may be too small for a masked image
+                sample.pop("mask", None)
+            with torch.random.fork_rng(), torch.no_grad():
+                torch.manual_seed(start)  # for preprocessors that mix or shift images
+                data = model.data_preprocessor(loader.collate_fn(samples), True)
+                tokens = [data.get(key) for key in ("teacher_cls", "teacher_patches")]
+                tokens = [each.get(name) if isinstance(each, dict) else each for each in tokens]
+                images = data.get("teacher_inputs", data["inputs"])
+                output = None if None in tokens else distiller.cached_output(images, *tokens)
+                yield output.features if output is not None else distiller.teacher(images)

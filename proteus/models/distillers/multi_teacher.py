@@ -1,0 +1,285 @@
+"""One student of several teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from proteus.checkpoints import prefix_checkpoint_errors
+from proteus.models.backbones import build_backbone
+from proteus.models.distillers.balance import TeacherDropping
+from proteus.models.distillers.checks import check_compiled_parts, check_micro_batches
+from proteus.models.distillers.distiller import (
+    Distiller,
+    StudentOutput,
+    build_preprocessor,
+    build_teacher,
+    run_student,
+    split_by_image,
+    teacher_tokens,
+)
+from proteus.models.distillers.micro_batches import MicroBatchedModel
+from proteus.models.distillers.shift import Shift
+from proteus.models.objectives import StepFeatures
+from proteus.models.teachers import Teacher, TeacherOutput
+from proteus.registry import MODELS
+from proteus.structures import UserError
+from proteus.utils.argument_checks import check_number
+from proteus.utils.compile import compiled
+
+_TAKEN = ("student", "students", "teacher", "teachers", "cls", "patches", "ema", "plain", "heads", "trained_on")
+
+
+@MODELS.register_module()
+class MultiTeacherDistiller(MicroBatchedModel):
+    """Distil several teachers into one student, which has separate heads for each.
+
+    The student sees each image once, and each teacher sees the same images at its own size and with its own statistics.
+    The teachers run one after the other on the device of the process. Losses are ``<teacher>/loss_<objective>``, and
+    their sum is minimised. One teacher gives the weights of :class:`Distiller`, bit for bit.
+
+    Args:
+        teachers: For each teacher, by name: ``teacher`` and ``objectives`` as for :class:`Distiller`, and optionally
+            ``grids`` and ``standardization``, ``weight``, a factor of all its losses (1 by default), and ``drop``, the
+            probability that a training step leaves the teacher out (0 by default; see :class:`TeacherDropping`).
+            ``None`` drops a teacher of a base config.
+        student: Config of the backbone that learns.
+        data_preprocessor: Config of the data preprocessor.
+        init_from: As for :class:`Distiller`.
+        micro_batches: See :class:`MicroBatchedModel`.
+        compile_student: As for :class:`Distiller`.
+        balance: Config of factors of the teachers' losses that change while training, such as
+            ``dict(type="LossMagnitudeBalance")``; by default they are the weights alone.
+
+    Attributes:
+        key: Key of this model in the config, for messages.
+        teacher_keys: Keys of a teacher's config.
+        needs_masks: Whether an objective of any teacher reads masked images.
+        needs_labels: Whether one reads labels.
+
+    Raises:
+        ValueError: Parts do not fit each other; the message names the keys.
+        CheckpointError: Weights cannot be read, or are another model's.
+    """
+
+    teacher_keys: ClassVar[tuple[str, ...]] = ("teacher", "objectives", "grids", "standardization", "weight", "drop")
+    student: Any
+
+    def __init__(
+        self,
+        teachers: Mapping[str, dict[str, Any] | None],
+        student: dict[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
+        init_from: dict[str, Any] | None = None,
+        micro_batches: int = 1,
+        compile_student: bool | dict[str, Any] = False,
+        balance: dict[str, Any] | None = None,
+    ) -> None:
+        preprocessor = build_preprocessor(data_preprocessor)
+        super().__init__(data_preprocessor=preprocessor, micro_batches=micro_batches)
+        self.key = "model"
+        configs = _checked(teachers, self.teacher_keys)
+        # Random weights are drawn in the order of Distiller: teachers, student, heads.
+        built = {
+            name: build_teacher(config["teacher"], preprocessor, f"model.teachers.{name}.teacher")
+            for name, config in configs.items()
+        }
+        with prefix_checkpoint_errors("model.student.checkpoint"):
+            self.student = build_backbone(student)
+        self._compiled_student = compiled("model.compile_student", run_student, compile_student)
+        self.init_from = None
+        if init_from:
+            with prefix_checkpoint_errors("model.init_from.checkpoint"):
+                self.init_from = MODELS.build(init_from, default_args={"student": self.student})
+        self.teachers = nn.ModuleDict()
+        for name, config in configs.items():
+            self.teachers[name] = Distiller(
+                built[name],
+                self.student,
+                config["objectives"],
+                preprocessor,
+                grids=config.get("grids"),
+                standardization=config.get("standardization"),
+                key=f"model.teachers.{name}",
+            )
+        self.weights = {name: config.get("weight", 1.0) for name, config in configs.items()}
+        dropped = {name: config.get("drop", 0.0) for name, config in configs.items()}
+        self.dropping = TeacherDropping(dropped) if any(dropped.values()) else None
+        self.balance = MODELS.build(balance, default_args={"names": list(configs)}) if balance else None
+        self.needs_masks = any(each.needs_masks for each in self.distillers.values())
+        self.needs_labels = any(each.needs_labels for each in self.distillers.values())
+        check_compiled_parts("model", micro_batches, compile_student)
+        for each in self.distillers.values():
+            check_micro_batches(each, micro_batches)
+        token = getattr(self.student, "mask_token", None)
+        if token is not None and not self.needs_masks:
+            token.requires_grad_(False)  # DistributedDataParallel waits for the gradient of every parameter
+
+    @property
+    def distillers(self) -> dict[str, Distiller]:
+        """The pairs of the student with each teacher, by the teacher's name."""
+        return dict(self.teachers.items())  # type: ignore[arg-type]
+
+    @property
+    def teachers_by_name(self) -> dict[str, Teacher]:
+        """The teachers by name."""
+        return {name: each.teacher for name, each in self.distillers.items()}
+
+    def init_weights(self) -> None:
+        """Do nothing: all parts have initialised themselves or loaded their weights in their constructors."""
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[BaseDataElement] | None = None,
+        masks: Tensor | None = None,
+        mask_indices: Tensor | None = None,
+        labels: Tensor | None = None,
+        teacher_cls: Mapping[str, Tensor] | None = None,
+        teacher_patches: Mapping[str, Tensor] | None = None,
+        teacher_inputs: Tensor | None = None,
+        shift: Shift | None = None,
+        mask_share: float | Tensor | Mapping[str, float] = 1.0,
+        last_part: bool = True,
+        mode: str = "tensor",
+    ) -> Any:
+        """Run one batch, as MMEngine's runner does.
+
+        Args:
+            inputs: ``(B, 3, H, W)``, normalised for the student.
+            data_samples: As for :meth:`Distiller.forward`.
+            masks: As for :meth:`Distiller.forward`.
+            mask_indices: As for :meth:`Distiller.forward`.
+            labels: As for :meth:`Distiller.forward`.
+            teacher_cls: Cached cls tokens of some teachers by name, each as for :meth:`Distiller.forward`; the others
+                run.
+            teacher_patches: Likewise of patches.
+            teacher_inputs: As for :meth:`Distiller.forward`.
+            shift: As for :meth:`Distiller.forward`.
+            mask_share: As for :meth:`Distiller.forward`, or one for each teacher by name.
+            last_part: As for :meth:`Distiller.forward`.
+            mode: ``loss``, ``predict`` or ``tensor``.
+
+        Returns:
+            ``loss``: each weighted term as ``<teacher>/loss_<objective>``, of the teachers of this step. ``predict``:
+            see :meth:`predict`. ``tensor``: the student's ``Features``.
+        """
+        if mode == "predict":
+            return self.predict(inputs, data_samples)
+        if mode != "loss":
+            return self.student(inputs)
+
+        # 1. Teachers, one after the other.
+        kept = self._kept(inputs)
+        outputs: dict[str, TeacherOutput] = {}
+        for name, each in kept.items():
+            tokens = (_of_teacher(cached, name) for cached in (teacher_cls, teacher_patches))
+            cached = each.cached_output(inputs, *tokens)
+            outputs[name] = cached or each.run_teacher(inputs if teacher_inputs is None else teacher_inputs)
+
+        # 2. Student, once for all.
+        run = run_student if inputs.is_meta else self._compiled_student
+        masked = masks if any(each.needs_masks for each in kept.values()) else None
+        student = StudentOutput(
+            *run(self.student, inputs, masked, any(each.needs_hidden_states for each in kept.values()))
+        )
+
+        # 3. Objectives of each teacher, weighted.
+        losses: dict[str, Tensor] = {}
+        for name, each in kept.items():
+            own = student._replace(masked=student.masked if each.needs_masks else None)
+            share = mask_share[name] if isinstance(mask_share, Mapping) else mask_share
+            terms = each.losses(inputs, masks, mask_indices, labels, outputs[name], share, last_part, shift, own)
+            factor: float | Tensor = self.weights[name]
+            if self.balance is not None:
+                factor = factor * self.balance(name, torch.stack(list(terms.values())).sum())
+            losses |= {f"{name}/{term}": factor * value for term, value in terms.items()}
+        unused = self._unused(kept, masked)
+        if unused:
+            first = next(iter(losses))
+            losses[first] = losses[first] + 0.0 * torch.stack([each.sum() for each in unused]).sum()
+
+        if self.training and last_part and not inputs.is_meta:
+            for part in (self.balance, self.dropping):
+                if part is not None:
+                    part.end_step()
+        return losses
+
+    def predict(self, images: Tensor, data_samples: Sequence[BaseDataElement] | None = None) -> list[dict[str, Any]]:
+        """Return the tokens of each teacher and of the student, mapped to the teacher's space, image by image.
+
+        Returns:
+            As :meth:`Distiller.predict`, with ``<teacher>/teacher_cls``, ``<teacher>/student_cls`` and the like.
+        """
+        student = self.student(images)
+        tokens: dict[str, Tensor] = {}
+        for name, each in self.distillers.items():
+            output = each.teacher.encode(images, each.needs_logits)
+            step = each.on_one_grid(StepFeatures(output.features, student), images)
+            found = teacher_tokens(output._replace(features=step.teacher))
+            found |= {f"student_{kind}": value for kind, value in each.predict_tokens(step.student).items()}
+            tokens |= {f"{name}/{key}": value for key, value in found.items()}
+        return split_by_image(tokens, len(images), data_samples)
+
+    def mask_shares(self, masks: Sequence[Tensor], indices: Sequence[Tensor], images: Tensor) -> Any:
+        """As for :meth:`Distiller.mask_shares`; those of each teacher by name if they differ."""
+        shares = {name: each.mask_shares(masks, indices, images) for name, each in self.distillers.items()}
+        first = next(iter(shares.values()))
+        if all(each == first for each in shares.values()):
+            return first
+        return [{name: each[part] for name, each in shares.items()} for part in range(len(masks))]
+
+    def _kept(self, inputs: Tensor) -> dict[str, Distiller]:
+        """The pairs with teachers that this step does not leave out."""
+        everyone = self.distillers
+        if self.dropping is None or not self.training or inputs.is_meta:
+            return everyone
+        return {name: everyone[name] for name in self.dropping.kept()}
+
+    def _unused(self, kept: Mapping[str, Distiller], masks: Tensor | None) -> list[Tensor]:
+        """Trained weights that this step does not use; DistributedDataParallel waits for a gradient of them."""
+        if len(kept) == len(self.teachers):
+            return []
+        others = [each for name, each in self.distillers.items() if name not in kept]
+        unused = [parameter for each in others for parameter in each.parameters()]
+        token = getattr(self.student, "mask_token", None)
+        if masks is None and token is not None:
+            unused.append(token)
+        return [parameter for parameter in unused if parameter.requires_grad]
+
+
+def _of_teacher(cached: Mapping[str, Tensor] | None, name: str) -> Tensor | None:
+    if cached is not None and not isinstance(cached, Mapping):
+        raise UserError(
+            "train_dataloader.dataset.cache is one folder, and the run has several teachers: write "
+            f"cache=dict({name}='work_dirs/cache/{name}', ...)"
+        )
+    return None if cached is None else cached.get(name)
+
+
+def _checked(teachers: Mapping[str, dict[str, Any] | None], keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    configs = {name: config for name, config in teachers.items() if config is not None}
+    if not configs:
+        raise ValueError(
+            "model.teachers is empty: give at least one teacher, or write type='Distiller' for a single one"
+        )
+    for name, config in configs.items():
+        key = f"model.teachers.{name}"
+        # The name becomes that of a submodule, and part of the names of losses, metrics and heads.
+        if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name in _TAKEN:
+            raise ValueError(
+                f"{key}: {name!r} has another meaning as a name; write another of letters and digits, such as 'dinov2'"
+            )
+        missing = [part for part in ("teacher", "objectives") if part not in config]
+        unknown = [part for part in config if part not in keys]
+        if missing or unknown:
+            fault = f"has no {missing[0]!r}" if missing else f"has an unknown key {unknown[0]!r}"
+            raise ValueError(f"{key} {fault}: it takes {', '.join(keys)}")
+        check_number(f"{key}.weight", config.get("weight", 1.0), 0, above=True)
+        if check_number(f"{key}.drop", config.get("drop", 0.0), 0, 1) == 1:
+            raise ValueError(f"{key}.drop=1 leaves the teacher out of every step: write {key}=None, or less than 1")
+    return configs
