@@ -15,6 +15,7 @@ from proteus.datasets import ProxySet, load_fitting_views
 from proteus.models import Distiller, HiddenStatesObjective
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
+from proteus.structures import UserError
 from proteus.utils.models import unwrap_model
 from proteus.utils.precision import no_autocast
 
@@ -56,6 +57,7 @@ class SlicedInitHook(Hook):
 
         Raises:
             ValueError: Student and teacher do not match, or the training set is not a proxy set.
+            UserError: The run has several teachers.
         """
         if self._done:
             return
@@ -64,6 +66,11 @@ class SlicedInitHook(Hook):
             runner.logger.info("sliced initialization skipped: the weights come from a checkpoint")
             return
         model = unwrap_model(runner.model)
+        if "" not in model.teachers_by_name:
+            raise UserError(
+                "SlicedInitHook takes the student out of one teacher, and model.teachers are "
+                f"{', '.join(model.teachers_by_name)}: remove the hook"
+            )
         for distiller in model.distillers.values():
             check_slice(distiller.student, distiller.teacher)
         runner.logger.info(

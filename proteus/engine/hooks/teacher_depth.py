@@ -149,6 +149,8 @@ def linear_cka(first: Tensor, second: Tensor) -> Tensor:
 
 def _unsupported(model: Any, dataset: Any) -> str:
     """Return why the teacher of a run cannot stop early; empty if it can."""
+    if len(getattr(model, "teachers_by_name", ())) > 1:
+        return "the run has several teachers, and the hook stops one; remove the hook"
     teacher = getattr(model, "teacher", None)
     if teacher is None or not hasattr(model, "distillers"):
         return "the model is not a Distiller; remove the hook"
@@ -161,6 +163,8 @@ def _unsupported(model: Any, dataset: Any) -> str:
     if getattr(dataset, "cache", None) is not None:
         return "the teacher's cache holds its last block only; write train_dataloader.dataset.cache=None"
     for distiller in model.distillers.values():
+        if distiller.standardization is not None:
+            return f"{distiller.key}.standardization has the statistics of the last block only; remove one of the two"
         if distiller.needs_logits:
             return f"{distiller.key}.objectives read the teacher's logits, which need its last block"
         if distiller.needs_hidden_states:

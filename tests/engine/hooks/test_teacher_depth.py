@@ -14,9 +14,9 @@ from mmengine.runner import Runner
 from safetensors.torch import load_file
 from two_ranks import on_two_ranks
 
-from proteus.engine.hooks import TeacherDepthHook
+from proteus.engine.hooks import SlicedInitHook, TeacherDepthHook
 from proteus.engine.hooks.teacher_depth import linear_cka
-from proteus.models import Distiller, MultiStudentDistiller
+from proteus.models import Distiller, MultiStudentDistiller, MultiTeacherDistiller
 from proteus.models.teachers import TeacherOutput
 from proteus.registry import HOOKS
 from proteus.structures import UserError
@@ -173,7 +173,7 @@ def test_the_mean_over_students_counts() -> None:
 
 RANK = """
 from test_teacher_depth import IMAGES, built, fake_runner
-from proteus.engine.hooks import TeacherDepthHook
+from proteus.engine.hooks import SlicedInitHook, TeacherDepthHook
 
 result = TeacherDepthHook()._cka(fake_runner(built()), {"inputs": IMAGES[4 * rank : 4 * rank + 4]}, 2)
 """
@@ -192,6 +192,18 @@ def test_what_is_refused() -> None:
     with pytest.raises(UserError, match="cache holds its last block only"):
         hook.before_train(fake_runner(model, dataset=SimpleNamespace(cache="x")))
     model.teacher.compiled = True
+    standardized = built(standardization=dict(type="PHIStandardization"))
+    with pytest.raises(UserError, match=r"model\.standardization has the statistics of the last block only"):
+        hook.before_train(fake_runner(standardized))
+    several = MultiTeacherDistiller(
+        {name: dict(teacher=TEACHER, objectives=ONE["objectives"]) for name in ("a", "b")}, ONE["student"]
+    )
+    with pytest.raises(UserError, match="the run has several teachers"):
+        hook.before_train(fake_runner(several))
+    runner = fake_runner(several)
+    runner._load_from = None
+    with pytest.raises(UserError, match=r"SlicedInitHook takes the student out of one teacher, .* a, b: remove"):
+        SlicedInitHook().before_train(runner)
     with pytest.raises(UserError, match=r"write model\.teacher\.compile=False"):
         hook.before_train(fake_runner(model))
     with pytest.raises(UserError, match="not a Distiller"):
