@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from proteus.models.backbones.frozen import Freezable
+from proteus.models.backbones.levels import feature_levels
 from proteus.models.backbones.timm_backbone import TimmBackbone
 from proteus.registry import MODELS
 
@@ -46,17 +47,8 @@ class DenseTimm(Freezable, TimmBackbone):
         **options: Any,
     ) -> None:
         super().__init__(arch, img_size=img_size, checkpoint=checkpoint, **options)
-        if not hasattr(self.model, "forward_intermediates"):
-            raise ValueError(
-                f"arch={arch!r}: timm gives no intermediate maps of a {type(self.model).__name__}; most of its CNNs "
-                "and ViTs have them: convnext_tiny, resnet50, swin_tiny_patch4_window7_224"
-            )
+        self.out_indices = feature_levels(self.model, "out_indices", arch, out_indices)
         self.levels_there = [stage["num_chs"] for stage in self.model.feature_info]
-        count = len(self.levels_there)
-        wanted = range(max(0, count - 4), count) if out_indices is None else out_indices
-        if not wanted or any(not -count <= index < count for index in wanted):
-            raise ValueError(f"out_indices={list(wanted)} of {arch}, which has {count} levels (0 to {count - 1})")
-        self.out_indices = tuple(sorted({index % count for index in wanted}))
         self.final_norm = final_norm
         self._freeze_what_is_unused()
         if frozen:

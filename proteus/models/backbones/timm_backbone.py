@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, shapes_of
+from proteus.models.backbones.levels import feature_levels, join_levels
+from proteus.models.backbones.pixel_mask import (
+    MaskColour,
+    check_masks,
+    frozen_statistics,
+    has_batch_norm,
+    make_colour,
+    paint_masked,
+)
+from proteus.models.backbones.unused import unused_parameters
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_number, check_side
@@ -30,6 +41,10 @@ class TimmBackbone(nn.Module):
     token if timm's model norms it and what its head pools otherwise, and ``patches`` are the patch tokens after the
     last norm. Register tokens are left out.
 
+    As a student it can give several levels of features to objectives on patches (``levels``), and be shown images with
+    masked pixels (``mask_colour``), as timm's models have no mask token. Both are for training: exported files hold
+    timm's model as it is.
+
     Weights are random as timm starts them unless ``checkpoint`` is given.
 
     Args:
@@ -37,19 +52,27 @@ class TimmBackbone(nn.Module):
         img_size: Side in pixels of the images; a model of fixed size is built for it.
         checkpoint: File with the state dict of this model of timm's; a classifier in it is left.
         grad_checkpointing: Compute activations again in the backward pass instead of keeping them, as timm's model does
-            it. Batch norm then averages its statistics twice a step.
+            it. Batch norm then averages its statistics twice a step, those of masked images as well.
+        levels: Feature levels that make up ``patches``: stages or blocks as timm numbers them, negative from the end,
+            such as ``(-2, -1)``. Their maps are resampled to the finest grid of them and concatenated. By default
+            ``patches`` are the last map or tokens.
+        mask_colour: Colour of the pixels of masked patches: ``mean``, the mean colour of the image, or ``learnt``, a
+            parameter. By default the model takes no masks.
         **options: What else ``timm.create_model`` takes: ``drop_path_rate``, ``dynamic_img_size``...
 
     Attributes:
         timm_args: What ``timm.create_model`` takes to build the same architecture.
+        feature_levels: The levels, counted from 0; empty for the last map or tokens.
+        learnt_colour: Colour of masked patches, ``(3, 1, 1)``, of normalised images; None unless it is learnt.
 
     Raises:
-        ValueError: ``arch`` is unknown or cannot checkpoint its activations, or what it returns is neither a map nor
-            tokens.
+        ValueError: ``arch`` is unknown or cannot checkpoint its activations, a level does not exist, or what the model
+            returns is neither a map nor tokens.
         CheckpointError: ``checkpoint`` cannot be read or holds another model.
     """
 
     model: Any
+    _head_widens = False
 
     def __init__(
         self,
@@ -57,6 +80,8 @@ class TimmBackbone(nn.Module):
         img_size: int = 224,
         checkpoint: str | Path | None = None,
         grad_checkpointing: bool = False,
+        levels: Sequence[int] | None = None,
+        mask_colour: MaskColour | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -72,6 +97,12 @@ class TimmBackbone(nn.Module):
         except TypeError as error:
             raise ValueError(f"arch={arch!r} does not take these options: {error}") from error
         self.img_size = img_size
+        self.feature_levels = () if levels is None else feature_levels(self.model, "levels", arch, levels)
+        self._level_norm = self._takes_level_norm()
+        self.mask_colour = mask_colour
+        self.learnt_colour = make_colour(mask_colour)
+        self._has_batch_norm = has_batch_norm(self.model)
+        self._freeze_unused()
         if grad_checkpointing:
             _checkpoint_activations(self.model, arch)
         if checkpoint is not None:
@@ -89,8 +120,13 @@ class TimmBackbone(nn.Module):
 
     @cached_property
     def embed_dim(self) -> int:
-        """Width of the tokens."""
-        return shapes_of(self, self.timm_args, self.img_size).patches.shape[-1]
+        """Width of ``cls``."""
+        return self._shapes(self.img_size).cls.shape[-1]
+
+    @cached_property
+    def patch_dim(self) -> int:
+        """Width of ``patches``: that of ``cls`` for the last map or tokens, and the sum of those of ``levels``."""
+        return self._shapes(self.img_size).patches.shape[-1]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -99,7 +135,14 @@ class TimmBackbone(nn.Module):
 
     def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
         """``(h, w)``: patches down and across of an image of ``img_size`` pixels, a side or height and width."""
-        return shapes_of(self, self.timm_args, img_size).grid
+        return self._shapes(img_size).grid
+
+    def _shapes(self, img_size: int | tuple[int, int]) -> Features:
+        return shapes_of(self, self._config, img_size)
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return {**self.timm_args, "levels": self.feature_levels}
 
     def timm_state(self) -> dict[str, Tensor]:
         """The weights under timm's names; ``timm.create_model(**timm_args, num_classes=0)`` loads them strictly."""
@@ -123,23 +166,116 @@ class TimmBackbone(nn.Module):
         state = {key: value for key, value in state.items() if key in own or not key.startswith(prefixes)}
         load_strictly(self.model, _fit_positions(self.model, state), checkpoint)
 
-    def forward(self, images: Tensor) -> Features:
-        """Encode images ``(B, 3, H, W)``, normalised."""
-        output = self.model.forward_features(images)
+    def forward(self, images: Tensor, masks: Tensor | None = None) -> Features:
+        """Encode images.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            masks: ``(B, h * w)`` bool, of patches that divide the images evenly; the pixels of True patches get one
+                colour.
+
+        Raises:
+            ValueError: The model takes no masks, or what it returns cannot be read; the message says what to write.
+            DataError: The masks have another grid than the features.
+        """
+        if masks is not None:
+            features = self(self._painted(images, masks))
+            check_masks(masks, features)
+            return features
+        if not self.feature_levels:
+            return self._last_features(images, self.model.forward_features(images))
+        output, maps = self.model.forward_intermediates(
+            images, indices=list(self.feature_levels), norm=self._level_norm, output_fmt="NCHW"
+        )
+        return features_of_map(join_levels(maps), self._pooled(output))
+
+    def clean_and_masked(self, images: Tensor, masks: Tensor) -> tuple[Features, Features]:
+        """Encode images, and the first of them a second time with patches masked.
+
+        It is one pass, unless the model has batch norm: in training, masked images then have a separate pass, so
+        that clean images are normalised by clean ones, and running statistics, with which the exported student runs,
+        are theirs.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            masks: ``(M, h * w)`` bool, for the first ``M`` images; as for :meth:`forward`.
+
+        Returns:
+            Features of the ``B`` clean images and of the ``M`` masked ones.
+        """
+        batch, masked = len(images), len(masks)
+        if self._has_batch_norm and self.training:
+            clean = self(images)
+            with frozen_statistics(self.model):
+                return clean, self(images[:masked], masks)
+        both = self(torch.cat([images, self._painted(images[:masked], masks)]))
+        check_masks(masks, both)
+        return both[:batch], both[batch:]
+
+    def _takes_level_norm(self) -> bool:
+        """Whether timm's model can apply its final norm to intermediate maps, as most do (not Hiera)."""
+        self._level_norm = True
+        try:
+            if self.feature_levels:
+                self._shapes(self.img_size)
+        except AssertionError:
+            return False
+        return True
+
+    def _freeze_unused(self) -> None:
+        """Freeze the head of a classifier where ``cls`` is taken before it: data parallelism waits for gradients."""
+        head = getattr(self.model, "head_hidden_size", None)
+        names = {name.split(".")[0] for name, _ in self.model.named_parameters()}
+        widened = head is not None and head != self.model.num_features
+        if widened or (self._normed_cls and names & {"attn_pool", "fc_norm", "head"}):
+            for name in unused_parameters(self, self._config, self.img_size):
+                if name.startswith("model."):  # the learnt colour is for masked images
+                    self.get_parameter(name).requires_grad_(False)
+
+    @property
+    def _normed_cls(self) -> bool:
+        has_cls = getattr(self.model, "cls_token", None) is not None
+        return has_cls and not isinstance(getattr(self.model, "norm", None), nn.Identity)
+
+    def _painted(self, images: Tensor, masks: Tensor) -> Tensor:
+        if self.mask_colour is None:
+            arch = self.timm_args["model_name"]
+            raise ValueError(f"masks were given to timm's {arch} built without mask_colour: write mask_colour='mean'")
+        return paint_masked(images, masks, self.learnt_colour)
+
+    def _last_features(self, images: Tensor, output: Any) -> Features:
+        arch = self.timm_args["model_name"]
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):
             found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"timm's {self.timm_args['model_name']} gives {found}: neither a map nor tokens")
+            raise ValueError(f"timm's {arch} gives {found}: neither a map nor tokens; write levels=(-1,)")
         if output.ndim == 4:
-            last = output.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else output
-            pooled = self.model.forward_head(output, pre_logits=True)
+            return features_of_map(self._channels_first(output), self._pooled(output))
+        patches = output[:, getattr(self.model, "num_prefix_tokens", 0) :]
+        if patches.shape[1] == 1 and min(images.shape[-2:]) >= 2 * self.model.feature_info[-1]["reduction"]:
+            raise ValueError(f"timm's {arch} gives its cls token and no patches; write levels=(-1,)")
+        try:
+            grid = grid_of_tokens(patches.shape[1], images)
+        except ValueError as error:
+            raise ValueError(f"timm's {arch}: {error}; write levels=(-1,)") from error
+        return Features(self._pooled(output), patches, grid)
+
+    def _pooled(self, output: Any) -> Tensor:
+        """``cls`` of what ``forward_features`` returns."""
+        if isinstance(output, Tensor) and output.ndim == 4:
+            last = self._channels_first(output)
+            if not self._head_widens:
+                pooled = self.model.forward_head(output, pre_logits=True)
+                if pooled.shape == last.shape[:2]:
+                    return pooled
             # Some heads widen after pooling (MobileNetV3); their output is no longer in the map's space.
-            return features_of_map(last, pooled if pooled.shape == last.shape[:2] else None)
-        prefix = getattr(self.model, "num_prefix_tokens", 0)
-        has_cls = getattr(self.model, "cls_token", None) is not None
-        normed = not isinstance(getattr(self.model, "norm", None), nn.Identity)
-        cls = output[:, 0] if has_cls and normed else self.model.forward_head(output, pre_logits=True)
-        patches = output[:, prefix:]
-        return Features(cls, patches, grid_of_tokens(patches.shape[1], images))
+            self._head_widens = True
+            return last.mean(dim=(2, 3))
+        if isinstance(output, Tensor) and self._normed_cls:
+            return output[:, 0]
+        return self.model.forward_head(output, pre_logits=True)
+
+    def _channels_first(self, output: Tensor) -> Tensor:
+        return output.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else output
 
 
 def _fit_positions(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:

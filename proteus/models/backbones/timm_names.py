@@ -73,7 +73,9 @@ def timm_config(name: str) -> dict[str, Any]:
         model: Any = timm.create_model(arch, num_classes=0)
     shape = detect_arch(model.state_dict())
     plain = type(model).__name__ == "VisionTransformer" and model.cls_token is not None and model.pos_embed is not None
-    if not (plain and shape and model.global_pool == "token"):
+    # Our ViT has a position for the cls token unless there are registers; DeiT III has neither.
+    same_positions = plain and shape and model.no_embed_class == (shape.registers > 0)
+    if not (same_positions and shape and model.global_pool == "token"):
         return {"type": "TimmBackbone", "arch": arch}
     config: dict[str, Any] = {"type": "ViT", "arch": arch, "patch_size": shape.patch, "reg_tokens": shape.registers}
     config["init_values"] = 1.0 if shape.layer_scale else None

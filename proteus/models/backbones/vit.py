@@ -355,10 +355,22 @@ def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:
     except TypeError as error:  # another family's constructor does not know a ViT's arguments
         raise ValueError(f"arch={arch!r} is not a plain ViT: {error}") from error
     except AssertionError as error:
-        width, heads = (options.get(key, "the architecture's own") for key in ("embed_dim", "num_heads"))
-        raise ValueError(f"embed_dim={width}, num_heads={heads}: the heads must divide the width") from error
+        raise ValueError(_unequal_heads(arch, model_name, options)) from error
     if not isinstance(model, VisionTransformer) or model.cls_token is None or model.pos_embed is None:
         raise ValueError(
             f"arch={arch!r} is a {type(model).__name__} without learnt positions and cls token: not a plain ViT"
         )
     return model
+
+
+def _unequal_heads(arch: str, model_name: str, options: Mapping[str, Any]) -> str:
+    """Say that the heads do not divide the width, with the numbers of the architecture where none were given."""
+    own: Any = None
+    if not {"embed_dim", "num_heads"} <= set(options):
+        with torch.device("meta"):
+            own = timm.create_model(model_name, pretrained=False, num_classes=0)
+    width = options.get("embed_dim") or own.embed_dim
+    heads = options.get("num_heads") or own.blocks[0].attn.num_heads
+    given = "" if "num_heads" in options else f", the heads of arch={arch!r},"
+    fitting = [str(count) for count in range(1, width + 1) if width % count == 0 and width // count >= 16] or ["1"]
+    return f"num_heads={heads}{given} does not divide embed_dim={width}: write num_heads={', '.join(fitting[-3:])}"

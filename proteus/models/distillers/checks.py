@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from proteus.models.distillers.widths import token_width
 from proteus.structures import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def check_distiller(model: Distiller, compile_student: bool | Mapping[str, Any]) -> None:
     """Check objectives, student, teacher and ``compile_student`` of a distiller.
 
-    The mask token of the student is frozen if no objective reads masks.
+    The mask token or learnt colour of the student is frozen if no objective reads masks.
 
     Raises:
         ValueError: Two of them do not fit each other; the message names the keys.
@@ -29,7 +30,7 @@ def check_distiller(model: Distiller, compile_student: bool | Mapping[str, Any])
     size = getattr(model.student, "img_size", None)
     if size is not None:  # one that takes any size is asked at the first step
         check_grids(model, (size, size))
-    _check_mask_token(model)
+    _check_masking(model)
 
 
 def check_grids(model: Distiller, size: tuple[int, int]) -> None:
@@ -141,6 +142,12 @@ def _check_teacher(model: Distiller) -> None:
         raise ValueError(
             f"{model.key}.standardization needs a teacher, and {model.teacher_key} has no features: remove it"
         )
+    backbone = getattr(teacher, "backbone", None)
+    if backbone is not None and token_width(backbone, "patches") != teacher.embed_dim:
+        raise ValueError(
+            f"{model.teacher_key}.backbone has cls tokens of width {teacher.embed_dim} and patches of width "
+            f"{token_width(backbone, 'patches')}, and a teacher's are equal: remove {model.teacher_key}.backbone.levels"
+        )
     for name, objective in model.objectives_by_name.items():
         key = f"{model.key}.objectives.{name}"
         if objective.needs_teacher and teacher.embed_dim == 0:
@@ -165,15 +172,29 @@ def _check_teacher(model: Distiller) -> None:
                     f"{key} needs the hidden states of {part}, and {type(backbone).__name__} has none: take a "
                     "type='ViT', or remove the objective"
                 )
-        for head in objective.heads_by_token.values():
-            check_head(f"{key}.head", head, model.student.embed_dim, teacher.embed_dim)
+        heads = objective.heads_by_token
+        widths = {kind: token_width(model.student, kind) for kind in heads}
+        if len(set(widths.values())) > 1:
+            raise ValueError(
+                f"{key} maps cls and patches, of which {model.student_key}.levels makes the widths {widths['cls']} and "
+                f"{widths['patches']}: write cls_term='token', the name of an objective on the cls token"
+            )
+        for kind, head in heads.items():
+            check_head(f"{key}.head", head, widths[kind], teacher.embed_dim)
 
 
-def _check_mask_token(model: Distiller) -> None:
-    token = getattr(model.student, "mask_token", None)
-    if model.needs_masks and token is None:
+def _check_masking(model: Distiller) -> None:
+    student = model.student
+    token = getattr(student, "mask_token", None)
+    colour = getattr(student, "mask_colour", None)
+    if model.needs_masks and token is None and colour is None:
         needing = [name for name, objective in model.objectives_by_name.items() if objective.needs_masks]
-        raise ValueError(f"objectives {needing} need a student that can mask: set {model.student_key}.mask_token=True")
+        key = model.student_key
+        remedies = {"mask_token": f"set {key}.mask_token=True", "mask_colour": f"write {key}.mask_colour='mean'"}
+        remedy = next((remedies[name] for name in remedies if hasattr(student, name)), "remove them")
+        raise ValueError(f"objectives {needing} need a student that can mask: {remedy}")
+    if token is None:
+        token = getattr(student, "learnt_colour", None)
     if token is not None and not model.needs_masks and "student" in model._modules:  # not that of several teachers
         # DistributedDataParallel waits for the gradient of every parameter that requires one.
         token.requires_grad_(False)

@@ -19,6 +19,7 @@ from proteus.models.distillers.grid import resample_masks
 from proteus.models.distillers.grid_match import GridMatch, TeacherSizeRule, grid_of_masks, masked_indices
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.distillers.shift import Shift
+from proteus.models.distillers.widths import head_widths
 from proteus.models.objectives import Objective, StepFeatures, end_step, shares_of_parts
 from proteus.models.standardization import Standardization
 from proteus.models.teachers import Teacher, TeacherOutput
@@ -112,8 +113,11 @@ class Distiller(MicroBatchedModel):
         if init_from:
             with prefix_checkpoint_errors(f"{key}.init_from.checkpoint"):
                 self.init_from = MODELS.build(init_from, default_args={"student": self.student})
-        widths = {"student_dim": self.student.embed_dim, "teacher_dim": self.teacher.embed_dim}
-        built = {name: MODELS.build(config, default_args=widths) for name, config in objectives.items() if config}
+        built = {
+            name: MODELS.build(config, default_args=head_widths(config, self.student, self.teacher))
+            for name, config in objectives.items()
+            if config
+        }
         self.objectives = nn.ModuleDict(_dependencies_first(built))
         self.needs_masks = any(objective.needs_masks for objective in built.values())
         self.needs_logits = any(objective.needs_logits for objective in built.values())

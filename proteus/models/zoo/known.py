@@ -36,6 +36,7 @@ class _Release(NamedTuple):
 
 
 _HUB = "https://huggingface.co/timm"
+_NVIDIA = "NVIDIA Open Model License"
 # Neither CLIP nor SynCLR has LayerScale or DINOv2's offset in the interpolation of positions.
 _PLAIN = {"init_values": None, "interpolate_offset": 0.0}
 # The models with registers were released with another interpolation (dinov2/hub/backbones.py).
@@ -63,6 +64,19 @@ _RELEASES = {
     ),
     "pe_core": _Release("PE-Core {} (Meta)", _HALF, "Apache-2.0", _HUB),
     "pe_spatial": _Release("PE-Spatial {} (Meta)", _HALF, "Apache-2.0", _HUB),
+    "eupe": _Release("EUPE {} (Meta)", _IMAGENET, "FAIR Noncommercial Research License", _HUB),
+    "tipsv2": _Release(
+        "TIPSv2 {} (Google)",
+        ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "Apache-2.0",
+        _HUB,
+        {"reg_tokens": 1, "interpolate_offset": 0.0},
+    ),
+    "c_radio_v3": _Release(
+        "C-RADIOv3 {} (NVIDIA)", _OPENAI, _NVIDIA, _HUB, {"reg_tokens": 7, "interpolate_offset": 0.0}
+    ),
+    "c_radio_v3_plain": _Release("C-RADIOv3 {} (NVIDIA)", _OPENAI, _NVIDIA, _HUB, {"reg_tokens": 7, **_PLAIN}),
+    "c_radio_v4": _Release("C-RADIOv4 {} (NVIDIA)", _OPENAI, _NVIDIA, _HUB, {"reg_tokens": 9, **_PLAIN}),
     "eva02": _Release("EVA-02 {} (BAAI)", _OPENAI, "MIT", _HUB),
 }
 # Our short names of architectures, which build the same model as timm's names.
@@ -108,7 +122,8 @@ def _record(row: Mapping[str, str]) -> ModelRecord:
     if release.config is None:
         config: dict[str, Any] = {"type": "TimmBackbone", "arch": architecture}
     else:
-        ours = "clip" not in architecture and _ARCHITECTURES.get(architecture.partition("_patch")[0])
+        theirs = any(word in architecture for word in ("clip", "tipsv2", "radio"))
+        ours = None if theirs else _ARCHITECTURES.get(architecture.partition("_patch")[0])
         config = {"type": "ViT", "arch": ours or architecture, "patch_size": patch_size, **release.config}
     tagged = "." in row["timm"]
     # timm keeps one copy of the weights for the names with and without quickgelu.

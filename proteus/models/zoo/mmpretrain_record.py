@@ -26,6 +26,7 @@ def mmpretrain_record(name: str) -> ModelRecord:
     """
     classes = _classes()
     if name in classes:
+        _check_defaults(name, classes[name])
         return _record(name, {"type": name}, classes[name], IMAGENET_MEAN, IMAGENET_STD)
     if name.lower() not in mmpretrain_names():
         near = get_close_matches(name, [*mmpretrain_names(), *classes], n=3)
@@ -71,6 +72,23 @@ def _require() -> None:
         import_toolbox("mmpretrain")
     except ImportError as error:
         raise UserError(f"models of mmpretrain: {error}") from error
+
+
+def _check_defaults(name: str, cls: type) -> None:
+    """Refuse a class that cannot be built without arguments, such as ``ResNet``.
+
+    Raises:
+        UserError: The message lists the arguments, and models of the zoo with such a name.
+    """
+    parameters = inspect.signature(cls).parameters.values()
+    required = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    if required:
+        zoo = sorted((one for one in mmpretrain_names() if one.startswith(name.lower())), key=len)
+        example = f" such as mmpretrain/{zoo[0]}" if zoo else ""
+        raise UserError(
+            f"mmpretrain/{name}: {name} cannot be built without {', '.join(required)}; name a model of mmpretrain's "
+            f"zoo{example}, or write student=dict(type='mmpretrain.{name}', {required[0]}=...) in a config"
+        )
 
 
 def _record(

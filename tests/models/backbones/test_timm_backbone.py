@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models import TimmBackbone
+from proteus.structures import DataError, Features
 
 # Small members of their families, with random weights.
 CONVNEXT: dict[str, Any] = {"arch": "convnext_tiny.dinov3_lvd1689m", "depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)}
@@ -190,3 +191,120 @@ def test_patches_of_another_size_are_refused(tmp_path: Path) -> None:
         TimmBackbone(
             "vit_base_patch32_siglip_256", img_size=64, checkpoint=tmp_path / "siglip.pth", embed_dim=48, depth=1
         )
+
+
+LEVELS: dict[str, Any] = {"arch": "test_resnet", "levels": (-2, -1)}
+# Masks of a grid of 2x2, the second and third patch of the first image, and the first of the second.
+MASKS = torch.tensor([[False, True, True, False], [True, False, False, False]])
+
+
+def test_levels_are_resampled_to_the_finest_and_concatenated() -> None:
+    model = made(LEVELS)
+    output, maps = model.model.forward_intermediates(images(), indices=[3, 4])
+    found = model(images())
+    assert (model.feature_levels, model.grid, model.embed_dim, model.patch_dim) == ((3, 4), (4, 4), 96, 192 + 96)
+    torch.testing.assert_close(found.maps[:, :192], maps[0])
+    coarse = nn.functional.interpolate(maps[1], size=(4, 4), mode="bilinear")
+    torch.testing.assert_close(found.maps[:, 192:], coarse)
+    torch.testing.assert_close(found.cls, output.mean(dim=(2, 3)))
+    assert "levels" not in model.timm_args
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arch": "test_resnet", "levels": (5,)}, r"levels=\[5\] of test_resnet, which has 5 levels \(0 to 4\)"),
+        ({"arch": "test_resnet", "levels": 3}, r"levels=3 of test_resnet: write numbers of its 5 levels \(0 to 4\)"),
+        ({"arch": "test_resnet", "levels": ("4",)}, r"levels=\('4',\) of test_resnet: write numbers"),
+        ({"arch": "test_resnet", "levels": ()}, r"levels=\(\) of test_resnet: write numbers"),
+        ({"arch": "test_resnet", "mask_colour": "grey"}, r"mask_colour='grey': choose from: None, 'mean', 'learnt'"),
+    ],
+    ids=str,
+)
+def test_wrong_levels_and_colours_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(options)
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("coat_lite_tiny", r"coat_lite_tiny: 50 patch tokens do not form a grid.*write levels=\(-1,\)"),
+        ("pit_ti_224", r"pit_ti_224 gives its cls token and no patches; write levels=\(-1,\)"),
+        ("efficientvim_m1", r"efficientvim_m1 gives list: neither a map nor tokens; write levels=\(-1,\)"),
+    ],
+)
+def test_models_without_a_last_map_need_levels(arch: str, message: str) -> None:
+    pixels = torch.empty(1, 3, 224, 224, device="meta")
+    with torch.device("meta"):
+        with pytest.raises(ValueError, match=message):
+            TimmBackbone(arch)(pixels)
+        found = TimmBackbone(arch, levels=(-1,)).eval()(pixels)
+    assert found.grid in ((7, 7), (4, 4))
+
+
+def assert_equal(found: Features, expected: Features) -> None:
+    torch.testing.assert_close((found.cls, found.patches), (expected.cls, expected.patches))
+    assert found.grid == expected.grid
+
+
+@pytest.mark.parametrize("colour", ["mean", "learnt"])
+def test_masked_patches_have_one_colour(colour: str) -> None:
+    model = made({"arch": "test_resnet", "mask_colour": colour})
+    painted = images().clone()
+    for image, patch in ((0, 1), (0, 2), (1, 0)):
+        rows, columns = (slice(32 * place, 32 * place + 32) for place in divmod(patch, 2))
+        value = images()[image].mean(dim=(1, 2)) if model.learnt_colour is None else model.learnt_colour.flatten()
+        painted[image, :, rows, columns] = value.detach()[:, None, None]
+    assert_equal(model(images(), MASKS), model(painted))
+    assert "learnt_colour" not in model.timm_state()
+
+
+def test_masks_of_another_grid_are_refused_and_so_are_masks_without_a_colour() -> None:
+    with pytest.raises(DataError, match=r"masks of 16 values for images of 4 patches: draw one for each"):
+        made({"arch": "test_resnet", "mask_colour": "mean"})(images(), torch.zeros(2, 16, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"test_resnet built without mask_colour: write mask_colour='mean'"):
+        made({"arch": "test_resnet"})(images(), MASKS)
+
+
+@pytest.mark.parametrize("options", [{"arch": "test_resnet"}, DINOV3], ids=["batch norm", "one pass"])
+def test_clean_and_masked_images_are_those_of_two_passes(options: dict[str, Any]) -> None:
+    model = made({**options, "mask_colour": "mean"})
+    masks = MASKS[:1] if "embed_dim" not in options else MASKS[:1].repeat_interleave(4, dim=1)
+    clean, masked = model.clean_and_masked(images(), masks)
+    assert_equal(clean, model(images()))
+    assert_equal(masked, model(images()[:1], masks))
+
+
+def test_masked_images_leave_the_running_statistics_of_batch_norm() -> None:
+    found = {}
+    for masked in (False, True):
+        model = made({"arch": "test_resnet", "mask_colour": "mean"}).train()
+        clean = model.clean_and_masked(images(), MASKS)[0] if masked else model(images())
+        found[masked] = clean.cls, {key: value for key, value in model.state_dict().items() if "running" in key}
+    torch.testing.assert_close(found[True], found[False])
+    assert {norm.momentum for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)} == {0.1}
+
+
+def test_a_training_checkpoint_with_a_learnt_colour_loads(tmp_path: Path) -> None:
+    model = made({"arch": "test_resnet", "mask_colour": "learnt"})
+    state = {f"student.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "iter_1.pth")
+    again = TimmBackbone("test_resnet", img_size=64, checkpoint=tmp_path / "iter_1.pth").eval()
+    torch.testing.assert_close(again(images()).maps, model(images()).maps)
+
+
+@pytest.mark.parametrize(
+    ("options", "unused"),
+    [
+        ({"arch": "mobilenetv4_conv_small_035"}, "conv_head"),
+        ({"arch": "vit_pe_core_tiny_patch16_384", "embed_dim": 48, "depth": 1, "num_heads": 3}, "attn_pool"),
+    ],
+    ids=["wide head", "attention pooling"],
+)
+def test_parameters_without_a_gradient_are_frozen(options: dict[str, Any], unused: str) -> None:
+    model = made(options).train()
+    found = model(images())
+    (found.cls.sum() + found.patches.sum()).backward()
+    for name, parameter in model.model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad == (not name.startswith((unused, "norm_head")))

@@ -301,3 +301,18 @@ def test_no_layer_scale_where_the_architecture_has_one() -> None:
     assert not [key for key in model.timm_state() if ".ls" in key]
     again = timm.create_model(**model.timm_args, num_classes=0)
     again.load_state_dict(model.timm_state())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"arch": "giant", "embed_dim": 64},
+            r"num_heads=24, the heads of arch='giant', does not divide embed_dim=64: write num_heads=1, 2, 4$",
+        ),
+        ({"embed_dim": 64, "num_heads": 3}, r"num_heads=3 does not divide embed_dim=64: write num_heads=1, 2, 4$"),
+    ],
+)
+def test_heads_that_do_not_divide_the_width_are_refused_with_those_that_do(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ViT(**options)

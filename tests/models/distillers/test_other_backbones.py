@@ -94,8 +94,43 @@ def test_patches_of_a_cnn_as_teacher_are_compared_on_its_grid() -> None:
 
 
 def test_a_student_that_cannot_mask_is_refused_by_a_masked_objective() -> None:
-    with pytest.raises(ValueError, match=r"objectives \['patch'\] need a student that can mask"):
+    with pytest.raises(ValueError, match=r"objectives \['patch'\] need a student that can mask") as refused:
         distiller(DINOV3, objectives={"patch": {"type": "PatchObjective"}})
+    assert "write model.student.mask_colour='mean'" in str(refused.value)
+
+
+def masked_batch(grid: int) -> dict[str, Any]:
+    masks = (torch.arange(grid**2) % 2 == 0).repeat(2, 1)
+    return {**batch(), "masks": masks, "mask_indices": masks.flatten().nonzero().squeeze(1)}
+
+
+def test_a_cnn_learns_the_teachers_patches_from_two_levels() -> None:
+    student = {**CONVNEXT, "levels": (-2, -1), "mask_colour": "learnt"}
+    model = distiller(student, objectives={**FEATURE, "patch": {"type": "PatchObjective"}})
+    widths = {name: objective.head.in_dim for name, objective in model.objectives_by_name.items()}
+    both = sum(level["num_chs"] for level in model.student.model.feature_info[-2:])
+    assert widths == {"token": 64, "feature": both, "patch": both}
+    assert both > 64
+    losses = model.train()(**masked_batch(4), mode="loss")
+    torch.stack(list(losses.values())).sum().backward()
+    assert not [name for name, value in model.named_parameters() if value.grad is None]
+    assert model.student.learnt_colour.grad.abs().min() > 0
+    predicted = model.eval().predict(batch()["inputs"])
+    assert predicted[0]["student_patches"].shape == predicted[0]["teacher_patches"].shape == (16, 32)
+
+
+def test_a_learnt_colour_that_no_objective_reads_is_frozen() -> None:
+    model = distiller({**CONVNEXT, "mask_colour": "learnt"})
+    assert not model.student.learnt_colour.requires_grad
+
+
+def test_widths_that_one_objective_cannot_map_are_refused() -> None:
+    student = {**CONVNEXT, "levels": (-2, -1)}
+    with pytest.raises(ValueError, match=r"feature maps cls and patches, .* widths 64 and \d+: write cls_term='token'"):
+        distiller(student, objectives={"feature": {"type": "FeatureObjective"}})
+    teacher = {"type": "Teacher", "backbone": student}
+    with pytest.raises(ValueError, match=r"of width 64 and patches of width \d+.*remove model.teacher.backbone.levels"):
+        distiller(TEACHER["backbone"], teacher)
 
 
 @pytest.mark.parametrize("backbone", [CONVNEXT, RESNET, DINOV3, GUEST_VIT], ids=lambda s: s.get("arch", s["type"]))

@@ -29,6 +29,10 @@ SAMPLE = [
     "pe_core_vits16_384",
     "pe_spatial_vitt16",
     "eva02_vitt14",
+    "eupe_vitt16",
+    "tipsv2_vitb14",
+    "c_radio_v3_vitb16",
+    "c_radio_v4_so400m16",
 ]
 
 
@@ -75,4 +79,4 @@ def test_names_and_files_are_unique() -> None:
     files = [file for record in TEACHERS.values() for file in record.files]
     assert len(files) == len(set(files))
     assert not set(TEACHERS) & set(known_students())
-    assert len(TEACHERS) == 65
+    assert len(TEACHERS) == 81

@@ -22,8 +22,10 @@ def test_records() -> None:
     assert find_model("mmpretrain/MobileNetV2").width == 1280
     with pytest.raises(UserError, match="nearest: mmpretrain/resnet18_8xb32_in1k"):
         find_model("mmpretrain/resnet18_8xb32_in1")
-    with pytest.raises(UserError, match=r"mmpretrain/ResNet: ResNet cannot be built.*depth"):
+    with pytest.raises(UserError, match=r"mmpretrain/ResNet: ResNet cannot be built.*depth") as refused:
         find_model("mmpretrain/ResNet")
+    assert "without depth; name a model of mmpretrain's zoo such as mmpretrain/resnet" in str(refused.value)
+    assert "type='mmpretrain.ResNet', depth=...)" in str(refused.value)
     assert "mmpretrain/resnet18_8xb32_in1k" in list_models("mmpretrain/resnet*")
 
 
