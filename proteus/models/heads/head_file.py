@@ -64,8 +64,15 @@ def heads_of(distiller: Any) -> dict[str, tuple[DistillHead, Any]]:
 
     Raises:
         UserError: A token kind in :data:`KINDS` has no head, or its head is not a ``DistillHead``, or does not end in a
-            linear layer although the teacher is standardised.
+            linear layer although the teacher is standardised; or the student gives several feature levels, which it
+            does not after its export.
     """
+    levels = getattr(getattr(distiller, "student", None), "feature_levels", ())
+    if levels:
+        raise UserError(
+            f"ExportStudentHook.heads=True: the head of the patches maps feature levels {list(levels)}, and an exported "
+            "student gives its last map only: remove heads=True, or model.student.levels"
+        )
     found: dict[str, tuple[Any, Any]] = {}
     for objective in getattr(distiller, "objectives_by_name", {}).values():
         for kind, head in objective.heads_by_token.items():
