@@ -46,6 +46,11 @@ class DenseTimm(Freezable, TimmBackbone):
         checkpoint: str | Path | None = None,
         **options: Any,
     ) -> None:
+        of_students = sorted({"levels", "mask_colour"} & set(options))
+        if of_students:
+            raise ValueError(
+                f"{of_students[0]}: only TimmBackbone takes it; write out_indices for the levels of DenseTimm"
+            )
         super().__init__(arch, img_size=img_size, checkpoint=checkpoint, **options)
         self.out_indices = feature_levels(self.model, "out_indices", arch, out_indices)
         self.levels_there = [stage["num_chs"] for stage in self.model.feature_info]
@@ -70,6 +75,9 @@ class DenseTimm(Freezable, TimmBackbone):
             intermediates_only=True,
         )
         return tuple(maps)
+
+    def _freeze_unused(self) -> None:
+        """Do nothing yet: what is unused depends on ``out_indices``."""
 
     def _freeze_what_is_unused(self) -> None:
         # timm knows what it would cut off; cutting would change the names that checkpoints have.

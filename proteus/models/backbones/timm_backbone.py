@@ -228,9 +228,11 @@ class TimmBackbone(nn.Module):
         names = {name.split(".")[0] for name, _ in self.model.named_parameters()}
         widened = head is not None and head != self.model.num_features
         if widened or (self._normed_cls and names & {"attn_pool", "fc_norm", "head"}):
-            for name in unused_parameters(self, self._config, self.img_size):
-                if name.startswith("model."):  # the learnt colour is for masked images
-                    self.get_parameter(name).requires_grad_(False)
+            unused = unused_parameters(self, self._config, self.img_size)
+            unused = [name for name in unused if name.startswith("model.")]  # the learnt colour is for masked images
+            for name in unused:
+                self.get_parameter(name).requires_grad_(False)
+            self._head_widens = widened and bool(unused)
 
     @property
     def _normed_cls(self) -> bool:
@@ -263,13 +265,9 @@ class TimmBackbone(nn.Module):
         """``cls`` of what ``forward_features`` returns."""
         if isinstance(output, Tensor) and output.ndim == 4:
             last = self._channels_first(output)
-            if not self._head_widens:
-                pooled = self.model.forward_head(output, pre_logits=True)
-                if pooled.shape == last.shape[:2]:
-                    return pooled
+            pooled = None if self._head_widens else self.model.forward_head(output, pre_logits=True)
             # Some heads widen after pooling (MobileNetV3); their output is no longer in the map's space.
-            self._head_widens = True
-            return last.mean(dim=(2, 3))
+            return pooled if pooled is not None and pooled.shape == last.shape[:2] else last.mean(dim=(2, 3))
         if isinstance(output, Tensor) and self._normed_cls:
             return output[:, 0]
         return self.model.forward_head(output, pre_logits=True)

@@ -59,3 +59,12 @@ def test_every_parameter_that_is_trained_gets_a_gradient(arch: str, norm: bool) 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"out_indices=\[9\] of test_convnext, which has 4 levels \(0 to 3\)"):
         DenseTimm("test_convnext", out_indices=(9,))
+
+
+def test_a_wide_head_and_arguments_of_students() -> None:
+    with torch.device("meta"):
+        model = DenseTimm("mobilenetv3_small_050", img_size=64, out_indices=(2, 3))
+        assert [tuple(each.shape[-2:]) for each in model.eval()(torch.empty(1, 3, 64, 64))] == [(8, 8), (4, 4)]
+    assert not any(value.requires_grad for name, value in model.named_parameters() if "conv_head" in name)
+    with pytest.raises(ValueError, match=r"levels: only TimmBackbone takes it; write out_indices"):
+        DenseTimm("test_resnet", levels=(-1,))
