@@ -70,7 +70,7 @@ def heads_of(distiller: Any) -> dict[str, tuple[DistillHead, Any]]:
     levels = getattr(getattr(distiller, "student", None), "feature_levels", ())
     if levels:
         raise UserError(
-            f"ExportStudentHook.heads=True: the head of the patches maps feature levels {list(levels)}, and an exported "
+            f"ExportStudentHook.heads=True: the head of patches maps feature levels {list(levels)}, and an exported "
             "student gives its last map only: remove heads=True, or model.student.levels"
         )
     found: dict[str, tuple[Any, Any]] = {}
