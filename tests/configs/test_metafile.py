@@ -62,7 +62,7 @@ def _equal_models_counted_once() -> Iterator[None]:
     costs: dict[tuple[str, str, int | None], StepCost] = {}
 
     def counted(model: Any, cfg: Config) -> StepCost:
-        # Configs that differ in the teacher alone, whose cost is that of its own forward pass.
+        # One count for configs that differ in the teacher alone.
         alike = "teachers/" in str(cfg.filename) and cfg.model.student.arch == "small"
         key = ("teachers" if alike else repr(cfg.model), model.key, crop_size(cfg))
         if key not in costs:
