@@ -183,21 +183,23 @@ def _check_teacher(model: Distiller) -> None:
             check_head(f"{key}.head", head, widths[kind], teacher.embed_dim)
 
 
-def _check_masking(model: Distiller) -> None:
-    student = model.student
+def mask_parameter(student: Any) -> Any:
+    """Return the parameter with which a student masks patches, its mask token or learnt colour; None without one."""
     token = getattr(student, "mask_token", None)
-    colour = getattr(student, "mask_colour", None)
-    if model.needs_masks and token is None and colour is None:
+    return getattr(student, "learnt_colour", None) if token is None else token
+
+
+def _check_masking(model: Distiller) -> None:
+    student, learnt = model.student, mask_parameter(model.student)
+    if model.needs_masks and learnt is None and getattr(student, "mask_colour", None) is None:
         needing = [name for name, objective in model.objectives_by_name.items() if objective.needs_masks]
         key = model.student_key
         remedies = {"mask_token": f"set {key}.mask_token=True", "mask_colour": f"write {key}.mask_colour='mean'"}
         remedy = next((remedies[name] for name in remedies if hasattr(student, name)), "remove them")
         raise ValueError(f"objectives {needing} need a student that can mask: {remedy}")
-    if token is None:
-        token = getattr(student, "learnt_colour", None)
-    if token is not None and not model.needs_masks and "student" in model._modules:  # not that of several teachers
+    if learnt is not None and not model.needs_masks and "student" in model._modules:  # not that of several teachers
         # DistributedDataParallel waits for the gradient of every parameter that requires one.
-        token.requires_grad_(False)
+        learnt.requires_grad_(False)
 
 
 def _patch(backbone: Any) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
 from proteus.models.distillers.balance import TeacherDropping
-from proteus.models.distillers.checks import check_compiled_parts, check_micro_batches
+from proteus.models.distillers.checks import check_compiled_parts, check_micro_batches, mask_parameter
 from proteus.models.distillers.distiller import (
     Distiller,
     StudentOutput,
@@ -115,7 +115,7 @@ class MultiTeacherDistiller(MicroBatchedModel):
         check_compiled_parts("model", micro_batches, compile_student)
         for each in self.distillers.values():
             check_micro_batches(each, micro_batches)
-        token = getattr(self.student, "mask_token", None)
+        token = mask_parameter(self.student)
         if token is not None and not self.needs_masks:
             token.requires_grad_(False)  # DistributedDataParallel waits for the gradient of every parameter
 
@@ -246,7 +246,7 @@ class MultiTeacherDistiller(MicroBatchedModel):
             return []
         others = [each for name, each in self.distillers.items() if name not in kept]
         unused = [parameter for each in others for parameter in each.parameters()]
-        token = getattr(self.student, "mask_token", None)
+        token = mask_parameter(self.student)
         if masks is None and token is not None:
             unused.append(token)
         return [parameter for parameter in unused if parameter.requires_grad]
