@@ -83,6 +83,7 @@ CONTENDERS = (
     *_both("hidden", "with the hidden states of all blocks", "objectives"),
     *_both("shift", "shifted views", "objectives"),
     *_both("muon", "Muon", "objectives"),
+    Contender("random-resolution", "56 px for 60 % of the run, then 112 px; random start", group="objectives"),
     Contender("random-depth", "earlier blocks of the teacher first; random start", group="objectives"),
 )
 """All contenders, in the order of the table. A new one is a config in ``configs/study`` and a line here."""

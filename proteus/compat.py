@@ -301,6 +301,28 @@ def loops_of(runner: Runner) -> tuple[Any, Any, Any]:
     return runner._train_loop, runner._val_loop, runner._test_loop
 
 
+def skip_batches(loop: Any, skip: Callable[[int], None]) -> None:
+    """Make a resumed ``IterBasedTrainLoop`` call ``skip`` with its iteration instead of loading what comes before.
+
+    MMEngine 0.10 skips a sampler of samples only, by a number of batches of equal size; the iterator of a batch sampler
+    is advanced by loading each batch.
+    """
+    iterator = loop.dataloader_iterator
+
+    def skip_iter(count: int) -> None:
+        skip(count)
+        iterator._iterator = None  # built again at the next batch
+
+    iterator.skip_iter = skip_iter
+
+
+def allow_recompiles(count: int) -> None:
+    """Let torch 2.13 compile a function for ``count`` shapes; by default it gives up on it after eight."""
+    dynamo: Any = sys.modules.get("torch._dynamo")
+    if dynamo is not None:  # else nothing is compiled
+        dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, count + 8)
+
+
 def run_forward(model: Any, data: Any, mode: str) -> Any:
     """Call a model or its wrapper with a batch, as ``BaseModel.train_step`` of MMEngine 0.10 does in private."""
     return model._run_forward(data, mode=mode)

@@ -18,6 +18,7 @@ import PIL
 import pytest
 import timm
 import torch
+import torch._dynamo
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dataset import BaseDataset
@@ -30,6 +31,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 from PIL import Image, ImageOps
 from timm.data import auto_augment
 from timm.data.auto_augment import rand_augment_transform
@@ -362,6 +364,37 @@ def test_private_names_of_torch() -> None:
 def test_private_names_that_subclasses_rely_on(owner: Any, name: str) -> None:
     instance = BaseDataset(lazy_init=True) if owner is BaseDataset else owner
     assert hasattr(instance, name)
+
+
+def test_batch_samplers_are_skipped_without_loading_only_with_the_patch() -> None:
+    loaded, skipped = [], []
+
+    class Set(torch.utils.data.Dataset):
+        def __getitem__(self, index: int) -> int:
+            loaded.append(index)
+            return index
+
+    batches = [[0], [1, 2], [3]] * 10
+
+    def skip(count: int) -> None:
+        skipped.append(count)
+        del batches[:count]
+
+    loop = SimpleNamespace(
+        dataloader_iterator=_InfiniteDataloaderIterator(torch.utils.data.DataLoader(Set(), batch_sampler=batches))
+    )
+    assert loop.dataloader_iterator._resolve_sampler() is None  # MMEngine would load each batch
+    compat.skip_batches(loop, skip)
+    loop.dataloader_iterator.skip_iter(4)
+    assert next(loop.dataloader_iterator).tolist() == [1, 2]
+    assert (skipped, loaded) == ([4], [1, 2])
+
+
+@torch._dynamo.config.patch(recompile_limit=8)
+def test_the_limit_of_compilations_is_only_raised() -> None:
+    compat.allow_recompiles(20)
+    compat.allow_recompiles(2)
+    assert torch._dynamo.config.recompile_limit == 28
 
 
 def _without_scope(value: Any) -> Any:

@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from proteus.apis.model_cost import GIB, ProbeCost, StepCost, image_side, probe_cost, step_cost
+from proteus.apis.schedule_cost import describe_schedule
 from proteus.checkpoints import locate
 from proteus.checkpoints.training import load_checkpoint
 from proteus.compat import config_dict
@@ -23,6 +24,7 @@ from proteus.config.build_errors import as_config_error, check_transforms
 from proteus.config.check_consistency import check_batch, check_present, check_sizes, pipelines
 from proteus.config.check_dense import check_dense
 from proteus.config.check_files import missing_files, paths
+from proteus.config.check_resolution import check_resolution
 from proteus.datasets import ProxySet, SampleKey, SeededSet
 from proteus.datasets.proxy.collate import check_sample, distill_collate
 from proteus.datasets.proxy.seeded_set import seeded_config
@@ -61,6 +63,7 @@ def check(cfg: Config) -> str:
     check_transforms(cfg)
     check_batch(cfg)
     check_sizes(cfg)
+    check_resolution(cfg)
     check_dense(cfg)
     missing = missing_files(cfg)
     if cfg.get("load_from") and locate(cfg.load_from).is_file():
@@ -189,13 +192,15 @@ def describe_cost(cfg: Config, model: Any) -> list[str]:
     batch = cfg.train_dataloader.batch_size
     if isinstance(model, MultiTeacherDistiller):
         cost = step_cost(model, cfg)
-        return _grid_rows(cfg, model) + _distiller_rows(_as_cached(cost, cfg), batch, cached=_cache(cfg))
+        sizes = [_row(title, text) for title, text in describe_schedule(model, cfg)]
+        return _grid_rows(cfg, model) + _distiller_rows(_as_cached(cost, cfg), batch, cached=_cache(cfg)) + sizes
     if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
         grids = _grid_rows(cfg, model)
+        sizes = [_row(title, text) for title, text in describe_schedule(model, cfg)]
         if "" in costs:
-            return grids + _distiller_rows(costs[""], batch, cached=_cache(cfg))
-        return grids + _several_rows(costs, batch, _cache(cfg))
+            return grids + _distiller_rows(costs[""], batch, cached=_cache(cfg)) + sizes
+        return grids + _several_rows(costs, batch, _cache(cfg)) + sizes
     if isinstance(model, LinearProbe):
         return _probe_rows(probe_cost(model, cfg))
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]

@@ -65,19 +65,19 @@ def image_side(cfg: Config, backbone: Any) -> int:
     return crop_size(cfg) or getattr(backbone, "img_size", None) or _DEFAULT_SIZE
 
 
-def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config) -> StepCost:
+def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config, size: tuple[int, int] | None = None) -> StepCost:
     """Count one step of a distiller.
 
     Args:
         model: A distiller of one student on the meta device.
         cfg: Its config. The batch is shortened, with the same share of masked images.
+        size: Height and width of the images in pixels; by default those of the pipeline.
     """
     probability = cfg.train_dataloader.get("collate_fn", {}).get("probability", 0.5)
     count = min(cfg.train_dataloader.batch_size, 8)
     student = model.student
-    size = image_side(cfg, student)
-    images = torch.empty(count, 3, size, size, device="meta")
-    masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, student.grid_for(size))
+    side = image_side(cfg, student)
+    images = torch.empty(count, 3, *(size or (side, side)), device="meta")
     labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
     teachers = {}
     for name, teacher in model.teachers_by_name.items():
@@ -85,8 +85,9 @@ def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config) -> StepCost
             teacher(images)
         teachers[name] = (_count(teacher), counter.get_total_flops() / count)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        student(images)
+        grid = student(images).grid
     student_flops = counter.get_total_flops() / count
+    masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, grid)
     kept = _SavedBytes({storage_key(tensor) for tensor in [*model.parameters(), images]})
     inputs = {"inputs": images, "masks": masks, "mask_indices": indices, "labels": labels}
     flops = step_flops(model, inputs, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor))

@@ -8,11 +8,12 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from proteus.apis.dry_run import build_without_memory, describe_cost
+from proteus.config.check_resolution import schedule_of
 from proteus.engine.hooks.metrics_log import FILE
 from proteus.structures import UserError
 from proteus.utils.models import unwrap_model
 
-# Counting FLOPs takes up to two seconds, which shorter runs do not spend.
+# Counting FLOPs takes up to two seconds, which shorter runs spend on a schedule of image sizes only.
 _COUNTED_FROM = 1000  # iterations
 
 
@@ -40,7 +41,7 @@ def log_end(runner: Runner) -> None:
 
 
 def _cost(runner: Runner) -> list[str]:
-    if (runner.cfg.train_cfg.get("max_iters") or 0) >= _COUNTED_FROM:
+    if (runner.cfg.train_cfg.get("max_iters") or 0) >= _COUNTED_FROM or schedule_of(runner.cfg) is not None:
         try:
             return describe_cost(runner.cfg, build_without_memory(runner.cfg.model))
         # A model of another toolbox may lack what is counted, or a kernel for meta tensors. The run needs no figure.

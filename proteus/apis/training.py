@@ -20,6 +20,7 @@ from proteus.config.build_errors import as_config_error, check_transforms
 from proteus.config.check_consistency import check_batch, check_present, check_sizes, has_fixed_views
 from proteus.config.check_dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.config.check_files import check_files
+from proteus.config.check_resolution import check_resolution, schedule_of
 from proteus.config.overrides import RUNNER_HOOKS
 from proteus.datasets.proxy.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes
@@ -50,6 +51,7 @@ def train(cfg: Config, resume: str | Path | None = None, override: bool = False)
     check_present(cfg, "model", "train_dataloader", "train_cfg", "optim_wrapper")
     check_batch(cfg)
     check_sizes(cfg)
+    check_resolution(cfg)
     check_dense(cfg)
     otherwise = None if resume is None else set_resume(cfg, resume)
     check_files(cfg, ("load_from", "model", "train_dataloader", "val_dataloader"))
@@ -127,6 +129,7 @@ def build_runner(cfg: Config) -> Runner:
     _drop_unset_hooks(cfg)
     _add_teacher_cache_hook(cfg)
     _add_standardization_hook(cfg)
+    _add_resolution_hook(cfg)
     check_transforms(cfg)
     with as_config_error(cfg):
         return GuardedRunner.from_cfg(cfg)
@@ -179,8 +182,14 @@ def _add_standardization_hook(cfg: Config) -> None:
         _add_hook(cfg, "StandardizationHook")
 
 
+def _add_resolution_hook(cfg: Config) -> None:
+    if schedule_of(cfg) is not None:
+        cfg.train_dataloader.batch_sampler["max_iters"] = cfg.train_cfg.get("max_iters")
+        _add_hook(cfg, "ResolutionHook")
+
+
 def _add_hook(cfg: Config, name: str) -> None:
-    """Add a hook of ours to a run that does not have it."""
+    """Add a hook of ours to ``custom_hooks``, unless the config has it."""
     hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
     if name not in {str(hook["type"]).rpartition(".")[2] for hook in hooks if hook is not None}:
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": f"proteus.{name}"}]

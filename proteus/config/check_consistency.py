@@ -52,7 +52,7 @@ def check_batch(cfg: Config) -> None:
     """
     loader = cfg.train_dataloader
     collate = loader.get("collate_fn", {})
-    masks = any(_draws_masks(step) for _, pipeline in pipelines(loader.dataset) for step in pipeline)
+    masks = any(draws_masks(step) for _, pipeline in pipelines(loader.dataset) for step in pipeline)
     probability = collate.get("probability", 0.5)
     masked = int(loader.batch_size * probability) if masks and bare_type(collate) == "distill_collate" else None
     problems = _unsplit(cfg, masked)
@@ -97,11 +97,11 @@ def check_sizes(cfg: Config) -> None:
     """
     problems = []
     shift, shifted_patch = _shift(cfg.model)
-    encoders = _encoders(cfg.model)
+    encoders = encoders_of(cfg.model)
     # Several students share the masks of one of them; for the others they are resampled.
-    patches = {_argument(encoder, "patch_size") for encoder in encoders.values()}
+    patches = {argument_of(encoder, "patch_size") for encoder in encoders.values()}
     for part, encoder in encoders.items():
-        size, patch = _made_for(encoder), _argument(encoder, "patch_size")
+        size, patch = _made_for(encoder), argument_of(encoder, "patch_size")
         if None not in (shifted_patch, patch) and shifted_patch != patch:
             problems.append(f"model.data_preprocessor.patch_size = {shifted_patch}: {part}.patch_size is {patch}")
         written = "img_size" in encoder
@@ -119,7 +119,7 @@ def check_sizes(cfg: Config) -> None:
                     f"{key}[{crop.position}].{crop.argument} = {crop.side} ({kind}): {part}.img_size is {size}{remedy}"
                 )
             for position, step in enumerate(pipeline):
-                own = _argument(step, "patch_size", TRANSFORMS) if _draws_masks(step) else None
+                own = argument_of(step, "patch_size", TRANSFORMS) if draws_masks(step) else None
                 if None not in (own, patch) and own not in patches:
                     problems.append(f"{key}[{position}].patch_size = {own}: {part}.patch_size is {patch}")
         problems += _off_the_grid(cfg, part, patch if _needs_whole_patches(encoder) else None)
@@ -131,17 +131,17 @@ def check_sizes(cfg: Config) -> None:
 def _shift(model: Mapping[str, Any]) -> tuple[int, int | None]:
     """Return by how many pixels views are shifted, 0 if they are not, and the patch size that the shift assumes."""
     preprocessor = model.get("data_preprocessor") or {}
-    shift = _argument(preprocessor, "shift") if isinstance(preprocessor, Mapping) else None
+    shift = argument_of(preprocessor, "shift") if isinstance(preprocessor, Mapping) else None
     if not isinstance(shift, int):
         return 0, None
-    patch = _argument(preprocessor, "patch_size")
+    patch = argument_of(preprocessor, "patch_size")
     return shift * patch, patch
 
 
 def _other_mixed_classes(model: Mapping[str, Any]) -> list[str]:
     """Find objectives on labels with another number of classes than the preprocessor that mixes the labels."""
     preprocessor = model.get("data_preprocessor") or {}
-    mixed = _argument(preprocessor, "num_classes") if isinstance(preprocessor, Mapping) else None
+    mixed = argument_of(preprocessor, "num_classes") if isinstance(preprocessor, Mapping) else None
     owners = {"model": model}
     for part in ("students", "teachers"):
         if isinstance(model.get(part), Mapping):
@@ -152,7 +152,7 @@ def _other_mixed_classes(model: Mapping[str, Any]) -> list[str]:
         for name, objective in objectives.items() if isinstance(objectives, Mapping) else ():
             if objective is None or mixed is None or not _reads_labels(objective):
                 continue
-            classes = _argument(objective, "num_classes")
+            classes = argument_of(objective, "num_classes")
             if classes not in (None, mixed):
                 problems.append(
                     f"model.data_preprocessor.num_classes = {mixed}: {owner}.objectives.{name}.num_classes is "
@@ -162,9 +162,9 @@ def _other_mixed_classes(model: Mapping[str, Any]) -> list[str]:
 
 
 def _reads_labels(objective: Mapping[str, Any]) -> bool:
-    if getattr(_target(objective), "needs_labels", False) is True:
+    if getattr(class_of(objective), "needs_labels", False) is True:
         return True
-    alpha = _argument(objective, "alpha")  # the teacher's share; the rest is the labels'
+    alpha = argument_of(objective, "alpha")  # the teacher's share; the rest is the labels'
     return isinstance(alpha, (int, float)) and alpha < 1
 
 
@@ -183,7 +183,7 @@ def _off_the_grid(cfg: Config, part: str, patch: Any) -> list[str]:
 
 
 def _needs_whole_patches(encoder: Mapping[str, Any]) -> bool:
-    return getattr(_target(encoder), "needs_whole_patches", False) and not encoder.get("center_padding")
+    return getattr(class_of(encoder), "needs_whole_patches", False) and not encoder.get("center_padding")
 
 
 def has_fixed_views(dataset: Mapping[str, Any]) -> bool:
@@ -192,7 +192,7 @@ def has_fixed_views(dataset: Mapping[str, Any]) -> bool:
     return getattr(DATASETS.get(kind) if isinstance(kind, str) else kind, "has_fixed_views", False)
 
 
-def _draws_masks(step: Mapping[str, Any]) -> bool:
+def draws_masks(step: Mapping[str, Any]) -> bool:
     """Whether a transform is a ``MaskTransform``, by its class attribute."""
     kind = step.get("type")
     return getattr(TRANSFORMS.get(kind) if isinstance(kind, str) else kind, "draws_masks", False)
@@ -206,6 +206,16 @@ def last_crop(pipeline: Sequence[Any]) -> Crop | None:
             side = _side(step.get(transform.size_argument))
             return None if side is None else Crop(position, transform.size_argument, side)
     return None
+
+
+def crops_to_schedule(pipeline: Sequence[Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the last crop of a pipeline and its position, if it cannot make images of scheduled sizes."""
+    for position, step in reversed(list(enumerate(pipeline))):
+        transform = sized_transform(step)
+        if transform is not None and transform.gives_square:
+            if not getattr(transform, "follows_schedule", False):
+                yield position, step
+            return
 
 
 def sized_transform(step: Any) -> Any:
@@ -226,22 +236,22 @@ def _made_for(encoder: Mapping[str, Any]) -> int | None:
     """Return the side in pixels of the images that a backbone takes; None for any size or if it is not known."""
     if "img_size" in encoder:
         return _side(encoder["img_size"])
-    takes_any_size = getattr(_target(encoder), "takes_any_size", None)
+    takes_any_size = getattr(class_of(encoder), "takes_any_size", None)
     if takes_any_size is not None and takes_any_size(encoder):
         return None
-    return _side(_argument(encoder, "img_size"))
+    return _side(argument_of(encoder, "img_size"))
 
 
-def _argument(part: Mapping[str, Any], name: str, registry: Registry = MODELS) -> Any:
+def argument_of(part: Mapping[str, Any], name: str, registry: Registry = MODELS) -> Any:
     """Return an argument of a part, as written or by default; None if it has no such argument."""
-    target = _target(part, registry)
+    target = class_of(part, registry)
     if name in part or target is None:
         return part.get(name)
     parameter = inspect.signature(target).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
-def _target(part: Mapping[str, Any], registry: Registry = MODELS) -> type | None:
+def class_of(part: Mapping[str, Any], registry: Registry = MODELS) -> type | None:
     """Return the class of one of our parts; None for those of other toolboxes, which are not imported."""
     kind = part.get("type")
     if isinstance(kind, str):
@@ -254,7 +264,7 @@ def _side(size: Any) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _encoders(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def encoders_of(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the config of each student, or of the backbone of a classifier, by key."""
     students = model.get("students")
     if isinstance(students, Mapping):

@@ -236,6 +236,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "SegmentationSet": {"read_masks": NATURAL},
     "FeatureTable": {"width": COUNT | NONE},
     "distill_collate": {"probability": SHARE},
+    "ResolutionBatchSampler": {"stages": LIST_OF_DICTS, "patch_size": COUNT, "interval": COUNT},
     # Hooks
     "CheckpointHook": _CHECKPOINTS,
     "AtomicCheckpointHook": _CHECKPOINTS,

@@ -29,6 +29,7 @@ from proteus.datasets.proxy.fixed_views import FixedViews
 from proteus.datasets.proxy.folder import ImageFolder
 from proteus.datasets.proxy.packaged import PackagedPhotographs
 from proteus.datasets.proxy.proxy_set import ProxySet
+from proteus.datasets.proxy.resolution_sampler import ResolutionBatchSampler
 from proteus.datasets.proxy.sampler import ProxySampler
 from proteus.datasets.proxy.seeded_set import SeededSet
 from proteus.datasets.proxy.shard_sampler import ShardSampler
@@ -36,7 +37,7 @@ from proteus.datasets.proxy.single_image import SingleImage
 from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.datasets.proxy.web_shards import WebShards
 from proteus.datasets.robustness import GeneratedImageNetC, ImageNetC, ImageNetVariant
-from proteus.datasets.seeding import SampleKey, seeded
+from proteus.datasets.seeding import SampleKey, seeded, wanted_size
 from proteus.datasets.segmentation import CheckLabels, LoadBGRImage, MaskFolders, PatchMemory, SegmentationSet
 from proteus.datasets.transforms import (
     BlockMask,
@@ -130,6 +131,7 @@ __all__ = [
     "ResizeEdge",
     "ResizeImage",
     "ResizeSquare",
+    "ResolutionBatchSampler",
     "SampleKey",
     "SeededSet",
     "SegmentationSet",
@@ -147,4 +149,5 @@ __all__ = [
     "load_fitting_views",
     "seeded",
     "table_collate",
+    "wanted_size",
 ]

@@ -23,16 +23,20 @@ class SampleKey(int):
         epoch: The epoch, from 0.
         image: Position in the proxy set.
         view: Repeat within the epoch, for repeated augmentation.
+        size: Height and width of the view in pixels; None for the size of the pipeline. No random choice depends on it.
     """
 
     seed: int
     epoch: int
     view: int
+    size: tuple[int, int] | None
 
-    def __new__(cls, seed: int, epoch: int, image: int, view: int = 0) -> SampleKey:
+    def __new__(
+        cls, seed: int, epoch: int, image: int, view: int = 0, size: tuple[int, int] | None = None
+    ) -> SampleKey:
         """Create the ``int`` ``image`` with the attributes of the key."""
         key = super().__new__(cls, image)
-        key.seed, key.epoch, key.view = seed, epoch, view
+        key.seed, key.epoch, key.view, key.size = seed, epoch, view, size
         return key
 
     @classmethod
@@ -59,7 +63,11 @@ class SampleKey(int):
 
     def at(self, image: int) -> SampleKey:
         """Return the key of the same view of another image."""
-        return SampleKey(self.seed, self.epoch, image, self.view)
+        return SampleKey(self.seed, self.epoch, image, self.view, self.size)
+
+    def resized(self, size: tuple[int, int] | None) -> SampleKey:
+        """Return the key of the same view in another size."""
+        return SampleKey(*self.parts, size)
 
     def __add__(self, other: int) -> SampleKey:
         return self.at(int(self) + int(other))
@@ -73,9 +81,9 @@ class SampleKey(int):
     def __repr__(self) -> str:
         return f"SampleKey(seed={self.seed}, epoch={self.epoch}, image={int(self)}, view={self.view})"
 
-    def __reduce__(self) -> tuple[type[SampleKey], tuple[int, int, int, int]]:
+    def __reduce__(self) -> tuple[type[SampleKey], tuple[int, int, int, int, tuple[int, int] | None]]:
         """Pickle all parts: workers receive keys through a queue."""
-        return SampleKey, self.parts
+        return SampleKey, (*self.parts, self.size)
 
 
 _reading: ContextVar[SampleKey | None] = ContextVar("reading", default=None)
@@ -89,6 +97,28 @@ def reading(key: SampleKey) -> Iterator[None]:
         yield
     finally:
         _reading.reset(token)
+
+
+_size: ContextVar[tuple[int, int] | None] = ContextVar("size", default=None)
+
+
+@contextmanager
+def making_size_of(key: SampleKey) -> Iterator[None]:
+    """Within the block, let :func:`wanted_size` return the size of ``key``."""
+    token = _size.set(key.size)
+    try:
+        yield
+    finally:
+        _size.reset(token)
+
+
+def wanted_size(side: int) -> tuple[int, int]:
+    """Height and width in pixels of the image that the last crop of a pipeline makes.
+
+    Args:
+        side: Side of the square that it makes where nothing else is asked for.
+    """
+    return _size.get() or (side, side)
 
 
 # Unused NumPy generators, at most one for each depth of nested blocks.

@@ -95,7 +95,7 @@ class FixedViews(ProxySet):
         """
         key = SampleKey.of(key)
         view = (key.epoch + key.view) % self.views
-        sample = self.view(key.image, view)
+        sample = self.view(key.image, view, key.size)
         if self.mask is not None:
             with seeded(key, _SALT):
                 sample["mask"] = self.mask({"img": sample["inputs"]})["mask"]
@@ -106,9 +106,9 @@ class FixedViews(ProxySet):
             sample["teacher_cls"], sample["teacher_patches"] = cls.get("", cls), patches.get("", patches)
         return sample
 
-    def view(self, image: int, view: int) -> dict[str, Any]:
-        """Load one of the fixed views, with the mask of the view's random stream."""
-        return self.dataset[SampleKey(self.view_seed, view, image)]
+    def view(self, image: int, view: int, size: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Load one of the fixed views, of ``size`` pixels, with the mask of the view's random stream."""
+        return self.dataset[SampleKey(self.view_seed, view, image, size=size)]
 
     @staticmethod
     def _tokens(cache: TeacherCache, image: int, view: int, sample: Mapping[str, Any]) -> Tokens:

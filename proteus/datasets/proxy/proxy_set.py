@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset, Compose
 from mmengine.structures import BaseDataElement
 
 from proteus.datasets.failures import failed_transform, raised
-from proteus.datasets.seeding import SampleKey, seeded
+from proteus.datasets.seeding import SampleKey, making_size_of, seeded
 from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
 from proteus.structures import DataError, UserError
@@ -51,7 +51,7 @@ class ProxySet(BaseDataset):
         corrupt: list[str] = []
         index = key.image
         while True:
-            with seeded(key, len(corrupt)):
+            with making_size_of(key), seeded(key, len(corrupt)):
                 try:
                     sample = self.read(index, key.epoch)
                 except CorruptImageError as error:

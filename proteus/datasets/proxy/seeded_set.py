@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from proteus.datasets.failures import raised
 from proteus.datasets.proxy.proxy_set import ProxySet
-from proteus.datasets.seeding import SampleKey, reading, seeded
+from proteus.datasets.seeding import SampleKey, making_size_of, reading, seeded
 from proteus.registry import DATA_SAMPLERS, DATASETS
 from proteus.structures import DataError, UserError
 
@@ -50,7 +50,7 @@ class SeededSet(Dataset):
         try:
             if not isinstance(key, SampleKey):
                 return self.dataset[key]
-            with reading(key), seeded(key):
+            with reading(key), making_size_of(key), seeded(key):
                 return self.dataset[key]
         except (UserError, MemoryError):
             raise

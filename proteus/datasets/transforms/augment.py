@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from proteus.datasets.seeding import wanted_size
 from proteus.datasets.transforms.crops import (
     INTERPOLATIONS,
     CropBox,
@@ -26,7 +27,7 @@ from proteus.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(SizedTransform):
-    """Crop a random part of the image and resize it to a square (docs/reproduction.md#distillation-data).
+    """Crop a random part of the image and resize it, by default to a square (docs/reproduction.md#distillation-data).
 
     The arguments are mmpretrain's. Boxes are drawn, and PIL images cropped and resized, exactly as in torchvision; an
     array stays an array (:func:`~proteus.datasets.transforms.crops.crop_and_resize`).
@@ -42,6 +43,7 @@ class RandomResizedCrop(SizedTransform):
     """
 
     size_argument = "scale"
+    follows_schedule = True
 
     def __init__(
         self,
@@ -56,14 +58,15 @@ class RandomResizedCrop(SizedTransform):
         self.interpolation = interpolation
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replace ``img`` by a random crop of it, ``scale x scale`` pixels."""
-        image = results["img"]
+        """Replace ``img`` by a random crop of it: ``scale x scale`` pixels, or the scheduled size."""
+        image, size = results["img"], wanted_size(self.scale)
+        stretch = size[1] / size[0]
         if isinstance(image, np.ndarray):
-            box = self.box.draw(*image.shape[:2])
-            results["img"] = crop_and_resize(image, box, self.scale, self.interpolation)
+            box = self.box.draw(image.shape[0], image.shape[1], stretch)
+            results["img"] = crop_and_resize(image, box, size, self.interpolation)
         else:
-            box = self.box.draw(image.height, image.width)
-            results["img"] = image.crop(box).resize((self.scale, self.scale), INTERPOLATIONS[self.interpolation])
+            box = self.box.draw(image.height, image.width, stretch)
+            results["img"] = image.crop(box).resize(size[::-1], INTERPOLATIONS[self.interpolation])
         return results
 
 

@@ -33,15 +33,16 @@ def log_slow_decoder() -> None:
         print_log("simplejpeg is not installed, PIL decodes JPEGs more slowly: pip install simplejpeg", "current")
 
 
-def reduction(box: Sequence[int], size: int) -> int:
-    """Find the largest reduction, 8, 4, 2 or 1, at which a box still has ``size`` pixels a side.
+def reduction(box: Sequence[int], size: int | tuple[int, int]) -> int:
+    """Find the largest reduction, 8, 4, 2 or 1, at which a box still has the pixels of the output along each side.
 
     Args:
         box: Left, top, right and bottom edge in pixels.
-        size: Side in pixels to which the box will be resized.
+        size: Height and width in pixels to which the box will be resized; an integer for a square.
     """
-    shorter = min(box[2] - box[0], box[3] - box[1])
-    return next((factor for factor in _REDUCTIONS if shorter >= factor * size), 1)
+    rows, columns = size if isinstance(size, tuple) else (size, size)
+    height, width = box[3] - box[1], box[2] - box[0]
+    return next((each for each in _REDUCTIONS if height >= each * rows and width >= each * columns), 1)
 
 
 def read_size(content: bytes) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from proteus.datasets.seeding import wanted_size
 from proteus.datasets.transforms import jpeg
 from proteus.datasets.transforms.crops import CropBox, SizedTransform, check_interpolation, crop_and_resize
 from proteus.registry import TRANSFORMS
@@ -23,7 +24,7 @@ class LoadRandomResizedCrop(SizedTransform):
 
     The box is drawn as by ``RandomResizedCrop``, from the image's size in the file header with the EXIF orientation
     applied: the same key gives the same box. Only the crop of a rotated photograph is rotated. A JPEG is decoded at
-    1/2, 1/4 or 1/8 of its size if the box still has at least ``scale`` pixels a side. At full size the output equals
+    1/2, 1/4 or 1/8 of its size if the box still has at least the output's pixels a side. At full size the output equals
     that of the two transforms up to the rounding of the resize (a mean difference of 0.02 levels on photographs). At a
     reduced size it differs by 0.6 levels, less than bilinear differs from bicubic interpolation.
 
@@ -45,6 +46,7 @@ class LoadRandomResizedCrop(SizedTransform):
     reads_files: ClassVar[bool] = True
 
     size_argument = "scale"
+    follows_schedule = True
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class LoadRandomResizedCrop(SizedTransform):
         jpeg.log_slow_decoder()
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Load the crop, ``(scale, scale, 3)`` uint8, into ``img``.
+        """Load the crop, ``(scale, scale, 3)`` or of the scheduled size, uint8, into ``img``.
 
         Raises:
             CorruptImageError: The file is missing, truncated or not an image; the message has the path and the reason.
@@ -73,11 +75,14 @@ class LoadRandomResizedCrop(SizedTransform):
         if file is None:
             file = _File(path, read_content(path) if content is None else content)
         width, height = file.turn.size(file.width, file.height)
-        box = file.turn.box(self.box.draw(height, width), file.width, file.height)
-        reduction = jpeg.reduction(box, self.scale) if file.is_jpeg else 1
+        rows, columns = wanted_size(self.scale)
+        drawn = self.box.draw(height, width, columns / rows)
+        box = file.turn.box(drawn, file.width, file.height)
+        rows, columns = file.turn.size(rows, columns)  # as stored
+        reduction = jpeg.reduction(box, (rows, columns)) if file.is_jpeg else 1
         pixels = file.decoded(reduction)
         self._last = file if self.cache_last else None
-        crop = crop_and_resize(pixels, [edge / reduction for edge in box], self.scale, self.interpolation)
+        crop = crop_and_resize(pixels, [edge / reduction for edge in box], (rows, columns), self.interpolation)
         results["img"] = file.turn.array(crop)
         return results
 

@@ -8,6 +8,7 @@ from proteus.engine.hooks.export import ExportStudentHook
 from proteus.engine.hooks.metrics_log import MetricsLogHook
 from proteus.engine.hooks.online_eval import OnlineEvalHook
 from proteus.engine.hooks.proxy_set import ProxySetHook
+from proteus.engine.hooks.resolution import ResolutionHook
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook
 from proteus.engine.hooks.sanity_checks import ClassifierCheckHook, SegmentorCheckHook, StrictCheckpointHook
 from proteus.engine.hooks.save_on_signal import SaveOnSignalHook, StoppedBySignal
@@ -38,6 +39,7 @@ __all__ = [
     "MetricsLogHook",
     "OnlineEvalHook",
     "ProxySetHook",
+    "ResolutionHook",
     "ResumeSettingsHook",
     "SaveOnSignalHook",
     "SeedEachStepHook",

@@ -11,6 +11,7 @@ from proteus.checkpoints import check_fit
 from proteus.checkpoints.training import check_resumable
 from proteus.compat import checkpoint_of, is_resuming
 from proteus.evaluation.metrics.checked import check_metrics_finite
+from proteus.models.backbones.vit import fit_positions
 from proteus.models.segmentor_widths import check_widths, heads
 from proteus.registry import HOOKS
 from proteus.structures import DataError
@@ -24,9 +25,10 @@ _NO_LABEL = (
 
 @HOOKS.register_module()
 class StrictCheckpointHook(Hook):
-    """Raise an error when a resumed or tested checkpoint does not match the config's model.
+    """Raise an error when a resumed or loaded checkpoint does not match the config's model.
 
-    MMEngine would log a warning, load the matching weights, and leave the others random.
+    MMEngine would log a warning, load the matching weights, and leave the others random. Position embeddings of ViTs
+    for another ``img_size`` are resampled, unless the run resumes.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -37,9 +39,13 @@ class StrictCheckpointHook(Hook):
                 file has weights only.
         """
         source = getattr(checkpoint, "source", None) or checkpoint_of(runner) or "the checkpoint"
+        model, state = unwrap_model(runner.model, tta=True), checkpoint.get("state_dict", checkpoint)
         if is_resuming(runner):
             check_resumable(checkpoint, source)
-        check_fit(unwrap_model(runner.model, tta=True).state_dict(), checkpoint.get("state_dict", checkpoint), source)
+        else:
+            for change in fit_positions(model, state):
+                runner.logger.info(f"{source}: {change}")
+        check_fit(model.state_dict(), state, source)
 
 
 class _CheckHook(Hook):

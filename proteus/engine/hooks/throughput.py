@@ -45,8 +45,8 @@ class ThroughputHook(Hook):
 
     ``images_per_s``: over all ranks. ``data_wait``: fraction of the time in which the device was idle waiting for data.
     ``mfu``: model FLOPs utilization, the counted FLOPs of a distiller's step over time, as a fraction of the device's
-    peak; only for distillers on GPUs with a known peak. ``memory``: this process's peak in MB, without a GPU (with one,
-    MMEngine logs the GPU's memory).
+    peak; only for distillers on GPUs with a known peak. With a schedule of image sizes, that of the latest size.
+    ``memory``: this process's peak in MB, without a GPU (with one, MMEngine logs the GPU's memory).
 
     On a GPU times come from CUDA events, which are read after they have completed, so that nothing waits for the GPU,
     and a late host does not count as a wait while the GPU has work; elsewhere from the host's clock. The time of other
@@ -61,7 +61,7 @@ class ThroughputHook(Hook):
         self.timer: StepTimer = HostTimer()
         self.flops_per_image: float | None = None
         self.peak: float | None = None
-        self.is_counted = False
+        self._counted: dict[Any, float | None] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Choose the timer, and look up the device's peak."""
@@ -70,7 +70,7 @@ class ThroughputHook(Hook):
         self.timer = DeviceTimer() if on_gpu else HostTimer()
         tf32 = torch.get_float32_matmul_precision() != "highest"
         self.peak = peak_flops(torch.cuda.get_device_name(device), _dtype_of(runner), tf32) if on_gpu else None
-        self.is_counted = False
+        self._counted = {}
         runner.register_hook(_StartWaiting(self.timer), priority=100)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -78,10 +78,12 @@ class ThroughputHook(Hook):
         self.timer.wait()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Start a step; count the FLOPs of the first batch."""
-        if not self.is_counted:
-            self.is_counted = True
-            self.flops_per_image = _count_flops(runner, data_batch) if self.peak else None
+        """Start a step; count the FLOPs of the first batch of each size."""
+        if self.peak:
+            size = _size_of(data_batch)
+            if size not in self._counted:
+                self._counted[size] = _count_flops(runner, data_batch)
+            self.flops_per_image = self._counted[size]
         self.timer.begin()
 
     def after_train_iter(
@@ -134,6 +136,11 @@ def _dtype_of(runner: Runner) -> torch.dtype:
         if torch.is_autocast_enabled("cuda"):
             return torch.get_autocast_dtype("cuda")
     return torch.float32
+
+
+def _size_of(batch: Any) -> tuple[int, ...]:
+    images = batch.get("inputs") if isinstance(batch, Mapping) else None
+    return tuple(images.shape[-2:]) if isinstance(images, torch.Tensor) else ()
 
 
 def _count_flops(runner: Runner, batch: Any) -> float | None:

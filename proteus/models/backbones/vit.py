@@ -18,7 +18,7 @@ from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
 from proteus.checkpoints.keys import CLASSIFIER
 from proteus.models.backbones.features import both_sides, sides_of
 from proteus.models.backbones.openmmlab_vit import OpenMMLabViT, openmmlab_checkpoint
-from proteus.models.backbones.pos_embed import interpolate_pos_embed
+from proteus.models.backbones.pos_embed import FrozenPositions, interpolate_pos_embed, resample_learnt
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
 from proteus.utils.argument_checks import check_number, check_side, check_whole
@@ -135,6 +135,7 @@ class ViT(OpenMMLabViT):
             **{key: value for key, value in sizes.items() if value is not None},
         }
         self.vit = _create(arch, drop_path_rate=drop_path_rate, **self.timm_args)
+        self._frozen_positions = FrozenPositions()
         self.img_size = img_size
         self.patch_size = patch_size
         self.embed_dim: int = self.vit.embed_dim
@@ -325,9 +326,7 @@ class ViT(OpenMMLabViT):
 
     def _add_positions(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         vit = self.vit
-        positions = interpolate_pos_embed(
-            vit.pos_embed, vit.patch_embed.grid_size, grid, self.interpolate_antialias, self.interpolate_offset
-        )
+        positions = self._positions(grid)
         prefix = [vit.cls_token] if vit.reg_token is None else [vit.cls_token, vit.reg_token]
         prefix = [token.expand(patches.shape[0], -1, -1) for token in prefix]
         if vit.no_embed_class:
@@ -336,11 +335,44 @@ class ViT(OpenMMLabViT):
             tokens = torch.cat([*prefix, patches], dim=1) + positions
         return vit.norm_pre(tokens)
 
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        positions, own = self.vit.pos_embed, self.vit.patch_embed.grid_size
+        options = (self.interpolate_antialias, self.interpolate_offset)
+        if own == grid:
+            return positions
+        if not positions.requires_grad:
+            return self._frozen_positions.resampled(positions, own, grid, *options)
+        if self.training and torch.is_grad_enabled():
+            return resample_learnt(positions, own, grid, *options)
+        return interpolate_pos_embed(positions, own, grid, *options)
+
     def _features(self, tokens: Tensor, grid: tuple[int, int]) -> Features:
         prefix = self.vit.num_prefix_tokens
         # Not two slices: their gradients would each be filled up with zeros, and the two added.
         first, patches = tokens.split([prefix, tokens.shape[1] - prefix], dim=1)
         return Features(first[:, 0], patches, grid)
+
+
+def fit_positions(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """Resample the position embeddings of a checkpoint that are those of its ViTs at another ``img_size``.
+
+    Args:
+        model: The model with the ViTs.
+        state: State dict of the whole model, changed in place.
+
+    Returns:
+        One line for each ViT that was changed.
+    """
+    changes = []
+    for name, module in model.named_modules():
+        key = f"{name}.vit.pos_embed".lstrip(".")
+        if not isinstance(module, ViT) or not isinstance(state.get(key), Tensor):
+            continue
+        fitted = module._fit_positions({"pos_embed": state[key]})["pos_embed"]
+        if fitted.shape != state[key].shape:
+            changes.append(f"resampled {key} from {state[key].shape[1]} to {fitted.shape[1]} positions")
+            state[key] = fitted
+    return changes
 
 
 def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:

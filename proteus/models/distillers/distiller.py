@@ -57,8 +57,8 @@ class Distiller(MicroBatchedModel):
         init_from: Config of the initialization of the student from other weights (paper, section A.2).
         micro_batches: See :class:`MicroBatchedModel`.
         compile_student: Compile the student's part of the training step: False, True, or a dict of options of
-            ``torch.compile`` (``dict(mode="max-autotune-no-cudagraphs")``). All steps have one size, so it is compiled
-            once.
+            ``torch.compile`` (``dict(mode="max-autotune-no-cudagraphs")``). It is compiled once for each size of the
+            images.
         grids: How patches of teacher and student are compared if their grids differ, ``dict(match='auto',
             mode='area')``; see :class:`~proteus.models.distillers.grid_match.GridMatch`.
         standardization: Config of a standardization of the teacher's tokens, such as

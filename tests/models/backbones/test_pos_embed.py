@@ -3,7 +3,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from proteus.models import backbones
+from proteus.models import ViT, backbones
+from proteus.models.backbones import pos_embed
+from proteus.models.backbones.vit import fit_positions
 
 
 def positions(side: int, width: int = 5, prefix: int = 1) -> Tensor:
@@ -66,3 +68,65 @@ def test_an_offset_that_makes_another_grid_is_refused() -> None:
         ValueError, match=r"interpolate_offset=1\.0 turns a 37x37 .* 17x17 where 16x16 .* set it to 0\.0"
     ):
         backbones.interpolate_pos_embed(positions(37), (37, 37), (16, 16), offset=1.0)
+
+
+def vit(img_size: int = 56) -> ViT:
+    made = ViT(arch="tiny", img_size=img_size, embed_dim=24, depth=1, num_heads=3)
+    torch.nn.init.normal_(made.vit.pos_embed, generator=torch.Generator().manual_seed(0))
+    return made
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("grid", [(2, 2), (3, 6), (7, 5)])
+def test_positions_in_training_are_resampled_with_the_same_gradients(grid: tuple[int, int], antialias: bool) -> None:
+    learnt = positions(4).requires_grad_()
+    found = pos_embed.resample_learnt(learnt, (4, 4), grid, antialias, 0.1)
+    wanted = backbones.interpolate_pos_embed(learnt, (4, 4), grid, antialias, 0.1)
+    torch.testing.assert_close(found, wanted)
+    weights = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad((each * weights).sum(), learnt)[0] for each in (found, wanted)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_student_sees_direct_resamples_whatever_sizes_came_before() -> None:
+    student = vit().train()
+    for size in ((28, 28), (42, 42), (56, 84), (56, 56)):
+        grid = (size[0] // 14, size[1] // 14)
+        tokens, found = student.embed(torch.zeros(1, 3, *size))
+        assert found == grid
+        direct = backbones.interpolate_pos_embed(student.vit.pos_embed, (4, 4), grid)
+        plain = torch.cat([student.vit.cls_token, student.patches(torch.zeros(1, 3, *size))[0]], dim=1)
+        torch.testing.assert_close(tokens, plain + direct)
+    assert student._positions((4, 4)) is student.vit.pos_embed  # nothing is resampled at its own size
+
+
+def test_frozen_positions_are_resampled_once_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+    interpolate = pos_embed.interpolate_pos_embed
+
+    def counted(embedding: Tensor, grid: tuple[int, int], new_grid: tuple[int, int], *options: float) -> Tensor:
+        calls.append(new_grid)
+        return interpolate(embedding, grid, new_grid, *options)
+
+    monkeypatch.setattr(pos_embed, "interpolate_pos_embed", counted)
+    teacher = vit().requires_grad_(False).eval()
+    small, large = torch.zeros(1, 3, 28, 28), torch.zeros(1, 3, 56, 84)
+    with torch.inference_mode():
+        first = teacher(small)
+        for images in (small, small, large, large, small):
+            teacher(images)
+    assert calls == [(2, 2), (4, 6), (2, 2)]
+    teacher.vit.pos_embed.mul_(2)
+    assert (teacher(small).patches - first.patches).abs().max() > 1e-3  # not those of the weights before
+    assert len(calls) == 4
+
+
+def test_a_checkpoint_is_resampled_to_another_size_once() -> None:
+    finished, finish = vit(56), vit(112)
+    state = {f"student.{key}": value for key, value in finished.state_dict().items()}
+    model = torch.nn.ModuleDict({"student": finish})
+    assert fit_positions(model, state) == ["resampled student.vit.pos_embed from 17 to 65 positions"]
+    model.load_state_dict(state)
+    direct = backbones.interpolate_pos_embed(finished.vit.pos_embed, (4, 4), (8, 8))
+    assert torch.equal(finish.vit.pos_embed, direct)
+    assert fit_positions(model, state) == []

@@ -6,6 +6,7 @@ import pytest
 import torch
 from data_samples import data_samples
 
+from proteus.compat import allow_recompiles
 from proteus.models import Distiller
 
 Build = Callable[..., Distiller]
@@ -70,3 +71,29 @@ def test_inductors_gradients_are_the_plain_ones(distiller: Build, batch: dict[st
     assert found["plain"].keys() == found["compiled"].keys()
     for key, gradient in found["plain"].items():
         torch.testing.assert_close(found["compiled"][key], gradient, atol=1e-5, rtol=1e-4)
+
+
+@torch._dynamo.config.patch(recompile_limit=2)
+def test_each_size_of_a_schedule_is_compiled_once(distiller: Build) -> None:
+    sizes = [(28, 28), (28, 42), (28, 56), (42, 28), (28, 28), (28, 56)]
+    allow_recompiles(len(set(sizes)))
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    plain = distiller().train()
+    model = config(plain, compile_student={"backend": backend, "fullgraph": True}).train()
+    for height, width in sizes:
+        images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+        masks = torch.zeros(1, height * width // 14**2, dtype=torch.bool)
+        masks[:, 1] = True
+        inputs = dict(inputs=images, masks=masks, mask_indices=torch.tensor([1]))
+        expected, found = plain(**inputs, mode="loss"), model(**inputs, mode="loss")
+        for name, term in expected.items():
+            torch.testing.assert_close(found[name], term)
+        sum(found.values()).backward()
+    assert len(graphs) == 4
+    assert model.student.vit.pos_embed.grad.abs().sum() > 0
