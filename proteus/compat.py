@@ -58,6 +58,34 @@ def fix_torchvision() -> bool:
     return True
 
 
+def fix_nms() -> bool:
+    """Replace torchvision's NMS where its operators cannot be loaded, so that its detectors predict.
+
+    :func:`fix_torchvision` makes the import work, but ``nms`` then raises. Slower than the operator, with its results.
+
+    Returns:
+        Whether it was replaced.
+    """
+    import torchvision
+
+    if torchvision.extension._has_ops():
+        return False
+    torchvision.ops.nms = torchvision.ops.boxes.nms = _nms
+    return True
+
+
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    from torchvision.ops import box_iou
+
+    order = scores.argsort(descending=True, stable=True)
+    overlap = box_iou(boxes[order], boxes[order]) > iou_threshold
+    keep = torch.ones_like(order, dtype=torch.bool)
+    for place in range(len(order)):
+        if keep[place]:
+            keep[place + 1 :] &= ~overlap[place, place + 1 :]
+    return order[keep]
+
+
 def fix_posterize() -> bool:
     """Make timm 1.0's RandAugment work with Pillow 13, which refuses to posterize to 0 bits.
 

@@ -65,6 +65,22 @@ def test_torchvision_is_patched_if_and_only_if_its_import_fails(tmp_path: Path) 
     assert bool(int(patched.stdout)) == (alone.returncode != 0)
 
 
+def test_nms_is_replaced_if_and_only_if_torchvision_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes that overlap a better one by more than the threshold are left out, each class alone in ``batched_nms``."""
+    import torchvision
+
+    for module in (torchvision.ops, torchvision.ops.boxes):
+        monkeypatch.setattr(module, "nms", module.nms)
+    assert compat.fix_nms() is not torchvision.extension._has_ops()
+    boxes = torch.tensor([[0.0, 0, 10, 4], [0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10], [20, 0, 30, 9]])
+    scores, classes = torch.tensor([0.9, 0.8, 0.7, 0.1, 0.95]), torch.tensor([0, 0, 0, 0, 1])
+    assert torchvision.ops.nms(boxes, scores, 0.5).tolist() == [4, 0, 1]
+    assert torchvision.ops.nms(boxes, scores, 0.39).tolist() == [4, 0]
+    assert torchvision.ops.batched_nms(boxes, scores, classes, 0.5).tolist() == [4, 0, 1, 3]
+    assert torchvision.ops.nms(boxes[:0], scores[:0], 0.5).tolist() == []
+    assert compat._nms(boxes, scores, 0.5).tolist() == [4, 0, 1]
+
+
 @pytest.mark.slow
 def test_other_faults_of_torchvision_are_not_hidden(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
