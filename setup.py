@@ -39,7 +39,7 @@ def mim_files() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-EXTRAS = ("quickstart", "dense", "eval", "export", "fast", "shards", "remote", "projects", "tests", "docs")
+EXTRAS = ("quickstart", "dense", "eval", "export", "fast", "shards", "remote", "text", "projects", "tests", "docs")
 
 setup(
     name="proteus-toolbox",

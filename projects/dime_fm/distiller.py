@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from projects.dime_fm.dual_encoder import DualEncoder
 from projects.dime_fm.losses import Embeddings, UnpairedLoss
-from projects.dime_fm.prompts import PromptEnsemble
 from projects.dime_fm.teacher import FrozenDualEncoder
 from proteus.checkpoints import CheckpointError
 from proteus.datasets.teacher_cache import StaleCacheError, differences
+from proteus.evaluation.text.prompts import PromptEnsemble
 from proteus.models.distillers.distiller import split_by_image
 from proteus.registry import MODELS, TASK_UTILS
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from projects.dime_fm.open_clip_parts import tokenizer
 from projects.dime_fm.sentence_cache import SentenceCache, SentenceIndex
 from proteus.checkpoints import locate
 from proteus.datasets.teacher_cache import StaleCacheError, differences
+from proteus.evaluation.text.open_clip_parts import tokenizer
 from proteus.registry import DATASETS
 from proteus.structures import DataError
 

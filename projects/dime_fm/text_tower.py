@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from projects.dime_fm.open_clip_parts import open_clip
 from proteus.checkpoints import CheckpointError, load_strictly
+from proteus.evaluation.text.open_clip_parts import open_clip
 from proteus.registry import MODELS
 
 

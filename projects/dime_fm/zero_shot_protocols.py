@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from projects.dime_fm.class_names import class_names
 from projects.dime_fm.distiller import UnpairedDistiller
-from projects.dime_fm.prompts import PromptEnsemble
 from proteus.apis import load_config
 from proteus.datasets import distill_collate
 from proteus.datasets.transforms import CorruptImageError
 from proteus.evaluation.metrics.classification import check_samples
 from proteus.evaluation.protocols import ProtocolResult
-from proteus.evaluation.scores import map11, mean_per_class, top1
+from proteus.evaluation.scores import score
+from proteus.evaluation.text.class_names import class_names
+from proteus.evaluation.text.prompts import PromptEnsemble
 from proteus.models.distillers.distiller import split_by_image
 from proteus.registry import DATASETS, METRICS, PROTOCOLS
 
@@ -90,7 +90,7 @@ class TextBench:
 
 @PROTOCOLS.register_module()
 @dataclass
-class ZeroShot:
+class DualEncoderZeroShot:
     """Classify each set's test images by class prompts, with the set's own metric, and average over the sets.
 
     Args:
@@ -130,7 +130,7 @@ class ZeroShot:
                 logits[who] += [sample["logits"].numpy() for sample in samples]
             labels += [sample["label"] for sample in next(iter(found.values()))]
         metric = getattr(dataset, "metric", "top1")
-        figures = {who: _figure(metric, np.stack(rows), np.stack(labels)) for who, rows in logits.items()}
+        figures = {who: score(metric, np.stack(rows), np.stack(labels)) for who, rows in logits.items()}
         return {
             **figures,
             "metric": _METRICS[metric],
@@ -215,15 +215,6 @@ def _located(config: Mapping[str, Any], data_root: Path) -> dict[str, Any] | str
     if root is None or not root.is_dir():
         return f"{root or data_root / kind.folder} should hold {' '.join(kind.layout.split())}"
     return {**config, "data_root": str(root), "split": "test"}
-
-
-def _figure(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
-    if metric == "map11":
-        return map11(logits, labels)
-    predictions = logits.argmax(axis=1)
-    if metric == "mean_per_class":
-        return mean_per_class(predictions, labels, logits.shape[1])
-    return top1(predictions, labels)
 
 
 def _average(outcome: ProtocolResult, names: Sequence[str], of: Sequence[str]) -> None:

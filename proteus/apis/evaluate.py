@@ -39,6 +39,7 @@ CONFIGS = {
     "fine-grained": "fine_grained/all.py",
     "robustness": "robustness/all.py",
     "dense-knn": "dense_knn/ade20k.py",
+    "zero-shot": "zero_shot/imagenet.py",
 }
 """Config of each protocol by name, relative to ``configs``."""
 

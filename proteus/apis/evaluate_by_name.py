@@ -49,9 +49,9 @@ def evaluate(
         sets: Folders of labelled images, ``DIR/train/CLASS/IMAGE`` and ``DIR/test/CLASS/IMAGE``, or of images and
             masks, ``DIR/images/{train,val}`` and ``DIR/annotations/{train,val}``, that replace the data sets of the
             protocols.
-        protocols: Some of ``knn``, ``linear``, ``linear-cached``, ``fine-grained``, ``robustness``, ``dense-knn``, or
-            config files; by default :data:`ALL_PROTOCOLS`; with ``sets`` :data:`OWN_SETS_PROTOCOLS` for labelled images
-            and :data:`MASKS_PROTOCOLS` for masks.
+        protocols: Some of ``knn``, ``linear``, ``linear-cached``, ``fine-grained``, ``robustness``, ``dense-knn``,
+            ``zero-shot``, or config files; by default :data:`ALL_PROTOCOLS`; with ``sets``
+            :data:`OWN_SETS_PROTOCOLS` for labelled images and :data:`MASKS_PROTOCOLS` for masks.
         data_root: Folder of the official data sets, by default ``data``. Not needed with ``sets``.
         out: Folder of the report, by default ``work_dirs/evaluate/<backbone>``.
         arch: timm architecture, for a weight file that does not name it.

@@ -104,6 +104,29 @@ def map11(scores: Array, labels: Array, skip_absent: bool = False) -> float:
     return 100 * float(np.mean([_average_precision(values[:, index], marks[:, index]) for index in present]))
 
 
+def score(metric: str, scores: Array, labels: Array, skip_absent: bool = False) -> float:
+    """Compute a data set's own metric from the scores of its classes.
+
+    Args:
+        metric: ``top1``, ``mean_per_class`` or ``map11``.
+        scores: ``(N, C)``, higher is more confident.
+        labels: ``(N,)`` class indices; ``(N, C)`` of 0 and 1 for ``map11``.
+        skip_absent: As for :func:`mean_per_class` and :func:`map11`.
+
+    Returns:
+        Per cent.
+
+    Raises:
+        ValueError: As of the metric's function.
+    """
+    if metric == "map11":
+        return map11(scores, labels, skip_absent)
+    predictions = to_numpy(scores).argmax(axis=1)
+    if metric == "top1":
+        return top1(predictions, labels)
+    return mean_per_class(predictions, labels, scores.shape[1], skip_absent)
+
+
 def _average_precision(scores: np.ndarray, marks: np.ndarray) -> float:
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]

@@ -12,14 +12,12 @@ import torch.nn.functional as F
 from data_samples import data_samples
 from mmengine.optim import OptimWrapper
 from safetensors.torch import save_file
-from torch import Tensor
 
 from projects.dime_fm.agreement import ScoreAgreement
 from projects.dime_fm.distiller import UnpairedDistiller
 from projects.dime_fm.dual_encoder import DualEncoder
-from projects.dime_fm.open_clip_parts import open_clip, tokenizer
-from projects.dime_fm.prompts import PromptEnsemble
 from proteus.checkpoints import CheckpointError
+from proteus.evaluation.text.open_clip_parts import open_clip, tokenizer
 
 SENTENCES = ["a dog", "two cats on a mat", "the sea", "a red house", "nothing at all"]
 IMAGE = {"type": "ViT", "arch": "clip-base", "patch_size": 14, "embed_dim": 128, "depth": 2, "num_heads": 2}
@@ -180,25 +178,6 @@ def test_agreement_by_hand() -> None:
     assert found["centred"] == pytest.approx(0.0, abs=1e-4)
     with pytest.raises(ValueError, match="ScoreAgreement needs sentences"):
         ScoreAgreement().process({}, [{"student_image": images[0]}])
-
-
-def test_prompt_ensemble_by_hand() -> None:
-    vectors = {"a dog.": [3.0, 0.0], "no dog.": [0.0, 4.0], "a cat.": [1.0, 0.0], "no cat.": [-0.6, 0.8]}
-    known = {tuple(tokenizer()(text, context_length=8)[0].tolist()): vector for text, vector in vectors.items()}
-
-    def encode(tokens: Tensor) -> Tensor:
-        return F.normalize(torch.tensor([known[tuple(row)] for row in tokens.tolist()]), dim=-1)
-
-    found = PromptEnsemble(["dog", "cat"], ["a {}.", "no {}."]).embed(encode, 8, torch.device("cpu"))
-    # (1, 0) and (0, 1); (1, 0) and (-0.6, 0.8) with the mean (0.2, 0.4), of length sqrt(0.2).
-    wanted = torch.tensor([[0.5**0.5, 0.5**0.5], [0.2 / 0.2**0.5, 0.4 / 0.2**0.5]])
-    torch.testing.assert_close(found, wanted)
-    assert len(PromptEnsemble("imagenet", "openai").prompts("tench")) == 80
-    assert len(PromptEnsemble("imagenet").names) == 1000
-    with pytest.raises(ValueError, match="for the class's name"):
-        PromptEnsemble(["dog"], ["a dog."])
-    with pytest.raises(ValueError, match="write a list of names, or 'imagenet'"):
-        PromptEnsemble("dog")
 
 
 def test_zero_shot_follows_the_weights() -> None:

@@ -10,8 +10,8 @@ import transformers
 from safetensors.torch import save_file
 
 from projects.dime_fm.dual_encoder import DualEncoder
-from projects.dime_fm.open_clip_parts import tokenizer
 from proteus.checkpoints import CheckpointError
+from proteus.evaluation.text.open_clip_parts import tokenizer
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])

@@ -16,9 +16,9 @@ from timm.data import ImageNetInfo
 
 from projects.dime_fm import zero_shot
 from projects.dime_fm.imagenet_v2 import ImageNetV2
-from projects.dime_fm.open_clip_parts import open_clip, tokenizer
 from proteus.apis import ConfigError, load_config
 from proteus.checkpoints import CheckpointError
+from proteus.evaluation.text.open_clip_parts import open_clip, tokenizer
 from proteus.structures import DataError
 
 CONFIG = """
@@ -159,7 +159,7 @@ def test_missing_and_broken_sets_are_reported(place: Path) -> None:
     assert row["metric"] == "11-point mAP"
     # The average precision of a class with one image is the inverse of its rank.
     prompts = [[t.replace("{}", name) for t in ("a photo of a {}.", "a photo of a {} among other things.")]
-               for name in (ROOT / "projects/dime_fm/names/voc2007.txt").read_text().splitlines()]  # fmt: skip
+               for name in (ROOT / "proteus/evaluation/text/names/voc2007.txt").read_text().splitlines()]  # fmt: skip
     ranks = scores(place, "student", prompts, list(range(20))).argsort(0, descending=True).argsort(0).diagonal() + 1
     # JPEG changes colours slightly.
     assert row["student"] == pytest.approx(100 * (1 / ranks).mean().item(), abs=8)

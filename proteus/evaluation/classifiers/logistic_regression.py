@@ -12,7 +12,7 @@ import torch
 
 from proteus.evaluation.classifiers.logistic_model import LogisticModel, constant_dimensions, fit_grid
 from proteus.evaluation.input_checks import Array, checked_split
-from proteus.evaluation.scores import map11, mean_per_class, top1
+from proteus.evaluation.scores import score
 
 Split: TypeAlias = tuple[Array, Array]
 METRICS = ("top1", "mean_per_class", "map11")
@@ -171,13 +171,13 @@ def logistic_regression(
         return fit_grid(features, labels, num_classes, constants, chosen.max_iter, chosen.tol, device, dtype, on_fit)
 
     models = fitted(*splits["train"], chosen.constants, 0)
-    val_scores = [_score(metric, model, *splits["val"], num_classes, skip_absent=True) for model in models]
+    val_scores = [_score(metric, model, *splits["val"], skip_absent=True) for model in models]
     best = int(np.argmax(val_scores))  # the first among equals
     features, labels = (np.concatenate(pair) for pair in zip(splits["train"], splits["val"], strict=True))
     (final,) = fitted(features, labels, chosen.constants[best : best + 1], total - per_fit)
     return LogisticResult(
         metric,
-        test_score=_score(metric, final, *splits["test"], num_classes, skip_absent=False),
+        test_score=_score(metric, final, *splits["test"], skip_absent=False),
         C=final.C,
         val_score=val_scores[best],
         constants=chosen.constants,
@@ -203,12 +203,5 @@ def find_recipe(recipe: str | Recipe) -> Recipe:
     return RECIPES[recipe]
 
 
-def _score(
-    metric: str, model: LogisticModel, features: np.ndarray, labels: np.ndarray, num_classes: int, skip_absent: bool
-) -> float:
-    scores = model.scores(features)
-    if metric == "map11":
-        return map11(scores, labels, skip_absent)
-    if metric == "top1":
-        return top1(scores.argmax(axis=1), labels)
-    return mean_per_class(scores.argmax(axis=1), labels, num_classes, skip_absent)
+def _score(metric: str, model: LogisticModel, features: np.ndarray, labels: np.ndarray, skip_absent: bool) -> float:
+    return score(metric, model.scores(features), labels, skip_absent)

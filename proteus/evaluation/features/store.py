@@ -185,6 +185,10 @@ class FeatureStore:
         """Return the rows and columns of the backbone's patches for square images of ``img_size`` pixels."""
         return probe(self._build(), img_size).grid
 
+    def width(self) -> int:
+        """Return the width of the backbone's cls token."""
+        return probe(self._build(), self.spec.config.get("img_size", 224)).cls.shape[-1]
+
     def _build(self) -> Any:
         if self._model is None:
             self._model = self.spec.build().to(self.device)

@@ -6,6 +6,7 @@ from proteus.evaluation.protocols.knn import KNN
 from proteus.evaluation.protocols.linear_probe import LinearProbing
 from proteus.evaluation.protocols.protocol import EvalContext, Protocol, ProtocolResult, SetProtocol
 from proteus.evaluation.protocols.robustness import Robustness
+from proteus.evaluation.protocols.zero_shot import ZeroShot
 
 __all__ = [
     "KNN",
@@ -17,4 +18,5 @@ __all__ = [
     "ProtocolResult",
     "Robustness",
     "SetProtocol",
+    "ZeroShot",
 ]

@@ -240,7 +240,7 @@ class SetProtocol(Protocol):
             DataError: The set has one class, where every prediction is correct.
         """
         parts = [context.split(config, part) for part in PARTS]
-        _refuse_one_class(name, parts[0])
+        refuse_one_class(name, parts[0])
         return parts
 
     def extract_parts(self, name: str, config: dict[str, Any], context: EvalContext) -> None:
@@ -283,7 +283,7 @@ def _are_channel_values(values: Any, positive: bool) -> bool:
     )
 
 
-def _refuse_one_class(name: str, split: Split) -> None:
+def refuse_one_class(name: str, split: Split) -> None:
     """Raise a DataError for a set with one class, where every prediction is correct."""
     if split.dataset.num_classes < 2:
         raise DataError(

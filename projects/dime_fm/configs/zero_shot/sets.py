@@ -6,7 +6,7 @@ custom_imports = dict(imports=["projects.dime_fm.zero_shot_protocols"])
 
 protocol = dict(
     _delete_=True,
-    type="ZeroShot",
+    type="DualEncoderZeroShot",
     # Without sun397 and cub these are 12 of ELEVATER's 20 tasks.
     sets=_base_.protocol.sets,
     # Templates name the category, as CLIP's section 3.1.4 advises; the wording is this project's.

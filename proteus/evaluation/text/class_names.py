@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from projects.dime_fm.open_clip_parts import open_clip
 from proteus.datasets import LabelledFolder
 from proteus.datasets import fine_grained as sets
 from proteus.datasets.fine_grained.listing import class_folders, read_mat, read_rows
+from proteus.evaluation.text.open_clip_parts import open_clip
 from proteus.structures import DataError
 from proteus.utils.files import read_lines
 
@@ -21,7 +21,7 @@ def class_names(dataset: Any, title: str, folder: Path | None = None) -> list[st
     """Name the classes of a labelled set.
 
     Names come from ``folder`` if it has a list, else from the set's own files or folders. For archives without names
-    they come from the lists of this project, torchvision (Flowers) or tzdata (Country211). Underscores become spaces.
+    they come from the lists in ``names/``, torchvision (Flowers) or tzdata (Country211). Underscores become spaces.
 
     Args:
         dataset: The set.
@@ -40,7 +40,7 @@ def class_names(dataset: Any, title: str, folder: Path | None = None) -> list[st
         if kind is None:
             raise DataError(
                 f"{title}: no class names are known for {type(dataset).__name__}; write {title}.txt, one name per line "
-                "in the order of the labels, and pass its folder with --names"
+                "in the order of the labels, and pass its folder with protocol.names, or --names"
             )
         names, source = _NAMERS[kind](dataset), type(dataset).__name__
     count = len(dataset.classes_found) if isinstance(dataset, LabelledFolder) else dataset.num_classes
@@ -98,14 +98,14 @@ def _country211(dataset: Any) -> list[str]:
     try:
         table = resources.files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text(encoding="utf-8")
     except ModuleNotFoundError as error:
-        raise DataError("Country211 has no country names: pip install tzdata, or pass them with --names") from error
+        raise DataError("Country211 has no country names: pip install tzdata, or write country211.txt") from error
     countries = dict(line.split("\t")[:2] for line in table.splitlines() if line and not line.startswith("#"))
     # The set has Kosovo, which the table lacks.
     countries.setdefault("XK", "Kosovo")
     codes = list(class_folders(dataset.file("train")))
     unknown = [code for code in codes if code not in countries]
     if unknown:
-        raise DataError(f"Country211: unknown country code {unknown[0]!r} (ISO 3166); pass the names with --names")
+        raise DataError(f"Country211: unknown country code {unknown[0]!r} (ISO 3166); write country211.txt")
     return [countries[code] for code in codes]
 
 

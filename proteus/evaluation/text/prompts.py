@@ -9,8 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.dime_fm.open_clip_parts import open_clip, tokenizer
+from proteus.evaluation.text.open_clip_parts import open_clip, tokenizer
 from proteus.registry import TASK_UTILS
+
+
+def ensemble(embeddings: Tensor) -> Tensor:
+    """Average the embeddings of a class's prompts as CLIP does: the mean of those of length 1, normalised again.
+
+    Args:
+        embeddings: ``(..., P, D)`` of ``P`` prompts, of any length.
+
+    Returns:
+        ``(..., D)``, of length 1.
+    """
+    return F.normalize(F.normalize(embeddings, dim=-1).mean(dim=-2), dim=-1)
 
 
 @TASK_UTILS.register_module()
@@ -27,49 +39,65 @@ class PromptEnsemble:
 
     Raises:
         ValueError: ``names`` is empty, or a template has no ``{}``.
-        ImportError: open_clip is not installed.
+        UserError: open_clip is not installed.
     """
 
     def __init__(self, names: Sequence[str] | str, templates: Sequence[str] | str = ("a photo of a {}.",)) -> None:
         if isinstance(names, str) and names != "imagenet":
-            raise ValueError(f"zero_shot.names={names!r}: write a list of names, or 'imagenet'")
-        if isinstance(templates, str) and templates not in ("openai", "simple"):
-            raise ValueError(f"zero_shot.templates={templates!r}: write a list of sentences, 'openai' or 'simple'")
+            raise ValueError(f"names={names!r}: write a list of names, or 'imagenet'")
+        check_templates(templates)
         self.names = list(open_clip().IMAGENET_CLASSNAMES if isinstance(names, str) else names)
         if not self.names:
-            raise ValueError("zero_shot.names is empty: write the classes' names in the order of their labels")
+            raise ValueError("names is empty: write the classes' names in the order of their labels")
         self._fillers = _fillers(templates)
-        if not self._fillers:
-            raise ValueError("zero_shot.templates is empty: write at least one, such as 'a photo of a {}.'")
 
     def prompts(self, name: str) -> list[str]:
         """Return all prompts of a class."""
         return [fill(name) for fill in self._fillers]
 
     @torch.no_grad()
-    def embed(self, encode: Callable[[Tensor], Tensor], context_length: int, device: torch.device) -> Tensor:
+    def embed(
+        self,
+        encode: Callable[[Tensor], Tensor],
+        context_length: int,
+        device: torch.device,
+        tokenize: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
         """Embed all classes.
 
         Args:
-            encode: Tokens ``(N, context_length)`` -> embeddings ``(N, D)`` of length 1.
+            encode: Tokens ``(N, context_length)`` -> embeddings ``(N, D)``.
             context_length: Tokens per sentence.
             device: Device of the tokens.
+            tokenize: Tokenizer of open_clip; OpenAI's by default.
 
         Returns:
             ``(C, D)``, of length 1.
         """
-        classes = []
-        for name in self.names:
-            tokens = tokenizer()(self.prompts(name), context_length=context_length)
-            classes.append(encode(tokens.to(device)).mean(dim=0))
-        return F.normalize(torch.stack(classes), dim=-1)
+        tokenize = tokenize or tokenizer()
+        tokens = (tokenize(self.prompts(name), context_length=context_length) for name in self.names)
+        return torch.stack([ensemble(encode(each.to(device))) for each in tokens])
+
+
+def check_templates(templates: Sequence[str] | str) -> None:
+    """Check templates without open_clip.
+
+    Raises:
+        ValueError: There is none, one has no ``{}``, or a name is unknown.
+    """
+    if isinstance(templates, str):
+        if templates not in ("openai", "simple"):
+            raise ValueError(f"templates={templates!r}: write a list of sentences, 'openai' or 'simple'")
+        return
+    if not templates:
+        raise ValueError("templates is empty: write at least one, such as 'a photo of a {}.'")
+    without = [template for template in templates if "{}" not in template]
+    if without:
+        raise ValueError(f"templates: {without[0]!r} has no '{{}}' for the class's name")
 
 
 def _fillers(templates: Sequence[str] | str) -> list[Callable[[str], str]]:
     if isinstance(templates, str):
         module: Any = open_clip()
         return list(module.OPENAI_IMAGENET_TEMPLATES if templates == "openai" else module.SIMPLE_IMAGENET_TEMPLATES)
-    without = [template for template in templates if "{}" not in template]
-    if without:
-        raise ValueError(f"zero_shot.templates: {without[0]!r} has no '{{}}' for the class's name")
     return [lambda name, template=template: template.replace("{}", name) for template in templates]  # type: ignore[misc]

@@ -1,21 +1,23 @@
-"""Access to open_clip, imported on first use."""
+"""Access to open_clip, imported on first use: the extra ``text``."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
 
+from proteus.structures import UserError
+
 
 def open_clip() -> Any:
     """Import open_clip; no network is used.
 
     Raises:
-        ImportError: It is not installed; the message gives the command to install it.
+        UserError: It is not installed; the message names the extra.
     """
     try:
         import open_clip as module  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ImportError(f"projects.dime_fm needs open_clip ({error}): pip install open_clip_torch==3.3.0") from error
+        raise UserError(f"text towers need open_clip ({error}): pip install 'proteus-toolbox[text]'") from error
     return module
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from projects.dime_fm.class_names import class_names
 from proteus.datasets import LabelledFolder
 from proteus.datasets import fine_grained as sets
+from proteus.evaluation.text.class_names import class_names
 from proteus.structures import DataError
 
 
@@ -84,9 +84,9 @@ def test_countries(tmp_path: Path) -> None:
     assert len(found) == 211
 
 
-def test_lists_of_the_project(tmp_path: Path) -> None:
+def test_packaged_lists(tmp_path: Path) -> None:
     """CIFAR-10, CIFAR-100 and VOC are in alphabetical order; GTSRB has the official names."""
-    lists = Path(sets.__file__).parents[3] / "projects/dime_fm/names"
+    lists = Path(sets.__file__).parents[2] / "evaluation/text/names"
     found = {file.stem: file.read_text().splitlines() for file in lists.glob("*.txt")}
     counts = {"cifar10": 10, "cifar100": 100, "gtsrb": 43, "voc2007": 20}
     assert {name: len(set(names)) for name, names in found.items()} == counts
