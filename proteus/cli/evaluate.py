@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--protocols",
         help="comma-separated list of knn, linear, linear-cached, fine-grained, robustness, dense-knn, zero-shot, or "
-        "config files (default: knn, linear, fine-grained, robustness; with --sets knn,fine-grained, for masks dense-knn)",
+        "config files (default: knn,linear,fine-grained,robustness; with --sets knn,fine-grained; for masks dense-knn)",
     )
     parser.add_argument(
         "--sets",

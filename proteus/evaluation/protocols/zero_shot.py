@@ -17,12 +17,15 @@ from proteus.evaluation.scores import score
 from proteus.evaluation.text import ImageProjection, TextTower, class_names, read_class_embeddings, read_projection
 from proteus.evaluation.text.prompts import check_templates
 from proteus.registry import PROTOCOLS
-from proteus.structures import DataError
+from proteus.structures import DataError, UserError
+
+
+_SOURCES = "write one of them, a file of class embeddings or the teacher's name in open_clip"
 
 
 @PROTOCOLS.register_module()
 class ZeroShot(SetProtocol):
-    """Classify each test image by the class whose text embedding has the highest cosine (CLIP, section 3.1).
+    """Classify each test image by the class with the nearest text embedding by cosine (CLIP, section 3.1).
 
     For a CLIP or SigLIP, and for a student with the heads that map its tokens to such a teacher's space
     (``NAME#mapped``). Compared is the image embedding in the space that images and texts share. The cls token of a
@@ -34,7 +37,7 @@ class ZeroShot(SetProtocol):
     Args:
         class_embeddings: File with an embedding for each class, of
             :func:`~proteus.evaluation.text.read_class_embeddings`.
-        text_tower: Name of the teacher in open_clip, whose text tower embeds the prompts in place of
+        text_tower: Name of the teacher in open_clip; its text tower embeds the prompts, in place of
             ``class_embeddings``.
         text_weights: File with the teacher's weights for ``text_tower``, with the names of open_clip or OpenAI.
         templates: Templates of :class:`~proteus.evaluation.text.PromptEnsemble`, for ``text_tower``.
@@ -44,7 +47,7 @@ class ZeroShot(SetProtocol):
         **set_options: ``sets``, ``pipeline``, ``mean`` and ``std`` of :class:`SetProtocol`.
 
     Raises:
-        ValueError: There is not exactly one source of embeddings, a file is missing, or a template has no ``{}``.
+        ValueError: There are two sources of embeddings, a file is missing, or a template has no ``{}``.
     """
 
     name = "zero-shot"
@@ -62,11 +65,8 @@ class ZeroShot(SetProtocol):
         **set_options: Any,
     ) -> None:
         super().__init__(**set_options)
-        if (class_embeddings is None) == (text_tower is None):
-            raise ValueError(
-                "protocol.class_embeddings or protocol.text_tower: write one of them, a file of class embeddings or "
-                "the teacher's name in open_clip"
-            )
+        if class_embeddings is not None and text_tower is not None:
+            raise ValueError(f"protocol.class_embeddings and protocol.text_tower: {_SOURCES}")
         if (text_tower is None) != (text_weights is None):
             raise ValueError(
                 "protocol.text_tower and protocol.text_weights: write both, a name in open_clip and the file of "
@@ -97,6 +97,24 @@ class ZeroShot(SetProtocol):
         paths = [str(path) for path in (*files, *lists) if path is not None]
         named = {"text_tower": self.text_tower, "templates": self.templates, "projection": str(self.projection)}
         return {**named, "files": [paths, file_states(paths).tolist()]}
+
+    def run(self, context: EvalContext) -> ProtocolResult:
+        """Evaluate every data set that is on disk; list those that are missing and those that fail.
+
+        Raises:
+            UserError: The config names neither class embeddings nor a text tower.
+        """
+        self._check_source()
+        return super().run(context)
+
+    def extract(self, context: EvalContext) -> None:
+        """Extract the features of the test images, on all ranks of a process group.
+
+        Raises:
+            UserError: As :meth:`run`.
+        """
+        self._check_source()
+        super().extract(context)
 
     def open_parts(self, name: str, config: dict[str, Any], context: EvalContext) -> list[Split]:
         """Open the test part of a data set.
@@ -144,6 +162,12 @@ class ZeroShot(SetProtocol):
             source = f"text tower: {self.text_tower}, {templates}"
         projection = "none" if self.projection is None else self.projection.name
         result.notes.append(f"{source}; image projection: {projection}")
+
+    def _check_source(self) -> None:
+        if self.class_embeddings is None and self.text_tower is None:
+            raise UserError(
+                f"protocol.class_embeddings and protocol.text_tower are missing: {_SOURCES}, with --cfg-options"
+            )
 
     def _embed(self, names: Sequence[str], context: EvalContext) -> Tensor:
         if self.class_embeddings is not None:

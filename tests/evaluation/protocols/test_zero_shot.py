@@ -22,7 +22,7 @@ from proteus.evaluation.protocols import ProtocolResult, ZeroShot
 from proteus.models import Distiller
 from proteus.models.backbones import architecture_of
 from proteus.models.heads.head_file import write_heads
-from proteus.structures import ConfigError
+from proteus.structures import ConfigError, UserError
 
 NAMES = ["big dog", "cat", "sea"]
 SIZE = dict(type="ViT", arch="tiny", img_size=28, patch_size=14, depth=1, interpolate_offset=0.0)
@@ -147,8 +147,7 @@ def test_a_missing_package_is_one_line(place: Path, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "write one of them, a file of class embeddings or the teacher's name"),
-        ({"class_embeddings": "{own}", "text_tower": "ViT-B-16"}, "write one of them"),
+        ({"class_embeddings": "{own}", "text_tower": "ViT-B-16"}, "write one of them, a file of class embeddings or"),
         ({"text_tower": "ViT-B-16"}, "protocol.text_tower and protocol.text_weights: write both"),
         ({"class_embeddings": "none.npy"}, "protocol.class_embeddings: none.npy is missing"),
         ({"class_embeddings": "{own}", "projection": "none"}, "protocol.projection: none is missing"),
@@ -163,6 +162,11 @@ def test_a_wrong_option_is_refused(place: Path, options: dict[str, Any], words: 
     }
     with pytest.raises(ValueError, match=words):
         ZeroShot(sets=SETS, pipeline=PIPELINE, **given)
+
+
+def test_a_source_of_embeddings_is_needed(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"class_embeddings and protocol.text_tower are missing: write one of them"):
+        run(place, tmp_path, {})
 
 
 def test_a_wrong_key_is_reported_with_the_nearest() -> None:
