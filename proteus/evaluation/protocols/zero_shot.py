@@ -19,7 +19,6 @@ from proteus.evaluation.text.prompts import check_templates
 from proteus.registry import PROTOCOLS
 from proteus.structures import DataError, UserError
 
-
 _SOURCES = "write one of them, a file of class embeddings or the teacher's name in open_clip"
 
 
