@@ -17,7 +17,7 @@ from projects.dime_fm.teacher import FrozenDualEncoder
 from proteus.checkpoints import CheckpointError
 from proteus.datasets.teacher_cache import StaleCacheError, differences
 from proteus.evaluation.text.prompts import PromptEnsemble
-from proteus.models.distillers.distiller import split_by_image
+from proteus.models.distillers.predictions import split_by_image
 from proteus.registry import MODELS, TASK_UTILS
 
 

@@ -22,7 +22,7 @@ from proteus.evaluation.protocols import ProtocolResult
 from proteus.evaluation.scores import score
 from proteus.evaluation.text.class_names import class_names
 from proteus.evaluation.text.prompts import PromptEnsemble
-from proteus.models.distillers.distiller import split_by_image
+from proteus.models.distillers.predictions import split_by_image
 from proteus.registry import DATASETS, METRICS, PROTOCOLS
 
 # Errors that stop one data set but not the others.

@@ -200,8 +200,3 @@ def _check_masking(model: Distiller) -> None:
     if learnt is not None and not model.needs_masks and "student" in model._modules:  # not that of several teachers
         # DistributedDataParallel waits for the gradient of every parameter that requires one.
         learnt.requires_grad_(False)
-
-
-def _patch(backbone: Any) -> str:
-    size = getattr(backbone, "patch_size", None)
-    return f", patch {size}" if size else ""

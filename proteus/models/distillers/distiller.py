@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -13,12 +12,15 @@ from torch import Tensor, nn
 from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
 from proteus.models.backbones.features import sides_of
+from proteus.models.distillers.building import build_preprocessor, build_teacher, dependencies_first
 from proteus.models.distillers.checks import check_distiller
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.distillers.grid import resample_masks
 from proteus.models.distillers.grid_match import GridMatch, TeacherSizeRule, grid_of_masks, masked_indices
 from proteus.models.distillers.micro_batches import MicroBatchedModel
+from proteus.models.distillers.predictions import split_by_image, teacher_tokens
 from proteus.models.distillers.shift import Shift
+from proteus.models.distillers.student_pass import StudentOutput, run_student
 from proteus.models.distillers.widths import head_widths
 from proteus.models.objectives import Objective, StepFeatures, end_step, shares_of_parts
 from proteus.models.standardization import Standardization
@@ -26,20 +28,6 @@ from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
 from proteus.utils.compile import compiled
-
-
-class StudentOutput(NamedTuple):
-    """What a training step reads of a student.
-
-    Attributes:
-        clean: Features of the images, ``(B, ...)``.
-        masked: Features of the first ``M`` images with patches masked, if the step has masks.
-        hidden: The residual stream after each block, of the clean images, if an objective asks for it.
-    """
-
-    clean: Features
-    masked: Features | None = None
-    hidden: tuple[Features, ...] = ()
 
 
 @MODELS.register_module()
@@ -118,7 +106,7 @@ class Distiller(MicroBatchedModel):
             for name, config in objectives.items()
             if config
         }
-        self.objectives = nn.ModuleDict(_dependencies_first(built))
+        self.objectives = nn.ModuleDict(dependencies_first(built))
         self.needs_masks = any(objective.needs_masks for objective in built.values())
         self.needs_logits = any(objective.needs_logits for objective in built.values())
         self.needs_labels = any(objective.needs_labels for objective in built.values())
@@ -390,63 +378,3 @@ class Distiller(MicroBatchedModel):
         if device != self.teacher.scale.device:
             self.teacher.to_device(device)
         return self
-
-
-def build_preprocessor(config: dict[str, Any] | DistillDataPreprocessor | None) -> DistillDataPreprocessor:
-    """Build the data preprocessor in Proteus's registry, which MMEngine asks only if a default scope is set."""
-    if isinstance(config, nn.Module):
-        return config
-    built: DistillDataPreprocessor = MODELS.build(config or {"type": "DistillDataPreprocessor"})
-    return built
-
-
-def build_teacher(config: dict[str, Any] | Teacher, preprocessor: Any, key: str = "model.teacher") -> Teacher:
-    """Build the teacher of images that ``preprocessor`` normalises; ``key`` is its key in the config, for messages."""
-    if isinstance(config, nn.Module):
-        return config
-    with prefix_checkpoint_errors(key, separator="."):
-        statistics = {"input_mean": preprocessor.channel_mean, "input_std": preprocessor.channel_std}
-        built: Teacher = MODELS.build(config, default_args=statistics)
-    return built
-
-
-def teacher_tokens(output: TeacherOutput) -> dict[str, Tensor]:
-    """What :meth:`Distiller.predict` returns of the teacher, for the whole batch."""
-    tokens = {"teacher_cls": output.features.cls, "teacher_patches": output.features.patches}
-    return tokens if output.logits is None else {**tokens, "teacher_logits": output.logits}
-
-
-def split_by_image(
-    tokens: Mapping[str, Tensor], count: int, data_samples: Sequence[BaseDataElement] | None
-) -> list[dict[str, Any]]:
-    """Split tokens of a batch into one dict per image, with the image's metainfo."""
-    metainfo = [{}] * count if data_samples is None else [data_sample.metainfo for data_sample in data_samples]
-    return [{**metainfo[i], **{name: value[i] for name, value in tokens.items()}} for i in range(count)]
-
-
-def _dependencies_first(objectives: dict[str, Objective]) -> dict[str, Objective]:
-    """Order objectives so that one that reuses another's term follows it; the config may have any order."""
-    ordered: dict[str, Objective] = {}
-    for name, objective in objectives.items():
-        if objective.cls_term in objectives:
-            ordered.setdefault(objective.cls_term, objectives[objective.cls_term])
-        ordered.setdefault(name, objective)
-    return ordered
-
-
-def run_student(
-    student: Any, images: Tensor, masks: Tensor | None, hidden_states: bool
-) -> tuple[Features, Features | None, tuple[Features, ...]]:
-    """Encode ``B`` clean images and the first ``M`` of them with masks ``(M, N)``, in one batch."""
-    if hidden_states:
-        encoded: tuple[Features, Features | None, tuple[Features, ...]]
-        encoded = student.encode_with_hidden_states(images, masks)
-        return encoded
-    if masks is None:
-        return student(images), None, ()
-    if hasattr(student, "clean_and_masked"):
-        return *student.clean_and_masked(images, masks), ()
-    batch, masked = len(images), len(masks)
-    clean = masks.new_zeros(batch, masks.shape[1])
-    both = student(torch.cat([images, images[:masked]]), torch.cat([clean, masks]))
-    return both[:batch], both[batch:], ()

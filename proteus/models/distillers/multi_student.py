@@ -12,16 +12,12 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from proteus.models.backbones.features import sides_of
+from proteus.models.distillers.building import build_preprocessor, build_teacher
 from proteus.models.distillers.checks import check_grids, check_micro_batches
-from proteus.models.distillers.distiller import (
-    Distiller,
-    build_preprocessor,
-    build_teacher,
-    split_by_image,
-    teacher_tokens,
-)
+from proteus.models.distillers.distiller import Distiller
 from proteus.models.distillers.grid_match import TeacherSizeRule, masked_indices
 from proteus.models.distillers.micro_batches import MicroBatchedModel
+from proteus.models.distillers.predictions import split_by_image, teacher_tokens
 from proteus.models.distillers.shift import Shift
 from proteus.models.objectives import StepFeatures
 from proteus.models.teachers import Teacher, TeacherOutput

@@ -12,18 +12,13 @@ from torch import Tensor, nn
 from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
 from proteus.models.distillers.balance import TeacherDropping
+from proteus.models.distillers.building import build_preprocessor, build_teacher
 from proteus.models.distillers.checks import check_compiled_parts, check_micro_batches, mask_parameter
-from proteus.models.distillers.distiller import (
-    Distiller,
-    StudentOutput,
-    build_preprocessor,
-    build_teacher,
-    run_student,
-    split_by_image,
-    teacher_tokens,
-)
+from proteus.models.distillers.distiller import Distiller
 from proteus.models.distillers.micro_batches import MicroBatchedModel
+from proteus.models.distillers.predictions import split_by_image, teacher_tokens
 from proteus.models.distillers.shift import Shift
+from proteus.models.distillers.student_pass import StudentOutput, run_student
 from proteus.models.objectives import StepFeatures
 from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models import Distiller
-from proteus.models.distillers.distiller import _dependencies_first
+from proteus.models.distillers.building import dependencies_first
 from proteus.models.teachers import TeacherOutput
 
 Build = Callable[..., Distiller]
@@ -257,7 +257,7 @@ def test_the_order_of_objectives_in_the_config_does_not_matter(distiller: Build)
     masks[:, ::2] = True
     indices = masks.flatten().nonzero().squeeze(1)
     losses = model(images, masks=masks, mask_indices=indices, mode="loss")
-    model.objectives = torch.nn.ModuleDict(_dependencies_first(dict(sorted(model.objectives.items()))))
+    model.objectives = torch.nn.ModuleDict(dependencies_first(dict(sorted(model.objectives.items()))))
     assert list(model.objectives) == ["token", "feature", "patch"]
     assert model(images, masks=masks, mask_indices=indices, mode="loss") == losses
 
