@@ -27,8 +27,8 @@ default_hooks = dict(
 # More views of so few photographs add time, and little else.
 custom_hooks = [dict(type="SlicedInitHook", views=512)]
 
-# The recipe's augmentation without erasing: with milder views training takes from so few photographs what the start knew
-# of other pictures.
+# The recipe's augmentation without erasing. On milder views of so few photographs, training loses what the start knew of
+# other pictures.
 train_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
     dict(type="RandomResizedCrop", scale=112, crop_ratio_range=(0.08, 1.0), interpolation="bicubic"),
