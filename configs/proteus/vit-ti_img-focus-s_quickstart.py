@@ -27,7 +27,7 @@ default_hooks = dict(
 # More views of so few photographs add time, and little else.
 custom_hooks = [dict(type="SlicedInitHook", views=512)]
 
-# The recipe's augmentation without erasing. On milder views of so few photographs, training loses what the start knew of
+# The recipe's augmentation without erasing. On milder views of few photographs, training loses what the start knew of
 # other pictures.
 train_pipeline = [
     dict(type="LoadImage", short_side=320, cache_in_memory=True),
