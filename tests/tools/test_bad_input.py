@@ -39,8 +39,8 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("model.teacher.backbone.checkpoint", "trap.pth", "not opened", "safetensors.torch.save_file"),
     ),
     "grids that do not meet": (
-        {"model.teacher.img_size": 70},
-        ("model.student has 4x4", "model.teacher 5x5", "model.teacher.img_size=56"),
+        {"model.teacher.img_size": 70, "model.grids.match": "teacher_size"},
+        ("model.grids.match='teacher_size'", "5x5", "4x4", "remove model.teacher.img_size", "match='coarser'"),
     ),
     "batch too small to mask": (
         {"train_dataloader.batch_size": 1},
