@@ -151,7 +151,7 @@ class RemoteFolder:
             try:
                 return action()
             except (ModuleNotFoundError, DataError, TypeError, AttributeError, NotImplementedError):
-                raise
+                raise  # a missing package, bad data or a bug: trying again does not help
             except Exception as error:  # each protocol has its own types
                 if is_disk_full(error):
                     raise
