@@ -12,6 +12,16 @@ def test_hadamard_matrices(order: int) -> None:
     assert torch.equal(matrix @ matrix.T, order * torch.eye(order, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("order", [768, 1024, 1152, 1280, 1408, 1536, 1664, 2048])
+def test_widths_of_common_models(order: int) -> None:
+    matrix = hadamard(order)
+    assert matrix is not None
+    assert bool((matrix.abs() == 1).all())
+    # Orthogonal rows, on a few vectors of whole numbers: the product of two such matrices takes a second.
+    vectors = torch.randint(-9, 9, (order, 4), generator=torch.Generator().manual_seed(0)).double()
+    assert torch.equal(matrix @ (matrix.T @ vectors), order * vectors)
+
+
 @pytest.mark.parametrize("order", [0, 3, 6, 50, 92])
 def test_orders_without_a_construction(order: int) -> None:
     assert hadamard(order) is None

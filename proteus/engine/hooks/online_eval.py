@@ -104,6 +104,7 @@ class OnlineEvalHook(Hook):
         self.knn_images: ProbeImages | None = None
         self.prefixes = {"": "", "knn": ""}
         self.teacher_knn: dict[Teacher, dict[str, float]] = {}
+        self.student_knn: dict[Any, dict[str, float]] = {}  # of the latest evaluation; several teachers share a student
         self.ks: list[int] = []
         self.missing_logged = False
         self.seconds = 0.0
@@ -145,6 +146,7 @@ class OnlineEvalHook(Hook):
         start = time.perf_counter()
         metrics: dict[str, float] = {}
         missing: dict[str, list[str]] = {}
+        self.student_knn = {}
         with delivered_weights(runner), eval_mode(unwrap_model(runner.model)):
             students = _distillers(runner)
             several_teachers = "" not in unwrap_model(runner.model).teachers_by_name
@@ -189,7 +191,9 @@ class OnlineEvalHook(Hook):
             # Constant, so computed once.
             found = accuracy_of(model.teacher)
             self.teacher_knn[model.teacher] = {f"{name}_teacher": value for name, value in found.items()}
-        return {**accuracy_of(model.student), **self.teacher_knn.get(model.teacher, {})}
+        if model.student not in self.student_knn:
+            self.student_knn[model.student] = accuracy_of(model.student)
+        return {**self.student_knn[model.student], **self.teacher_knn.get(model.teacher, {})}
 
     def _load_images(self, runner: Runner, validation: Any) -> None:
         training = runner.train_dataloader.dataset

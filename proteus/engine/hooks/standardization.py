@@ -25,8 +25,9 @@ class StandardizationHook(Hook):
     """Before the first iteration, compute the statistics of each standardised teacher on images of the proxy set.
 
     ``proteus train`` adds the hook to every run with a ``standardization``. The images are evenly spaced in the set,
-    and always the same views of them; each process reads its share. A run that resumes, or has statistics in its
-    ``load_from``, keeps those of the checkpoint. With cached teachers the cached tokens are read.
+    and always the same views of them; each process reads its share. A run that resumes keeps the statistics of its
+    checkpoint, and one with a ``load_from`` those of the teachers that it has them for. With cached teachers the cached
+    tokens are read.
 
     Raises:
         UserError: At the start: the training set is not a proxy set.
@@ -44,11 +45,12 @@ class StandardizationHook(Hook):
         }
         if not wanted or is_resuming(runner) or runner.iter:
             return
-        if checkpoint_of(runner) and all(each.standardization.fitted for each in wanted.values()):
-            runner.logger.info("standardization: the statistics of the teachers come from a checkpoint")
-            return
+        kept = [name for name, each in wanted.items() if checkpoint_of(runner) and each.standardization.fitted]
+        if kept:
+            of = ", ".join(wanted.pop(name).teacher_key for name in kept)
+            runner.logger.info(f"standardization: the statistics of {of} come from a checkpoint")
         dataset = runner.train_dataloader.dataset
-        if not isinstance(dataset, ProxySet):
+        if wanted and not isinstance(dataset, ProxySet):
             raise UserError(
                 f"{next(iter(wanted.values())).key}.standardization needs a proxy set for its statistics, and the "
                 f"training set is {type(dataset).__name__}; write images=0 to compute them while training"
@@ -78,5 +80,5 @@ class StandardizationHook(Hook):
                 tokens = [data.get(key) for key in ("teacher_cls", "teacher_patches")]
                 tokens = [each.get(name) if isinstance(each, dict) else each for each in tokens]
                 images = data.get("teacher_inputs", data["inputs"])
-                output = None if None in tokens else distiller.cached_output(images, *tokens)
+                output = distiller.cached_output(images, *tokens)
                 yield output.features if output is not None else distiller.teacher(images)

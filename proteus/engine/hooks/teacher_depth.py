@@ -149,8 +149,8 @@ def linear_cka(first: Tensor, second: Tensor) -> Tensor:
 
 def _unsupported(model: Any, dataset: Any) -> str:
     """Return why the teacher of a run cannot stop early; empty if it can."""
-    if len(getattr(model, "teachers_by_name", ())) > 1:
-        return "the run has several teachers, and the hook stops one; remove the hook"
+    if "" not in getattr(model, "teachers_by_name", {"": None}):
+        return "the hook stops model.teacher, and the run has model.teachers; remove the hook"
     teacher = getattr(model, "teacher", None)
     if teacher is None or not hasattr(model, "distillers"):
         return "the model is not a Distiller; remove the hook"

@@ -113,7 +113,7 @@ class Distiller(MicroBatchedModel):
         self.needs_hidden_states = any(objective.needs_hidden_states for objective in built.values())
         has_teacher = self.teacher.embed_dim > 0
         self.compares_patches = has_teacher and any(objective.needs_equal_grids for objective in built.values())
-        self.grids = GridMatch.from_config(grids, f"{key}.grids")
+        self.grids = GridMatch.from_config(grids, f"{key}.grids", self.teacher_key)
         self._logged_sizes: set[tuple[int, int]] = set()
         shared = isinstance(teacher, nn.Module) and not isinstance(student, nn.Module)
         if self.compares_patches and not shared:  # else the owner of the students does this
@@ -277,8 +277,8 @@ class Distiller(MicroBatchedModel):
         grid = self.teacher.grid_for(sides_of(images))
         if patches.shape[1] != grid[0] * grid[1]:
             raise DataError(
-                f"the teacher's cached tokens are {patches.shape[1]} patches of an image, and model.teacher makes "
-                f"{grid[0]}x{grid[1]} of it: build the cache again for this config, or set "
+                f"the teacher's cached tokens are {patches.shape[1]} patches of an image, and {self.teacher_key} "
+                f"makes {grid[0]}x{grid[1]} of it: build the cache again for this config, or set "
                 "train_dataloader.dataset.cache=None"
             )
         return TeacherOutput(Features(cls.float(), patches.float(), grid))

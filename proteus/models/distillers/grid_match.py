@@ -39,14 +39,18 @@ class GridMatch:
             images' gives exactly the student's grid, and otherwise ``coarser``.
         mode: See :func:`~proteus.models.distillers.grid.resample`.
         key: Its key in the config, for messages.
+        teacher_key: Likewise of the teacher.
     """
 
     match: str | Grid = "auto"
     mode: Mode = "area"
     key: str = "model.grids"
+    teacher_key: str = "model.teacher"
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any] | None, key: str) -> GridMatch:
+    def from_config(
+        cls, config: Mapping[str, Any] | None, key: str, teacher_key: str = "model.teacher"
+    ) -> GridMatch:
         """Build one from ``dict(match=..., mode=...)``.
 
         Raises:
@@ -67,18 +71,18 @@ class GridMatch:
             names = ", ".join(map(repr, MATCHES))
             raise ValueError(f"{key}.match={match!r}: choose from: {names}, or a grid such as (7, 7)")
         check_choice(f"{key}.mode", mode, MODES)
-        return cls(match, mode, key)
+        return cls(match, mode, key, teacher_key)
 
     def check(self, student: Grid, teacher: Grid) -> None:
         """Check that the grids are equal if ``match`` promises it.
 
         Raises:
-            UserError: ``match`` is ``teacher_size``, and ``model.teacher.img_size`` gives the teacher another grid.
+            UserError: ``match`` is ``teacher_size``, and the teacher's ``img_size`` gives it another grid.
         """
         if self.match == "teacher_size" and teacher not in (student, (0, 0)):
             raise UserError(
-                f"{self.key}.match='teacher_size', and model.teacher has {_by(teacher)} patches, the student "
-                f"{_by(student)}: remove model.teacher.img_size, or write match='coarser'"
+                f"{self.key}.match='teacher_size', and {self.teacher_key} has {_by(teacher)} patches, the student "
+                f"{_by(student)}: remove {self.teacher_key}.img_size, or write match='coarser'"
             )
 
     def common(self, student: Grid, teacher: Grid) -> Grid:
@@ -149,8 +153,8 @@ class GridMatch:
         if self.match == "teacher_size":
             if found is None:
                 raise UserError(
-                    f"{self.key}.match='teacher_size': found no size of model.teacher that gives the student's "
-                    f"{_by(grid)} patches of images of {_by(size)} px; write match='coarser', which resamples"
+                    f"{self.key}.match='teacher_size': found no size of {self.teacher_key} that gives the "
+                    f"student's {_by(grid)} patches of images of {_by(size)} px; write match='coarser', which resamples"
                 )
             return found
         far = found is None or any(

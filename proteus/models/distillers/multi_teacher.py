@@ -269,6 +269,8 @@ def _checked(teachers: Mapping[str, dict[str, Any] | None], keys: Sequence[str])
             raise ValueError(
                 f"{key}: {name!r} has another meaning as a name; write another of letters and digits, such as 'dinov2'"
             )
+        if not isinstance(config, Mapping):
+            raise ValueError(f"{key}={config!r}: write dict(teacher=dict(...), objectives=dict(...))")
         missing = [part for part in ("teacher", "objectives") if part not in config]
         unknown = [part for part in config if part not in keys]
         if missing or unknown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -56,7 +56,7 @@ class Standardization(nn.Module):
                 self.register_buffer(f"{kind}_average", torch.zeros(dim, dtype=torch.float64))
                 shape = (dim, dim) if self.pairs else (dim,)
                 self.register_buffer(f"{kind}_scatter", torch.zeros(shape, dtype=torch.float64))
-        self._parts: list[Features] = []  # of this step so far
+        self._step: dict[str, Moments] = {}  # of the tokens of this step so far
         self._seen: int | None = 0  # ``seen`` on the host; None: to be read
 
     @property
@@ -88,7 +88,8 @@ class Standardization(nn.Module):
     def forward(self, features: Features) -> Features:
         """Map features in float32; while training, take in their statistics."""
         if self.training and self.running and not features.cls.is_meta and self._steps_seen() >= 0:
-            self._parts.append(features)
+            # Not the features themselves: those of all parts of a step in micro-batches would stay in memory.
+            self._step = self._with(self._step or self._none(), features)
         with no_autocast(features.cls.device):
             cls, patches = (self.apply_map(kind, getattr(features, kind)) for kind in _KINDS)
         return Features(cls, patches, features.grid)
@@ -98,8 +99,7 @@ class Standardization(nn.Module):
         """Compute the map from features of images, those of this process; all processes take part."""
         found = self._none()
         for features in batches:
-            for kind in _KINDS:
-                found[kind] = found[kind].plus(Moments.of(getattr(features, kind), self.pairs))
+            found = self._with(found, features)
         for kind in _KINDS:
             self._set(kind, found[kind].of_all_ranks())
         self._count_to(-1)
@@ -107,15 +107,11 @@ class Standardization(nn.Module):
     @torch.no_grad()
     def end_step(self) -> None:
         """Take the step's features into the statistics; all processes take part, those without features as well."""
-        parts, self._parts = self._parts, []
+        found, self._step = self._step or self._none(), {}
         seen = self._steps_seen()
         if not self.running or seen < 0:
             return
         seen += 1
-        found = self._none()
-        for features in parts:
-            for kind in _KINDS:
-                found[kind] = found[kind].plus(Moments.of(getattr(features, kind), self.pairs))
         for kind in _KINDS:
             earlier = Moments(*(getattr(self, f"{kind}_{name}") for name in ("number", "average", "scatter")))
             moments = earlier.plus(found[kind].of_all_ranks())
@@ -129,6 +125,10 @@ class Standardization(nn.Module):
         like = self.get_buffer("cls_mean").double()
         scatter = like.new_zeros(len(like), len(like)) if self.pairs else like
         return {kind: Moments.none(like, scatter) for kind in _KINDS}
+
+    def _with(self, found: Mapping[str, Moments], features: Features) -> dict[str, Moments]:
+        """``found`` with the tokens of more images."""
+        return {kind: found[kind].plus(Moments.of(getattr(features, kind), self.pairs)) for kind in _KINDS}
 
     def _set(self, kind: str, moments: Moments) -> None:
         getattr(self, f"{kind}_mean").copy_(moments.mean)
@@ -213,16 +213,17 @@ class PHIStandardization(Standardization):
         self.register_buffer(f"{kind}_scale", torch.ones(()))
 
     def set_map(self, kind: str, moments: Moments) -> None:
-        """Compute rotation and scale; the rotation of rank 0 is taken by all."""
+        """Compute rotation and scale; those of rank 0 are taken by all."""
         values, vectors = torch.linalg.eigh(moments.scatter / moments.number.clamp(min=1))
         values = values.clamp(min=0)
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         vectors = vectors * largest.sign()
-        rotation = getattr(self, f"{kind}_rotation")
+        rotation, scale = getattr(self, f"{kind}_rotation"), getattr(self, f"{kind}_scale")
         rotation.copy_(spreading_rotation(values) @ vectors.T)
+        scale.copy_(values.mean().sqrt().clamp(min=1e-6))  # tokens that are all equal have no scale
+        # Eigenvectors of equal eigenvalues, such as 0 with fewer tokens than channels, may differ between processes.
         broadcast(rotation)
-        # Tokens that are all equal have no scale.
-        getattr(self, f"{kind}_scale").copy_(values.mean().sqrt().clamp(min=1e-6))
+        broadcast(scale)
 
     def apply_map(self, kind: str, tokens: Tensor) -> Tensor:
         """Standardise tokens ``(..., D)``."""

@@ -48,6 +48,17 @@ def test_statistics_are_those_of_the_images_and_a_run_resumes_with_them(
     for key, value in model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], value), key
 
+    # A run from these weights measures only a teacher that they have no statistics for.
+    later = make_runner("later", **options, load_from=str(folder / "iter_2.pth"))
+    later.load_or_resume()
+    new = later.model.distillers["two"].standardization
+    new.load_state_dict(PHIStandardization(new.cls_mean.numel()).state_dict())
+    kept = later.model.distillers["one"].standardization
+    kept.cls_mean += 1  # would be lost if it were measured again
+    next(hook for hook in later.hooks if isinstance(hook, StandardizationHook)).before_train(later)
+    assert torch.equal(kept.cls_mean, model.distillers["one"].standardization.cls_mean + 1)
+    torch.testing.assert_close(new.state_dict(), model.distillers["two"].standardization.state_dict())
+
     # Metrics and exported heads of each teacher.
     lines = [json.loads(line) for line in (folder / "online_eval.jsonl").read_text().splitlines()]
     for name in ("one", "two"):

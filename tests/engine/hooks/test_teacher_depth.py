@@ -198,8 +198,10 @@ def test_what_is_refused() -> None:
     several = MultiTeacherDistiller(
         {name: dict(teacher=TEACHER, objectives=ONE["objectives"]) for name in ("a", "b")}, ONE["student"]
     )
-    with pytest.raises(UserError, match="the run has several teachers"):
-        hook.before_train(fake_runner(several))
+    one = MultiTeacherDistiller({"a": dict(teacher=TEACHER, objectives=ONE["objectives"])}, ONE["student"])
+    for named in (several, one):
+        with pytest.raises(UserError, match=r"the hook stops model\.teacher, and the run has model\.teachers"):
+            hook.before_train(fake_runner(named))
     runner = fake_runner(several)
     runner._load_from = None
     with pytest.raises(UserError, match=r"SlicedInitHook takes the student out of one teacher, .* a, b: remove"):

@@ -254,6 +254,7 @@ def test_what_is_refused() -> None:
     for name in ("student", "cls", "heads", "dino v2", "keys"):
         assert f"model.teachers.{name}: {name!r} has another meaning" in refused({name: second})
     assert "model.teachers is empty" in refused(dict(first=None))
+    assert "model.teachers.first='dinov2': write dict(teacher=dict(...)," in refused(dict(first="dinov2"))
     assert "model.teachers.second has no 'objectives': it takes teacher, objectives" in refused(changed(objectives=...))
     assert "model.teachers.second has an unknown key 'student'" in refused(changed(student=STUDENT))
     assert "model.teachers.second.weight=0: write a number above 0" in refused(changed(weight=0))
@@ -268,6 +269,12 @@ def test_what_is_refused() -> None:
     assert "set model.teachers.second.teacher.classifier" in refused(changed(objectives=logits))
     with pytest.raises(KeyError, match="Whitening"):
         built(changed(standardization=dict(type="Whitening")))
+    grids = dict(match="teacher_size")
+    smaller = dict(SECOND, backbone=dict(LARGER, patch_size=32))
+    assert (
+        "model.teachers.second.grids.match='teacher_size', and model.teachers.second.teacher has 2x2 patches, the "
+        "student 4x4: remove model.teachers.second.teacher.img_size" in refused(changed(teacher=smaller, grids=grids))
+    )
     absent: dict[str, Any] = dict(teacher=dict(type="NoTeacher"), objectives=dict(label=dict(type="LabelObjective")))
     assert "model.teachers.none.standardization needs a teacher" in refused(
         dict(none=dict(absent, standardization=PHI))

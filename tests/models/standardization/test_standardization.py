@@ -121,14 +121,36 @@ def test_moments_of_a_large_mean() -> None:
     np.testing.assert_allclose(scatter.numpy() / 1000, expected, atol=1e-7)
 
 
+def is_map(key: str) -> bool:
+    """Whether a buffer is of the map itself, not of the statistics so far."""
+    return key.endswith(("_mean", "_rotation", "_scale", "_deviation"))
+
+
+def test_fewer_tokens_than_channels() -> None:
+    # Most eigenvalues are 0, and phi counts them: the mean over all channels is 1, in each of them.
+    given = features(images=5)
+    module = fitted(PHIStandardization, given)
+    found = module(given)
+    variances = rows(found.cls).var(0)
+    np.testing.assert_allclose(variances, 1, atol=1e-4)
+    torch.testing.assert_close(module.restore("cls", found.cls), given.cls, atol=1e-3, rtol=1e-4)
+    new = features(seed=7)  # outside of the span, too, lengths are those of the teacher over phi
+    norms = rows(new.cls - given.cls.mean(0))
+    expected = np.linalg.norm(norms, axis=1) / np.sqrt(rows(given.cls).var(0).mean())
+    np.testing.assert_allclose(np.linalg.norm(rows(module(new).cls), axis=1), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_running_statistics_become_fixed_and_resume(kind: type[Any]) -> None:
     module = kind(DIM, images=0, steps=6)
-    maps, resumed = [], None
+    maps, resumed, changed = [], None, []
     for step in range(8):
         given = features(step)
         maps.append(module(given).cls)
+        before = copy.deepcopy({key: value for key, value in module.state_dict().items() if is_map(key)})
         module.end_step()
+        if any(not torch.equal(module.state_dict()[key], value) for key, value in before.items()):
+            changed.append(step + 1)
         if step == 3:
             resumed = kind(DIM, images=0, steps=6)
             resumed.load_state_dict(copy.deepcopy(module.state_dict()))
@@ -138,15 +160,15 @@ def test_running_statistics_become_fixed_and_resume(kind: type[Any]) -> None:
     assert torch.equal(maps[0], features(0).cls)  # no statistics yet
     expected = fitted(kind, *(features(step) for step in range(6)))  # those of the first six steps
     torch.testing.assert_close(maps[-1], expected(features(7)).cls, atol=1e-3, rtol=1e-4)
-    # Changed after steps 1, 2, 4 and 6 alone.
+    assert changed == [1, 2, 4, 6]
     assert module.seen == -1
-    assert not module._parts
+    assert not module._step
 
 
 def test_evaluations_do_not_count() -> None:
     module = PHIStandardization(DIM, images=0).eval()
     module(features())
-    assert not module._parts
+    assert not module._step
 
 
 RANK = """
@@ -162,6 +184,9 @@ for kind in KINDS:
     running.end_step()
     for name, module in (("before", fitted(kind, given[half])), ("running", running)):
         result[f"{kind.__name__} {name}"] = module(given[:8]).patches
+few = features(images=5)  # most eigenvalues are 0
+rank_deficient = fitted(KINDS[1], few[:3] if rank == 0 else few[3:])
+result["map"] = rank_deficient.state_dict()
 """
 
 
@@ -174,6 +199,10 @@ def test_two_ranks_have_the_statistics_of_one(tmp_path: Path) -> None:
             found = first[f"{kind.__name__} {name}"]
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
             assert torch.equal(found, second[f"{kind.__name__} {name}"])
+    for key, value in first["map"].items():
+        assert torch.equal(value, second["map"][key]), key
+    expected = fitted(PHIStandardization, features(images=5)).cls_scale
+    torch.testing.assert_close(first["map"]["cls_scale"], expected)
 
 
 def test_numbers_that_are_refused() -> None:
