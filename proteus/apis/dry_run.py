@@ -192,8 +192,13 @@ def describe_cost(cfg: Config, model: Any) -> list[str]:
     batch = cfg.train_dataloader.batch_size
     if isinstance(model, MultiTeacherDistiller):
         cost = step_cost(model, cfg)
+        spread = []
+        if model.spread_plan is not None:
+            cost = replace(cost, teacher_parameters=model.spread_plan.largest)
+            spread = [_row("teachers spread", model.spread_plan.describe())]
         sizes = [_row(title, text) for title, text in describe_schedule(model, cfg)]
-        return _grid_rows(cfg, model) + _distiller_rows(_as_cached(cost, cfg), batch, cached=_cache(cfg)) + sizes
+        rows = _distiller_rows(_as_cached(cost, cfg), batch, cached=_cache(cfg))
+        return _grid_rows(cfg, model) + spread + rows + sizes
     if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
         grids = _grid_rows(cfg, model)

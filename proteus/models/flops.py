@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from proteus.models.distillers.building import without_weights
 from proteus.registry import MODELS
 
 # Enough images for the share of masked ones.
@@ -30,7 +30,7 @@ def distillation_flops(config: Mapping[str, Any], batch: Mapping[str, Any]) -> f
         FLOPs of forward and backward (1 MAC = 2 FLOPs), including recomputation by activation checkpointing; None for
         other models.
     """
-    config = _without_weights(copy.deepcopy(dict(config)))
+    config = without_weights(config)
     with torch.device("meta"):
         model = MODELS.build(config)
     if not hasattr(model, "distillers"):
@@ -78,13 +78,3 @@ def _shapes_of(batch: Mapping[str, Any], needs_labels: bool) -> dict[str, Any]:
         inputs["masks"] = torch.empty(masked, masks.shape[1], dtype=torch.bool, device="meta")
         inputs["mask_indices"] = torch.empty(chosen, dtype=torch.long, device="meta")
     return inputs
-
-
-def _without_weights(config: Any) -> Any:
-    if isinstance(config, dict):
-        for key in ("checkpoint", "init_cfg"):
-            if config.get(key) is not None:
-                config[key] = None
-        for value in config.values():
-            _without_weights(value)
-    return config

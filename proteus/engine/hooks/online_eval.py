@@ -55,13 +55,15 @@ class OnlineEvalHook(Hook):
     of a validation set, the names of the metrics begin with ``trained_on/``.
 
     Rank 0 reads the images once, keeps them as bytes, and computes everything while the others wait, so that no rank
-    can miss a collective call of another. Only with a teacher sharded over the ranks do all of them compute; rank 0
-    writes. Cost in the paper's recipe (ViT-S from DINOv2-B, 1024 images per iteration, 445 images/s on each of 8 GPUs):
-    2,500 iterations take 2500 x 1024 / (8 x 445) = 719 s. With a teacher's forward pass as 4 units and a student's as
-    1, training on an image takes 4 + 1.5 x 3 = 8.5 units; each of the 1,024 images takes 4 + 2 units and each of the
-    2,000 labelled ones 1, which equals training on (6 x 1024 + 2000) / 8.5 = 958 images. At bfloat16's speed this is
-    2.2 s on one GPU, or 0.3 %; in float32, if four times slower, the student's part makes it 5.4 s, or 0.7 %. Reading
-    3,024 JPEGs takes about half a minute once, of 30 hours.
+    can miss a collective call of another. Only with a teacher that ranks run together (sharded or spread) do all of
+    them compute; rank 0 writes.
+
+    Cost in the paper's recipe (ViT-S from DINOv2-B, 1024 images per iteration, 445 images/s on each of 8 GPUs): 2,500
+    iterations take 2500 x 1024 / (8 x 445) = 719 s. With a teacher's forward pass as 4 units and a student's as 1,
+    training on an image takes 4 + 1.5 x 3 = 8.5 units; each of the 1,024 images takes 4 + 2 units and each of the 2,000
+    labelled ones 1, which equals training on (6 x 1024 + 2000) / 8.5 = 958 images. At bfloat16's speed this is 2.2 s on
+    one GPU, or 0.3 %; in float32, if four times slower, the student's part makes it 5.4 s, or 0.7 %. Reading 3,024
+    JPEGs takes about half a minute once, of 30 hours.
 
     Args:
         interval: Iterations between evaluations.
@@ -117,8 +119,8 @@ class OnlineEvalHook(Hook):
             self.disabled = True
             runner.logger.warning("online evaluation disabled: the model is not a Distiller")
             return
-        sharded = any(teacher.sharded for teacher in model.teachers_by_name.values())
-        self.disabled = not (is_main_process() or sharded)
+        collective = any(teacher.collective for teacher in model.teachers_by_name.values())
+        self.disabled = not (is_main_process() or collective)
         validation = runner.val_dataloader.dataset if runner.val_loop is not None else None
         folder = self.labelled.find_folder(validation) if self.labelled else None
         if self.disabled:

@@ -66,7 +66,7 @@ class StandardizationHook(Hook):
         """Yield the teacher's features of the images of this process."""
         rank, world = get_dist_info()
         loader = runner.train_dataloader
-        if distiller.teacher.sharded:  # all processes run it equally often
+        if distiller.teacher.collective:  # all processes run it equally often
             count = -(-count // world) * world
         keys = fitting_keys(len(loader.dataset), count)[:count][rank::world]
         size = loader.batch_size or 64

@@ -117,6 +117,11 @@ def check_usable(model: Any, names: Iterable[str] = ("",)) -> None:
     Raises:
         StaleCacheError: It cannot; the message names the reason.
     """
+    if getattr(model, "spread_teachers", False):
+        raise StaleCacheError(
+            "model.spread_teachers=True spreads teachers that run, and those of a teacher cache do not: write "
+            "model.spread_teachers=False"
+        )
     names = set(names)
     for name, distiller in getattr(model, "distillers", {}).items():
         if "" not in names and name not in names:

@@ -48,9 +48,7 @@ class GridMatch:
     teacher_key: str = "model.teacher"
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any] | None, key: str, teacher_key: str = "model.teacher"
-    ) -> GridMatch:
+    def from_config(cls, config: Mapping[str, Any] | None, key: str, teacher_key: str = "model.teacher") -> GridMatch:
         """Build one from ``dict(match=..., mode=...)``.
 
         Raises:

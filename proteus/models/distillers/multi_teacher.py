@@ -12,21 +12,19 @@ from torch import Tensor, nn
 from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
 from proteus.models.distillers.balance import TeacherDropping
-from proteus.models.distillers.building import build_preprocessor, build_teacher
+from proteus.models.distillers.building import build_preprocessor, build_spread_teachers, build_teachers
 from proteus.models.distillers.checks import check_compiled_parts, check_micro_batches, mask_parameter
 from proteus.models.distillers.distiller import Distiller
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.distillers.predictions import split_by_image, teacher_tokens
 from proteus.models.distillers.shift import Shift
 from proteus.models.distillers.student_pass import StudentOutput, run_student
+from proteus.models.distillers.teacher_configs import checked_teachers, tokens_of_teacher
 from proteus.models.objectives import StepFeatures
 from proteus.models.teachers import Teacher, TeacherOutput
+from proteus.models.teachers.spread import Request, SpreadPlan, TeacherExchange
 from proteus.registry import MODELS
-from proteus.structures import UserError
-from proteus.utils.argument_checks import check_number
 from proteus.utils.compile import compiled
-
-_TAKEN = ("student", "students", "teacher", "teachers", "cls", "patches", "ema", "plain", "heads", "trained_on")
 
 
 @MODELS.register_module()
@@ -34,8 +32,9 @@ class MultiTeacherDistiller(MicroBatchedModel):
     """Distil several teachers into one student, which has separate heads for each.
 
     The student sees each image once, and each teacher sees the same images at its own size and with its own statistics.
-    The teachers run one after the other on the device of the process. Losses are ``<teacher>/loss_<objective>``, and
-    their sum is minimised. One teacher gives the weights of :class:`Distiller`, bit for bit.
+    The teachers run one after the other on the device of the process, or each on one of several processes. Losses are
+    ``<teacher>/loss_<objective>``, and their sum is minimised. One teacher gives the weights of :class:`Distiller`, bit
+    for bit.
 
     Args:
         teachers: For each teacher, by name: ``teacher`` and ``objectives`` as for :class:`Distiller`, and optionally
@@ -49,8 +48,12 @@ class MultiTeacherDistiller(MicroBatchedModel):
         compile_student: As for :class:`Distiller`.
         balance: Config of factors of the teachers' losses that change while training, such as
             ``dict(type="LossMagnitudeBalance")``; by default they are the weights alone.
+        spread_teachers: Hold each teacher in one of several processes, which runs it on the images of all of them, for
+            teachers that do not fit on a device together; see
+            :class:`~proteus.models.teachers.spread.TeacherExchange`. One process goes without.
 
     Attributes:
+        spread_plan: Which process holds which teacher; None if each holds all.
         key: Key of this model in the config, for messages.
         teacher_keys: Keys of a teacher's config.
         needs_masks: Whether an objective of any teacher reads masked images.
@@ -73,16 +76,21 @@ class MultiTeacherDistiller(MicroBatchedModel):
         micro_batches: int = 1,
         compile_student: bool | dict[str, Any] = False,
         balance: dict[str, Any] | None = None,
+        spread_teachers: bool = False,
     ) -> None:
         preprocessor = build_preprocessor(data_preprocessor)
         super().__init__(data_preprocessor=preprocessor, micro_batches=micro_batches)
         self.key = "model"
-        configs = _checked(teachers, self.teacher_keys)
+        configs = checked_teachers(teachers, self.teacher_keys)
         # Random weights are drawn in the order of Distiller: teachers, student, heads.
-        built = {
-            name: build_teacher(config["teacher"], preprocessor, f"model.teachers.{name}.teacher")
-            for name, config in configs.items()
-        }
+        written = {name: config["teacher"] for name, config in configs.items()}
+        self.spread_teachers = spread_teachers
+        self.spread_plan: SpreadPlan | None = None
+        self._exchange: TeacherExchange | None = None
+        if spread_teachers:
+            built, self.spread_plan, self._exchange = build_spread_teachers(written, preprocessor)
+        else:
+            built = build_teachers(written, preprocessor)
         with prefix_checkpoint_errors("model.student.checkpoint"):
             self.student = build_backbone(student)
         self._compiled_student = compiled("model.compile_student", run_student, compile_student)
@@ -168,13 +176,16 @@ class MultiTeacherDistiller(MicroBatchedModel):
         if mode != "loss":
             return self.student(inputs)
 
-        # 1. Teachers, one after the other.
+        # 1. Teachers: cached tokens, or a pass.
         kept = self._kept(inputs)
         outputs: dict[str, TeacherOutput] = {}
         for name, each in kept.items():
-            tokens = (_of_teacher(cached, name) for cached in (teacher_cls, teacher_patches))
-            cached = each.cached_output(inputs, *tokens)
-            outputs[name] = cached or each.run_teacher(inputs if teacher_inputs is None else teacher_inputs)
+            cls, patches = (tokens_of_teacher(tokens, name) for tokens in (teacher_cls, teacher_patches))
+            cached = each.cached_output(inputs, cls, patches)
+            if cached is not None:
+                outputs[name] = cached
+        missing = {name: each for name, each in kept.items() if name not in outputs}
+        outputs |= self._run_teachers(missing, inputs if teacher_inputs is None else teacher_inputs)
 
         # 2. Student, once for all.
         run = run_student if inputs.is_meta else self._compiled_student
@@ -212,8 +223,9 @@ class MultiTeacherDistiller(MicroBatchedModel):
         """
         student = self.student(images)
         tokens: dict[str, Tensor] = {}
+        outputs = self._run_teachers(self.distillers, images, hidden_states=False)
         for name, each in self.distillers.items():
-            output = each.teacher.encode(images, each.needs_logits)
+            output = outputs[name]
             step = each.on_one_grid(StepFeatures(output.features, student), images)
             found = teacher_tokens(output._replace(features=step.teacher))
             found |= {f"student_{kind}": value for kind, value in each.predict_tokens(step.student).items()}
@@ -227,6 +239,23 @@ class MultiTeacherDistiller(MicroBatchedModel):
         if all(each == first for each in shares.values()):
             return first
         return [{name: each[part] for name, each in shares.items()} for part in range(len(masks))]
+
+    def _run_teachers(
+        self, pairs: Mapping[str, Distiller], images: Tensor, hidden_states: bool = True
+    ) -> dict[str, TeacherOutput]:
+        """Run teachers on images, with logits and perhaps hidden states for the objectives that read them.
+
+        Teachers of this process run one after the other; those that are spread run at the same time.
+        """
+        requests = {
+            name: Request(each.teacher, each.needs_logits, hidden_states and each.needs_hidden_states)
+            for name, each in pairs.items()
+        }
+        spread: dict[str, Request] = {}
+        if self._exchange is not None and not images.is_meta:
+            spread = {name: each for name, each in requests.items() if each.teacher.spread is not None}
+        found = self._exchange.run(spread, images) if self._exchange is not None and spread else {}
+        return {name: found[name] if name in found else each.encode(images) for name, each in requests.items()}
 
     def _kept(self, inputs: Tensor) -> dict[str, Distiller]:
         """The pairs with teachers that this step does not leave out."""
@@ -245,38 +274,3 @@ class MultiTeacherDistiller(MicroBatchedModel):
         if masks is None and token is not None:
             unused.append(token)
         return [parameter for parameter in unused if parameter.requires_grad]
-
-
-def _of_teacher(cached: Mapping[str, Tensor] | None, name: str) -> Tensor | None:
-    if cached is not None and not isinstance(cached, Mapping):
-        raise UserError(
-            "train_dataloader.dataset.cache is one folder, and the run has several teachers: write "
-            f"cache=dict({name}='work_dirs/cache/{name}', ...)"
-        )
-    return None if cached is None else cached.get(name)
-
-
-def _checked(teachers: Mapping[str, dict[str, Any] | None], keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-    configs = {name: config for name, config in teachers.items() if config is not None}
-    if not configs:
-        raise ValueError(
-            "model.teachers is empty: give at least one teacher, or write type='Distiller' for a single one"
-        )
-    for name, config in configs.items():
-        key = f"model.teachers.{name}"
-        # The name becomes that of a submodule, and part of the names of losses, metrics and heads.
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name in _TAKEN:
-            raise ValueError(
-                f"{key}: {name!r} has another meaning as a name; write another of letters and digits, such as 'dinov2'"
-            )
-        if not isinstance(config, Mapping):
-            raise ValueError(f"{key}={config!r}: write dict(teacher=dict(...), objectives=dict(...))")
-        missing = [part for part in ("teacher", "objectives") if part not in config]
-        unknown = [part for part in config if part not in keys]
-        if missing or unknown:
-            fault = f"has no {missing[0]!r}" if missing else f"has an unknown key {unknown[0]!r}"
-            raise ValueError(f"{key} {fault}: it takes {', '.join(keys)}")
-        check_number(f"{key}.weight", config.get("weight", 1.0), 0, above=True)
-        if check_number(f"{key}.drop", config.get("drop", 0.0), 0, 1) == 1:
-            raise ValueError(f"{key}.drop=1 leaves the teacher out of every step: write {key}=None, or less than 1")
-    return configs

@@ -15,6 +15,7 @@ from proteus.checkpoints import prefix_checkpoint_errors
 from proteus.models.backbones import build_backbone
 from proteus.models.backbones.features import both_sides, sides_of
 from proteus.models.teachers.sharding import blocks_of, shard_blocks, shards_wanted
+from proteus.models.teachers.spread import Request, SpreadTeacher
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_channels
@@ -59,10 +60,11 @@ class Teacher(nn.Module):
         input_std: Likewise.
 
     Attributes:
-        sharded: Whether several ranks share one backbone; what one rank asks of it, all must ask.
+        sharded: Whether each rank has a part of the backbone's weights.
         compiled: Whether the backbone is compiled.
         size_rule: Which size images are resized to, by their own, if ``img_size`` is None; None, or a result of None,
             keeps theirs. The distiller sets it where the teacher's patches shall lie on the student's grid.
+        spread: Which process holds the teacher, if ``MultiTeacherDistiller`` spreads its teachers.
         last_block: Number of blocks after which the features are taken; None for all. ``TeacherDepthHook`` sets it.
 
     Raises:
@@ -77,6 +79,7 @@ class Teacher(nn.Module):
     sharded: bool = False
     compiled: bool = False
     size_rule: Callable[[tuple[int, int]], tuple[int, int] | None] | None = None
+    spread: SpreadTeacher | None = None
     last_block: int | None = None
 
     def __init__(
@@ -135,6 +138,11 @@ class Teacher(nn.Module):
         """Width of the tokens."""
         return self.backbone.embed_dim
 
+    @property
+    def collective(self) -> bool:
+        """Whether several ranks run the teacher together: what one rank asks of it, all must ask."""
+        return self.sharded or self.spread is not None
+
     def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
         """``(h, w)`` of the patches it makes of images of ``img_size`` pixels, a side or height and width."""
         return self.backbone.grid_for(self.input_size(both_sides(img_size)))
@@ -156,11 +164,14 @@ class Teacher(nn.Module):
     def to_device(self, device: torch.device) -> None:
         """Move the weights to ``device`` in the dtype that is right there.
 
-        A sharded backbone waits where it was loaded, and its parts go where its first images are.
+        A sharded backbone waits where it was loaded, and its parts go where its first images are. A teacher that
+        another process holds stays on the meta device.
 
         Raises:
             RuntimeError: It has been sharded on another device.
         """
+        if self.spread is not None and not self.spread.held:
+            return
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else _best_dtype(device)
         if not self.sharded or device.type == "meta":
             self.to(device)
@@ -182,7 +193,7 @@ class Teacher(nn.Module):
         Returns:
             ``Features`` in float32, after the backbone's final LayerNorm, without gradient.
         """
-        return self._levels(images, 1)[-1]
+        return self.encode(images).features
 
     def classify(self, images: Tensor) -> tuple[Features, Tensor]:
         """Encode and classify images in one pass.
@@ -214,6 +225,14 @@ class Teacher(nn.Module):
         Raises:
             ValueError: The teacher has no classifier.
         """
+        if self.spread is not None and not images.is_meta:
+            request = Request(self, logits, hidden_states)
+            return self.spread.exchange.run({self.spread.name: request}, images)[self.spread.name]
+        return self.encode_here(images, logits, hidden_states)
+
+    @torch.no_grad()
+    def encode_here(self, images: Tensor, logits: bool = False, hidden_states: bool = False) -> TeacherOutput:
+        """As :meth:`encode`, in this process alone; without values where another process holds the teacher."""
         if logits and self.classifier is None:
             raise ValueError("the teacher has no classifier: set model.teacher.classifier")
         count = self.classifier.layers if logits else 1

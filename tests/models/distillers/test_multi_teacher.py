@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from data_samples import data_samples
 from mmengine.optim import OptimWrapper
+from several_teachers import FIRST, LARGER, OBJECTIVES, SECOND, STUDENT, batch, fill
 from torch import Tensor
 from two_ranks import on_two_ranks
 
@@ -16,17 +17,6 @@ from proteus.models import Distiller, ForeachEMA, MultiTeacherDistiller
 from proteus.models.flops import distillation_flops
 from proteus.structures import UserError
 
-SIZE = dict(type="ViT", arch="tiny", img_size=56, patch_size=14, depth=1, interpolate_offset=0.0)
-FIRST = dict(type="Teacher", backbone=dict(**SIZE, embed_dim=32, num_heads=4))
-# Another width, size, patch and statistics; 4 x 4 patches as well.
-LARGER = dict(type="ViT", arch="tiny", img_size=64, patch_size=16, depth=1, embed_dim=12, num_heads=3)
-SECOND = dict(type="Teacher", img_size=64, mean=(0.5,) * 3, std=(0.5,) * 3, backbone=LARGER)
-STUDENT = dict(**SIZE, embed_dim=24, num_heads=3, mask_token=True)
-OBJECTIVES: dict[str, Any] = dict(
-    token=dict(type="TokenObjective"),
-    feature=dict(type="FeatureObjective", cls_term="token"),
-    patch=dict(type="PatchObjective"),
-)
 PHI: dict[str, Any] = dict(type="PHIStandardization", images=0, steps=3)
 TWO: dict[str, Any] = dict(
     first=dict(teacher=FIRST, objectives=OBJECTIVES, drop=0.4),
@@ -48,24 +38,6 @@ def built(teachers: dict[str, Any] = TWO, **options: Any) -> MultiTeacherDistill
     torch.manual_seed(0)
     model = MultiTeacherDistiller(copy.deepcopy(teachers), copy.deepcopy(STUDENT), **options)
     return fill(model)
-
-
-def fill(model: Any) -> Any:
-    model.student.mask_token.data.normal_(generator=torch.Generator().manual_seed(0))
-    return model
-
-
-def batch(step: int, images: slice = slice(None)) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(step)
-    inputs = torch.rand(16, 3, 56, 56, generator=generator)[images]
-    masks = (torch.rand(16, 16, generator=generator).argsort(1) < 8)[images]
-    indices = masks.flatten().nonzero().squeeze(1)
-    return {
-        "inputs": inputs,
-        "masks": masks,
-        "mask_indices": indices,
-        "data_samples": data_samples(*[{}] * len(inputs)),
-    }
 
 
 def trained(model: Any, wrapped: Any = None, steps: range = range(4), images: slice = slice(None)) -> list[Any]:
