@@ -131,6 +131,9 @@ def test_each_teacher_has_a_row(small: Path) -> None:
     rows = {line[2:20].strip(): line[20:] for line in lines if line.startswith("  ")}
     assert rows["teacher cnn"].startswith("4.92 M parameters, ")
     assert rows["teacher vit"].startswith("0.14 M parameters, ")
+    spread = check(load_config(small, {"model": {**model, "spread_teachers": True}}))
+    words = "process 0 holds cnn (4.92 M parameters), process 1 holds vit (0.14 M parameters)"
+    assert f"  teachers spread   in each group of 2 processes, {words}" in spread
     for key, wrong, words in (
         ("weight", "x", "'x': write a number"),
         ("standardization", dict(type="Whitening"), "Whitening"),
