@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +19,22 @@ import proteus  # noqa: F401
 # Seconds that torch waits for each worker of a loader that ended with an error. It waits when the loader is collected
 # as garbage, which may be in any later test.
 torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
+# Many containers set PYTHONDONTWRITEBYTECODE. Each process of a test would then compile the package again, and each
+# session the assertions of all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist keep the order of the files; by default the files with the fewest tests come last."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that no long file comes last, when only one worker is busy."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True, scope="module")
