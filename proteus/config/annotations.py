@@ -167,7 +167,7 @@ def _accepts_sequence(base: type, inner: tuple[Any, ...], value: Any) -> bool:
         return not isinstance(value, (str, bytes, bool, int, float, Mapping, type(None)))
     if base is tuple and inner and Ellipsis not in inner:
         return len(value) == len(inner) and all(map(_accepts, inner, value))
-    return not inner or all(_accepts(inner[0], item) for item in value)
+    return not inner or all(_accepts(inner[0], item) for item in (value if not isinstance(value, range) else value[:1]))
 
 
 def _description(annotation: Any, plural: bool = False) -> str:

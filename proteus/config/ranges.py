@@ -82,9 +82,9 @@ def several(rule: Range, count: int | None = None, name: str = "", increasing: b
     return Range(
         text,
         lambda v: (
-            isinstance(v, (list, tuple))
+            isinstance(v, (list, tuple, range))
             and len(v) == (count or max(len(v), 1))
-            and all(map(rule.accepts, v))
+            and all(map(rule.accepts, v if not isinstance(v, range) else (v[0], v[-1])))
             and (not increasing or all(a < b for a, b in pairwise(v)))
         ),
     )

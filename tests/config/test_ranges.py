@@ -34,6 +34,7 @@ from proteus.config.ranges import (
         (COUNT | NONE, "a positive integer or None", [1, None], [0]),
         (SIZE, "a positive integer or a list of 2 positive integers", [1, (2, 3)], [(1,), (1, 2, 3), (0, 1)]),
         (COUNTS, "a list of positive integers", [[1], (1, 2)], [[], 1, [0], "12"]),
+        (several(COUNT), "a list of values that are each a positive integer", [range(1, 9, 2)], [range(3), range(0)]),
         (several(COUNT, increasing=True), "a list of increasing values", [[1, 2]], [[2, 1], [1, 1]]),
     ],
 )

@@ -45,9 +45,7 @@ val_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="proteus.distill_collate"),
     # Every 25th image: 2,000 of the 50,000, two of each class.
-    dataset=dict(
-        type="ImageFolder", data_root="data/imagenet/val", pipeline=val_pipeline, indices=list(range(0, 50000, 25))
-    ),
+    dataset=dict(type="ImageFolder", data_root="data/imagenet/val", pipeline=val_pipeline, indices=range(0, 50000, 25)),
 )
 val_evaluator = dict(type="TeacherAgreement", patches_per_image=32)
 test_dataloader = val_dataloader
