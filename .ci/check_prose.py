@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Refuse words and phrases that read as foreign or vague; part of ``make lint``.
 
 Code, comments, docstrings, test names and pages are searched. Each rule names what to write instead.

@@ -155,7 +155,7 @@ class OnlineEvalHook(Hook):
             for student, model in students.items():
                 found = self._compute(model, runner.train_dataloader.batch_size or 64)
                 metrics |= {_add_name(student, name, several_teachers): value for name, value in found.items()}
-                for metric in missing_metrics(model, found):
+                for metric in missing_metrics(model, found, knn=self.labelled is not None):
                     missing.setdefault(metric, []).append(student)
         if not is_main_process():
             return

@@ -97,11 +97,17 @@ def compare_with_teacher(
     return metrics | {f"unexplained_variance_{name}": value for name, value in unexplained.compute().items()}
 
 
-def missing_metrics(model: Distiller, metrics: Mapping[str, float]) -> list[str]:
-    """List the metrics that are missing, each with the reason and, if there is one, the setting that enables it."""
+def missing_metrics(model: Distiller, metrics: Mapping[str, float], knn: bool = True) -> list[str]:
+    """List the metrics that are missing, each with the reason and, if there is one, the setting that enables it.
+
+    Args:
+        model: The distiller.
+        metrics: Metrics by name, each with any folder.
+        knn: Whether k-NN is enabled; if not, it is not missing.
+    """
     names = {name.rpartition("/")[2] for name in metrics}
     missing = []
-    if not any(name.startswith("knn_") for name in names):
+    if knn and not any(name.startswith("knn_") for name in names):
         missing.append(
             "k-NN (no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder per class)"
         )

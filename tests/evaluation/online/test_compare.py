@@ -73,6 +73,7 @@ def test_metrics_of_batches_equal_those_of_all_images(images: ProbeImages) -> No
     assert missing_metrics(model, found) == [
         "k-NN (no labelled images; set default_hooks.online_eval.knn.data_root to a folder with a folder per class)"
     ]
+    assert missing_metrics(model, found, knn=False) == []
 
 
 @torch.no_grad()
