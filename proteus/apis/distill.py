@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from proteus.apis.auto_values import Machine, this_machine
-from proteus.apis.distillation.folder import CONFIG, STUDENT, check_folder, check_space, command_line, write_plan
+from proteus.apis.distillation.folder import CONFIG, LOCK, STUDENT, check_folder, check_space, command_line, write_plan
 from proteus.apis.distillation.plan import make_plan
 from proteus.apis.distillation.request import Request
 from proteus.apis.distillation.results import DistillResult, finish
@@ -20,6 +20,7 @@ from proteus.apis.training import train
 from proteus.compat import hide_gpus
 from proteus.config.load import load_config
 from proteus.structures import UserError
+from proteus.utils import exclusive
 
 __all__ = ["DistillResult", "Request", "distill", "prepare"]
 
@@ -81,6 +82,7 @@ def distill(
 
     Raises:
         UserError: An argument is wrong, ``out`` holds another run, or weights, GPUs or disk space are missing.
+        LockedError: Another process continues the run in ``out``.
         DataError: A folder has too few images.
         ConfigError: Values do not fit each other.
     """
@@ -105,9 +107,10 @@ def distill(
     )
     folder = prepare(request, out, loggers, resume)
     start = time.time()
-    if not (folder / STUDENT).is_file():
-        _train(folder / CONFIG, resume, this_machine(device, gpus))
-    return finish(folder, None if resume else time.time() - start)
+    with exclusive(folder, "distilling", name=LOCK, remedy="wait for it, or name another folder with --out"):
+        if not (folder / STUDENT).is_file():
+            _train(folder / CONFIG, resume, this_machine(device, gpus))
+        return finish(folder, None if resume else time.time() - start)
 
 
 def prepare(request: Request, out: str | Path, loggers: Sequence[str] = (), resume: bool = False) -> Path:

@@ -25,7 +25,8 @@ from proteus.apis.distillation.request import Request
 from proteus.checkpoints import export_backbone
 from proteus.cli.distill import main, parse_args
 from proteus.models import ViT
-from proteus.structures import DataError, FullDiskError, UserError
+from proteus.structures import DataError, FullDiskError, LockedError, UserError
+from proteus.utils import exclusive
 
 CPU = Machine("cpu", 1, 2, 0, False)
 # Small images, so that a step takes milliseconds, and few views to fit the sliced start on.
@@ -158,6 +159,13 @@ def test_an_unfinished_run_is_continued_with_resume(place: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt):
         distill(**arguments(place), out=out, resume=True)
     assert trained == [(str(out / "run"), None), (str(out / "run"), "auto")]
+
+
+def test_a_folder_in_use_is_refused_with_the_flag_of_the_command(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.py").touch()
+    words = r"in use by distilling, process .*; wait for it, or name another folder with --out$"
+    with exclusive(tmp_path, "distilling", name=".distill.lock"), pytest.raises(LockedError, match=words):
+        distill(**arguments(place), out=tmp_path, resume=True)
 
 
 def test_other_files_are_not_overwritten(place: Path, tmp_path: Path) -> None:

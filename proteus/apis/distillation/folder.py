@@ -24,6 +24,7 @@ RUN = "run"
 STUDENT = f"{RUN}/student.safetensors"
 FACTS = f"{RUN}/card.json"
 CARD = "README.md"
+LOCK = ".distill.lock"
 """Names in the folder."""
 _COMMAND = "#   proteus distill "
 
