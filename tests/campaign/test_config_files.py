@@ -113,10 +113,10 @@ def test_a_broken_file_is_one_line(case: str, tmp_path: Path, monkeypatch: pytes
     files, words = BROKEN[case]
     path = write(tmp_path, files)
     monkeypatch.chdir(tmp_path)
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10  # seconds of this process, whatever else the machine does
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)

@@ -35,8 +35,8 @@ def test_a_log_line_says_what_one_wants_to_know(run: tuple[Path, str]) -> None:
     )
     # The fourth epoch of three iterations has not begun: DeiT's schedule is one epoch late.
     assert figures["lr"] == figures["base_lr"] == 1e-3
-    # A mean of ratios, which is above the ratio of means where steps take unequal times.
-    assert 0.99 * 8 / figures["time"] <= figures["images_per_s"] < 10 * 8 / figures["time"]
+    # tests/engine/hooks/test_throughput.py has exact values, with a clock that does not depend on the machine.
+    assert figures["images_per_s"] > 0
     assert 0 <= figures["data_wait"] <= 1
     assert figures["memory"] > 100  # MB, and torch alone takes more
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,16 @@ def test_batch_norm_statistics_do_not_change(make_runner: Make) -> None:
     assert "centered_cosine_patch (no objective predicts" in log_text(evaluated)
 
 
-def test_metrics_in_file_log_and_visualizer(make_runner: Make) -> None:
+def test_metrics_in_file_log_and_visualizer(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A clock that stands still, but for 100 seconds per evaluation.
+    clock, compute = [1e9], OnlineEvalHook._compute
+
+    def compute_slowly(self: OnlineEvalHook, *arguments: Any) -> dict[str, float]:
+        clock[0] += 100
+        return compute(self, *arguments)
+
+    monkeypatch.setattr(OnlineEvalHook, "_compute", compute_slowly)
+    monkeypatch.setattr(time, "time", lambda: clock[0])
     runner = make_runner(train_cfg__max_iters=3, **{f"{ONLINE_EVAL}__interval": 2})
     scalars: list[tuple[int, dict[str, float]]] = []
     runner.visualizer.add_scalars = lambda values, step, **_: scalars.append((step, values))
@@ -145,8 +155,8 @@ def test_metrics_in_file_log_and_visualizer(make_runner: Make) -> None:
     assert "online evaluation [3/3]" in log
     assert "% of the run so far" in log
     # The time of online evaluation is not counted as data time.
-    waits = runner.message_hub.get_scalar("train/data_time").data[0]
-    assert waits[2] < lines[1]["seconds"] + waits[1]
+    assert clock[0] == 1e9 + 300
+    assert runner.message_hub.get_scalar("train/data_time").data[0].tolist() == [0, 0, 0]
 
 
 def test_held_out_images_and_an_interval_longer_than_the_run(make_runner: Make) -> None:
@@ -159,9 +169,12 @@ def test_held_out_images_and_an_interval_longer_than_the_run(make_runner: Make) 
 
 def test_without_a_validation_set(make_runner: Make) -> None:
     none = {"val_dataloader": None, "val_cfg": None, "val_evaluator": None}
-    runner = trained(make_runner(train_cfg__max_iters=1, **none, **{f"{ONLINE_EVAL}__images": 6}))
+    settings = {f"{ONLINE_EVAL}__images": 6, f"{ONLINE_EVAL}__knn": None}
+    runner = trained(make_runner(train_cfg__max_iters=1, **none, **settings))
     assert "trained_on/centered_cosine_patch" in read_log(runner)[-1]
     assert "6 images, 6 of which are trained on" in log_text(runner)
+    # k-NN, which is disabled, is not called missing.
+    assert "knn.data_root" not in log_text(runner)
 
 
 def test_knn_of_a_labelled_folder(make_runner: Make, tmp_path: Path) -> None:

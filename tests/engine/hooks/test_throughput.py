@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +47,19 @@ def test_throughput_and_data_wait_of_each_line(make_runner: Make, monkeypatch: p
     assert runner.message_hub.get_scalar("train/memory").current() > 10
     # The peak of a CPU is unknown.
     assert "train/mfu" not in runner.message_hub.log_scalars
+
+
+def test_a_log_line_has_the_rate_over_all_its_steps(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps of eight images: one of two seconds, half of them waiting, and one of six seconds."""
+    readings = chain([0.0, 1.0, 2.0, 10.0, 10.0, 16.0], repeat(20.0))
+    monkeypatch.setattr("proteus.engine.hooks.throughput.HostTimer", lambda: HostTimer(lambda: next(readings)))
+    steps = {"train_cfg__max_iters": 2, "default_hooks__logger__interval": 2, "default_hooks__online_eval": None}
+    runner = make_runner(**steps)
+    runner.train()
+    (log,) = Path(runner.work_dir).glob("*/*.log")
+    (line,) = (line for line in log.read_text().splitlines() if "Iter(train)" in line)
+    # The mean of both steps' rates would be 2.6667.
+    assert "images_per_s: 2.0000  data_wait: 0.1250" in line
 
 
 def test_mfu(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
