@@ -16,8 +16,6 @@ from timm.data import create_transform
 
 import proteus.apis.embed as module
 from proteus.apis.embed import embed
-from proteus.apis.embed_processes import embed_on
-from proteus.cli import embed as cli
 from proteus.evaluation.features.image_paths import Crops
 from proteus.models.backbones import locate_backbone
 from proteus.structures import DataError, LockedError, UserError
@@ -168,31 +166,6 @@ def test_bad_inputs_are_refused_in_one_line(images: Path, tmp_path: Path) -> Non
     backbone = module.NamedBackbone(model, "broken", (0.5,) * 3, (0.5,) * 3, 32, "")
     with pytest.raises(DataError, match=r"features of broken are not finite.*first for a.png"):
         module.TokenEncoder(backbone, "cls", "cpu")(Crops(torch.zeros(1, 3, 32, 32), [None], ["a.png"]))
-
-
-def test_the_command_of_several_processes_has_every_argument(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """tests/cli/test_embed.py runs it on two processes."""
-    ran: list[tuple[int, bool]] = []
-
-    def run_on(processes: int, argv: list[str], cpu: bool) -> int:
-        ran.append((processes, cpu))
-        assert argv[:3] == ["embed", "--launcher", "pytorch"]
-        return cli.main(cli.parse_args(argv[3:]))
-
-    monkeypatch.setattr("proteus.apis.embed_processes.run_on", run_on)
-    names = sorted((str(path) for path in images.rglob("*.*")), reverse=True)
-    options = {"tokens": "mean", "img-size": 32, "batch-size": 5, "workers": 0, "device": "cpu", "arch": None}
-    two = embed_on(2, NAME, names, tmp_path / "two.npy", options)
-    one = embed(NAME, names, tmp_path / "one.npy", tokens="mean", **OPTIONS)
-    assert (tuple(two["shape"]), two["failed"]) == (one.shape, one.failed)
-    assert (tmp_path / "two.npy").read_bytes() == (tmp_path / "one.npy").read_bytes()
-    assert (tmp_path / "two.files.txt").read_text().splitlines() == names
-    assert ran == [(2, False)]
-    monkeypatch.setattr("proteus.apis.embed_processes.run_on", lambda *arguments: 2)
-    with pytest.raises(UserError, match="embedding on 2 processes ended with status 2; see the error above"):
-        embed_on(2, NAME, tmp_path / "absent", tmp_path / "three.npy", options)
 
 
 def test_parquet_without_pyarrow_is_refused(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

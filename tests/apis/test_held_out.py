@@ -1,0 +1,42 @@
+"""Comparison of a student and its teacher on held-out photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from runs import write_images, write_teacher
+
+from proteus.apis import held_out
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Config:
+    """A run with five photographs and a small teacher, as far as the comparison needs it."""
+    images = write_images(tmp_path / "images", 5)
+    sizes = {"img_size": 28, "depth": 1, "embed_dim": 32, "num_heads": 2}
+    weights = write_teacher(tmp_path / "teacher.safetensors", **sizes)
+    backbone = {"type": "ViT", "arch": "tiny", **sizes, "checkpoint": str(weights)}
+    model = {"student": {"img_size": 28}, "teacher": {"backbone": backbone}}
+    model["data_preprocessor"] = {"type": "DistillDataPreprocessor"}
+    return Config({"model": model, "val_dataloader": {"dataset": {"type": "ImageFolder", "data_root": str(images)}}})
+
+
+def test_photographs_are_squares_and_at_most_200(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    photographs = held_out.load_photographs(cfg)
+    assert photographs.shape == (5, 3, 320, 320)
+    assert photographs.dtype == torch.float32
+    assert 0 <= photographs.min() < photographs.max() <= 1
+    monkeypatch.setattr(held_out, "MAX_PHOTOGRAPHS", 2)
+    assert torch.equal(held_out.load_photographs(cfg), photographs[:2])
+
+
+def test_a_student_with_the_teachers_weights_scores_as_the_teacher(cfg: Config) -> None:
+    """Both are seeded alike, so that they get the same crops."""
+    photographs = held_out.load_photographs(cfg)[:, :, :64, :64]
+    scores = held_out.compare_retrieval(cfg, cfg.model.teacher.backbone.checkpoint, photographs)
+    assert scores["chance_patch_retrieval"] == 1 / 5
+    assert 0 < scores["patch_retrieval"] <= 1
+    assert scores["patch_retrieval"] == scores["teacher_patch_retrieval"]
