@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from proteus.datasets import seeded
@@ -31,6 +32,8 @@ def load_photographs(cfg: Config) -> Tensor:
         {"type": "ToTensor", "dtype": "float32"},
         {"type": "PackInputs"},
     ]
+    # No runner has set it where the training ran in other processes, or at another time.
+    init_default_scope(cfg.get("default_scope", "proteus"))
     dataset = DATASETS.build(config)
     return torch.stack([dataset[index]["inputs"] for index in range(min(len(dataset), MAX_PHOTOGRAPHS))])
 

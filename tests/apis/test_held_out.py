@@ -16,7 +16,7 @@ from proteus.apis import held_out
 def cfg(tmp_path: Path) -> Config:
     """A run with five photographs and a small teacher, as far as the comparison needs it."""
     images = write_images(tmp_path / "images", 5)
-    sizes = {"img_size": 28, "depth": 1, "embed_dim": 32, "num_heads": 2}
+    sizes = {"img_size": 28, "depth": 1, "embed_dim": 192, "num_heads": 3}
     weights = write_teacher(tmp_path / "teacher.safetensors", **sizes)
     backbone = {"type": "ViT", "arch": "tiny", **sizes, "checkpoint": str(weights)}
     model = {"student": {"img_size": 28}, "teacher": {"backbone": backbone}}
