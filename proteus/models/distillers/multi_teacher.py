@@ -15,6 +15,7 @@ from proteus.models.distillers.balance import TeacherDropping
 from proteus.models.distillers.building import build_preprocessor, build_spread_teachers, build_teachers
 from proteus.models.distillers.checks import check_compiled_parts, check_micro_batches, mask_parameter
 from proteus.models.distillers.distiller import Distiller
+from proteus.models.distillers.image_dropping import ImageDropping, image_losses, in_evaluation_mode, of_images
 from proteus.models.distillers.micro_batches import MicroBatchedModel
 from proteus.models.distillers.predictions import split_by_image, teacher_tokens
 from proteus.models.distillers.shift import Shift
@@ -48,6 +49,8 @@ class MultiTeacherDistiller(MicroBatchedModel):
         compile_student: As for :class:`Distiller`.
         balance: Config of factors of the teachers' losses that change while training, such as
             ``dict(type="LossMagnitudeBalance")``; by default they are the weights alone.
+        image_drop: Probability that a training step leaves a teacher out of an image, unless its loss is the image's
+            largest; see :class:`~proteus.models.distillers.image_dropping.ImageDropping`.
         spread_teachers: Hold each teacher in one of several processes, which runs it on the images of all of them, for
             teachers that do not fit on a device together; see
             :class:`~proteus.models.teachers.spread.TeacherExchange`. One process goes without.
@@ -76,6 +79,7 @@ class MultiTeacherDistiller(MicroBatchedModel):
         micro_batches: int = 1,
         compile_student: bool | dict[str, Any] = False,
         balance: dict[str, Any] | None = None,
+        image_drop: float = 0.0,
         spread_teachers: bool = False,
     ) -> None:
         preprocessor = build_preprocessor(data_preprocessor)
@@ -113,6 +117,9 @@ class MultiTeacherDistiller(MicroBatchedModel):
         dropped = {name: config.get("drop", 0.0) for name, config in configs.items()}
         self.dropping = TeacherDropping(dropped) if any(dropped.values()) else None
         self.balance = MODELS.build(balance, default_args={"names": list(configs)}) if balance else None
+        self.image_dropping = ImageDropping(image_drop) if image_drop else None
+        if self.image_dropping is not None:
+            self.image_dropping.check(self.distillers)
         self.needs_masks = any(each.needs_masks for each in self.distillers.values())
         self.needs_labels = any(each.needs_labels for each in self.distillers.values())
         check_compiled_parts("model", micro_batches, compile_student)
@@ -194,15 +201,18 @@ class MultiTeacherDistiller(MicroBatchedModel):
             *run(self.student, inputs, masked, any(each.needs_hidden_states for each in kept.values()))
         )
 
-        # 3. Objectives of each teacher, weighted.
+        # 3. Objectives of each teacher, weighted; of its images alone, if some are left out.
+        chosen, shares = self._chosen_images(kept, outputs, student, inputs)
         losses: dict[str, Tensor] = {}
         for name, each in kept.items():
             own = student._replace(masked=student.masked if each.needs_masks else None)
+            batch = (masks, mask_indices, labels, outputs[name])
             share = mask_share[name] if isinstance(mask_share, Mapping) else mask_share
-            terms = each.losses(inputs, masks, mask_indices, labels, outputs[name], share, last_part, shift, own)
-            factor: float | Tensor = self.weights[name]
-            if self.balance is not None:
-                factor = factor * self.balance(name, torch.stack(list(terms.values())).sum())
+            if name in chosen:
+                output, own, own_masks, own_labels = of_images(chosen[name], outputs[name], own, masks, labels)
+                batch, share = (own_masks, None, own_labels, output), 1.0
+            terms = each.losses(inputs, *batch, share, last_part, shift, own)
+            factor = self._factor(name, torch.stack(list(terms.values())).sum()) * shares.get(name, 1.0)
             losses |= {f"{name}/{term}": factor * value for term, value in terms.items()}
         unused = self._unused(kept, masked)
         if unused:
@@ -263,6 +273,25 @@ class MultiTeacherDistiller(MicroBatchedModel):
         if self.dropping is None or not self.training or inputs.is_meta:
             return everyone
         return {name: everyone[name] for name in self.dropping.kept()}
+
+    def _factor(self, name: str, loss: Tensor) -> Any:
+        """The factor of a teacher's loss: its weight, and that of ``balance``."""
+        return self.weights[name] if self.balance is None else self.weights[name] * self.balance(name, loss)
+
+    def _chosen_images(
+        self,
+        kept: Mapping[str, Distiller],
+        outputs: Mapping[str, TeacherOutput],
+        student: StudentOutput,
+        inputs: Tensor,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The images of each teacher, and the factors of its losses, both by name; empty if no image is left out."""
+        if self.image_dropping is None or not self.training or inputs.is_meta or len(kept) < 2:
+            return {}, {}
+        losses = {name: image_losses(each, outputs[name], student, inputs) for name, each in kept.items()}
+        with in_evaluation_mode(self.balance):
+            losses = {name: self._factor(name, loss.sum()) * loss for name, loss in losses.items()}
+        return self.image_dropping.draw(losses)
 
     def _unused(self, kept: Mapping[str, Distiller], masks: Tensor | None) -> list[Tensor]:
         """Trained weights that this step does not use; DistributedDataParallel waits for a gradient of them."""

@@ -52,10 +52,9 @@ class PatchObjective(Objective):
         tokens = self._pair(step)
         if tokens is None or step.mask_indices is None:
             raise DataError("the patch objective needs masks: add a mask transform to the training pipeline")
-        if self.tokens == "all":  # ranks and parts have equal numbers of masked images
-            return self.compare(self.head, *tokens)
-        share = _share_of_ranks(step.mask_indices, step.mask_share)
         student, teacher = tokens
+        # Of all patches, ranks and parts have equal numbers of masked images.
+        share = _share_of_ranks(step.mask_indices, step.mask_share) if self.tokens == "masked" else 1.0
         if len(student) == 0:
             # 0, with a gradient for DistributedDataParallel, which waits for one.
             return self.head(student).float().sum() * share

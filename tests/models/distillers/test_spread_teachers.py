@@ -38,7 +38,10 @@ def teachers(folder: str | None = None) -> dict[str, Any]:
 
 
 def built(folder: str | None = None, **options: Any) -> Any:
-    return fill(MultiTeacherDistiller(teachers(folder), copy.deepcopy(STUDENT), **options))
+    configs = teachers(folder)
+    if "image_drop" in options:  # which running statistics do not combine with
+        configs["second"]["standardization"] = None
+    return fill(MultiTeacherDistiller(configs, copy.deepcopy(STUDENT), **options))
 
 
 def trained(model: Any, steps: range, images: slice) -> list[dict[str, Any]]:
@@ -46,6 +49,7 @@ def trained(model: Any, steps: range, images: slice) -> list[dict[str, Any]]:
     wrapped, found = DataParallel(model), []
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05))
     for step in steps:
+        torch.manual_seed(step)  # for images that a teacher is left out of
         log = wrapped.train_step(batch(step, images), wrapper)
         gradients = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
         found.append({**{name: value.detach() for name, value in log.items()}, **gradients})
@@ -67,6 +71,8 @@ def compare(rank: int, folder: str) -> dict[str, Any]:
     resumed = built(folder, spread_teachers=True, **OPTIONS)
     resumed.load_state_dict(copy.deepcopy(spread.state_dict()))
     later = [trained(model, range(4, 7), images) for model in (plain, resumed)]
+    by_image = [built(folder, spread_teachers=spread, image_drop=0.5) for spread in (False, True)]
+    by_image[1].load_state_dict(copy.deepcopy(by_image[0].state_dict()))
     predictions = []
     for model in (plain, spread):
         model.load_state_dict(state)
@@ -89,6 +95,7 @@ def compare(rank: int, folder: str) -> dict[str, Any]:
         "keys": [sorted(model.state_dict()) for model in (plain, spread)],
         "logs": logs,
         "later": later,
+        "by_image": [trained(model, range(3), images) for model in by_image],
         "predictions": predictions,
         "refused": refused,
     }
@@ -117,7 +124,7 @@ def test_spread_teachers_teach_as_those_of_one_process(tmp_path: Path) -> None:
         assert found["keys"][0] == found["keys"][1]
         terms = {tuple(key for key in log if "/" in key) for log in found["logs"][0]}
         assert len(terms) > 1  # teachers are left out of some steps
-        for part in ("logs", "later"):
+        for part in ("logs", "later", "by_image"):
             for plain, spread in zip(*found[part], strict=True):
                 assert plain.keys() == spread.keys()
                 for name, value in plain.items():
