@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from torch import nn
 from proteus.engine.hooks import CorruptProxySetError, OnlineEvalHook
 from proteus.engine.hooks.stop_on_nan import DivergedError
 from proteus.evaluation.online.jsonl_log import read_jsonl
+from proteus.evaluation.online.probe_images import ProbeImages
 from proteus.structures import DataError
 
 Make = Callable[..., Runner]
@@ -270,3 +272,23 @@ def test_each_of_several_students_is_evaluated(make_runner: Make, multi_student:
     assert (
         log_text(together).count("online evaluation without") == log_text(plain).count("online evaluation without") == 1
     )
+
+
+def test_k_nn_of_a_student_of_several_teachers_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks: list[Any] = []
+
+    def accuracy(model: Any, network: Any, **options: Any) -> dict[str, float]:
+        networks.append(network)
+        return {"knn_3": float(len(networks))}
+
+    class Network:
+        embed_dim = 4
+
+    monkeypatch.setattr("proteus.engine.hooks.online_eval.knn_accuracy", accuracy)
+    student, first, second = Network(), Network(), Network()
+    hook = OnlineEvalHook()
+    hook.knn_images = ProbeImages(torch.zeros(4, 3, 1, 1), [])
+    pairs: list[Any] = [SimpleNamespace(teacher=teacher, student=student) for teacher in (first, second)]
+    found = [hook._knn(pair, 8) for pair in pairs]
+    assert networks == [first, student, second]
+    assert found == [{"knn_3": 2.0, "knn_3_teacher": 1.0}, {"knn_3": 2.0, "knn_3_teacher": 3.0}]
