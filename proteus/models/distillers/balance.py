@@ -71,7 +71,8 @@ class TeacherDropping(nn.Module):
 
     The choice depends on the number of the step alone, so that all processes make the same one, and a resumed run the
     one that it would have made. Source: teacher dropping of UNIC (Sariyildiz et al., ECCV 2024, arXiv 2408.05088),
-    there for each image, after its losses are known; here a teacher that is left out does not run.
+    there for each image, as :class:`~proteus.models.distillers.image_dropping.ImageDropping` does; here a teacher that
+    is left out does not run.
 
     Args:
         probabilities: For each teacher, by name, the probability that a step leaves it out.
