@@ -12,7 +12,7 @@ from timm.models import get_pretrained_cfg, is_model
 
 from proteus.checkpoints.detect_arch import detect_arch
 from proteus.models.backbones.openmmlab import build_backbone
-from proteus.models.backbones.vit import ARCHITECTURES
+from proteus.models.backbones.plain_vit import ARCHITECTURES
 from proteus.structures import DataError, UserError
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
-import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -18,21 +15,11 @@ from proteus.checkpoints import load_strictly, read_state_dict, to_timm_keys
 from proteus.checkpoints.keys import CLASSIFIER
 from proteus.models.backbones.features import both_sides, sides_of
 from proteus.models.backbones.openmmlab_vit import OpenMMLabViT, openmmlab_checkpoint
+from proteus.models.backbones.plain_vit import ARCHITECTURES, create_vit
 from proteus.models.backbones.pos_embed import FrozenPositions, interpolate_pos_embed, resample_learnt
 from proteus.registry import MODELS
 from proteus.structures import DataError, Features
 from proteus.utils.argument_checks import check_number, check_side, check_whole
-
-ARCHITECTURES = {
-    "tiny": "vit_tiny_patch16_224",
-    "small": "vit_small_patch14_dinov2",
-    "base": "vit_base_patch14_dinov2",
-    "large": "vit_large_patch14_dinov2",
-    "giant": "vit_giant_patch14_dinov2",
-    # OpenAI's: a LayerNorm before the blocks, QuickGELU, no bias of patches, LayerNorm eps 1e-5.
-    "clip-base": "vit_base_patch16_clip_quickgelu_224",
-    "clip-large": "vit_large_patch14_clip_quickgelu_224",
-}
 
 
 @MODELS.register_module()
@@ -134,7 +121,7 @@ class ViT(OpenMMLabViT):
             "no_embed_class": reg_tokens > 0,
             **{key: value for key, value in sizes.items() if value is not None},
         }
-        self.vit = _create(arch, drop_path_rate=drop_path_rate, **self.timm_args)
+        self.vit = create_vit(arch, drop_path_rate=drop_path_rate, **self.timm_args)
         self._frozen_positions = FrozenPositions()
         self.img_size = img_size
         self.patch_size = patch_size
@@ -373,36 +360,3 @@ def fit_positions(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
             changes.append(f"resampled {key} from {state[key].shape[1]} to {fitted.shape[1]} positions")
             state[key] = fitted
     return changes
-
-
-def _create(arch: str, model_name: str, **options: Any) -> VisionTransformer:
-    if not timm.is_model(model_name):
-        near = get_close_matches(arch, [*ARCHITECTURES, *timm.list_models("vit_*")], n=3)
-        ours, nearest = ", ".join(ARCHITECTURES), ", ".join(near) or "none"
-        raise ValueError(f"arch={arch!r} is no ViT of ours ({ours}) or timm's; nearest: {nearest}")
-    if torch.get_default_device().type == "meta":  # there are no values, and on that device to draw them is slow
-        options["weight_init"] = "skip"
-    try:
-        model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
-    except TypeError as error:  # another family's constructor does not know a ViT's arguments
-        raise ValueError(f"arch={arch!r} is not a plain ViT: {error}") from error
-    except AssertionError as error:
-        raise ValueError(_unequal_heads(arch, model_name, options)) from error
-    if not isinstance(model, VisionTransformer) or model.cls_token is None or model.pos_embed is None:
-        raise ValueError(
-            f"arch={arch!r} is a {type(model).__name__} without learnt positions and cls token: not a plain ViT"
-        )
-    return model
-
-
-def _unequal_heads(arch: str, model_name: str, options: Mapping[str, Any]) -> str:
-    """Say that the heads do not divide the width, with the numbers of the architecture where none were given."""
-    own: Any = None
-    if not {"embed_dim", "num_heads"} <= set(options):
-        with torch.device("meta"):
-            own = timm.create_model(model_name, pretrained=False, num_classes=0)
-    width = options.get("embed_dim") or own.embed_dim
-    heads = options.get("num_heads") or own.blocks[0].attn.num_heads
-    given = "" if "num_heads" in options else f", the heads of arch={arch!r},"
-    fitting = [str(count) for count in range(1, width + 1) if width % count == 0 and width // count >= 16] or ["1"]
-    return f"num_heads={heads}{given} does not divide embed_dim={width}: write num_heads={', '.join(fitting[-3:])}"
