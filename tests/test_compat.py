@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from subprocess import PIPE
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -49,14 +52,50 @@ def _instances_of_mmengine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(manager, "_instance_dict", manager._instance_dict.copy())
 
 
-def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter that looks for packages in ``folder`` first."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+# Runs codes in forks of an interpreter that has imported torch and nothing else, and prints the status of each.
+FORKS = """
+import json, os, sys, traceback
+import torch
+
+for line in sys.stdin:
+    code, folder = json.loads(line)
+    process = os.fork()
+    if process == 0:
+        for descriptor, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{folder}/{name}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), descriptor)
+        sys.path.insert(0, folder)
+        try:
+            exec(code, {})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+Run = Callable[[str, Path], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Run code in an interpreter without torchvision and proteus that looks for packages in a folder first."""
+    command, environment = [sys.executable, "-c", FORKS], {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        requests, answers = process.stdin, process.stdout
+
+        def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+            print(json.dumps([code, str(folder)]), file=requests, flush=True)
+            status = int(answers.readline())
+            return subprocess.CompletedProcess(code, status, *((folder / name).read_text() for name in ("out", "err")))
+
+        yield run
 
 
 @pytest.mark.slow
-def test_torchvision_is_patched_if_and_only_if_its_import_fails(tmp_path: Path) -> None:
+def test_torchvision_is_patched_if_and_only_if_its_import_fails(tmp_path: Path, run: Run) -> None:
     alone = run("import torch, torchvision", tmp_path)
     assert alone.returncode == 0 or "operator torchvision::nms does not exist" in alone.stderr
     code = "import proteus.compat, torchvision.transforms.v2, timm; print(len(proteus.compat._libraries))"
@@ -82,7 +121,7 @@ def test_nms_is_replaced_if_and_only_if_torchvision_has_none(monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_other_faults_of_torchvision_are_not_hidden(tmp_path: Path) -> None:
+def test_other_faults_of_torchvision_are_not_hidden(tmp_path: Path, run: Run) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('built for another planet')")
     result = run("import proteus, torchvision", tmp_path)
@@ -91,7 +130,7 @@ def test_other_faults_of_torchvision_are_not_hidden(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_torchvision_with_a_library_of_its_newer_name_is_not_patched(tmp_path: Path) -> None:
+def test_torchvision_with_a_library_of_its_newer_name_is_not_patched(tmp_path: Path, run: Run) -> None:
     """torchvision 0.29 loads ``_C_stable``; operators that are declared twice would end the process."""
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").touch()

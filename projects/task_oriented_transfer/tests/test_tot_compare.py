@@ -113,7 +113,8 @@ def test_retrieving_the_whole_gallery_is_rejected(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [["--gallery", "data", "--per-query", "2"], ["--imagenet"]], ids=lambda more: more[0])
-def test_command_writes_its_table_and_resumes(tmp_path, monkeypatch, capsys, more):
+def test_command_writes_its_table_and_resumes(tmp_path, monkeypatch, capsys, more, small_batches):
+    small_batches(compare)
     for part, of_each in (("train", 20), ("test", 4)):
         grey(tmp_path / f"data/{part}", of_each, of_each)
     grey(tmp_path / "data/other", 40, 2)

@@ -54,8 +54,9 @@ def test_more_labels_than_scenes_are_rejected(tmp_path):
 
 
 @pytest.mark.slow
-def test_command_writes_its_table_and_resumes(tmp_path, monkeypatch, capsys):
+def test_command_writes_its_table_and_resumes(tmp_path, monkeypatch, capsys, small_batches):
     write_scenes(tmp_path / "data")
+    small_batches(compare_segmentation)
     monkeypatch.chdir(tmp_path)
     options = ["--data", "data", "--seeds", "1", "--labels", "4", "--iterations", "2", "--label-iterations", "2"]
     arguments = compare_segmentation.parse_args([*options, "--out", "out"])
