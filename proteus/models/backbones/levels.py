@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from proteus.utils.resampling import resampling_weights
 
 
 def feature_levels(model: Any, key: str, arch: str, wanted: Sequence[int] | None) -> tuple[int, ...]:
@@ -43,11 +44,15 @@ def feature_levels(model: Any, key: str, arch: str, wanted: Sequence[int] | None
 
 def join_levels(maps: Sequence[Tensor]) -> Tensor:
     """Concatenate maps ``(B, D_i, h_i, w_i)`` along channels; coarser ones are resampled to the finest (bilinear)."""
-    finest = max((tuple(each.shape[-2:]) for each in maps), key=lambda grid: grid[0] * grid[1])
-    resampled = [
-        each
-        if tuple(each.shape[-2:]) == finest
-        else F.interpolate(each, size=finest, mode="bilinear", align_corners=False)
-        for each in maps
-    ]
-    return torch.cat(resampled, dim=1)
+    finest = (max([each.shape[2] for each in maps]), max([each.shape[3] for each in maps]))
+    return torch.cat([_resampled(each, finest) for each in maps], dim=1)
+
+
+def _resampled(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    if level.shape[2:] == grid:
+        return level
+    rows, columns = (
+        resampling_weights(old, new, "bilinear", level.device).to(level.dtype)
+        for old, new in zip(level.shape[2:], grid, strict=True)
+    )
+    return torch.einsum("xw,bdyw->bdyx", columns, torch.einsum("yh,bdhw->bdyw", rows, level))

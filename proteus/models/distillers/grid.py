@@ -1,20 +1,15 @@
-"""Resampling of patch tokens and masks from one grid to another; nothing else in training resamples them."""
+"""Resampling of patch tokens and masks from one grid to another."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from proteus.structures import Features
 from proteus.utils.precision import no_autocast
+from proteus.utils.resampling import Mode, overlaps, resampling_weights
 
 Grid = tuple[int, int]
-Mode = Literal["area", "bilinear", "antialias"]
-MODES: tuple[Mode, ...] = ("area", "bilinear", "antialias")
-"""Ways of resampling."""
 
 
 def resample(features: Features, grid: Grid, mode: Mode = "area") -> Features:
@@ -35,7 +30,9 @@ def resample(features: Features, grid: Grid, mode: Mode = "area") -> Features:
         return features
     device = features.patches.device
     with no_autocast(device):
-        rows, columns = (weights(old, new, mode, device) for old, new in zip(features.grid, grid, strict=True))
+        rows, columns = (
+            resampling_weights(old, new, mode, device) for old, new in zip(features.grid, grid, strict=True)
+        )
         tokens = features.patches.float().unflatten(1, features.grid)
         tokens = torch.einsum("yh,bhwd->bywd", rows, tokens)
         patches = torch.einsum("xw,bywd->byxd", columns, tokens).flatten(1, 2)
@@ -60,29 +57,3 @@ def resample_masks(masks: Tensor, grid: Grid, new_grid: Grid) -> Tensor:
         # Whole numbers, which float32 holds exactly, so that half a cell is half on any device.
         area = torch.einsum("yh,mhw,xw->myx", rows, masks.unflatten(1, grid).float(), columns)
     return (2 * area >= grid[0] * grid[1]).flatten(1)
-
-
-@torch.no_grad()
-def weights(old: int, new: int, mode: Mode, device: torch.device) -> Tensor:
-    """Weights ``(new, old)`` of the old cells along one side in each new one; the rows add up to 1.
-
-    All modes are separable. As a product the gradient is the same each time, which that of torch's bilinear
-    interpolation is not on a GPU.
-    """
-    if mode == "area":
-        return overlaps(old, new, device) / old
-    unit = torch.eye(old, device=device)[None, None]  # one row for each old cell; maps of width 1 would come out wrong
-    found = F.interpolate(unit, (old, new), mode="bilinear", align_corners=False, antialias=mode == "antialias")
-    return found[0, 0].T
-
-
-def overlaps(old: int, new: int, device: torch.device) -> Tensor:
-    """Overlap of each of ``new`` equal parts of a line with each of ``old`` ones.
-
-    Returns:
-        ``(new, old)`` in float32, in units of which the line has ``old * new``: whole numbers, ``old`` in each row.
-    """
-    starts = torch.arange(new, device=device)[:, None] * old
-    old_starts = torch.arange(old, device=device) * new
-    lengths = torch.minimum(starts + old, old_starts + new) - torch.maximum(starts, old_starts)
-    return lengths.clamp(min=0).float()

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from proteus.models.backbones.features import both_sides, grid_of_tokens
-from proteus.models.distillers.grid import MODES, Grid, Mode, resample, resample_masks
+from proteus.models.distillers.grid import Grid, resample, resample_masks
 from proteus.models.objectives import StepFeatures
 from proteus.structures import UserError
 from proteus.utils.argument_checks import check_choice
+from proteus.utils.resampling import MODES, Mode
 
 if TYPE_CHECKING:
     from proteus.models.distillers.distiller import Distiller
@@ -145,7 +146,7 @@ class GridMatch:
         if self.match not in ("auto", "teacher_size"):
             return own
         grid = student.grid_for(size)
-        if _grid_at(teacher.backbone, whole) == grid:
+        if grid_at(teacher.backbone, whole) == grid:
             return own
         found = _size_for(teacher.backbone, size, grid)
         if self.match == "teacher_size":
@@ -201,7 +202,9 @@ class TeacherSizeRule:
         self._known: dict[tuple[int, int], tuple[int, int] | None] = {}
 
     def __call__(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the size of which all students agree, that of the students that ask for one, or None.
+        """Return the size on which all students agree, that of the students that ask for one, or the images' own.
+
+        Their own is rounded to whole patches of the teacher. None is the images' own as well.
 
         Raises:
             UserError: Students ask for sizes that differ, or that do not exist.
@@ -221,7 +224,9 @@ class TeacherSizeRule:
             )
         if asked:
             return next(iter(asked.values()))
-        return next(iter(sizes.values())) if len(set(sizes.values())) == 1 else None
+        if len(set(sizes.values())) == 1:
+            return next(iter(sizes.values()))
+        return _whole_patches(self._distillers[0].teacher.backbone, size)
 
 
 def _whole_patches(backbone: Any, size: tuple[int, int]) -> tuple[int, int]:
@@ -239,7 +244,7 @@ def _size_for(backbone: Any, size: tuple[int, int], grid: Grid) -> tuple[int, in
     if patch is None:
         return None
     found = (grid[0] * patch[0], grid[1] * patch[1])
-    return found if _grid_at(backbone, found) == grid else None
+    return found if grid_at(backbone, found) == grid else None
 
 
 def _stride(backbone: Any, size: tuple[int, int]) -> tuple[int, int] | None:
@@ -248,13 +253,13 @@ def _stride(backbone: Any, size: tuple[int, int]) -> tuple[int, int] | None:
         return (patch, patch)
     own = getattr(backbone, "img_size", None)
     for known in (size, both_sides(own) if own else size):
-        grid = _grid_at(backbone, known)
+        grid = grid_at(backbone, known)
         if grid is not None and known[0] % grid[0] == known[1] % grid[1] == 0:
             return known[0] // grid[0], known[1] // grid[1]
     return None
 
 
-def _grid_at(backbone: Any, size: tuple[int, int]) -> Grid | None:
+def grid_at(backbone: Any, size: tuple[int, int]) -> Grid | None:
     """Return the grid of a backbone for images of a size; None if it does not take them."""
     try:
         grid: Grid = backbone.grid_for(size)

@@ -60,6 +60,34 @@ def test_graphs_and_accumulated_gradients_do_not_share_memory(distiller: Build) 
         config(distiller(), compile_student={"mode": "reduce-overhead"}, micro_batches=2)
 
 
+def test_a_cnn_with_levels_and_masked_pixels_is_compiled_whole(distiller: Build) -> None:
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    found = []
+    for options in ({}, {"compile_student": {"backend": backend, "fullgraph": True}}):
+        torch.manual_seed(0)
+        teacher = dict(type="ViT", arch="tiny", img_size=64, patch_size=16, depth=1, embed_dim=32, num_heads=4)
+        model = Distiller(
+            teacher=dict(type="Teacher", backbone=teacher),
+            student=dict(type="TimmBackbone", arch="test_resnet", img_size=64, levels=(-2, -1), mask_colour="learnt"),
+            objectives={"patch": dict(type="PatchObjective")},
+            **options,  # type: ignore[arg-type]
+        ).train()
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        masks = torch.arange(16)[None] % 2 == 0
+        model(images, masks=masks, mode="loss")["loss_patch"].backward()
+        buffers = {name: value for name, value in model.named_buffers() if "running" in name}
+        found.append(({name: p.grad for name, p in model.named_parameters() if p.grad is not None}, buffers))
+    assert len(graphs) == 1
+    assert "student.learnt_colour" in found[0][0]
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain)
+
+
 @pytest.mark.slow
 def test_inductors_gradients_are_the_plain_ones(distiller: Build, batch: dict[str, Any]) -> None:
     plain = distiller()

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from proteus.models.distillers.grid import MODES, Grid, Mode, resample, resample_masks
+from proteus.models.distillers.grid import Grid, resample, resample_masks
 from proteus.structures import Features
+from proteus.utils.resampling import MODES, Mode
 
 PAIRS = [
     ((16, 16), (7, 7)),

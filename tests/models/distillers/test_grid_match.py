@@ -266,6 +266,18 @@ def test_students_that_ask_for_one_teacher_size_get_it() -> None:
         multi(STUDENT, COARSE, match="teacher_size")
 
 
+def test_students_without_a_common_teacher_size_leave_it_whole_patches() -> None:
+    objectives = dict(feature=dict(type="FeatureObjective"))
+    # Images of 72 px: the first student asks for 84 px, the second has 9x9 patches, too many for the teacher's.
+    students = {
+        name: dict(student={**STUDENT, "patch_size": patch, "img_size": 72}, objectives=objectives)
+        for name, patch in (("first", 12), ("second", 8))
+    }
+    model = MultiStudentDistiller(copy.deepcopy(TEACHER), students)
+    assert model.teacher.input_size((72, 72)) == (70, 70)
+    assert model.teacher.input_size((84, 84)) == (84, 84)
+
+
 def test_cached_tokens_are_resampled_as_they_are_read() -> None:
     model = built(COARSE, objectives=dict(feature=dict(type="FeatureObjective")))
     data = model.data_preprocessor({"inputs": batch(2)["inputs"]}, True)
