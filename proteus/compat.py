@@ -219,6 +219,10 @@ _DUMPS = (
 )
 
 
+# Of parameters that are frozen on purpose.
+_DUMP_ENDS = ("is skipped since its requires_grad=False",)
+
+
 def quiet_terminal(logger: logging.Logger) -> None:
     """Keep what MMEngine 0.10 dumps at the start of a run out of the terminal: environment, config, hooks, old names.
 
@@ -237,7 +241,8 @@ def quiet_pin_memory() -> None:
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    return not record.getMessage().lstrip().startswith(_DUMPS)
+    text = record.getMessage().strip()
+    return not text.startswith(_DUMPS) and not text.endswith(_DUMP_ENDS)
 
 
 @contextmanager

@@ -207,6 +207,7 @@ def test_dumps_of_mmengine_reach_the_log_file_only(tmp_path: Path, capsys: pytes
         "Config:\na = 1",
         "\n" + "-" * 60 + "\nSystem environment:\n    GCC: 12",
         "Exp name: x",
+        "student.conv_head.weight is skipped since its requires_grad=False",
         "Iter(train) [1/5]",
     ]
     for line in lines:

@@ -22,6 +22,7 @@ from proteus.apis.distillation.data import find_images
 from proteus.apis.distillation.folder import command_line, write_plan
 from proteus.apis.distillation.plan import make_plan
 from proteus.apis.distillation.request import Request
+from proteus.apis.dry_run import check
 from proteus.checkpoints import export_backbone
 from proteus.cli.distill import main, parse_args
 from proteus.models import ViT
@@ -281,6 +282,7 @@ def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
     assert (wider.table["init"].value, "no larger" in wider.table["init"].why) == ("random", True)
     cnn = make_plan(Request(**arguments(place, student="timm/resnet10t", overrides={})), CPU)
     assert cnn.table["objectives"].value == "token, feature"
+    assert cnn.table["objectives"].why == "the student has too few patches to mask some"
     assert "compared on 1x1 patches" in cnn.table["grids"].value
     assert (cnn.table["init"].value, "not both" in cnn.table["init"].why) == ("random", True)
     assert cnn.values["model"]["objectives"] == {"patch": None}
@@ -289,6 +291,22 @@ def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
     scratch = make_plan(Request(**arguments(place, init="random", overrides={})), CPU)
     assert scratch.table["objectives"].value == "hidden, token, feature"
     assert scratch.values["optim_wrapper"]["optimizer"] == {"type": "Muon", "lr": 2e-3}
+
+
+def test_a_cnn_of_timm_is_masked_in_the_mean_colour_of_its_images(place: Path, tmp_path: Path) -> None:
+    request = Request(**arguments(place, student="timm/test_resnet", img_size=56, overrides={}))
+    plan = make_plan(request, CPU)
+    assert plan.table["objectives"].value == "token, feature, patch"
+    assert plan.table["objectives"].why.endswith("masked patches, in the mean colour")
+    write_plan(plan, tmp_path, command_line(request, tmp_path))
+    cfg = load_config(tmp_path / "config.py")
+    assert cfg.model.student.mask_colour == "mean"
+    assert [step.patch_size for step in cfg.train_dataloader.dataset.pipeline if "Mask" in step.type] == [28]
+    assert "compared on 2x2 patches" in check(cfg)  # of which it runs the first batch
+    (mask,) = (step for step in cfg.train_dataloader.dataset.pipeline if "Mask" in step.type)
+    mask.patch_size = 14
+    with pytest.raises(UserError, match=r"patches \(patch_size=14\), and model\.student has 2x2: write patch_size=28"):
+        check(cfg)
 
 
 def test_hours_are_turned_into_iterations_by_measurement(place: Path) -> None:

@@ -18,7 +18,13 @@ _CACHED = {"type": "LoadImage", "short_side": 320, "cache_in_memory": True}
 
 
 def config_values(
-    request: Request, machine: Machine, table: Mapping[str, Auto], model: Any, images: RunImages, total: int
+    request: Request,
+    machine: Machine,
+    table: Mapping[str, Auto],
+    model: Any,
+    images: RunImages,
+    total: int,
+    mask_patch: int | None,
 ) -> dict[str, Any]:
     """Return the config without its base, in the order in which it is written.
 
@@ -29,12 +35,13 @@ def config_values(
         model: Config of the model.
         images: The images.
         total: Images of a step, of all processes together.
+        mask_patch: Side in pixels of the patches to mask; None if the student cannot be masked.
     """
     size, iters = int(table["img_size"].value), int(table["iters"].value)
     workers, batch = int(table["workers"].value), int(table["batch_size"].value)
     strong, sliced = table["augmentation"].value == "recipe", table["init"].value == "sliced"
     cached = size <= auto.CPU_SIZE and images.train <= _SMALL_SET
-    training = train_pipeline(model, size, strong, cached)
+    training = train_pipeline(model, size, strong, cached, mask_patch)
     validating = val_pipeline(size, cached)
     lasting = {"persistent_workers": False} if workers == 0 else {}
     pinned = {} if machine.has_gpu else {"pin_memory": False}
@@ -80,7 +87,9 @@ def config_values(
     return values
 
 
-def train_pipeline(model: Mapping[str, Any], size: int, strong: bool, cached: bool) -> list[dict[str, Any]]:
+def train_pipeline(
+    model: Mapping[str, Any], size: int, strong: bool, cached: bool, mask_patch: int | None = None
+) -> list[dict[str, Any]]:
     """Return the transforms of the training images.
 
     Args:
@@ -88,6 +97,7 @@ def train_pipeline(model: Mapping[str, Any], size: int, strong: bool, cached: bo
         size: Side of the images in pixels.
         strong: Augment as the recipe does; else milder.
         cached: Keep the decoded images in memory.
+        mask_patch: Side in pixels of the patches to mask, if an objective does.
     """
     crop = {"scale": size, "crop_ratio_range": (0.08 if strong else 0.4, 1.0), "interpolation": "bicubic"}
     load = [_CACHED, {"type": "RandomResizedCrop", **crop}] if cached else [{"type": "LoadRandomResizedCrop", **crop}]
@@ -98,7 +108,7 @@ def train_pipeline(model: Mapping[str, Any], size: int, strong: bool, cached: bo
         {"type": "TimmRandAugment", "policy": f"rand-m{9 if strong else 3}-mstd0.5-inc1"},
         {"type": "ToTensor", "dtype": "uint8"},
         *([{"type": "RandomErasing", "erase_prob": 0.25}] if strong else []),
-        *([{"type": "UniformMask", "ratio": 0.5, "patch_size": model["student"]["patch_size"]}] if masked else []),
+        *([{"type": "UniformMask", "ratio": 0.5, "patch_size": mask_patch}] if masked else []),
         {"type": "PackInputs"},
     ]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
@@ -17,13 +18,39 @@ from proteus.apis.distillation.data import RunImages
 from proteus.config.load import read_config
 from proteus.config.write import config_text
 from proteus.models import Distiller
-from proteus.models.backbones import ViT
+from proteus.models.backbones import ViT, build_backbone
 from proteus.models.initialization import check_slice
 from proteus.structures import UserError
 
 
-def model_values(teacher: dict[str, Any], student: dict[str, Any], record: Any) -> dict[str, Any]:
-    """Return the model's part of the config, without objectives that teacher and student do not allow."""
+def mask_patch_size(student: Mapping[str, Any], size: int) -> int | None:
+    """Return the side in pixels of the patches with which a student can be masked; None if it cannot be.
+
+    Args:
+        student: Config of the student.
+        size: Side of the images in pixels.
+    """
+    if student["type"] == "ViT":
+        return int(student["patch_size"])
+    if student["type"] != "TimmBackbone":
+        return None
+    with torch.device("meta"):
+        grid = build_backbone(dict(student)).grid_for(size)
+    patch = size // grid[0]
+    return patch if (size // patch, size // patch) == grid and grid[0] * grid[1] > 1 else None
+
+
+def model_values(
+    teacher: dict[str, Any], student: dict[str, Any], record: Any, maskable: bool = True
+) -> dict[str, Any]:
+    """Return the model's part of the config, without objectives that teacher and student do not allow.
+
+    Args:
+        teacher: Config of the teacher's backbone.
+        student: Config of the student.
+        record: What is known of the teacher.
+        maskable: Whether the student can be masked.
+    """
     model: dict[str, Any] = {"teacher": {"backbone": _over_base(teacher)}}
     mean, std = tuple(record.mean), tuple(record.std)
     if (mean, std) != (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD)):
@@ -31,7 +58,7 @@ def model_values(teacher: dict[str, Any], student: dict[str, Any], record: Any) 
         model["teacher"] |= {"mean": mean, "std": std}
     model["student"] = _over_base(student)
     dropped = []
-    if student["type"] != "ViT":
+    if not maskable:
         dropped = ["patch"]
     if "clip" in str(teacher.get("arch")):
         dropped = ["feature", "patch"]
@@ -39,6 +66,8 @@ def model_values(teacher: dict[str, Any], student: dict[str, Any], record: Any) 
         model["objectives"] = dict.fromkeys(dropped)
     if student["type"] == "ViT" and "patch" in dropped:
         model["student"]["mask_token"] = False
+    if student["type"] == "TimmBackbone" and "patch" not in dropped:
+        model["student"]["mask_colour"] = "mean"
     return model
 
 
@@ -46,9 +75,12 @@ def kept_objectives(model: Mapping[str, Any]) -> Auto:
     """Describe the objectives that the config of a model keeps."""
     dropped = model.get("objectives", {})
     kept = [name for name in ("token", "feature", "patch") if name not in dropped]
+    student = model["student"]
+    few = "the student has too few patches to mask some" if student["type"] == "TimmBackbone" else ""
     whys = {
-        0: "the paper's: cls token, all tokens, masked patches",
-        1: "the student cannot be masked",
+        0: "the paper's: cls token, all tokens, masked patches"
+        + (", in the mean colour" if "mask_colour" in student else ""),
+        1: few or "the student cannot be masked",
         2: "the teacher's patches are not trained",
     }
     return Auto(", ".join(kept), whys[len(dropped)])
@@ -100,9 +132,11 @@ def choose_init(wanted: str, model: Distiller) -> Auto:
     return Auto("sliced", "--init" if wanted == "sliced" else "student and teacher are ViTs of one patch size")
 
 
-def draft_config(model: Mapping[str, Any], size: int, images: RunImages, overrides: Mapping[str, Any]) -> Config:
+def draft_config(
+    model: Mapping[str, Any], size: int, images: RunImages, overrides: Mapping[str, Any], mask_patch: int | None
+) -> Config:
     """Return the config with a batch of 8 and the overrides of the model, to build it and to count its cost."""
-    pipeline = train_pipeline(model, size, strong=False, cached=False)
+    pipeline = train_pipeline(model, size, False, False, mask_patch)
     loader = {"batch_size": 8, "num_workers": 0, "dataset": images.dataset("train", pipeline)}
     of_model = {key: value for key, value in overrides.items() if key.startswith("model.")}
     return _read_text(merged({"model": dict(model), "train_dataloader": loader}, of_model))

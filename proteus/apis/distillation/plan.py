@@ -18,6 +18,7 @@ from proteus.apis.distillation.model import (
     choose_init,
     draft_config,
     kept_objectives,
+    mask_patch_size,
     merged,
     model_values,
     use_hidden_states,
@@ -76,9 +77,10 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     record, title, size = pair.teacher_record, pair.title, int(pair.img_size.value)
     table = {**pair.rows(), **table, "img_size": pair.img_size}
     # 3. model and cost, on the meta device
-    model = model_values(pair.teacher, pair.student, record)
+    mask_patch = mask_patch_size(pair.student, size)
+    model = model_values(pair.teacher, pair.student, record, mask_patch is not None)
     table["objectives"] = kept_objectives(model)
-    draft = draft_config(model, size, images, request.overrides)
+    draft = draft_config(model, size, images, request.overrides, mask_patch)
     with as_config_error(draft), torch.device("meta"):
         built = MODELS.build(without_weights(draft.model))
         grids = built.describe_grids((size, size))
@@ -115,7 +117,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         table["init"].value, total, iters if hidden_states else None
     )
     # 5. config
-    values = config_values(request, machine, table, model, images, total)
+    values = config_values(request, machine, table, model, images, total, mask_patch)
     values["default_hooks"]["export"] = {"teacher": f"{title} ({record.licence})" if record.licence else title}
     values = merged(values, request.overrides)
     comments = {

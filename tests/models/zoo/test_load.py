@@ -207,6 +207,7 @@ def test_student_config() -> None:
     [
         ("vit_smal", 224, "unknown student 'vit_smal'; nearest: vit_small"),
         ("dinov2_vits14", 224, "unknown student 'dinov2_vits14'"),
+        ("fastvit_t8", 224, "unknown student 'fastvit_t8'; nearest: timm/fastvit_t8"),
         ("timm/resnet5", 224, "nearest: timm/resnet50"),
         ("timm/test_resnet.r160_in1k", 224, "starts from random weights; write timm/test_resnet"),
         ("vit_tiny", 225, "img_size=225 is not a multiple of patch_size=14: write 224 or 238"),
