@@ -21,14 +21,15 @@ from proteus.checkpoints import locate
 from proteus.checkpoints.training import load_checkpoint
 from proteus.compat import config_dict
 from proteus.config.build_errors import as_config_error, check_transforms
-from proteus.config.check_consistency import check_batch, check_present, check_sizes, pipelines
+from proteus.config.check_consistency import check_batch, check_present, check_sizes, crop_size, pipelines
 from proteus.config.check_dense import check_dense
 from proteus.config.check_files import missing_files, paths
-from proteus.config.check_resolution import check_resolution
+from proteus.config.check_resolution import check_resolution, mask_patches_of
 from proteus.datasets import ProxySet, SampleKey, SeededSet
 from proteus.datasets.proxy.collate import check_sample, distill_collate
 from proteus.datasets.proxy.seeded_set import seeded_config
 from proteus.models import LinearProbe, MultiTeacherDistiller
+from proteus.models.distillers.scheduled_sizes import check_masks
 from proteus.models.segmentor_widths import check_widths
 from proteus.registry import (
     DATA_SAMPLERS,
@@ -71,6 +72,9 @@ def check(cfg: Config) -> str:
     with as_config_error(cfg):
         model = build_without_memory(cfg.model)
         check_widths(model)
+        side = crop_size(cfg)
+        if side is not None and hasattr(model, "distillers"):
+            check_masks(model, [(side, side)], mask_patches_of(cfg))
         _build_training(cfg, model)
         absent = {entry.path for entry in missing}
         images = {key: _build_loader(key, cfg[key], absent, model) for key in _LOADERS if cfg.get(key)}

@@ -9,8 +9,8 @@ from typing import Any
 from mmengine.config import Config
 
 from proteus.apis.model_cost import GIB, step_cost
-from proteus.config.check_resolution import schedule_of
-from proteus.models.distillers.scheduled_sizes import check_teacher_sizes
+from proteus.config.check_resolution import mask_patches_of, schedule_of
+from proteus.models.distillers.scheduled_sizes import check_scheduled_sizes
 from proteus.utils.resolution_schedule import ResolutionSchedule, Segment
 
 
@@ -55,12 +55,12 @@ def schedule_cost(model: Any, cfg: Config) -> ScheduleCost | None:
         None if the config has no schedule of image sizes.
 
     Raises:
-        UserError: A teacher does not take a size.
+        UserError: A teacher does not take a size, or masks do not fit a student at one.
     """
     schedule = schedule_of(cfg)
     if schedule is None:
         return None
-    check_teacher_sizes(model, schedule.sizes)
+    check_scheduled_sizes(model, schedule.sizes, mask_patches_of(cfg))
     parts = [model] if hasattr(model, "student") else list(model.distillers.values())  # one per student
     costs = {size: [step_cost(each, cfg, size) for each in parts] for size in schedule.sizes}
     flops = {size: sum(c.step_flops for c in each) - _shared(each) for size, each in costs.items()}

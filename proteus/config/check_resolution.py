@@ -17,7 +17,7 @@ from proteus.config.check_consistency import (
     pipelines,
 )
 from proteus.config.registry_lookup import bare_type
-from proteus.registry import DATA_SAMPLERS
+from proteus.registry import DATA_SAMPLERS, TRANSFORMS
 from proteus.structures import ConfigError
 from proteus.utils.resolution_schedule import ResolutionSchedule
 
@@ -44,6 +44,14 @@ def schedule_of(cfg: Config) -> ResolutionSchedule | None:
         raise ConfigError([str(error)], str(cfg.filename or "config")) from error
 
 
+def mask_patches_of(cfg: Config) -> set[int]:
+    """Return the sides in pixels of the patches that the training pipelines of a config mask."""
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+    steps = [step for _, pipeline in pipelines(dataset) for step in pipeline if draws_masks(step)]
+    found = {argument_of(step, "patch_size", TRANSFORMS) for step in steps}
+    return {patch for patch in found if isinstance(patch, int)}
+
+
 def check_resolution(cfg: Config) -> None:
     """Refuse a schedule that model, batch or data of a config cannot follow.
 
@@ -67,6 +75,8 @@ def _loop(cfg: Config) -> Iterator[str]:
             f"train_dataloader.sampler.type = {sampler.get('type')!r}: its indices cannot carry a size to the workers; "
             "write sampler=dict(type='ProxySampler')"
         )
+    if cfg.train_dataloader.get("drop_last"):
+        yield "train_dataloader.drop_last = True: all batches of a schedule are whole; remove it"
 
 
 def _data(cfg: Config) -> Iterator[str]:
@@ -103,7 +113,7 @@ def _model(cfg: Config, schedule: ResolutionSchedule) -> Iterator[str]:
         if _has_one_size(encoder):
             yield (
                 f"{part}: {encoder.get('arch')} takes images of one size, and {_KEY} changes it; write "
-                "dynamic_img_size=True"
+                "dynamic_img_size=True if it is a ViT, else remove batch_sampler"
             )
         patch = argument_of(encoder, "patch_size")
         if isinstance(patch, int) and schedule.patch_size % patch:

@@ -106,22 +106,27 @@ class ResolutionSchedule:
         for end, place in zip(given[:-1], places, strict=False):
             if end is None:
                 raise ValueError(f"{place}.end: missing; write the iteration or the fraction of the run where it ends")
-            if isinstance(end, float):
-                if self.max_iters is None:
-                    raise ValueError(
-                        f"{place}.end={end} is a fraction of a run of unknown length: write an iteration, or "
-                        f"{key}.max_iters, the train_cfg.max_iters of the run"
-                    )
-                end = round(end * self.max_iters)
-            before = ends[-1] if ends else 0
-            if end <= (before or 0):
-                raise ValueError(f"{place}.end={end}: the stage begins at iteration {before}; write a later one")
-            if self.max_iters is not None and end >= self.max_iters:
-                raise ValueError(f"{place}.end={end}: train_cfg.max_iters is {self.max_iters}; write less, or 0.6")
-            ends.append(end)
+            last = self._iteration(end, place, key)
+            which = f"{place}.end={end}" + (f", iteration {last}" if isinstance(end, float) else "")
+            before = (ends[-1] if ends else 0) or 0
+            if last <= before:
+                raise ValueError(f"{which}: the stage begins at iteration {before}; write a later one")
+            if self.max_iters is not None and last >= self.max_iters:
+                raise ValueError(f"{which}: train_cfg.max_iters is {self.max_iters}; write less, or 0.6")
+            ends.append(last)
         if given[-1] is not None:
             raise ValueError(f"{places[-1]}.end={given[-1]}: the last stage lasts until the end of the run; remove end")
         return [*ends, self.max_iters]
+
+    def _iteration(self, end: int | float, place: str, key: str) -> int:
+        if not isinstance(end, float):
+            return end
+        if self.max_iters is None:
+            raise ValueError(
+                f"{place}.end={end} is a fraction of a run of unknown length: write an iteration, or {key}.max_iters, "
+                "the train_cfg.max_iters of the run"
+            )
+        return round(end * self.max_iters)
 
     def _segments(
         self, stages: list[_Stage], ends: list[int | None], places: list[str], largest: int | None

@@ -63,6 +63,11 @@ def test_a_recipe_with_a_schedule_is_consistent(cfg: Config) -> None:
             {"model__student": dict(type="TimmBackbone", arch="vit_small_patch14_reg4_dinov2")},
             r"model\.student: vit_small_patch14_reg4_dinov2 takes images of one size, .*dynamic_img_size=True",
         ),
+        (
+            {"model__student": dict(type="TimmBackbone", arch="swin_tiny_patch4_window7_224")},
+            r"swin_tiny_patch4_window7_224 takes images of one size, .* if it is a ViT, else remove batch_sampler",
+        ),
+        ({"train_dataloader__drop_last": True}, r"train_dataloader\.drop_last = True: all batches .*remove it"),
     ],
 )
 def test_what_a_schedule_cannot_be_combined_with(cfg: Config, values: dict[str, Any], message: str) -> None:

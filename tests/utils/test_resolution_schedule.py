@@ -91,6 +91,8 @@ def test_constant_patches_and_the_learning_rate(rule: str | None, factor: float)
         ([dict(size=112, end=1.0), dict(size=224)], {}, r"stages\[0\]\.end=1\.0: write an iteration, or a fraction"),
         ([dict(size=112, end=100), dict(size=224)], {}, r"end=100: train_cfg.max_iters is 100; write less"),
         ([dict(size=28, end=9), dict(size=56, end=5), dict(size=70)], {}, r"stages\[1\]\.end=5: .* iteration 9"),
+        ([dict(size=112, end=0.001), dict(size=224)], {}, r"end=0\.001, iteration 0: the stage begins at iteration 0"),
+        ([dict(size=112, end=0.999), dict(size=224)], {}, r"end=0\.999, iteration 100: train_cfg\.max_iters is 100"),
         ([dict(size=112, end=0.5)], {}, r"stages\[0\]\.end=0\.5: the last stage .* remove end"),
         ([dict(size=112, end=0.5), dict(size=224)], {"max_iters": None}, r"end=0\.5 is a fraction of .*max_iters"),
         ([dict(size=112, batch_size=0)], {}, r"stages\[0\]\.batch_size=0: write a whole number"),

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.compat import allow_recompiles, skip_batches
-from proteus.models.distillers.scheduled_sizes import check_teacher_sizes
+from proteus.config.check_resolution import mask_patches_of
+from proteus.models.distillers.scheduled_sizes import check_scheduled_sizes
 from proteus.registry import HOOKS
 from proteus.structures import DataError, UserError
 from proteus.utils.models import unwrap_model
@@ -33,7 +35,7 @@ class ResolutionHook(Hook):
 
     Raises:
         UserError: At the start: ``train_dataloader.batch_sampler`` has no schedule, there are several
-            optimizers, or a teacher does not take a size.
+            optimizers, a teacher does not take a size, or masks do not fit a student at one.
         DataError: Images have another size than scheduled.
     """
 
@@ -53,13 +55,13 @@ class ResolutionHook(Hook):
                 "ResolutionHook follows train_dataloader.batch_sampler: write "
                 "batch_sampler=dict(type='ResolutionBatchSampler', stages=...), or remove the hook"
             )
-        if isinstance(runner.optim_wrapper, Mapping) or not hasattr(runner.optim_wrapper, "param_groups"):
+        if isinstance(runner.optim_wrapper, OptimWrapperDict):
             raise UserError("ResolutionHook is for a run with one optimizer: remove train_dataloader.batch_sampler")
         self.schedule, self._segment = sampler.schedule, None
         skip_batches(runner.train_loop, sampler.skip)
         model = unwrap_model(runner.model)
         if hasattr(model, "distillers"):
-            check_teacher_sizes(model, sampler.schedule.sizes)
+            check_scheduled_sizes(model, sampler.schedule.sizes, mask_patches_of(runner.cfg))
         count = len(getattr(model, "distillers", ())) or 1
         allow_recompiles(count * len({segment.shape for segment in sampler.schedule.segments}))
 

@@ -62,7 +62,8 @@ def check_masks(masks: Tensor, features: Features) -> None:
     """
     if masks.shape[1] != features.patches.shape[1]:
         raise DataError(
-            f"masks of {masks.shape[1]} values for images of {features.patches.shape[1]} patches: draw one for each"
+            f"masks of {masks.shape[1]} values for images of {features.patches.shape[1]} patches: draw one for each, "
+            "by patch_size of the mask transform"
         )
 
 

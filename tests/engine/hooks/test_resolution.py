@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
-from runs import write_config, write_images, write_teacher
+from runs import tool, trained, write_config, write_images, write_teacher
 from torch import Tensor
 
 from proteus.apis import load_config
@@ -31,6 +33,29 @@ train_cfg.update(max_iters=9)
 default_hooks.update(online_eval=None, export=None, checkpoint=dict(interval=1, max_keep_ckpts=-1))
 custom_hooks = [dict(type="Recorder"), dict(type="EMAHook", ema_type="ForeachEMA", momentum=0.1)]
 val_cfg = val_dataloader = val_evaluator = visualizer = None
+"""
+# Ends the process as if the machine's memory had run out, once inside each stage.
+KILLER = """
+import os
+import signal
+from pathlib import Path
+
+from mmengine.hooks import Hook
+
+from proteus.registry import HOOKS
+
+
+@HOOKS.register_module()
+class Killer(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        mark = Path(runner.work_dir, f"killed_{runner.iter}")
+        if runner.iter in (1, 5, 8) and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED = """
+custom_imports = dict(imports=["killer"])
+custom_hooks = [dict(type="Killer"), *custom_hooks[1:]]
 """
 seen: list[tuple[int, tuple[int, ...], float]] = []
 
@@ -97,6 +122,20 @@ def test_resumed_inside_each_stage(
         assert_equal(found[part], wanted[part])
 
 
+@pytest.mark.slow
+def test_killed_inside_each_stage_and_resumed_by_the_same_command(unbroken: Any, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "killer.py").write_text(KILLER)
+    (tmp_path / "run.py").write_text(config.read_text() + KILLED)
+    command = ("train.py", tmp_path / "run.py", "--work-dir", tmp_path / "run", "--resume")
+    for _ in range(3):
+        assert tool(*command, path=tmp_path).returncode == -signal.SIGKILL
+    assert {path.name for path in tmp_path.glob("run/killed_*")} == {"killed_1", "killed_5", "killed_8"}
+    trained(*command, path=tmp_path)
+    found = torch.load(tmp_path / "run/iter_9.pth", weights_only=False)
+    for part in ("state_dict", "ema_state_dict", "optimizer"):
+        assert_equal(found[part], unbroken[0][part])
+
+
 def assert_equal(found: Any, wanted: Any) -> None:
     assert type(found) is type(wanted)
     if isinstance(wanted, Tensor):
@@ -124,4 +163,13 @@ def test_the_hook_needs_a_schedule(make_runner: Callable[..., Runner]) -> None:
     runner = make_runner()
     runner.train_loop  # noqa: B018 (builds it)
     with pytest.raises(UserError, match="batch_sampler=dict"):
+        ResolutionHook().before_train(runner)
+
+
+def test_several_optimizers_are_refused(make_runner: Callable[..., Runner]) -> None:
+    runner = make_runner()
+    runner.train_loop.dataloader = SimpleNamespace(batch_sampler=SimpleNamespace(schedules_resolution=True))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    runner.optim_wrapper = OptimWrapperDict(model=OptimWrapper(optimizer))
+    with pytest.raises(UserError, match="ResolutionHook is for a run with one optimizer"):
         ResolutionHook().before_train(runner)
