@@ -11,13 +11,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from proteus.apis.resources import check_device, check_folder, check_out_folder
+from proteus.apis.own_sets import checked_folder, fitting_sets, own_sets
+from proteus.apis.resources import check_device, check_out_folder
 from proteus.apis.training import test, train
 from proteus.compat import config_dict
 from proteus.config.build_errors import as_config_error, build_steps
 from proteus.config.check_consistency import sized_transform
 from proteus.config.load import load_config
-from proteus.datasets.fine_grained import ClassFolders
 from proteus.evaluation.features.store import FeatureStore
 from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.protocols import EvalContext, Protocol, ProtocolResult, SetProtocol
@@ -29,9 +29,6 @@ from proteus.structures import ConfigError, UserError
 from proteus.utils import exclusive
 from proteus.visualization.segmentation import draw_examples
 
-_LAYOUT = "train/CLASS/IMAGE.jpg and test/CLASS/IMAGE.jpg"
-_MASKS = "images/{train,val} and annotations/{train,val}"
-
 CONFIGS = {
     "knn": "knn/imagenet.py",
     "linear": "linear_probe/protocol.py",
@@ -40,6 +37,7 @@ CONFIGS = {
     "robustness": "robustness/all.py",
     "dense-knn": "dense_knn/ade20k.py",
     "zero-shot": "zero_shot/imagenet.py",
+    "retrieval": "retrieval/coco_flickr30k.py",
 }
 """Config of each protocol by name, relative to ``configs``."""
 
@@ -58,9 +56,9 @@ def protocol_configs(
         configs: The folder ``configs``.
         overrides: Values by dotted key, for a single protocol.
         img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion.
-        sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``), or of images and masks
-            (``images/{train,val}`` and ``annotations/{train,val}``), that replace the data sets of the configs. Each
-            protocol takes those of its kind.
+        sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``), of images and masks
+            (``images/{train,val}`` and ``annotations/{train,val}``), or of images and a file of captions, that replace
+            the data sets of the configs. Each protocol takes those of its kind.
 
     Returns:
         Configs by name of the protocol.
@@ -75,7 +73,7 @@ def protocol_configs(
         raise ConfigError([f"no protocol given; choose from: {', '.join(CONFIGS)}, or a config file"], "--protocols")
     if overrides and len(names) > 1:
         raise ConfigError(["needs exactly one protocol in --protocols"], "--cfg-options")
-    own = _own_sets(sets)
+    own = own_sets(sets)
     loaded: dict[str, Config] = {}
     for name in names:
         if name not in CONFIGS and not name.endswith(".py"):
@@ -90,7 +88,7 @@ def protocol_configs(
         if title in loaded:
             raise ConfigError([f"{title!r} is given twice; results are kept by this name"], "--protocols")
         if own and "sets" in cfg.protocol:
-            cfg.protocol.sets = _fitting_sets(name, cfg, own)
+            cfg.protocol.sets = fitting_sets(name, cfg.protocol, own)
         build_steps(cfg, cfg.protocol.get("pipeline") or (), "protocol.pipeline")
         loaded[title] = cfg
     return loaded
@@ -174,7 +172,7 @@ def _checked_store(
 ) -> FeatureStore:
     """Check the arguments of an evaluation, and return its store of features."""
     if data_root is not None or not all(map(_has_own_folders, configs.values())):
-        _folder(data_root or "data", "--data-root")
+        checked_folder(data_root or "data", "--data-root")
     device = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if not is_integer(batch_size) or batch_size < 1:
         raise UserError(f"batch_size={batch_size!r}: write a positive integer")
@@ -239,55 +237,6 @@ def backbone_summary(spec: BackboneSpec, device: str) -> dict[str, Any]:
         "img_size": size,
         "precision": "float16" if device.startswith("cuda") else "float32",
     }
-
-
-def _own_sets(folders: Sequence[str | Path]) -> dict[str, dict[str, str]]:
-    """Return configs of labelled folders by name, after listing each to check its layout."""
-    own: dict[str, dict[str, str]] = {}
-    for folder in folders:
-        root = _folder(folder, "--sets").resolve()
-        if not root.name:
-            raise UserError(f"--sets '{folder}' has no name for the data set; name a folder below it")
-        if root.name in own:
-            both = f"'{own[root.name]['data_root']}' and '{root}'"
-            raise ConfigError([f"{both} have the same name, which results are kept by; rename one"], "--sets")
-        if has_masks(root):
-            own[root.name] = {"type": "MaskFolders", "data_root": str(root)}
-            continue
-        own[root.name] = {"type": "ClassFolders", "data_root": str(root)}
-        for part in ("train", "test"):
-            if not (root / part).is_dir():
-                what = "is a file" if (root / part).exists() else "is missing"
-                raise UserError(f"--sets '{folder}': {root / part} {what}; expected {_LAYOUT}, or {_MASKS}")
-        try:
-            classes = [ClassFolders(str(root), part).num_classes for part in ("trainval", "test")]
-        except (ValueError, FileNotFoundError) as error:
-            raise UserError(f"--sets '{folder}': {error}") from error
-        if classes[0] < 2:
-            raise UserError(f"--sets '{folder}' has one class; an accuracy needs two or more, a folder for each")
-    return own
-
-
-def has_masks(folder: str | Path) -> bool:
-    """Return whether a folder of ``sets`` holds images and masks, not class folders."""
-    return all((Path(folder).expanduser() / name).is_dir() for name in ("images", "annotations"))
-
-
-def _fitting_sets(name: str, cfg: Config, own: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Return those of the user's sets that a protocol can read."""
-    wanted = getattr(PROTOCOLS.get(cfg.protocol.type), "own_set", "ClassFolders")
-    fitting = {title: config for title, config in own.items() if config["type"] == wanted}
-    if not fitting:
-        layout = _LAYOUT if wanted == "ClassFolders" else _MASKS
-        raise ConfigError([f"{name} reads {layout}, which none of the folders has"], "--sets")
-    return fitting
-
-
-def _folder(name: str | Path, option: str) -> Path:
-    try:
-        return check_folder(name)
-    except UserError as error:
-        raise UserError(f"{option} {error}") from error
 
 
 def _has_own_folders(cfg: Config) -> bool:

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from mmengine.dist import barrier, get_world_size, is_main_process
 
 from proteus.apis.evaluate import evaluate as evaluate_spec
-from proteus.apis.evaluate import extract_features, has_masks, protocol_configs
+from proteus.apis.evaluate import extract_features, protocol_configs
+from proteus.apis.own_sets import kind_of
 from proteus.config.locate import configs_root
 from proteus.evaluation.protocols import ProtocolResult
 from proteus.models.zoo import backbone_spec
@@ -21,6 +22,8 @@ OWN_SETS_PROTOCOLS = ("knn", "fine-grained")
 """Protocols of a report on a user's labelled folders: those that need neither training of hours nor ImageNet."""
 MASKS_PROTOCOLS = ("dense-knn",)
 """Protocols of a report on a user's folders of images and masks."""
+CAPTIONS_PROTOCOLS = ("retrieval",)
+"""Protocols of a report on a user's folders of images with captions."""
 
 
 def evaluate(
@@ -46,12 +49,13 @@ def evaluate(
 
     Args:
         backbone: Any name of :func:`proteus.load_backbone`.
-        sets: Folders of labelled images, ``DIR/train/CLASS/IMAGE`` and ``DIR/test/CLASS/IMAGE``, or of images and
-            masks, ``DIR/images/{train,val}`` and ``DIR/annotations/{train,val}``, that replace the data sets of the
-            protocols.
+        sets: Folders of labelled images, ``DIR/train/CLASS/IMAGE`` and ``DIR/test/CLASS/IMAGE``; of images and
+            masks, ``DIR/images/{train,val}`` and ``DIR/annotations/{train,val}``; or of images and a file of captions,
+            that replace the data sets of the protocols.
         protocols: Some of ``knn``, ``linear``, ``linear-cached``, ``fine-grained``, ``robustness``, ``dense-knn``,
-            ``zero-shot``, or config files; by default :data:`ALL_PROTOCOLS`; with ``sets``
-            :data:`OWN_SETS_PROTOCOLS` for labelled images and :data:`MASKS_PROTOCOLS` for masks.
+            ``zero-shot``, ``retrieval``, or config files; by default :data:`ALL_PROTOCOLS`; with ``sets``
+            :data:`OWN_SETS_PROTOCOLS` for labelled images, :data:`MASKS_PROTOCOLS` for masks and
+            :data:`CAPTIONS_PROTOCOLS` for captions.
         data_root: Folder of the official data sets, by default ``data``. Not needed with ``sets``.
         out: Folder of the report, by default ``work_dirs/evaluate/<backbone>``.
         arch: timm architecture, for a weight file that does not name it.
@@ -102,8 +106,13 @@ def default_protocols(sets: Sequence[str | Path]) -> tuple[str, ...]:
     """Return the protocols of a report on a user's folders; without folders, on the official data sets."""
     if not sets:
         return ALL_PROTOCOLS
-    masks = [has_masks(folder) for folder in sets]
-    return (() if all(masks) else OWN_SETS_PROTOCOLS) + (MASKS_PROTOCOLS if any(masks) else ())
+    kinds = {kind_of(folder) for folder in sets}
+    by_kind = {
+        "ClassFolders": OWN_SETS_PROTOCOLS,
+        "MaskFolders": MASKS_PROTOCOLS,
+        "CaptionedImages": CAPTIONS_PROTOCOLS,
+    }
+    return tuple(name for kind, names in by_kind.items() if kind in kinds for name in names)
 
 
 def default_out(backbone: str | Path) -> Path:

@@ -42,16 +42,17 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument(
         "--protocols",
-        help="comma-separated list of knn, linear, linear-cached, fine-grained, robustness, dense-knn, zero-shot, or "
-        "config files (default: knn,linear,fine-grained,robustness; with --sets knn,fine-grained; for masks dense-knn)",
+        help="comma-separated list of knn, linear, linear-cached, fine-grained, robustness, dense-knn, zero-shot, "
+        "retrieval, or config files (default: knn,linear,fine-grained,robustness; with --sets knn,fine-grained; for "
+        "masks dense-knn; for captions retrieval)",
     )
     parser.add_argument(
         "--sets",
         nargs="+",
         default=[],
         metavar="DIR",
-        help="evaluate on your own images: labelled, in DIR/train/CLASS and DIR/test/CLASS; or with masks, in "
-        "DIR/images/{train,val} and DIR/annotations/{train,val}",
+        help="evaluate on your own images: labelled, in DIR/train/CLASS and DIR/test/CLASS; with masks, in "
+        "DIR/images/{train,val} and DIR/annotations/{train,val}; or with DIR/captions.jsonl",
     )
     parser.add_argument("--out", type=out_folder, help="folder of the report (default: work_dirs/evaluate/<backbone>)")
     parser.add_argument("--cache", type=out_folder, help="folder of extracted features (default: <out>/features)")

@@ -1,5 +1,6 @@
 """Data sets, samplers, transforms and batching."""
 
+from proteus.datasets.captions import CaptionedImages
 from proteus.datasets.depth import NYUDepth, depth_collate
 from proteus.datasets.feature_table import FeatureTable, table_collate
 from proteus.datasets.fine_grained import (
@@ -82,6 +83,7 @@ __all__ = [
     "VOC2007",
     "BlockMask",
     "Caltech101",
+    "CaptionedImages",
     "CenterCrop",
     "CheckLabels",
     "ColorAug",

@@ -5,6 +5,7 @@ from proteus.evaluation.protocols.fine_grained import FineGrained
 from proteus.evaluation.protocols.knn import KNN
 from proteus.evaluation.protocols.linear_probe import LinearProbing
 from proteus.evaluation.protocols.protocol import EvalContext, Protocol, ProtocolResult, SetProtocol
+from proteus.evaluation.protocols.retrieval import Retrieval
 from proteus.evaluation.protocols.robustness import Robustness
 from proteus.evaluation.protocols.zero_shot import ZeroShot
 
@@ -16,6 +17,7 @@ __all__ = [
     "LinearProbing",
     "Protocol",
     "ProtocolResult",
+    "Retrieval",
     "Robustness",
     "SetProtocol",
     "ZeroShot",

@@ -52,6 +52,7 @@ class DenseKNN(SetProtocol):
     tokens = "patches"
     set_type = MaskFolders
     own_set = "MaskFolders"
+    own_layout = "folders of images and masks"
 
     def __init__(
         self,

@@ -167,6 +167,8 @@ class SetProtocol(Protocol):
     """Base class of the data sets."""
     own_set: str = "ClassFolders"
     """Type of a user's own data set, for ``--sets``."""
+    own_layout: str = "a folder of classes"
+    """What that data set is, for messages."""
 
     def __init__(
         self,
@@ -255,10 +257,9 @@ class SetProtocol(Protocol):
         kind: Any = DATASETS.get(config["type"])
         fits = isinstance(kind, type) and issubclass(kind, self.set_type)
         if not fits:
-            what = "a folder of classes" if self.own_set == "ClassFolders" else "folders of images and masks"
             raise DataError(
-                f"protocol.sets.{name}.type={config['type']!r} is not a labelled set with splits; write "
-                f"type={self.own_set!r} for {what}"
+                f"protocol.sets.{name}.type={config['type']!r} is not a data set of this protocol; write "
+                f"type={self.own_set!r} for {self.own_layout}"
             )
         root = context.data_root / config["data_root"] if "data_root" in config else kind.find(context.data_root)
         if root is not None and root.is_file():

@@ -91,7 +91,7 @@ def check_templates(templates: Sequence[str] | str) -> None:
         return
     if not templates:
         raise ValueError("templates is empty: write at least one, such as 'a photo of a {}.'")
-    without = [template for template in templates if "{}" not in template]
+    without = [template for template in templates if not isinstance(template, str) or "{}" not in template]
     if without:
         raise ValueError(f"templates: {without[0]!r} has no '{{}}' for the class's name")
 

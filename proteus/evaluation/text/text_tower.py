@@ -66,6 +66,25 @@ class TextTower:
         length = self._clip.context_length
         return prompts.embed(self._clip.encode_text, length, self._device, self._tokenize).float().cpu()
 
+    @torch.no_grad()
+    def encode(self, sentences: Sequence[str], batch_size: int = 256) -> Tensor:
+        """Embed sentences.
+
+        Args:
+            sentences: Sentences; those longer than the tower's context are cut.
+            batch_size: Sentences per forward pass.
+
+        Returns:
+            ``(N, E)`` float32 on the CPU, of length 1.
+        """
+        rows = []
+        for start in range(0, len(sentences), batch_size):
+            tokens = self._tokenize(
+                list(sentences[start : start + batch_size]), context_length=self._clip.context_length
+            )
+            rows.append(self._clip.encode_text(tokens.to(self._device), normalize=True).float().cpu())
+        return torch.cat(rows)
+
 
 def _made(make: Any, model: str) -> Any:
     try:

@@ -136,6 +136,17 @@ def test_names_from_a_file_and_missing_classes(place: Path, tmp_path: Path) -> N
     assert "has no class 'hound' (2 of 3 classes are missing); it has 'big dog', 'cat', 'sea'" in failed
 
 
+def test_classes_of_one_name_are_reported(place: Path, tmp_path: Path) -> None:
+    """OpenAI's names of ImageNet have two such pairs: the images of the later class count as errors."""
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names/own.txt").write_text("cat\nsea\ncat\n")
+    files = {"class_embeddings": place / "own.safetensors", "names": tmp_path / "names"}
+    row = run(place, tmp_path / "out", files).rows["own"]
+    assert row["remarks"] == "several classes with the name 'cat'"
+    unit = (CLASSES / np.linalg.norm(CLASSES, axis=-1, keepdims=True)).mean(1)
+    assert row["test"] == pytest.approx(accuracy(place, unit[[1, 2, 1]]))
+
+
 def test_a_missing_package_is_one_line(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
     files = {"text_tower": "ViT-B-16", "text_weights": place / "clip.safetensors"}
@@ -153,6 +164,8 @@ def test_a_missing_package_is_one_line(place: Path, tmp_path: Path, monkeypatch:
         ({"class_embeddings": "{own}", "projection": "none"}, "protocol.projection: none is missing"),
         ({"class_embeddings": "{own}", "names": "none"}, "protocol.names: none is missing"),
         ({"class_embeddings": "{own}", "templates": ["a dog"]}, "protocol.templates: 'a dog' has no '{}'"),
+        ({"class_embeddings": "{own}", "templates": [5]}, "protocol.templates: 5 has no '{}'"),
+        ({"class_embeddings": "{own}", "templates": []}, "protocol.templates is empty"),
     ],
 )
 def test_a_wrong_option_is_refused(place: Path, options: dict[str, Any], words: str) -> None:

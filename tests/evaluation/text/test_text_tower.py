@@ -46,6 +46,15 @@ def test_classes_are_embedded_as_by_open_clip(weights: Path) -> None:
     assert found.shape == (2, 12)
 
 
+def test_sentences_are_embedded_as_by_open_clip_in_any_batches(weights: Path) -> None:
+    torch.manual_seed(3)
+    clip = open_clip().create_model("tiny-clip").eval()
+    sentences = ["a dog", "a very long sentence of more tokens than the tower can read " * 3, "zwei Hunde"]
+    with torch.no_grad():
+        expected = clip.encode_text(tokenizer()(sentences, context_length=16), normalize=True)
+    torch.testing.assert_close(TextTower("tiny-clip", weights).encode(sentences, batch_size=2), expected)
+
+
 def test_wrong_names_and_weights_are_one_line(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"text_tower='tiny-clop' is unknown to open_clip; nearest: tiny-clip"):
         TextTower("tiny-clop", weights)
