@@ -30,7 +30,7 @@ class CocoBoxes(Dataset[dict[str, Any]]):
         metainfo: ``classes``, names of the categories in the order of their numbers; ``category_ids``, the numbers.
 
     Raises:
-        DataError: The file is missing, is not in COCO's layout, or has no image to use.
+        DataError: The file is missing, is not in COCO's layout, or has no image to use; or images are missing.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class CocoBoxes(Dataset[dict[str, Any]]):
     ) -> None:
         self.root, self.flip = Path(data_root), flip
         try:
-            content = json.loads(Path(ann_file).read_text())
+            content = json.loads(Path(ann_file).read_text(encoding="utf-8"))
             categories = sorted(content["categories"], key=lambda each: each["id"])
             self.metainfo = {
                 "classes": tuple(each["name"] for each in categories),
@@ -65,6 +65,12 @@ class CocoBoxes(Dataset[dict[str, Any]]):
             ) from error
         if not self.images:
             raise DataError(f"{ann_file} has no images{' with boxes' if skip_empty else ''}")
+        missing = [name for _, name, _ in self.images if not (self.root / name).is_file()]
+        if missing:
+            raise DataError(
+                f"data_root={str(data_root)!r}: {len(missing):,} of the {len(self.images):,} images of {ann_file} are "
+                f"missing, the first is {missing[0]}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)

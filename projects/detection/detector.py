@@ -56,6 +56,7 @@ class FCOSDetector(BaseModel):
         detections_per_img: int = 100,
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         with prefix_checkpoint_errors("model.backbone.checkpoint"):
             student: Any = build_backbone(backbone)
         if not isinstance(student, (DenseViT, DenseTimm)):
@@ -108,7 +109,8 @@ class FCOSDetector(BaseModel):
             ``predict``: the same, with ``image_id``, ``gt_boxes`` and ``gt_labels``.
 
         Raises:
-            DataError: There is no ground truth to train on or to compare with.
+            DataError: There is no ground truth to train on or to compare with, or it has more than ``num_classes``
+                categories.
         """
         images = [image.float() / 255 for image in inputs]
         if mode == "tensor":
@@ -116,6 +118,12 @@ class FCOSDetector(BaseModel):
         if boxes is None or labels is None or image_id is None:
             raise DataError("the batch has no boxes: use a data set that has them, such as type='CocoBoxes'")
         if mode == "loss":
+            largest = max((int(label.max()) for label in labels if len(label)), default=-1)
+            if largest >= self.num_classes:
+                raise DataError(
+                    f"model.num_classes={self.num_classes}: the data set has more categories, at least {largest + 1}; "
+                    "write their number"
+                )
             targets = [{"boxes": box, "labels": label} for box, label in zip(boxes, labels, strict=True)]
             return {f"loss_{name}": value for name, value in self.fcos(images, targets).items()}
         return [

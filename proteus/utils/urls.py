@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from proteus.structures import DataError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_USER = re.compile(r"(?<=://)[^/\s@]*@")
+_USER = re.compile(r"(?<=://)[^/\s]*@")
 _QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s?#'\"]*)[?#][^\s'\"]*")
 
 
@@ -23,7 +23,7 @@ def redact(text: str) -> str:
 
 
 def check_url(key: str, url: str) -> str:
-    """Return the URL of a folder, without a slash at its end.
+    """Return the URL of a folder, with its protocol in lower case and without a slash at its end.
 
     Configs are written to logs and checkpoints, so that a URL must not hold secrets.
 
@@ -47,4 +47,5 @@ def check_url(key: str, url: str) -> str:
         )
     if not parts.netloc and parts.scheme not in ("file", "memory"):
         raise DataError(f"{key}: {url} has no bucket or host; write for example s3://BUCKET/FOLDER")
-    return url.rstrip("/")
+    scheme, _, place = url.partition("://")
+    return f"{scheme.lower()}://{place.rstrip('/')}"

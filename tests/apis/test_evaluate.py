@@ -45,7 +45,7 @@ def test_an_image_size_reaches_each_transform_once() -> None:
 def test_labelled_folders_replace_the_sets_of_configs(tmp_path: Path) -> None:
     for name in ("a", "b", "x/a"):
         write_classes(tmp_path / name)
-    names = [name for name in CONFIGS if name != "dense-knn"]
+    names = [name for name in CONFIGS if name not in ("dense-knn", "retrieval")]
     loaded = protocol_configs(names, FOLDER, sets=[str(tmp_path / "a"), str(tmp_path / "b")])
     for name in ("knn", "linear", "linear-cached", "fine-grained"):
         assert loaded[name].protocol.sets.to_dict() == {

@@ -58,5 +58,9 @@ def test_protocols_follow_the_kinds_of_the_folders(tmp_path: Path) -> None:
         (masks / name).mkdir(parents=True)
     assert default_protocols([classes]) == ("knn", "fine-grained")
     assert default_protocols([str(masks)]) == ("dense-knn",)
+    captions = tmp_path / "photos"
+    captions.mkdir()
+    (captions / "dataset_coco.json").touch()
+    assert default_protocols([captions]) == ("retrieval",)
     assert default_protocols([masks, classes]) == ("knn", "fine-grained", "dense-knn")
     assert "dense-knn" not in default_protocols([])

@@ -19,6 +19,7 @@ def test_urls_differ_from_paths() -> None:
         f"https://host/set?X-Amz-Signature={SECRET}",
         f"s3://bucket/set#{SECRET}",
         f"https://[{SECRET}@host/set?{SECRET}",
+        f"https://user:p@{SECRET}@host/set",
     ],
 )
 def test_urls_with_secrets_are_refused_without_repeating_them(url: str) -> None:
@@ -33,6 +34,7 @@ def test_urls_without_a_bucket_are_refused() -> None:
         check_url("target", "s3:///folder")
     assert check_url("target", "s3://bucket/folder/") == "s3://bucket/folder"
     assert check_url("target", "file:///data") == "file:///data"
+    assert check_url("target", "S3://Bucket/Folder") == "s3://Bucket/Folder"
 
 
 def test_secrets_inside_a_message_are_replaced() -> None:

@@ -94,6 +94,10 @@ def test_a_mirrored_box_still_covers_its_object(toy: Path) -> None:
 def test_a_file_in_another_layout_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ann_file='.*none\.json' does not exist"):
         CocoBoxes(tmp_path / "none.json", tmp_path)
+    content = {"images": [{"id": 1, "file_name": "é.png"}], "annotations": [], "categories": []}
+    (tmp_path / "images.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    with pytest.raises(DataError, match=r"1 of the 1 images of .*images\.json are missing, the first is é\.png"):
+        CocoBoxes(tmp_path / "images.json", tmp_path)
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(DataError, match=r"list\.json is not in COCO's layout"):
         CocoBoxes(tmp_path / "list.json", tmp_path)
@@ -117,6 +121,13 @@ def test_pyramid_of_a_cnn_keeps_its_strides() -> None:
 def test_pyramid_refuses_blocks_that_it_has_no_levels_for() -> None:
     with pytest.raises(ValueError, match="takes 4 blocks"):
         make_detector(out_indices=(1, 3))
+
+
+def test_more_categories_than_classes_are_refused(toy: Path) -> None:
+    detector = make_detector()
+    detector.num_classes = 1
+    with pytest.raises(DataError, match=r"model\.num_classes=1: the data set has more categories, at least 2"):
+        detector.train()(**read(CocoBoxes(toy / "boxes.json", toy / "images")), mode="loss")
 
 
 @pytest.mark.parametrize("frozen", [False, True])

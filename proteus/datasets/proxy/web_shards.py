@@ -14,11 +14,16 @@ from mmengine.logging import print_log
 from proteus.datasets.proxy.shard_list import ShardList
 from proteus.datasets.proxy.shard_order import ShardOrder
 from proteus.datasets.proxy.subsampling import SubsampledProxySet
+from proteus.datasets.seeding import SampleKey
 from proteus.datasets.shards.read_ahead import ReadAhead
 from proteus.datasets.shards.stores import RemoteShards, open_store
 from proteus.datasets.transforms import CorruptImageError
 from proteus.registry import DATASETS
+from proteus.structures import DataError
 from proteus.utils.argument_checks import check_number
+
+# Attempts to open a copy that other processes may remove as soon as it is complete.
+_OPENINGS = 10
 
 
 @DATASETS.register_module()
@@ -123,10 +128,14 @@ class WebShards(SubsampledProxySet):
         """Return the name of the image inside its shard."""
         return name.partition("/")[2]
 
-    def read(self, index: int, epoch: int) -> dict[str, Any]:
-        """Read an image as :class:`ProxySet` does, and fetch the shards that the sampler visits next."""
-        self.fetch_ahead(index, epoch)
-        return super().read(index, epoch)
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
+        """Load a view as :class:`ProxySet` does, and fetch the shards that the sampler visits next.
+
+        An image that replaces a corrupt one may be of another rank's lane, which is not followed.
+        """
+        key = SampleKey.of(key)
+        self.fetch_ahead(key.image, key.epoch)
+        return super().__getitem__(key)
 
     def fetch_ahead(self, index: int, epoch: int) -> None:
         """Start to fetch the shards that the sampler visits after an image, unless that was done."""
@@ -153,12 +162,17 @@ class WebShards(SubsampledProxySet):
         return {**info, "img_bytes": content}
 
     def _content(self, info: dict[str, Any]) -> bytes:
-        path = self.store.path(info["shard"])
-        try:
-            return self._reader.read(path, info["offset"], info["size"])
-        except FileNotFoundError:
-            # Another process removed the copy between the two lines above.
-            return self._reader.read(self.store.path(info["shard"]), info["offset"], info["size"])
+        for _ in range(_OPENINGS):
+            path = self.store.path(info["shard"])
+            try:
+                return self._reader.read(path, info["offset"], info["size"])
+            except FileNotFoundError:
+                if not self.store.is_remote:
+                    raise
+        raise DataError(
+            f"{info['img_path']}: other processes remove the copy of the shard before it is read: write a larger "
+            "dataset.cache_gb"
+        )
 
     def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
         checked = super()._get_unserialized_subset(indices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,6 +126,7 @@ class RemoteDestination:
 
     def finish(self, index: Index) -> None:
         """Upload the index, remove the mark, and remove the notes."""
+        index.url = self.remote.url
         write_index(self.folder / INDEX, index)
         self.remote.upload(self.folder / INDEX, INDEX)
         self.remote.remove(UNFINISHED)
@@ -150,7 +152,7 @@ class RemoteDestination:
 
     def _download(self, name: str) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{name}.there"
+        path = self.folder / f"{name}.{os.getpid()}"  # a second process that packs here is refused later
         self.remote.download(name, path)
         return path
 

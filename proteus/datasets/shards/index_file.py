@@ -51,19 +51,20 @@ class Index:
         shards: The shards, sorted by name.
         settings: Settings of packing; empty for shards of other tools.
         left_out: Images that could not be packed, with the reasons.
+        url: URL that the shards were packed to, where their tags were noted; empty for a folder.
     """
 
     shards: list[Shard]
     settings: dict[str, Any] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    url: str = ""
 
 
 def write_index(path: Path, index: Index) -> None:
     """Write an index atomically: JSON with one shard a line, so that it can be read line by line."""
     summary = {"images": sum(len(shard.images) for shard in index.shards), "shards": len(index.shards)}
-    head = json.dumps(
-        {"version": _VERSION, **summary, "index": {"settings": index.settings, "left_out": index.left_out}}
-    )
+    about = {"settings": index.settings, "left_out": index.left_out, **({"url": index.url} if index.url else {})}
+    head = json.dumps({"version": _VERSION, **summary, "index": about})
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(f"{head[:-2]}, {_ROWS}")
         for number, shard in enumerate(index.shards):
@@ -97,7 +98,7 @@ def load_index(path: Path, name: str = "") -> Index | None:
                 raise DataError(f"{name} was written by another version; remove it to write it again")
             index = content["index"]
             shards = [_shard(**row) for row in (index["shards"] if rows is None else rows)]
-        found = Index(shards, dict(index["settings"]), dict(index["left_out"]))
+        found = Index(shards, dict(index["settings"]), dict(index["left_out"]), str(index.get("url", "")))
         if len({shard.name for shard in found.shards}) < len(found.shards):
             raise ValueError("a shard is listed twice")
         return found

@@ -132,11 +132,12 @@ def _run(pack_shard: Callable[[Packing], Packing], tasks: Sequence[Packing], wor
         yield from map(pack_shard, tasks)
         return
     waiting = iter(tasks)
-    with ProcessPoolExecutor(min(workers, len(tasks))) as pool:
+    # A destination may hold the index of all shards, which is handed to each worker once.
+    with ProcessPoolExecutor(min(workers, len(tasks)), initializer=_start_worker, initargs=(pack_shard,)) as pool:
         running: set[Future[Packing]] = set()
         try:
             while True:
-                running |= {pool.submit(pack_shard, task) for task in islice(waiting, 2 * workers - len(running))}
+                running |= {pool.submit(_pack_in_worker, task) for task in islice(waiting, 2 * workers - len(running))}
                 if not running:
                     return
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
@@ -145,6 +146,18 @@ def _run(pack_shard: Callable[[Packing], Packing], tasks: Sequence[Packing], wor
         finally:
             for future in running:
                 future.cancel()
+
+
+_pack_shard: Callable[[Packing], Packing]
+
+
+def _start_worker(pack_shard: Callable[[Packing], Packing]) -> None:
+    global _pack_shard
+    _pack_shard = pack_shard
+
+
+def _pack_in_worker(task: Packing) -> Packing:
+    return _pack_shard(task)
 
 
 def _check_webdataset() -> None:

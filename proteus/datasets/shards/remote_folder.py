@@ -30,6 +30,11 @@ _CREDENTIALS = {
     "gcsfs": "set GOOGLE_APPLICATION_CREDENTIALS",
     "aiohttp": "put user name and password into ~/.netrc",
 }
+# Errors of botocore and google-auth without an HTTP status.
+_NO_CREDENTIALS = {
+    *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError"),
+    *("TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "DefaultCredentialsError"),
+}
 Result = TypeVar("Result")
 
 
@@ -104,11 +109,17 @@ class RemoteFolder:
         """Copy a file of this machine to the folder, and check its size there.
 
         Raises:
+            MissingError: The bucket does not exist.
             DataError: The file cannot be written, or arrived with another size.
         """
         if self.scheme in ("file", "memory"):
             self._attempt("", lambda: self._system.makedirs(self.url, exist_ok=True))
-        self._attempt(name, lambda: self._system.put_file(str(path), f"{self.url}/{name}"))
+        try:
+            self._attempt(name, lambda: self._system.put_file(str(path), f"{self.url}/{name}"))
+        except MissingError:
+            raise MissingError(
+                f"{self.key}: {self.url}: the bucket does not exist; create it, or check the URL"
+            ) from None
         stat = self.stat(name)
         if stat.size != path.stat().st_size:
             raise DataError(
@@ -175,7 +186,7 @@ class RemoteFolder:
         is_missing = isinstance(error, FileNotFoundError) and (self.can_list or error.__cause__ is None)
         if statuses & {404, 410} or (is_missing and statuses == {0}):
             raise MissingError(f"{self.key}: {place} does not exist; check the URL") from None
-        if isinstance(error, PermissionError) or statuses & {401, 403} or "NoCredentialsError" in names:
+        if isinstance(error, PermissionError) or statuses & {401, 403} or names & _NO_CREDENTIALS:
             remedy = _CREDENTIALS.get(_PACKAGES.get(self.scheme, ""), "change its mode")
             raise DataError(f"{self.key}: {place}: access denied ({found}); {remedy}") from None
 

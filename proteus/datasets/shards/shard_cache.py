@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import ExitStack, nullcontext, suppress
 from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +14,12 @@ from mmengine.logging import print_log
 
 from proteus.datasets.shards.remote_folder import RemoteFolder, Stat
 from proteus.structures import DataError
-from proteus.utils import atomic_path
+from proteus.utils.atomic import atomic_path, disk_full_errors
 from proteus.utils.lock import process_lock
 
 _NAME = re.compile(r"(?P<url>[0-9a-f]{12})-(?P<tag>[0-9a-f]{8})-(?P<size>\d+)-(?P<name>.+)")
 _LOCKS = 256
+_POLL_INTERVAL = 0.05  # seconds
 _TOUCH_INTERVAL = 5.0  # seconds between two updates of a copy's time of use
 
 
@@ -30,11 +32,12 @@ class ShardCache:
     Args:
         remote: The remote folder.
         folder: Folder of the copies.
-        limit: Maximum size of all files in ``folder`` in bytes. Files that processes still read after their removal are
-            not counted.
+        limit: Maximum size of all files in ``folder`` in bytes, with running downloads at their full size. Files that
+            processes still read after their removal are not counted.
 
     Attributes:
-        stats: State of the remote files when the run started; others are requested at their first use.
+        stats: State of the remote files when the run started; others are requested at their first use. Sizes that are
+            unknown are -1.
         sizes: Sizes in the index, for servers that report none.
     """
 
@@ -52,10 +55,12 @@ class ShardCache:
 
         Args:
             name: Name in the remote folder.
-            wait: Wait while another process downloads it; otherwise return None.
+            wait: Wait while another process downloads it, or until downloads of other files leave room for it;
+                otherwise return None.
 
         Raises:
-            DataError: The file changed at its origin after the start, cannot be read, or is larger than the cache.
+            DataError: The file changed at its origin after the start, cannot be read, or is larger than the cache; or
+                the cache's folder cannot be written to.
             FullDiskError: The disk is full.
         """
         if name not in self.stats:
@@ -64,40 +69,65 @@ class ShardCache:
         path = self._path(name, stat)
         if self._is_there(path, stat):
             return path
-        if stat.size > self.limit:
+        self.check_size(name, stat.size)
+        try:
+            with disk_full_errors(path):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with process_lock(self._lock_of(path), wait) as held:
+                    is_there = held and (self._is_there(path, stat) or self._download(name, stat, path, wait))
+        except OSError as error:
             raise DataError(
-                f"dataset.cache_gb={self.limit / 1e9:g}: {self.remote.url}/{name} alone has {stat.size / 1e9:.3g} GB; "
+                f"dataset.cache_dir: {self.folder} cannot be written to ({type(error).__name__}: {error}); name "
+                "another folder"
+            ) from error
+        return path if is_there else None
+
+    def check_size(self, name: str, size: int) -> None:
+        """Check that the cache has room for a file.
+
+        Raises:
+            DataError: It is larger than the cache.
+        """
+        if size > self.limit:
+            raise DataError(
+                f"dataset.cache_gb={self.limit / 1e9:g}: {self.remote.url}/{name} alone has {size / 1e9:.3g} GB; "
                 "write more than the size of a few shards"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with process_lock(self._lock_of(path), wait) as held:
-            if not held:
-                return None
-            if not self._is_there(path, stat):
-                self._download(name, stat, path)
-        return path
 
-    def _download(self, name: str, stat: Stat, path: Path) -> None:
-        with atomic_path(path, durable=False) as temporary:
-            self._make_room(name, path)
+    def _download(self, name: str, stat: Stat, path: Path, wait: bool) -> bool:
+        """Download a file; return False if there is no room for it yet and ``wait`` is not set."""
+        with ExitStack() as stack:
+            temporary = self._reserve(name, stat, path, stack)
+            if temporary is None and wait:
+                print_log(f"{self.remote.url}/{name} waits for room in {self.folder}", "current")
+            while temporary is None:
+                if not wait:
+                    return False
+                time.sleep(_POLL_INTERVAL)
+                temporary = self._reserve(name, stat, path, stack)
             self.remote.download(name, temporary)
             found, size = self._current(name), temporary.stat().st_size
-            if found != stat or size != stat.size:
+            if found != stat or stat.size not in (size, -1):
                 raise DataError(
                     f"{self.remote.key}: {self.remote.url}/{name} changed at its origin: {size:,} bytes, tag "
                     f"{found.tag or 'unknown'}, expected {stat.size:,} bytes, tag {stat.tag or 'unknown'}; "
                     "restore it, or pack the set again and start a new run"
                 )
         self._used[path] = time.monotonic()
+        return True
 
     def _current(self, name: str) -> Stat:
         stat = self.remote.stat(name)
-        return stat if stat.size >= 0 else stat._replace(size=self.sizes.get(name, 0))
+        return stat if stat.size >= 0 else stat._replace(size=self.sizes.get(name, -1))
 
-    def _make_room(self, name: str, path: Path) -> None:
-        """Remove copies until everything, with all running downloads at their full size, is within the limit."""
+    def _reserve(self, name: str, stat: Stat, path: Path, stack: ExitStack) -> Path | None:
+        """Make room for a file, and open its temporary file, which counts at the size in its name from then on.
+
+        Returns:
+            The temporary file; None if running downloads need the room.
+        """
         with process_lock(self.folder / ".room"):
-            total, removable = 0, list[_Copy]()
+            total, removable = stat.size, list[_Copy]()
             for copy in self._copies():
                 if copy.is_partial:
                     if self._is_abandoned(copy, self._lock_of(path)):
@@ -109,11 +139,14 @@ class ShardCache:
                 else:
                     removable.append(copy)
                 total += copy.size
+            if total - sum(copy.size for copy in removable) > self.limit:
+                return None
             for copy in sorted(removable, key=lambda copy: copy.used):
                 if total <= self.limit:
                     break
                 copy.path.unlink(missing_ok=True)
                 total -= copy.size
+            return stack.enter_context(atomic_path(path, durable=False))
 
     def _copies(self) -> list[_Copy]:
         found = []
@@ -131,9 +164,7 @@ class ShardCache:
     def _is_abandoned(self, copy: _Copy, held_here: Path) -> bool:
         """Remove the part of a download that was killed: nobody holds its lock."""
         lock = self._lock_of(copy.path.with_name(copy.path.name[1:].removesuffix(".tmp")))
-        if lock == held_here:
-            return False
-        with process_lock(lock, wait=False) as held:
+        with nullcontext(True) if lock == held_here else process_lock(lock, wait=False) as held:
             if held:
                 copy.path.unlink(missing_ok=True)
             return held
@@ -141,18 +172,20 @@ class ShardCache:
     def _is_there(self, path: Path, stat: Stat) -> bool:
         """Whether a complete copy exists; its time of use is updated."""
         try:
-            if path.stat().st_size != stat.size:
+            # A copy of unknown size is used by the process that has downloaded it.
+            if path.stat().st_size != stat.size and (stat.size >= 0 or path not in self._used):
                 return False
-            if time.monotonic() - self._used.get(path, -_TOUCH_INTERVAL) >= _TOUCH_INTERVAL:
-                os.utime(path)
-                self._used[path] = time.monotonic()
-            return True
         except OSError:
             return False
+        if time.monotonic() - self._used.get(path, -_TOUCH_INTERVAL) >= _TOUCH_INTERVAL:
+            with suppress(OSError):  # removed in the meantime, or of another user
+                os.utime(path)
+            self._used[path] = time.monotonic()
+        return True
 
     def _path(self, name: str, stat: Stat) -> Path:
         tag = sha1(f"{stat.tag} {stat.size}".encode()).hexdigest()[:8]
-        return self.folder / f"{self._source}-{tag}-{stat.size}-{name}"
+        return self.folder / f"{self._source}-{tag}-{max(stat.size, 0)}-{name}"
 
     def _lock_of(self, path: Path) -> Path:
         # A fixed number of lock files: those of removed copies would stay.

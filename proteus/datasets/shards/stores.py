@@ -75,8 +75,8 @@ class RemoteShards:
         """Read the index, and compare it with the shards if the server can list them.
 
         Raises:
-            DataError: The index is missing or damaged, packing was not finished, or shards are missing, changed or
-                truncated.
+            DataError: The index is missing or damaged, packing was not finished, shards are missing, changed or
+                truncated, or one is larger than the cache.
         """
         there = self.remote.list() if self.remote.can_list else {}
         if UNFINISHED in there:
@@ -94,6 +94,8 @@ class RemoteShards:
         if index is None:
             raise DataError(f"dataset.data_root: {path}, the copy of the index of {self.root}, cannot be read")
         self.cache.sizes = {shard.name: shard.bytes for shard in index.shards}
+        for shard in index.shards:
+            self.cache.check_size(shard.name, shard.bytes)
         if self.remote.can_list:
             self._compare(index, there)
         report_skipped(index.shards, self.root)
@@ -123,7 +125,8 @@ class RemoteShards:
                 raise DataError(f"dataset.data_root: {self.root}/{shard.name} of the index is missing; restore it")
             if stat.size != shard.bytes:
                 self._refuse(shard.name, f"{stat.size:,} bytes, {shard.bytes:,} in the index")
-            if shard.tag and stat.tag != shard.tag:
+            # Tags depend on the server, and on the parts in which a file was uploaded.
+            if shard.tag and index.url == self.root and stat.tag != shard.tag:
                 self._refuse(shard.name, f"tag {stat.tag}, {shard.tag} in the index")
 
     def _refuse(self, shard: str, found: str) -> None:

@@ -11,7 +11,7 @@ from proteus.datasets import LabelledFolder
 from proteus.datasets import fine_grained as sets
 from proteus.datasets.fine_grained.listing import class_folders, read_mat, read_rows
 from proteus.evaluation.text.open_clip_parts import open_clip
-from proteus.structures import DataError
+from proteus.structures import DataError, UserError
 from proteus.utils.files import read_lines
 
 _LISTS = Path(__file__).with_name("names")
@@ -109,6 +109,15 @@ def _country211(dataset: Any) -> list[str]:
     return [countries[code] for code in codes]
 
 
+def _imagenet(_: Any) -> list[str]:
+    try:
+        return list(open_clip().IMAGENET_CLASSNAMES)
+    except UserError as error:
+        raise DataError(
+            f"ImageNet-1K has no class names ({error}), or write imagenet.txt and pass its folder with protocol.names"
+        ) from error
+
+
 def _flowers(_: Any) -> list[str]:
     from torchvision.datasets import Flowers102
 
@@ -130,7 +139,7 @@ _NAMERS: dict[type, Callable[[Any], list[str]]] = {
     sets.CUB: _cub,
     sets.GTSRB: _listed("gtsrb"),
     sets.Country211: _country211,
-    sets.ImageNet1K: lambda _: list(open_clip().IMAGENET_CLASSNAMES),
+    sets.ImageNet1K: _imagenet,
     sets.ClassFolders: lambda dataset: _plain(dataset.train_classes),
     LabelledFolder: lambda dataset: _plain(dataset.classes_found),
 }

@@ -56,8 +56,8 @@ def read_text_embeddings(path: str | Path, texts: Sequence[str], kind: Literal["
     if missing:
         known = ", ".join(repr(text) for text, _ in rows[:5]) + (", ..." if len(rows) > 5 else "")
         raise DataError(
-            f"{path} has no {kind} {missing[0]!r} ({len(missing)} of {len(set(wanted))} {_SEVERAL[kind]} are missing); it has "
-            f"{known}: {_REMEDIES[kind]}"
+            f"{path} has no {kind} {missing[0]!r} ({len(missing)} of {len(set(wanted))} {_SEVERAL[kind]} are missing); "
+            f"it has {known}: {_REMEDIES[kind]}"
         )
     widths = sorted({len(each) for each in found.values()})
     if len(widths) > 1:
@@ -81,8 +81,8 @@ def _of_npy(path: Path, kind: str) -> list[tuple[str, Tensor]]:
     texts = [_plain(line) for line in read_lines(listed, strict=True) if line.strip()]
     if table.dtype.kind != "f" or table.ndim not in (2, 3) or len(table) != len(texts):
         raise DataError(
-            f"{path} holds {table.dtype} of shape {table.shape}, and {listed} {len(texts)} {_LINES[kind]}: expected floats "
-            f"({len(texts)}, D), or ({len(texts)}, P, D) of P prompts"
+            f"{path} holds {table.dtype} of shape {table.shape}, and {listed} {len(texts)} {_LINES[kind]}: expected "
+            f"floats ({len(texts)}, D), or ({len(texts)}, P, D) of P prompts"
         )
     return list(zip(texts, torch.from_numpy(table.astype("float32")), strict=True))
 

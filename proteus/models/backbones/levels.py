@@ -42,6 +42,17 @@ def feature_levels(model: Any, key: str, arch: str, wanted: Sequence[int] | None
     return tuple(sorted({each % count for each in levels}))
 
 
+def token_width(backbone: Any, kind: str) -> int:
+    """Return the width of a backbone's tokens, which differ where ``patches`` are of several feature levels.
+
+    Args:
+        backbone: Any module that returns ``Features``.
+        kind: ``cls`` or ``patches``.
+    """
+    width: int = getattr(backbone, "patch_dim", backbone.embed_dim) if kind == "patches" else backbone.embed_dim
+    return width
+
+
 def join_levels(maps: Sequence[Tensor]) -> Tensor:
     """Concatenate maps ``(B, D_i, h_i, w_i)`` along channels; coarser ones are resampled to the finest (bilinear)."""
     finest = (max([each.shape[2] for each in maps]), max([each.shape[3] for each in maps]))

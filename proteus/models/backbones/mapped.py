@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models.backbones.architecture import weights_of
+from proteus.models.backbones.levels import token_width
 from proteus.models.backbones.openmmlab import build_backbone
 from proteus.models.heads.head_file import read_heads
 from proteus.registry import MODELS
@@ -39,13 +40,14 @@ class MappedBackbone(nn.Module):
         super().__init__()
         self.backbone = build_backbone({"type": backbone, **options})
         self.heads = read_heads(Path(heads), weights_of(self.backbone), teacher)
-        maps: list[Any] = [*self.heads.values()]
-        widths = {each.head.in_dim for each in maps}
-        if widths != {self.backbone.embed_dim}:
-            raise CheckpointError(
-                f"{heads} maps tokens of width {widths}, and the student has {self.backbone.embed_dim}"
-            )
-        self.embed_dim: int = maps[-1].out_dim
+        maps: dict[str, Any] = dict(self.heads.items())
+        for kind, each in maps.items():
+            width = token_width(self.backbone, kind)
+            if each.head.in_dim != width:
+                raise CheckpointError(
+                    f"{heads} maps {kind} tokens of width {each.head.in_dim}, and the student has {width}"
+                )
+        self.embed_dim: int = maps["patches"].out_dim
         self.img_size: int | None = getattr(self.backbone, "img_size", None)
         self.patch_size: int | None = getattr(self.backbone, "patch_size", None)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from proteus.models.distillers.widths import token_width
+from proteus.models.backbones.levels import token_width
 from proteus.structures import UserError
 
 if TYPE_CHECKING:

@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proteus.models.backbones.levels import token_width
 from proteus.registry import MODELS
-
-
-def token_width(backbone: Any, kind: str) -> int:
-    """Return the width of a backbone's tokens.
-
-    Args:
-        backbone: Any module that returns ``Features``.
-        kind: ``cls`` or ``patches``.
-    """
-    width: int = getattr(backbone, "patch_dim", backbone.embed_dim) if kind == "patches" else backbone.embed_dim
-    return width
 
 
 def head_widths(objective: Mapping[str, Any], student: Any, teacher: Any) -> dict[str, int]:

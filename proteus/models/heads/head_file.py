@@ -33,6 +33,7 @@ KINDS = ("cls", "patches")
 _KEY = "proteus_heads"
 _LARGEST_WIDTH = 65536
 _LONGEST = 10_000
+_LAST_LEVEL = 1000
 
 
 class TokenMap(nn.Module):
@@ -64,15 +65,8 @@ def heads_of(distiller: Any) -> dict[str, tuple[DistillHead, Any]]:
 
     Raises:
         UserError: A token kind in :data:`KINDS` has no head, or its head is not a ``DistillHead``, or does not end in a
-            linear layer although the teacher is standardised; or the student gives several feature levels, which it
-            does not after its export.
+            linear layer although the teacher is standardised.
     """
-    levels = getattr(getattr(distiller, "student", None), "feature_levels", ())
-    if levels:
-        raise UserError(
-            f"ExportStudentHook.heads=True: the head of patches maps feature levels {list(levels)}, and an exported "
-            "student gives its last map only: remove heads=True, or model.student.levels"
-        )
     found: dict[str, tuple[Any, Any]] = {}
     for objective in getattr(distiller, "objectives_by_name", {}).values():
         for kind, head in objective.heads_by_token.items():
@@ -114,6 +108,9 @@ def write_heads(model: Any, student: Mapping[str, Tensor], path: Path) -> Path:
         about |= {"teachers": {**about.get("teachers", {}), teacher: described}} if teacher else described
         state |= {f"{teacher}.{key}" if teacher else key: value for key, value in tensors.items()}
     check_written(state, path)
+    levels = getattr(getattr(model, "student", None), "feature_levels", ())
+    if levels:  # the exported weights are those of timm's model, which gives its last map
+        about["levels"] = list(levels)
     metadata = {"format": "pt", _KEY: json.dumps({**about, "student": student_digest(student)})}
     with atomic_path(path) as temporary:
         save_file({key: value.detach().float().cpu().contiguous() for key, value in state.items()}, temporary, metadata)
@@ -161,6 +158,15 @@ def teachers_of(path: Path) -> list[str]:
         CheckpointError: The file is missing or damaged.
     """
     return list(_description(path).get("teachers", {}))
+
+
+def levels_of(path: Path) -> tuple[int, ...]:
+    """Return the feature levels of the patches that a file of :func:`write_heads` maps; empty for the last map.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    return tuple(_description(path).get("levels", ()))
 
 
 def read_heads(path: Path, student: Mapping[str, Tensor], teacher: str = "") -> nn.ModuleDict:
@@ -222,7 +228,9 @@ def _description(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("student"), str):
         raise CheckpointError(f"{path} does not describe heads (metadata '{_KEY}'); export the student again")
     teachers = content.get("teachers", {"": content})
-    known = isinstance(teachers, dict) and all(isinstance(each, dict) for each in teachers.values())
+    levels = content.get("levels", [])
+    known = isinstance(levels, list) and all(type(each) is int and 0 <= each <= _LAST_LEVEL for each in levels)
+    known = known and isinstance(teachers, dict) and all(isinstance(each, dict) for each in teachers.values())
     if not known or not teachers or not all(_is_valid(each.get(kind)) for each in teachers.values() for kind in KINDS):
         raise CheckpointError(f"{path}: metadata '{_KEY}' is not what Proteus writes; export the student again")
     return content

@@ -17,7 +17,7 @@ from proteus.models.backbones.factory import locate_backbone
 from proteus.models.backbones.openmmlab import build_backbone
 from proteus.models.backbones.timm_names import check_build
 from proteus.models.backbones.weight_file import WeightFile, read_weight_file
-from proteus.models.heads.head_file import HEADS, heads_state
+from proteus.models.heads.head_file import HEADS, heads_state, levels_of
 from proteus.models.zoo.known import known_students, known_teachers
 from proteus.models.zoo.model_folder import hub_folder, read_model_folder
 from proteus.models.zoo.names import find_model
@@ -115,7 +115,8 @@ def _mapped(name: str, student: Located) -> Located:
             f"{name}: {heads} is missing; a run writes the heads with --cfg-options default_hooks.export.heads=True"
         )
     teacher = (split_part(name)[1] or "").partition(":")[2]
-    config = {**student.config, "type": "MappedBackbone", "backbone": student.config["type"], "heads": str(heads)}
+    plain = _with_levels(student, levels_of(heads))
+    config = {**plain, "type": "MappedBackbone", "backbone": plain["type"], "heads": str(heads)}
     config |= {"teacher": teacher} if teacher else {}
     state = student.state if student.state is not None else read_state_dict(student.config["checkpoint"])
     added = {f"heads.{key}": value for key, value in heads_state(heads, teacher).items()}
@@ -127,6 +128,17 @@ def _mapped(name: str, student: Located) -> Located:
         params=(student.record.params or 0) + sum(value.numel() for value in added.values()),
     )
     return Located(config, record, {**state, **added})
+
+
+def _with_levels(student: Located, levels: tuple[int, ...]) -> dict[str, Any]:
+    """Return the config of a student that gives the feature levels which its heads read."""
+    config = student.config
+    if not levels:
+        return config
+    if config["type"] != "TimmBackbone":  # a ViT of timm's, which it was during training
+        sized: dict[str, Any] = {key: config[key] for key in ("img_size", "checkpoint") if key in config}
+        config = {"type": "TimmBackbone", "arch": student.record.architecture, **student.record.arguments, **sized}
+    return {**config, "levels": levels}
 
 
 def _is_name(name: str) -> bool:

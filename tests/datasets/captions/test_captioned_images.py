@@ -81,7 +81,11 @@ def test_the_file_is_found_by_its_name(tmp_path: Path) -> None:
         ("a.jsonl", '{"image": "2.jpg", "captions": ["a", 5]}', r"line 1: expected the path of an image"),
         ("a.jsonl", '{"image": "2.jpg", "captions": "a dog"}', r"line 1: expected the path of an image"),
         ("a.jsonl", "\n", r"a\.jsonl has no images"),
-        ("a.jsonl", '{"image": "3.jpg", "caption": "a"}', r"1 of the 1 images in .* are missing, the first is .*3\.jpg"),
+        (
+            "a.jsonl",
+            '{"image": "3.jpg", "caption": "a"}',
+            r"1 of the 1 images in .* are missing, the first is .*3\.jpg",
+        ),
         ("a.jsonl", '{"image": "2.jpg", "caption": "a"}\n{"image": "./2.jpg", "caption": "a"}', "in two ways"),
         ("a.csv", "file,text\n2.jpg,a\n", r"a\.csv, line 1: expected the header image,caption; found file,text"),
         ("a.csv", "image,caption\n2.jpg,a, b\n", r"a\.csv, line 2: more fields than the header"),

@@ -72,6 +72,24 @@ def test_two_ranks_read_different_shards_and_together_what_one_process_reads(
             assert set.union(*read) == set(range(len(COUNTS)))
 
 
+@pytest.mark.parametrize("world", [3, 7, 12])
+def test_any_number_of_ranks_draws_each_image_once_per_epoch(
+    proxy: WebShards, monkeypatch: pytest.MonkeyPatch, world: int
+) -> None:
+    """Three and seven do not divide ten shards, and twelve ranks have more than there are."""
+    drawn: list[tuple[int, SampleKey]] = []
+    for number in range(world):
+        rank(monkeypatch, number, world)
+        drawn += [(number, key) for key in keys(ShardSampler(proxy, seed=5, window=2), 8 * TOTAL // world)]
+    found = dict(enumerate(epochs([key for _, key in drawn])))
+    whole = [epoch for epoch, counts in found.items() if sum(counts.values()) == TOTAL]
+    assert whole[:4] == [0, 1, 2, 3]
+    for epoch in whole:
+        assert set(found[epoch].values()) == {1}
+        readers = {(int(SHARD_OF[key.image]), number) for number, key in drawn if key.epoch == epoch}
+        assert len(readers) == len(COUNTS)
+
+
 def test_a_lane_leaves_a_shard_once_for_an_epoch(proxy: WebShards) -> None:
     drawn = keys(ShardSampler(proxy, seed=1, lanes=1, window=2), TOTAL)
     shards = [int(SHARD_OF[key.image]) for key in drawn]

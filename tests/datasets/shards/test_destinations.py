@@ -68,6 +68,17 @@ def test_an_interrupted_upload_resumes_and_a_replaced_shard_is_written_again(
         WebShards(url)
 
 
+def test_worker_processes_pack_to_a_url_and_find_what_is_there(
+    proxy_images: Path, packed: Path, cache: Path, tmp_path: Path
+) -> None:
+    lines: list[list[str]] = [[], []]
+    for each in lines:
+        pack(proxy_images, f"file://{tmp_path}/there", per_shard=4, shuffle=True, workers=2, report=each.append)
+    assert [sum("was there" in line for line in each) for each in lines] == [0, 10]
+    for path in packed.glob("*.tar"):
+        assert (tmp_path / "there" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_targets_that_cannot_be_used_are_refused(s3: str, proxy_images: Path, cache: Path) -> None:
     with pytest.raises(DataError, match=r"target: https://h/x can only be read; write to s3://, gs:// or a folder"):
         pack(proxy_images, "https://h/x")

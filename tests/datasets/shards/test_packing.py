@@ -218,3 +218,20 @@ def test_damaged_settings_of_an_unfinished_packing_are_named(images: Path, tmp_p
     (tmp_path / UNFINISHED).write_text(content)
     with pytest.raises(DataError, match=rf"{UNFINISHED} is damaged .*; empty the folder and pack again"):
         pack(images, tmp_path, report=lambda _: None)
+
+
+def test_names_in_any_script_and_in_no_encoding_are_kept_and_printable(images: Path, tmp_path: Path) -> None:
+    content = (images / "a/02.jpg").read_bytes()
+    latin = [os.fsdecode(name) for name in (b"caf\xe9.jpg", b"caf\xe9-corrupt.jpg")]
+    for name in ("ü/é.jpg", "日本.jpg", latin[0]):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(content)
+    (tmp_path / "images" / latin[1]).write_bytes(content[:300])
+    lines: list[str] = []
+    index = pack(tmp_path / "images", tmp_path / "shards", report=lines.append)
+    assert list(index.left_out) == [latin[1]]
+    assert "caf\\udce9-corrupt.jpg" in "".join(lines).encode("utf-8").decode()
+    proxy = WebShards(str(tmp_path / "shards"))
+    names = [proxy.path_of(name) for name in proxy.names()]
+    assert sorted(names) == sorted(["ü/é.jpg", "日本.jpg", latin[0]])
+    assert all(proxy.get_data_info(at)["img_bytes"] == content for at in range(3))

@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ProfileNotFound
 from object_store import BUCKET, SECRET, WebServer
 
 from proteus.datasets.shards import remote_folder
@@ -95,19 +96,29 @@ def test_s3_files_are_listed_with_sizes_and_tags(s3: str, cache: Path, tmp_path:
         remote.stat("a.tar")
     with pytest.raises(MissingError, match=r"s3://nobody/x does not exist"):
         RemoteFolder("s3://nobody/x").list()
+    with pytest.raises(MissingError, match=r"target: s3://nobody/x: the bucket does not exist; create it"):
+        RemoteFolder("s3://nobody/x", key="target").upload(tmp_path / "a.tar", "a.tar")
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        PermissionError("The AWS Access Key Id you provided does not exist in our records."),
+        ProfileNotFound(profile="team"),
+    ],
+    ids=["key", "profile"],
+)
 def test_refused_credentials_name_the_variables(
-    s3: str, cache: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+    s3: str, cache: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str], refusal: Exception
 ) -> None:
     remote = RemoteFolder(f"s3://{BUCKET}/x")
-    refusal = PermissionError("The AWS Access Key Id you provided does not exist in our records.")
     monkeypatch.setattr(remote._system, "info", lambda *_, **__: (_ for _ in ()).throw(refusal))
     with pytest.raises(
         DataError, match=r"s3://proxy/x/0\.tar: access denied \(.*; set AWS_ACCESS_KEY_ID and"
     ) as refused:
         remote.stat("0.tar")
     assert SECRET not in "".join([str(refused.value), *lines])
+    assert lines == []  # trying again would not help
 
 
 def test_secrets_in_errors_of_a_client_are_not_logged(

@@ -97,6 +97,34 @@ def test_running_downloads_count_at_their_full_size_and_abandoned_ones_are_remov
     assert not abandoned.exists()
 
 
+def test_the_bound_holds_while_several_processes_download(remote: Folder, cache: Path) -> None:
+    """With room for one file, a second download waits for the first; one that must not wait is left."""
+    first, second = ShardCache(remote, cache, SIZE), ShardCache(remote, cache, SIZE)
+    found: list[Path | None] = []
+    waiter = threading.Thread(target=lambda: found.append(second.path("1.tar")))
+
+    def during(name: str) -> None:
+        if name == "0.tar":
+            assert second.path("2.tar", wait=False) is None
+            waiter.start()
+            waiter.join(0.2)
+            assert remote.downloads == ["0.tar"]
+
+    remote.during = during  # type: ignore[method-assign]
+    first.path("0.tar")
+    waiter.join(10)
+    assert remote.downloads == ["0.tar", "1.tar"]
+    assert found[0] is not None
+    assert copies(cache) == ["1.tar"]
+
+
+def test_the_part_of_a_killed_download_takes_no_room(remote: Folder, cache: Path) -> None:
+    held = ShardCache(remote, cache, SIZE)
+    held.path("0.tar").unlink()
+    (cache / f".{held._path('0.tar', held.stats['0.tar']).name}.tmp").write_bytes(b"killed")
+    assert held.path("0.tar").read_bytes() == bytes(SIZE)
+
+
 def test_a_download_that_fails_leaves_nothing(remote: Folder, cache: Path) -> None:
     def during(name: str) -> None:
         raise DataError("stop")
@@ -133,6 +161,27 @@ def test_a_file_that_changed_between_runs_is_copied_again(remote: Folder, cache:
 def test_a_shard_larger_than_the_cache_is_refused(remote: Folder, cache: Path) -> None:
     with pytest.raises(DataError, match=r"dataset\.cache_gb=9\.99e-07: .*/0\.tar alone has 1e-06 GB; write more than"):
         ShardCache(remote, cache, SIZE - 1).path("0.tar")
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(remote: Folder, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        DataError, match=r"dataset\.cache_dir: .*/file cannot be written to \(FileExistsError: .*name ano"
+    ):
+        ShardCache(remote, tmp_path / "file", SIZE).path("0.tar")
+
+
+def test_a_file_of_unknown_size_is_downloaded_once(
+    remote: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A web server may compress the index, and then not report its size."""
+    monkeypatch.setattr(remote, "stat", lambda name: Stat(-1, ""))
+    held = ShardCache(remote, cache, 4 * SIZE)
+    assert held.path("0.tar") == held.path("0.tar")
+    assert held.path("0.tar").read_bytes() == bytes(SIZE)
+    assert remote.downloads == ["0.tar"]
+    ShardCache(remote, cache, 4 * SIZE).path("0.tar")
+    assert remote.downloads == ["0.tar", "0.tar"]
 
 
 def test_a_size_that_the_server_does_not_report_comes_from_the_index(

@@ -1,5 +1,6 @@
 """Reading shards from an object store and a web server."""
 
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from object_store import BUCKET, SECRET, WebServer
 from proteus.datasets import ProxySampler, SampleKey, ShardSampler, WebShards
 from proteus.datasets.proxy import shard_sampler
 from proteus.datasets.shards.index_file import INDEX, UNFINISHED
+from proteus.datasets.shards.packing import pack
 from proteus.structures import DataError
 
 STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
@@ -164,6 +166,42 @@ def test_a_changed_origin_is_refused_in_one_line(
     with pytest.raises(DataError, match=message) as refused:
         WebShards(f"file://{origin}")
     assert "\n" not in str(refused.value)
+
+
+def test_a_set_that_was_copied_with_its_index_has_other_tags(proxy_images: Path, cache: Path, tmp_path: Path) -> None:
+    """Tags are times of change here; on an object store, they depend on the parts of an upload."""
+    pack(proxy_images, f"file://{tmp_path}/here", per_shard=20, report=lambda _: None)
+    shutil.copytree(tmp_path / "here", tmp_path / "copy", copy_function=shutil.copyfile)
+    os.utime(tmp_path / "copy/00000.tar", (1, 1))
+    assert len(WebShards(f"file://{tmp_path}/copy")) == COUNT
+    os.utime(tmp_path / "here/00000.tar", (1, 1))
+    with pytest.raises(DataError, match=r"here/00000\.tar changed at its origin after it was packed \(tag 1\.0, "):
+        WebShards(f"file://{tmp_path}/here")
+
+
+def test_a_copy_that_other_processes_remove_is_copied_again_and_is_not_a_corrupt_image(
+    url: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = WebShards(url, STEPS)
+    path, removals = proxy.store.path, iter([True] * 3 + [False] + [True] * 99)
+
+    def removed(shard: str) -> Path:
+        found = path(shard)
+        if next(removals):
+            found.unlink()
+        return found
+
+    monkeypatch.setattr(proxy.store, "path", removed)
+    assert proxy[0]["data_samples"].corrupt == []
+    with pytest.raises(DataError, match=r"other processes remove the copy .*: write a larger dataset\.cache_gb"):
+        proxy[20]
+
+
+def test_a_shard_larger_than_the_cache_is_refused_at_the_start(url: str, cache: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"dataset\.cache_gb=5e-06: s3://proxy/set/00000\.tar alone has .* GB; write more"
+    ):
+        WebShards(url, cache_gb=5e-6)
 
 
 def test_a_web_server_that_cannot_list_notices_a_changed_shard_when_it_is_read(

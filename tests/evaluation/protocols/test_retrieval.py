@@ -95,7 +95,9 @@ def test_changed_captions_are_evaluated_and_images_are_not_encoded_again(photos:
     finally:
         (photos / "captions.jsonl").write_text(text)
     assert (before["captions"], after["captions"]) == (len(FLAT), len(FLAT) - 1)
-    assert f"captions.npy has no caption 'a new one' (1 of {len(FLAT)} captions are missing); it has 'picture 0'" in failed
+    assert (
+        f"captions.npy has no caption 'a new one' (1 of {len(FLAT)} captions are missing); it has 'picture 0'" in failed
+    )
     assert len(list((photos.parent / "features").glob("photos-test-cls-*"))) == 1
 
 

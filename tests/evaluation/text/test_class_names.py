@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -97,6 +98,16 @@ def test_packaged_lists(tmp_path: Path) -> None:
     assert [a[0] for a in found["voc2007"]] == [a[0] for a in CLASSES]
     assert found["gtsrb"][14] == "stop"
     assert found["gtsrb"][40] == "roundabout"
+
+
+def test_imagenet_without_open_clip_names_both_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, ["train/n01440764/1.jpg", "val/n01440764/1.jpg"])
+    dataset = sets.ImageNet1K(str(tmp_path), "test")
+    put_text(tmp_path / "lists/imagenet.txt", [f"class {number}" for number in range(1000)])
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(DataError, match=r"pip install 'proteus-toolbox\[text\]', or write imagenet\.txt and pass its"):
+        class_names(dataset, "imagenet")
+    assert class_names(dataset, "imagenet", tmp_path / "lists")[999] == "class 999"
 
 
 def test_folders_and_lists_of_the_user(tmp_path: Path) -> None:

@@ -80,5 +80,7 @@ def test_a_repeated_text_has_one_embedding(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has two embeddings of 'a dog' that differ: keep one of them"):
         read_text_embeddings(write(tmp_path, ROWS[:, 0], captions), captions, "caption")
     assert read_text_embeddings(path, ["a cat"]).shape == (1, 5)
-    with pytest.raises(ValueError, match=r"no caption 'a cow' \(1 of 1 captions are missing\).* as they are in the data"):
+    with pytest.raises(
+        ValueError, match=r"no caption 'a cow' \(1 of 1 captions are missing\).* as they are in the data"
+    ):
         read_text_embeddings(path, ["a cow", "a cow"], "caption")

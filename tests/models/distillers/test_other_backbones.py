@@ -10,8 +10,6 @@ import torch
 
 from proteus.checkpoints import CheckpointError
 from proteus.models import Distiller
-from proteus.models.heads.head_file import heads_of
-from proteus.structures import UserError
 
 TEACHER: dict[str, Any] = {
     "type": "Teacher",
@@ -119,12 +117,6 @@ def test_a_cnn_learns_the_teachers_patches_from_two_levels() -> None:
     assert model.student.learnt_colour.grad.abs().min() > 0
     predicted = model.eval().predict(batch()["inputs"])
     assert predicted[0]["student_patches"].shape == predicted[0]["teacher_patches"].shape == (16, 32)
-
-
-def test_heads_of_several_levels_are_not_exported() -> None:
-    model = distiller({**CONVNEXT, "levels": (-2, -1)}, objectives=FEATURE)
-    with pytest.raises(UserError, match=r"heads=True: .* feature levels \[2, 3\].*remove heads=True"):
-        heads_of(model)
 
 
 def test_a_learnt_colour_that_no_objective_reads_is_frozen() -> None:

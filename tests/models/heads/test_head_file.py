@@ -13,7 +13,7 @@ from proteus.apis.evaluate import backbone_summary
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.models import Distiller, LinearProbe
 from proteus.models.backbones import architecture_of
-from proteus.models.heads.head_file import HEADS, heads_of, read_heads, student_digest, write_heads
+from proteus.models.heads.head_file import HEADS, heads_of, levels_of, read_heads, student_digest, write_heads
 from proteus.models.zoo import backbone_spec
 from proteus.structures import UserError
 
@@ -66,6 +66,29 @@ def test_mapped_features_are_the_predictions_of_the_run(name: str, tmp_path: Pat
     torch.testing.assert_close(found.patches, expected["patches"], atol=1e-5, rtol=1e-5)
     assert found.cls.shape == (3, 32)
     assert (mapped.embed_dim, mapped.img_size, mapped.patch_size, mapped.grid_for(56)) == (32, 28, 14, (4, 4))
+
+
+@pytest.mark.parametrize("arch", ["test_convnext", "test_vit"])
+def test_heads_of_several_feature_levels_read_them_again(arch: str, tmp_path: Path) -> None:
+    """The exported weights are those of timm's model: the file of the heads names the levels."""
+    torch.manual_seed(0)
+    model = Distiller(
+        teacher=dict(
+            type="Teacher", backbone={**SIZE, "img_size": 64, "patch_size": 16, "embed_dim": 32, "num_heads": 4}
+        ),
+        student=dict(type="TimmBackbone", arch=arch, img_size=64, levels=(-2, -1)),
+        objectives=dict(token=TOKEN, feature=FEATURE),
+    ).eval()
+    path = write_student(model, tmp_path)
+    assert levels_of(tmp_path / "student_heads.safetensors") == model.student.feature_levels
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    proteus.export(path, tmp_path / "out", ["timm"], report=lambda _: None)
+    for mapped in (proteus.load_backbone(path, mapped=True), proteus.load_backbone(tmp_path / "out", mapped=True)):
+        with torch.no_grad():
+            expected, found = model.predict_tokens(model.student(images)), mapped(images)
+        torch.testing.assert_close(found.cls, expected["cls"], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found.patches, expected["patches"], atol=1e-5, rtol=1e-5)
+    assert proteus.load_backbone(path)(images).patches.shape[-1] == model.student.embed_dim
 
 
 def test_a_model_folder_keeps_the_heads(tmp_path: Path) -> None:
@@ -137,6 +160,8 @@ def test_a_head_of_another_class() -> None:
     [
         (None, "does not describe heads"),
         ({"student": 1}, "does not describe heads"),
+        ({"levels": [-1]}, "is not what Proteus writes"),
+        ({"levels": "01"}, "is not what Proteus writes"),
         ({"cls": {"in_dim": 24, "out_dim": 10**9, "layers": ["linear"]}}, "is not what Proteus writes"),
         ({"cls": {"in_dim": 24, "out_dim": 32, "layers": ["linear"], "type": "x"}}, "is not what Proteus writes"),
         ({"cls": {"in_dim": 24, "out_dim": 32, "layers": ["norm"]}}, "with 'linear' once"),
