@@ -3,7 +3,7 @@
 #     --cfg-options protocol.text_tower=ViT-B-16-SigLIP2 protocol.text_weights=open_clip_model.safetensors
 protocol = dict(
     type="Retrieval",
-    # Karpathy's splits: 5,000 test images of COCO and 1,000 of Flickr30k, with five captions each.
+    # Karpathy's splits: 5,000 test images of COCO and 1,000 of Flickr30k, with all of their five or more captions.
     sets=dict(
         coco=dict(type="CaptionedImages", data_root="coco", ann_file="dataset_coco.json"),
         flickr30k=dict(type="CaptionedImages", data_root="flickr30k", ann_file="dataset_flickr30k.json"),

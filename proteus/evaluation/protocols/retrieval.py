@@ -24,7 +24,7 @@ from proteus.structures import DataError
 
 @PROTOCOLS.register_module()
 class Retrieval(TextProtocol):
-    """Find the captions of each image, and the image of each caption, by cosine (CLIP, appendix E.1).
+    """Find the captions of each image, and the image of each caption, by cosine.
 
     For the backbones of :class:`TextProtocol`. ``text R@k`` is the percentage of images with one of their captions
     among the ``k`` nearest captions, and ``image R@k`` that of captions with their image among the ``k`` nearest

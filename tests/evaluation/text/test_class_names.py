@@ -105,7 +105,7 @@ def test_imagenet_without_open_clip_names_both_remedies(tmp_path: Path, monkeypa
     dataset = sets.ImageNet1K(str(tmp_path), "test")
     put_text(tmp_path / "lists/imagenet.txt", [f"class {number}" for number in range(1000)])
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(DataError, match=r"pip install 'proteus-toolbox\[text\]', or write imagenet\.txt and pass its"):
+    with pytest.raises(DataError, match=r"pip install 'proteus-toolbox\[text\]'\), or write imagenet\.txt and pass"):
         class_names(dataset, "imagenet")
     assert class_names(dataset, "imagenet", tmp_path / "lists")[999] == "class 999"
 
