@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from proteus.apis.auto_values import this_machine
-from proteus.apis.distillation.config_values import train_pipeline, val_pipeline
+from proteus.apis.distillation.config_values import val_pipeline
 from proteus.apis.distillation.data import RunImages, find_images
 from proteus.apis.distillation.pair import resolve_pair
 from proteus.datasets import distill_collate, load_fitting_views, seeded
@@ -79,8 +79,7 @@ def _spread(total: int, count: int) -> Tensor:
 
 
 def _views(images: RunImages, count: int, size: int, preprocessor: DistillDataPreprocessor) -> Tensor:
-    pipeline = train_pipeline({"objectives": {"patch": None}}, size, strong=False, cached=True)
-    samples = load_fitting_views(DATASETS.build(images.dataset("train", pipeline)), count)
+    samples = load_fitting_views(DATASETS.build(images.dataset("train", [])), count, size)
     return preprocessor(distill_collate(samples))["inputs"]
 
 

@@ -81,6 +81,10 @@ class UnpairedSet(ProxySet):
         """Raise: this set cannot be part of a ``ConcatProxySet``."""
         self.read(0, 0)
 
+    def with_pipeline(self, pipeline: Compose) -> ProxySet:
+        """Return the images with other transforms, without sentences."""
+        return self.dataset.with_pipeline(pipeline)
+
     def describe(self) -> str:
         """Both sets."""
         return f"{self.dataset.describe()}\n  with {self.sentences_per_image} each of {self.sentences.describe()}"

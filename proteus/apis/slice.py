@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from proteus.apis.auto_values import Auto, format_table, this_machine
-from proteus.apis.distillation.config_values import train_pipeline, val_pipeline
+from proteus.apis.distillation.config_values import val_pipeline
 from proteus.apis.distillation.data import RunImages, find_images
 from proteus.apis.distillation.model import without_weights
 from proteus.apis.distillation.pair import Pair, resolve_pair
@@ -188,8 +188,7 @@ def _build(pair: Pair, device: str) -> tuple[ViT, Teacher]:
 
 def _views(images: RunImages, views: int, size: int, preprocessor: Any) -> tuple[Tensor, Tensor]:
     """Return views to fit the student on, and as many others."""
-    pipeline = train_pipeline({"objectives": {"patch": None}}, size, strong=False, cached=False)
-    samples = load_fitting_views(DATASETS.build(images.dataset("train", pipeline)), views)
+    samples = load_fitting_views(DATASETS.build(images.dataset("train", [])), views, size)
     tensor = preprocessor(distill_collate(samples))["inputs"]
     return tensor[:views], tensor[views:]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from copy import copy
 from itertools import accumulate
 from typing import Any
 
@@ -99,6 +100,14 @@ class ConcatProxySet(ProxySet):
         super().set_default_pipeline(pipeline)
         for member in self._sets:
             member.set_default_pipeline(self.pipeline)
+
+    def with_pipeline(self, pipeline: Compose) -> ConcatProxySet:
+        """Return the same images with other transforms, in all sets."""
+        other = copy(self)
+        other.pipeline = pipeline
+        other.members = {name: member.with_pipeline(pipeline) for name, member in self.members.items()}
+        other._sets = list(other.members.values())
+        return other
 
     def describe(self) -> str:
         """Describe the sets, with the share of each in an epoch."""

@@ -141,6 +141,10 @@ class FixedViews(ProxySet):
         """Raise an error: only a ``ConcatProxySet`` calls this, and this set cannot be part of one."""
         self.read(0, 0)
 
+    def with_pipeline(self, pipeline: Compose) -> ProxySet:
+        """Return the images with other transforms, without the teacher's tokens: those of fixed views."""
+        return self.dataset.with_pipeline(pipeline)
+
     def describe(self) -> str:
         """Describe the set, the number of views, and the source of the teacher's tokens."""
         folders = ", ".join(str(cache.folder) for cache in self.caches.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from mmengine.dataset import BaseDataset, Compose
@@ -106,6 +107,12 @@ class ProxySet(BaseDataset):
         """Set the pipeline if the set has none."""
         if not self.pipeline.transforms:
             self.pipeline = pipeline
+
+    def with_pipeline(self, pipeline: Compose) -> ProxySet:
+        """Return the same images with other transforms."""
+        other = copy(self)
+        other.pipeline = pipeline
+        return other
 
     def describe(self) -> str:
         """Return type, folder and number of images, for the log."""

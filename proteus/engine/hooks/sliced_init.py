@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.dist import broadcast, is_main_process
@@ -37,6 +38,8 @@ class SlicedInitHook(Hook):
             in a smaller set. The heads are fitted on the same number of other views, on which the student's errors are
             those of new images.
         batch_size: Views per batch.
+        pipeline: Transforms of the views. By default mild ones of image files, whatever the training's augmentation: a
+            start that is fitted on strong augmentation is worse.
 
     Raises:
         ValueError: ``views`` or ``batch_size`` is below 1.
@@ -44,12 +47,15 @@ class SlicedInitHook(Hook):
 
     priority = "HIGH"  # before OnlineEvalHook, which then evaluates the initialized student
 
-    def __init__(self, views: int = 512, batch_size: int = 32) -> None:
+    def __init__(
+        self, views: int = 512, batch_size: int = 32, pipeline: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         for name, value in (("views", views), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"SlicedInitHook.{name}={value}: write at least 1")
         self.views = views
         self.batch_size = batch_size
+        self.pipeline = pipeline
         self._done = False
 
     def before_train(self, runner: Runner) -> None:
@@ -90,7 +96,8 @@ class SlicedInitHook(Hook):
             raise ValueError(
                 f"sliced initialization needs a proxy set; the training set is {type(loader.dataset).__name__}"
             )
-        samples = load_fitting_views(loader.dataset, self.views)
+        size = next(iter(model.distillers.values())).student.img_size
+        samples = load_fitting_views(loader.dataset, self.views, size, self.pipeline)
         images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["inputs"]
         return images
 
