@@ -1,6 +1,6 @@
 # ViT-S/14 from DINOv2-B, as a slice of its teacher that learns the hidden states of all blocks. Not the paper's recipe.
 #
-# Evidence (docs/study.md): minutes on a CPU, three seeds; a ViT-Ti/14, 9,600 strongly augmented views of 1,000 pictures:
+# Evidence (docs/study.md): minutes on a CPU, three seeds; a ViT-Ti/14, 9,600 augmented views of 1,000 pictures:
 # CIFAR-10 logistic 60.2 -> 61.6 (spread 1.3), CamVid by patch 30.8 -> 33.6 (0.5), class token's cosine to the teacher's
 # 0.452 -> 0.502 (0.008) over the start alone. This run of 300 epochs has not been made.
 _base_ = "./vit-s_dinov2-b.py"
