@@ -69,17 +69,13 @@ def test_scripts_run(block: Block, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("block", CONFIGS, ids=str)
-def test_configs_are_valid(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(folder)  # before folders of other tests with modules of these names
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+def test_configs_are_valid(block: Block, folder: Path) -> None:
     for module in MODULES:
         write(module, folder)
     assert load_config(write(block, folder)).model
 
 
 @pytest.mark.parametrize("block", MODULES, ids=str)
-def test_modules_are_imported(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(folder)  # before folders of other tests with modules of these names
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+def test_modules_are_imported(block: Block, folder: Path) -> None:
     path = write(block, folder)
     import_module(".".join(path.relative_to(folder).with_suffix("").parts))
