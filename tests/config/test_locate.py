@@ -79,8 +79,8 @@ def test_a_name_of_several_configs_lists_them() -> None:
 def test_an_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
     assert "did you mean 'vit-s_dinov2-b' or " in refused("vit-s_dinov2_b")
     assert refused("xyzzy").endswith("list the names with `proteus config list`")
-    (tmp_path / "vit-s_dinov2-mine.py").write_text("a = 1")
-    with pytest.raises(ConfigError, match=r"no such config file; did you mean 'vit-s_dinov2-mine\.py'"):
+    (tmp_path / "vit-s_dinov2-own_config.py").write_text("a = 1")
+    with pytest.raises(ConfigError, match=r"no such config file; did you mean 'vit-s_dinov2-own_config\.py'"):
         read_config("vit-s_dinov2-mime.py")  # a file here is nearer than a name
 
 
@@ -134,4 +134,4 @@ def test_an_unknown_base_suggests_the_nearest(base: str, near: str, tmp_path: Pa
     (tmp_path / "own_config.py").write_text(f"_base_ = {base!r}")
     with pytest.raises(ConfigError) as caught:
         load_config("own_config.py")
-    assert str(caught.value) == f"mine.py: _base_: no such config file: '{base}'; {near}"
+    assert str(caught.value) == f"own_config.py: _base_: no such config file: '{base}'; {near}"
