@@ -109,7 +109,7 @@ class FCOSDetector(BaseModel):
             ``predict``: the same, with ``image_id``, ``gt_boxes`` and ``gt_labels``.
 
         Raises:
-            DataError: There is no ground truth to train on or to compare with, or it has more than ``num_classes``
+            DataError: The ground truth is missing, or has more than ``num_classes``
                 categories.
         """
         images = [image.float() / 255 for image in inputs]

@@ -1,5 +1,7 @@
 import os
+import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,7 @@ def test_the_bound_holds_while_several_processes_download(remote: Folder, cache:
     remote.during = during  # type: ignore[method-assign]
     first.path("0.tar")
     waiter.join(10)
+    assert not waiter.is_alive(), "".join(traceback.format_stack(sys._current_frames()[waiter.ident or 0]))
     assert remote.downloads == ["0.tar", "1.tar"]
     assert found[0] is not None
     assert copies(cache) == ["1.tar"]
