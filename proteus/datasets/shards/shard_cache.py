@@ -95,7 +95,7 @@ class ShardCache:
             )
 
     def _download(self, name: str, stat: Stat, path: Path, wait: bool) -> bool:
-        """Download a file, and return whether it was; without ``wait`` it is not while other downloads need the room."""
+        """Download a file; return False if other downloads need the room and ``wait`` is not set."""
         with ExitStack() as stack:
             temporary = self._reserve(name, stat, path, stack)
             if temporary is None and wait:
