@@ -38,8 +38,8 @@ class SlicedInitHook(Hook):
             in a smaller set. The heads are fitted on the same number of other views, on which the student's errors are
             those of new images.
         batch_size: Views per batch.
-        pipeline: Transforms of the views. By default mild ones of image files, whatever the training's augmentation: a
-            start that is fitted on strong augmentation is worse.
+        pipeline: Transforms of the views; by default :func:`~proteus.datasets.proxy.fitting_views.fitting_pipeline`,
+            mild ones of image files, whatever the training's augmentation.
 
     Raises:
         ValueError: ``views`` or ``batch_size`` is below 1.
