@@ -45,14 +45,17 @@ def modules_exempt_from_garbage_collection() -> None:
 
 
 def _left_as_found() -> Iterator[None]:
-    """Remove the default scopes, loggers and message hubs that a test made.
+    """Remove the default scopes, loggers and message hubs that a test made, and the folders it added to ``sys.path``.
 
     In another's default scope, names would be looked up in our registries. Runs that start within a second have one
-    name, and would share a logger with a closed stream.
+    name, and would share a logger with a closed stream. A module would be found in the folder of another test: configs
+    with ``custom_imports`` add theirs.
     """
     managers = (DefaultScope, MMLogger, MessageHub)
     before = [dict(manager._instance_dict) for manager in managers]
+    folders = list(sys.path)
     yield
+    sys.path[:] = folders
     for manager, instances in zip(managers, before, strict=True):
         manager._instance_dict.clear()
         manager._instance_dict.update(instances)

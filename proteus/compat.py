@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import wraps
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,42 @@ def fix_log_encoding() -> bool:
         return original(self, record).encode("utf-8", "backslashreplace").decode("utf-8")
 
     MMFormatter.format = format_with_escapes
+    return True
+
+
+def fix_manager_lock() -> bool:
+    """Release the lock of MMEngine 0.10's named instances, such as loggers, when one of them cannot be made.
+
+    MMEngine keeps it after an error. If the process then continues, such as a notebook, every other thread waits
+    forever at its first log line.
+
+    Returns:
+        Whether the patch was applied.
+    """
+    from mmengine.utils import ManagerMixin, manager
+
+    class Unmade(ManagerMixin):
+        pass
+
+    with suppress(RuntimeError):
+        Unmade.get_current_instance()
+    if not manager._lock._is_owned():
+        return False
+    manager._release_lock()
+
+    def releasing(method: Callable[..., Any]) -> Any:
+        @wraps(method)
+        def call(cls: type, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(cls, *args, **kwargs)
+            except BaseException:
+                manager._release_lock()
+                raise
+
+        return classmethod(call)
+
+    for name in ("get_instance", "get_current_instance"):
+        setattr(ManagerMixin, name, releasing(vars(ManagerMixin)[name].__func__))
     return True
 
 

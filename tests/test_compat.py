@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -27,7 +28,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, IterTimerHook
-from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
+from mmengine.logging import HistoryBuffer, MessageHub, MMLogger, print_log
 from mmengine.logging.logger import MMFormatter
 from mmengine.model import BaseModel, BaseModule, MMDistributedDataParallel
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -35,6 +36,7 @@ from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
 from mmengine.runner.loops import _InfiniteDataloaderIterator
+from mmengine.utils import ManagerMixin
 from PIL import Image, ImageOps
 from timm.data import auto_augment
 from timm.data.auto_augment import rand_augment_transform
@@ -176,6 +178,19 @@ def test_names_that_are_not_utf_8_can_be_logged(tmp_path: Path) -> None:
         handler.flush()
     assert "corrupt: caf\\udce9.jpg\n" in (tmp_path / "a.log").read_text(encoding="utf-8")
     assert compat.fix_log_encoding() is False
+
+
+def test_another_thread_can_log_after_an_instance_could_not_be_made() -> None:
+    assert hasattr(ManagerMixin.get_instance, "__wrapped__")  # if not, the patch is no longer needed
+    with pytest.raises(TypeError):
+        MMLogger.get_instance("unmade", unknown=1)
+    with pytest.raises(RuntimeError, match="should call get_instance"):
+        type("Unmade", (ManagerMixin,), {}).get_current_instance()
+    thread = threading.Thread(target=print_log, args=("from a thread", "current"), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert compat.fix_manager_lock() is False
 
 
 def test_errors_of_log_files_can_be_handled(

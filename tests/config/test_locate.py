@@ -79,8 +79,8 @@ def test_a_name_of_several_configs_lists_them() -> None:
 def test_an_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
     assert "did you mean 'vit-s_dinov2-b' or " in refused("vit-s_dinov2_b")
     assert refused("xyzzy").endswith("list the names with `proteus config list`")
-    (tmp_path / "vit-s_dinov2-own_config.py").write_text("a = 1")
-    with pytest.raises(ConfigError, match=r"no such config file; did you mean 'vit-s_dinov2-own_config\.py'"):
+    (tmp_path / "vit-s_dinov2-mine.py").write_text("a = 1")
+    with pytest.raises(ConfigError, match=r"no such config file; did you mean 'vit-s_dinov2-mine\.py'"):
         read_config("vit-s_dinov2-mime.py")  # a file here is nearer than a name
 
 
@@ -100,25 +100,25 @@ def test_parts_can_be_bases_from_anywhere(tmp_path: Path) -> None:
     parts = ["models/distill_vit", "datasets/imagenet", "schedules/deit_300e_1024", "distill_runtime"]
     bases = [f"proteus::_base_/{part}.py" for part in parts]
     text = f"_base_ = {bases}\nmodel = dict(teacher=dict(backbone=dict(arch='base', checkpoint='a.pth')))\n"
-    (tmp_path / "own_config.py").write_text(text + "model['student'] = dict(arch='small', depth=3)")
-    cfg = load_config("own_config.py")
+    (tmp_path / "mine.py").write_text(text + "model['student'] = dict(arch='small', depth=3)")
+    cfg = load_config("mine.py")
     assert (cfg.model.student.depth, cfg.model.student.patch_size) == (3, 14)
-    assert Config.fromfile("own_config.py").model.student.depth == 3
+    assert Config.fromfile("mine.py").model.student.depth == 3
 
 
 def test_a_base_of_the_package_gives_the_same_config(tmp_path: Path) -> None:
     hooks = {"custom_hooks": [{"type": "EMAHook"}]}
     text = f'_base_ = "proteus::{MAIN}"\ncustom_hooks = {hooks["custom_hooks"]}'
-    (tmp_path / "own_config.py").write_text(text)
-    assert load_config("own_config.py").to_dict() == {**load_config(MAIN).to_dict(), **hooks}
+    (tmp_path / "mine.py").write_text(text)
+    assert load_config("mine.py").to_dict() == {**load_config(MAIN).to_dict(), **hooks}
 
 
 def test_the_scope_of_another_package_is_kept(tmp_path: Path) -> None:
     text = "default_scope = 'proteus'\nvisualizer = dict(type='Visualizer', _scope_='{}')"
-    (tmp_path / "own_config.py").write_text(text.format("mmengine"))
-    assert load_config("own_config.py").visualizer == {"type": "Visualizer", "_scope_": "mmengine"}
-    (tmp_path / "own_config.py").write_text(text.format("proteus"))
-    assert load_config("own_config.py").visualizer == {"type": "Visualizer"}
+    (tmp_path / "mine.py").write_text(text.format("mmengine"))
+    assert load_config("mine.py").visualizer == {"type": "Visualizer", "_scope_": "mmengine"}
+    (tmp_path / "mine.py").write_text(text.format("proteus"))
+    assert load_config("mine.py").visualizer == {"type": "Visualizer"}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_scope_of_another_package_is_kept(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_base_suggests_the_nearest(base: str, near: str, tmp_path: Path) -> None:
-    (tmp_path / "own_config.py").write_text(f"_base_ = {base!r}")
+    (tmp_path / "mine.py").write_text(f"_base_ = {base!r}")
     with pytest.raises(ConfigError) as caught:
-        load_config("own_config.py")
-    assert str(caught.value) == f"own_config.py: _base_: no such config file: '{base}'; {near}"
+        load_config("mine.py")
+    assert str(caught.value) == f"mine.py: _base_: no such config file: '{base}'; {near}"
