@@ -8,10 +8,6 @@ Our configs set ``default_scope = 'proteus'`` and name a class (``type='ViT'``);
 from mmengine import registry as root
 from mmengine.registry import Registry
 
-from proteus.compat import fix_manager_lock
-
-fix_manager_lock()  # scopes and loggers are named instances
-
 
 def _child(name: str, parent: Registry, package: str) -> Registry:
     return Registry(name, parent=parent, scope="proteus", locations=[f"proteus.{package}"])

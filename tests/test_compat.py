@@ -44,7 +44,7 @@ from timm.models import group_parameters
 
 from proteus import compat
 from proteus.apis import ConfigError, load_config
-from proteus.utils import files  # noqa: F401  (applies fix_log_encoding)
+from proteus.utils import files  # noqa: F401  (applies fix_log_encoding and fix_manager_lock)
 
 
 @pytest.fixture(autouse=True)

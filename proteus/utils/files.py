@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proteus.compat import fix_log_encoding
+from proteus.compat import fix_log_encoding, fix_manager_lock
 from proteus.structures import DataError
 
 fix_log_encoding()  # names of files are logged
+fix_manager_lock()  # also by threads that read ahead
 
 _JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".appledouble", "@eadir"})
 

@@ -16,6 +16,7 @@ from proteus.datasets.proxy import shard_sampler
 from proteus.datasets.shards.index_file import INDEX, UNFINISHED
 from proteus.datasets.shards.packing import pack
 from proteus.structures import DataError
+from proteus.utils.lock import process_lock
 
 STEPS = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
 COUNT = 40
@@ -124,7 +125,8 @@ def test_a_small_cache_is_kept_while_a_whole_epoch_is_read(url: str, packed: Pat
     proxy = WebShards(url, STEPS, cache_gb=limit / 1e9)
     for key in drawn(ShardSampler(proxy, seed=0, lanes=1, window=1), COUNT):
         proxy[key]
-        assert sum(path.stat().st_size for path in cache.iterdir() if not path.name.startswith(".")) <= limit
+        with process_lock(cache / ".room"):  # while the thread that reads ahead removes nothing
+            assert sum(path.stat().st_size for path in cache.iterdir() if not path.name.startswith(".")) <= limit
     proxy._ahead.wait()
     assert len(proxy._reader._open) <= 4  # removed copies are closed
 
