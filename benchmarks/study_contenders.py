@@ -31,6 +31,7 @@ class Contender:
         cls: Token that stands for the image: the cls token, or the mean of the patch tokens.
         trains: Whether the student is trained.
         group: Part of the table.
+        side: Side of the images in pixels at which the student is evaluated; None for that of the study.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Contender:
     cls: Literal["cls", "mean"] = "cls"
     trains: bool = True
     group: str = "contenders"
+    side: int | None = None
 
     @property
     def config(self) -> Path:
@@ -47,8 +49,8 @@ class Contender:
         return CONFIGS / f"{self.name}.py"
 
 
-def _start(name: str, about: str) -> Contender:
-    return Contender(name, about, rates=(None,), trains=False)
+def _start(name: str, about: str, group: str = "contenders") -> Contender:
+    return Contender(name, about, rates=(None,), trains=False, group=group)
 
 
 def _both(name: str, about: str, group: str) -> list[Contender]:
@@ -85,6 +87,16 @@ CONTENDERS = (
     *_both("muon", "Muon", "objectives"),
     Contender("random-resolution", "56 px for 60 % of the run, then 112 px; random start", group="objectives"),
     Contender("random-depth", "earlier blocks of the teacher first; random start", group="objectives"),
+    # docs/several_teachers.md; at the rate of plus-random, as all that follow.
+    Contender("teachers-both", "a ViT and a CNN as teachers; random start", (None,), group="several teachers"),
+    Contender("teachers-vit", "the ViT alone", (None,), group="several teachers"),
+    Contender("teachers-cnn", "the CNN alone", (None,), group="several teachers"),
+    # docs/models.md
+    _start("mobilenet-random", "MobileNetV4-S, random weights, no training", "CNN student"),
+    Contender("mobilenet", "MobileNetV4-S; random start", (None,), group="CNN student"),
+    # docs/resolution.md
+    Contender("plain-224", "plus-random at 224 px", (None,), group="224 px", side=224),
+    Contender("progressive-224", "112 px for 60 % of the run, then 224 px", (None,), group="224 px", side=224),
 )
 """All contenders, in the order of the table. A new one is a config in ``configs/study`` and a line here."""
 

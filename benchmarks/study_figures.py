@@ -69,7 +69,7 @@ def draw_maps(students: Mapping[str, tuple[Path, Pool]], evaluator: Evaluator, p
         path: File to write.
     """
     side = _ZOOM * evaluator.side
-    _, unseen = halves(len(evaluator.pictures("test").photographs))
+    _, unseen = halves(len(evaluator.pictures("test", evaluator.side).photographs))
     chosen = unseen.sort().values[:: max(len(unseen) // _PHOTOGRAPHS, 1)][:_PHOTOGRAPHS]
     images = load_photographs(evaluator.data, side, chosen.tolist())
     teacher = encode_all(evaluator.teacher_at(side), images)

@@ -113,7 +113,7 @@ class Study:
         result: dict[str, Any] = finish_run(run, self.settings, self.start)
         if "error" not in result and split not in result:
             weights = student_file(path.parent)
-            result[split] = self.evaluator.evaluate_student(weights, run.contender.cls, split)
+            result[split] = self.evaluator.evaluate_student(weights, run.contender.cls, split, run.contender.side)
             write_json(path, result, indent=1)
             print(
                 f"  {split}: " + ", ".join(f"{name} {value:.4g}" for name, value in result[split].items()), flush=True

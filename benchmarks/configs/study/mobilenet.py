@@ -1,0 +1,12 @@
+"""MobileNetV4-S under the ViT, from random weights. Its patches are three levels on the grid of the first, 14x14; they
+are compared with the teacher's 8x8 on that grid.
+"""
+
+_base_ = "./plus-random.py"
+
+model = dict(
+    student=dict(
+        _delete_=True, type="TimmBackbone", arch="mobilenetv4_conv_small", img_size=112, levels=(-3, -2, -1)
+    ),
+    objectives=dict(_delete_=True, token=dict(type="TokenObjective"), feature=dict(type="FeatureObjective", cls_term="token")),
+)
