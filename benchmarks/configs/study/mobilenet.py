@@ -5,6 +5,7 @@ the grid of the first, 14x14; they are compared with the teacher's on the teache
 _base_ = "./plus-random-adamw.py"
 
 model = dict(
+    teacher=dict(dtype="bfloat16"),
     student=dict(_delete_=True, type="TimmBackbone", arch="mobilenetv4_conv_small", img_size=112, levels=(-3, -2, -1)),
     objectives=dict(
         _delete_=True,

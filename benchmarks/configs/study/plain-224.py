@@ -1,8 +1,8 @@
-"""plus-random at 224 px."""
+"""plus-random at 224 px, with the teacher in bfloat16."""
 
 _base_ = "./plus-random.py"
 
-model = dict(teacher=dict(backbone=dict(img_size=224)), student=dict(img_size=224))
+model = dict(teacher=dict(dtype="bfloat16", backbone=dict(img_size=224)), student=dict(img_size=224))
 train_pipeline = _base_.train_pipeline
 train_pipeline[0].scale = 224
 val_pipeline = _base_.val_pipeline
