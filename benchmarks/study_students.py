@@ -64,7 +64,7 @@ class Evaluator:
         self.teacher_features = cache(self._teacher_features)
 
     def student_at(self, weights: Path, cls: Pool, side: int) -> Encoder:
-        """Return a student for images of a side in pixels, from its exported weights, with tokens on the teacher's grid."""
+        """Return an exported student for images of a side in pixels, with patch tokens on the teacher's grid."""
         spec = locate_backbone(str(weights), None, side)
         return make_encoder(spec.build(), spec.mean, spec.std, cls, self.patch_size)
 

@@ -13,6 +13,7 @@ from proteus.apis.launch import check_gpus
 from proteus.apis.model_cost import GIB, StepCost
 from proteus.apis.resources import check_device
 from proteus.structures import UserError
+from proteus.utils.precision import cpu_has_bfloat16
 
 Init = Literal["sliced", "random"]
 
@@ -75,7 +76,8 @@ class Machine:
         processes: Number of processes, one per GPU.
         cores: CPU cores of all processes together.
         free_memory: Free bytes of one GPU; 0 on a CPU.
-        bfloat16: Whether the device is fast in bfloat16.
+        bfloat16: Whether training is faster in bfloat16.
+        teacher_bfloat16: Whether a frozen teacher is faster in bfloat16, though training is not: some CPUs.
     """
 
     device: str
@@ -83,6 +85,7 @@ class Machine:
     cores: int
     free_memory: int
     bfloat16: bool
+    teacher_bfloat16: bool = False
 
     @property
     def has_gpu(self) -> bool:
@@ -117,6 +120,7 @@ def this_machine(device: str | None, gpus: int | None) -> Machine:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         free_memory=torch.cuda.mem_get_info()[0] if on_gpu else 0,
         bfloat16=on_gpu and torch.cuda.is_bf16_supported(),
+        teacher_bfloat16=not on_gpu and cpu_has_bfloat16(),
     )
 
 
@@ -280,6 +284,11 @@ def choose_precision(machine: Machine) -> Auto:
     if machine.bfloat16:
         return Auto("bfloat16", "the GPU has it")
     return Auto("float32", "the GPU has no bfloat16" if machine.has_gpu else "fastest on most CPUs")
+
+
+def choose_teacher_precision(machine: Machine) -> Auto | None:
+    """Choose the precision of the teacher on a CPU; None where it is that of the forward pass."""
+    return Auto("bfloat16", "the CPU has instructions for it") if machine.teacher_bfloat16 else None
 
 
 def choose_augmentation(views: int) -> Auto:

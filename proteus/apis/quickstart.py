@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor
 
+from proteus.apis.auto_values import this_machine
 from proteus.apis.held_out import encoder, load_photographs
 from proteus.apis.run_state import run_training
 from proteus.apis.training import build_runner
@@ -74,6 +75,8 @@ def write_config_file(out: Path, config: str | Path, data: str | None = None) ->
     base, root = locate_config(config).resolve(), configs_root().resolve()
     name = f"proteus::{base.relative_to(root).as_posix()}" if base.is_relative_to(root) else str(base)
     values: dict[str, Any] = {"_base_": name}
+    if this_machine(None, None).teacher_bfloat16:
+        values["model"] = {"teacher": {"dtype": "bfloat16"}}
     if data is not None:
         use_folder(cfg, data)
         loaders = ("train_dataloader", "val_dataloader", "test_dataloader")

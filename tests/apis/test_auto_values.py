@@ -136,6 +136,13 @@ def test_precision() -> None:
     ]
 
 
+def test_precision_of_a_teacher_on_a_cpu() -> None:
+    assert auto.choose_teacher_precision(CPU) is None
+    chosen = auto.choose_teacher_precision(replace(CPU, teacher_bfloat16=True))
+    assert chosen is not None
+    assert chosen.value == "bfloat16"
+
+
 def test_augmentation_is_mild_in_short_runs() -> None:
     assert auto.choose_augmentation(600 * 16).value == "mild"
     assert auto.choose_augmentation(10_000 * 128).value == "recipe"

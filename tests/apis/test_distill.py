@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,16 @@ def test_a_run_on_several_folders_has_a_valid_config(place: Path, tmp_path: Path
     write_plan(make_plan(request, CPU), tmp_path, command_line(request, tmp_path))
     config = load_config(tmp_path / "config.py")
     assert set(config.train_dataloader.dataset.datasets) == {"photos", "more"}
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("auto", "bfloat16"), ("float32", None)])
+def test_a_cpu_with_bfloat16_runs_only_the_teacher_in_it(
+    place: Path, tmp_path: Path, precision: str, dtype: str | None
+) -> None:
+    request = Request(**arguments(place, precision=precision))
+    write_plan(make_plan(request, replace(CPU, teacher_bfloat16=True)), tmp_path, command_line(request, tmp_path))
+    config = load_config(tmp_path / "config.py")
+    assert (config.optim_wrapper.dtype, config.model.teacher.get("dtype")) == ("float32", dtype)
 
 
 def test_a_run_on_gpus_is_planned_from_their_memory(place: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from proteus.apis import load_config
+from proteus.apis.auto_values import Machine
 from proteus.apis.quickstart import Scores, card_facts, format_scores, quickstart, use_folder, write_config_file
 from proteus.models import ViT
 from proteus.structures import DataError
@@ -36,13 +37,24 @@ def test_the_config_differs_from_the_recipe_only_in_data_size_and_schedule() -> 
     assert [step for step in recipe_steps[1:] if step not in ("RandomErasing", "UniformMask")] == quick_steps[2:]
 
 
-def test_the_written_config_is_the_recipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_the_written_config_is_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
+    """On a CPU that computes in bfloat16 the frozen teacher does, too."""
+    machine = Machine("cpu", 1, 2, 0, bfloat16=False, teacher_bfloat16=bfloat16)
+    monkeypatch.setattr("proteus.apis.quickstart.this_machine", lambda *_: machine)
     path = write_config_file(tmp_path, CONFIG)
     assert len(path.read_text().splitlines()) < 10
-    assert load_config(path).to_dict() == {**load_config(CONFIG).to_dict(), "work_dir": str(tmp_path / "run")}
+    expected = {**load_config(CONFIG).to_dict(), "work_dir": str(tmp_path / "run")}
+    if bfloat16:
+        expected["model"]["teacher"]["dtype"] = "bfloat16"
+    assert load_config(path).to_dict() == expected
 
 
-def test_the_written_config_of_a_folder_of_images_differs_in_the_data_alone(tmp_path: Path) -> None:
+def test_the_written_config_of_a_folder_of_images_differs_in_the_data_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine("cpu", 1, 2, 0, bfloat16=False)
+    monkeypatch.setattr("proteus.apis.quickstart.this_machine", lambda *_: machine)
     for number in range(30):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
     wanted = load_config(CONFIG)

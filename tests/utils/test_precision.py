@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from proteus.utils.precision import has_bfloat16, no_autocast
+from proteus.utils.precision import cpu_has_bfloat16, has_bfloat16, no_autocast
 
 
 def test_no_autocast_switches_a_surrounding_autocast_off() -> None:
@@ -23,3 +23,16 @@ def test_bfloat16_is_for_gpus_that_support_it(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
         assert has_bfloat16("cuda:0") is supported
         assert not has_bfloat16(torch.device("cpu"))
+
+
+def test_bfloat16_of_a_cpu_is_amx_or_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, expected in (
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"amx_bf16": True}, True),
+        ({"architecture": "arm64"}, False),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert cpu_has_bfloat16() is expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not cpu_has_bfloat16()

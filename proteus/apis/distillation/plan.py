@@ -88,6 +88,9 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         table["grids"] = Auto(grids, "teacher and student have different patches")
     # 4. precision, start, batch, schedule
     table["precision"] = _precision(request.precision, machine)
+    faster = auto.choose_teacher_precision(machine) if request.precision == "auto" else None
+    if faster:
+        table["teacher_precision"], model["teacher"]["dtype"] = faster, faster.value
     table["init"] = choose_init(request.init, built)
     table["batch_size"] = given_number(request.batch_size, "--batch-size") or auto.choose_batch_size(
         machine, step_cost(built, draft) if machine.has_gpu else None, images.train
