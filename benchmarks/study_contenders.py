@@ -85,6 +85,7 @@ CONTENDERS = (
     *_both("hidden", "with the hidden states of all blocks", "objectives"),
     *_both("shift", "shifted views", "objectives"),
     *_both("muon", "Muon", "objectives"),
+    Contender("random-bfloat16", "the teacher in bfloat16; random start", group="objectives"),
     Contender("random-resolution", "56 px for 60 % of the run, then 112 px; random start", group="objectives"),
     Contender("random-depth", "earlier blocks of the teacher first; random start", group="objectives"),
     # docs/several_teachers.md; at the rate of plus-random, as all that follow.
