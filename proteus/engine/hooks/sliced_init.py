@@ -40,6 +40,8 @@ class SlicedInitHook(Hook):
         batch_size: Views per batch.
         pipeline: Transforms of the views; by default :func:`~proteus.datasets.proxy.fitting_views.fitting_pipeline`,
             mild ones of image files, whatever the training's augmentation.
+        teacher: Name of the teacher that the student becomes a slice of, if ``model.teachers`` are several. The heads
+            of all of them are fitted.
 
     Raises:
         ValueError: ``views`` or ``batch_size`` is below 1.
@@ -48,7 +50,11 @@ class SlicedInitHook(Hook):
     priority = "HIGH"  # before OnlineEvalHook, which then evaluates the initialized student
 
     def __init__(
-        self, views: int = 512, batch_size: int = 32, pipeline: Sequence[Mapping[str, Any]] | None = None
+        self,
+        views: int = 512,
+        batch_size: int = 32,
+        pipeline: Sequence[Mapping[str, Any]] | None = None,
+        teacher: str | None = None,
     ) -> None:
         for name, value in (("views", views), ("batch_size", batch_size)):
             if value < 1:
@@ -56,6 +62,7 @@ class SlicedInitHook(Hook):
         self.views = views
         self.batch_size = batch_size
         self.pipeline = pipeline
+        self.teacher = teacher
         self._done = False
 
     def before_train(self, runner: Runner) -> None:
@@ -63,7 +70,7 @@ class SlicedInitHook(Hook):
 
         Raises:
             ValueError: Student and teacher do not match, or the training set is not a proxy set.
-            UserError: The run has several teachers.
+            UserError: ``teacher`` is not one of several, or missing.
         """
         if self._done:
             return
@@ -72,23 +79,37 @@ class SlicedInitHook(Hook):
             runner.logger.info("sliced initialization skipped: the weights come from a checkpoint")
             return
         model = unwrap_model(runner.model)
-        if "" not in model.teachers_by_name:
-            raise UserError(
-                "SlicedInitHook takes the student out of one teacher, and model.teachers are "
-                f"{', '.join(model.teachers_by_name)}: remove the hook"
-            )
-        for distiller in model.distillers.values():
+        sliced = self._sliced(model)
+        for distiller in sliced.values():
             check_slice(distiller.student, distiller.teacher)
         runner.logger.info(
             f"sliced initialization: fitting the student on {self.views:,} views; this takes minutes on a CPU"
         )
         images = self._read(runner, model) if is_main_process() else None
-        for name, distiller in model.distillers.items():
+        # The student is there before the heads of its other teachers are fitted.
+        for name, distiller in {**sliced, **model.distillers}.items():
             if images is not None:
-                self._fill(runner, name or "student", distiller, images)
+                self._fill(runner, name or "student", distiller, images, name in sliced)
             objectives = distiller.objectives
             for tensor in (*distiller.student.parameters(), *objectives.parameters(), *objectives.buffers()):
                 broadcast(tensor.data)
+
+    def _sliced(self, model: Any) -> dict[str, Distiller]:
+        """Return the pairs of teacher and student of which the student becomes a slice, by name."""
+        pairs: dict[str, Distiller] = model.distillers
+        names = [name for name in model.teachers_by_name if name]
+        if self.teacher is None and not names:
+            return pairs
+        if getattr(model, "spread_plan", None) is not None:
+            raise UserError("SlicedInitHook runs all teachers in one process: remove it, or model.spread_teachers")
+        if self.teacher in names:
+            return {self.teacher: pairs[self.teacher]}
+        if not names:
+            raise UserError(f"SlicedInitHook.teacher={self.teacher!r}: the run has one teacher, without a name")
+        found = "missing" if self.teacher is None else f"unknown teacher {self.teacher!r}"
+        raise UserError(
+            f"SlicedInitHook.teacher: {found}; name the one that the student becomes a slice of: {', '.join(names)}"
+        )
 
     def _read(self, runner: Runner, model: Any) -> Tensor:
         loader = runner.train_dataloader
@@ -101,8 +122,8 @@ class SlicedInitHook(Hook):
         images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["inputs"]
         return images
 
-    def _fill(self, runner: Runner, name: str, distiller: Distiller, images: Tensor) -> None:
-        start, training = time.time(), distiller.training
+    def _fill(self, runner: Runner, name: str, distiller: Distiller, images: Tensor, sliced: bool) -> None:
+        start, training, errors = time.time(), distiller.training, []
 
         def use_basis(basis: Tensor) -> None:
             for objective in distiller.objectives_by_name.values():
@@ -111,9 +132,10 @@ class SlicedInitHook(Hook):
 
         distiller.eval()
         with no_autocast(images.device):
-            errors = slice_teacher(
-                distiller.student, distiller.teacher, images[: self.views], self.batch_size, on_basis=use_basis
-            )
+            if sliced:
+                errors = slice_teacher(
+                    distiller.student, distiller.teacher, images[: self.views], self.batch_size, on_basis=use_basis
+                )
             fitted = fit_heads(distiller, images[self.views :], self.batch_size)
         distiller.train(training)
         unfitted = [
@@ -121,9 +143,10 @@ class SlicedInitHook(Hook):
             for objective_name, objective in distiller.objectives_by_name.items()
             if objective_name not in fitted and any(True for _ in objective.parameters())
         ]
+        unexplained = ", ".join(f"{error:.2f}" for error in errors)
         runner.logger.info(
-            f"sliced initialization: {name} fitted on {self.views:,} views in {time.time() - start:.0f} s; fraction of "
-            f"variance unexplained after each block: "
-            f"{', '.join(f'{error:.2f}' for error in errors)}; heads fitted: {', '.join(fitted) or 'none'}"
+            f"sliced initialization: {name} fitted on {self.views:,} views in {time.time() - start:.0f} s; "
+            + (f"fraction of variance unexplained after each block: {unexplained}; " if sliced else "")
+            + f"heads fitted: {', '.join(fitted) or 'none'}"
             + (f"; heads unchanged: {', '.join(unfitted)}" if unfitted else "")
         )

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from proteus.datasets import SampleKey
 from proteus.engine.hooks import SlicedInitHook, sliced_init
+from proteus.structures import UserError
 
 Make = Callable[..., Runner]
 START = [{"type": "SlicedInitHook", "views": 40, "batch_size": 16}]
@@ -102,6 +103,37 @@ def test_each_of_several_students_is_initialized(make_runner: Make, multi_studen
         assert distiller.student.mask_token.abs().sum() > 0
         # The component along the ones, which LayerNorm removes, is zero.
         assert distiller.student.vit.pos_embed.sum(-1).abs().max() < 1e-5
+
+
+def test_a_student_of_several_teachers_becomes_a_slice_of_one(make_runner: Make, multi_teacher: dict[str, Any]) -> None:
+    of_one = [{**START[0], "teacher": "one"}]
+    alone, several = started(make_runner("alone", START)), started(make_runner("named", of_one, model=multi_teacher))
+    for name, value in alone.model.student.state_dict().items():
+        assert torch.equal(several.model.student.state_dict()[name], value), name
+    # The heads of both are fitted: to images of the training, they predict more than the mean.
+    model = several.model.eval()
+    images = model.data_preprocessor(next(iter(several.build_dataloader(several._train_dataloader))))["inputs"]
+    for name, pair in model.distillers.items():
+        with torch.no_grad():
+            wanted = pair.teacher(images).cls
+            found = pair.predict_tokens(model.student(images))["cls"]
+        assert (found - wanted).square().sum() < 0.8 * (wanted - wanted.mean(0)).square().sum(), name
+
+
+@pytest.mark.parametrize(
+    ("several", "teacher", "message"),
+    [
+        (True, None, r"SlicedInitHook\.teacher: missing; name the one .*: one, two"),
+        (True, "three", r"SlicedInitHook\.teacher: unknown teacher 'three'; name the one .*: one, two"),
+        (False, "one", r"SlicedInitHook\.teacher='one': the run has one teacher, without a name"),
+    ],
+)
+def test_the_teacher_to_slice_has_to_be_one_of_several(
+    make_runner: Make, multi_teacher: dict[str, Any], several: bool, teacher: str | None, message: str
+) -> None:
+    model = {"model": multi_teacher} if several else {}
+    with pytest.raises(UserError, match=message):
+        started(make_runner("named", [{**START[0], "teacher": teacher}], **model))
 
 
 def test_an_incompatible_student_raises_before_images_are_read(make_runner: Make) -> None:
