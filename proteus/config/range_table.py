@@ -244,7 +244,12 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "SaveOnSignalHook": {"patience": NON_NEGATIVE},
     "CorruptImageHook": {"max_share": SHARE},
     "OnlineEvalHook": {"images": integer(2), "patches_per_image": COUNT},
-    "SlicedInitHook": {"views": COUNT, "batch_size": COUNT, "pipeline": LIST_OF_DICTS | NONE},
+    "SlicedInitHook": {
+        "views": COUNT,
+        "batch_size": COUNT,
+        "pipeline": LIST_OF_DICTS | NONE,
+        "teacher": TEXT | NONE,
+    },
     "TeacherCacheHook": {"compared": NATURAL},
     "SegmentationVisualizationHook": {"alpha": SHARE},
     "EarlyStoppingHook": {"patience": COUNT, "rule": _RULE | NONE, "min_delta": FINITE},
