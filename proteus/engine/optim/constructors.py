@@ -19,7 +19,7 @@ class MergedGroupsConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's default constructor, with groups of equal options merged and logged.
 
     With ``paramwise_cfg`` MMEngine makes one group per parameter, so that AdamW's batched kernels run on one tensor at
-    a time. With ``Muon`` the groups of matrices in hidden layers are apart from those that AdamW updates.
+    a time. With ``Muon`` the groups that it updates itself are apart from those of AdamW.
     """
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Muon and NAdaMuon for the matrices of hidden layers, AdamW for everything else."""
+"""Muon and NAdaMuon for matrices and kernels of hidden layers, AdamW for everything else."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from proteus.models.objectives import Objective
 from proteus.registry import OPTIMIZERS
 from proteus.structures import UserError
 
+# Convolutions of no more channels read images.
+_IMAGE_CHANNELS = 4
+
 
 @OPTIMIZERS.register_module()
 class Muon(timm.optim.Muon):
-    """timm's Muon: momentum, orthogonalised by Newton-Schulz iterations, for matrices of hidden layers.
+    """timm's Muon: momentum, orthogonalised by Newton-Schulz iterations, for matrices and kernels of hidden layers.
 
-    With ``MergedGroupsConstructor``, which the recipes use, these are the two-dimensional weights outside the heads of
-    objectives (:func:`hidden_matrices`). The patch embedding, tokens, position embeddings, vectors and heads are
-    updated by AdamW, at the same learning rate, schedule and weight decay: Muon's update is scaled to the size of
-    AdamW's (``adjust_lr_fn``). ``paramwise_cfg`` exempts from weight decay as with AdamW. Without that constructor timm
-    chooses by shape, patch embedding and heads included.
+    With ``MergedGroupsConstructor``, which the recipes use, :func:`hidden_matrices` chooses these. Stem or patch
+    embedding, depthwise and other grouped convolutions, tokens, position embeddings, vectors and heads are updated by
+    AdamW, at the same learning rate, schedule and weight decay: Muon's update is scaled to the size of AdamW's
+    (``adjust_lr_fn``). ``paramwise_cfg`` exempts from weight decay as with AdamW. Without that constructor timm chooses
+    by shape, patch embedding and heads included.
 
     Sources: Keller Jordan et al., https://kellerjordan.github.io/posts/muon; scale of Liu et al.,
     https://arxiv.org/abs/2502.16982.
@@ -115,21 +118,34 @@ def uses_muon(optimizer: dict[str, Any]) -> bool:
 
 
 def hidden_matrices(model: nn.Module) -> set[int]:
-    """Return the ids of the parameters that Muon updates: matrices, but not those of the heads of objectives."""
+    """Return the ids of the parameters that Muon updates.
+
+    They are matrices, and the kernels of convolutions, which timm flattens to one row per output channel; but not the
+    heads of objectives, convolutions of images (stem, patch embedding), and grouped ones, of which a row sees a part of
+    the input.
+    """
     heads = {id(each) for part in model.modules() if isinstance(part, Objective) for each in part.parameters()}
     matrices = {id(each) for each in model.parameters() if each.ndim == 2 and min(each.shape) > 1}
-    return matrices - heads
+    kernels = {
+        id(each.weight)
+        for each in model.modules()
+        if isinstance(each, nn.Conv2d) and each.groups == 1 and each.in_channels > _IMAGE_CHANNELS
+    }
+    return (matrices | kernels) - heads
 
 
 def mark_groups(groups: Sequence[dict[str, Any]], model: nn.Module) -> None:
     """Set ``use_fallback``, by which timm's Muon chooses AdamW, in groups of one parameter each.
 
     Raises:
-        UserError: The model has no matrix in a hidden layer.
+        UserError: The model has no matrix or kernel in a hidden layer.
     """
     matrices = hidden_matrices(model)
     if not matrices:
-        raise UserError("optim_wrapper.optimizer: Muon updates matrices, and this model has none; write type='AdamW'")
+        raise UserError(
+            "optim_wrapper.optimizer: Muon updates matrices and kernels of hidden layers, and this model has none; "
+            "write type='AdamW'"
+        )
     for group in groups:
         (parameter,) = group["params"]
         group["use_fallback"] = id(parameter) not in matrices

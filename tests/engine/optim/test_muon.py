@@ -11,6 +11,7 @@ from torch import nn
 
 from proteus.apis import load_config
 from proteus.engine import LayerDecayConstructor, MergedGroupsConstructor, Muon
+from proteus.engine.optim.muon import hidden_matrices
 from proteus.models import Distiller
 from proteus.structures import UserError
 
@@ -126,8 +127,32 @@ def test_micro_batches_make_the_same_step(kind: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_kernels_are_matrices_but_not_those_of_the_stem_or_of_grouped_convolutions() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.Conv2d(8, 6, 1),
+        nn.Conv2d(6, 6, 3, groups=6),
+        nn.Conv2d(6, 8, 3, groups=2),
+        nn.Conv2d(8, 4, 3),
+    )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[each] for each in hidden_matrices(model)} == {"1.weight", "4.weight"}
+
+
+def test_a_kernel_moves_as_the_matrix_of_its_output_channels() -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(4, 3, 2, 2))
+    matrix = nn.Parameter(kernel.detach().reshape(4, 12).clone())
+    kernel.grad = torch.randn(4, 3, 2, 2)
+    matrix.grad = kernel.grad.reshape(4, 12).clone()
+    Muon([{"params": [kernel, matrix], "use_fallback": False}], lr=0.1).step()
+    assert torch.equal(kernel.reshape(4, 12), matrix)
+
+
 def test_a_model_without_matrices() -> None:
-    with pytest.raises(UserError, match="Muon updates matrices, and this model has none; write type='AdamW'"):
+    with pytest.raises(
+        UserError, match=r"Muon updates matrices and kernels .*, and this model has none; write type='AdamW'"
+    ):
         optimized(nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm(4)))
 
 
