@@ -1,8 +1,8 @@
-"""MobileNetV4-S under the ViT, from random weights, with AdamW. Its patches are three levels of stride 8, 16 and 32 on
+"""MobileNetV4-S under the ViT, from random weights, with Muon. Its patches are three levels of stride 8, 16 and 32 on
 the grid of the first, 14x14; they are compared with the teacher's on the teacher's grid, 8x8.
 """
 
-_base_ = "./plus-random-adamw.py"
+_base_ = "./plus-random.py"
 
 model = dict(
     teacher=dict(dtype="bfloat16"),
