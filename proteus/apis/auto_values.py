@@ -26,9 +26,9 @@ LR_PER_IMAGE = 5e-4 / 512
 # From sliced weights: a tenth, so that training keeps what is there, and no less than the quickstart's.
 SLICED_LR_FRACTION = 0.1
 MIN_SLICED_LR = 1e-5
-# With hidden states as targets and Muon, for 600 iterations and more. The first steps change every weight by the rate,
-# and shorter runs from sliced weights have no time to repair it.
-HIDDEN_STATES_LR: Mapping[Init, float] = {"sliced": 2e-4, "random": 2e-3}
+# With Muon, for 600 iterations and more. The first steps change every weight by the rate, and shorter runs from sliced
+# weights have no time to repair it.
+MUON_LR: Mapping[Init, float] = {"sliced": 2e-4, "random": 2e-3}
 # Fewer iterations than these train nothing, however few images there are.
 MIN_GPU_ITERS = 10_000
 CPU_ITERS = 600
@@ -234,19 +234,34 @@ def choose_iters(
     return Auto(wanted, f"the paper's {PAPER_EPOCHS} epochs of {images:,} images")
 
 
-def choose_lr(init: Init, total_batch: int, hidden_states_iters: int | None = None) -> Auto:
+def choose_optimizer(init: Init, hidden_states: bool, short: bool) -> Auto | None:
+    """Choose Muon where it was measured to be ahead: short runs on hidden states or from random weights; else None.
+
+    Args:
+        init: First weights of the student.
+        hidden_states: Whether the teacher's hidden states are targets.
+        short: Whether the run has too few views for the recipe.
+    """
+    if hidden_states:
+        return Auto("Muon", "for hidden states as targets")
+    if short and init == "random":
+        return Auto("Muon", "a short run from random weights")
+    return None
+
+
+def choose_lr(init: Init, total_batch: int, muon_iters: int | None = None) -> Auto:
     """Choose the peak learning rate: 5e-4 x batch / 512 from random weights; a tenth of it from sliced ones.
 
     Args:
         init: First weights of the student.
         total_batch: Images of a step, of all processes together.
-        hidden_states_iters: Iterations of a run with hidden states as targets, and Muon: then 2e-3 from random weights;
-            2e-4 from sliced ones, or proportionally less for less than 600. None for other targets, and AdamW.
+        muon_iters: Iterations of a run with Muon: then 2e-3 from random weights; 2e-4 from sliced ones, or
+            proportionally less for less than 600. None with AdamW.
     """
-    if hidden_states_iters is not None:
-        share = min(hidden_states_iters / CPU_ITERS, 1) if init == "sliced" else 1
-        why = "for hidden states as targets" + ("" if share == 1 else f", and {hidden_states_iters} iterations")
-        return Auto(_rounded(HIDDEN_STATES_LR[init] * share), why)
+    if muon_iters is not None:
+        share = min(muon_iters / CPU_ITERS, 1) if init == "sliced" else 1
+        why = f"for Muon from {init} weights" + ("" if share == 1 else f", and {muon_iters} iterations")
+        return Auto(_rounded(MUON_LR[init] * share), why)
     scaled = LR_PER_IMAGE * total_batch
     if init == "random":
         return Auto(_rounded(scaled), "5e-4 x batch / 512, the recipe's")

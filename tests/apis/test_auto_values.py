@@ -102,12 +102,25 @@ def test_lr(init: auto.Init, batch: int, lr: float) -> None:
     assert auto.choose_lr(init, batch).value == lr
 
 
-def test_hidden_states_have_their_own_lr_and_a_gpu_fits_on_more_views() -> None:
-    found = [auto.choose_lr("sliced", 16, hidden_states_iters=iters).value for iters in (60, 600, 6000)]
+def test_muon_has_its_own_lr_and_a_gpu_fits_on_more_views() -> None:
+    found = [auto.choose_lr("sliced", 16, muon_iters=iters).value for iters in (60, 600, 6000)]
     assert found == [2e-5, 2e-4, 2e-4]
     # Random weights have nothing to keep.
-    assert auto.choose_lr("random", 16, hidden_states_iters=60).value == 2e-3
+    assert auto.choose_lr("random", 16, muon_iters=60).value == 2e-3
     assert (auto.choose_sliced_views(CPU), auto.choose_sliced_views(replace(CPU, device="cuda"))) == (1024, 2048)
+
+
+def test_muon_is_for_hidden_states_and_short_runs_from_random_weights() -> None:
+    chosen = {
+        (init, hidden_states, short): auto.choose_optimizer(init, hidden_states, short) is not None
+        for init in ("sliced", "random")
+        for hidden_states, short in ((True, True), (False, True), (False, False))
+    }
+    assert [key for key, muon in chosen.items() if not muon] == [
+        ("sliced", False, True),
+        ("sliced", False, False),
+        ("random", False, False),
+    ]
 
 
 @pytest.mark.parametrize(

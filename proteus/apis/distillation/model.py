@@ -92,12 +92,8 @@ def allows_hidden_states(model: Distiller) -> bool:
     return isinstance(student, ViT) and isinstance(teacher, ViT) and student.embed_dim <= teacher.embed_dim
 
 
-def use_hidden_states(model: dict[str, Any]) -> tuple[Auto, Auto]:
-    """Let a model learn the teacher's hidden states as configs/proteus/vit-s_dinov2-b_plus.py does, in place.
-
-    Returns:
-        The objectives and the optimizer.
-    """
+def use_hidden_states(model: dict[str, Any]) -> Auto:
+    """Let a model learn the teacher's hidden states as configs/proteus/vit-s_dinov2-b_plus.py does, in place."""
     model["objectives"] = {
         "hidden": {"type": "HiddenStatesObjective"},
         "token": {"weight": 0.005},
@@ -105,10 +101,7 @@ def use_hidden_states(model: dict[str, Any]) -> tuple[Auto, Auto]:
         "patch": None,
     }
     model["student"]["mask_token"] = False
-    return (
-        Auto("hidden, token, feature", "a short run: the hidden states of all blocks teach most"),
-        Auto("Muon", "for hidden states as targets"),
-    )
+    return Auto("hidden, token, feature", "a short run: the hidden states of all blocks teach most")
 
 
 def choose_init(wanted: str, model: Distiller) -> Auto:

@@ -113,11 +113,15 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     )
     iters = int(table["iters"].value)
     table["augmentation"] = auto.choose_augmentation(iters * total)
-    hidden_states = table["augmentation"].value == "mild" and "objectives" not in model and allows_hidden_states(built)
+    short = table["augmentation"].value == "mild"
+    hidden_states = short and "objectives" not in model and allows_hidden_states(built)
     if hidden_states:
-        table["objectives"], table["optimizer"] = use_hidden_states(model)
+        table["objectives"] = use_hidden_states(model)
+    optimizer = auto.choose_optimizer(table["init"].value, hidden_states, short)
+    if optimizer:
+        table["optimizer"] = optimizer
     table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(
-        table["init"].value, total, iters if hidden_states else None
+        table["init"].value, total, iters if optimizer else None
     )
     # 5. config
     values = config_values(request, machine, table, model, images, total, mask_patch)
