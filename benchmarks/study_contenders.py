@@ -91,6 +91,7 @@ CONTENDERS = (
     # docs/several_teachers.md; at the rate of plus-random, as all that follow.
     Contender("teachers-both", "a ViT and a CNN as teachers; random start", (None,), group="several teachers"),
     Contender("teachers-vit", "the ViT alone", (None,), group="several teachers"),
+    Contender("sliced-teachers", "plus-sliced, with the CNN as second teacher", (None,), group="several teachers"),
     Contender("teachers-cnn", "the CNN alone", (None,), group="several teachers"),
     # docs/models.md
     _start("mobilenet-random", "MobileNetV4-S, random weights, no training", "CNN student"),

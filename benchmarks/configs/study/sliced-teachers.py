@@ -1,4 +1,6 @@
-"""plus-sliced with the EfficientNet of teachers-both as a second teacher, for the class token."""
+"""plus-sliced with the EfficientNet of teachers-both as a second teacher. Its class token and its patches, which are
+compared on its grid of 5x5, count half.
+"""
 
 _base_ = "./teachers-both.py"
 
@@ -10,7 +12,7 @@ model = dict(
             ),
             standardization=None,
         ),
-        cnn=dict(weight=0.1),
+        cnn=dict(weight=0.5, objectives=dict(feature=dict(type="FeatureObjective"))),
     ),
 )
 custom_hooks = [dict(type="SlicedInitHook", views=2048, teacher="vit")]
