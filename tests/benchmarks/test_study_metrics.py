@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import study_pictures
 from study_metrics import LinearMap, evaluate_features, linear_agreement
 from study_pictures import FOLDERS, Labelled, Pictures, check_data, halves
+from study_students import make_encoder
 
 
 def colours(images: Tensor) -> Features:
@@ -109,6 +110,18 @@ def test_linear_map_of_one_channel() -> None:
     assert fitted.weight.item() == pytest.approx(4 / 2.02)
     assert fitted.centre.item() == pytest.approx(1.0)
     assert fitted(torch.tensor([[[0.5]]])).item() == pytest.approx(0.5 * 4 / 2.02)
+
+
+def test_tokens_of_another_grid_are_interpolated_to_the_patches() -> None:
+    class Pixels(torch.nn.Module):
+        def forward(self, images: Tensor) -> Features:
+            return Features(images.mean((2, 3)), images.flatten(2).transpose(1, 2), (8, 8))
+
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = make_encoder(Pixels(), (0.0,) * 3, (1.0,) * 3, patch_size=2)(images)
+    expected = torch.nn.functional.interpolate(images, (4, 4), mode="bilinear", antialias=True)
+    assert found.grid == (4, 4)
+    torch.testing.assert_close(found.patches, expected.flatten(2).transpose(1, 2))
 
 
 def test_validation_uses_no_test_data(pictures: Pictures) -> None:

@@ -97,19 +97,19 @@ class SlicedInitHook(Hook):
     def _sliced(self, model: Any) -> dict[str, Distiller]:
         """Return the pairs of teacher and student of which the student becomes a slice, by name."""
         pairs: dict[str, Distiller] = model.distillers
-        names = [name for name in model.teachers_by_name if name]
-        if self.teacher is None and not names:
+        wanted, names = self.teacher, [name for name in model.teachers_by_name if name]
+        if not names:
+            if wanted is not None:
+                raise UserError(f"SlicedInitHook.teacher={wanted!r}: the run has one teacher, without a name")
             return pairs
         if getattr(model, "spread_plan", None) is not None:
             raise UserError("SlicedInitHook runs all teachers in one process: remove it, or model.spread_teachers")
-        if self.teacher in names:
-            return {self.teacher: pairs[self.teacher]}
-        if not names:
-            raise UserError(f"SlicedInitHook.teacher={self.teacher!r}: the run has one teacher, without a name")
-        found = "missing" if self.teacher is None else f"unknown teacher {self.teacher!r}"
-        raise UserError(
-            f"SlicedInitHook.teacher: {found}; name the one that the student becomes a slice of: {', '.join(names)}"
-        )
+        if wanted is None or wanted not in names:
+            found = "missing" if wanted is None else f"unknown teacher {wanted!r}"
+            raise UserError(
+                f"SlicedInitHook.teacher: {found}; name the one that the student becomes a slice of: {', '.join(names)}"
+            )
+        return {wanted: pairs[wanted]}
 
     def _read(self, runner: Runner, model: Any) -> Tensor:
         loader = runner.train_dataloader
