@@ -136,6 +136,13 @@ def test_the_teacher_to_slice_has_to_be_one_of_several(
         started(make_runner("named", [{**START[0], "teacher": teacher}], **model))
 
 
+def test_spread_teachers_are_refused(make_runner: Make, multi_teacher: dict[str, Any]) -> None:
+    runner = make_runner("spread", [{**START[0], "teacher": "one"}], model=multi_teacher)
+    runner.model.spread_plan = object()
+    with pytest.raises(UserError, match=r"remove it, or model\.spread_teachers"):
+        started(runner)
+
+
 def test_an_incompatible_student_raises_before_images_are_read(make_runner: Make) -> None:
     runner = make_runner("registers", START, model__student__reg_tokens=2)
     with pytest.raises(ValueError, match=r"keeps the teacher.s reg_tokens, 0, and model\.student has 2"):
