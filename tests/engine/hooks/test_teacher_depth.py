@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from safetensors.torch import load_file
 from two_ranks import on_two_ranks
 
-from proteus.engine.hooks import SlicedInitHook, TeacherDepthHook
+from proteus.engine.hooks import TeacherDepthHook
 from proteus.engine.hooks.teacher_depth import linear_cka
 from proteus.models import Distiller, MultiStudentDistiller, MultiTeacherDistiller
 from proteus.models.teachers import TeacherOutput
@@ -202,10 +202,6 @@ def test_what_is_refused() -> None:
     for named in (several, one):
         with pytest.raises(UserError, match=r"the hook stops model\.teacher, and the run has model\.teachers"):
             hook.before_train(fake_runner(named))
-    runner = fake_runner(several)
-    runner._load_from = None
-    with pytest.raises(UserError, match=r"SlicedInitHook takes the student out of one teacher, .* a, b: remove"):
-        SlicedInitHook().before_train(runner)
     with pytest.raises(UserError, match=r"write model\.teacher\.compile=False"):
         hook.before_train(fake_runner(model))
     with pytest.raises(UserError, match="not a Distiller"):
