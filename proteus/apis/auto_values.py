@@ -235,7 +235,9 @@ def choose_iters(
 
 
 def choose_optimizer(init: Init, hidden_states: bool, short: bool) -> Auto | None:
-    """Choose Muon where it was measured to be ahead: short runs on hidden states or from random weights; else None.
+    """Choose Muon for short runs on hidden states or from random weights; else None.
+
+    Measured from random weights: a ViT on hidden states, and a CNN on tokens, in batches of 16 (``docs/study.md``).
 
     Args:
         init: First weights of the student.

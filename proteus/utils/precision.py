@@ -14,10 +14,10 @@ def has_bfloat16(device: str | torch.device) -> bool:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies matrices in bfloat16, by AMX or AVX512-BF16; before torch 2.10 it cannot be asked.
+    """Whether the CPU multiplies matrices in bfloat16, by AMX or AVX512-BF16; False where torch cannot be asked.
 
-    A frozen ViT-S/14 then takes 0.57 times as long as in float32. Training under autocast is not faster
-    (``docs/speed.md``).
+    With AVX512-BF16 a frozen ViT-S/14 took 0.57 times as long as in float32 (``docs/speed.md``), and training under
+    autocast was not faster. AMX is not measured.
     """
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
