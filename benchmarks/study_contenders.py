@@ -92,6 +92,7 @@ CONTENDERS = (
     Contender("teachers-both", "a ViT and a CNN as teachers; random start", (None,), group="several teachers"),
     Contender("teachers-vit", "the ViT alone", (None,), group="several teachers"),
     Contender("sliced-teachers", "plus-sliced, with the CNN as second teacher", (None,), group="several teachers"),
+    Contender("sliced-teachers-vit", "sliced-teachers with the ViT alone", (None,), group="several teachers"),
     Contender("sliced-teachers-cnn", "sliced-teachers with the CNN alone", (None,), group="several teachers"),
     Contender("teachers-cnn", "the CNN alone", (None,), group="several teachers"),
     # docs/models.md
