@@ -1,4 +1,4 @@
-# vit-b_dinov2-l+siglip2-l.py as a slice of DINOv2-L, which learns its hidden states as well. Not the paper's recipe.
+# ViT-B/14 from two teachers, as a slice of DINOv2-L that learns its hidden states as well. Not the paper's recipe.
 #
 # Not run yet. docs/study.md measures the recipe with another second teacher, an EfficientNet, in minutes on a CPU.
 _base_ = "./vit-b_dinov2-l+siglip2-l.py"
