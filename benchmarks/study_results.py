@@ -44,10 +44,11 @@ def write_results(study: Study, contenders: Sequence[Contender], rows: Sequence[
 
 def _caption(study: Study) -> str:
     spread = f"mean ± standard deviation of {study.seeds} seeds" if study.seeds > 1 else "one seed"
+    threads = "1 thread" if study.settings.threads == 1 else f"{study.settings.threads} threads"
     return (
-        f"{study.settings.views:,} views, {spread}; {machine()['processor']}, {study.settings.threads} threads, commit "
-        f"{commit()}. Bold: better than the runner-up by more than the sum of both spreads. Learning rates were chosen "
-        "on the validation split."
+        f"{study.settings.views:,} views, {spread}; {machine()['processor']}, {threads}, commit {commit()}. "
+        "Bold: better than the runner-up by more than the sum of both spreads. Learning rates were chosen on the "
+        "validation split."
     )
 
 
