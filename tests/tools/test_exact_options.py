@@ -27,10 +27,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "checkpointing": {"model.student.grad_checkpointing": True},
     "compile": {"model.compile_student": True, "model.teacher.compile": True},
 }
+OPTIONS["all"] = {**OPTIONS["fused"], **OPTIONS["checkpointing"], **OPTIONS["compile"], "model.micro_batches": 2}
 TWO_PROCESSES: dict[str, dict[str, Any]] = {
     "plain": {},
     "micro_batches": {"model.micro_batches": 2},
-    "all": {**OPTIONS["fused"], **OPTIONS["checkpointing"], **OPTIONS["compile"], "model.micro_batches": 2},
+    "all": OPTIONS["all"],
 }
 # Each process has the losses of its images only.
 MEANS = """
