@@ -19,10 +19,12 @@ import proteus.apis.distill as module
 from proteus.apis import load_config
 from proteus.apis.auto_values import Machine
 from proteus.apis.distill import DistillResult, distill
+from proteus.apis.distillation import step_speed
 from proteus.apis.distillation.data import find_images
 from proteus.apis.distillation.folder import command_line, write_plan
 from proteus.apis.distillation.plan import make_plan
 from proteus.apis.distillation.request import Request
+from proteus.apis.distillation.step_speed import StepSpeed
 from proteus.apis.dry_run import check
 from proteus.checkpoints import export_backbone
 from proteus.cli.distill import main, parse_args
@@ -323,6 +325,34 @@ def test_hours_are_turned_into_iterations_by_measurement(place: Path) -> None:
     plan = make_plan(Request(**arguments(place, iters=None, hours=0.01)), CPU)
     assert plan.values["train_cfg"]["max_iters"] >= 1
     assert "measured" in plan.table["iters"].why
+
+
+def test_hours_are_measured_by_the_steps_of_the_run_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Config] = []
+
+    def speed(cfg: Config, batch_size: int, device: str) -> StepSpeed:
+        measured.append(cfg)
+        return StepSpeed(step_seconds=0.5 * len(measured), load_seconds=0.1)
+
+    monkeypatch.setattr(step_speed, "measure", speed)
+    # Half a second a step leaves 6,480 steps of 16 images, which is short.
+    plan = make_plan(Request(**arguments(place, iters=None, hours=1.0, lr="auto")), replace(CPU, teacher_bfloat16=True))
+    (short,) = measured
+    assert plan.values["train_cfg"]["max_iters"] == 6480
+    assert {name for name, part in short.model.objectives.items() if part} == {"hidden", "token", "feature"}
+    assert plan.table["objectives"].value == "hidden, token, feature"
+    assert short.model.teacher.dtype == plan.values["model"]["teacher"]["dtype"] == "bfloat16"
+    assert short.optim_wrapper.optimizer.type == plan.values["optim_wrapper"]["optimizer"]["type"] == "Muon"
+    assert not any("Mask" in step.type for step in short.train_dataloader.dataset.pipeline)
+    # Twenty hours are long for the short recipe, and are measured with the paper's: a second a step.
+    measured.clear()
+    plan = make_plan(Request(**arguments(place, iters=None, hours=20.0, lr="auto")), CPU)
+    _, long = measured
+    assert plan.values["train_cfg"]["max_iters"] == 64800
+    assert set(long.model.objectives) == {"token", "feature", "patch"}
+    assert plan.table["objectives"].value == "token, feature, patch"
+    assert long.optim_wrapper.optimizer.type == "AdamW"
+    assert any("Mask" in step.type for step in long.train_dataloader.dataset.pipeline)
 
 
 def test_several_processes_run_the_written_config(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

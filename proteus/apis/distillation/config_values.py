@@ -53,8 +53,7 @@ def config_values(
     ]
     interval = auto.choose_val_interval(iters)
     start = {"type": "SlicedInitHook", "views": auto.choose_sliced_views(machine)}
-    optimizer: dict[str, Any] = {"type": table["optimizer"].value} if "optimizer" in table else {}
-    optimizer["lr"] = float(table["lr"].value)
+    optimizer = {"type": table["optimizer"].value} if "optimizer" in table else {}
     values: dict[str, Any] = {
         "model": model,
         **({"custom_hooks": [start]} if sliced else {}),

@@ -126,13 +126,21 @@ def choose_init(wanted: str, model: Distiller) -> Auto:
 
 
 def draft_config(
-    model: Mapping[str, Any], size: int, images: RunImages, overrides: Mapping[str, Any], mask_patch: int | None
+    model: Mapping[str, Any],
+    size: int,
+    images: RunImages,
+    overrides: Mapping[str, Any],
+    mask_patch: int | None,
+    optim_wrapper: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Return the config with a batch of 8 and the overrides of the model, to build it and to count its cost."""
+    """Return the config of a step, with a batch of 8 and the overrides of model and optimizer: to build it, to count
+    its cost and to time it.
+    """
     pipeline = train_pipeline(model, size, False, False, mask_patch)
     loader = {"batch_size": 8, "num_workers": 0, "dataset": images.dataset("train", pipeline)}
-    of_model = {key: value for key, value in overrides.items() if key.startswith("model.")}
-    return _read_text(merged({"model": dict(model), "train_dataloader": loader}, of_model))
+    values = {"model": dict(model), "train_dataloader": loader, "optim_wrapper": dict(optim_wrapper or {})}
+    kept = {key: value for key, value in overrides.items() if key.startswith(("model.", "optim_wrapper."))}
+    return _read_text(merged(values, kept))
 
 
 def merged(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from proteus.apis import auto_values as auto
 from proteus.apis.auto_values import Auto, Machine
+from proteus.apis.distillation import step_speed
 from proteus.apis.distillation.config_values import card_facts, config_values
 from proteus.apis.distillation.data import RunImages, find_images
 from proteus.apis.distillation.model import (
@@ -28,6 +32,7 @@ from proteus.apis.distillation.pair import given_number, resolve_pair
 from proteus.apis.distillation.request import Request
 from proteus.apis.model_cost import step_cost
 from proteus.config.build_errors import as_config_error
+from proteus.models import Distiller
 from proteus.registry import MODELS
 from proteus.structures import UserError
 
@@ -86,7 +91,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         grids = built.describe_grids((size, size))
     if grids:
         table["grids"] = Auto(grids, "teacher and student have different patches")
-    # 4. precision, start, batch, schedule
+    # 4. precision, start, batch
     table["precision"] = _precision(request.precision, machine)
     faster = auto.choose_teacher_precision(machine) if request.precision == "auto" else None
     if faster:
@@ -100,31 +105,29 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         raise UserError("--batch-size 1: half of a batch is masked; write 2 or more")
     total = batch * machine.processes
     table["workers"] = given_number(request.workers, "--workers", zero=True) or auto.choose_workers(machine)
-    seconds = None
-    if request.hours:
-        from proteus.apis.distillation.step_speed import measure
-
-        speed = measure(draft, batch, table["precision"].value, machine.device)
-        if request.workers == "auto":
-            table["workers"] = auto.choose_workers(machine, speed.load_seconds / speed.step_seconds)
-        seconds = max(speed.step_seconds, speed.load_seconds / max(int(table["workers"].value), 1))
-    table["iters"] = auto.choose_iters(
-        machine, images.train, total, request.epochs, request.iters, request.hours, seconds
-    )
-    iters = int(table["iters"].value)
-    table["augmentation"] = auto.choose_augmentation(iters * total)
-    short = table["augmentation"].value == "mild"
-    hidden_states = short and "objectives" not in model and allows_hidden_states(built)
-    if hidden_states:
-        table["objectives"] = use_hidden_states(model)
-    optimizer = auto.choose_optimizer(table["init"].value, hidden_states, short)
-    if optimizer:
-        table["optimizer"] = optimizer
+    # 5. length, and the recipe for it: a run that turns out to be long has other objectives, and its steps other times
+    for short in (True, False):
+        recipe = _choose_recipe(short, model, built, table)
+        seconds = None
+        if request.hours:
+            optimizer = {"dtype": table["precision"].value, **recipe.optim_wrapper}
+            measured = draft_config(recipe.model, size, images, request.overrides, mask_patch, optimizer)
+            seconds = _seconds_per_step(measured, batch, request, machine, table)
+        table["iters"] = auto.choose_iters(
+            machine, images.train, total, request.epochs, request.iters, request.hours, seconds
+        )
+        iters = int(table["iters"].value)
+        table["augmentation"] = auto.choose_augmentation(iters * total)
+        if short == (table["augmentation"].value == "mild"):
+            break
+    table["objectives"] = recipe.objectives
+    if recipe.optimizer:
+        table["optimizer"] = recipe.optimizer
     table["lr"] = given_number(request.lr, "--lr") or auto.choose_lr(
-        table["init"].value, total, iters if optimizer else None
+        table["init"].value, total, iters if recipe.optimizer else None
     )
-    # 5. config
-    values = config_values(request, machine, table, model, images, total, mask_patch)
+    # 6. config
+    values = config_values(request, machine, table, recipe.model, images, total, mask_patch)
     values["default_hooks"]["export"] = {"teacher": f"{title} ({record.licence})" if record.licence else title}
     values = merged(values, request.overrides)
     comments = {
@@ -143,6 +146,41 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         bytes_needed=4 * 12 * _count(built) + 6 * 4 * _count(built.student),
         comments={key: text for key, text in comments.items() if key not in changed},
     )
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What depends on whether a run is short.
+
+    Attributes:
+        model: Config of the model.
+        objectives: Names of the objectives.
+        optimizer: Type of the optimizer; None for that of the base.
+    """
+
+    model: dict[str, Any]
+    objectives: Auto
+    optimizer: Auto | None
+
+    @property
+    def optim_wrapper(self) -> dict[str, Any]:
+        """Its part of the optimizer's config."""
+        return {"optimizer": {"type": self.optimizer.value}} if self.optimizer else {}
+
+
+def _choose_recipe(short: bool, model: dict[str, Any], built: Distiller, table: Mapping[str, Auto]) -> _Recipe:
+    hidden_states = short and "objectives" not in model and allows_hidden_states(built)
+    model = copy.deepcopy(model)
+    objectives = use_hidden_states(model) if hidden_states else kept_objectives(model)
+    return _Recipe(model, objectives, auto.choose_optimizer(table["init"].value, hidden_states, short))
+
+
+def _seconds_per_step(cfg: Config, batch: int, request: Request, machine: Machine, table: dict[str, Auto]) -> float:
+    """Measure a step; set ``table['workers']`` to what loading needs, unless it is given."""
+    speed = step_speed.measure(cfg, batch, machine.device)
+    if request.workers == "auto":
+        table["workers"] = auto.choose_workers(machine, speed.load_seconds / speed.step_seconds)
+    return max(speed.step_seconds, speed.load_seconds / max(int(table["workers"].value), 1))
 
 
 def _count(module: nn.Module) -> int:

@@ -6,11 +6,12 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 
+from proteus.apis.distillation.model import without_weights
 from proteus.datasets import SampleKey
 from proteus.datasets.proxy.collate import distill_collate
 from proteus.registry import DATASETS, MODELS
@@ -28,7 +29,7 @@ class StepSpeed:
     """Measured times of one step.
 
     Attributes:
-        step_seconds: Forward and backward pass of a batch, and the optimizer's step.
+        step_seconds: Teacher, student, backward pass and optimizer on a batch.
         load_seconds: Loading a batch on one core.
     """
 
@@ -36,13 +37,12 @@ class StepSpeed:
     load_seconds: float
 
 
-def measure(cfg: Config, batch_size: int, dtype: str, device: str) -> StepSpeed:
-    """Time a few steps of a distiller with random weights on images of its training set.
+def measure(cfg: Config, batch_size: int, device: str) -> StepSpeed:
+    """Time a few training steps of a distiller with random weights on images of its training set.
 
     Args:
-        cfg: Config of the run; weight files are not read.
+        cfg: Config of the run: model, optimizer and training set. Weight files are not read.
         batch_size: Images of a batch of one process.
-        dtype: ``bfloat16`` or ``float32``.
         device: Device to run on.
     """
     dataset = DATASETS.build(copy.deepcopy(cfg.train_dataloader.dataset))
@@ -52,28 +52,12 @@ def measure(cfg: Config, batch_size: int, dtype: str, device: str) -> StepSpeed:
     load = (time.perf_counter() - start) * batch_size / count
     batch = distill_collate([samples[index % count] for index in range(batch_size)])
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else []):
-        model = _build(cfg).to(device).train()
-        optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=1e-6)
-
-        def step() -> None:
-            with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-                losses = model(**model.data_preprocessor(dict(batch), True), mode="loss")
-            torch.stack(list(losses.values())).sum().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return StepSpeed(_time(step, device), load)
+        model = MODELS.build(without_weights(cfg.model)).to(device).train()
+        optim_wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+        return StepSpeed(_time(lambda: model.train_step(dict(batch), optim_wrapper), device), load)
 
 
-def _build(cfg: Config) -> Any:
-    config = copy.deepcopy(cfg.model)
-    for part in (config.teacher.backbone, config.student):
-        part.pop("checkpoint", None)
-        part.pop("init_cfg", None)
-    return MODELS.build(config)
-
-
-def _time(step: Callable[[], None], device: str) -> float:
+def _time(step: Callable[[], object], device: str) -> float:
     """Return the seconds of one call, after warm-up."""
 
     def wait() -> None:
