@@ -21,6 +21,7 @@ from proteus.config.check_consistency import check_batch, check_present, check_s
 from proteus.config.check_dense import batch_norm_for_cpus, check_dense, show_in, use_tta
 from proteus.config.check_files import check_files
 from proteus.config.check_resolution import check_resolution, schedule_of
+from proteus.config.locate import config_names
 from proteus.config.overrides import RUNNER_HOOKS
 from proteus.datasets.proxy.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes
@@ -146,11 +147,19 @@ def use_bfloat16(cfg: Config) -> None:
 def set_work_dir(cfg: Config, work_dir: str | Path | None) -> None:
     """Set the work directory: the argument, else that of the config, else ``work_dirs/<name of the config>``.
 
+    The name is that of the file. Of files with one name that come with Proteus it is the shortest unique one,
+    such as ``finetune/vit-s``, so that their checkpoints do not replace each other.
+
     Raises:
         UserError: The folder is a file, or cannot be written to.
     """
-    chosen = work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename).stem
+    chosen = work_dir or cfg.get("work_dir") or Path("work_dirs") / _unique_name(Path(cfg.filename))
     cfg.work_dir = str(check_out_folder(chosen))
+
+
+def _unique_name(path: Path) -> str:
+    path = path.resolve()
+    return next((name for name, file in config_names().items() if file == path), path.stem)
 
 
 def _drop_initial_weights(cfg: Config) -> None:
