@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -10,7 +11,7 @@ from proteus.apis.training import set_work_dir
 from proteus.config.locate import config_names
 
 
-def test_no_two_configs_train_in_one_folder() -> None:
+def test_no_two_configs_train_in_one_folder(tmp_path: Path) -> None:
     """Checkpoints of different tasks would replace each other."""
     folders = {}
     for name, path in config_names().items():
@@ -21,6 +22,7 @@ def test_no_two_configs_train_in_one_folder() -> None:
     assert folders["vit-s_dinov2-b"] == "work_dirs/vit-s_dinov2-b"
     assert folders["linear_probe/vit-s"] == "work_dirs/linear_probe/vit-s"
     assert folders["finetune/vit-s"] == "work_dirs/finetune/vit-s"
-    own = Config({}, filename="mine/vit-s.py")
+    (tmp_path / "vit-s.py").touch()
+    own = Config.fromfile(tmp_path / "vit-s.py")
     set_work_dir(own, None)
     assert own.work_dir == "work_dirs/vit-s"
