@@ -202,7 +202,8 @@ class KeyValues(DictAction):
         """Add options to those of earlier arguments.
 
         Raises:
-            ArgumentError: An option lacks ``=``, its key or its value, is a dict, or was given twice.
+            ArgumentError: An option lacks ``=``, its key or its value, is a dict, is a list with a space in an element,
+                or was given twice.
         """
         for text in [values] if isinstance(values, str) else values or []:
             key, separator, value = text.partition("=")
@@ -211,7 +212,11 @@ class KeyValues(DictAction):
             problem = _key_problem(text, key, separator, given) or _value_problem(key, value)
             if problem is None:
                 try:
-                    super().__call__(parser, namespace, [f"{key}={value}"], option_string)
+                    if _is_list(value):
+                        super().__call__(parser, namespace, [f"{key}={value}"], option_string)
+                    else:  # MMEngine removes spaces, which a path or a title may have
+                        parsed = self._parse_int_float_bool(value.strip().strip("'\""))
+                        setattr(namespace, self.dest, {**given, key: parsed})
                 except (RecursionError, AssertionError):
                     problem = f"{text!r}: brackets do not match; write {key}=[1,2]"
             if problem is None and _has_empty(getattr(namespace, self.dest)[key]):
@@ -243,7 +248,13 @@ def _value_problem(key: str, value: str) -> str | None:
         return f"{key} has no value; write {key}=None for none, or {key}=\"''\" for an empty string"
     if value.strip().startswith("{"):
         return f"{key}: found a dict; set its keys one by one: {key}.NAME=VALUE"
+    if _is_list(value) and re.search(r"[^\s,(\[] +[^\s,)\]]", value):
+        return f"{key}: found a list with a space in an element, which would be lost; write the list in the config"
     return None
+
+
+def _is_list(value: str) -> bool:
+    return "," in value or value.strip().strip("'\"")[:1] in ("(", "[")
 
 
 def _has_empty(value: Any) -> bool:

@@ -110,13 +110,13 @@ def _variable(root: Mapping[str, Any], parts: list[str], overrides: Mapping[str,
         near = nearest(name, [*schema.KNOWN, *root], 2, cutoff=0.7)
         hint = f"did you mean {' or '.join(repr(one) for one in near)}?" if near else "correct the name"
         return f"'{name}' is neither a key of the runner nor a variable of the file; {hint}"
-    holders = [
-        path
-        for key in root
-        if key in schema.KNOWN
-        for path in _holders(root[key], root[name], key)
-        if not any(other == path or path.startswith(f"{other}.") for other in overrides)
-    ]
+    used = [path for key in root if key in schema.KNOWN for path in _holders(root[key], root[name], key)]
+    holders = [path for path in used if not any(other == path or path.startswith(f"{other}.") for other in overrides)]
+    if not used and isinstance(root[name], (int, float)) and not isinstance(root[name], bool):
+        return (
+            f"'{name}' is a variable that the file has already calculated with, so this changes nothing; "
+            "override the keys that depend on it"
+        )
     if not holders:
         return None
     tail = ".".join(["", *parts[1:]])

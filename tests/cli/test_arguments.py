@@ -114,6 +114,14 @@ def parsed(*values: str) -> dict:
 
 def test_key_values() -> None:
     values = ("a.b=1e-3", "c=[1,(2,3)]", "d=None", "e=true", "f=x=y", "g=''", "h[0].i=2", "j=.*(a|b){2}", "k=[]")
+    spaced = ("l=/data/my runs/first", "m='DINOv2 of mine'", "n=[1, (2, 3)]", "o=a, b", "p= 3 ")
+    assert parsed(*spaced) == {
+        "l": "/data/my runs/first",
+        "m": "DINOv2 of mine",
+        "n": [1, (2, 3)],
+        "o": ["a", "b"],
+        "p": 3,
+    }
     assert parsed(*values) == {
         "a.b": 1e-3,
         "c": [1, (2, 3)],
@@ -143,6 +151,8 @@ def test_key_values() -> None:
         (["a=(1,[2,3)"], "brackets do not match"),
         (["a=[1,2"], "brackets do not match"),
         (["a=[1,,2]"], "an element of the list is empty"),
+        (["a=[my photos,b]"], "a: found a list with a space in an element"),
+        (["a=b,my photos"], "a: found a list with a space in an element"),
         (["a=1", "a=2"], "a is given twice"),
         (["a[0]=1", "a.0=2"], "a.0 is given twice"),
         (["a=1", "a.b=2"], "one holds the other"),

@@ -80,6 +80,13 @@ def test_a_path_built_from_a_variable_is_named(good: dict[str, Any]) -> None:
         validate(good, {"data_root": "/elsewhere"})
 
 
+def test_a_number_that_the_file_has_calculated_with_is_refused(good: dict[str, Any]) -> None:
+    good["epoch"] = 37
+    good["train_cfg"]["max_iters"] = 2 * good["epoch"]
+    with pytest.raises(ConfigError, match=r"'epoch' is a variable that the file has already calculated with"):
+        validate(good, {"epoch": 38})
+
+
 def test_all_overrides_and_the_rest_of_the_config_are_checked(good: dict[str, Any]) -> None:
     good["randomness"]["sed"] = 1
     with pytest.raises(ConfigError) as caught:
