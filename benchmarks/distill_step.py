@@ -34,6 +34,7 @@ from proteus.checkpoints import locate
 from proteus.engine.optim import AutocastOptimWrapper
 from proteus.models import Distiller
 from proteus.registry import FUNCTIONS, MODELS, TRANSFORMS
+from proteus.utils.precision import has_bfloat16
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -297,7 +298,7 @@ def main(args: Namespace) -> int:
     device = torch.device(args.device)
     if device.type == "cpu":
         torch.set_num_threads(args.threads)
-    low = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    low = has_bfloat16(device)
     dtype = DTYPES[args.dtype] if args.dtype != "auto" else (torch.bfloat16 if low else torch.float32)
     cfg = load(args)
     if args.only:

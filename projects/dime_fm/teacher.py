@@ -16,6 +16,7 @@ from proteus.datasets.teacher_cache import plain
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.digest import weights_digest
+from proteus.utils.precision import has_bfloat16
 
 
 @MODELS.register_module()
@@ -74,7 +75,7 @@ class FrozenDualEncoder(nn.Module):
     def to_device(self, device: torch.device) -> None:
         """Move the weights to ``device`` and cast them to its dtype; the scale stays in float32."""
         self.to(device)
-        low = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        low = has_bfloat16(device)
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else torch.bfloat16 if low else torch.float32
         assert self.encoder.text is not None
         for part in (self.encoder.image, self.encoder.projection, self.encoder.text):

@@ -13,7 +13,7 @@ from proteus.apis.launch import check_gpus
 from proteus.apis.model_cost import GIB, StepCost
 from proteus.apis.resources import check_device
 from proteus.structures import UserError
-from proteus.utils.precision import cpu_has_bfloat16
+from proteus.utils.precision import cpu_has_bfloat16, has_bfloat16
 
 Init = Literal["sliced", "random"]
 
@@ -119,7 +119,7 @@ def this_machine(device: str | None, gpus: int | None) -> Machine:
         processes=gpus or 1,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         free_memory=torch.cuda.mem_get_info()[0] if on_gpu else 0,
-        bfloat16=on_gpu and torch.cuda.is_bf16_supported(),
+        bfloat16=on_gpu and has_bfloat16("cuda"),
         teacher_bfloat16=not on_gpu and cpu_has_bfloat16(),
     )
 
@@ -131,13 +131,13 @@ def choose_img_size(machine: Machine, teacher_size: int, patch_size: int | None)
     patch = patch_size or 1
     size = max(size // patch, 1) * patch
     if size == most:
-        why = "the paper's" if machine.has_gpu else "small, for a CPU"
+        why = "the paper's" if machine.has_gpu else "small, to be fast on a CPU"
     else:
         why = "the teacher's" if size == teacher_size else f"whole patches, at most {min(teacher_size, most)}"
     return Auto(size, why)
 
 
-def choose_batch_size(machine: Machine, cost: StepCost | None, images: int) -> Auto:
+def choose_batch_size(machine: Machine, cost: StepCost | None, images: int, low_precision: bool) -> Auto:
     """Choose the images of a batch per process: a power of two that fits into memory.
 
     On GPUs together at most the paper's 1024, and at most an eighth of the images.
@@ -146,14 +146,14 @@ def choose_batch_size(machine: Machine, cost: StepCost | None, images: int) -> A
         machine: The machine.
         cost: Estimate of the memory of a step; None on a CPU.
         images: Training images.
+        low_precision: Whether the forward pass is in bfloat16.
 
     Raises:
         UserError: The memory is too small for the smallest batch.
     """
     if cost is None or not machine.has_gpu:
-        return Auto(CPU_BATCH, "small, for a CPU")
+        return Auto(CPU_BATCH, "small, to be fast on a CPU")
     budget = machine.free_memory * MEMORY_SHARE
-    low_precision = machine.bfloat16
     fitting = _power_of_two(_largest_batch(cost, budget, low_precision))
     if fitting < 2:
         raise UserError(
@@ -167,7 +167,7 @@ def choose_batch_size(machine: Machine, cost: StepCost | None, images: int) -> A
     if batch == limit:
         why = f"the paper's {PAPER_BATCH}" + (f" on {machine.processes} GPUs" if machine.processes > 1 else "")
     elif batch == enough:
-        why = f"an eighth of {images:,} images" if eighth >= _LEAST_BATCH else f"least, for {images:,} images"
+        why = f"an eighth of {images:,} images" if eighth >= _LEAST_BATCH else f"the minimum, for {images:,} images"
     else:
         why = f"largest that fits in {machine.free_memory / GIB:.0f} GiB"
     memory = cost.memory(batch, low_precision) / GIB
@@ -228,7 +228,7 @@ def choose_iters(
         return Auto(CPU_ITERS, "minutes on a CPU; more with --iters, --epochs or --hours")
     wanted = round(PAPER_EPOCHS * per_epoch)
     if wanted < MIN_GPU_ITERS:
-        return Auto(MIN_GPU_ITERS, f"least for a small set ({MIN_GPU_ITERS / per_epoch:,.0f} epochs)")
+        return Auto(MIN_GPU_ITERS, f"the minimum, for a small data set ({MIN_GPU_ITERS / per_epoch:,.0f} epochs)")
     if wanted > PAPER_ITERS:
         return Auto(PAPER_ITERS, f"the paper's ({PAPER_ITERS / per_epoch:.1f} epochs)")
     return Auto(wanted, f"the paper's {PAPER_EPOCHS} epochs of {images:,} images")

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from proteus.config.check_consistency import crop_size
 from proteus.datasets import seeded
 from proteus.evaluation import patch_retrieval
 from proteus.models.backbones import build_backbone, locate_backbone
@@ -60,7 +61,8 @@ def compare_retrieval(cfg: Config, student: str | Path, photographs: Tensor) -> 
     Returns:
         ``patch_retrieval``, ``teacher_patch_retrieval`` and ``chance_patch_retrieval``.
     """
-    size = int(cfg.model.student.img_size)
+    # A CNN of mmpretrain takes any size, and its config names none.
+    size = int(cfg.model.student.get("img_size") or crop_size(cfg))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     preprocessor = MODELS.build(cfg.model.data_preprocessor).to(device)
     networks = {

@@ -9,8 +9,11 @@ import torch
 
 
 def has_bfloat16(device: str | torch.device) -> bool:
-    """Whether ``auto`` precision means bfloat16 on a device: on GPUs that support it."""
-    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+    """Whether ``auto`` precision means bfloat16 on a device: on GPUs that compute in it.
+
+    Those before Ampere (V100, T4, RTX 20) only emulate it.
+    """
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def cpu_has_bfloat16() -> bool:

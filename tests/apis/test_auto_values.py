@@ -47,20 +47,25 @@ def test_img_size(where: Machine, teacher: int, patch: int | None, size: int) ->
         (machine(free_memory=140 * GIB), 10**7, 1024, "the paper's 1024"),
         (machine(free_memory=140 * GIB, processes=8), 10**7, 128, "on 8 GPUs"),
         (GPU, 1000, 64, "an eighth of 1,000"),  # 125
-        (GPU, 40, 16, "least, for 40 images"),
+        (GPU, 40, 16, "the minimum, for 40 images"),
         # (1.6 - 1) GiB / 57 MiB = 10
         (machine(free_memory=2 * GIB), 10**6, 8, "fits in 2 GiB"),
     ],
 )
 def test_batch_size(where: Machine, images: int, batch: int, why: str) -> None:
-    chosen = auto.choose_batch_size(where, COST, images)
+    chosen = auto.choose_batch_size(where, COST, images, low_precision=where.bfloat16)
     assert chosen.value == batch
     assert why in chosen.why
 
 
+def test_the_batch_size_is_for_the_precision_of_the_run() -> None:
+    assert GPU.bfloat16
+    assert auto.choose_batch_size(GPU, COST, 10**6, low_precision=False).value == 128
+
+
 def test_a_gpu_that_is_too_small_is_refused() -> None:
     with pytest.raises(UserError, match=r"two images need about 1\.1 GiB, and the GPU has 1\.0 GiB free"):
-        auto.choose_batch_size(machine(free_memory=GIB), COST, 1000)
+        auto.choose_batch_size(machine(free_memory=GIB), COST, 1000, low_precision=True)
 
 
 @pytest.mark.parametrize(

@@ -321,6 +321,21 @@ def test_a_cnn_of_timm_is_masked_in_the_mean_colour_of_its_images(place: Path, t
         check(cfg)
 
 
+def test_a_cnn_of_mmpretrain_is_distilled_to_the_end(place: Path) -> None:
+    """Its config names no image size."""
+    pytest.importorskip("mmpretrain")
+    given = arguments(place, student="mmpretrain/resnet18_8xb32_in1k", img_size=56, iters=1, overrides={})
+    result = distill(**given, device="cpu", out=place / "mmpretrain")
+    assert (result.out / "model.safetensors").is_file()
+    assert 0 <= result.metrics["patch_retrieval"] <= 1
+
+
+def test_a_vit_of_mmpretrain_gets_the_size_of_the_run(place: Path) -> None:
+    pytest.importorskip("mmpretrain")
+    plan = make_plan(Request(**arguments(place, student="mmpretrain/deit-tiny_4xb256_in1k", img_size=112)), CPU)
+    assert plan.values["model"]["student"]["img_size"] == 112
+
+
 def test_hours_are_turned_into_iterations_by_measurement(place: Path) -> None:
     plan = make_plan(Request(**arguments(place, iters=None, hours=0.01)), CPU)
     assert plan.values["train_cfg"]["max_iters"] >= 1

@@ -21,7 +21,15 @@ def cfg(tmp_path: Path) -> Config:
     backbone = {"type": "ViT", "arch": "tiny", **sizes, "checkpoint": str(weights)}
     model = {"student": {"img_size": 28}, "teacher": {"backbone": backbone}}
     model["data_preprocessor"] = {"type": "DistillDataPreprocessor"}
-    return Config({"model": model, "val_dataloader": {"dataset": {"type": "ImageFolder", "data_root": str(images)}}})
+    dataset = {"type": "ImageFolder", "data_root": str(images)}
+    crop = {"type": "LoadRandomResizedCrop", "scale": 28}
+    return Config(
+        {
+            "model": model,
+            "train_dataloader": {"dataset": {**dataset, "pipeline": [crop]}},
+            "val_dataloader": {"dataset": dataset},
+        }
+    )
 
 
 def test_photographs_are_squares_and_at_most_200(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +48,10 @@ def test_a_student_with_the_teachers_weights_scores_as_the_teacher(cfg: Config) 
     assert scores["chance_patch_retrieval"] == 1 / 5
     assert 0 < scores["patch_retrieval"] <= 1
     assert scores["patch_retrieval"] == scores["teacher_patch_retrieval"]
+
+
+def test_a_student_without_a_size_is_compared_at_that_of_the_training(cfg: Config) -> None:
+    photographs = held_out.load_photographs(cfg)[:, :, :64, :64]
+    expected = held_out.compare_retrieval(cfg, cfg.model.teacher.backbone.checkpoint, photographs)
+    del cfg.model.student["img_size"]
+    assert held_out.compare_retrieval(cfg, cfg.model.teacher.backbone.checkpoint, photographs) == expected

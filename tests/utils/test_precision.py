@@ -18,9 +18,13 @@ def test_no_autocast_switches_a_surrounding_autocast_off() -> None:
         pass
 
 
-def test_bfloat16_is_for_gpus_that_support_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_for_gpus_that_compute_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch says by default that GPUs that emulate it support it, too."""
     for supported in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+        answer = {False: supported, True: True}
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, said=answer: said[including_emulation]
+        )
         assert has_bfloat16("cuda:0") is supported
         assert not has_bfloat16(torch.device("cpu"))
 

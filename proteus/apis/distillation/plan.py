@@ -98,7 +98,10 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         table["teacher_precision"], model["teacher"]["dtype"] = faster, faster.value
     table["init"] = choose_init(request.init, built)
     table["batch_size"] = given_number(request.batch_size, "--batch-size") or auto.choose_batch_size(
-        machine, step_cost(built, draft) if machine.has_gpu else None, images.train
+        machine,
+        step_cost(built, draft) if machine.has_gpu else None,
+        images.train,
+        low_precision=table["precision"].value == "bfloat16",
     )
     batch = int(table["batch_size"].value)
     if batch < 2:

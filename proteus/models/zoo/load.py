@@ -129,7 +129,7 @@ def student_config(name: str, patch_size: int, img_size: int) -> tuple[dict[str,
     if name in students:
         config["patch_size"] = patch_size
         record = replace(record, patch_size=patch_size)
-    if not record.architecture.startswith("mmpretrain."):
+    if "img_size" in config or not record.architecture.startswith("mmpretrain."):
         config["img_size"] = img_size
         check_build(f"student {name}", config)
     title = record.title if name in students else f"{name.partition('/')[2]}, random weights"
