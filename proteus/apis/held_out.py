@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
@@ -63,7 +64,7 @@ def compare_retrieval(cfg: Config, student: str | Path, photographs: Tensor) -> 
     """
     # A CNN of mmpretrain takes any size, and its config names none.
     size = int(cfg.model.student.get("img_size") or crop_size(cfg))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if get_device() == "cuda" else "cpu"  # that of the training, with or without its GPUs
     preprocessor = MODELS.build(cfg.model.data_preprocessor).to(device)
     networks = {
         "": locate_backbone(str(student), img_size=size).build(),

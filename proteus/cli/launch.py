@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+
+import torch
 
 from proteus.apis.launch import check_gpus, run_on
 from proteus.cli.arguments import integer, positive_int
 from proteus.structures import UserError
 
-__all__ = ["add_processes", "gpus", "launch", "run_on", "wants_processes"]
+__all__ = ["add_processes", "gpus", "launch", "leave_gpus", "run_on", "wants_processes"]
 
 
 def gpus(text: str) -> int:
@@ -56,6 +59,13 @@ def wants_processes(arguments: Namespace) -> bool:
     if not count:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # CUDA reads it when first used
     return (count or processes or 1) > 1
+
+
+def leave_gpus(arguments: Namespace) -> None:
+    """Start this program again if :func:`wants_processes` hid the GPUs too late, after an import has counted them."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    if getattr(arguments, "run_again", False) and hidden and torch.cuda.is_available():
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def launch(arguments: Namespace, command: Sequence[str]) -> int:

@@ -37,7 +37,7 @@ from proteus.cli.arguments import (
     positive_number,
     verb_parser,
 )
-from proteus.cli.launch import add_processes, launch, wants_processes
+from proteus.cli.launch import add_processes, launch, leave_gpus, wants_processes
 from proteus.compat import default_store, log_folders
 from proteus.structures import ConfigError
 from proteus.utils.user_errors import foreign_culprit, mistake, name_and_words
@@ -114,6 +114,7 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace, command: 
             verb = main.__module__.rpartition(".")[2]
             status = launch(arguments, command or [verb, *sys.argv[1:]])
         else:
+            leave_gpus(arguments)
             status = main(arguments) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,25 @@ def test_one_process_does_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None
     assert not launch.wants_processes(train.parse_args(["mine.py", "--gpus", "0"]))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
     assert not launch.wants_processes(Namespace(gpus=4)), "a verb that starts its processes itself"
+
+
+@pytest.mark.usefixtures("_environment_kept")
+def test_the_program_starts_again_to_leave_gpus_that_an_import_has_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, list[str], str | None]] = []
+    monkeypatch.setattr(
+        os, "execv", lambda path, argv: started.append((path, argv, os.environ.get("CUDA_VISIBLE_DEVICES")))
+    )
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "tools/train.py", "mine.py", "--gpus", "0"])
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for visible in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda visible=visible: visible)
+        arguments = train.parse_args(["mine.py", "--gpus", "0"])
+        assert not launch.wants_processes(arguments)
+        launch.leave_gpus(arguments)
+    assert started == [(sys.executable, [sys.executable, "tools/train.py", "mine.py", "--gpus", "0"], "")]
+    del os.environ["CUDA_VISIBLE_DEVICES"]
+    launch.leave_gpus(train.parse_args(["mine.py"]))
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(
