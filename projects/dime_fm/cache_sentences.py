@@ -1,9 +1,11 @@
 #!/usr/bin/env python
 """Compute a teacher's embeddings of a config's sentences and store them on disk; re-run to resume.
 
-    python -m projects.dime_fm.cache_sentences CONFIG [--cfg-options sentences.cache=DIR]
+    python -m projects.dime_fm.cache_sentences CONFIG
 
-Writes one cache for each folder that a data loader's ``sentences.cache`` names.
+Writes one cache for each folder that a data loader's ``sentences.cache`` names. To use another folder:
+
+    --cfg-options train_dataloader.dataset.sentences.cache=DIR val_dataloader.dataset.sentences.cache=DIR
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from proteus.version import __version__
 
 VERBS = {
     "distill": "distil a teacher into a student on a folder of images",
-    "slice": "make a small ViT of a larger one without training, in about a minute",
+    "slice": "make a small ViT of a larger one without training, in minutes",
     "train": "train a config",
     "check": "check a config and build all its parts, without training",
     "test": "compute the test metrics of a config for a checkpoint",

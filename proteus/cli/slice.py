@@ -3,7 +3,7 @@
 Example:
   proteus slice --teacher dinov2_vitb14 --student vit_small --data photos --out work_dirs/sliced
 
-It takes about a minute for a ViT-S on a CPU, and needs no labels. OUT holds the student for timm, transformers,
+It takes minutes for a ViT-S on a CPU, and needs no labels. OUT holds the student for timm, transformers,
 OpenMMLab and ONNX Runtime with its model card. 'proteus distill' begins with the same weights and trains them.
 """
 

@@ -82,6 +82,16 @@ def test_configs_build(name: str) -> None:
     assert "every part was built" in check(config(name))
 
 
+def test_clip_on_imagenet_merge_differs_by_its_images_alone() -> None:
+    clip, merge = config("vit-b_clip-l.py").to_dict(), config("proxy_sets/vit-b_clip-l_imagenet-merge.py").to_dict()
+    images = clip.pop("train_dataloader")["dataset"], merge.pop("train_dataloader")["dataset"]
+    assert images[1]["pipeline"] == images[0]["pipeline"]
+    assert "UniformMask" not in str(images)
+    other = config("proxy_sets/vit-s_dinov2-b_imagenet-merge.py").train_dataloader.dataset.to_dict()
+    assert {**images[1], "pipeline": None} == {**other, "pipeline": None}
+    assert merge == clip
+
+
 OTHER_SCHEDULES = ("quickstart", "_plus", "_finish")
 
 

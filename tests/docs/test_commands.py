@@ -176,3 +176,19 @@ def usage(command: str) -> str:
     with redirect_stdout(output), suppress(SystemExit):
         parse(verb or script, ["--help"])
     return output.getvalue()
+
+
+@pytest.mark.parametrize("folder", ["proteus", "finetune", "ade20k"])
+def test_commands_for_another_batch_size_see_as_many_images(folder: str) -> None:
+    texts = [block.text for block in blocks(ROOT / f"configs/{folder}/README.md", "bash")]
+    found = [each for text in texts for each in commands(text) if "auto_scale_lr.enable=True" in each]
+    assert len(found) == 1
+    _, config, processes, *arguments = found[0]
+    options = parse(ROOT / "tools/train.py", [config, *arguments]).cfg_options
+    usual, other = load_config(ROOT / config), load_config(ROOT / config, options)
+    images = usual.auto_scale_lr.base_batch_size * usual.train_cfg.max_iters
+    assert int(processes) * other.train_dataloader.batch_size * other.train_cfg.max_iters == images
+    schedules = other.param_scheduler
+    last = schedules[-1].end if isinstance(schedules, list) else schedules.epochs * schedules.iters_per_epoch
+    assert last == other.train_cfg.max_iters
+    assert other.train_cfg.val_interval == 2 * usual.train_cfg.val_interval

@@ -90,9 +90,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(crop="garg")
 test_evaluator = val_evaluator
 param_scheduler = _base_.param_scheduler
-param_scheduler[0].total_steps = 6
 param_scheduler[1].end = param_scheduler[2].begin = 2
-param_scheduler[2].end = 6
+param_scheduler[2].end = 5
+param_scheduler[3].end = param_scheduler[4].begin = 2
+param_scheduler[4].end = 6
 train_cfg = dict(max_iters=6, val_interval=3)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3, max_keep_ckpts=-1))
 """

@@ -26,8 +26,8 @@ val_pipeline = [
 train_dataloader = dict(
     # Paper: 8 x 128 = 1024. Released script: 4 x 128 = 512, with the learning rate scaled to match.
     batch_size=128,
-    # Released: 10 per GPU. At 526 images/s per core (benchmarks/README.md) they feed an S <- B step at half the speed
-    # of an H100.
+    # Released: 10 per GPU. At 526 images/s per core (benchmarks/README.md), ten workers keep up with an S <- B step at
+    # half of an H100's peak.
     num_workers=10,
     persistent_workers=True,
     pin_memory=True,

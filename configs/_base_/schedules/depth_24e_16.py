@@ -7,26 +7,17 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.95, 0.999), weight_decay=0.01),
     clip_grad=dict(max_norm=35, norm_type=2),
     constructor="MergedGroupsConstructor",
-    # OneCycleLR has one peak for all groups, in the toolbox and here, so lr_mult has no effect: the backbone learns at
-    # the full rate. The toolbox's fourth key, norm=dict(decay_mult=0.0), matches no parameter and is left out.
-    paramwise_cfg=dict(
-        custom_keys=dict(
-            pos_embed=dict(decay_mult=0.0),
-            cls_token=dict(decay_mult=0.0),
-            backbone=dict(lr_mult=0.1),
-        )
-    ),
+    # Two keys of the toolbox are left out, since they have no effect there: backbone=dict(lr_mult=0.1), because its one
+    # cycle sets one peak for all groups, and norm=dict(decay_mult=0.0), which matches no parameter.
+    paramwise_cfg=dict(custom_keys=dict(pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0))),
 )
+# The toolbox's lr_config: OneCycle with pct_start=0.3, div_factor=25 and final_div_factor=100. OneCycleLR would replace
+# the optimizer's rates by its eta_max; these three schedules are relative to them, so that auto_scale_lr, lr_mult and
+# optim_wrapper.optimizer.lr take effect.
 param_scheduler = [
-    dict(
-        type="OneCycleLR",
-        eta_max=1e-4,
-        total_steps=iterations,
-        pct_start=0.3,
-        div_factor=25,
-        final_div_factor=100,
-        by_epoch=False,
-    ),
+    dict(type="ConstantLR", factor=1 / 25, by_epoch=False),
+    dict(type="CosineAnnealingLR", eta_min_ratio=1.0, by_epoch=False, begin=0, end=rise),
+    dict(type="CosineAnnealingLR", eta_min_ratio=1 / 25 / 100, by_epoch=False, begin=rise, end=iterations - 1),
     # The toolbox's momentum_config: from 0.95 to 0.85 while the rate rises, and back.
     dict(type="CosineAnnealingMomentum", eta_min=0.85, by_epoch=False, begin=0, end=rise),
     dict(type="CosineAnnealingMomentum", eta_min=0.95, by_epoch=False, begin=rise, end=iterations - 1),

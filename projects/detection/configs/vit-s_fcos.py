@@ -55,8 +55,28 @@ optim_wrapper = dict(
     dtype="float32",
     optimizer=dict(type="AdamW", lr=1e-4, weight_decay=0.05),
     constructor="MergedGroupsConstructor",
-    # The backbone learns at a tenth of the rate of the pyramid and the head.
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys={"backbone.backbone": dict(lr_mult=0.1)}),
+    # The backbone learns at a tenth of the rate of the pyramid and the head. MMEngine applies the longest key that a
+    # name contains, and then neither norm_decay_mult nor bias_decay_mult. So what has no weight decay in the ViT is
+    # named here; all these keys are longer than 'vit.'.
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys={
+            "backbone.backbone.model": dict(lr_mult=0.1),  # DenseTimm: all of it has weight decay
+            "vit.": dict(lr_mult=0.1),
+            "vit.pos_embed": dict(lr_mult=0.1, decay_mult=0.0),
+            "vit.cls_token": dict(lr_mult=0.1, decay_mult=0.0),
+            "patch_embed.proj.bias": dict(lr_mult=0.1, decay_mult=0.0),
+            "norm1.": dict(lr_mult=0.1, decay_mult=0.0),
+            "norm2.": dict(lr_mult=0.1, decay_mult=0.0),
+            "attn.qkv.bias": dict(lr_mult=0.1, decay_mult=0.0),
+            "attn.proj.bias": dict(lr_mult=0.1, decay_mult=0.0),
+            "mlp.fc1.bias": dict(lr_mult=0.1, decay_mult=0.0),
+            "mlp.fc2.bias": dict(lr_mult=0.1, decay_mult=0.0),
+            "ls1.gamma": dict(lr_mult=0.1, decay_mult=0.0),
+            "ls2.gamma": dict(lr_mult=0.1, decay_mult=0.0),
+        },
+    ),
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [

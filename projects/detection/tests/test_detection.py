@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from PIL import Image
 from runs import log_lines, tool, trained, weights, write_teacher
 
@@ -20,6 +21,7 @@ from projects.detection.metric import BoxRecall, matches
 from projects.detection.pyramid import DetectorBackbone
 from proteus.apis import load_config
 from proteus.models.backbones import DenseTimm, DenseViT
+from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from proteus.structures import DataError
 
 PROJECT = Path(__file__).parents[1]
@@ -172,6 +174,29 @@ def test_frozen_config_differs_by_the_backbone_alone() -> None:
     assert not tuned.model.backbone.get("frozen")
     assert frozen.optim_wrapper == tuned.optim_wrapper
     assert frozen.train_dataloader == tuned.train_dataloader
+
+
+@pytest.mark.parametrize("timm", [False, True])
+def test_learning_rates_and_weight_decay(timm: bool) -> None:
+    """The backbone has a tenth of the rate; norms, biases, LayerScale, positions and cls token have no weight decay."""
+    cfg = load_config(PROJECT / "configs/vit-s_fcos.py")
+    small = {"type": "DenseTimm", "arch": "convnext_atto", "depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16)}
+    detector = FCOSDetector(small if timm else VIT, num_classes=2, out_channels=32)
+    settings = cfg.optim_wrapper.to_dict()
+    constructor = {"type": settings.pop("constructor"), "paramwise_cfg": settings.pop("paramwise_cfg")}
+    init_default_scope("proteus")
+    wrapper = OPTIM_WRAPPER_CONSTRUCTORS.build({**constructor, "optim_wrapper_cfg": settings})(detector)
+    names = {id(parameter): name for name, parameter in detector.named_parameters()}
+    seen = set()
+    for group in wrapper.optimizer.param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            student = ".backbone.backbone." in name
+            plain = parameter.ndim > 1 and "pos_embed" not in name and "cls_token" not in name
+            assert group["lr"] == pytest.approx(1e-5 if student else 1e-4), name
+            assert group["weight_decay"] == (0.05 if plain or (timm and student) else 0), name
+            seen.add(name)
+    assert seen == {name for name, parameter in detector.named_parameters() if parameter.requires_grad}
 
 
 def write_config(folder: Path, toy: Path) -> Path:

@@ -14,7 +14,7 @@ model = dict(
         ),
     ),
     student=dict(type="TimmBackbone", arch=_base_.student.backbone.arch, img_size=518),
-    # Without the patch objective, which needs a ViT student.
+    # Without the patch objective: this timm student is not masked (mask_colour="mean" would do so).
     objectives=dict(token=dict(type="TokenObjective"), feature=dict(type="FeatureObjective", cls_term="token")),
 )
 train_pipeline = [dict(_base_.random_crop, scale=518), *_base_.augmentation]
