@@ -54,7 +54,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     config = read_config(path)
     imports = {key: value for key, value in overrides.items() if key.split(".")[0] == "custom_imports"}
     try:
-        _import_custom(merged(config, imports).get("custom_imports"), path)
+        import_custom(merged(config, imports).get("custom_imports"), path)
         validate(config, overrides)
     except ImportError as error:  # in the imports of a pure Python config
         raise ConfigError([str(error)], str(path)) from error
@@ -110,8 +110,16 @@ def read_config(path: str | Path) -> Config:
         raise ConfigError([_where(error, file)], str(file)) from error
 
 
-def _import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
-    """Import the modules of ``custom_imports``; warn about missing ones if ``allow_failed_imports`` is set."""
+def import_custom(custom: Mapping[str, Any] | None, path: str | Path) -> None:
+    """Import the modules of ``custom_imports``; warn about missing ones if ``allow_failed_imports`` is set.
+
+    Args:
+        custom: The value of ``custom_imports``.
+        path: Name of the config, for messages.
+
+    Raises:
+        ConfigError: The value is of another form, or a module cannot be imported.
+    """
     if not custom:
         return
     if not isinstance(custom, Mapping):

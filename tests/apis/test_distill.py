@@ -198,7 +198,13 @@ def test_without_a_run_there_is_nothing_to_resume(place: Path, tmp_path: Path) -
         ({"init": "pretrained"}, "--init: found 'pretrained'"),
         ({"init": "sliced", "student": "vit_base"}, "--init sliced: "),
         ({"loggers": ["weights"]}, "--logger weights: choose from: tensorboard, wandb, mlflow"),
-        ({"overrides": {"model.studnet.depth": 2}}, "studnet"),
+        ({"overrides": {"model.studnet.depth": 2}}, "did you mean 'student'?"),
+        ({"overrides": {"model.objectives.token.weihgt": 2}}, "'weight'"),
+        ({"overrides": {"model.objectives.patch.weight": 2}}, "model.objectives.patch is None, which has no keys"),
+        ({"overrides": {"max_iters": 2}}, "'max_iters' is neither a key of the runner nor a variable of the file"),
+        ({"overrides": {"train_pipeline.1.prob": 1}}, "override train_dataloader.dataset.pipeline.1.prob"),
+        ({"overrides": {"work_dir": "/x"}}, "--cfg-options work_dir: write --out instead"),
+        ({"overrides": {"optim_wrapper.optimizer.lr": 1}}, "write --lr instead"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -208,6 +214,24 @@ def test_mistakes_are_one_line(place: Path, tmp_path: Path, changed: dict[str, A
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out/config.py").exists()
+
+
+def test_own_modules_and_objectives_of_overrides(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_loss_of_distill.py").write_text(
+        "from torch import nn\nfrom proteus.registry import MODELS\n\n"
+        "@MODELS.register_module()\nclass OwnLossOfDistill(nn.MSELoss):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    overrides = {
+        "custom_imports.imports": ["own_loss_of_distill"],
+        "model.objectives.token.loss.type": "OwnLossOfDistill",
+        "model.objectives.feature": None,
+    }
+    plan = make_plan(Request(**arguments(place, overrides=overrides)), CPU)
+    assert plan.table["objectives"].value == "token, hidden"
+    assert plan.facts["objectives"] == ["token", "hidden"]
+    write_plan(plan, tmp_path, "proteus distill")
+    assert load_config(tmp_path / "config.py").model.objectives.token.loss.type == "OwnLossOfDistill"
 
 
 def test_a_full_disk_is_noticed_before_the_run(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +356,9 @@ def test_a_cnn_of_mmpretrain_is_distilled_to_the_end(place: Path) -> None:
 
 def test_a_vit_of_mmpretrain_gets_the_size_of_the_run(place: Path) -> None:
     pytest.importorskip("mmpretrain")
-    plan = make_plan(Request(**arguments(place, student="mmpretrain/deit-tiny_4xb256_in1k", img_size=112)), CPU)
+    plan = make_plan(
+        Request(**arguments(place, student="mmpretrain/deit-tiny_4xb256_in1k", img_size=112, overrides={})), CPU
+    )
     assert plan.values["model"]["student"]["img_size"] == 112
 
 

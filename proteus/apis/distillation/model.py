@@ -15,12 +15,16 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from proteus.apis.auto_values import Auto
 from proteus.apis.distillation.config_values import BASE, train_pipeline
 from proteus.apis.distillation.data import RunImages
-from proteus.config.load import read_config
+from proteus.config.load import import_custom, read_config
+from proteus.config.overrides import check_overrides
 from proteus.config.write import config_text
 from proteus.models import Distiller
 from proteus.models.backbones import ViT, build_backbone
 from proteus.models.initialization import check_slice
-from proteus.structures import UserError
+from proteus.structures import ConfigError, UserError
+
+# Top-level keys that change a training step.
+_OF_A_STEP = ("custom_imports", "model", "optim_wrapper")
 
 
 def mask_patch_size(student: Mapping[str, Any], size: int) -> int | None:
@@ -139,14 +143,23 @@ def draft_config(
     pipeline = train_pipeline(model, size, False, False, mask_patch)
     loader = {"batch_size": 8, "num_workers": 0, "dataset": images.dataset("train", pipeline)}
     values = {"model": dict(model), "train_dataloader": loader, "optim_wrapper": dict(optim_wrapper or {})}
-    kept = {key: value for key, value in overrides.items() if key.startswith(("model.", "optim_wrapper."))}
-    return _read_text(merged(values, kept))
+    kept = {key: value for key, value in overrides.items() if key.split(".")[0] in _OF_A_STEP}
+    config = read_values(merged(values, kept))
+    import_custom(config.get("custom_imports"), "--cfg-options")
+    return config
 
 
 def merged(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values with overrides by dotted key."""
+    """Return the values of a config with overrides by dotted key.
+
+    Raises:
+        ConfigError: A key is unknown, or setting it would change nothing.
+    """
     if not overrides:
         return values
+    problems = check_overrides(read_values(values), overrides)
+    if problems:
+        raise ConfigError(list(problems.values()), "--cfg-options")
     config = Config(copy.deepcopy(values))
     config.merge_from_dict(dict(overrides))
     found: dict[str, Any] = config.to_dict()
@@ -169,8 +182,8 @@ def _over_base(backbone: Mapping[str, Any]) -> dict[str, Any]:
     return {"_delete_": True, **backbone}
 
 
-def _read_text(values: Mapping[str, Any]) -> Config:
-    """Merge values over the base of all written configs."""
+def read_values(values: Mapping[str, Any]) -> Config:
+    """Return the config of values over the base of all written configs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.py")
         path.write_text(config_text({"_base_": BASE, **values}), encoding="utf-8")

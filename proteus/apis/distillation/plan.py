@@ -25,6 +25,7 @@ from proteus.apis.distillation.model import (
     mask_patch_size,
     merged,
     model_values,
+    read_values,
     use_hidden_states,
     without_weights,
 )
@@ -36,6 +37,16 @@ from proteus.models import Distiller
 from proteus.registry import MODELS
 from proteus.structures import UserError
 
+# Keys of the config that have an option of their own.
+_OPTIONS = {
+    "work_dir": "--out",
+    "train_dataloader.batch_size": "--batch-size",
+    "train_dataloader.num_workers": "--workers",
+    "train_cfg.max_iters": "--iters",
+    "optim_wrapper.optimizer.lr": "--lr",
+    "optim_wrapper.dtype": "--precision",
+    "randomness.seed": "--seed",
+}
 _BFLOAT16 = {"bf16": "bfloat16", "fp32": "float32"}
 
 
@@ -73,6 +84,9 @@ def make_plan(request: Request, machine: Machine) -> Plan:
         DataError: A folder has too few images.
     """
     init_default_scope("proteus")
+    for key, option in _OPTIONS.items():
+        if key in request.overrides:
+            raise UserError(f"--cfg-options {key}: write {option} instead, by which other values are chosen, too")
     table: dict[str, Auto] = {}
     # 1. images
     images = find_images(request.data)
@@ -86,7 +100,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     model = model_values(pair.teacher, pair.student, record, mask_patch is not None)
     table["objectives"] = kept_objectives(model)
     draft = draft_config(model, size, images, request.overrides, mask_patch)
-    with as_config_error(draft), torch.device("meta"):
+    with as_config_error("--cfg-options" if request.overrides else "model"), torch.device("meta"):
         built = MODELS.build(without_weights(draft.model))
         grids = built.describe_grids((size, size))
     if grids:
@@ -132,7 +146,11 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     # 6. config
     values = config_values(request, machine, table, recipe.model, images, total, mask_patch)
     values["default_hooks"]["export"] = {"teacher": f"{title} ({record.licence})" if record.licence else title}
-    values = merged(values, request.overrides)
+    if request.overrides:
+        values = merged(values, request.overrides)
+        kept = [name for name, part in read_values(values).model.objectives.items() if part]
+        if {*kept} != {*table["objectives"].value.split(", ")}:
+            table["objectives"] = Auto(", ".join(kept), "--cfg-options")
     comments = {
         "custom_hooks": "The student starts as a slice of its teacher (docs/initialization.md).",
         "optim_wrapper": f"lr: {table['lr'].why}",
@@ -180,7 +198,8 @@ def _choose_recipe(short: bool, model: dict[str, Any], built: Distiller, table: 
 
 def _seconds_per_step(cfg: Config, batch: int, request: Request, machine: Machine, table: dict[str, Auto]) -> float:
     """Measure a step; set ``table['workers']`` to what loading needs, unless it is given."""
-    speed = step_speed.measure(cfg, batch, machine.device)
+    with as_config_error("--cfg-options" if request.overrides else "model"):
+        speed = step_speed.measure(cfg, batch, machine.device)
     if request.workers == "auto":
         table["workers"] = auto.choose_workers(machine, speed.load_seconds / speed.step_seconds)
     return max(speed.step_seconds, speed.load_seconds / max(int(table["workers"].value), 1))
