@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train on a Slurm cluster; Slurm starts one task a GPU, on as many machines as that takes.
+# Train on a Slurm cluster; Slurm starts one task per GPU, on as many machines as needed.
 #
 #   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] \
 #       tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of tools/train.py]

@@ -209,8 +209,11 @@ def choose_iters(
         seconds_per_step: Measured time of a step.
 
     Raises:
-        UserError: More than one of ``epochs``, ``iters`` and ``hours`` is given.
+        UserError: More than one of ``epochs``, ``iters`` and ``hours`` is given, or one is not positive.
     """
+    for name, value in (("epochs", epochs), ("iters", iters), ("hours", hours)):
+        if value is not None and value <= 0:
+            raise UserError(f"--{name}: found {value!r}, expected a positive number")
     given = [f"--{name}" for name, value in (("epochs", epochs), ("iters", iters), ("hours", hours)) if value]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} are all lengths of the run; give one")

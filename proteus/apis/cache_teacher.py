@@ -123,10 +123,13 @@ def _index(
 ) -> CacheIndex:
     wanted = cache_fingerprint(cache.model, cfg.model, cache.dataset, cache.teacher)
     there = read_index(cache.folder)
+    kind = patches or (there.patches["type"] if there is not None else "float16")
+    if components is not None and kind != "int8-pca":
+        raise UserError(f"components={components}: {kind} patches have none; write patches='int8-pca' as well")
     if there is None:
         first = cache.encode(distill_collate([CacheViews(cache.dataset)[0, 0]]))
-        kept: dict[str, Any] = {"type": patches or "float16"}
-        if kept["type"] == "int8-pca":
+        kept: dict[str, Any] = {"type": kind}
+        if kind == "int8-pca":
             kept["components"] = components or min(_COMPONENTS, first.cls.shape[1])
         index = CacheIndex(
             wanted, len(cache.dataset), cache.dataset.views, first.cls.shape[1], first.grid, 1, kept, _versions()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def distill(
     )
     folder = prepare(request, out, loggers, resume)
     start = time.time()
-    with exclusive(folder, "distilling", name=LOCK, remedy="wait for it, or name another folder with --out"):
+    with _locked(folder):
         if not (folder / STUDENT).is_file():
             _train(folder / CONFIG, resume, this_machine(device, gpus))
         return finish(folder, None if resume else time.time() - start)
@@ -126,9 +127,15 @@ def prepare(request: Request, out: str | Path, loggers: Sequence[str] = (), resu
         return folder
     plan = make_plan(request, machine)
     check_space(folder, plan)
-    write_plan(plan, folder, command, loggers)
+    with _locked(folder):
+        check_folder(folder, command, resume)  # while this call planned, another may have begun there
+        write_plan(plan, folder, command, loggers)
     print(f"{plan.format_table()}\n\nconfig: {folder / CONFIG}\n", flush=True)
     return folder
+
+
+def _locked(folder: Path) -> AbstractContextManager[Any]:
+    return exclusive(folder, "distilling", name=LOCK, remedy="wait for it, or name another folder with --out")
 
 
 def _train(config: Path, resume: bool, machine: Machine) -> None:

@@ -26,7 +26,10 @@ def check_gpus(count: int) -> int:
     """
     present = torch.cuda.device_count() if count else 0
     if count > present and present == 0:
-        raise UserError(f"found {count}, but torch finds no GPU on this machine; for CPU processes write --processes")
+        raise UserError(
+            f"found {count}, but torch finds no GPU on this machine; for CPU processes write --processes {count} "
+            "(in Python device='cpu')"
+        )
     if count > present:
         raise UserError(f"found {count}, but this machine has {present}; write a number up to {present}")
     return count

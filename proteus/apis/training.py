@@ -14,6 +14,7 @@ from proteus.apis.loggers import prepare_loggers
 from proteus.apis.resources import check_out_folder
 from proteus.apis.run_state import add_run_hooks, exclusive_run, exclusive_test, run_training, set_resume
 from proteus.apis.run_summary import log_end, log_start
+from proteus.checkpoints import locate
 from proteus.checkpoints.training import use_safe_checkpoints
 from proteus.compat import quiet_pin_memory
 from proteus.config.build_errors import as_config_error, check_transforms
@@ -23,10 +24,12 @@ from proteus.config.check_files import check_files
 from proteus.config.check_resolution import check_resolution, schedule_of
 from proteus.config.locate import config_names
 from proteus.config.overrides import RUNNER_HOOKS
+from proteus.config.suggestions import near_file
 from proteus.datasets.proxy.seeded_set import seeded_config
 from proteus.engine.runner import prepare_processes
 from proteus.evaluation.targets import published_line
 from proteus.registry import FUNCTIONS
+from proteus.structures import ConfigError
 
 
 def train(cfg: Config, resume: str | Path | None = None, override: bool = False) -> Runner:
@@ -83,12 +86,14 @@ def test(
         The metrics by name.
 
     Raises:
-        ConfigError: A file is missing, or the config lacks what ``show_dir`` or ``tta`` needs.
+        ConfigError: The checkpoint or another file is missing, or the config lacks what ``show_dir`` or ``tta`` needs.
         UserError: The work directory or ``show_dir`` is not writable.
         LockedError: Another test writes to the work directory or ``show_dir``.
         CheckpointError: The checkpoint does not fit the config's model.
         DataError: Images and annotations do not fit.
     """
+    if "://" not in str(checkpoint) and not locate(checkpoint).exists():
+        raise ConfigError([f"no such checkpoint: '{checkpoint}'{near_file(locate(checkpoint))}"], "test")
     cfg.load_from, cfg.resume = str(checkpoint), False
     check_present(cfg, "model", "test_dataloader", "test_cfg", "test_evaluator")
     _drop_initial_weights(cfg)

@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     values.add_argument("--lr", type=_or_auto(positive_number), default="auto", help="peak learning rate")
     values.add_argument("--img-size", type=_or_auto(positive_int), default="auto", help="side of the images in pixels")
     values.add_argument(
-        "--workers", type=_or_auto(non_negative_int), default="auto", help="data-loading processes per process"
+        "--workers", type=_or_auto(non_negative_int), default="auto", help="data-loading workers per training process"
     )
     values.add_argument("--precision", choices=["auto", "bfloat16", "float32"], default="auto")
     values.add_argument(

@@ -327,6 +327,15 @@ def test_no_folder(config: Path) -> None:
         job_of(config, {"train_dataloader.dataset.cache": None})
 
 
+def test_components_are_those_of_int8_pca(config: Path, tmp_path: Path) -> None:
+    words = "components=8: float16 patches have none; write patches='int8-pca' as well"
+    with pytest.raises(UserError, match=words):
+        job_of(config, out=tmp_path / "new", components=8)
+    built(config, out=tmp_path / "new")
+    with pytest.raises(UserError, match=words):
+        job_of(config, out=tmp_path / "new", components=8)
+
+
 def test_too_many_components(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="components=65: write a number from 1 to 64"):
         built(config, out=tmp_path / "new", patches="int8-pca", components=65)

@@ -22,13 +22,13 @@ from proteus.apis.distill import DistillResult, distill
 from proteus.apis.distillation import step_speed
 from proteus.apis.distillation.data import find_images
 from proteus.apis.distillation.folder import command_line, write_plan
-from proteus.apis.distillation.plan import make_plan
+from proteus.apis.distillation.plan import Plan, make_plan
 from proteus.apis.distillation.request import Request
 from proteus.apis.distillation.step_speed import StepSpeed
 from proteus.apis.dry_run import check
 from proteus.checkpoints import export_backbone
 from proteus.cli.distill import main, parse_args
-from proteus.models import ViT
+from proteus.models import Distiller, ViT
 from proteus.structures import DataError, FullDiskError, LockedError, UserError
 from proteus.utils import exclusive
 
@@ -172,6 +172,21 @@ def test_a_folder_in_use_is_refused_with_the_flag_of_the_command(place: Path, tm
         distill(**arguments(place), out=tmp_path, resume=True)
 
 
+def test_a_run_that_began_while_this_one_was_planned_is_kept(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(Request(**arguments(place)), CPU)
+
+    def planned(*_: Any) -> Plan:
+        (tmp_path / "config.py").write_text("# another run")
+        return plan
+
+    monkeypatch.setattr(module, "make_plan", planned)
+    with pytest.raises(UserError, match="holds an unfinished run"):
+        distill(**arguments(place), out=tmp_path)
+    assert (tmp_path / "config.py").read_text() == "# another run"
+
+
 def test_other_files_are_not_overwritten(place: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     with pytest.raises(UserError, match=r"holds README\.md, which would be overwritten; name another folder"):
@@ -191,6 +206,8 @@ def test_without_a_run_there_is_nothing_to_resume(place: Path, tmp_path: Path) -
         ({"teacher": "nowhere.pth"}, "nowhere.pth"),
         ({"student": "vit_smal"}, "vit_small"),
         ({"img_size": 30}, "--img-size 30 is not a multiple of the teacher's patch size 14: write 28 or 42"),
+        ({"iters": 0}, "--iters: found 0, expected a positive number"),
+        ({"iters": None, "epochs": -1.0}, "--epochs: found -1.0, expected a positive number"),
         ({"epochs": 1.0}, "--epochs and --iters are all lengths of the run"),
         ({"batch_size": 1}, "--batch-size 1: half of a batch is masked"),
         ({"lr": 0}, "--lr: found 0, expected a positive number or 'auto'"),
@@ -371,7 +388,7 @@ def test_hours_are_turned_into_iterations_by_measurement(place: Path) -> None:
 def test_hours_are_measured_by_the_steps_of_the_run_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Config] = []
 
-    def speed(cfg: Config, batch_size: int, device: str) -> StepSpeed:
+    def speed(cfg: Config, batch_size: int, device: str, processes: int) -> StepSpeed:
         measured.append(cfg)
         return StepSpeed(step_seconds=0.5 * len(measured), load_seconds=0.1)
 
@@ -394,6 +411,25 @@ def test_hours_are_measured_by_the_steps_of_the_run_itself(place: Path, monkeypa
     assert plan.table["objectives"].value == "token, feature, patch"
     assert long.optim_wrapper.optimizer.type == "AdamW"
     assert any("Mask" in step.type for step in long.train_dataloader.dataset.pipeline)
+
+
+def test_a_step_of_several_processes_is_measured_with_their_threads(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def train_step(self: Distiller, data: Any, optim_wrapper: Any) -> None:
+        threads.append(torch.get_num_threads())
+
+    monkeypatch.setattr(Distiller, "train_step", train_step)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        make_plan(Request(**arguments(place, iters=None, hours=0.01)), replace(CPU, processes=2))
+        assert set(threads) == {2}
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_several_processes_run_the_written_config(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

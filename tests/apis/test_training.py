@@ -54,7 +54,8 @@ def test_a_missing_load_from_stops_before_training(cfg: Config, tmp_path: Path) 
 
 
 def test_nothing_is_tested_without_a_checkpoint(cfg: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"load_from = '.*iter_1\.pth' does not exist"):
+    (tmp_path / "iter_10.pth").touch()
+    with pytest.raises(ConfigError, match=r"^test: no such checkpoint: '.*iter_1\.pth'.*iter_10\.pth"):
         run_test(cfg, tmp_path / "iter_1.pth")
 
 

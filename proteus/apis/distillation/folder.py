@@ -86,7 +86,7 @@ def check_folder(out: Path, command: str, resume: bool) -> bool:
         if there:
             raise UserError(f"--out {out}: holds {', '.join(there)}, which would be overwritten; name another folder")
         if resume:
-            raise UserError(f"--out {out}: nothing to resume, since it has no {CONFIG}; leave --resume")
+            raise UserError(f"--out {out}: nothing to resume, since it has no {CONFIG}; leave out --resume")
         return False
     if (out / "model.safetensors").is_file() and not resume:
         raise UserError(f"--out {out}: holds a finished run; name another folder")

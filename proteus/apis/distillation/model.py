@@ -85,7 +85,7 @@ def kept_objectives(model: Mapping[str, Any]) -> Auto:
         0: "the paper's: cls token, all tokens, masked patches"
         + (", in the mean colour" if "mask_colour" in student else ""),
         1: few or "the student cannot be masked",
-        2: "the teacher's patches are not trained",
+        2: "the teacher, a CLIP, was trained on its class token alone",
     }
     return Auto(", ".join(kept), whys[len(dropped)])
 

@@ -199,7 +199,7 @@ def _choose_recipe(short: bool, model: dict[str, Any], built: Distiller, table: 
 def _seconds_per_step(cfg: Config, batch: int, request: Request, machine: Machine, table: dict[str, Auto]) -> float:
     """Measure a step; set ``table['workers']`` to what loading needs, unless it is given."""
     with as_config_error("--cfg-options" if request.overrides else "model"):
-        speed = step_speed.measure(cfg, batch, machine.device)
+        speed = step_speed.measure(cfg, batch, machine.device, machine.processes)
     if request.workers == "auto":
         table["workers"] = auto.choose_workers(machine, speed.load_seconds / speed.step_seconds)
     return max(speed.step_seconds, speed.load_seconds / max(int(table["workers"].value), 1))

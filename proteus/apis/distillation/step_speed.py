@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -37,13 +38,14 @@ class StepSpeed:
     load_seconds: float
 
 
-def measure(cfg: Config, batch_size: int, device: str) -> StepSpeed:
+def measure(cfg: Config, batch_size: int, device: str, processes: int = 1) -> StepSpeed:
     """Time a few training steps of a distiller with random weights on images of its training set.
 
     Args:
         cfg: Config of the run: model, optimizer and training set. Weight files are not read.
         batch_size: Images of a batch of one process.
         device: Device to run on.
+        processes: Number of processes of the run, which share the CPU's cores.
     """
     dataset = DATASETS.build(copy.deepcopy(cfg.train_dataloader.dataset))
     count = min(batch_size, _MAX_LOADED)
@@ -54,7 +56,23 @@ def measure(cfg: Config, batch_size: int, device: str) -> StepSpeed:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else []):
         model = MODELS.build(without_weights(cfg.model)).to(device).train()
         optim_wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
-        return StepSpeed(_time(lambda: model.train_step(dict(batch), optim_wrapper), device), load)
+        with _threads_of_a_process(processes if device == "cpu" else 1):
+            seconds = _time(lambda: model.train_step(dict(batch), optim_wrapper), device)
+    if device != "cpu":
+        del model, optim_wrapper
+        torch.cuda.empty_cache()  # the processes that train need the memory
+    return StepSpeed(seconds, load)
+
+
+@contextmanager
+def _threads_of_a_process(processes: int) -> Iterator[None]:
+    """Compute with the threads that each of several processes will have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads // processes, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _time(step: Callable[[], object], device: str) -> float:
