@@ -73,7 +73,7 @@ def export(
     if device is not None:
         check_device(device)
     model = _load(str(source), arch, img_size, download)
-    average = _average_of(str(source))
+    average = _average_of(str(source), model, report)
     ema = None if average is None else model.with_backbone(_load(average, arch, img_size, download).backbone)
     known: dict[str, Any] = dict(facts or {})
     if _is_average(str(source)) or _delivers_average(str(source)):
@@ -95,19 +95,18 @@ def export(
         opset=opset,
         benchmark=measure,
         overwrite=overwrite,
+        source=locate(source),
         report=report,
     )
 
 
 def _load(source: str, arch: str | None, img_size: int | None, download: bool) -> ExportModel:
     from proteus.exporters import ExportModel
-    from proteus.exporters.model import input_facts
     from proteus.models.zoo import load_backbone
 
     backbone: Any = load_backbone(source, arch=arch, img_size=img_size, download=download)
     about = _description(source)
-    by_name = about is None and not locate(source).exists()
-    interpolation, crop_pct = input_facts(backbone) if by_name else ("bicubic", 0.875)
+    interpolation, crop_pct = _input_facts(source, backbone, arch if about is None else None)
     return ExportModel(
         backbone,
         name=backbone.name,
@@ -120,6 +119,20 @@ def _load(source: str, arch: str | None, img_size: int | None, download: bool) -
         iterations=about.iterations if about is not None else None,
         licence=backbone.licence,
     )
+
+
+def _input_facts(source: str, backbone: Any, arch: str | None) -> tuple[str, float]:
+    """Return the interpolation and the crop of a model's images."""
+    from proteus.exporters.model import input_facts
+    from proteus.models.zoo.model_folder import USUAL_INPUT, hub_folder, read_input_facts
+
+    path = locate(source)
+    folder = hub_folder(source) if source.startswith("hf-hub:") else path
+    if path.name == "model.safetensors":
+        folder = path.parent
+    if (folder / "config.json").is_file():
+        return read_input_facts(folder)
+    return USUAL_INPUT if path.is_file() and arch is None else input_facts(backbone, arch or source)
 
 
 def _title(source: str) -> str:
@@ -140,8 +153,10 @@ def _description(source: str) -> Description | None:
     return read_description(path) if path.is_file() else None
 
 
-def _average_of(source: str) -> str | None:
+def _average_of(source: str, model: ExportModel, report: Callable[[str], None]) -> str | None:
     """Return the name of the average of the weights of a source; None if there is none."""
+    from proteus.models.heads.head_file import student_digest
+
     path, part = locate(source), split_part(source)[1]
     if part is not None or _is_average(source) or _delivers_average(source):
         return None
@@ -150,7 +165,13 @@ def _average_of(source: str) -> str | None:
         return str(average) if (average / "model.safetensors").is_file() else None
     if path.suffix == ".safetensors":
         average = path.with_name(f"{path.stem}_ema.safetensors")
-        return str(average) if average.is_file() else None
+        if not average.is_file():
+            return None
+        about = read_description(average)
+        if about is None or about.average_of in ("", student_digest(model.state())):  # older files do not say it
+            return str(average)
+        report(f"ema: left out, since {average} is the average of other weights")
+        return None
     if path.is_file() and path.suffix in _PICKLES and "ema" in part_names(open_weights(path), path):
         return f"{source}#ema"
     return None

@@ -26,6 +26,8 @@ from proteus.utils.text import printable
 
 FORMS = ("timm", "dinov2", "hf", "mmpretrain", "mmseg", "mmseg-vit")
 """Naming schemes that can be written."""
+_CHECKED = ("blocks.", "dist_token")
+_PART = re.compile(r"blocks\.\d+\.((norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.(weight|bias)|ls[12]\.gamma)")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     description = read_description(file) or Description()
     state = to_timm_keys(read_state_dict(source))
     state = {key: value for key, value in state.items() if key not in CLASSIFIER}
+    if "storage_tokens" in state:
+        raise CheckpointError(
+            f"{source} has the names of Meta's DINOv3, which are not converted: load it as it is, with --arch and its "
+            "name in timm, such as vit_small_patch16_dinov3"
+        )
     shape = detect_arch(state)
     if shape is None:
         raise CheckpointError(f"{source} holds {len(state)} tensors and no ViT that could be renamed")
@@ -118,6 +125,9 @@ def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
         raise CheckpointError("these weights are not a ViT with timm's names; rename them with to_timm_keys first")
     if form == "timm":
         return _without_cls_position(state, shape)
+    _refuse("pos_embed" not in state, form, "a ViT without a position embedding, such as DINOv3", "timm")
+    odd = next((key for key in state if key.startswith(_CHECKED) and not _PART.fullmatch(key)), "")
+    _refuse(bool(odd), form, odd, "timm")
     if shape.registers:
         state = _with_cls_position(state, shape)
     if form == "dinov2":

@@ -42,6 +42,7 @@ class Description:
         teacher: Name of the teacher, free text without control characters; empty if unknown.
         iterations: Training steps; None if unknown.
         weights: ``plain`` for trained weights, ``ema`` for their exponential moving average; empty if unknown.
+        average_of: Digest of the trained weights that these are the average of; empty if unknown.
         converted_to: Naming scheme of the weights, if they were converted.
         converted_from: Source file of the conversion.
     """
@@ -53,6 +54,7 @@ class Description:
     teacher: str = ""
     iterations: int | None = None
     weights: str = ""
+    average_of: str = ""
     converted_to: str = ""
     converted_from: str = ""
 
@@ -119,7 +121,7 @@ def check_description(content: Mapping[str, Any], where: str) -> Description:
     weights = content.get("weights", "")
     if weights not in ("", "plain", "ema"):
         raise CheckpointError(f"{where}: weights is {shown(weights)}; expected 'plain' or 'ema'")
-    texts = {key: _text(content, key, where) for key in ("teacher", "converted_to", "converted_from")}
+    texts = {key: _text(content, key, where) for key in ("teacher", "average_of", "converted_to", "converted_from")}
     mean, std = _statistics(content, "mean", where), _statistics(content, "std", where)
     if std is not None and min(std) <= 0:
         raise CheckpointError(f"{where}: std is {shown(std)}; expected three numbers above 0")

@@ -18,7 +18,11 @@ from proteus.checkpoints.paths import locate, split_part
 from proteus.utils.text import printable
 
 # Licences of the weights that the authors of each family published; weights of others have the same names.
-_LICENCES = {"DINOv2": "Apache-2.0 if these are Meta's weights", "CLIP": "MIT if these are OpenAI's weights"}
+_LICENCES = {
+    "DINOv2": "Apache-2.0 if these are Meta's weights",
+    "DINOv3": "DINOv3 License if these are Meta's weights",
+    "CLIP": "MIT if these are OpenAI's weights",
+}
 
 
 def inspect_file(path: str | Path) -> str:
@@ -58,7 +62,8 @@ def inspect_file(path: str | Path) -> str:
 def _backbone(shape: Shape, prefix: str) -> list[str]:
     mlp = "gated (SwiGLU)" if shape.swiglu else "plain"
     classes = f", classifier of {shape.classifier} classes" if shape.classifier else ""
-    learnt = "none" if shape.side is None else f"{shape.side}x{shape.side}, {shape.side * shape.patch} px"
+    absent = "rotary" if shape.family == "DINOv3" else "none"
+    learnt = absent if shape.side is None else f"{shape.side}x{shape.side}, {shape.side * shape.patch} px"
     lines = [
         _row("family", f"{shape.title}{f', under {prefix}*' if prefix else ''}{classes}"),
         _row("size", f"width {shape.width}, {shape.depth} blocks, {mlp} MLP"),
@@ -86,6 +91,8 @@ def _described(description: Description) -> list[str]:
 def _names(state: Mapping[str, Tensor], name: str, shape: Shape) -> str:
     if name != "timm":
         return name
+    if shape.family == "DINOv3":
+        return "Meta's DINOv3" if any(key.endswith("storage_tokens") for key in state) else "timm"
     if any("patch_embed.projection" in key for key in state):
         return "mmpretrain" if any(key.endswith("ln1.weight") for key in state if "layers." not in key) else "mmseg"
     if any(key.endswith(("register_tokens", "mlp.w12.weight")) for key in state):

@@ -13,6 +13,9 @@ from proteus.checkpoints.detect_arch import Shape
 # Of published ViTs, by width.
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1536: 24}
 _NAMES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
+# timm's DINOv3, by width and whether the MLPs are gated.
+_DINOV3 = {(384, False): "small", (384, True): "small_plus", (768, False): "base", (1024, False): "large"}
+_DINOV3 |= {(1280, True): "huge_plus", (4096, True): "7b"}
 
 
 def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Description) -> str:
@@ -31,7 +34,7 @@ def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Des
     size = 224 if shape.side is None else shape.side * shape.patch
     hidden = _hidden(shape, state)
     if form == "timm":
-        return _timm(shape, size, heads, description)
+        return _timm(shape, size, heads, description, state)
     if form == "dinov2":
         return _dinov2(shape, size, heads)
     if form == "hf":
@@ -56,11 +59,17 @@ def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Des
     return _dict("mmseg.MAE", **sizes, init_values=1.0)
 
 
-def _timm(shape: Shape, size: int, heads: int | None, description: Description) -> str:
+def _timm(shape: Shape, size: int, heads: int | None, description: Description, state: Mapping[str, Tensor]) -> str:
     from timm.models import get_pretrained_cfg  # slow to import
 
     if description.architecture is not None:
         name, arguments = description.architecture, dict(description.arguments)
+    elif shape.family == "DINOv3":
+        known = _DINOV3.get((shape.width, shape.swiglu))
+        bias = "_qkvb" if "blocks.0.attn.q_bias" in state else ""
+        name = f"vit_{known or ('small_plus' if shape.swiglu else 'small')}_patch16_dinov3{bias}"
+        arguments = {"patch_size": shape.patch, "embed_dim": shape.width, "depth": shape.depth}
+        arguments |= {"num_reg_tokens": shape.registers, **({} if known else {"num_heads": heads})}
     else:
         name = f"vit_{_NAMES.get(shape.width, 'base')}_patch14_dinov2"
         if shape.pre_norm:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from proteus.exporters.model import ExportModel, FormatSkippedError
 from proteus.exporters.onnx_file import write_onnx
 from proteus.exporters.program import write_program
 from proteus.models.heads.head_file import HEADS
-from proteus.structures import UserError
+from proteus.structures import DataError, UserError
 from proteus.utils.atomic import write_bytes, write_json
 from proteus.utils.lock import exclusive
 
@@ -35,7 +37,7 @@ _FILES = {
     "heads": (HEADS,),
     "": (_PREPROCESSOR, _CARD, FILE),
 }
-_LOCK = ".export.lock"
+_LOCK, _NEW = ".export.lock", ".export.new"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def write_model_folder(
     opset: int | None = None,
     benchmark: Callable[[Path], Mapping[str, Any]] | None = None,
     overwrite: bool = False,
+    source: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> ModelFolder:
     """Write a model folder, or add formats to one of the same weights.
@@ -84,7 +87,8 @@ def write_model_folder(
         dynamic_size: Let ``onnx`` and ``program`` take images of any size.
         opset: Version of the operators of ONNX.
         benchmark: Measures the files of the folder; its result is added to the card.
-        overwrite: Replace a model folder of other weights.
+        overwrite: Replace a model folder of other weights, once every new file is complete.
+        source: File or folder that the model was loaded from; an export that would remove it is refused.
         report: Prints a line.
 
     Returns:
@@ -92,21 +96,23 @@ def write_model_folder(
 
     Raises:
         UserError: A format is unknown; ``out`` holds other weights or other files of these names; a requested format
-            cannot be written.
+            cannot be written; the source would be removed.
         LockedError: Another process exports to ``out``.
         FullDiskError: The disk is full.
     """
     chosen = _check_formats(formats)
     check_facts(facts or {})
-    with exclusive(out, "exporting", _LOCK):
+    with exclusive(out, "exporting", _LOCK), ExitStack() as stack:
         result = ModelFolder(out)
         if not is_main_process():
             return result
         digest = model.digest
-        known = _known(out, digest, chosen, overwrite)
-        write_facts(out, {**known, "weights": digest})  # from here on, an interrupted export can be completed
-        write_json(out / _PREPROCESSOR, _preprocessor(model), indent=2)
-        writers = _writers(model, out, dynamic_size, opset)
+        known, obsolete = _known(out, digest, overwrite)
+        _check_source(out, source, obsolete, chosen)
+        folder = stack.enter_context(_replacement(out, obsolete)) if obsolete else out
+        write_facts(folder, {**known, "weights": digest})  # from here on, an interrupted export can be completed
+        write_json(folder / _PREPROCESSOR, _preprocessor(model), indent=2)
+        writers = _writers(model, folder, dynamic_size, opset)
         for name in chosen:
             try:
                 found = writers[name]()
@@ -124,17 +130,17 @@ def write_model_folder(
             report(f"{name}: {_line(name, found, out)}")
         if ema is not None:
             with suppress(FormatSkippedError):  # another toolbox's: its weights are written
-                timm_files.write_timm(ema, out / "ema")
+                timm_files.write_timm(ema, folder / "ema")
             report(f"ema: {out / 'ema'}")
         if heads is not None:
-            write_bytes(out / HEADS, heads)
+            write_bytes(folder / HEADS, heads)
             report(f"heads: {out / HEADS}")
         content = _merged(known, result, facts, ema is not None)
         content["heads"] = heads is not None or bool(known.get("heads"))
         if benchmark is not None:
-            content["benchmark"] = dict(benchmark(out))
-        write_facts(out, {**content, "weights": digest})
-        write_card(model, out, content)
+            content["benchmark"] = dict(benchmark(folder))
+        write_facts(folder, {**content, "weights": digest})
+        write_card(model, folder, content)
         report(f"card: {out / _CARD}")
     return result
 
@@ -149,25 +155,58 @@ def _check_formats(formats: Sequence[str] | None) -> list[str]:
     return [name for name in FORMATS if name in names]
 
 
-def _known(out: Path, digest: str, formats: Collection[str], overwrite: bool) -> dict[str, Any]:
-    """Return what earlier exports of the same weights wrote into a folder.
+def _known(out: Path, digest: str, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
+    """Read what earlier exports wrote into a folder.
+
+    Returns:
+        The facts, if they are about the same weights; and the files of other weights that will be replaced.
 
     Raises:
-        UserError: The folder holds a model folder of other weights, or other files of the names that will be written.
+        UserError: Without ``overwrite``, there are such files, or the facts are damaged.
     """
-    known = read_facts(out) if not overwrite else {}
+    try:
+        known = read_facts(out)
+    except DataError:
+        if not overwrite:
+            raise
+        known = {}
     if known.get("weights") == digest:
-        return known
-    every = [name for names in _FILES.values() for name in names]
-    present = [name for name in every if (out / name).exists()]
-    if not present:
-        return {}
-    if not overwrite:
+        return known, []
+    present = [name for names in _FILES.values() for name in names if (out / name).exists()]
+    if present and not overwrite:
         what = "the exported files of other weights" if known else f"{present[0]}, which this export would replace"
         raise UserError(f"{out} holds {what}; name another folder, or add --overwrite")
-    for name in present:  # no format of the old weights stays with the new ones
-        (out / name).unlink()
-    return {}
+    return {}, present
+
+
+def _check_source(out: Path, source: Path | None, obsolete: Collection[str], formats: Collection[str]) -> None:
+    """Check that the files which will be removed are not those that the model was loaded from."""
+    if source is None:
+        return
+    file = source / "config.json" if source.is_dir() else source
+    if not file.is_file():  # the source is the name of a model
+        return
+    for name, files in _FILES.items():
+        if name not in formats and any(one in obsolete and (out / one).samefile(file) for one in files):
+            remedy = f", or add {name} to --formats" if name in FORMATS else ""
+            raise UserError(f"--overwrite would remove {file}, the source; name another folder{remedy}")
+
+
+@contextmanager
+def _replacement(out: Path, obsolete: Collection[str]) -> Iterator[Path]:
+    """Yield a folder for new files; if the block ends without an error, they replace those of other weights."""
+    new = out / _NEW
+    shutil.rmtree(new, ignore_errors=True)  # of an export that was killed
+    try:
+        yield new
+        for name in (FILE, *obsolete):  # the facts first: they do not vouch for what is left of the others
+            (out / name).unlink(missing_ok=True)
+        for path in [path for path in new.rglob("*") if path.is_file()]:
+            target = out / path.relative_to(new)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(path, target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _preprocessor(model: ExportModel) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from proteus.checkpoints import export_backbone, from_timm_keys
 from proteus.checkpoints.usage import hugging_face_arguments
 from proteus.exporters.model import ExportModel, FormatSkippedError, PlainViT, plain_vit
 from proteus.exporters.timm_files import timm_config
+from proteus.models.zoo.model_folder import INTERPOLATIONS
 from proteus.utils.atomic import write_json
 
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
@@ -20,7 +21,6 @@ _TYPES = {
     "ViT": ("vit", "BitImageProcessor"),
     "CLIPVision": ("clip_vision_model", "CLIPImageProcessor"),
 }
-_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 
 
 def write_hugging_face(model: ExportModel, folder: Path) -> str:
@@ -104,7 +104,7 @@ def _write_native(model: ExportModel, vit: PlainViT, folder: Path) -> str:
         "do_normalize": True,
         "size": {"shortest_edge": model.resize},
         "crop_size": side,
-        "resample": _RESAMPLE.get(model.interpolation, 3),
+        "resample": INTERPOLATIONS.index(model.interpolation),
         "rescale_factor": 1 / 255,
         "image_mean": list(model.mean),
         "image_std": list(model.std),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from timm.models import get_pretrained_cfg
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -78,7 +80,7 @@ class ExportModel:
     @property
     def resize(self) -> int:
         """Side in pixels that the short side of an image is resized to before the centre crop."""
-        return round(self.img_size / self.crop_pct)
+        return math.floor(self.img_size / self.crop_pct)  # as timm
 
     @property
     def digest(self) -> str:
@@ -192,8 +194,16 @@ def _names(shape: Shape, state: Mapping[str, Tensor]) -> set[str]:
     return names
 
 
-def input_facts(backbone: Any) -> tuple[str, float]:
-    """Return the interpolation and the crop that timm recommends for a published model, or the usual ones."""
+def input_facts(backbone: Any, name: str) -> tuple[str, float]:
+    """Return the interpolation and the crop that timm recommends for a published model, or the usual ones.
+
+    Args:
+        backbone: The model.
+        name: Its name; a tag after it, as in ``timm/resnet50.tv_in1k``, may have its own.
+    """
+    tagged = get_pretrained_cfg(name.removeprefix("timm/"))
+    if tagged is not None:
+        return tagged.interpolation, tagged.crop_pct
     network = next((part for name in ("vit", "model") if (part := getattr(backbone, name, None)) is not None), None)
     about = getattr(network, "pretrained_cfg", None) or {}
     return about.get("interpolation", "bicubic"), about.get("crop_pct", 0.875)

@@ -27,7 +27,7 @@ def traceable(model: ExportModel, dynamic_size: bool = False) -> nn.Module:
 
 def other_size(model: ExportModel) -> tuple[int, int]:
     """Return a larger size ``(H, W)``, of other proportions, to check a file with dynamic size at."""
-    step = getattr(model.backbone, "patch_size", 32)
+    step = getattr(model.backbone, "patch_size", None) or 32  # a CNN has None
     return model.img_size + 2 * step, model.img_size + step
 
 

@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 import proteus
-from proteus.checkpoints import export_backbone
+from proteus.checkpoints import export_backbone, read_description
+from proteus.exporters import ExportModel, write_model_folder
+from proteus.exporters.model import input_facts
 from proteus.models import ViT
 from proteus.models.backbones import architecture_of
+from proteus.models.heads.head_file import student_digest
 from proteus.structures import UserError
 
 SIZES: dict[str, Any] = {"img_size": 56, "embed_dim": 48, "depth": 1, "num_heads": 3}
@@ -49,6 +52,21 @@ def test_a_student_with_its_average(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(images).patches, student(images).patches)
 
 
+def test_an_average_of_other_weights_is_left_out(tmp_path: Path) -> None:
+    student = write_student(tmp_path / "student.safetensors")
+    average = write_student(tmp_path / "other.safetensors", seed=1).timm_state()
+    for weights, exported in ((student.timm_state(), True), (average, False)):
+        about = {"weights": "ema", "average_of": student_digest(weights)}
+        facts = vars(read_description(tmp_path / "student.safetensors"))
+        export_backbone(average, tmp_path / "student_ema.safetensors", {**facts, **about})
+        lines: list[str] = []
+        out = tmp_path / f"out {exported}"
+        # The position embedding is resampled, and the average is still this student's.
+        proteus.export(tmp_path / "student.safetensors", out, ["timm"], img_size=84, report=lines.append)
+        assert (out / "ema").exists() == exported
+        assert any("student_ema.safetensors is the average of other weights" in line for line in lines) != exported
+
+
 def test_the_average_alone(tmp_path: Path) -> None:
     write_student(tmp_path / "student_ema.safetensors")
     proteus.export(tmp_path / "student_ema.safetensors", tmp_path / "out", ["timm"], report=quiet)
@@ -82,6 +100,30 @@ def test_a_model_folder_gets_more_formats(tmp_path: Path) -> None:
     assert "photos" in (out / "README.md").read_text()
 
 
+def test_a_model_folder_keeps_how_images_are_resized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--me--student"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("abc")
+    folder = repository / "snapshots/abc"
+    model = ViT("tiny", **SIZES).eval().requires_grad_(False)
+    about = ExportModel(model, "x", 56, (0.5,) * 3, (0.2,) * 3, interpolation="bilinear", crop_pct=0.84)
+    write_model_folder(about, folder, ["timm"], report=quiet)
+    before = json.loads((folder / "preprocessor.json").read_text())
+    assert before["resize_shorter_side"] == 66  # floor(56 / 0.84), as in timm
+    for source in (folder, folder / "model.safetensors", "hf-hub:me/student"):
+        for out in (folder, tmp_path / "other"):
+            proteus.export(source, out, ["timm"], report=quiet)
+            assert json.loads((out / "preprocessor.json").read_text()) == before, source
+
+
+def test_images_of_any_size_for_a_cnn(tmp_path: Path) -> None:
+    result = proteus.export(
+        "random:timm/test_resnet", tmp_path, ["program"], img_size=64, dynamic_size=True, report=quiet
+    )
+    assert result.written == {"program": "images of any size"}
+
+
 def test_another_image_size(tmp_path: Path) -> None:
     write_student(tmp_path / "student.safetensors")
     proteus.export(tmp_path / "student.safetensors", tmp_path / "out", ["timm"], img_size=84, report=quiet)
@@ -93,6 +135,12 @@ def test_another_image_size(tmp_path: Path) -> None:
 def test_a_name_of_timm(tmp_path: Path) -> None:
     proteus.export("random:resnet10t", tmp_path, ["timm"], img_size=64, report=quiet)
     assert json.loads((tmp_path / "config.json").read_text())["architecture"] == "resnet10t"
+
+
+def test_a_tag_of_timm_has_its_own_interpolation_and_crop() -> None:
+    assert input_facts(None, "timm/resnet50.tv_in1k") == ("bilinear", 0.875)
+    assert input_facts(None, "resnet50.a1_in1k") == ("bicubic", 0.95)
+    assert input_facts(None, "mmpretrain/ResNet") == ("bicubic", 0.875)
 
 
 def test_a_benchmark(tmp_path: Path) -> None:

@@ -377,6 +377,36 @@ def test_models_without_names_in_a_scheme_are_refused(name: str, form: str, mess
         from_timm_keys(vit(name).timm_state(), form)
 
 
+DINOV3: dict[str, Any] = {"embed_dim": 384, "depth": 1, "img_size": 32, "num_classes": 0}
+
+
+@pytest.mark.parametrize("arch", ["vit_small_patch16_dinov3", "vit_small_plus_patch16_dinov3_qkvb"])
+def test_dinov3_keeps_timms_names(arch: str, tmp_path: Path) -> None:
+    state = timm.create_model(arch, **DINOV3).state_dict()
+    save_file(state, tmp_path / "dinov3.safetensors")
+    for form in FORMS[1:]:
+        words = f"--to {form} has no name for a ViT without a position embedding, such as DINOv3; write --to timm"
+        with pytest.raises(CheckpointError, match=re.escape(words)):
+            convert(tmp_path / "dinov3.safetensors", tmp_path / "out.pth", form)
+    done = convert(tmp_path / "dinov3.safetensors", tmp_path / "out.safetensors", "timm")
+    assert done.shape.title == "DINOv3 ViT-S/16"
+    assert same(load_file(tmp_path / "out.safetensors"), state)
+    assert arch in done.usage
+    eval(done.usage, {"timm": timm}).load_state_dict(state)
+
+
+def test_parts_without_a_name_are_refused(tmp_path: Path) -> None:
+    for arch, key in (("eva02_tiny_patch14_224", "blocks.0.attn.q_bias"), ("deit_tiny_distilled_patch16_224", "dist")):
+        save_file(timm.create_model(arch, depth=1, num_classes=0).state_dict(), tmp_path / "a.safetensors")
+        with pytest.raises(CheckpointError, match=f"--to hf has no name for {key}.*; write --to timm"):
+            convert(tmp_path / "a.safetensors", tmp_path / "out.pth", "hf")
+    state = timm.create_model("vit_small_patch16_dinov3", **DINOV3).state_dict()
+    state["storage_tokens"] = state.pop("reg_token")
+    save_file(state, tmp_path / "meta.safetensors")
+    with pytest.raises(CheckpointError, match=r"meta.safetensors has the names of Meta's DINOv3, which are not conv"):
+        convert(tmp_path / "meta.safetensors", tmp_path / "out.pth", "timm")
+
+
 def test_other_models_are_refused(tmp_path: Path) -> None:
     save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.safetensors")
     with pytest.raises(CheckpointError, match=r"resnet\.safetensors holds \d+ tensors and no ViT"):

@@ -81,6 +81,23 @@ def test_naming_schemes_are_recognised(form: str, scheme: str, tmp_path: Path) -
     assert found["size"] == "width 24, 2 blocks, gated (SwiGLU) MLP"
 
 
+def test_dinov3(tmp_path: Path) -> None:
+    sizes = {"embed_dim": 384, "depth": 1, "img_size": 32, "num_classes": 0}
+    state = timm.create_model("vit_small_plus_patch16_dinov3", **sizes).state_dict()
+    save_file(state, tmp_path / "timm.safetensors")
+    found = rows(tmp_path / "timm.safetensors")
+    assert found["family"] == "DINOv3 ViT-S/16"
+    assert found["size"] == "width 384, 1 blocks, gated (SwiGLU) MLP"
+    assert found["patch"] == "16 px, positions rotary"
+    assert (found["registers"], found["LayerScale"], found["names"]) == ("4", "yes", "timm")
+    assert found["licence"] == "DINOv3 License if these are Meta's weights"
+    names = {"reg_token": "storage_tokens", "blocks.0.gamma_1": "blocks.0.ls1.gamma"}
+    names |= {f"blocks.0.mlp.fc1_g.{kind}": f"blocks.0.mlp.w1.{kind}" for kind in ("weight", "bias")}
+    save_file({names.get(key, key): value for key, value in state.items()}, tmp_path / "meta.safetensors")
+    meta = rows(tmp_path / "meta.safetensors")
+    assert meta == {**found, "names": "Meta's DINOv3"}
+
+
 def test_a_classifier(tmp_path: Path) -> None:
     model = timm.create_model("vit_tiny_patch16_224", num_classes=10, depth=1)
     save_file(model.state_dict(), tmp_path / "timm.safetensors")

@@ -142,6 +142,38 @@ def test_a_folder_of_other_weights_is_refused_unless_overwritten(models: Models,
     assert not (tmp_path / "openmmlab/backbone.pth").exists()
 
 
+def test_overwriting_keeps_the_files_of_the_same_weights(models: Models, tmp_path: Path) -> None:
+    write_model_folder(models("layer scale"), tmp_path, ["timm", "openmmlab"], facts=FACTS, report=str)
+    write_model_folder(models("layer scale"), tmp_path, ["openmmlab"], overwrite=True, report=str)
+    assert (tmp_path / "model.safetensors").is_file()
+    assert list(json.loads((tmp_path / "facts.json").read_text())["written"]) == ["timm", "openmmlab"]
+    assert "two folders" in (tmp_path / "README.md").read_text()
+
+
+def test_other_weights_stay_if_overwriting_fails(models: Models, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    write_model_folder(models("layer scale"), tmp_path, ["timm", "openmmlab"], report=str)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".export.lock"}
+    with pytest.raises(UserError, match="opset 3"):
+        write_model_folder(models("plain"), tmp_path, ["timm", "onnx"], opset=3, overwrite=True, report=str)
+    assert {path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".export.lock"} == set(before)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.parametrize("damage", ["removed", "damaged"])
+def test_overwriting_never_removes_the_source(damage: str, models: Models, tmp_path: Path) -> None:
+    write_model_folder(models("plain"), tmp_path, ["timm"], report=str)
+    (tmp_path / "facts.json").unlink()
+    if damage == "damaged":
+        (tmp_path / "facts.json").write_text("{")
+    for source in (tmp_path, tmp_path / "model.safetensors"):
+        with pytest.raises(UserError, match=r"would remove .*, the source; name another folder, or add timm to"):
+            write_model_folder(models("plain"), tmp_path, ["openmmlab"], overwrite=True, source=source, report=str)
+    assert (tmp_path / "model.safetensors").is_file()
+    write_model_folder(models("plain"), tmp_path, ["timm", "openmmlab"], overwrite=True, source=tmp_path, report=str)
+    assert (tmp_path / "openmmlab/backbone.pth").is_file()
+
+
 def test_files_of_others_are_refused(models: Models, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("my project")
     with pytest.raises(UserError, match=r"holds README.md, which this export would replace"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from proteus.checkpoints.description import check_description
 from proteus.engine.hooks.student_ema import delivers_average
 from proteus.models import AdaptedBackbone
 from proteus.models.backbones import architecture_of, weights_of
-from proteus.models.heads.head_file import heads_of, write_heads
+from proteus.models.heads.head_file import heads_of, student_digest, write_heads
 from proteus.registry import HOOKS
 from proteus.utils.models import unwrap_model
+
+_SIBLINGS = ("_ema", "_plain", "_heads", "_ema_heads", "_plain_heads")
 
 
 @HOOKS.register_module()
@@ -29,7 +31,8 @@ class ExportStudentHook(Hook):
     EMA, if there is one (the released code keeps one without using it), is written to ``student_ema.safetensors``. With
     ``StudentEMAHook`` it is the other way round: ``student.safetensors`` has the average, and
     ``student_plain.safetensors`` the trained weights. With several students the files are
-    ``student_<name>.safetensors``, ``student_<name>_ema.safetensors`` and ``student_<name>_plain.safetensors``.
+    ``student_<name>.safetensors``, ``student_<name>_ema.safetensors`` and ``student_<name>_plain.safetensors``. Those
+    of an earlier run in the folder that this run has no weights for are removed.
 
     Args:
         teacher: Description of the teacher in the file: name, licence, remarks.
@@ -71,19 +74,24 @@ class ExportStudentHook(Hook):
         averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
         average_first = delivers_average(runner)
         models = [(runner.model, "plain"), *((average, "ema") for average in averages)]
+        plain = _distillers(unwrap_model(runner.model))
         refused = []
+        written: set[Path] = set()
         for model, weights in models:
             ending = "" if (weights == "ema") == average_first else f"_{weights}"
             about = {"weights": weights} if averages else {}
             for name, distiller in _distillers(unwrap_model(model)).items():
+                if weights == "ema":
+                    about["average_of"] = student_digest(weights_of(plain[name].student))
                 try:
-                    self._export(distiller, runner, f"student{name}{ending}.safetensors", about)
+                    written |= self._export(distiller, runner, f"student{name}{ending}.safetensors", about)
                 except CheckpointError as error:
                     refused.append(error)
+        _remove_outdated(runner, written)
         if refused:
             raise refused[0]
 
-    def _export(self, model: Any, runner: Runner, name: str, about: Mapping[str, str]) -> None:
+    def _export(self, model: Any, runner: Runner, name: str, about: Mapping[str, str]) -> set[Path]:
         description = {**self._description(model, runner.iter), **about}
         guest = isinstance(model.student, AdaptedBackbone)
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
@@ -91,9 +99,11 @@ class ExportStudentHook(Hook):
             description = {key: value for key, value in description.items() if key not in ("architecture", "arguments")}
         weights = weights_of(model.student)
         path = export_backbone(weights, Path(runner.work_dir) / name, description)
+        written = {path}
         if self.heads:
-            write_heads(model, weights, path.with_name(f"{path.stem}_heads.safetensors"))
+            written.add(write_heads(model, weights, path.with_name(f"{path.stem}_heads.safetensors")))
         runner.logger.info(f"exported the student's backbone for {reader}: {path}")
+        return written
 
     def _description(self, model: Any, iterations: int) -> dict[str, Any]:
         architecture, arguments = architecture_of(model.student)
@@ -105,6 +115,16 @@ class ExportStudentHook(Hook):
             "teacher": self.teacher,
             "iterations": iterations,
         }
+
+
+def _remove_outdated(runner: Runner, written: Collection[Path]) -> None:
+    """Remove what an earlier run wrote next to a file that has been replaced."""
+    for path in written:
+        for ending in _SIBLINGS:
+            other = path.with_name(f"{path.stem}{ending}.safetensors")
+            if other not in written and other.is_file():
+                other.unlink()
+                runner.logger.info(f"removed {other}, which an earlier run wrote")
 
 
 def _description_error(description: dict[str, Any]) -> str:

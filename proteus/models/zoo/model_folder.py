@@ -8,21 +8,28 @@ arguments and the statistics pass the checks of :mod:`proteus.checkpoints.descri
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from proteus.checkpoints import CheckpointError, Description
 from proteus.checkpoints.description import check_description
+from proteus.checkpoints.errors import shown
 from proteus.checkpoints.hub_cache import cached_file, download_file
 from proteus.checkpoints.paths import check_file
 from proteus.models.backbones.weight_file import WeightFile, read_weight_file
 from proteus.models.zoo.timm_record import licence_name
 from proteus.utils.text import printable
 
+INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+"""How images may be resized, in the order of Pillow's numbers, which ``transformers`` writes."""
+USUAL_INPUT = ("bicubic", 0.875)
+"""Interpolation and crop of a model that does not say them."""
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LARGEST = 16 << 20  # timm writes the names of all classes into config.json
 _LARGEST_SIDE = 4096
+_LARGEST_CROP = 2
 
 
 def read_model_folder(folder: Path, img_size: int | None = None) -> tuple[WeightFile, str]:
@@ -46,13 +53,29 @@ def read_model_folder(folder: Path, img_size: int | None = None) -> tuple[Weight
     if "architecture" not in content:
         statistics = _transformers_statistics(folder)
         return read_weight_file(str(weights), img_size=img_size, description=statistics), ""
-    pretrained = content.get("pretrained_cfg", content)
-    if not isinstance(pretrained, Mapping):
-        raise CheckpointError(f"{folder / 'config.json'}: pretrained_cfg is not an object; export the model again")
+    pretrained = _pretrained(content, folder)
     description, size = _description(content, pretrained, str(folder / "config.json"))
     licence = pretrained.get("license")
     found = read_weight_file(str(weights), img_size=img_size or size, description=description)
     return found, licence_name(printable(licence, 100)) if isinstance(licence, str) else ""
+
+
+def read_input_facts(folder: Path) -> tuple[str, float]:
+    """Read how images for the model in a folder are resized and cropped.
+
+    Args:
+        folder: A folder with ``config.json``.
+
+    Returns:
+        The interpolation, and the side of the centre crop as a fraction of the short side of the resized image.
+
+    Raises:
+        CheckpointError: ``config.json`` or ``preprocessor_config.json`` cannot be read, or has another value.
+    """
+    content = _read_json(folder / "config.json")
+    if "architecture" not in content:
+        return _transformers_input_facts(folder)
+    return _checked_input(_pretrained(content, folder), folder / "config.json")
 
 
 def hub_folder(name: str, download: bool = False) -> Path:
@@ -93,6 +116,49 @@ def _description(content: Mapping[str, Any], pretrained: Mapping[str, Any], wher
     if type(side) is not int or not 1 <= side <= _LARGEST_SIDE:
         raise CheckpointError(f"{where}: input_size is {printable(str(size), 60)}; expected [3, height, width]")
     return description, side
+
+
+def _pretrained(content: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    pretrained = content.get("pretrained_cfg", content)
+    if not isinstance(pretrained, Mapping):
+        raise CheckpointError(f"{folder / 'config.json'}: pretrained_cfg is not an object; export the model again")
+    return pretrained
+
+
+def _checked_input(content: Mapping[str, Any], path: Path) -> tuple[str, float]:
+    usual: dict[str, Any] = dict(zip(("interpolation", "crop_pct"), USUAL_INPUT, strict=True))
+    interpolation, crop_pct = (usual[key] if content.get(key) is None else content[key] for key in usual)
+    if interpolation not in INTERPOLATIONS:
+        raise CheckpointError(
+            f"{path}: interpolation is {shown(interpolation)}; expected one of {', '.join(INTERPOLATIONS)}"
+        )
+    if type(crop_pct) not in (int, float) or not 0 < crop_pct <= _LARGEST_CROP:
+        raise CheckpointError(f"{path}: crop_pct is {shown(crop_pct)}; expected a number above 0, such as 0.875")
+    return interpolation, float(crop_pct)
+
+
+def _transformers_input_facts(folder: Path) -> tuple[str, float]:
+    """Read interpolation and crop from the ``preprocessor_config.json`` of ``transformers``."""
+    path = folder / "preprocessor_config.json"
+    content = _read_json(path) if path.is_file() else {}
+    facts: dict[str, Any] = {}
+    number = content.get("resample")
+    if type(number) is int and 0 <= number < len(INTERPOLATIONS):
+        facts["interpolation"] = INTERPOLATIONS[number]
+    edge, crop = _side(content.get("size")), _side(content.get("crop_size"))
+    if edge and not content.get("do_center_crop", crop):
+        facts["crop_pct"] = 1.0
+    elif edge and crop:
+        ratio = crop / edge
+        facts["crop_pct"] = ratio if math.floor(crop / ratio) == edge else math.nextafter(ratio, 0)  # rounded up
+    return _checked_input(facts, path)
+
+
+def _side(size: Any) -> int | None:
+    """Return the short side of a size of ``transformers``: a number, or an object."""
+    if isinstance(size, Mapping):
+        size = size.get("shortest_edge", size.get("height"))
+    return size if type(size) is int and 1 <= size <= _LARGEST_SIDE else None
 
 
 def _transformers_statistics(folder: Path) -> Description | None:

@@ -10,6 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import proteus
+from proteus.checkpoints import read_description
+from proteus.models.heads.head_file import student_digest
 from proteus.structures import UserError
 
 
@@ -25,6 +27,9 @@ def test_student_and_ema_are_exported(make_runner: Callable[..., Runner]) -> Non
     # MMEngine's EMA starts as a copy in the first step, and takes a fifth of the second.
     assert (average[key] - start[key]).abs().max() > 0
     assert not torch.equal(average[key], student[key])
+    about = read_description(folder / "student_ema.safetensors")
+    assert about is not None
+    assert about.average_of == student_digest(student)
     assert not list(folder.glob("*.partial"))
 
 
@@ -37,6 +42,17 @@ def test_without_an_ema_only_the_student_is_exported(make_runner: Callable[..., 
     assert description["mean"] == [0.485, 0.456, 0.406]
     assert description["architecture"] == "vit_tiny_patch16_224"
     assert description["arguments"]["embed_dim"] == 48
+
+
+def test_files_of_an_earlier_run_are_removed(make_runner: Callable[..., Runner]) -> None:
+    runner = make_runner(train_cfg__max_iters=1)
+    folder = Path(runner.work_dir)
+    outdated = [f"student{part}.safetensors" for part in ("_ema", "_plain", "_heads", "_ema_heads", "_plain_heads")]
+    for name in (*outdated, "student_of_mine.safetensors"):
+        (folder / name).write_bytes(b"")
+    runner.train()
+    found = {path.name for path in folder.glob("*.safetensors")}
+    assert found == {"student.safetensors", "student_of_mine.safetensors"}
 
 
 def test_each_of_several_students_is_exported(

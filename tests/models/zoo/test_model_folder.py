@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from timm.models import save_for_hf
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.models import ViT
 from proteus.models.zoo import load_backbone
+from proteus.models.zoo.model_folder import read_input_facts
 from proteus.structures import Features
 
 VIT = {"embed_dim": 48, "depth": 2, "num_heads": 3, "img_size": 64}
@@ -134,6 +136,49 @@ def test_layout_of_transformers(tmp_path: Path) -> None:
     images = torch.randn(1, 3, 56, 56)
     torch.testing.assert_close(ours(images).cls, theirs(images).last_hidden_state[:, 0], atol=1e-5, rtol=1e-5)
     assert (ours.mean, ours.std, ours.img_size) == ((0.5,) * 3, (0.25,) * 3, 56)
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "facts"),
+    [
+        ({}, ("bicubic", 0.875)),
+        ({"resample": 2, "size": {"height": 224, "width": 224}}, ("bilinear", 1.0)),
+        ({"resample": 3, "size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}, ("bicubic", 1.0)),
+        ({"size": {"shortest_edge": 256}, "crop_size": 224, "do_center_crop": False}, ("bicubic", 1.0)),
+        ({"size": "big", "resample": -1}, ("bicubic", 0.875)),
+    ],
+)
+def test_how_transformers_prepares_images(
+    preprocessor: dict[str, Any], facts: tuple[str, float], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    assert read_input_facts(tmp_path) == facts
+
+
+def test_the_crop_of_transformers_gives_its_size_again(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for edge in range(224, 300):
+        content = {"size": {"shortest_edge": edge}, "crop_size": 224}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(content))
+        assert math.floor(224 / read_input_facts(tmp_path)[1]) == edge
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"interpolation": "bicubic\nimport os"}, r"interpolation is 'bicubic.*'; expected one of nearest, lanczos"),
+        ({"crop_pct": "0.9"}, "crop_pct is '0.9'; expected a number above 0"),
+        ({"crop_pct": 0}, "crop_pct is 0; expected"),
+        ({"crop_pct": float("nan")}, "crop_pct is nan; expected"),
+    ],
+)
+def test_untrusted_input_facts(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    content = {"architecture": "test_vit", "pretrained_cfg": {"interpolation": "bilinear", "crop_pct": 0.9}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert read_input_facts(tmp_path) == ("bilinear", 0.9)
+    with pytest.raises(CheckpointError, match=words):
+        read_input_facts(write_config(tmp_path, pretrained_cfg=changes))
 
 
 @torch.no_grad()
