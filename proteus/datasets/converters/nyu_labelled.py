@@ -197,7 +197,7 @@ def _find_differences(target: Path, frame: Frame, metres: np.ndarray, pixels: np
         return problems
     with Image.open(target / frame.image) as image:
         if image.size != (pixels.shape[1], pixels.shape[0]):
-            problems.append(f"{target / frame.image} has not the size of the frame")
+            problems.append(f"{target / frame.image} does not have the frame's size")
     with Image.open(target / frame.depth) as depth:
         if not np.array_equal(np.asarray(depth), _stored(metres)):
             problems.append(f"{target / frame.depth} differs from the depths of the frame")

@@ -9,8 +9,8 @@ import torch
 from mmengine.dataset import Compose
 
 from proteus.compat import mark_initialized
-from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.proxy_set import ProxySet
+from proteus.datasets.proxy.seeded_set import sets_in
 from proteus.datasets.seeding import SampleKey, seeded
 from proteus.datasets.teacher_cache import StaleCacheError, TeacherCache, dataset_fingerprint, plain
 from proteus.datasets.teacher_cache.reader import Tokens
@@ -74,7 +74,7 @@ class FixedViews(ProxySet):
         folders = cache if isinstance(cache, Mapping) else {"": cache}
         self.caches = {name: TeacherCache(folder) for name, folder in folders.items() if folder is not None}
         self.cache = self.caches.get("")
-        masks = {repr((type(step).__name__, sorted(vars(step).items()))): step for step in _masks(inner)}
+        masks = {repr((type(step).__name__, sorted(vars(step).items()))): step for step in mask_transforms(inner)}
         if len(masks) > 1:
             raise ValueError(f"dataset.dataset: its sets use {len(masks)} different mask transforms; use one")
         self.mask = next(iter(masks.values()), None)
@@ -156,10 +156,9 @@ class FixedViews(ProxySet):
         return self.dataset.chosen()
 
 
-def _masks(dataset: ProxySet) -> Iterator[MaskTransform]:
-    if isinstance(dataset, ConcatProxySet):
-        for member in dataset.members.values():
-            yield from _masks(member)
-    for step in getattr(dataset.pipeline, "transforms", ()):
-        if isinstance(step, MaskTransform):
-            yield step
+def mask_transforms(dataset: Any) -> Iterator[MaskTransform]:
+    """Yield the mask transforms of a data set and of the sets in it."""
+    for part in sets_in(dataset):
+        for step in getattr(getattr(part, "pipeline", None), "transforms", ()):
+            if isinstance(step, MaskTransform):
+                yield step

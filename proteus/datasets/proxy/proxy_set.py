@@ -76,7 +76,9 @@ class ProxySet(BaseDataset):
                     sample["data_samples"].set_metainfo({"corrupt": corrupt})
                     sample["data_samples"].sample_key = key.parts
                     return sample
-            index = (key.image + 7919 * len(corrupt)) % len(self)
+            # A step without a common factor with the length reaches all images; 7919 is a prime.
+            step = 7919 if len(self) % 7919 else 1
+            index = (key.image + step * len(corrupt)) % len(self)
 
     def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
         """Take the first N images (at most all), or the images at some positions.

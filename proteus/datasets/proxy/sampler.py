@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
-from proteus.datasets.proxy.seeded_set import check_map_style, holds_proxy_set
+from proteus.datasets.proxy.seeded_set import check_map_style, holds_proxy_set, sets_in
 from proteus.datasets.proxy.web_shards import WebShards
 from proteus.datasets.seeding import SampleKey
 from proteus.registry import DATA_SAMPLERS
@@ -68,8 +68,9 @@ class ProxySampler(Sampler[SampleKey]):
             )
         if len(dataset) == 0:
             raise ValueError("the proxy set is empty")
-        if isinstance(dataset, WebShards):
-            dataset.set_order(None)
+        for part in sets_in(dataset):
+            if isinstance(part, WebShards):
+                part.set_order(None)
         self.size = len(dataset)
         self.epoch_length = self.size if repeats == 1 else max(self.size // 256 * 256, min(self.size, 256))
         # Number of consecutive positions that one rank takes.
@@ -99,6 +100,10 @@ class ProxySampler(Sampler[SampleKey]):
     def skip(self, num_samples: int) -> None:
         """Start at the ``num_samples``-th sample of this rank; MMEngine's loop calls this when it resumes."""
         self.start = num_samples
+
+    def reseed(self, seed: int) -> None:
+        """Set the seed, before the first sample is drawn."""
+        self.seed = seed
 
     def _order(self, epoch: int) -> torch.Tensor:
         if not self.shuffle:

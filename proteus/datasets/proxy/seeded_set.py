@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset, IterableDataset
 
 from proteus.datasets.failures import raised
+from proteus.datasets.proxy.concat import ConcatProxySet
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.seeding import SampleKey, making_size_of, reading, seeded
 from proteus.registry import DATA_SAMPLERS, DATASETS
@@ -90,11 +91,19 @@ def holds_proxy_set(dataset: Any) -> bool:
     )
 
 
+def sets_in(dataset: Any) -> Iterator[Any]:
+    """Yield a data set, and all sets that it wraps or joins."""
+    yield dataset
+    for inner in _inner(dataset):
+        yield from sets_in(inner)
+
+
 def _inner(dataset: Any) -> Iterator[Any]:
     found = vars(dataset) if hasattr(dataset, "__dict__") else {}
     several = found.get("datasets")
     yield from [found["dataset"]] if isinstance(found.get("dataset"), Dataset) else []
     yield from [one for one in several if isinstance(one, Dataset)] if isinstance(several, (list, tuple)) else []
+    yield from dataset.members.values() if isinstance(dataset, ConcatProxySet) else []
 
 
 def seeded_config(loader: Mapping[str, Any], scope: str | None = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from itertools import islice
 from typing import ClassVar
 
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -21,9 +22,10 @@ class ShardSampler(Sampler[SampleKey]):
     """Endless, resumable stream of shuffled epochs for :class:`WebShards`, in which a rank reads its own shards.
 
     Each of ``lanes`` independent streams reads ``window`` shards at a time (:class:`ShardOrder`), and position ``p`` of
-    the whole stream is the next image of lane ``p % lanes``. Rank ``r`` of ``W`` takes positions ``r, r + W, ...``:
-    where ``W`` divides ``lanes``, ``W`` ranks with batches of ``B / W`` see the same images as one process with a batch
-    of ``B``. The order is the same from a disk and from a URL, and resuming is free.
+    the whole stream is the next image of lane ``p % lanes``, with all its views. Rank ``r`` of ``W`` takes positions
+    ``r, r + W, ...``: where ``W`` divides ``lanes`` and the batch of a rank is a multiple of ``repeats``, ``W`` ranks
+    with batches of ``B / W`` see the same images as one process with a batch of ``B``. The order is the same from a
+    disk and from a URL, and resuming is free.
 
     A batch holds images of ``lanes * window`` shards. Pack them with ``tools/pack_shards.py --shuffle``; otherwise a
     shard holds images of few classes.
@@ -32,7 +34,8 @@ class ShardSampler(Sampler[SampleKey]):
         dataset: The set; set by the runner.
         seed: Seed of the run; set by the runner.
         shuffle: Shuffle shards and images.
-        repeats: Consecutive views of each image; an epoch has this many views of every image.
+        repeats: Views of each image, consecutive on its rank, so that a worker can decode it once
+            (``LoadRandomResizedCrop(cache_last=True)``); an epoch has this many views of every image.
         lanes: Number of streams, a multiple of the number of ranks; by default 8, or the next multiple.
         window: Number of shards that a stream reads together.
 
@@ -69,10 +72,9 @@ class ShardSampler(Sampler[SampleKey]):
             raise ConfigError(
                 [f"sampler: ShardSampler reads sets of type WebShards, found {found}; write ProxySampler"]
             )
-        self.seed = sync_random_seed() if seed is None else seed
-        self.size, self.repeats, self.shuffle = len(dataset), repeats, shuffle
-        self.order = ShardOrder(*dataset.shard_numbers(), lanes, window, self.seed, shuffle)
-        dataset.set_order(self.order)
+        self.dataset, self.size, self.repeats, self.shuffle = dataset, len(dataset), repeats, shuffle
+        self.lanes, self.window = lanes, window
+        self.reseed(sync_random_seed() if seed is None else seed)
         self.start = 0
 
     def __len__(self) -> int:
@@ -81,12 +83,21 @@ class ShardSampler(Sampler[SampleKey]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         own = range(self.rank, self.order.lanes, self.world)
-        turns, within = divmod(self.start, len(own))
-        streams = [self._stream(lane, turns + (number < within)) for number, lane in enumerate(own)]
-        number = within
+        images, view = divmod(self.start, self.repeats)
+        turns, number = divmod(images, len(own))
+        streams = [
+            self._stream(lane, (turns + (place < number)) * self.repeats + view * (place == number))
+            for place, lane in enumerate(own)
+        ]
         while True:
-            yield next(streams[number])
-            number = (number + 1) % len(own)
+            yield from islice(streams[number], self.repeats - view)
+            number, view = (number + 1) % len(own), 0
+
+    def reseed(self, seed: int) -> None:
+        """Set the seed, before the first sample is drawn."""
+        self.seed = seed
+        self.order = ShardOrder(*self.dataset.shard_numbers(), self.lanes, self.window, seed, self.shuffle)
+        self.dataset.set_order(self.order)
 
     def skip(self, num_samples: int) -> None:
         """Start at the ``num_samples``-th sample of this rank; MMEngine's loop calls this when it resumes."""

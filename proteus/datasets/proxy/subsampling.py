@@ -28,7 +28,8 @@ class SubsampledProxySet(ProxySet):
     """Proxy set with named images from which a subset can be drawn.
 
     The class of an image is the first folder of its name. The subset depends only on the seed and on the names without
-    their endings: it is the same in every process, on every machine, and for a folder and the shards made from it.
+    their endings: it is the same in every process and on every machine, and for a folder and the shards made from it if
+    no two names differ in their endings alone and no file name has another dot.
 
     Args:
         data_root: As for :class:`ProxySet`.

@@ -103,8 +103,8 @@ class WebShards(SubsampledProxySet):
         if order is None and self._bytes > limit:
             print_log(
                 f"dataset.cache_gb={limit / 1e9:g}: the shards of {self.store.root} have {self._bytes / 1e9:.3g} GB, "
-                "and this sampler reads all of them all the time, so that they are downloaded again and again; write "
-                "sampler=dict(type='ShardSampler'), or a larger cache_gb",
+                "and this sampler reads all of them all the time, so that they are downloaded again and again; write a "
+                "larger cache_gb, or sampler=dict(type='ShardSampler') if this is the whole training set",
                 "current",
                 30,
             )
@@ -134,7 +134,9 @@ class WebShards(SubsampledProxySet):
         An image that replaces a corrupt one may be of another rank's lane, which is not followed.
         """
         key = SampleKey.of(key)
-        self.fetch_ahead(key.image, key.epoch)
+        # Keys with another seed are not the sampler's: views to fit weights on are spread over all shards.
+        if self.order is not None and key.seed == self.order.seed:
+            self.fetch_ahead(key.image, key.epoch)
         return super().__getitem__(key)
 
     def fetch_ahead(self, index: int, epoch: int) -> None:

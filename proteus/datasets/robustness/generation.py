@@ -188,9 +188,11 @@ def _finished(target: Path, marker: Marker) -> list[str]:
         if target.exists() and any(path.name != ".lock" for path in target.iterdir()):
             raise DataError(f"{target} has other files; give an empty folder")
         return []
-    for key, what in (("library", "with"), ("quality", "with JPEG quality"), ("images", "with a number of images of")):
-        if getattr(earlier, key) != getattr(marker, key):
-            raise DataError(f"{target} was generated {what} {getattr(earlier, key)}, not {getattr(marker, key)}")
+    for key, form in (("library", "with {}"), ("quality", "with JPEG quality {}"), ("images", "from {} images")):
+        values = [getattr(each, key) for each in (earlier, marker)]
+        before, now = (f"{value:,}" if isinstance(value, int) else value for value in values)
+        if before != now:
+            raise DataError(f"{target} was generated {form.format(before)}, not {now}")
     if earlier.names != marker.names:
         raise DataError(f"{target} was generated from images with other names; give an empty folder")
     return earlier.finished

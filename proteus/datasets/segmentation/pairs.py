@@ -115,7 +115,7 @@ def check_some_labels(
         return
     mapped = {(label_map or {}).get(label, label) for label in found}
     classes = {label for label in mapped if label not in (IGNORED, -1) and not (shift and label == 0)}
-    several = f"{len(chosen):,} masks" if len(chosen) > 1 else "mask"
+    several = f"{len(chosen):,} masks that were" if len(chosen) > 1 else "mask that was"
     read = f"the {several} read ({masks[chosen[0]]} is the first)"
     if found == {0, IGNORED} and num_classes > 1:
         raise DataError(
@@ -129,7 +129,8 @@ def check_some_labels(
             f"{num_classes - 1 + shift}"
         )
     if len(classes) == 1 < num_classes:
-        print_log(f"labels of {read}: only one class, {min(classes)}", "current", logging.WARNING)
+        contain = "contain" if len(chosen) > 1 else "contains"
+        print_log(f"{read} {contain} only class {min(classes)}", "current", logging.WARNING)
 
 
 def readable(path: str) -> str | None:

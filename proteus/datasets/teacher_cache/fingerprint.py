@@ -17,9 +17,9 @@ from proteus.datasets.transforms import MaskTransform, PackInputs
 from proteus.registry import TRANSFORMS
 from proteus.structures import DataError
 
-# Keys that locate or select images. The digest of the images' names covers their effect.
+# Keys that locate, copy or select images. The digest of the images' names covers their effect.
 _COVERED_BY_NAMES = {"data_root", "picture", "indices", "split", "held_out", "list_file", "images_per_class", "classes"}
-_COVERED_BY_NAMES |= {"subset_seed", "pipeline", "index_cache"}
+_COVERED_BY_NAMES |= {"subset_seed", "pipeline", "index_cache", "num_classes", "cache_dir", "cache_gb", "read_ahead"}
 
 
 class StaleCacheError(DataError):
@@ -65,9 +65,11 @@ def differences(found: Any, wanted: Any, key: str = "") -> list[str]:
     if found == wanted:
         return []
     if isinstance(found, dict) and isinstance(wanted, dict):
+        # Those of older caches have keys without effect; the keys of "datasets" are names of sets.
+        is_set = key.startswith("dataset") and not key.endswith(".datasets")
         return [
             line
-            for name in sorted(found.keys() | wanted.keys())
+            for name in sorted((found.keys() | wanted.keys()) - (_COVERED_BY_NAMES if is_set else set()))
             for line in differences(found.get(name), wanted.get(name), f"{key}.{name}" if key else name)
         ]
     typed = [isinstance(value, list) and all(isinstance(v, dict) for v in value) for value in (found, wanted)]

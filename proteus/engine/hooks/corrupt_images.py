@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
+from proteus.compat import is_resuming
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 from proteus.utils.argument_checks import check_number, check_whole
@@ -62,8 +63,9 @@ class CorruptImageHook(Hook):
         checkpoint["corrupt_images"] = sorted(self.named | self._new)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Restore the names."""
-        self.named.update(checkpoint.get("corrupt_images", ()))
+        """Restore the names of a resumed run; another run's images are not this one's."""
+        if is_resuming(runner):
+            self.named.update(checkpoint.get("corrupt_images", ()))
 
     def _exchange(self, runner: Runner) -> None:
         found = set().union(*all_gather_object(self._new)) - self.named

@@ -16,7 +16,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.compat import restart_iter_timer
-from proteus.datasets import CorruptImageError, MaskTransform, ProxySet
+from proteus.datasets import CorruptImageError, ProxySet
+from proteus.datasets.proxy.fixed_views import mask_transforms
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
 from proteus.engine.hooks.student_ema import delivered_weights
 from proteus.evaluation.metrics import TeacherAgreement
@@ -92,7 +93,8 @@ class OnlineEvalHook(Hook):
         if interval < 1 or images < 2 or patches_per_image < 1:
             raise ValueError(
                 f"OnlineEvalHook(interval={interval}, images={images}, patches_per_image={patches_per_image}): write "
-                "at least 1, 2 and 1, or default_hooks.online_eval=None to disable it"
+                "interval of 1 or more, images of 2 or more and patches_per_image of 1 or more, or "
+                "default_hooks.online_eval=None to disable it"
             )
         keys = [field.name for field in dataclasses.fields(LabelledImages)]
         unknown = sorted(set(knn or {}) - set(keys))
@@ -204,8 +206,7 @@ class OnlineEvalHook(Hook):
             _check_agreement(runner, len(dataset))
             runner.logger.warning("online evaluation: only k-NN, since the validation set has fewer than two images")
             return
-        steps = getattr(getattr(training, "pipeline", None), "transforms", ())
-        mask = next((step for step in steps if isinstance(step, MaskTransform)), None)
+        mask = next(mask_transforms(training), None)
 
         def warn(error: CorruptImageError) -> None:
             runner.logger.warning(f"online evaluation: skipping an unreadable image: {error}")

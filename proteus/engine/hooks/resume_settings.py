@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -16,9 +17,12 @@ from proteus.compat import is_resuming
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 
-# Settings that a checkpoint stores, and settings that only the config has.
-_OF_CHECKPOINT = ("optim_wrapper", "param_scheduler", "randomness")
-_OF_CONFIG = ("model", "train_dataloader", "train_cfg")
+_COMPARED = ("optim_wrapper", "param_scheduler", "randomness", "model", "train_dataloader", "train_cfg")
+# A checkpoint stores the values of the optimizer's parameter groups, the schedules and the seed. The kind of optimizer,
+# clipping, accumulation and precision are the config's.
+_OF_CHECKPOINT = re.compile(
+    r"optim_wrapper\.(.+\.)?(optimizer\.(?!type$)|paramwise_cfg\b)|param_scheduler\b|randomness\.seed$"
+)
 
 
 @HOOKS.register_module()
@@ -26,7 +30,8 @@ class ResumeSettingsHook(Hook):
     """When a run is resumed, log which of its settings changed, and which of the two values wins.
 
     MMEngine restores learning rates, weight decay, schedules and seed from the checkpoint and ignores those of the
-    config; batch size, data and length of the run come from the config.
+    config; batch size, data, precision, clipping and length of the run come from the config. The order of the images is
+    that of the checkpoint's seed, unless ``train_dataloader.sampler`` has its own ``seed``.
 
     Args:
         override: Take learning rates, weight decay, other optimizer settings and the schedules from the config. The
@@ -55,7 +60,7 @@ class ResumeSettingsHook(Hook):
             raise UserError("ResumeSettingsHook.override (--resume-override) is for a run with one optimizer")
         self._groups = [
             {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
-            for group in wrapper.optimizer.param_groups
+            for group in wrapper.param_groups
         ]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -72,11 +77,13 @@ class ResumeSettingsHook(Hook):
             runner.logger.warning(line)
 
     def before_train(self, runner: Runner) -> None:
-        """Put the config's hyperparameters back, and advance its schedules."""
+        """Give the sampler the checkpoint's seed; put the config's hyperparameters back, and advance its schedules."""
+        if self._resumed:
+            _reseed_sampler(runner)
         if not (self.override and self._resumed):
             return
-        groups = runner.optim_wrapper.optimizer.param_groups
-        for group, kept in zip(groups, self._groups, strict=True):
+        # Those of the wrapper: with several groups it has another one, for the log's base_lr.
+        for group, kept in zip(runner.optim_wrapper.param_groups, self._groups, strict=True):
             group.update(copy.deepcopy(kept))
             for key in [key for key in group if key.startswith("initial_")]:
                 group[key.removeprefix("initial_")] = group[key]
@@ -104,7 +111,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], override: boo
         override: Whether the config takes precedence, except for the seed.
     """
     changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
-    kept = [key for key in changed if key.startswith(_OF_CHECKPOINT) and not (override and "randomness" not in key)]
+    kept = [key for key in changed if _OF_CHECKPOINT.match(key) and not (override and "randomness" not in key)]
     taken = [key for key in changed if key not in kept]
     lines = []
     if kept:
@@ -118,8 +125,25 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], override: boo
     return lines
 
 
+def _reseed_sampler(runner: Runner) -> None:
+    """Give the sampler, which MMEngine builds before it reads the checkpoint, the checkpoint's seed."""
+    loader, config = runner.train_dataloader, runner.cfg.get("train_dataloader")
+    own = config.get("sampler") if isinstance(config, Mapping) else None
+    # With diff_rank_seed the runner's seed is not the sampler's, which is the same on all ranks.
+    apart = (runner.cfg.get("randomness") or {}).get("diff_rank_seed")
+    if not isinstance(own, Mapping) or "seed" in own or apart:
+        return
+    sampler: Any = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    if getattr(sampler, "seed", runner.seed) == runner.seed:
+        return
+    if hasattr(sampler, "reseed"):
+        sampler.reseed(runner.seed)
+    else:
+        sampler.seed = runner.seed
+
+
 def _settings(runner: Runner) -> dict[str, Any]:
-    parts = {key: runner.cfg.get(key) for key in (*_OF_CHECKPOINT, *_OF_CONFIG)}
+    parts = {key: runner.cfg.get(key) for key in _COMPARED}
     return dict(_flat(json.loads(json.dumps(_jsonable(parts))), ""))
 
 

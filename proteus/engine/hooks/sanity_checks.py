@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from proteus.checkpoints import check_fit
+from proteus.checkpoints.parts import take_part
 from proteus.checkpoints.training import check_resumable
-from proteus.compat import checkpoint_of, is_resuming
+from proteus.compat import checkpoint_of, is_resuming, loops_of
 from proteus.evaluation.metrics.checked import check_metrics_finite
 from proteus.models.backbones.vit import fit_positions
 from proteus.models.segmentor_widths import check_widths, heads
@@ -28,7 +30,9 @@ class StrictCheckpointHook(Hook):
     """Raise an error when a resumed or loaded checkpoint does not match the config's model.
 
     MMEngine would log a warning, load the matching weights, and leave the others random. Position embeddings of ViTs
-    for another ``img_size`` are resampled, unless the run resumes.
+    for another ``img_size`` are resampled, unless the run resumes. Of the two sets of weights in a checkpoint of a
+    distillation with an EMA, a training from its plain name (``load_from``) starts from the trained ones, as
+    everywhere in Proteus, and ``#ema`` means the average. A test evaluates the average, as the validation did.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -43,9 +47,24 @@ class StrictCheckpointHook(Hook):
         if is_resuming(runner):
             check_resumable(checkpoint, source)
         else:
-            for change in fit_positions(model, state):
+            testing = isinstance(loops_of(runner)[2], BaseLoop)
+            trained = [] if testing else _take_trained(checkpoint, source)
+            for change in (*trained, *fit_positions(model, state)):
                 runner.logger.info(f"{source}: {change}")
         check_fit(model.state_dict(), state, source)
+
+
+def _take_trained(checkpoint: dict[str, Any], source: str | Path) -> list[str]:
+    """Put the trained weights back where MMEngine's ``EMAHook`` has saved their average; return what to log."""
+    state = checkpoint.get("state_dict")
+    if state is None or "ema_state_dict" not in checkpoint:
+        return []
+    # The hook names those of its average "module.*".
+    part = take_part(checkpoint, None, Path(source))
+    trained = {name.removeprefix("module."): weight for name, weight in part.items()}
+    changed = {name: trained[name] for name, weight in state.items() if trained.get(name, weight) is not weight}
+    state.update(changed)
+    return [f"the trained weights are loaded; write {source}#ema for their average"] if changed else []
 
 
 class _CheckHook(Hook):

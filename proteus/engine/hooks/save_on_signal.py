@@ -40,7 +40,8 @@ class SaveOnSignalHook(Hook):
 
     Args:
         signals: Names of the signals.
-        patience: Approximate limit in seconds from a signal to the end of the last iteration, with several ranks.
+        patience: With several ranks: about how many seconds may pass between a signal and the end of the last
+            iteration.
 
     Raises:
         StoppedBySignal: From the run.

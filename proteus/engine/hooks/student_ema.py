@@ -18,7 +18,7 @@ class StudentEMAHook(EMAHook):
     ``ExportStudentHook`` then writes the average to ``student.safetensors`` and the trained weights to
     ``student_plain.safetensors``; ``OnlineEvalHook`` and the validation evaluate the average. Training is not
     affected. Checkpoints hold both, as with MMEngine's ``EMAHook``: ``iter_N.pth`` names the trained weights,
-    ``iter_N.pth#ema`` the average.
+    ``iter_N.pth#ema`` the average, in ``load_from`` as well.
 
     DINOv3 saves and evaluates only the average of its students (https://arxiv.org/abs/2508.10104, released code). A
     decay for long runs such as 0.9998 does nothing in a few hundred iterations; here the average spans a fraction of
@@ -39,7 +39,9 @@ class StudentEMAHook(EMAHook):
 
     def __init__(self, horizon: int = 25000, gamma: float = 9.0, begin_iter: int = 0) -> None:
         if not horizon >= 2 or not gamma > 0:
-            raise ValueError(f"StudentEMAHook(horizon={horizon}, gamma={gamma}): write at least 2, and above 0")
+            raise ValueError(
+                f"StudentEMAHook(horizon={horizon}, gamma={gamma}): write a horizon of 2 or more, and a gamma above 0"
+            )
         super().__init__(ema_type="ForeachEMA", begin_iter=begin_iter, momentum=1 / horizon, gamma=gamma)
 
 

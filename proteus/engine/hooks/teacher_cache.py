@@ -32,7 +32,7 @@ class TeacherCacheHook(Hook):
     of a library may draw other views from the same key, the pixels of some views.
 
     Args:
-        compared: Number of views with compared pixels; 0 compares none.
+        compared: Number of views of which the pixels are compared; 0 for none.
 
     Raises:
         StaleCacheError: At the start: the cache differs; the message lists the differences and the remedies.

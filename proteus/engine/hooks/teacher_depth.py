@@ -49,7 +49,7 @@ class TeacherDepthHook(Hook):
         if not 0 < threshold <= 1 or not 0 < max_share <= 1 or interval < 1 or images < 2:
             raise ValueError(
                 f"TeacherDepthHook(threshold={threshold}, max_share={max_share}, interval={interval}, images={images}):"
-                " write numbers above 0 and at most 1, at least 1, and at least 2"
+                " write threshold and max_share above 0 and up to 1, interval of 1 or more, and images of 2 or more"
             )
         self.threshold, self.max_share = threshold, max_share
         self.interval, self.images = interval, images

@@ -22,6 +22,11 @@ class MergedGroupsConstructor(DefaultOptimWrapperConstructor):
     a time. With ``Muon`` the groups that it updates itself are apart from those of AdamW.
     """
 
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        if not self.paramwise_cfg and uses_muon(self.optimizer_cfg):
+            self.paramwise_cfg = {"bypass_duplicate": True}  # without any option MMEngine makes a single group
+
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any) -> None:
         """Collect the groups of ``module`` and its children; at the root, merge them.
 

@@ -17,7 +17,7 @@ class DeiTCosineLR(_ParamScheduler):
 
     Both step the schedule *after* each epoch with the number of the finished epoch, so that the first two epochs run
     at ``warmup_lr`` and the last does not reach ``min_lr``: epoch ``e`` runs at the value of ``max(e - 1, 0)``
-    (docs/reproduction.md#distillation-schedule).
+    (docs/reproduction.md#distillation-schedule). Later epochs of a longer run stay at ``min_lr``.
 
     Args:
         optimizer: The optimizer; the runner provides it.
@@ -27,8 +27,8 @@ class DeiTCosineLR(_ParamScheduler):
         warmup_lr: Learning rate at the start of the warm-up; not scaled with the batch size.
         min_lr: Learning rate at the end of the cosine; not scaled with the batch size.
         begin: Ignored: the schedule starts with the run.
-        end: Ignored: the schedule ends with the run. MMEngine's runner passes its loop's number of epochs, which is 1
-            for a loop of iterations.
+        end: Ignored: the schedule lasts ``epochs * iters_per_epoch`` iterations. MMEngine's runner passes its loop's
+            number of epochs, which is 1 for a loop of iterations.
         last_step: See MMEngine's schedulers.
         verbose: See MMEngine's schedulers.
     """
@@ -61,6 +61,8 @@ class DeiTCosineLR(_ParamScheduler):
         epoch = max(iteration // self.iters_per_epoch - 1, 0)
         if epoch < self.warmup_epochs:
             return self.warmup_lr + epoch * (base_lr - self.warmup_lr) / self.warmup_epochs
+        if epoch >= self.epochs:
+            return self.min_lr
         cosine = 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
         return self.min_lr + (base_lr - self.min_lr) * cosine
 

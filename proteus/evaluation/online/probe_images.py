@@ -16,7 +16,15 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from proteus.datasets import ConcatProxySet, CorruptImageError, ImageFolder, LabelledFolder, ProxySet, seeded
+from proteus.datasets import (
+    ConcatProxySet,
+    CorruptImageError,
+    FixedViews,
+    ImageFolder,
+    LabelledFolder,
+    ProxySet,
+    seeded,
+)
 from proteus.datasets.proxy.collate import as_sample
 from proteus.structures import DataError
 from proteus.utils.files import no_folder
@@ -70,6 +78,8 @@ def load_probe_images(
         CorruptImageError: An image cannot be read, or none of them; the message is its path and the reason.
         DataError: The images have different sizes.
     """
+    if isinstance(dataset, FixedViews):
+        dataset = dataset.dataset
     pixels: list[Tensor] = []
     data_samples: list[BaseDataElement] = []
     masks: list[Tensor] = []
@@ -187,6 +197,8 @@ def count_shared_files(dataset: Any, paths: Sequence[str]) -> int:
         dataset: A proxy set of files; the count is 0 for any other.
         paths: The files.
     """
+    if isinstance(dataset, FixedViews):
+        dataset = dataset.dataset
     if isinstance(dataset, ConcatProxySet):
         return sum(count_shared_files(member, paths) for member in dataset.members.values())
     # A set that makes its images (SingleImage) or reads them from archives has no list of files.

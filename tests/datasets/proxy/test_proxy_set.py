@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from runs import write_images
 from torch.utils.data import DataLoader
 
 from proteus.apis import load_config
-from proteus.datasets import CorruptImageError, ImageFolder, SampleKey
+from proteus.datasets import CorruptImageError, ImageFolder, ProxySet, SampleKey
 
 KEYS = [SampleKey(0, epoch, image, view) for epoch in (0, 1) for image in (3, 0, 5) for view in (0, 1)]
 
@@ -65,6 +66,18 @@ def test_corrupt_images_have_a_deterministic_replacement(tmp_path: Path) -> None
     assert first["data_samples"].img_path in set(paths) - {paths[2]}
     (line,) = first["data_samples"].corrupt
     assert line.startswith(f"{paths[2]} (UnidentifiedImageError: ")
+
+
+@pytest.mark.parametrize("size", [7919, 2 * 7919])
+def test_another_image_is_taken_in_a_set_of_any_size(tmp_path: Path, size: int) -> None:
+    class Pair(ProxySet):
+        def load_data_list(self) -> list[dict]:
+            return [{"img_path": str(tmp_path / ("bad" if n % 7919 == 0 else "good.png"))} for n in range(size)]
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "bad").write_bytes(b"")
+    steps = [{"type": f"proteus.{name}"} for name in ("LoadImage", "ToTensor", "PackInputs")]
+    assert len(Pair(pipeline=steps)[0]["data_samples"].corrupt) == 1
 
 
 def test_sets_without_readable_images_raise_an_error(tmp_path: Path) -> None:

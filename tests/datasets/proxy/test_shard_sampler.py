@@ -103,15 +103,32 @@ def test_a_resumed_stream_continues_exactly(proxy: WebShards, repeats: int) -> N
     whole = keys(ShardSampler(proxy, seed=2, lanes=4, window=2, repeats=repeats), 5 * TOTAL * repeats)
     for start in (1, 17, TOTAL * repeats, 3 * TOTAL * repeats + 5, 4 * TOTAL * repeats - 1):
         resumed = ShardSampler(proxy, seed=2, lanes=4, window=2, repeats=repeats)
-        assert keys(resumed, 30, start) == whole[start : start + 30]
+        found, wanted = keys(resumed, 30, start), whole[start : start + 30]
+        assert [key.parts for key in found] == [key.parts for key in wanted]
 
 
-def test_views_of_an_image_are_consecutive_in_its_lane(proxy: WebShards) -> None:
-    sampler = ShardSampler(proxy, seed=2, lanes=2, repeats=3)
-    drawn = keys(sampler, 2 * TOTAL)[::2]
-    assert [key.view for key in drawn[:6]] == [0, 1, 2, 0, 1, 2]
-    assert drawn[0].image == drawn[1].image == drawn[2].image != drawn[3].image
+def test_views_of_an_image_are_consecutive_on_its_rank(proxy: WebShards, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = ShardSampler(proxy, seed=2, lanes=4, repeats=3)
+    alone = keys(sampler, 12 * TOTAL)
+    once = [key.parts for key in keys(ShardSampler(proxy, seed=2, lanes=4), 4 * TOTAL)]
+    assert [key.parts for key in alone] == [(*parts[:3], view) for parts in once for view in range(3)]
+    assert all(set(counts.values()) == {3} for counts in list(epochs(alone))[:2])
     assert len(sampler) == 3 * TOTAL
+    ranks = []
+    for number in range(2):
+        rank(monkeypatch, number, 2)
+        ranks.append(keys(ShardSampler(proxy, seed=2, lanes=4, repeats=3), 6 * TOTAL))
+    together = [key for at in range(0, 6 * TOTAL, 3) for drawn in ranks for key in drawn[at : at + 3]]
+    assert [key.parts for key in together] == [key.parts for key in alone]
+
+
+def test_a_sampler_can_take_another_seed(proxy: WebShards) -> None:
+    sampler = ShardSampler(proxy, seed=2, lanes=2)
+    sampler.reseed(9)
+    assert proxy.order is sampler.order
+    assert (sampler.seed, proxy.order.seed) == (9, 9)
+    wanted = keys(ShardSampler(proxy, seed=9, lanes=2), TOTAL)
+    assert [key.parts for key in keys(sampler, TOTAL)] == [key.parts for key in wanted]
 
 
 def test_lanes_stay_balanced_over_many_epochs(proxy: WebShards) -> None:

@@ -105,6 +105,9 @@ def test_invalid_arguments_and_folders(source: Path, tmp_path: Path) -> None:
         ValueError, match=r"c was generated with imagecorruptions-imaug 0\.9, not imagecorruptions-imaug"
     ):
         generate(source, target, ["pixelate"], all_classes=False, report=quiet)
+    (target / "generated.json").write_text(json.dumps({**marker, "images": 50_000}))
+    with pytest.raises(ValueError, match=r"c was generated from 50,000 images, not 4$"):
+        generate(source, target, ["pixelate"], all_classes=False, report=quiet)
     (target / "generated.json").unlink()
     with pytest.raises(ValueError, match=r"c has other files; give an empty folder"):
         generate(source, target, ["pixelate"], all_classes=False, report=quiet)

@@ -103,20 +103,22 @@ def write_masks(folder: Path, *values: list[int], dtype: type = np.uint8) -> lis
 def test_masks_of_0_and_255_are_refused_before_training(tmp_path: Path) -> None:
     files = write_masks(tmp_path, [0, 255], [255, 255], [0, 0])
     for shift in (0, 1):
-        words = rf"3 masks read \(.*0\.png is the first\): only 0 and 255.*such as {shift} and {shift + 1}"
+        words = rf"3 masks that were read \(.*0\.png is the first\): only 0 and 255.*such as {shift} and {shift + 1}"
         with pytest.raises(DataError, match=words):
             check_some_labels(files, 32, 150, shift)
     check_some_labels(write_masks(tmp_path, [0, 255], [1, 0]), 32, 2, 0)
 
 
 def test_completely_ignored_masks_are_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"every pixel of the 2 masks read .* is ignored \(255\): .* 0 to 149"):
+    with pytest.raises(
+        DataError, match=r"every pixel of the 2 masks that were read .* is ignored \(255\): .* 0 to 149"
+    ):
         check_some_labels(write_masks(tmp_path, [255], [255]), 32, 150, 0)
     zeros = write_masks(tmp_path, [0], [0])
     with pytest.raises(DataError, match=r"ignored \(255 or 0, which is not a class here \(reduce_zero_label\)\)"):
         check_some_labels(zeros, 32, 150, 1)
     check_some_labels(zeros, 32, 150, 0)  # a single class is only logged
-    with pytest.raises(DataError, match="every pixel of the mask read"):
+    with pytest.raises(DataError, match="every pixel of the mask that was read"):
         check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: -1})
     check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: 0})
 

@@ -11,8 +11,9 @@ import fsspec
 import pytest
 from object_store import BUCKET, SECRET, WebServer
 
-from proteus.datasets import ProxySampler, SampleKey, ShardSampler, WebShards
+from proteus.datasets import ConcatProxySet, FixedViews, ProxySampler, SampleKey, ShardSampler, WebShards
 from proteus.datasets.proxy import shard_sampler
+from proteus.datasets.proxy.fitting_views import fitting_keys
 from proteus.datasets.shards.index_file import INDEX, UNFINISHED
 from proteus.datasets.shards.packing import pack
 from proteus.structures import DataError
@@ -118,6 +119,18 @@ def test_the_next_shards_are_requested_once_per_window_of_each_lane(web: WebServ
     for key in keys:
         proxy.fetch_ahead(key.image, key.epoch)
     assert len(wanted) == len({proxy.order.place(key.epoch, key.image) for key in keys})
+
+
+def test_views_to_fit_weights_on_fetch_no_shard_ahead(web: WebServer, cache: Path) -> None:
+    proxy = WebShards(web.url, STEPS)
+    keys = drawn(ShardSampler(proxy, seed=1, lanes=1, window=2), 1)
+    wanted: list[list[str]] = []
+    proxy._ahead.want = wanted.append
+    for key in fitting_keys(COUNT, 4):
+        proxy[key]
+    assert wanted == []
+    proxy[keys[0]]
+    assert len(wanted) == 1
 
 
 def test_a_small_cache_is_kept_while_a_whole_epoch_is_read(url: str, packed: Path, cache: Path) -> None:
@@ -232,6 +245,11 @@ def test_a_cache_that_is_too_small_for_the_sampler_is_reported(url: str, cache: 
     assert [line for line in lines if "this sampler reads all of them all the time" in line]
     ShardSampler(proxy, seed=0, lanes=2, window=2)
     assert [line for line in lines if "2 lanes of 2 shards, read ahead, take" in line]
+    part = {"type": "proteus.WebShards", "data_root": url, "pipeline": STEPS, "cache_gb": 3e-5}
+    for whole in (ConcatProxySet({"a": part}), FixedViews({"type": "proteus.ConcatProxySet", "datasets": {"a": part}})):
+        lines.clear()
+        ProxySampler(whole, seed=0)
+        assert len([line for line in lines if "write a larger cache_gb" in line]) == 1
     lines.clear()
     ShardSampler(proxy, seed=0, lanes=1, window=1)
     ProxySampler(WebShards(url, STEPS), seed=0)

@@ -8,6 +8,7 @@ import pytest
 from runs import write_images
 
 from proteus.datasets import ConcatProxySet
+from proteus.datasets.shards.packing import pack
 from proteus.datasets.teacher_cache import dataset_fingerprint, differences, plain
 from proteus.registry import DATASETS
 
@@ -51,6 +52,20 @@ def test_changes_without_effect_on_views(images: Path, tmp_path: Path) -> None:
     assert changed(first, folder(images, pipeline=steps(0, cache_in_memory=True))) == []
     assert changed(first, folder(images, pipeline=steps(3, ratio=0.7))) == []
     assert changed(first, folder(images, pipeline=[*STEPS[:3], {"type": "BlockMask"}, STEPS[4]])) == []
+    labelled = {**first, "type": "proteus.LabelledFolder"}
+    assert changed(labelled, {**labelled, "num_classes": 2}) == []
+
+
+def test_how_shards_are_copied_has_no_effect_on_views(images: Path, tmp_path: Path) -> None:
+    pack(images, tmp_path / "shards", report=lambda _: None)
+    first = {**folder(images), "type": "proteus.WebShards", "data_root": str(tmp_path / "shards")}
+    other = {**first, "cache_gb": 5.0, "cache_dir": str(tmp_path), "read_ahead": False}
+    assert changed(first, other) == []
+    # Caches of earlier versions have these keys.
+    for key, before in (("dataset", {"cache_gb": 5.0}), ("dataset", {"datasets": {"a": {"cache_gb": 5.0}}})):
+        now = {"datasets": {"a": {}}} if "datasets" in before else {}
+        assert differences({key: before}, {key: now}) == []
+    assert differences({"teacher": {"num_classes": 5}}, {"teacher": {}}) != []
 
 
 def test_changes_of_views_are_named(images: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from data_samples import data_samples
 from mmengine.runner import Runner
 
+from proteus.compat import set_checkpoint
 from proteus.engine import CorruptImageHook
 from proteus.engine.hooks import CorruptProxySetError
 
@@ -30,10 +31,14 @@ def test_the_share_is_of_images_not_of_views(runner: Runner) -> None:
         hook.after_train_iter(runner, 0, batch("c.jpg (cut)"))
 
 
-def test_a_resumed_run_counts_on(runner: Runner) -> None:
+def test_a_resumed_run_counts_on_and_one_with_load_from_does_not(runner: Runner) -> None:
     hook, checkpoint = CorruptImageHook(max_share=0.1), {}
     hook.after_train_iter(runner, 0, batch("a.jpg"))
     hook.before_save_checkpoint(runner, checkpoint)
+    other = CorruptImageHook(max_share=0.1)
+    other.after_load_checkpoint(runner, checkpoint)
+    assert other.named == set()
+    set_checkpoint(runner, None, resume=True)
     resumed = CorruptImageHook(max_share=0.1)
     resumed.after_load_checkpoint(runner, checkpoint)
     resumed.after_train_iter(runner, 0, batch("a.jpg"))

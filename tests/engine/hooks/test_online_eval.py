@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from runs import write_images
 from torch import nn
 
+from proteus.apis import load_config
 from proteus.engine.hooks import CorruptProxySetError, OnlineEvalHook
 from proteus.engine.hooks.stop_on_nan import DivergedError
 from proteus.evaluation.online.jsonl_log import read_jsonl
@@ -169,11 +170,18 @@ def test_held_out_images_and_an_interval_longer_than_the_run(make_runner: Make) 
     assert "held-out images, every 2,500 iterations" in log_text(runner)
 
 
-def test_without_a_validation_set(make_runner: Make) -> None:
+@pytest.mark.parametrize("kind", ["ImageFolder", "FixedViews"])
+def test_without_a_validation_set(make_runner: Make, tmp_path: Path, kind: str) -> None:
     none = {"val_dataloader": None, "val_cfg": None, "val_evaluator": None}
-    settings = {f"{ONLINE_EVAL}__images": 6, f"{ONLINE_EVAL}__knn": None}
+    settings: dict[str, Any] = {f"{ONLINE_EVAL}__images": 6, f"{ONLINE_EVAL}__knn": None}
+    if kind == "FixedViews":
+        images = load_config(tmp_path / "small.py").train_dataloader.dataset.to_dict()
+        settings["train_dataloader__dataset"] = {"_delete_": True, "type": kind, "views": 2, "dataset": images}
     runner = trained(make_runner(train_cfg__max_iters=1, **none, **settings))
     assert "trained_on/centered_cosine_patch" in read_log(runner)[-1]
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, OnlineEvalHook))
+    assert hook.probe_images is not None
+    assert hook.probe_images.masks is not None
     assert "6 images, 6 of which are trained on" in log_text(runner)
     # k-NN, which is disabled, is not called missing.
     assert "knn.data_root" not in log_text(runner)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from toy_runs import saved, toy_runner
 
@@ -16,6 +17,15 @@ CHANGED: dict[str, Any] = {
     "optim_wrapper__optimizer__weight_decay": 0.3,
     "train_dataloader__batch_size": 8,
     "max_iters": 4,
+}
+OURS: dict[str, Any] = {"train_dataloader__sampler": {"type": "ProxySampler", "shuffle": True}}
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "ours": OURS,
+    "MMEngine's": {"train_dataloader__sampler": {"type": "InfiniteSampler", "shuffle": True}},
+    "batches": {
+        **OURS,
+        "train_dataloader__batch_sampler": {"type": "ResolutionBatchSampler", "stages": [{"size": 14}], "max_iters": 6},
+    },
 }
 
 
@@ -29,6 +39,35 @@ def resumed(folder: Path, override: bool, **keys: Any) -> Runner:
 def group(runner: Runner) -> dict[str, Any]:
     found: dict[str, Any] = runner.optim_wrapper.optimizer.param_groups[0]
     return found
+
+
+def drawn(folder: Path, **keys: Any) -> list[list[str]]:
+    """Train, and return the names of the images of each batch; those of our samplers show seed and epoch."""
+    names: list[list[str]] = []
+
+    class Look(Hook):
+        def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+            names.append(data_batch["name"])
+
+    toy_runner(folder, [Look()], **keys).train()
+    return names
+
+
+@pytest.mark.parametrize("seeds", [(None, None), (0, 1)])
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_images_come_in_the_order_of_the_checkpoints_seed(
+    tmp_path: Path, kind: str, seeds: tuple[int | None, int | None]
+) -> None:
+    whole = drawn(tmp_path / "whole", randomness__seed=seeds[0], **SAMPLERS[kind])
+    resume = {"resume": True, "load_from": str(tmp_path / "whole/iter_2.pth")}
+    assert drawn(tmp_path / "rest", randomness__seed=seeds[1], **SAMPLERS[kind], **resume) == whole[2:]
+
+
+def test_the_samplers_own_seed_is_that_of_the_config(tmp_path: Path) -> None:
+    own = {"train_dataloader__sampler": {**OURS["train_dataloader__sampler"], "seed": 7}}
+    whole = drawn(tmp_path / "whole", **own)
+    resume = {"resume": True, "load_from": str(tmp_path / "whole/iter_2.pth")}
+    assert drawn(tmp_path / "rest", randomness__seed=1, **own, **resume) == whole[2:]
 
 
 def test_the_checkpoints_rate_wins_and_is_logged(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +107,17 @@ def test_overridden(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert group(runner)[key] == pytest.approx(rates[key])
 
 
+def test_the_logged_base_rate_of_several_groups_is_the_configs_too(tmp_path: Path) -> None:
+    groups: dict[str, Any] = {
+        "optim_wrapper__optimizer__weight_decay": 0.1,
+        "optim_wrapper__paramwise_cfg": {"bias_decay_mult": 0.0},
+    }
+    toy_runner(tmp_path, max_iters=2, **groups).train()
+    rates = resumed(tmp_path, True, max_iters=4, optim_wrapper__optimizer__lr=0.5, **groups).optim_wrapper.get_lr()
+    assert rates["base_lr"] == rates["lr"][:1]
+    assert rates["lr"][0] > 0.05
+
+
 def test_overriding_nothing_changes_nothing(tmp_path: Path) -> None:
     toy_runner(tmp_path / "whole", max_iters=6).train()
     toy_runner(tmp_path / "run", max_iters=4).train()
@@ -99,6 +149,22 @@ def test_a_seed_cannot_be_overridden() -> None:
         "resumed with the checkpoint's settings, not the config's: randomness.seed = 0 (config: 1)",
         "resumed with the config's settings, not the checkpoint's: optim_wrapper.lr = 2 (checkpoint: 1)",
     ]
+
+
+def test_a_checkpoint_has_values_and_the_config_kinds(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    toy_runner(tmp_path, max_iters=2).train()
+    capfd.readouterr()
+    runner = resumed(tmp_path, False, max_iters=4, optim_wrapper__clip_grad={"max_norm": 0.5})
+    assert runner.optim_wrapper.clip_grad_kwargs == {"max_norm": 0.5}
+    assert "optim_wrapper.clip_grad.max_norm = 0.5 (checkpoint: None)" in "".join(capfd.readouterr())
+
+    stored = ["optim_wrapper.optimizer.betas", "optim_wrapper.small.optimizer.lr", "optim_wrapper.paramwise_cfg.x"]
+    stored += ["param_scheduler.0.end", "randomness.seed"]
+    of_config = ["type", "constructor", "dtype", "accumulative_counts", "optimizer.type", "small.optimizer.type"]
+    of_config = [f"optim_wrapper.{key}" for key in of_config] + ["randomness.deterministic", "train_cfg.max_iters"]
+    kept, taken = differences(dict.fromkeys([*stored, *of_config], 0), dict.fromkeys([*stored, *of_config], 1))
+    assert [key for key in [*stored, *of_config] if f"{key} = 0 (config: 1)" in kept] == stored
+    assert [key for key in [*stored, *of_config] if f"{key} = 1 (checkpoint: 0)" in taken] == of_config
 
 
 def test_a_checkpoint_of_an_earlier_version(tmp_path: Path) -> None:

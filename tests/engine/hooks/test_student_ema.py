@@ -101,7 +101,24 @@ def test_the_trained_weights_are_restored(make_runner: Make) -> None:
     assert not torch.equal(trained, average)
 
 
+def test_a_run_starts_from_the_weights_that_the_name_of_the_file_means(make_runner: Make) -> None:
+    source = run(make_runner, "run", 2)
+    states = {"": source.model.student.state_dict(), "#ema": ema_of(source).ema_model.module.student.state_dict()}
+    assert not torch.equal(*(state[f"vit.{KEY}"] for state in states.values()))
+    for part, wanted in states.items():
+        file = f"{source.work_dir}/iter_2.pth{part}"
+        runner = make_runner(f"next{part}", [dict(type="StudentEMAHook")], load_from=file)
+        ema_of(runner).before_run(runner)
+        runner.load_or_resume()
+        for model in (runner.model, ema_of(runner).ema_model.module):
+            torch.testing.assert_close(model.student.state_dict(), wanted, atol=0, rtol=0)
+    # A test evaluates what the validation did.
+    tested = make_runner("test", [], load_from=f"{source.work_dir}/iter_2.pth")
+    tested.test()
+    torch.testing.assert_close(tested.model.student.state_dict(), states["#ema"], atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("options", [{"horizon": 1}, {"gamma": 0.0}])
 def test_wrong_numbers(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="write at least 2, and above 0"):
+    with pytest.raises(ValueError, match="write a horizon of 2 or more, and a gamma above 0"):
         StudentEMAHook(**options)

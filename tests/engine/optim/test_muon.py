@@ -86,6 +86,14 @@ def test_groups() -> None:
     assert groups == {(True, 0.0): vectors}  # exempt from weight decay, as with AdamW
 
 
+def test_groups_without_other_options() -> None:
+    with DefaultScope.overwrite_default_scope("proteus"):
+        wrapper = MergedGroupsConstructor({"optimizer": {"type": "Muon", "lr": 1.0}})(model := distiller())
+    found = {group["use_fallback"]: set(map(id, group["params"])) for group in wrapper.optimizer.param_groups}
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert found == {False: hidden_matrices(model), True: trained - hidden_matrices(model)}
+
+
 def test_layer_decay_keeps_matrices_apart() -> None:
     options: dict[str, Any] = {"optimizer": {"type": "NAdaMuon", "lr": 1.0, "weight_decay": 0.1}}
     with DefaultScope.overwrite_default_scope("proteus"):

@@ -8,7 +8,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 from runs import write_images
 
-from proteus.datasets import ConcatProxySet, CorruptImageError, ImageFolder, LabelledFolder, UniformMask
+from proteus.datasets import ConcatProxySet, CorruptImageError, FixedViews, ImageFolder, LabelledFolder, UniformMask
 from proteus.evaluation.online.probe_images import (
     LabelledImages,
     count_shared_files,
@@ -57,6 +57,13 @@ def test_random_views_repeat_and_are_kept_as_floats(folder: Path) -> None:
     assert kept.pixels.dtype == torch.float32
     torch.rand(5)
     assert torch.equal(load_probe_images(dataset, range(6)).pixels, kept.pixels)
+
+
+def test_images_of_fixed_views_are_those_of_the_set(folder: Path) -> None:
+    dataset = FixedViews({"type": "proteus.ImageFolder", "data_root": str(folder), "pipeline": STEPS}, views=2)
+    kept, wanted = (load_probe_images(each, range(6)) for each in (dataset, dataset.dataset))
+    assert torch.equal(kept.pixels, wanted.pixels)
+    assert count_shared_files(dataset, kept.paths) == 6
 
 
 def test_an_unreadable_image_raises_or_is_skipped(folder: Path) -> None:
