@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from proteus.compat import storage_key
-from proteus.config.check_consistency import crop_size
+from proteus.config.check_consistency import crop_size, shift_of
 from proteus.models import Distiller, LinearProbe, MultiTeacherDistiller
 from proteus.models.flops import step_flops
 
@@ -61,8 +61,9 @@ class StepCost:
 
 
 def image_side(cfg: Config, backbone: Any) -> int:
-    """Side in pixels of the images that a backbone gets in training."""
-    return crop_size(cfg) or getattr(backbone, "img_size", None) or _DEFAULT_SIZE
+    """Side in pixels of the images that a backbone gets in training; shifted views are smaller than the crops."""
+    crop = crop_size(cfg)
+    return crop - shift_of(cfg.model)[0] if crop else getattr(backbone, "img_size", None) or _DEFAULT_SIZE
 
 
 def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config, size: tuple[int, int] | None = None) -> StepCost:

@@ -96,7 +96,7 @@ def check_sizes(cfg: Config) -> None:
         ConfigError: Names both keys.
     """
     problems = []
-    shift, shifted_patch = _shift(cfg.model)
+    shift, shifted_patch = shift_of(cfg.model)
     encoders = encoders_of(cfg.model)
     # Several students share the masks of one of them; for the others they are resampled.
     patches = {argument_of(encoder, "patch_size") for encoder in encoders.values()}
@@ -128,7 +128,7 @@ def check_sizes(cfg: Config) -> None:
         raise ConfigError(problems, str(cfg.filename))
 
 
-def _shift(model: Mapping[str, Any]) -> tuple[int, int | None]:
+def shift_of(model: Mapping[str, Any]) -> tuple[int, int | None]:
     """Return by how many pixels views are shifted, 0 if they are not, and the patch size that the shift assumes."""
     preprocessor = model.get("data_preprocessor") or {}
     shift = argument_of(preprocessor, "shift") if isinstance(preprocessor, Mapping) else None

@@ -35,7 +35,7 @@ def distillation_flops(config: Mapping[str, Any], batch: Mapping[str, Any]) -> f
         model = MODELS.build(config)
     if not hasattr(model, "distillers"):
         return None
-    return step_flops(model, _shapes_of(batch, getattr(model, "needs_labels", True)))
+    return step_flops(model, _shapes_of(batch, getattr(model, "needs_labels", True), model.data_preprocessor))
 
 
 def step_flops(
@@ -58,11 +58,14 @@ def step_flops(
     return counter.get_total_flops() / len(inputs["inputs"])
 
 
-def _shapes_of(batch: Mapping[str, Any], needs_labels: bool) -> dict[str, Any]:
-    """Return a shorter batch on the meta device with the same share of masked images."""
+def _shapes_of(batch: Mapping[str, Any], needs_labels: bool, preprocessor: Any) -> dict[str, Any]:
+    """Return a shorter batch on the meta device with the same share of masked images, as views if they are shifted."""
     images, masks = batch["inputs"], batch.get("masks")
     count = min(len(images), _MAX_IMAGES)
-    inputs: dict[str, Any] = {"inputs": torch.empty(count, *images.shape[1:], device="meta")}
+    shift = getattr(preprocessor, "shift", 0)
+    patch = preprocessor.patch_size if shift else 1
+    height, width = (side - shift * patch for side in images.shape[-2:])
+    inputs: dict[str, Any] = {"inputs": torch.empty(count, images.shape[1], height, width, device="meta")}
     for name in ("teacher_cls", "teacher_patches"):
         tokens = batch.get(name)
         if isinstance(tokens, Mapping):  # of several teachers
@@ -74,7 +77,9 @@ def _shapes_of(batch: Mapping[str, Any], needs_labels: bool) -> dict[str, Any]:
         inputs["labels"] = torch.empty(count, *labels.shape[1:], dtype=labels.dtype, device="meta")
     if masks is not None:
         scale = count / len(images)
-        masked, chosen = max(round(len(masks) * scale), 1), round(len(batch["mask_indices"]) * scale)
-        inputs["masks"] = torch.empty(masked, masks.shape[1], dtype=torch.bool, device="meta")
+        patches = (height // patch) * (width // patch) if shift else masks.shape[1]
+        masked = max(round(len(masks) * scale), 1)
+        chosen = round(len(batch["mask_indices"]) * scale * patches / masks.shape[1])
+        inputs["masks"] = torch.empty(masked, patches, dtype=torch.bool, device="meta")
         inputs["mask_indices"] = torch.empty(chosen, dtype=torch.long, device="meta")
     return inputs

@@ -107,6 +107,15 @@ def test_no_masked_image() -> None:
     assert bare.step_flops < bare.teacher_flops + 3.2 * bare.student_flops
 
 
+def test_shifted_views_are_smaller_than_their_crops(cost: StepCost) -> None:
+    with torch.device("meta"):
+        model = Distiller(**copy.deepcopy(MODEL))
+    crop = {"type": "LoadRandomResizedCrop", "scale": 140}
+    loader = {"batch_size": 64, "dataset": {"type": "ImageFolder", "pipeline": [crop]}}
+    shifted = {**MODEL, "data_preprocessor": {"type": "ShiftDataPreprocessor", "shift": 2}}  # by up to 28 px
+    assert step_cost(model, Config({"model": shifted, "train_dataloader": loader})).step_flops == cost.step_flops
+
+
 def test_a_linear_probe_by_hand() -> None:
     with torch.device("meta"):
         probe = LinearProbe({**SIZES, "embed_dim": 96, "num_heads": 3}, 10, layers=(1, 3), learning_rates=(0.1, 0.2))

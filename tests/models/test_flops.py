@@ -34,6 +34,15 @@ def test_against_the_check_of_a_config() -> None:
     assert distillation_flops(config, {**batch(8), **tokens}) == pytest.approx(found - cost.teacher_flops)
 
 
+def test_shifted_views_are_smaller_than_the_images() -> None:
+    config = {"type": "Distiller", "teacher": TEACHER, **STUDENT}
+    shifted = {**config, "data_preprocessor": {"type": "ShiftDataPreprocessor", "shift": 2}}
+    masks = torch.zeros(4, 36, dtype=torch.bool)
+    masks[:, ::2] = True
+    large = {"inputs": torch.zeros(8, 3, 84, 84), "masks": masks, "mask_indices": masks.flatten().nonzero()[:, 0]}
+    assert distillation_flops(shifted, large) == pytest.approx(distillation_flops(config, batch(8)))
+
+
 def test_two_students_share_the_teacher() -> None:
     one = distillation_flops({"type": "Distiller", "teacher": TEACHER, **STUDENT}, batch(8))
     both = {"type": "MultiStudentDistiller", "teacher": TEACHER, "students": {"a": STUDENT, "b": STUDENT}}

@@ -70,7 +70,7 @@ class SlicedInitHook(Hook):
 
         Raises:
             ValueError: Student and teacher do not match, or the training set is not a proxy set.
-            UserError: ``teacher`` is not one of several, or missing.
+            UserError: ``teacher`` is not one of several, or missing, or a teacher is sharded.
         """
         if self._done:
             return
@@ -80,6 +80,12 @@ class SlicedInitHook(Hook):
             return
         model = unwrap_model(runner.model)
         sliced = self._sliced(model)
+        for distiller in model.distillers.values():  # rank 0 runs them all, to fit the heads
+            if distiller.teacher.sharded:
+                raise UserError(
+                    f"SlicedInitHook runs all teachers in one process: remove it, or write "
+                    f"{distiller.teacher_key}.shard=False"
+                )
         for distiller in sliced.values():
             check_slice(distiller.student, distiller.teacher)
         runner.logger.info(

@@ -1,4 +1,4 @@
-"""Image -> ``Features``."""
+"""Backbones: they encode images into ``Features``."""
 
 from proteus.models.backbones.architecture import architecture_of, weights_of
 from proteus.models.backbones.dense_timm import DenseTimm

@@ -26,7 +26,7 @@ class DenseViT(Freezable, ViT):
         frozen: Train nothing of it and keep it in eval mode (*linear* protocols).
         center_padding: Pad images to multiples of the patch size with zeros, evenly on both sides, as DINOv2's
             evaluation does. By default in eval mode, where images have different sizes; in training other sizes are
-            refused, as the crop should fit. ``False`` refuses them always.
+            refused, as the crop should fit, also if ``frozen``. ``False`` refuses them always.
         **vit: As for :class:`ViT`.
 
     Raises:
@@ -68,7 +68,7 @@ class DenseViT(Freezable, ViT):
         """Return one ``(B, D, h, w)`` map for each of ``out_indices``; dense models take no masks."""
         if masks is not None:
             raise ValueError("DenseViT takes no masks: use ViT")
-        if self.center_padding or (self.center_padding is None and not self.training):
+        if self.center_padding or (self.center_padding is None and not self.in_training):
             height, width = sides_of(images)
             missing = [-side % self.patch_size for side in (width, height)]
             images = F.pad(images, [part for side in missing for part in (side // 2, side - side // 2)])

@@ -178,12 +178,23 @@ class ViT(OpenMMLabViT):
         return name == "blocks" and index.isdigit() and int(index) >= self.depth
 
     def _fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        vit, positions = self.vit, state.get("pos_embed")
+        positions = state.get("pos_embed")
         if positions is None or positions.shape[-1] != self.embed_dim:
             return state
+        return self.with_own_positions(state)
+
+    def with_own_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights of any width with positions as this model has them: on its grid, for cls only if it has one.
+
+        Positions that form no square are left as they are.
+
+        Args:
+            state: Weights under timm's names, with ``pos_embed``.
+        """
+        positions = state["pos_embed"]
         side = math.isqrt(positions.shape[1])
-        has_cls = positions.shape[1] != side**2
-        if has_cls and vit.no_embed_class and "cls_token" in state:
+        has_cls = positions.shape[1] == side**2 + 1
+        if has_cls and self.vit.no_embed_class and "cls_token" in state:
             # Meta's file has a position for the cls token, also with registers; timm adds it to the cls token.
             state = {**state, "cls_token": state["cls_token"] + positions[:, :1]}
             positions = positions[:, 1:]

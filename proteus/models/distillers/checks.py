@@ -34,10 +34,10 @@ def check_distiller(model: Distiller, compile_student: bool | Mapping[str, Any])
 
 
 def check_grids(model: Distiller, size: tuple[int, int]) -> None:
-    """Check that ``grids`` of a distiller can be had for images of a size.
+    """Check that ``grids`` of a distiller is possible for images of a size.
 
     Raises:
-        UserError: It cannot; the message names the keys.
+        UserError: It is not; the message names the keys.
     """
     grids, teacher = model.grids, model.teacher
     if not model.compares_patches or teacher.embed_dim == 0:
@@ -56,7 +56,7 @@ def check_grids(model: Distiller, size: tuple[int, int]) -> None:
             f"model.data_preprocessor.patch_size={patch}: {model.student_key} has {own[0]}x{own[1]} patches of images "
             f"of {size[0]}x{size[1]} px; write patch_size={size[0] // own[0]}"
         )
-    teacher.input_size(size)  # raises if `match` cannot be had
+    teacher.input_size(size)  # raises if `match` is not possible
 
 
 def check_micro_batches(model: Distiller, count: int) -> None:
@@ -73,8 +73,8 @@ def check_micro_batches(model: Distiller, count: int) -> None:
     if count > 1 and needing:
         raise ValueError(
             f"{model.key}.objectives {needing} compare all images of a batch with each other, and "
-            f"model.micro_batches={count} runs them apart: write micro_batches=1, or give TokenRelationObjective "
-            "queue_size=1024, for tokens of earlier steps"
+            f"model.micro_batches={count} processes them in separate parts: write micro_batches=1, or give "
+            "TokenRelationObjective queue_size=1024, for tokens of earlier steps"
         )
 
 

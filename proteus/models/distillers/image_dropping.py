@@ -71,7 +71,10 @@ class ImageDropping:
 
 @torch.no_grad()
 def image_losses(distiller: Distiller, teacher: TeacherOutput, student: StudentOutput, images: Tensor) -> Tensor:
-    """The loss of each image, ``(B,)``: the sum over the clean tokens that objectives map, cls and patches."""
+    """The loss of each image, ``(B,)``: for each clean head, of the cls token or of patches, its mean times the weight.
+
+    Unlike in the term of ``FeatureObjective``, the cls token counts as much as all patches.
+    """
     step = StepFeatures(distiller.targets(teacher.features), student.clean)
     aligned = distiller.on_one_grid(step, images)
     total = torch.zeros(len(images), device=images.device)

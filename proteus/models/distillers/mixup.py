@@ -83,7 +83,7 @@ class MixupDataPreprocessor(DistillDataPreprocessor):
             The mixed images, and the share of each that is the image which stood there before.
         """
         use_cutmix = self.cutmix > 0 and (self.mixup <= 0 or torch.rand(()).item() < 0.5)
-        alpha = self.cutmix if use_cutmix else self.mixup
+        alpha = float(self.cutmix if use_cutmix else self.mixup)
         share = Beta(torch.tensor(alpha), torch.tensor(alpha)).sample().item()
         if not use_cutmix:
             return share * images + (1 - share) * images.flip(0), share

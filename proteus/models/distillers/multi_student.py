@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from proteus.models.backbones.features import sides_of
 from proteus.models.distillers.building import build_preprocessor, build_teacher
-from proteus.models.distillers.checks import check_grids, check_micro_batches
+from proteus.models.distillers.checks import check_compiled_parts, check_grids, check_micro_batches
 from proteus.models.distillers.distiller import Distiller
 from proteus.models.distillers.grid_match import TeacherSizeRule, masked_indices
 from proteus.models.distillers.micro_batches import MicroBatchedModel
@@ -38,7 +38,7 @@ class MultiStudentDistiller(MicroBatchedModel):
     Args:
         teacher: Config of the teacher.
         students: For each student, by name, arguments of :class:`Distiller`: ``student``, ``objectives`` and optionally
-            ``init_from`` and ``compile_student``. ``None`` drops one of a base config.
+            ``init_from``, ``compile_student``, ``grids`` and ``standardization``. ``None`` drops one of a base config.
         data_preprocessor: Config of the data preprocessor.
         micro_batches: See :class:`MicroBatchedModel`.
 
@@ -70,6 +70,7 @@ class MultiStudentDistiller(MicroBatchedModel):
                 shared, **config, data_preprocessor=preprocessor, key=f"model.students.{name}"
             )
             check_micro_batches(self.students[name], micro_batches)  # type: ignore[arg-type]
+            check_compiled_parts(f"model.students.{name}", micro_batches, config.get("compile_student", False))
         if any(each.compares_patches for each in self.distillers.values()):
             shared.size_rule = TeacherSizeRule(self.distillers)
         self._check_sizes()

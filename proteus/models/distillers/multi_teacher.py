@@ -53,7 +53,7 @@ class MultiTeacherDistiller(MicroBatchedModel):
             largest; see :class:`~proteus.models.distillers.image_dropping.ImageDropping`.
         spread_teachers: Hold each teacher in one of several processes, which runs it on the images of all of them, for
             teachers that do not fit on a device together; see
-            :class:`~proteus.models.teachers.spread.TeacherExchange`. One process goes without.
+            :class:`~proteus.models.teachers.spread.TeacherExchange`. It has no effect with a single process.
 
     Attributes:
         spread_plan: Which process holds which teacher; None if each holds all.

@@ -87,7 +87,8 @@ class ShiftDataPreprocessor(DistillDataPreprocessor):
 
     Args:
         shift: Largest shift along each side, in patches.
-        patch_size: Side of a patch of the student in pixels. A teacher with other patches is compared on its grid.
+        patch_size: Side of a patch of the student in pixels. If the teacher's patches have another size, both are
+            compared on the student's grid.
         **statistics: As for :class:`DistillDataPreprocessor`.
     """
 

@@ -1,4 +1,4 @@
-"""Student width -> teacher width, or tokens -> class scores."""
+"""Heads that map the student's tokens to the teacher's width or to class scores."""
 
 from proteus.models.heads.class_head import ClassHead
 from proteus.models.heads.distill_head import DistillHead

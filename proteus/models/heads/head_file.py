@@ -81,8 +81,9 @@ def heads_of(distiller: Any) -> dict[str, tuple[DistillHead, Any]]:
             )
         if getattr(distiller, "standardization", None) is not None and head.layers[-1] != "linear":
             raise UserError(
-                f"ExportStudentHook.heads=True: {distiller.key}.standardization is exported in the last layer of a "
-                f"head, and that for {kind} ends in {head.layers[-1]!r}: write layers=('norm', 'linear')"
+                f"ExportStudentHook.heads=True: {distiller.key}.standardization is folded into the last linear layer "
+                f"of each head when it is exported, but the head for {kind} ends in {head.layers[-1]!r}: write "
+                "layers=('norm', 'linear')"
             )
     return {kind: found[kind] for kind in KINDS}
 

@@ -26,8 +26,11 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
 
     Returns:
         Names of the objectives of which a head was fitted. One that does not end in a linear layer, or maps something
-        else than tokens to the teacher's, is left as it is.
+        else than tokens to the teacher's, is left as it is. So are all heads where a standardization has no statistics
+        yet, since training then changes their targets.
     """
+    if distiller.standardization is not None and not distiller.standardization.fitted:
+        return []
     fits = [
         _Fit(name, _view_of(objective), kind, layers[:-1], layers[-1])
         for name, objective in distiller.objectives.items()

@@ -50,7 +50,9 @@ class LeastSquares:
         return weight.T.float().contiguous(), bias.float()
 
     def best_groups(self, width: int, keep: int) -> Tensor:
-        """Choose ``keep`` groups of ``width`` neighbouring inputs, by leaving out the least missed one after another.
+        """Choose ``keep`` groups of ``width`` neighbouring inputs.
+
+        One group after another is removed, each time that without which the error rises least.
 
         Returns:
             The inputs of the groups that stay, ascending, ``(keep * width,)``.

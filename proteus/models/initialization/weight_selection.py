@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proteus.checkpoints import CheckpointError, read_state_dict, to_timm_keys
-from proteus.models.backbones import ViT, interpolate_pos_embed
+from proteus.models.backbones import ViT
 from proteus.registry import MODELS
 
 
@@ -45,23 +44,14 @@ class WeightSelection:
         Raises:
             CheckpointError: See the class.
         """
-        state = self._at_students_grid(to_timm_keys(read_state_dict(checkpoint)))
+        state = to_timm_keys(read_state_dict(checkpoint))
+        if "pos_embed" in state:
+            state = self.student.with_own_positions(state)
         own = self.student.timm_state()
         self._check(state, own, checkpoint)
         chosen = {key: _select(key, state[key], value.shape) for key, value in own.items()}
         if not any(value.is_meta for value in own.values()):
             self.student.vit.load_state_dict(chosen)
-
-    def _at_students_grid(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        positions = state.get("pos_embed")
-        if positions is None:
-            return state
-        student = self.student
-        side = math.isqrt(positions.shape[1])
-        resampled = interpolate_pos_embed(
-            positions, (side, side), student.grid, student.interpolate_antialias, student.interpolate_offset
-        )
-        return {**state, "pos_embed": resampled}
 
     def _check(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path) -> None:
         missing = [key for key in own if key not in state]
@@ -69,6 +59,12 @@ class WeightSelection:
             raise CheckpointError(
                 f"{source} lacks {len(missing)} of the student's weights ({', '.join(missing[:3])}, ...): set "
                 "arch, init_values and reg_tokens of the student as the larger model has them"
+            )
+        count, wanted = (weights["pos_embed"].shape[1] for weights in (state, own))
+        if count != wanted:  # a selection of them would be those of other patches
+            raise CheckpointError(
+                f"{source} has {count} positions at the student's img_size, and the student {wanted}: set reg_tokens "
+                "of the student as the larger model has them"
             )
         for key, value in own.items():
             given = state[key].shape

@@ -1,4 +1,4 @@
-"""Tensor, tensor -> scalar."""
+"""Losses between a prediction and a target."""
 
 from proteus.models.losses.balanced import BalancedLoss
 from proteus.models.losses.logits import CrossEntropyLoss, HardLogitsLoss, SoftLogitsLoss

@@ -1,4 +1,4 @@
-"""Between a backbone and another toolbox's head."""
+"""Necks: they turn ``Features`` into what another toolbox's head takes."""
 
 from proteus.models.necks.token_pooling import TokenPooling
 

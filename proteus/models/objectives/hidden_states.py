@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, broadcast
 from torch import Tensor
 
 from proteus.models.objectives.objective import Objective, StepFeatures
@@ -27,9 +28,9 @@ class HiddenStatesObjective(Objective):
     LayerNorm divides by. The term is its mean over blocks, images and tokens.
 
     ``P`` ``(Ds, Dt)`` is not trained: the leading principal directions of the teacher's stream. ``SlicedInitHook`` sets
-    it to the coordinates of its slice; otherwise the first training step computes it from its batch. It is saved in
-    checkpoints. The objective has no head, so it costs little. Each block has its own target, which FitNets call a hint
-    (Romero et al. 2015, arXiv 1412.6550).
+    it to the coordinates of its slice; otherwise the first training step computes it from its batch, with micro-batches
+    from the first part of it. It is saved in checkpoints. The objective has no head, so it costs little. Each block has
+    its own target, which FitNets call a hint (Romero et al. 2015, arXiv 1412.6550).
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.
@@ -54,6 +55,7 @@ class HiddenStatesObjective(Objective):
         self.cls_share = check_number("cls_share", cls_share, 0, 1)
         # All zeros until it is set.
         self.register_buffer("basis", torch.zeros(student_dim, teacher_dim))
+        self._is_set = False  # on the host, which would wait for the device in each step; False: to be read
 
     def set_basis(self, basis: Tensor) -> None:
         """Set ``P``, ``(Ds, Dt)``."""
@@ -63,14 +65,22 @@ class HiddenStatesObjective(Objective):
         """Return the mean relative error."""
         student = step.student_hidden
         teacher = [step.teacher_hidden[k] for k in matching_blocks(len(student), len(step.teacher_hidden))]
-        if self.training and not self.basis.is_meta and not self.basis.any():
-            self.set_basis(_basis_of(teacher, len(self.basis)))
+        if self.training and not self._is_set and not self.basis.is_meta:
+            if not self.basis.any():
+                with no_autocast(self.basis.device):
+                    self.set_basis(_basis_of(teacher, len(self.basis)))
+                broadcast(self.basis)  # eigenvectors may differ between processes
+            self._is_set = True
         errors = [self._error(own, target) for own, target in zip(student, teacher, strict=True)]
         return torch.stack(errors).mean()
 
     def compared_tokens(self, step: StepFeatures) -> list[tuple[Tensor, Tensor]] | None:
         """Return None: the blocks have no predictions of the teacher's output."""
         return None
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*args, **options)
+        self._is_set = False
 
     def _error(self, student: Features, teacher: Features) -> Tensor:
         cls = _relative_error(student.cls, teacher.cls, self.basis)

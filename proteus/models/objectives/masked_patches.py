@@ -14,7 +14,8 @@ from proteus.registry import MODELS
 from proteus.structures import DataError
 from proteus.utils.argument_checks import check_choice
 
-# Stands for zero masked patches: zero would divide by zero where no part of the batch, or no rank, masks any.
+# Used in place of a count of 0, which would cause a division by zero if no part of the batch, or no rank, has masked
+# patches.
 _NO_PATCHES = 1e-6
 
 

@@ -32,7 +32,7 @@ class PatchRelationObjective(Objective):
         **objective: As for :class:`Objective`; ``loss`` is by default ``MSELoss``.
 
     Raises:
-        ValueError: The loss has statistics of channels.
+        ValueError: The loss standardises each feature channel.
     """
 
     def __init__(

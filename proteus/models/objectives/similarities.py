@@ -30,13 +30,14 @@ def gather_ranks(tokens: Tensor) -> Tensor:
 
 
 def check_relation_loss(objective: Any, loss: nn.Module) -> None:
-    """Refuse a loss with statistics of channels: similarities have none.
+    """Refuse a loss that standardises each feature channel: similarities have no channels.
 
     Raises:
-        ValueError: The loss has them.
+        ValueError: The loss does.
     """
     if hasattr(loss, "set_channels"):
         raise ValueError(
-            f"{type(objective).__name__}.loss={type(loss).__name__} has statistics of channels, and similarities have "
-            "none: write loss=dict(type='MSELoss') or loss=dict(type='RelationKLLoss')"
+            f"{type(objective).__name__}.loss={type(loss).__name__} standardises each feature channel, but this "
+            "objective compares similarities, which have no channels: write loss=dict(type='MSELoss') or "
+            "loss=dict(type='RelationKLLoss')"
         )

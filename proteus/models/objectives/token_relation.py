@@ -43,7 +43,7 @@ class TokenRelationObjective(Objective):
         queue: ``(Q, Dt)``, unit vectors, the newest first, then zeros; saved in checkpoints.
 
     Raises:
-        ValueError: The loss has statistics of channels.
+        ValueError: The loss standardises each feature channel.
     """
 
     needs_equal_grids = False

@@ -55,5 +55,6 @@ def shard_blocks(backbone: nn.Module, device: torch.device) -> None:
     for block in blocks_of(backbone):
         fully_shard(block, mesh=mesh)
     fully_shard(backbone, mesh=mesh)
-    if hasattr(backbone, "levels"):
-        register_fsdp_forward_method(backbone, "levels")
+    for method in ("levels", "encode_with_hidden_states"):  # what a teacher calls in addition to ``forward``
+        if hasattr(backbone, method):
+            register_fsdp_forward_method(backbone, method)

@@ -55,7 +55,7 @@ class Teacher(nn.Module):
         compile: Compile the backbone with ``torch.compile``: False, True, or its options, for instance
             ``dict(mode='reduce-overhead')`` for CUDA graphs.
         shard: For a teacher that does not fit on one device: spread the backbone's weights over all ranks (FSDP2). Each
-            rank must then run it equally often. One process goes without.
+            rank must then run it equally often. It has no effect with a single process.
         input_mean: Statistics that the incoming images are normalised with; the distiller fills them in.
         input_std: Likewise.
 

@@ -143,6 +143,18 @@ def test_spread_teachers_are_refused(make_runner: Make, multi_teacher: dict[str,
         started(runner)
 
 
+def test_a_sharded_teacher_is_refused_whether_or_not_it_is_sliced(
+    make_runner: Make, multi_teacher: dict[str, Any]
+) -> None:
+    for teacher in multi_teacher["teachers"].values():
+        del teacher["standardization"]  # its hook, which runs first, would run the teacher
+    for name in ("one", "two"):
+        runner = make_runner(f"sharded_{name}", [{**START[0], "teacher": "one"}], model=multi_teacher)
+        runner.model.distillers[name].teacher.sharded = True  # with one process, shard=True has no effect
+        with pytest.raises(UserError, match=rf"write model\.teachers\.{name}\.teacher\.shard=False"):
+            started(runner)
+
+
 def test_an_incompatible_student_raises_before_images_are_read(make_runner: Make) -> None:
     runner = make_runner("registers", START, model__student__reg_tokens=2)
     with pytest.raises(ValueError, match=r"keeps the teacher.s reg_tokens, 0, and model\.student has 2"):

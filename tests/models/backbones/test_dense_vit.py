@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from proteus.models import DenseViT, ViT
+from proteus.structures import DataError
 
 NARROW: dict[str, Any] = {"arch": "tiny", "img_size": 56, "embed_dim": 24, "depth": 4, "num_heads": 3}
 
@@ -55,6 +56,16 @@ def test_frozen_is_frozen() -> None:
     maps = dense(images(56, 56))
     assert not any(map_.requires_grad for map_ in maps)
     assert torch.equal(maps[1], dense(images(56, 56))[1])  # drop path would differ
+
+
+def test_crops_that_do_not_fit_are_refused_in_training_also_if_frozen() -> None:
+    for frozen in (False, True):
+        dense = DenseViT((3,), frozen=frozen, **NARROW)
+        around = torch.nn.Sequential(dense)
+        for _ in range(2):
+            with pytest.raises(DataError, match="images of 51x70 px do not divide into patches"):
+                around.train()(images(51, 70))
+            assert around.eval()(images(51, 70))[0].shape[-2:] == (4, 5)
 
 
 def test_every_parameter_that_is_trained_gets_a_gradient() -> None:

@@ -17,7 +17,16 @@ def batch() -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("options", [{"mixup": 0.8, "cutmix": 0.0}, {"mixup": 0.0, "cutmix": 1.0}, {}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mixup": 0.8, "cutmix": 0.0},
+        {"mixup": 0.0, "cutmix": 1.0},
+        {},
+        {"mixup": 1, "cutmix": 0},
+        {"mixup": 0, "cutmix": 1},
+    ],
+)
 def test_images_and_labels_have_the_same_shares(options: dict[str, float]) -> None:
     shares = set()
     for seed in range(20):

@@ -193,6 +193,13 @@ def test_bad_input(students: dict[str, Any], words: str) -> None:
         built(students=students)
 
 
+def test_a_student_with_cuda_graphs_is_not_trained_in_parts() -> None:
+    graphs = {**STUDENTS["tiny"], "compile_student": dict(mode="reduce-overhead")}
+    words = r"model\.students\.tiny\.compile_student\.mode='reduce-overhead' .*micro_batches=2 would overwrite"
+    with pytest.raises(ValueError, match=words):
+        built(students={"tiny": graphs}, micro_batches=2)
+
+
 def test_missing_weights_are_reported_by_their_key() -> None:
     students = {"tiny": dict(student=student(checkpoint="nowhere.pth"), objectives=ALL)}
     with pytest.raises(CheckpointError, match=r"^model\.students\.tiny\.student\.checkpoint: .*nowhere\.pth"):

@@ -55,6 +55,17 @@ def test_nothing_in_a_step_waits_for_the_device(
     assert {"_fused_adamw_", "mse_loss_backward"} <= waits.all
 
 
+def test_with_hidden_states_only_the_first_step_waits(
+    distiller: Callable[..., Distiller], batch: dict[str, Any]
+) -> None:
+    model = distiller(hidden=dict(type="HiddenStatesObjective"))
+    data = model.data_preprocessor(batch, True)
+    model(**data, mode="loss")
+    with Waits() as waits:
+        model(**data, mode="loss")
+    assert not waits.found
+
+
 def test_positions_are_interpolated_when_weights_are_loaded_and_in_no_step(
     distiller: Callable[..., Distiller], batch: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -178,7 +178,9 @@ def test_predictions_are_in_the_teachers_space() -> None:
 
 
 def test_relations_within_a_batch_are_not_computed_in_parts() -> None:
-    words = r"objectives \['batch'\] compare all images .*micro_batches=2 runs them apart: write micro_batches=1, or"
+    words = (
+        r"objectives \['batch'\] compare all images .*micro_batches=2 processes them in separate parts: write micro_"
+    )
     with pytest.raises(ValueError, match=r"model\." + words):
         built(OBJECTIVES | IN_BATCH, micro_batches=2)
     with pytest.raises(ValueError, match=r"model\.students\.tiny\." + words):
@@ -210,3 +212,31 @@ def test_two_ranks_learn_as_one(tmp_path: Path, steps: list[dict[str, Tensor]]) 
         for key, buffer in model.objectives.named_buffers():
             assert torch.equal(ranks[0][1][key], ranks[1][1][key])
             torch.testing.assert_close(ranks[0][1][key], buffer, atol=1e-5, rtol=1e-5)
+
+
+HIDDEN_RANK = """
+import proteus.models.objectives.hidden_states as hidden_states
+from test_objectives_with_memory import STUDENT, TEACHER, trained
+from proteus.engine import DataParallel
+from proteus.models import Distiller
+
+# Eigenvectors have no sign: here each rank finds another one.
+basis_of_moment = hidden_states.basis_of_moment
+hidden_states.basis_of_moment = lambda moment, width: (1 - 2 * rank) * basis_of_moment(moment, width)
+torch.manual_seed(0)
+model = Distiller(TEACHER, STUDENT, dict(hidden=dict(type="HiddenStatesObjective")))
+logs = trained(model, DataParallel(model), ranks=slice(4 * rank, 4 * rank + 4))
+result = (logs, model.objectives["hidden"].basis, [n for n, p in model.named_parameters() if p.requires_grad])
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_train_with_hidden_states_alone(tmp_path: Path) -> None:
+    """No objective reads the last norm, and the first step computes the basis."""
+    (first, basis, names), (second, other, _) = on_two_ranks(HIDDEN_RANK, __file__, tmp_path)
+    assert basis.any()
+    assert torch.equal(basis, other)
+    for one, two in zip(first, second, strict=True):
+        assert set(names) <= set(one)
+        assert not one["student.vit.norm.weight"].any()
+        assert all(torch.equal(one[name], two[name]) for name in names)

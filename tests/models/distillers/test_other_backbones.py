@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from proteus.checkpoints import CheckpointError
 from proteus.models import Distiller
+from proteus.structures import Features
 
 TEACHER: dict[str, Any] = {
     "type": "Teacher",
@@ -97,6 +99,41 @@ def test_a_student_that_cannot_mask_is_refused_by_a_masked_objective() -> None:
     with pytest.raises(ValueError, match=r"objectives \['patch'\] need a student that can mask") as refused:
         distiller(DINOV3, objectives={"patch": {"type": "PatchObjective"}})
     assert "write model.student.mask_colour='mean'" in str(refused.value)
+
+
+class Own(nn.Module):
+    """A backbone with what docs/extend.md lists for objectives, masked ones included."""
+
+    embed_dim = 24
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 24, 16, 16), nn.Linear(24, 24)
+        self.mask_token = nn.Parameter(torch.zeros(24))
+
+    def grid_for(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        return height // 16, width // 16
+
+    def forward(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> Features:
+        patches = self.stem(images).flatten(2).mT
+        if masks is not None:
+            patches = torch.where(masks[..., None], self.mask_token, patches)
+        patches = self.last(patches)
+        return Features(patches.mean(1), patches, self.grid_for(tuple(images.shape[-2:])))
+
+
+def test_a_backbone_of_another_project_as_student_and_as_teacher() -> None:
+    own: dict[str, Any] = {"type": Own}
+    for student, teacher in (
+        (own, TEACHER),
+        (TEACHER["backbone"] | {"mask_token": True}, {"type": "Teacher", "backbone": own}),
+    ):
+        model = Distiller(
+            copy.deepcopy(teacher), dict(student), {**FEATURE, "patch": {"type": "PatchObjective"}}
+        ).train()
+        torch.stack(list(model(**masked_batch(4), mode="loss").values())).sum().backward()
+        assert not [name for name, value in model.named_parameters() if value.grad is None]
 
 
 def masked_batch(grid: int) -> dict[str, Any]:

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from data_samples import data_samples
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
-from torch import Tensor
+from torch import Tensor, nn
 from two_ranks import on_two_ranks
 
 from proteus.config.check_consistency import check_sizes
 from proteus.config.load import load_config
 from proteus.models import Distiller, MultiStudentDistiller, ShiftDataPreprocessor
+from proteus.models.backbones.features import features_of_map
 from proteus.models.distillers.shift import Shift
 from proteus.models.objectives import StepFeatures
-from proteus.structures import ConfigError, DataError, Features
+from proteus.structures import ConfigError, DataError, Features, UserError
 
 SIZE = dict(type="ViT", arch="tiny", img_size=56, patch_size=14, depth=1, interpolate_offset=0.0)
 TEACHER = dict(type="Teacher", backbone=dict(**SIZE, embed_dim=32, num_heads=4))
@@ -184,6 +185,37 @@ def test_what_is_refused() -> None:
     for side in (28, 60):
         with pytest.raises(DataError, match=f"images of {side}x{side} px; crop them to the student's img_size plus 28"):
             preprocessor({"inputs": torch.rand(1, 3, side, side)}, True)
+
+
+class Stride14(nn.Module):
+    """A convolution as student; it takes images of any size, and has no ``img_size``."""
+
+    embed_dim = 24
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 14, 14)
+
+    def grid_for(self, img_size: tuple[int, int]) -> tuple[int, int]:
+        return img_size[0] // 14, img_size[1] // 14
+
+    def forward(self, images: Tensor) -> Features:
+        return features_of_map(self.stem(images))
+
+
+def test_patches_of_a_student_for_any_size_are_checked_in_the_first_step() -> None:
+    objectives = dict(feature=dict(type="FeatureObjective"))
+    images = {"inputs": torch.rand(2, 3, 84, 84)}
+    for patch in (14, 28):
+        preprocessor = dict(type="ShiftDataPreprocessor", shift=1, patch_size=patch)
+        model = Distiller(copy.deepcopy(TEACHER), dict(type=Stride14), copy.deepcopy(objectives), preprocessor)
+        data = model.data_preprocessor(dict(images), True)
+        if patch == 14:
+            assert model(**data, mode="loss")["loss_feature"].isfinite()
+            continue
+        words = r"patch_size=28: model\.student has 4x4 patches of images of 56x56 px; write patch_size=14"
+        with pytest.raises(UserError, match=words):
+            model(**data, mode="loss")
 
 
 def test_sizes_in_a_config() -> None:

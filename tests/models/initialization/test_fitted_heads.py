@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from proteus.models import Distiller, StandardizedMSELoss
+from proteus.models import Distiller, PHIStandardization, StandardizedMSELoss
 from proteus.models.initialization import fit_heads
 from proteus.models.initialization.least_squares import LeastSquares
 
@@ -80,6 +80,15 @@ def test_a_head_of_standardised_tokens_is_left(model: Distiller) -> None:
     before = model.objectives["token"].head[1].weight.clone()
     assert fit_heads(model, images(16)) == ["patch"]
     assert torch.equal(model.objectives["token"].head[1].weight, before)
+
+
+def test_heads_wait_for_the_statistics_of_a_standardization(model: Distiller) -> None:
+    model.standardization = PHIStandardization(64, images=0)
+    before = model.objectives["token"].head[1].weight.clone()
+    assert fit_heads(model, images(16)) == []
+    assert torch.equal(model.objectives["token"].head[1].weight, before)
+    model.standardization.fit([model.teacher(images())])
+    assert fit_heads(model, images(16)) == ["token", "patch"]
 
 
 def test_a_head_that_does_not_end_in_a_linear_layer_is_left(model: Distiller) -> None:

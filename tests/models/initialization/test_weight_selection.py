@@ -64,6 +64,21 @@ def test_positions_are_resampled_first(tmp_path: Path) -> None:
     torch.testing.assert_close(student.timm_state()["pos_embed"], expected.timm_state()["pos_embed"][..., ::2])
 
 
+def test_the_position_of_the_cls_token_is_added_to_it_where_the_student_has_registers(tmp_path: Path) -> None:
+    source = large(tmp_path / "timm.safetensors", reg_tokens=4)
+    state = source.timm_state()
+    # As Meta's files with registers: the cls token has a position, and its embedding lacks it.
+    first = torch.randn(1, 1, 48)
+    state["cls_token"], state["pos_embed"] = state["cls_token"] - first, torch.cat([first, state["pos_embed"]], dim=1)
+    save_file(state, tmp_path / "meta.safetensors")
+    students = [ViT(**SMALL, reg_tokens=4) for _ in range(2)]
+    for student, name in zip(students, ("timm", "meta"), strict=True):
+        WeightSelection(student, tmp_path / f"{name}.safetensors")
+    for key, value in students[0].timm_state().items():
+        torch.testing.assert_close(students[1].timm_state()[key], value, msg=lambda m, k=key: f"{k}: {m}")
+    assert torch.equal(students[1].vit.pos_embed, source.vit.pos_embed[..., ::2])
+
+
 @pytest.mark.parametrize(
     ("source", "student", "words"),
     [
@@ -72,8 +87,9 @@ def test_positions_are_resampled_first(tmp_path: Path) -> None:
         ({"init_values": None}, {}, r"lacks 4 of the student's weights \(blocks\.0\.ls1"),
         ({"arch": "giant"}, {}, "gated MLPs"),
         ({}, {"patch_size": 28}, "at least as large"),
+        ({"reg_tokens": 4}, {}, "has 16 positions at the student's img_size, and the student 17: set reg_tokens"),
     ],
-    ids=["narrower", "shallower", "no LayerScale", "gated", "patch"],
+    ids=["narrower", "shallower", "no LayerScale", "gated", "patch", "registers"],
 )
 def test_what_cannot_be_inherited(tmp_path: Path, source: dict, student: dict, words: str) -> None:
     large(tmp_path / "large.safetensors", **source)
@@ -82,6 +98,14 @@ def test_what_cannot_be_inherited(tmp_path: Path, source: dict, student: dict, w
     with pytest.raises(CheckpointError, match=words):
         WeightSelection(receiver, tmp_path / "large.safetensors")
     assert all(torch.equal(value, before[key]) for key, value in receiver.timm_state().items())
+
+
+def test_positions_that_form_no_square_are_refused(tmp_path: Path) -> None:
+    state = large(tmp_path / "large.safetensors").timm_state()
+    state["pos_embed"] = torch.randn(1, 1 + 16 + 4, 48)
+    save_file(state, tmp_path / "large.safetensors")
+    with pytest.raises(CheckpointError, match="has 21 positions at the student's img_size, and the student 17"):
+        WeightSelection(ViT(**SMALL), tmp_path / "large.safetensors")
 
 
 def test_on_the_meta_device_a_file_is_compared(tmp_path: Path) -> None:

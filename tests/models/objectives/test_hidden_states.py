@@ -87,6 +87,32 @@ def test_the_error_is_computed_in_full_precision_under_autocast() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_the_basis_is_computed_in_full_precision_under_autocast() -> None:
+    torch.manual_seed(0)
+    step = step_of([torch.randn(4, 9, 8)], [torch.randn(4, 9, 64) * torch.linspace(1, 3, 64)])
+    plain, mixed = (HiddenStatesObjective(student_dim=8, teacher_dim=64) for _ in range(2))
+    plain(step, {})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed(step, {})
+    assert torch.equal(mixed.basis, plain.basis)
+
+
+def test_a_basis_is_computed_once_and_again_after_weights_without_one_are_loaded() -> None:
+    torch.manual_seed(0)
+    objective = HiddenStatesObjective(student_dim=4, teacher_dim=8)
+    fresh = {name: value.clone() for name, value in objective.state_dict().items()}
+    first, second = (step_of([torch.zeros(2, 6, 4)], [torch.randn(2, 6, 8)]) for _ in range(2))
+    objective(first, {})
+    kept = objective.basis.clone()
+    objective.load_state_dict({"basis": kept})
+    objective(second, {})
+    assert torch.equal(objective.basis, kept)
+    objective.load_state_dict(fresh)
+    objective(second, {})
+    assert objective.basis.any()
+    assert not torch.equal(objective.basis, kept)
+
+
 def test_mistakes() -> None:
     with pytest.raises(ValueError, match="width 8 is above the teacher's 4"):
         HiddenStatesObjective(student_dim=8, teacher_dim=4)

@@ -45,6 +45,10 @@ for images in batches:
         (_, logits), (_, expected) = one.classify(images), other.classify(images)
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
         assert not found.patches.is_inference() and not found.patches.requires_grad
+torch.manual_seed(0)
+fresh = Teacher(backbone=dict(tiny), shard=True)  # its first pass is one for hidden states
+for found, wanted in zip(*(each.encode(batches[0], hidden_states=True).hidden for each in (fresh, plain)), strict=True):
+    torch.testing.assert_close(found.patches, wanted.patches, atol=1e-5, rtol=0)
 block = shared.backbone.vit.blocks[0]
 held = sum(p.to_local().numel() for p in block.parameters())
 assert 0.4 < held / sum(p.numel() for p in block.parameters()) < 0.6, held

@@ -16,7 +16,7 @@ from proteus.models.initialization.slicing.streams import Streams, attend
 
 
 def slice_attention(block: Block, original: Block, streams: Streams) -> None:
-    """Take the heads without which most would be missed, and fit the projection of what they give.
+    """Take the heads without which the fitting error would rise most, and fit the projection of what they give.
 
     Afterwards both streams include what the attention writes.
 

@@ -63,9 +63,10 @@ def _check_parts(student: ViT, teacher: ViT) -> None:
         )
     mine, given = (not isinstance(vit.blocks[0].attn.q_norm, nn.Identity) for vit in (ours, theirs))
     if mine != given:
+        one, other = ("model.student", "the teacher") if mine else ("the teacher", "model.student")
         raise ValueError(
-            "a sliced initialization keeps the norms of queries and keys; model.student has "
-            f"{'some' if mine else 'none'} and the teacher {'some' if given else 'none'}"
+            f"a sliced initialization needs query/key norms in both models or in neither; {one} has them, {other} does "
+            "not"
         )
     if mine and ours.blocks[0].attn.head_dim != theirs.blocks[0].attn.head_dim:
         raise ValueError(

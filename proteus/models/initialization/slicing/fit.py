@@ -40,13 +40,13 @@ def slice_teacher(
     """Make a student of its teacher's principal directions, attention heads and hidden units.
 
     The residual stream is cut to its leading principal components, and each weight is turned into their coordinates, as
-    in SliceGPT (Ashkboos et al., 2024, section 3). Of each block those heads and hidden units stay without which most
-    would be missed, and the layers that write to the stream are then fitted by least squares: the student's stream
-    comes as near to the projection of the teacher's as it can, whatever the blocks before have lost. The coordinates
-    are those in which the gains of the teacher's last LayerNorm become gains of the student's, so that distances
-    between outputs are kept; its bias puts the mean cls token of the images at zero. The last layer of each block
-    answers also for the blocks of the teacher that were left out after it; where the student has more blocks, its last
-    ones write nothing to the stream at first.
+    in SliceGPT (Ashkboos et al., 2024, section 3). Of each block those heads and hidden units stay without which the
+    fitting error would rise most, and the layers that write to the stream are then fitted by least squares: the
+    student's stream comes as near to the projection of the teacher's as it can, whatever the blocks before have lost.
+    The coordinates are those in which the gains of the teacher's last LayerNorm become gains of the student's, so that
+    distances between outputs are kept; its bias puts the mean cls token of the images at zero. The last layer of each
+    block answers also for the blocks of the teacher that were left out after it; where the student has more blocks, its
+    last ones write nothing to the stream at first.
 
     Student and teacher may differ in what :func:`check_slice` allows: registers that the student lacks are left out,
     gated MLPs become plain ones and the reverse, a LayerNorm before the blocks becomes a part of the embedding, and

@@ -43,11 +43,13 @@ def test_norms_of_queries_and_keys_are_kept_in_both_or_neither() -> None:
     ours, source = student(), teacher()
     for block in source.backbone.vit.blocks:
         block.attn.q_norm, block.attn.k_norm = torch.nn.LayerNorm(16), torch.nn.LayerNorm(16)
-    with pytest.raises(ValueError, match=r"norms of queries and keys; model\.student has none and the teacher some"):
+    with pytest.raises(ValueError, match=r"both models or in neither; the teacher has them, model\.student does not"):
         check_slice(ours, source)
     for block in ours.vit.blocks:
         block.attn.q_norm, block.attn.k_norm = torch.nn.LayerNorm(16), torch.nn.LayerNorm(16)
     check_slice(ours, source)
+    with pytest.raises(ValueError, match=r"query/key norms .*; model\.student has them, the teacher does not"):
+        check_slice(ours, teacher())
     narrow = student(num_heads=4)
     for block in narrow.vit.blocks:
         block.attn.q_norm, block.attn.k_norm = torch.nn.LayerNorm(8), torch.nn.LayerNorm(8)
