@@ -13,8 +13,8 @@ from proteus.structures import UserError
 CONFIGS = Path(__file__).parent / "configs/study"
 COMMON = CONFIGS / "common.py"
 
-# A factor of four to five apart, from about the recipe's rate for AdamW in batches of 16, 1.6e-5, to a hundred times it. From
-# a sliced start high rates destroy what is there; from a random one 600 steps at a low rate change little.
+# Factors of four to five apart, from about the recipe's rate for AdamW in batches of 16, 1.6e-5, to a hundred times it.
+# From a sliced start high rates destroy what is there; from a random one 600 steps at a low rate change little.
 GRID = (2e-5, 1e-4, 5e-4, 2e-3)
 
 

@@ -9,12 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from study_runs import RESULT, Run, Settings
-from study_students import Evaluator, make_encoder
+from study_students import Evaluator
 from study_table import COLUMNS
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from proteus.apis import load_config
-from proteus.models.backbones import build_backbone
 from proteus.utils import read_json, write_json
 from proteus.utils.pictures import save_picture
 
@@ -41,9 +39,8 @@ def evaluate_points(run: Run, settings: Settings, evaluator: Evaluator) -> Point
     for step, checkpoint in sorted(_checkpoints(folder / "train").items()):
         views = str(step * cfg.train_dataloader.batch_size)
         if views not in found:
-            student = build_backbone({**cfg.model.student, "checkpoint": f"{checkpoint}#ema"})
-            encode = make_encoder(student, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, run.contender.cls)
-            found[views] = evaluator.evaluate(encode, "test")
+            average, contender = f"{checkpoint}#ema", run.contender
+            found[views] = evaluator.evaluate_student(average, contender.cls, "test", contender.side, cfg.model.student)
             write_json(folder / RESULT, result, indent=1)
             print(f"{run.name}, {int(views):,} views: " + ", ".join(f"{k} {v:.4g}" for k, v in found[views].items()))
     return {int(views): figures for views, figures in found.items()}

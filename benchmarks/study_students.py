@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -63,23 +64,36 @@ class Evaluator:
         self.teacher_at = cache(self._teacher_at)
         self.teacher_features = cache(self._teacher_features)
 
-    def student_at(self, weights: Path, cls: Pool, side: int) -> Encoder:
-        """Return an exported student for images of a side in pixels, with patch tokens on the teacher's grid."""
-        spec = locate_backbone(str(weights), None, side)
-        return make_encoder(spec.build(), spec.mean, spec.std, cls, self.patch_size)
+    def student_at(self, weights: str | Path, cls: Pool, side: int, config: Mapping[str, Any] | None = None) -> Encoder:
+        """Return a student for images of a side in pixels, with patch tokens on the teacher's grid.
+
+        Args:
+            weights: Its exported weights, or a training checkpoint.
+            cls: What stands for the image.
+            side: Side of the images.
+            config: Config of the student, for a checkpoint, which does not describe it.
+        """
+        if config is None:
+            spec = locate_backbone(str(weights), None, side)
+            return make_encoder(spec.build(), spec.mean, spec.std, cls, self.patch_size)
+        student = build_backbone({**config, "img_size": side, "checkpoint": str(weights)})
+        return make_encoder(student, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, cls, self.patch_size)
 
     def evaluate_teacher(self, split: Split) -> dict[str, float]:
         """Evaluate the teacher."""
         return evaluate_features(self.teacher_at(self.side), self.pictures(split, self.side))
 
-    def evaluate_student(self, weights: Path, cls: Pool, split: Split, side: int | None = None) -> dict[str, float]:
-        """Evaluate a student from its exported weights, on images of another side than that of the config if given."""
+    def evaluate_student(
+        self,
+        weights: str | Path,
+        cls: Pool,
+        split: Split,
+        side: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> dict[str, float]:
+        """Evaluate a student of :meth:`student_at` on images of a side, by default that of the evaluator's config."""
         side = side or self.side
-        return self.evaluate(self.student_at(weights, cls, side), split, side)
-
-    def evaluate(self, encode: Encoder, split: Split, side: int | None = None) -> dict[str, float]:
-        """Evaluate an encoder of images of a side, by default that of the config."""
-        side = side or self.side
+        encode = self.student_at(weights, cls, side, config)
         return evaluate_features(encode, self.pictures(split, side), self.teacher_features(split, side))
 
     def to_teacher(self, weights: Path, cls: Pool) -> LinearMap:

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import wraps
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -206,6 +206,20 @@ def hide_gpus() -> None:
 
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # CUDA reads it when first used
     utils.DEVICE = "cpu"
+
+
+@contextmanager
+def runners_on(device: torch.device) -> Iterator[None]:
+    """Let MMEngine's runners use a device; MMEngine 0.10 uses the one that it finds when it is imported."""
+    from mmengine.device import utils
+
+    before, utils.DEVICE = utils.DEVICE, device.type
+    try:
+        # A runner's "cuda" is the current GPU.
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            yield
+    finally:
+        utils.DEVICE = before
 
 
 def replace_checkpoint_loaders(loaders: Mapping[str | tuple[str, ...], Callable[..., Any]]) -> None:

@@ -481,3 +481,10 @@ def test_hidden_gpus_are_hidden_from_mmengine(monkeypatch: pytest.MonkeyPatch) -
     compat.hide_gpus()
     assert get_device() == "cpu"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_runners_use_a_device_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmengine.device.utils.DEVICE", "cuda")  # found at import; if not, the patch is not needed
+    with compat.runners_on(torch.device("cpu")):
+        assert get_device() == "cpu"
+    assert get_device() == "cuda"

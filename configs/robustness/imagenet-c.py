@@ -5,6 +5,8 @@ test_pipeline = [
     dict(type="LoadImage"),
     # Images are 224 px already.
     dict(type="CenterCrop", crop_size=224),
+    # For another image size, change this step alone, as proteus evaluate --img-size does.
+    dict(type="ResizeSquare", scale=224, interpolation="bicubic"),
     dict(type="ToTensor"),
     dict(type="PackInputs", keys=("corruption", "severity")),
 ]

@@ -8,6 +8,8 @@ test_pipeline = [
     dict(type="ResizeEdge", scale=256, interpolation="bilinear"),
     dict(type="CenterCrop", crop_size=224),
     dict(type="Corrupt"),
+    # For another image size, change this step alone: the corruptions are those of 224 px.
+    dict(type="ResizeSquare", scale=224, interpolation="bicubic"),
     dict(type="ToTensor"),
     dict(type="PackInputs", keys=("corruption", "severity")),
 ]

@@ -14,10 +14,11 @@ from mmengine.registry import init_default_scope
 from proteus.apis.own_sets import checked_folder, fitting_sets, own_sets
 from proteus.apis.resources import check_device, check_out_folder
 from proteus.apis.training import test, train
-from proteus.compat import config_dict
+from proteus.compat import config_dict, runners_on
 from proteus.config.build_errors import as_config_error, build_steps
 from proteus.config.check_consistency import sized_transform
 from proteus.config.load import load_config
+from proteus.datasets.transforms import ResizeSquare
 from proteus.evaluation.features.store import FeatureStore
 from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.protocols import EvalContext, Protocol, ProtocolResult, SetProtocol
@@ -55,7 +56,8 @@ def protocol_configs(
         names: Names in :data:`CONFIGS`, or config files.
         configs: The folder ``configs``.
         overrides: Values by dotted key, for a single protocol.
-        img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion.
+        img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion; ImageNet-C's images are
+            cropped and corrupted at 224 px and then resized.
         sets: Folders of labelled images (``train/CLASS`` and ``test/CLASS``), of images and masks
             (``images/{train,val}`` and ``annotations/{train,val}``), or of images and a file of captions, that replace
             the data sets of the configs. Each protocol takes those of its kind.
@@ -118,7 +120,7 @@ def evaluate(
         out: Folder of the report.
         img_size: As for :func:`protocol_configs`.
         cache: Folder of extracted features, by default ``out/features``. Evaluations may share it.
-        device: Device to compute on; by default a GPU if there is one.
+        device: Device to compute on, features and runs alike; by default a GPU if there is one.
         batch_size: Images per forward pass.
         num_workers: Worker processes that read images.
 
@@ -133,7 +135,8 @@ def evaluate(
         DataError: An earlier report in ``out`` is damaged.
     """
     store = _checked_store(spec, configs, data_root, out, cache, device, batch_size, num_workers)
-    with exclusive(out, "an evaluation", remedy="wait for it, or name another folder with --out"):
+    lock = exclusive(out, "an evaluation", remedy="wait for it, or name another folder with --out")
+    with lock, runners_on(store.device):
         return _evaluate(spec, configs, (data_root or Path("data")).resolve(), out, img_size, store)
 
 
@@ -254,13 +257,17 @@ def _load(path: Path, img_size: int, overrides: Mapping[str, Any] | None = None)
 
 
 def _resize(value: Any, img_size: int) -> None:
-    """Scale resizing and cropping from 224 pixels to another image size."""
+    """Scale resizing and cropping from 224 pixels to another image size.
+
+    A ``ResizeSquare`` sets the size whatever comes before it, which is left as it is.
+    """
     if isinstance(value, dict):
         for item in value.values():
             _resize(item, img_size)
     elif isinstance(value, (list, tuple)):
-        for item in value:
-            transform = sized_transform(item)
+        transforms = [sized_transform(item) for item in value]
+        squares = [i for i, kind in enumerate(transforms) if isinstance(kind, type) and issubclass(kind, ResizeSquare)]
+        for item, transform in list(zip(value, transforms, strict=True))[max(squares, default=0) :]:
             if transform is not None and transform.size_argument in item:
                 item[transform.size_argument] = round(item[transform.size_argument] * img_size / 224)
             _resize(item, img_size)

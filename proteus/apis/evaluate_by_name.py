@@ -59,7 +59,8 @@ def evaluate(
         data_root: Folder of the official data sets, by default ``data``. Not needed with ``sets``.
         out: Folder of the report, by default ``work_dirs/evaluate/<backbone>``.
         arch: timm architecture, for a weight file that does not name it.
-        img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion.
+        img_size: Side of the images in pixels. Sizes before the crop are scaled in proportion; ImageNet-C's images are
+            cropped and corrupted at 224 px and then resized.
         cache: Folder of extracted features, by default ``out/features``.
         device: Device to compute on; by default a GPU if there is one.
         batch_size: Images per forward pass.

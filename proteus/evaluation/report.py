@@ -54,7 +54,7 @@ def write_report(
 
 
 def read_results(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dict[str, ProtocolResult]:
-    """Read the results of an earlier report in the same folder for the same backbone and image size.
+    """Read the results of an earlier report in the same folder for the same backbone, image size and precision.
 
     Raises:
         DataError: The report is damaged.
@@ -64,7 +64,9 @@ def read_results(out: Path, spec: BackboneSpec, about: Mapping[str, Any]) -> dic
         return {}
     content = read_json(path)
     try:
-        if [content["backbone"].get(key) for key in ("digest", "img_size")] != [spec.digest, about["img_size"]]:
+        same = {"digest": spec.digest, "mean": [*spec.mean], "std": [*spec.std], "img_size": about["img_size"]}
+        same["precision"] = about["precision"]
+        if {key: content["backbone"].get(key) for key in same} != same:
             return {}
         return {name: _parse_result(result) for name, result in content["protocols"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mmengine.device.utils
+import numpy as np
 import pytest
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from proteus.apis import ConfigError
-from proteus.apis.evaluate import CONFIGS, backbone_summary, evaluate, protocol_configs
+from proteus.apis.evaluate import CONFIGS, _load, backbone_summary, evaluate, protocol_configs
 from proteus.models.backbones import locate_backbone
 from proteus.structures import UserError
 
@@ -40,6 +44,24 @@ def test_an_image_size_reaches_each_transform_once() -> None:
     assert sizes(cfg["protocol"]) == [128, 112]
     assert sizes(cfg["train_dataloader"]) == [112]
     assert sizes(cfg["val_dataloader"]) == sizes(cfg["test_dataloader"]) == [128, 112]
+
+
+@pytest.mark.parametrize("img_size", [56, 518])
+@pytest.mark.parametrize("name", ["imagenet-c", "imagenet-c_generated"])
+def test_images_of_imagenet_c_are_resized_after_crop_and_corruption(name: str, img_size: int, tmp_path: Path) -> None:
+    steps = _load(FOLDER / f"robustness/{name}.py", img_size).test_dataloader.dataset.pipeline
+    if name == "imagenet-c_generated":
+        kinds = [step.type for step in steps]
+        assert sizes(steps[: kinds.index("Corrupt")]) == [256, 224]
+        # The others are those of the released images.
+        steps = [step for step in steps if step.type not in ("ResizeEdge", "Corrupt")]
+    init_default_scope("proteus")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8))
+    image.save(tmp_path / "x.png")
+    info = {"img_path": str(tmp_path / "x.png"), "corruption": "fog", "severity": 1, "label": 0}
+    found = Compose(steps)(info)["inputs"].permute(1, 2, 0).numpy()
+    expected = np.asarray(image.resize((img_size, img_size), Image.Resampling.BICUBIC))
+    assert np.array_equal(found, expected)
 
 
 def test_labelled_folders_replace_the_sets_of_configs(tmp_path: Path) -> None:
@@ -123,6 +145,19 @@ def test_sets_of_a_user_need_no_data_folder_and_others_do(tmp_path: Path, monkey
         evaluate(spec, protocol_configs(["knn"], FOLDER), None, Path("out"), device="cpu")
     with pytest.raises(UserError, match="--data-root 'nowhere': no such folder"):
         evaluate(spec, own, Path("nowhere"), Path("out"), device="cpu")
+
+
+def test_a_run_uses_the_device_of_the_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where MMEngine has found a GPU, a probe is trained and tested on the CPU."""
+    monkeypatch.setattr(mmengine.device.utils, "DEVICE", "cuda")
+    own = str(write_classes(tmp_path / "own", images=5))
+    short = {"protocol.min_iterations": 2, "protocol.epochs": 1, "protocol.validations": 1}
+    configs = protocol_configs(["linear-cached"], FOLDER, short, 32, [own])
+    spec = locate_backbone("random:test_vit", img_size=32)
+    (result,) = evaluate(spec, configs, None, tmp_path / "out", 32, device="cpu", num_workers=0).values()
+    assert result.failed == {}
+    assert 0 <= result.rows["own"]["test top-1"] <= 100
+    assert mmengine.device.utils.DEVICE == "cuda"
 
 
 @pytest.mark.parametrize(

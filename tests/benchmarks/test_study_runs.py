@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from runs import tool, write_images, write_teacher
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -21,12 +22,15 @@ import study_runs
 from study_contenders import CONTENDERS, Contender, choose
 from study_loop import Study
 from study_peers import check_peers
+from study_points import evaluate_points
 from study_runs import Run, Settings, TrainingError, finish_run, write_run_config
 from study_students import Evaluator
 from study_table import COLUMNS
 
 from proteus.apis import load_config
 from proteus.checkpoints import read_state_dict
+from proteus.checkpoints.export import export_backbone
+from proteus.models.backbones import build_backbone
 from proteus.structures import UserError
 
 CONFIG = """
@@ -155,6 +159,30 @@ def test_study_from_data_to_table(
     # The same command again trains nothing and gives the same.
     again = Study(settings, 2, Evaluator(settings.data, config), never)
     assert again.rows(contenders) == rows
+
+
+def test_points_are_evaluated_as_the_student_is(
+    settings: Settings, contenders: list[Contender], tmp_path: Path
+) -> None:
+    """A CNN with another grid than the teacher's, evaluated on images of another side than the study's."""
+    contender, elsewhere = Contender("cnn", "", (None,), side=42), replace(settings, out=tmp_path)
+    folder = Run(contender, None, 0).folder(elsewhere)
+    (folder / "train").mkdir(parents=True)
+    small, arch = study_contenders.CONFIGS / "small.py", "test_resnet"
+    (folder / "config.py").write_text(
+        f'_base_ = "{small}"\n'
+        f'model = dict(student=dict(_delete_=True, type="TimmBackbone", arch="{arch}", img_size=42))\n'
+    )
+    (folder / study_runs.RESULT).write_text("{}")
+    torch.manual_seed(0)
+    student = build_backbone({"type": "TimmBackbone", "arch": arch, "img_size": 42})
+    state = {f"student.{key}": value for key, value in student.state_dict().items()}
+    torch.save({"state_dict": state, "ema_state_dict": state}, folder / "train/iter_2.pth")
+    about = {"architecture": arch, "arguments": {}, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+    weights = export_backbone(student.timm_state(), folder / "train/student.safetensors", about)
+    evaluator = Evaluator(settings.data, small)
+    points = evaluate_points(Run(contender, None, 0), elsewhere, evaluator)
+    assert points == {8: pytest.approx(evaluator.evaluate_student(weights, "cls", "test", 42))}
 
 
 def test_start_without_training_has_no_rate_and_no_speed(settings: Settings, tmp_path: Path) -> None:

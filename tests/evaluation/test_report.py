@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def test_an_earlier_report_of_the_same_backbone_is_read(tmp_path: Path) -> None:
     assert read_results(tmp_path, spec, ABOUT) == results()
     assert read_results(tmp_path, locate_backbone("random:tiny:1"), ABOUT) == {}
     assert read_results(tmp_path, spec, {**ABOUT, "img_size": 112}) == {}
+    assert read_results(tmp_path, spec, {**ABOUT, "precision": "float16"}) == {}
+    assert read_results(tmp_path, replace(spec, mean=(0.5,) * 3), ABOUT) == {}
     assert read_results(tmp_path / "nowhere", spec, ABOUT) == {}
 
 

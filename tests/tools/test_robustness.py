@@ -62,7 +62,9 @@ def write_classes(root: Path, classes: tuple[int, ...] | range) -> Path:
 
 def keys(name: str, **values: object) -> dict[str, object]:
     """Overrides of the data set, and of the sizes that the backbone needs."""
-    sizes = {"1.crop_size": 42} if name == "imagenet-c" else {"1.scale": 48, "2.crop_size": 42}
+    sizes = {"2.scale": 42} if name == "imagenet-c" else {"1.scale": 48, "2.crop_size": 42}
+    if name == "imagenet-c_generated":
+        sizes["4.scale"] = 42
     crop = {f"test_dataloader.dataset.pipeline.{key}": size for key, size in sizes.items()}
     return crop | {f"test_dataloader.dataset.{key}": value for key, value in values.items()}
 

@@ -37,7 +37,7 @@ from proteus.models import Distiller
 from proteus.registry import MODELS
 from proteus.structures import UserError
 
-# Keys of the config that have an option of their own.
+# Keys of the config for which there is an option.
 _OPTIONS = {
     "work_dir": "--out",
     "train_dataloader.batch_size": "--batch-size",

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from proteus.evaluation.float64 import float64_device
 from proteus.evaluation.input_checks import Array, check_rows_finite, checked_labels, is_integer, to_numpy
 
 _CPU = torch.device("cpu")
@@ -113,6 +114,8 @@ def nearest_neighbours(
         ValueError: Features are NaN, infinite or all zero.
     """
     dtype = torch.float64 if np.float64 in (train.dtype, test.dtype) else torch.float32
+    if dtype == torch.float64:
+        device = float64_device(device)
     best: list[tuple[Tensor, Tensor] | None] = [None] * -(-len(test) // test_chunk)
     # The outer loop reads the train set, which is larger and may be on disk, only once.
     for offset in range(0, len(train), train_chunk):

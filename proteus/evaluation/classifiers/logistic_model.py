@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from proteus.evaluation.classifiers.lbfgs import minimise
+from proteus.evaluation.float64 import float64_device
 from proteus.evaluation.input_checks import Array, check_classes_present, checked_features, checked_split, to_numpy
 
 OnFit = Callable[[int], None]  # called with the number of finished fits
@@ -127,14 +128,14 @@ def fit_grid(
         constants: The values of C.
         max_iter: Largest number of L-BFGS steps of a fit.
         tol: Largest gradient component of a converged fit, of the mean loss.
-        device: Where to fit.
+        device: Where to fit; the CPU in place of a device that lacks float64, in which losses are summed.
         dtype: 'float64', or 'float32', which agrees with it to about 1e-3 where the problem is well conditioned.
         on_fit: Called with the number of finished fits.
 
     Raises:
         ValueError: A class has no image, a label of a multi-label set is on all images, or an argument is out of range.
     """
-    precision = find_dtype(dtype)
+    precision, device = find_dtype(dtype), float64_device(device)
     if not constants or min(constants) <= 0 or max_iter < 1 or tol < 0:
         raise ValueError(
             f"C and max_iter should be positive and tol not negative; found {constants}, {max_iter}, {tol}"

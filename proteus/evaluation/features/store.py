@@ -98,7 +98,11 @@ def open_split(config: Mapping[str, Any]) -> Split:
         FileNotFoundError: A file or folder is missing.
         ValueError: The set is empty, has no labels, or has an unexpected layout.
     """
-    dataset = DATASETS.build(dict(config))
+    return split_of(DATASETS.build(dict(config)), config)
+
+
+def split_of(dataset: Any, config: Mapping[str, Any]) -> Split:
+    """Do what :func:`open_split` does, for a data set that was already built from ``config``."""
     names, labels = _names_and_labels(dataset)
     text = json.dumps([config, names], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode() + labels.tobytes()).hexdigest()
@@ -181,6 +185,11 @@ class FeatureStore:
                 raise damaged(folder / "rows.json", "it does not count the rows that were just written")
         return Table(features, split.labels, split.names, folder)
 
+    @property
+    def precision(self) -> str:
+        """Precision of the features: ``float16`` on a GPU, else ``float32``."""
+        return "float16" if self.device.type == "cuda" else "float32"
+
     def grid(self, img_size: int) -> tuple[int, int]:
         """Return the rows and columns of the backbone's patches for square images of ``img_size`` pixels."""
         return probe(self._build(), img_size).grid
@@ -210,8 +219,7 @@ class FeatureStore:
         return self._verified[folder, record]
 
     def _key(self, split: Split, statistics: Any, kind: str) -> str:
-        precision = "float16" if self.device.type == "cuda" else "float32"
-        text = json.dumps([self.spec.digest, split.digest, statistics, kind, precision])
+        text = json.dumps([self.spec.digest, split.digest, statistics, kind, self.precision])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _extract(self, split: Split, folder: Path, title: str, tokens: Tokens, statistics: list[list[float]]) -> None:

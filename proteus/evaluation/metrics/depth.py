@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proteus.evaluation.float64 import in_float64
 from proteus.evaluation.metrics.checked import CheckedMetric, check_values_finite
 from proteus.registry import METRICS
 from proteus.structures import DataError
@@ -91,7 +92,7 @@ class DepthMetric(CheckedMetric):
                     f"{name}: predicted depth has {tuple(depth.shape)} px and the ground truth {tuple(target.shape)} px"
                 )
             check_values_finite(depth[valid], f"{name}: the predicted depth")
-            self.results.append(self.errors(depth[valid].double(), target[valid].double()))
+            self.results.append(self.errors(in_float64(depth[valid]), in_float64(target[valid])))
 
     def errors(self, depth: Tensor, target: Tensor) -> dict[str, float]:
         """Compute the nine errors over the pixels ``(N,)`` of one image."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from proteus.datasets import seeded
 from proteus.evaluation.classifiers.knn import knn_predict
+from proteus.evaluation.float64 import in_float64
 from proteus.evaluation.metrics import centered_cosine
 from proteus.evaluation.online.explained_variance import UnexplainedVariance
 from proteus.evaluation.online.probe_images import ProbeImages, evenly_spaced_indices
@@ -174,7 +175,7 @@ def effective_rank(features: Tensor) -> float:
         raise ValueError(f"effective_rank needs two or more features, (N, D); found {tuple(features.shape)}")
     if not features.isfinite().all():
         return float("nan")
-    exact = features.double()
+    exact = in_float64(features)
     centred = exact - exact.mean(0)
     # The eigenvalues of the smaller of the two products are the squares, and much cheaper than an SVD.
     product = centred.t() @ centred if centred.shape[1] <= len(centred) else centred @ centred.t()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from proteus.evaluation.float64 import in_float64
 from proteus.models.losses import MSELoss
 from proteus.models.objectives import Objective, StepFeatures
 
@@ -92,9 +93,9 @@ class _Sums:
 
     def add(self, prediction: Tensor, target: Tensor) -> None:
         """Add ``(n, D)`` tokens."""
-        target = target.double()
+        prediction, target = in_float64(prediction), in_float64(target)
         self.count += len(target)
-        self.error += float((prediction.double() - target).square().sum())
+        self.error += float((prediction - target).square().sum())
         self.squares += float(target.square().sum())
         self.total = self.total + target.sum(0)
 

@@ -11,9 +11,8 @@ from tqdm import tqdm
 from proteus.datasets.fine_grained import fine_grained_sets
 from proteus.evaluation.classifiers.logistic_model import find_dtype
 from proteus.evaluation.classifiers.logistic_regression import find_recipe, logistic_regression
-from proteus.evaluation.protocols.protocol import EvalContext, ProtocolResult, SetProtocol
+from proteus.evaluation.protocols.protocol import EvalContext, ProtocolResult, SetProtocol, check_validation_part
 from proteus.registry import PROTOCOLS
-from proteus.structures import DataError
 
 # The paper averages over these; GTSRB and Country211 are reported separately (sections 3.3.1 and A.6).
 _AVERAGED = tuple(fine_grained_sets())[:12]
@@ -64,7 +63,7 @@ class FineGrained(SetProtocol):
         """
         dataset = context.split(config, "trainval").dataset
         in_val = dataset.in_val()
-        _check_parts(name, in_val, context.split(config, "trainval").labels, dataset.num_classes)
+        check_validation_part(name, in_val, context.split(config, "trainval").labels, dataset.num_classes)
         tables = [
             self.table(name, config, part, context, "probe" if self.multiple else "cls")
             for part in ("trainval", "test")
@@ -110,20 +109,3 @@ class FineGrained(SetProtocol):
         elif len(scores) > 1:
             result.summary[f"average of {len(scores)} of the paper's {len(_AVERAGED)}"] = float(np.mean(scores))
         result.notes.append(f"grid and iterations: {self.recipe}")
-
-
-def _check_parts(name: str, in_val: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Raise a DataError for a set with too few images to fit or validate on, before an image is read."""
-    if in_val.all() or not in_val.any():
-        raise DataError(
-            f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need "
-            "one (without a val split, a fifth of the training images is used for validation: provide 5 or more)"
-        )
-    fitted = labels[~in_val]
-    present = fitted.any(axis=0) if fitted.ndim == 2 else np.isin(np.arange(classes), fitted)
-    if not present.all():
-        absent = np.flatnonzero(~present).tolist()
-        raise DataError(
-            f"{name}: {len(absent)} of {classes} classes have no training image apart from those for "
-            f"validation: {absent[:10]}; provide more images of each class, or a val split"
-        )

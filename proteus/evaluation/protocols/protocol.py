@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from proteus.datasets.fine_grained import FineGrainedSet
 from proteus.datasets.transforms import CorruptImageError
@@ -92,18 +92,23 @@ class EvalContext:
             self._splits[key] = open_split(config)
         return self._splits[key]
 
+    def backbone_key(self) -> list[Any]:
+        """Return what features depend on in addition to the images, as JSON values."""
+        return [self.spec.digest, self.spec.mean, self.spec.std, self.store.precision]
+
     def cached_result(self, title: str, settings: Any, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the stored result of an earlier call with the same backbone and settings, or compute and store it.
 
         Args:
             title: Name of the file, such as ``knn/imagenet``.
-            settings: Everything that the result depends on in addition to the backbone, as JSON values.
+            settings: Everything that the result depends on in addition to the backbone, its statistics and the
+                precision, as JSON values.
             compute: Computes the result.
 
         Raises:
             DataError: The stored result is damaged, or a score of the new one is not finite.
         """
-        text = json.dumps([self.spec.digest, settings], sort_keys=True, default=str)
+        text = json.dumps([*self.backbone_key(), settings], sort_keys=True, default=str)
         path = self.out / "results" / f"{title}.json"
         key = hashlib.sha256(text.encode()).hexdigest()
         if path.is_file():
@@ -291,3 +296,27 @@ def refuse_one_class(name: str, split: Split) -> None:
             f"{name}: {split.dataset.data_root} has {split.dataset.num_classes} class; an accuracy needs two or more, "
             "a folder for each"
         )
+
+
+def check_validation_part(name: str, in_val: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Raise a DataError for a set with too few images to fit or validate on, before an image is read."""
+    if in_val.all() or not in_val.any():
+        raise DataError(
+            f"{name}: {len(in_val)} training images, {int(in_val.sum())} of them for validation; both parts need "
+            "one (without a val split, a fifth of the training images is used for validation: provide 5 or more)"
+        )
+    fitted = labels[~in_val]
+    present = fitted.any(axis=0) if fitted.ndim == 2 else np.isin(np.arange(classes), fitted)
+    if not present.all():
+        absent = np.flatnonzero(~present).tolist()
+        raise DataError(
+            f"{name}: {len(absent)} of {classes} classes have no training image apart from those for "
+            f"validation: {absent[:10]}; provide more images of each class, or a val split"
+        )
+
+
+def set_loader(loader: ConfigDict, store: FeatureStore) -> None:
+    """Let a run read images as the store does: with as many workers, and for its device."""
+    loader.num_workers = store.num_workers
+    loader.persistent_workers = store.num_workers > 0
+    loader.pin_memory = store.device.type == "cuda"

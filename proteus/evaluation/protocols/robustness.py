@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,9 +12,17 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from proteus.evaluation.protocols.protocol import EvalContext, Protocol, ProtocolResult, read_stored_result
+from proteus.config.build_errors import as_config_error
+from proteus.evaluation.features.store import split_of
+from proteus.evaluation.protocols.protocol import (
+    EvalContext,
+    Protocol,
+    ProtocolResult,
+    read_stored_result,
+    set_loader,
+)
 from proteus.registry import DATASETS, PROTOCOLS
-from proteus.structures import DataError, FullDiskError, LockedError
+from proteus.structures import ConfigError, DataError, FullDiskError, LockedError
 
 
 @PROTOCOLS.register_module()
@@ -53,10 +63,15 @@ class Robustness(Protocol):
                 kind = configs[0].test_dataloader.dataset
                 result.missing[name] = f"{' or '.join(map(str, roots))}, for {kind.type} in {configs[0].filename}"
                 continue
-            cfg = self._prepared(*available[0], name, model, context)
-            settings = [str(checkpoint), checkpoint.stat().st_mtime_ns, cfg.to_dict()]
+            loaded, root = available[0]
+            cfg = self._prepared(loaded, root, name, model, context)
             try:
-                compute = partial(self._evaluate, cfg, checkpoint, context)
+                config = {**cfg.test_dataloader.dataset, "pipeline": []}
+                with as_config_error(loaded):
+                    dataset = DATASETS.build(config)
+                # The config as it was loaded: workers and the place of the outputs change no score.
+                settings = [_probe_key(checkpoint, model), loaded.to_dict(), _images_key(dataset, config)]
+                compute = partial(self._evaluate, cfg, checkpoint, dataset.describe(), context)
                 result.rows[name] = context.cached_result(f"robustness/{name}", settings, compute)
             except (FullDiskError, LockedError):
                 raise  # the other sets would fail too
@@ -88,25 +103,51 @@ class Robustness(Protocol):
         return None
 
     def _root(self, cfg: Config, context: EvalContext) -> Path:
+        dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+        if not isinstance(dataset.get("data_root"), str):
+            raise ConfigError(["test_dataloader.dataset.data_root: missing; write the set's folder"], str(cfg.filename))
+        root = Path(dataset.data_root).expanduser()
         # The configs also work on their own, where the folder of all data sets is called data.
-        return context.data_root / Path(cfg.test_dataloader.dataset.data_root).relative_to("data")
+        return context.data_root / (root.relative_to("data") if root.is_relative_to("data") else root)
 
     def _prepared(self, cfg: Config, root: Path, name: str, model: Any, context: EvalContext) -> Config:
         cfg = Config(cfg.to_dict(), filename=cfg.filename)
         cfg.model = model
         cfg.test_dataloader.dataset.data_root = str(root)
-        cfg.test_dataloader.num_workers = context.store.num_workers
-        cfg.test_dataloader.persistent_workers = context.store.num_workers > 0
+        set_loader(cfg.test_dataloader, context.store)
         cfg.work_dir = str(context.out / "robustness" / name)
         cfg.experiment_name = f"robustness-{name}"
         return cfg
 
-    def _evaluate(self, cfg: Config, checkpoint: Path, context: EvalContext) -> dict[str, Any]:
+    def _evaluate(self, cfg: Config, checkpoint: Path, images: str, context: EvalContext) -> dict[str, Any]:
         metrics = context.test(cfg, checkpoint)
-        dataset = DATASETS.build({**cfg.test_dataloader.dataset, "pipeline": []})
         # Without the metric's prefix; the rest may contain a severity: snow/3.
         scores = {key.partition("/")[2]: value for key, value in metrics.items() if "/" in key}
         main = scores.pop("mCE", None) if "mCE" in scores else scores.pop("top1", None)
         row = {"top-1 or mCE": "no mCE: corruptions are missing" if main is None else main}
         errors = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
-        return {**row, "images": dataset.describe(), **({"errors": errors} if errors else {})}
+        return {**row, "images": images, **({"errors": errors} if errors else {})}
+
+
+def _probe_key(checkpoint: Path, model: Mapping[str, Any]) -> list[Any]:
+    """Return what identifies a probe, wherever its files are, as JSON values."""
+    file, backbone = checkpoint.stat(), dict(model.get("backbone") or {})
+    for weights in ("checkpoint", "init_cfg"):  # the probe's checkpoint has them
+        backbone.pop(weights, None)
+    return [checkpoint.name, file.st_size, file.st_mtime_ns, {**model, "backbone": backbone}]
+
+
+def _images_key(dataset: Any, config: Mapping[str, Any]) -> Any:
+    """Return a digest of the images of a test set, so that completing the set changes it.
+
+    For ImageNet-C it has the names of the images, but not their sizes and times: they are 3.75 million files.
+    """
+    if not hasattr(dataset, "parts"):
+        return split_of(dataset, config).version
+    digests: dict[int, str] = {}
+    for part in dataset.parts:
+        if id(part.names) not in digests:  # most parts share one list
+            text = "\n".join(part.names)
+            digests[id(part.names)] = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    parts = [[part.corruption, part.severity, str(part.folder), digests[id(part.names)]] for part in dataset.parts]
+    return hashlib.sha256(json.dumps([dataset.describe(), parts]).encode()).hexdigest()

@@ -152,7 +152,8 @@ class TextProtocol(SetProtocol):
 
     def _check_widths(self, width: int, projection: ImageProjection | None, texts: int, backbone: str) -> None:
         kind = self.embeddings_key.replace("_", " ")
-        mapped = "" if "#mapped" in backbone else f"; a student maps to its teacher's width as {backbone}#mapped"
+        remedy = f"; to map a student's tokens to its teacher's width, write {backbone}#mapped"
+        mapped = "" if "#mapped" in backbone else remedy
         if projection is not None:
             out, into = projection.weight.shape
             if into != width:

@@ -40,7 +40,7 @@ def class_names(dataset: Any, title: str, folder: Path | None = None) -> list[st
         if kind is None:
             raise DataError(
                 f"{title}: no class names are known for {type(dataset).__name__}; write {title}.txt, one name per line "
-                "in the order of the labels, and pass its folder with protocol.names, or --names"
+                "in the order of the labels, and pass its folder with protocol.names"
             )
         names, source = _NAMERS[kind](dataset), type(dataset).__name__
     count = len(dataset.classes_found) if isinstance(dataset, LabelledFolder) else dataset.num_classes

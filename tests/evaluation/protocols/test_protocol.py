@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from protocol_runs import PIPELINE, SETS, eval_context
 
@@ -32,6 +34,20 @@ def test_a_result_is_cached_until_its_inputs_change(place: Path, monkeypatch: py
     Image.new("RGB", (32, 32)).save(extra)
     assert run()["colours"]["test"] == first["colours"]["test"] + 1
     assert len(evaluated) == 4
+
+
+def test_a_result_depends_on_statistics_and_precision(place: Path) -> None:
+    computed: list[int] = []
+
+    def run(device: str = "cpu", **statistics: Any) -> None:
+        context = eval_context(place)
+        context.spec, context.store.device = replace(context.spec, **statistics), torch.device(device)
+        context.cached_result("knn/x", {}, lambda: {"k = 3": float(computed.append(0) or 0)})
+
+    for number, change in enumerate(({}, {"mean": (0.5,) * 3}, {"std": (0.5,) * 3}, {"device": "cuda:1"}), 1):
+        run(**change)
+        run(**change)
+        assert len(computed) == number
 
 
 def test_other_sets_are_evaluated_if_some_are_missing_or_invalid(place: Path) -> None:

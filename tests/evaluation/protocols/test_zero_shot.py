@@ -119,7 +119,8 @@ def test_the_projection_of_the_teacher_comes_before_the_cosine(place: Path, tmp_
     assert "projects to width 20, and the class embeddings have 32: take both from one teacher" in other
     plain = run(place, tmp_path / "plain", files, "student.safetensors").failed["own"]
     assert "projects tokens of width 32, and" in plain
-    assert plain.endswith(f"gives 24; a student maps to its teacher's width as {place}/student.safetensors#mapped")
+    remedy = "to map a student's tokens to its teacher's width, write"
+    assert plain.endswith(f"gives 24; {remedy} {place}/student.safetensors#mapped")
 
 
 def test_names_from_a_file_and_missing_classes(place: Path, tmp_path: Path) -> None:

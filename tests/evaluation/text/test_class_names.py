@@ -121,5 +121,5 @@ def test_folders_and_lists_of_the_user(tmp_path: Path) -> None:
     put_text(tmp_path / "lists/own.txt", ["hound"])
     with pytest.raises(DataError, match=r"own: .*own.txt has 1 names, but the set has 2 classes"):
         class_names(folder, "own", tmp_path / "lists")
-    with pytest.raises(DataError, match=r"write x.txt, one name per line .* --names"):
+    with pytest.raises(DataError, match=r"write x\.txt, one name per line .* with protocol\.names$"):
         class_names(object(), "x")
