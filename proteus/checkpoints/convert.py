@@ -14,7 +14,7 @@ from torch import Tensor
 from proteus.checkpoints import key_mappings
 from proteus.checkpoints.description import Description, read_description
 from proteus.checkpoints.detect_arch import Shape, detect_arch
-from proteus.checkpoints.errors import CheckpointError
+from proteus.checkpoints.errors import CheckpointError, prefix_checkpoint_errors
 from proteus.checkpoints.export import check_written, export_backbone
 from proteus.checkpoints.key_mappings import Row, to_theirs
 from proteus.checkpoints.keys import CLASSIFIER, to_timm_keys
@@ -88,7 +88,8 @@ def convert(source: str | Path, target: str | Path, form: str) -> Conversion:
     odd = next((key for key, value in state.items() if not value.is_floating_point()), None)
     if odd is not None:
         raise CheckpointError(f"{source}: {odd} is of {state[odd].dtype}, and the weights of a ViT are floating point")
-    renamed = from_timm_keys(state, form)
+    with prefix_checkpoint_errors(str(source)):
+        renamed = from_timm_keys(state, form)
     arguments = dict(description.arguments)
     if form == "mmseg-vit" and description.architecture is not None:
         arguments["init_values"] = 0.0  # LayerScale is part of the layers now; timm takes None for its own default
@@ -127,7 +128,7 @@ def from_timm_keys(state: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
         return _without_cls_position(state, shape)
     _refuse("pos_embed" not in state, form, "a ViT without a position embedding, such as DINOv3", "timm")
     odd = next((key for key in state if key.startswith(_CHECKED) and not _PART.fullmatch(key)), "")
-    _refuse(bool(odd), form, odd, "timm")
+    _refuse(bool(odd), form, printable(odd, 100), "timm")
     if shape.registers:
         state = _with_cls_position(state, shape)
     if form == "dinov2":

@@ -58,7 +58,12 @@ def wants_processes(arguments: Namespace) -> bool:
         )
     if not count:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # CUDA reads it when first used
-    return (count or processes or 1) > 1
+    several, device = (count or processes or 1) > 1, getattr(arguments, "device", None)
+    if several and str(device) not in ("None", "cuda" if count else "cpu"):
+        raise UserError(
+            f"--device {device}: each of several processes has its device; leave it out, or --gpus and --processes"
+        )
+    return several and not getattr(arguments, "check", False)  # a config is checked once
 
 
 def leave_gpus(arguments: Namespace) -> None:

@@ -56,6 +56,7 @@ __all__ = [
     "device",
     "existing_file",
     "existing_folder",
+    "first_to_print",
     "integer",
     "non_negative_int",
     "non_negative_number",
@@ -146,13 +147,13 @@ def run(main: Callable[[Namespace], int | None], arguments: Namespace, command: 
 
 def _exit(status: int, line: str) -> None:
     """Print a line, once for all ranks with the same line, and exit."""
-    if _first_to_print(line):
+    if first_to_print(line):
         print(line, file=sys.stderr)
     logging.shutdown()
     sys.exit(status)
 
 
-def _first_to_print(line: str) -> bool:
+def first_to_print(line: str) -> bool:
     """Whether this process prints a line: a single process, or the first rank that asks the shared store."""
     try:
         if int(os.environ.get("WORLD_SIZE") or 1) < 2:

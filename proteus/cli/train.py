@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 from proteus import apis
-from proteus.cli.run import add_config_arguments, add_processes, verb_parser
+from proteus.cli.run import add_config_arguments, add_processes, first_to_print, verb_parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -74,4 +74,6 @@ def check(args: Namespace) -> None:
     cfg = load(args)
     if args.resume:
         apis.set_resume(cfg, args.resume)
-    print(apis.check(cfg))
+    text = apis.check(cfg)
+    if first_to_print(text):
+        print(text)

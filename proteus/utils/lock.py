@@ -17,6 +17,9 @@ from mmengine.dist import broadcast_object_list, get_dist_info
 from proteus.structures import LockedError
 from proteus.utils.atomic import disk_full_errors
 
+_HELD = "held"
+_SECONDS_WITHOUT_NEWS = 60.0
+
 
 @contextmanager
 def exclusive(
@@ -39,29 +42,32 @@ def exclusive(
             the others.
         FullDiskError: The disk has no room for the lock file.
     """
-    path, lock, refusal = Path(folder) / name, None, [""]
-    if get_dist_info()[0] == 0:
-        try:
-            with disk_full_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(path)
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    if not wait:
-                        raise
+    path, first = Path(folder) / name, get_dist_info()[0] == 0
+    lock = FileLock(path)
+    # What rank 0 tells the others: held, in use by whom, or "" while it waits. It does so every minute: ranks that hear
+    # nothing for long would take the run for dead.
+    news, timeout = [""], 0.0
+    while not news[0]:
+        if first:
+            try:
+                with disk_full_errors(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    lock.acquire(timeout=timeout, poll_interval=0.2)
+                    path.write_text(json.dumps(_this_process(purpose)), encoding="utf-8")
+                news = [_HELD]
+            except Timeout:
+                if not wait:
+                    news = [f"{folder}: in use by {_holder(path)}; {remedy}"]
+                elif not timeout:
                     print(f"waiting: {folder} is in use by {_holder(path)}", file=sys.stderr, flush=True)
-                    lock.acquire(poll_interval=0.2)
-                path.write_text(json.dumps(_this_process(purpose)), encoding="utf-8")
-        except Timeout:
-            lock, refusal = None, [f"{folder}: in use by {_holder(path)}; {remedy}"]
-    broadcast_object_list(refusal)
-    if refusal[0]:
-        raise LockedError(refusal[0])
+        broadcast_object_list(news)
+        timeout = _SECONDS_WITHOUT_NEWS
+    if news[0] != _HELD:
+        raise LockedError(news[0])
     try:
         yield
     finally:
-        if lock is not None:
+        if first:
             lock.release()
 
 

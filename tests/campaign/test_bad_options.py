@@ -27,7 +27,7 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("train", "{tmp}/nowhere.py", "no such config file"),
     ("train", "{tmp}", "is a folder; name a config file in it"),
     ("test", "{config} x --show-dir {tmp}/file", "--show-dir: '{tmp}/file' is a file"),
-    ("test", "{config} {tmp}/nowhere.pth", "'{tmp}/nowhere.pth' does not exist"),
+    ("test", "{config} {tmp}/nowhere.pth", "no such checkpoint: '{tmp}/nowhere.pth'"),
     ("evaluate", "--backbone x --out {tmp}/file", "--out: '{tmp}/file' is a file"),
     ("evaluate", "--backbone x --cache {tmp}/file", "--cache: '{tmp}/file' is a file"),
     ("infer", "{config} x {tmp} --out {tmp}/file", "--out: '{tmp}/file' is a file"),

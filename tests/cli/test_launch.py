@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proteus.cli import launch, main, train
+from proteus.structures import UserError
 
 
 @pytest.fixture
@@ -65,6 +66,7 @@ def test_one_process_does_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None
     del os.environ["CUDA_VISIBLE_DEVICES"]
     assert not launch.wants_processes(train.parse_args(["mine.py", "--gpus", "0"]))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert not launch.wants_processes(train.parse_args(["mine.py", "--gpus", "2", "--check"]))
     assert not launch.wants_processes(Namespace(gpus=4)), "a verb that starts its processes itself"
 
 
@@ -85,6 +87,14 @@ def test_the_program_starts_again_to_leave_gpus_that_an_import_has_counted(monke
     del os.environ["CUDA_VISIBLE_DEVICES"]
     launch.leave_gpus(train.parse_args(["mine.py"]))
     assert len(started) == 1
+
+
+def test_several_processes_choose_their_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    arguments = {"run_again": True, "gpus": None, "processes": 2}
+    with pytest.raises(UserError, match="--device cuda:1: each of several processes has its device; leave it out"):
+        launch.wants_processes(Namespace(**arguments, device="cuda:1"))
+    assert launch.wants_processes(Namespace(**arguments, device="cpu"))
 
 
 @pytest.mark.parametrize(

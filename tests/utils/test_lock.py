@@ -46,13 +46,22 @@ def test_a_forked_child_that_outlives_its_parent_does_not_hold_it(tmp_path: Path
             pass
 
 
-def test_a_second_process_can_wait_for_the_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_second_process_can_wait_for_the_first(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other ranks hear that it waits, again and again, so that none takes the run for dead."""
+    news: list[str] = []
+    monkeypatch.setattr("proteus.utils.lock.broadcast_object_list", lambda shared: news.extend(shared))
+    monkeypatch.setattr("proteus.utils.lock._SECONDS_WITHOUT_NEWS", 0.2)
     code = HOLD.replace("time.sleep(60)", "time.sleep(1)\n    open(sys.argv[1] + '/done', 'w').close()")
     with talk_to(code, tmp_path) as (holder, output):
         assert output.readline() == "held\n"
         with exclusive(tmp_path, "training", wait=True):
             assert (tmp_path / "done").is_file()
-    assert f"waiting: {tmp_path} is in use by training, process {holder.pid} on " in capfd.readouterr().err
+    waiting = f"waiting: {tmp_path} is in use by training, process {holder.pid} on "
+    assert capfd.readouterr().err.count(waiting) == 1
+    assert len(news) > 2
+    assert {*news[:-1]} == {""}
 
 
 def test_a_process_lock_is_held_by_one_thread_at_a_time(tmp_path: Path) -> None:

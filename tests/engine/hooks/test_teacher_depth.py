@@ -214,5 +214,5 @@ def test_what_is_refused() -> None:
     assert 0 <= hook._cka(fake_runner(Distiller(TEACHER, other, token)), {"inputs": IMAGES}, 1) <= 1  # on one grid
     with pytest.raises(UserError, match="teacher_depth is 'x'"):
         hook.after_load_checkpoint(SimpleNamespace(_resume=True), {"teacher_depth": "x"})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="above 0 and at most 1"):
+    with pytest.raises(ValueError, match="write threshold and max_share above 0 and up to 1"):
         TeacherDepthHook(threshold=0)
