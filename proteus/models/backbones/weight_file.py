@@ -12,6 +12,7 @@ from torch import Tensor
 
 from proteus.checkpoints import CheckpointError, Description, locate, read_description, read_state_dict, to_timm_keys
 from proteus.checkpoints.detect_arch import Shape, detect_arch
+from proteus.checkpoints.run_settings import read_statistics
 from proteus.models.backbones.from_description import described_backbone
 from proteus.models.backbones.timm_names import check_arch, check_build, interpolation, timm_config
 
@@ -61,7 +62,7 @@ def read_weight_file(
     if arch is not None:
         check_arch(f"--arch {arch}", arch)
     if description is None:
-        description = read_description(locate(name))
+        description = read_description(locate(name)) or read_statistics(locate(name))
     state = read_state_dict(name)
     if description is not None and description.architecture is not None:
         size = img_size or _described_size(description.arguments)

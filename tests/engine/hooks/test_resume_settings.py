@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from toy_runs import saved, toy_runner
 
+from proteus.checkpoints.run_settings import read_statistics
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook, differences
 
 CHANGED: dict[str, Any] = {
@@ -171,3 +173,15 @@ def test_a_checkpoint_of_an_earlier_version(tmp_path: Path) -> None:
     runner = toy_runner(tmp_path, resume=True)
     for checkpoint in ({}, {"meta": {}}, {"meta": {"settings": "{"}}, {"meta": {"settings": None}}):
         ResumeSettingsHook().after_load_checkpoint(runner, checkpoint)
+
+
+def test_a_checkpoint_says_how_its_students_images_were_normalised(make_runner: Callable[..., Runner]) -> None:
+    halves, usual = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
+    for name, given in (("own", {"mean": halves, "std": halves}), ("usual", {})):
+        overrides = {f"model__data_preprocessor__{key}": value for key, value in given.items()}
+        runner = make_runner(name, train_cfg__max_iters=1, default_hooks__checkpoint__interval=1, **overrides)
+        runner.train()
+        found = read_statistics(Path(runner.work_dir) / "iter_1.pth")
+        assert found is not None
+        assert found.mean == given.get("mean", usual)
+        assert found.std == given.get("std", (0.229, 0.224, 0.225))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.data import OPENAI_CLIP_MEAN
+from timm.data import IMAGENET_DEFAULT_MEAN, OPENAI_CLIP_MEAN
 
 import proteus
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.models import ViT, build_backbone
 from proteus.models.backbones import locate_backbone
+from proteus.models.backbones.weight_file import read_weight_file
 from proteus.models.zoo import backbone_spec, load_backbone, student_config, teacher_config
 from proteus.models.zoo.known import PACKAGED_WEIGHTS
 from proteus.structures import UserError
@@ -100,6 +103,22 @@ def test_training_checkpoint_with_a_part(folder: Path) -> None:
     torch.save({"state_dict": state, "model_ema": {key: value + 1 for key, value in state.items()}}, "iter_2.pth")
     student, ema = load_backbone(folder / "iter_2.pth"), load_backbone("iter_2.pth#ema")
     torch.testing.assert_close(ema.vit.cls_token, student.vit.cls_token + 1)
+    assert student.mean == tuple(IMAGENET_DEFAULT_MEAN)
+
+
+@pytest.mark.parametrize(
+    ("settings", "mean"),
+    [
+        ({"model.type": "proteus.Distiller", "model.data_preprocessor.mean": [0.5, 0.5, 0.5]}, (0.5, 0.5, 0.5)),
+        ({"model.type": "Distiller"}, IMAGENET_DEFAULT_MEAN),  # of the preprocessor, not of CLIP
+        ({"model.type": "ImageClassifier", "model.data_preprocessor.mean": [123.7, 116.3, 103.5]}, OPENAI_CLIP_MEAN),
+    ],
+)
+def test_training_checkpoint_has_the_statistics_of_its_run(settings: dict[str, Any], mean: tuple[float, ...]) -> None:
+    student = ViT("clip-base", depth=1)
+    state = {f"student.{key}": value for key, value in student.state_dict().items()}
+    torch.save({"state_dict": state, "meta": {"settings": json.dumps(settings)}}, "iter_2.pth")
+    assert read_weight_file("iter_2.pth").mean == tuple(mean)
 
 
 def test_architecture_of_a_cnn_and_of_official_files() -> None:
