@@ -208,6 +208,14 @@ def hide_gpus() -> None:
     utils.DEVICE = "cpu"
 
 
+def leave_mps() -> None:
+    """Let MMEngine's runners use the CPU of an Apple computer; MMEngine 0.10 takes its GPU, which lacks float64."""
+    from mmengine.device import utils
+
+    if utils.DEVICE == "mps":
+        utils.DEVICE = "cpu"
+
+
 @contextmanager
 def runners_on(device: torch.device) -> Iterator[None]:
     """Let MMEngine's runners use a device; MMEngine 0.10 uses the one that it finds when it is imported."""

@@ -488,3 +488,10 @@ def test_runners_use_a_device_for_a_while(monkeypatch: pytest.MonkeyPatch) -> No
     with compat.runners_on(torch.device("cpu")):
         assert get_device() == "cpu"
     assert get_device() == "cuda"
+
+
+def test_runners_leave_apples_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, used in (("mps", "cpu"), ("cuda", "cuda")):
+        monkeypatch.setattr("mmengine.device.utils.DEVICE", found)
+        compat.leave_mps()
+        assert get_device() == used

