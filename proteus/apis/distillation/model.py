@@ -144,7 +144,9 @@ def draft_config(
     loader = {"batch_size": 8, "num_workers": 0, "dataset": images.dataset("train", pipeline)}
     values = {"model": dict(model), "train_dataloader": loader, "optim_wrapper": dict(optim_wrapper or {})}
     kept = {key: value for key, value in overrides.items() if key.split(".")[0] in _OF_A_STEP}
-    config = read_values(merged(values, kept))
+    # A key may be one of another recipe, which a run of another length has; the final config is checked with all.
+    refused = check_overrides(read_values(values), kept) if kept else {}
+    config = read_values(merged(values, {key: value for key, value in kept.items() if key not in refused}))
     import_custom(config.get("custom_imports"), "--cfg-options")
     return config
 

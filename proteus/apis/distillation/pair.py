@@ -74,8 +74,7 @@ def resolve_pair(teacher: str, student: str, img_size: int | str, machine: Machi
             f"{down + record.patch_size}"
         )
     config, record = teacher_config(teacher, size, download)
-    if "checkpoint" in config:  # the run's config is used from any folder
-        config = {**config, "checkpoint": absolute(config["checkpoint"])}
+    config = _with_absolute_paths(config)  # the run's config is used from any folder
     own, own_record = student_config(student, record.patch_size or 16, size)
     if own.get("type") == config.get("type") == "ViT" and config.get("reg_tokens") and "reg_tokens" not in own:
         own = {**own, "reg_tokens": config["reg_tokens"]}
@@ -88,6 +87,14 @@ def absolute(checkpoint: str) -> str:
     if name.startswith("package:"):
         return checkpoint
     return f"{locate(name).absolute()}{'' if part is None else f'#{part}'}"
+
+
+def _with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
+    changed = {key: absolute(config[key]) for key in ("checkpoint", "heads") if isinstance(config.get(key), str)}
+    weights = config.get("init_cfg") or {}
+    if isinstance(weights.get("checkpoint"), str):  # mmpretrain's
+        changed["init_cfg"] = {**weights, "checkpoint": absolute(weights["checkpoint"])}
+    return {**config, **changed}
 
 
 def given_number(value: Any, option: str, zero: bool = False) -> Auto | None:

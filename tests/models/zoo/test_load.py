@@ -15,7 +15,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, OPENAI_CLIP_MEAN
 
 import proteus
 from proteus.checkpoints import CheckpointError, export_backbone
-from proteus.models import ViT, build_backbone
+from proteus.models import Distiller, ViT, build_backbone
 from proteus.models.backbones import locate_backbone
 from proteus.models.backbones.weight_file import read_weight_file
 from proteus.models.zoo import backbone_spec, load_backbone, student_config, teacher_config
@@ -110,7 +110,7 @@ def test_training_checkpoint_with_a_part(folder: Path) -> None:
     ("settings", "mean"),
     [
         ({"model.type": "proteus.Distiller", "model.data_preprocessor.mean": [0.5, 0.5, 0.5]}, (0.5, 0.5, 0.5)),
-        ({"model.type": "Distiller"}, IMAGENET_DEFAULT_MEAN),  # of the preprocessor, not of CLIP
+        ({"model.type": str(Distiller)}, IMAGENET_DEFAULT_MEAN),  # of the preprocessor, not of CLIP
         ({"model.type": "ImageClassifier", "model.data_preprocessor.mean": [123.7, 116.3, 103.5]}, OPENAI_CLIP_MEAN),
     ],
 )
