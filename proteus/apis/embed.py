@@ -17,12 +17,12 @@ from mmengine.dist import barrier, get_dist_info, get_world_size
 from tqdm import tqdm
 
 from proteus.apis.embed_processes import check_gpu_count, embed_on
-from proteus.apis.resources import check_device, check_out_folder
+from proteus.apis.resources import check_device, check_out_folder, expanded
 from proteus.evaluation.features.encoder import NamedBackbone, TokenEncoder, Tokens
 from proteus.evaluation.features.extraction import digest_states, extract_rows, file_states
 from proteus.evaluation.features.image_paths import CenterCrops, ImagePaths, collate_crops, find_images
 from proteus.evaluation.features.rows import FEATURES, Record, open_rows, read_record
-from proteus.evaluation.features.table_files import check_names, described, write_npy, write_parquet
+from proteus.evaluation.features.table_files import check_names, described, move_npy, write_npy, write_parquet
 from proteus.evaluation.input_checks import is_integer
 from proteus.models.zoo import backbone_spec, locate_model
 from proteus.structures import CorruptImageError, DataError, UserError
@@ -95,6 +95,7 @@ def embed(
         FullDiskError: The disk has too little space.
     """
     path = _check_arguments(out, tokens, batch_size, workers)
+    data = expanded(data) if isinstance(data, (str, Path)) else data
     if gpus is not None and get_world_size() == 1:
         if check_gpu_count(gpus, device) > 1:
             options = {
@@ -133,6 +134,7 @@ def embed(
             count,
             collate_crops,
             remedy="with --out",
+            copied=path.suffix.lower() == ".parquet",
         )
         result = on_first_rank(lambda: _write(path, partial, images, tokens, about))
     if get_dist_info()[0] == 0:
@@ -142,7 +144,7 @@ def embed(
 
 
 def _check_arguments(out: str | Path, tokens: str, batch_size: Any, workers: Any) -> Path:
-    path = Path(out).expanduser()
+    path = expanded(out)
     if path.suffix.lower() not in _FORMATS:
         raise UserError(f"out='{out}': name a file that ends in {' or '.join(_FORMATS)}")
     check_out_folder(path.parent)
@@ -214,10 +216,11 @@ def _resumable(partial: Path, about: dict[str, Any]) -> Record | None:
     try:
         earlier = read_json(path)
         record = read_record(partial)
-        if earlier == about and record is not None:
+        moved = not (partial / FEATURES).exists()  # killed after the table was moved, and the file was removed
+        if earlier == about and record is not None and not moved:
             open_rows(partial, record)
             return record
-        if record is not None and record.rows:
+        if record is not None and record.rows and not moved:
             tqdm.write(f"{partial}: an interrupted call had other arguments or images; starting again", file=sys.stderr)
     except FileNotFoundError:
         pass
@@ -240,8 +243,10 @@ def _write(path: Path, partial: Path, images: ImagePaths, tokens: str, about: di
         raise DataError(f"none of the {len(images.paths)} images can be read, first {failed[0]}")
     shape = (len(kept), *(rows.shape[1:] if tokens == "patches" else rows.shape[2:]))
     about = {**about, "shape": list(shape), "failed": failed}
-    write = write_npy if path.suffix.lower() == ".npy" else write_parquet
-    write(path, rows, kept, shape, [images.names[index] for index in kept], about)
+    names = [images.names[index] for index in kept]
+    is_npy = path.suffix.lower() == ".npy"
+    if failed or not is_npy or not move_npy(path, partial / FEATURES, shape, names, about):
+        (write_npy if is_npy else write_parquet)(path, rows, kept, shape, names, about)
     return EmbedResult(path, shape, failed)
 
 

@@ -16,7 +16,7 @@ from proteus.structures import ConfigError, UserError
 _LAYOUTS = {
     "ClassFolders": "train/CLASS/IMAGE.jpg and test/CLASS/IMAGE.jpg",
     "MaskFolders": "images/{train,val} and annotations/{train,val}",
-    "CaptionedImages": "captions.jsonl, captions.csv or dataset_*.json",
+    "CaptionedImages": "captions.jsonl, captions.csv, captions.txt or dataset_*.json",
 }
 
 

@@ -33,13 +33,26 @@ def check_device(name: str | torch.device) -> str:
     return text
 
 
+def expanded(name: str | Path) -> Path:
+    """Return a path with the home folder in place of ``~`` or ``~user``.
+
+    Raises:
+        UserError: The home folder is unknown.
+    """
+    try:
+        return Path(name).expanduser()
+    except (RuntimeError, ValueError):
+        user = Path(name).parts[0]
+        raise UserError(f"{str(name)[:80]!r}: unknown home folder {user[:80]!r}; write the full path") from None
+
+
 def check_file(name: str | Path) -> Path:
     """Return the path of a file if it can be read.
 
     Raises:
         UserError: The path is missing, a folder, or unreadable.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not str(name).strip():
         raise UserError("found an empty name, expected a file")
     _probe(path, name)
@@ -58,7 +71,7 @@ def check_folder(name: str | Path) -> Path:
     Raises:
         UserError: The path is missing, a file, or unreadable.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not str(name).strip():
         raise UserError("found an empty name, expected a folder")
     _probe(path, name)
@@ -77,7 +90,7 @@ def check_out_folder(name: str | Path) -> Path:
     Raises:
         UserError: The path is a file, lies below a file, or cannot be written to.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not str(name).strip():
         raise UserError("found an empty name, expected a folder to write to")
     _probe(path, name)

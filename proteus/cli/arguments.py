@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 
-from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
+from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder, expanded
 from proteus.structures import UserError
 from proteus.utils.urls import check_url, is_url
 
@@ -180,7 +180,7 @@ def out_file(text: str) -> Path:
     try:
         if not text.strip():
             raise UserError("found an empty name, expected a file to write")
-        path = Path(text).expanduser()
+        path = expanded(text)
         check_out_folder(path.parent)
         if path.is_dir():
             raise UserError(f"'{text}' is a folder; name a file to write")

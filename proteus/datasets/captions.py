@@ -19,9 +19,10 @@ from proteus.utils.files import decode_text, read_lines
 Captions = dict[str, list[str]]
 """Captions by image, both in the order of the file; images are paths relative to the folder."""
 
-_FILES = ("captions.jsonl", "captions.csv", "dataset_*.json")
-# Below the folder of the set: as in the file; the folders of Flickr30k's archive, and of Karpathy's.
-_FOLDERS = ("", "images", "flickr30k-images", "flickr30k_images")
+_FILES = ("captions.jsonl", "captions.csv", "captions.txt", "dataset_*.json")
+# Below the folder of the set: as in the file; the folders of Flickr8k's and Flickr30k's archives, and of Karpathy's.
+_FOLDERS = ("", "images", "Images", "flickr30k-images", "flickr30k_images")
+_HEADER = {"image", "caption"}
 
 
 @DATASETS.register_module()
@@ -31,7 +32,8 @@ class CaptionedImages(Dataset):
     Args:
         data_root: Folder of the set.
         ann_file: File of captions in that folder (:func:`read_captions`); by
-            default the first that exists of ``captions.jsonl``, ``captions.csv`` and ``dataset_*.json``.
+            default the first that exists of ``captions.jsonl``, ``captions.csv``, ``captions.txt`` (with the header of
+            ``captions.csv``) and ``dataset_*.json``.
         split: Split of Karpathy's file; others have one split.
         pipeline: Transforms of an image.
 
@@ -45,7 +47,7 @@ class CaptionedImages(Dataset):
     """
 
     folder = "."
-    layout = "captions.jsonl, captions.csv or Karpathy's dataset_*.json, and its images"
+    layout = "captions.jsonl, captions.csv, Flickr8k's captions.txt or Karpathy's dataset_*.json, and its images"
 
     def __init__(
         self,
@@ -81,12 +83,26 @@ class CaptionedImages(Dataset):
 
 def has_captions(folder: str | Path) -> bool:
     """Return whether a folder has a file of captions."""
-    return any(any(Path(folder).expanduser().glob(name)) for name in _FILES)
+    return any(_candidates(Path(folder).expanduser(), name) for name in _FILES)
+
+
+def _candidates(root: Path, name: str) -> list[Path]:
+    found = sorted(root.glob(name))
+    # A text file of this name may hold anything else.
+    return [path for path in found if path.suffix != ".txt" or _has_header(path)]
+
+
+def _has_header(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        first = file.readline(1000).decode("utf-8-sig", "replace")
+    return _HEADER.issubset(name.strip(' \r\n"') for name in first.split(","))
 
 
 def _find_file(root: Path) -> Path:
     for name in _FILES:
-        found = sorted(root.glob(name))
+        found = _candidates(root, name)
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise DataError(f"{root} has several files of captions ({names}): name one with ann_file")
@@ -116,7 +132,7 @@ def read_captions(path: Path, split: str) -> Captions:
     """Read a file of captions.
 
     - ``*.jsonl``: ``{"image": "a/1.jpg", "captions": ["...", "..."]}`` on each line, or ``"caption": "..."`` of one.
-    - ``*.csv``: a row per caption, below the header ``image,caption``.
+    - ``*.csv`` and ``*.txt``: a row per caption, below the header ``image,caption``.
     - ``*.json``: Karpathy's splits of COCO and Flickr30k.
 
     Args:
@@ -133,10 +149,11 @@ def read_captions(path: Path, split: str) -> Captions:
     readers: dict[str, Callable[[], Iterator[tuple[str, str, Any]]]] = {
         ".jsonl": lambda: _json_lines(path),
         ".csv": lambda: _csv_rows(path),
+        ".txt": lambda: _csv_rows(path),
         ".json": lambda: _karpathy(path, split),
     }
     if path.suffix not in readers:
-        raise DataError(f"{path} should be a .jsonl, .csv or .json file of captions")
+        raise DataError(f"{path} should be a .jsonl, .csv, .txt or .json file of captions")
     found: Captions = {}
     for where, image, captions in readers[path.suffix]():
         texts = [" ".join(text.split()) for text in captions if isinstance(text, str)]
@@ -173,7 +190,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
     text = decode_text(path.read_bytes(), str(path), strict=True)
     rows = csv.DictReader(StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
-        missing = {"image", "caption"} - set(rows.fieldnames or ())
+        missing = _HEADER - set(rows.fieldnames or ())
         if missing:
             raise DataError(
                 f"{path}, line 1: expected the header image,caption; found {','.join(rows.fieldnames or ())}"

@@ -75,6 +75,8 @@ def as_corrupt(name: str | Path, error: Exception, source: str | Path | bytes | 
         return CorruptImageError(printable(f"{name} ({error})"))
     # For bytes, Pillow's message contains a memory address, which differs every time.
     reason = "not an image file" if isinstance(error, UnidentifiedImageError) else str(error)
+    if isinstance(error, Image.DecompressionBombError):
+        reason = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it into tiles"
     if isinstance(error, UnidentifiedImageError) and _head(source)[:4] in (b"II*\0", b"MM\0*"):
         reason = f"a TIFF with pixels of a kind that Pillow cannot read; {REMEDY}"
     return CorruptImageError(printable(f"{name} ({type(error).__name__}: {reason})"))

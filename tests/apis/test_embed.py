@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import proteus.apis.embed as module
 from proteus.apis.embed import embed
 from proteus.evaluation.features.image_paths import Crops
 from proteus.models.backbones import locate_backbone
-from proteus.structures import DataError, LockedError, UserError
+from proteus.structures import DataError, FullDiskError, LockedError, UserError
 from proteus.utils import exclusive
 
 NAME = "random:test_vit"
@@ -99,6 +101,48 @@ def test_an_interrupted_call_resumes_bit_for_bit(
     assert encoded == [5, 5, 3]
 
 
+@pytest.mark.parametrize("tokens", ["cls", "patches"])
+def test_a_finished_table_becomes_the_file_without_a_copy(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: Any
+) -> None:
+    whole, out, partial = tmp_path / "whole.npy", tmp_path / "rows.npy", tmp_path / ".rows.npy.partial"
+    with monkeypatch.context() as copied:
+        copied.setattr(module, "move_npy", lambda *arguments: False)
+        embed(NAME, images, whole, tokens=tokens, **OPTIONS)
+    monkeypatch.setattr(module, "write_npy", lambda *arguments: pytest.fail("the table was copied"))
+    rename = os.replace
+
+    def killed(source: Any, target: Any) -> None:
+        if Path(target) == out:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as before_the_rename:
+        before_the_rename.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            embed(NAME, images, out, tokens=tokens, **OPTIONS)
+    table = os.stat(partial / "features.npy").st_ino
+    with monkeypatch.context() as after_it:
+        after_it.setattr(module.TokenEncoder, "__call__", lambda *_: pytest.fail("an image was encoded again"))
+        after_it.setattr("shutil.rmtree", lambda *_, **__: None)
+        embed(NAME, images, out, tokens=tokens, **OPTIONS)
+    assert os.stat(out).st_ino == table
+    assert out.read_bytes() == whole.read_bytes()
+    out.unlink()
+    embed(NAME, images, out, tokens=tokens, **OPTIONS)
+    assert out.read_bytes() == whole.read_bytes()
+    assert not partial.exists()
+
+
+def test_room_for_the_copy_is_checked_at_the_start(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=13 * 64 * 4))
+    with pytest.raises(FullDiskError, match=r"features\.npy: no space left .*another folder with --out"):
+        embed(NAME, images, tmp_path / "rows.parquet", **OPTIONS)
+    embed(NAME, images, tmp_path / "rows.npy", **OPTIONS)
+
+
 def test_other_arguments_start_again_and_never_overwrite(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +184,7 @@ def test_bad_inputs_are_refused_in_one_line(images: Path, tmp_path: Path) -> Non
     (tmp_path / "user.npy").write_bytes(b"a file of the user")
     for data, out, options, words in (
         (images, "rows.txt", {}, r"rows.txt': name a file that ends in .npy or .parquet"),
+        ("~nobody-here/photos", "rows.npy", {}, "unknown home folder '~nobody-here'"),
         (images, "rows.npy", {"tokens": "pooled"}, "tokens='pooled': choose from: cls, mean"),
         (images, "rows.npy", {"img_size": 0}, "img_size=0: write a positive integer"),
         (images, "rows.npy", {"batch_size": 0}, "batch_size=0: write a positive integer"),

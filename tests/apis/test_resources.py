@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder
+from proteus.apis.resources import check_device, check_file, check_folder, check_out_folder, expanded
 from proteus.structures import UserError
 
 not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
@@ -67,6 +67,15 @@ def test_unusable_paths_are_refused(
     with pytest.raises(UserError) as caught:
         check(name)
     assert str(caught.value).startswith(words)
+
+
+def test_an_unknown_home_folder_is_refused() -> None:
+    assert expanded("~/photos") == Path.home() / "photos"
+    for check in (check_file, check_folder, check_out_folder):
+        for user in ("~nobody-here", "~a\0b", "~a\nb"):
+            with pytest.raises(UserError) as caught:
+                check(f"{user}/photos")
+            assert str(caught.value) == f"{user + '/photos'!r}: unknown home folder {user!r}; write the full path"
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:

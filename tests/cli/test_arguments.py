@@ -15,6 +15,7 @@ from proteus.cli.arguments import (
     non_negative_int,
     non_negative_number,
     number,
+    out_file,
     out_folder,
     positive_int,
     positive_number,
@@ -104,6 +105,16 @@ def test_folder_to_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UserError, match=f"permission denied in '{tmp_path}'"):
         check_out_folder(tmp_path / "new")
+
+
+def test_file_to_write(tmp_path: Path) -> None:
+    assert out_file(str(tmp_path / "new.npy")) == tmp_path / "new.npy"
+    for wrong, words in (
+        (" ", "found an empty name, expected a file to write"),
+        (str(tmp_path), f"'{tmp_path}' is a folder; name a file to write"),
+        ("~nobody-here/a.npy", "'~nobody-here/a.npy': unknown home folder '~nobody-here'; write the full path"),
+    ):
+        assert refused(out_file, wrong) == words
 
 
 def parsed(*values: str) -> dict:

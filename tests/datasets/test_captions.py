@@ -59,6 +59,16 @@ def test_images_of_flickr30k_are_in_their_own_folder(tmp_path: Path) -> None:
         CaptionedImages(str(tmp_path), split="tset")
 
 
+def test_flickr8k_is_read_as_distributed(tmp_path: Path) -> None:
+    write(tmp_path, "captions.txt", "2.jpg a dog\n", ("Images/7.jpg",))
+    assert not has_captions(tmp_path)
+    write(tmp_path, "captions.txt", 'image,caption\n7.jpg,"A dog , and a cat ."\n7.jpg,A pet .\n', ())
+    assert has_captions(tmp_path)
+    found = CaptionedImages(str(tmp_path))
+    assert found.paths[0].lower() == str(tmp_path / "images/7.jpg").lower()
+    assert found.captions == [["A dog , and a cat .", "A pet ."]]
+
+
 def test_the_file_is_found_by_its_name(tmp_path: Path) -> None:
     assert not has_captions(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"has no file of captions; expected captions\.jsonl, captions\.csv"):
@@ -95,7 +105,8 @@ def test_the_file_is_found_by_its_name(tmp_path: Path) -> None:
         ("a.json", "[]", r"a\.json is not in the layout of Karpathy's splits"),
         ("a.json", karpathy({"filename": "2.jpg"}), r"not in the layout of Karpathy's splits \(KeyError: 'split'\)"),
         ("a.json", karpathy(image("2.jpg", [])), r"a\.json, image 0: expected the path"),
-        ("a.txt", "2.jpg a", r"a\.txt should be a \.jsonl, \.csv or \.json file"),
+        ("a.txt", "2.jpg a", r"a\.txt, line 1: expected the header image,caption; found 2\.jpg a"),
+        ("a.md", "2.jpg a", r"a\.md should be a \.jsonl, \.csv, \.txt or \.json file"),
         ("a.csv", "image,caption\n2.jpg,\udcff\n", r"a\.csv is not a text file in UTF-8"),
     ],
 )

@@ -60,6 +60,15 @@ def test_what_cannot_be_opened_is_named(path: str) -> None:
         open_rgb(path)
 
 
+def test_an_image_above_the_limit_of_pillow_is_named_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (60, 50)).save(tmp_path / "map.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1499)
+    with pytest.raises(CorruptImageError, match=r"map\.png \(.*: more than 2,998 pixels; cut it into tiles\)$"):
+        open_rgb(tmp_path / "map.png")
+
+
 def test_upright_images_are_not_copied_for_nothing() -> None:
     with opened(encoded(1)) as image:
         assert turn_of(image) is UPRIGHT

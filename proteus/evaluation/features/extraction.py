@@ -35,6 +35,7 @@ def extract_rows(
     num_workers: int,
     collate_fn: Callable[[Sequence[Any]], Any],
     remedy: str = "with --cache",
+    copied: bool = False,
 ) -> None:
     """Encode all images of a data set and append the rows to a table.
 
@@ -52,6 +53,7 @@ def extract_rows(
         num_workers: Worker processes that read images, per rank.
         collate_fn: Samples -> batch.
         remedy: How to choose another folder, for the message about a full disk.
+        copied: As for :class:`~proteus.evaluation.features.rows.RowWriter`.
 
     Raises:
         UserError: What ``encode`` or the data set raised on any rank; all ranks raise it, so that none waits.
@@ -66,7 +68,7 @@ def extract_rows(
     # Outside a terminal a fast bar would fill the log.
     refresh = 0.5 if sys.stderr.isatty() else 30.0
     with (
-        RowWriter(folder, record, total, remedy) if rank == 0 else nullcontext() as writer,
+        RowWriter(folder, record, total, remedy, copied) if rank == 0 else nullcontext() as writer,
         tqdm(
             total=total, initial=done, desc=title, unit="img", mininterval=refresh, disable=rank > 0 or done == total
         ) as bar,

@@ -78,6 +78,8 @@ def open_rows(folder: Path, record: Record) -> np.ndarray:
     """
     path = folder / FEATURES
     table = _mapped(path)
+    if table.ndim == 2 and record.shape[1] == 1:  # table_files.move_npy was interrupted
+        table = table[:, None]
     if table.shape != record.shape or table.dtype != np.float32 or not table.flags.c_contiguous:
         raise damaged(path, f"has {table.dtype} {table.shape}, but {RECORD} has float32 {record.shape}")
     if _checksum(path, table.offset, _bytes(record.shape[1:]) * record.rows) != record.checksum:
@@ -101,10 +103,14 @@ class RowWriter:
         record: Record of the existing rows; None creates a new file.
         total: Number of rows of the full table.
         remedy: How to choose another folder, for the message about a full disk.
+        copied: The finished table will be copied to another file on this disk: check that there is room for both.
     """
 
-    def __init__(self, folder: Path, record: Record | None, total: int, remedy: str = "with --cache") -> None:
+    def __init__(
+        self, folder: Path, record: Record | None, total: int, remedy: str = "with --cache", copied: bool = False
+    ) -> None:
         self.remedy = remedy
+        self.copied = copied
         self.path = folder / FEATURES
         self.total = total
         self.record = record
@@ -160,6 +166,8 @@ class RowWriter:
     def _open(self, shape: tuple[int, ...]) -> None:
         with disk_full_errors(self.path):
             if self.record is not None:
+                if self.copied:
+                    _check_room(self.path, _bytes(shape), self.remedy)
                 offset = _mapped(self.path).offset
                 self._file = self.path.open("r+b")
                 self._file.seek(offset + self.rows * _bytes(self.record.shape[1:]))
@@ -167,6 +175,8 @@ class RowWriter:
             # Remove the record first: it must not count rows of a deleted file.
             self.path.with_name(RECORD).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
+            if self.copied:
+                _check_room(self.path, 2 * _bytes(shape), self.remedy)
             self._file = self.path.open("w+b")
             header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(self._file, header)
@@ -185,18 +195,28 @@ def _reserve(file: BinaryIO, path: Path, size: int, remedy: str) -> None:
     Raises:
         FullDiskError: The disk has too little space for the file.
     """
-    free = shutil.disk_usage(path.parent).free
-    needs = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free"
-    with disk_full_errors(path, f"{needs}: make room, or choose another folder {remedy}"):
+    with disk_full_errors(path, _needs(path, size, remedy)):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except (AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise
             # The system or file system cannot reserve space.
-            if size > free:
-                raise OSError(_FULL[0], os.strerror(_FULL[0])) from error
+            _check_room(path, size, remedy)
             file.truncate(size)
+
+
+def _check_room(path: Path, size: int, remedy: str) -> None:
+    """Raise :class:`FullDiskError` if fewer than ``size`` bytes are free."""
+    if size > shutil.disk_usage(path.parent).free:
+        with disk_full_errors(path, _needs(path, size, remedy)):
+            raise OSError(_FULL[0], os.strerror(_FULL[0]))
+
+
+def _needs(path: Path, size: int, remedy: str) -> str:
+    free = shutil.disk_usage(path.parent).free
+    needs = f"it needs {size / _MB:,.1f} MB and {free / _MB:,.1f} MB are free"
+    return f"{needs}: make room, or choose another folder {remedy}"
 
 
 def _mapped(path: Path) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from proteus.structures import DataError
-from proteus.utils import atomic_path, load_npy, read_json, write_json, write_text
+from proteus.utils import atomic_path, disk_full_errors, load_npy, read_json, write_json, write_text
 
 _CHUNK_BYTES = 1 << 26
 _KEY = b"proteus"
@@ -56,10 +59,46 @@ def write_npy(
     write_text(names_path(path), "".join(f"{name}\n" for name in names))
     write_json(about_path(path), about, indent=1)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        file.write(_header(shape))
         for chunk in _chunks(rows, kept):
             file.write(np.ascontiguousarray(rows[chunk]).tobytes())
+
+
+def move_npy(path: Path, table: Path, shape: tuple[int, ...], names: Sequence[str], about: dict[str, Any]) -> bool:
+    """Do what :func:`write_npy` does with all rows of a table, by renaming the table's file.
+
+    The file gets the header of ``shape`` first. A process killed before the rename leaves a table that
+    :func:`~proteus.evaluation.features.rows.open_rows` reads.
+
+    Args:
+        path: File to write, in a folder of the same file system.
+        table: ``features.npy`` of a complete table, which is then gone.
+        shape: Shape of the written array, with as many values as the table.
+        names: Names of the files of the rows.
+        about: Description, JSON values.
+
+    Returns:
+        False, with nothing changed, if the new header has another length.
+
+    Raises:
+        FullDiskError: The disk has too little space for the other two files.
+    """
+    header = _header(shape)
+    if load_npy(table).offset != len(header):
+        return False
+    write_text(names_path(path), "".join(f"{name}\n" for name in names))
+    write_json(about_path(path), about, indent=1)
+    with disk_full_errors(path):
+        with table.open("r+b") as file:
+            file.write(header)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(table, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        with suppress(OSError):  # some file systems cannot flush a folder
+            os.fsync(folder)
+        os.close(folder)
+    return True
 
 
 def write_parquet(
@@ -118,6 +157,13 @@ def described(path: Path) -> dict[str, Any] | None:
     if not isinstance(about, dict) or not isinstance(about.get("failed"), list) or "shape" not in about:
         raise DataError(f"{path}: its description is damaged; {remedy}")
     return about
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    content = BytesIO()
+    header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, header)
+    return content.getvalue()
 
 
 def _chunks(rows: np.ndarray, kept: np.ndarray) -> list[np.ndarray]:

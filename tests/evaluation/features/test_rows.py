@@ -80,6 +80,30 @@ def test_free_space_is_checked_if_the_file_system_cannot_reserve(
         write(_made_folder(tmp_path / "b"))
 
 
+def test_room_for_a_copy_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def append(rows: int) -> None:
+        with RowWriter(tmp_path, read_record(tmp_path), len(ROWS), "with --out", copied=True) as writer:
+            writer.append(ROWS[writer.rows : rows])
+            writer.mark("state")
+
+    def leave(free: int) -> None:
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+
+    words = r"features\.npy: no space left .*, or choose another folder with --out"
+    leave(2 * ROWS.nbytes - 1)
+    with pytest.raises(FullDiskError, match=words):
+        append(4)
+    assert not list(tmp_path.iterdir())
+    leave(2 * ROWS.nbytes)
+    append(4)
+    leave(ROWS.nbytes - 1)
+    with pytest.raises(FullDiskError, match=words):
+        append(7)
+    leave(ROWS.nbytes)
+    append(7)
+    np.testing.assert_array_equal(read(tmp_path), ROWS)
+
+
 def change_byte(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 1
