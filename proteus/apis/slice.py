@@ -6,8 +6,8 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from proteus.apis.distillation.pair import Pair, resolve_pair
 from proteus.apis.export import export
 from proteus.apis.resources import check_device, check_out_folder
 from proteus.checkpoints import export_backbone
-from proteus.datasets import distill_collate, load_fitting_views, seeded
+from proteus.datasets import seeded
+from proteus.datasets.proxy.fitting_views import read_fitting_views, read_views
 from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.token_regression import TokenRegression
 from proteus.models import Teacher, ViT
@@ -37,6 +38,7 @@ from proteus.structures import UserError
 # Views of noise for a fit without images.
 _NOISE_VIEWS = 512
 _MAX_HELD_OUT = 200
+_MAX_WORKERS = 8
 _WRITTEN = ("model.safetensors", "config.json", "config.py", "README.md")
 
 
@@ -101,7 +103,8 @@ def slice(
     init_default_scope("proteus")
     # 1. names and sizes
     images = None if data is None else find_images(data)
-    pair = resolve_pair(teacher, student, img_size, this_machine(torch.device(device).type, 1), download)
+    machine = this_machine(torch.device(device).type, 1)
+    pair = resolve_pair(teacher, student, img_size, machine, download)
     _check_pair(pair)
     print(format_table(_rows(pair, images, views)), flush=True)
     # 2. models and images
@@ -109,20 +112,23 @@ def slice(
     with seeded(0):
         ours, theirs = _build(pair, device)
     preprocessor = DistillDataPreprocessor(pair.teacher_record.mean, pair.teacher_record.std).to(device)
-    size = int(pair.img_size.value)
-    fitting, others = _views(images, views, size, preprocessor) if images is not None else (None, None)
+    size, workers = int(pair.img_size.value), min(machine.cores, _MAX_WORKERS)
+    read, broken = (None, 0) if images is None else _views(images, views, size, workers, preprocessor)
     # 3. fit
-    given = noise_images(_NOISE_VIEWS, size).to(device) if fitting is None else fitting
+    given = noise_images(_NOISE_VIEWS, size).to(device) if read is None else read[:views]
     bar = tqdm(total=min(ours.depth, theirs.backbone.depth), desc="slicing", unit="block", file=sys.stderr)
     errors = slice_teacher(ours, theirs, given, on_block=lambda *_: bar.update())
     bar.close()
     print(_error_table(errors), flush=True)
     # 4. comparison
     metrics = {}
-    if images is not None and others is not None:
+    if images is not None and read is not None:
         regression = TokenRegression(ours, theirs)
-        regression.fit(others)
-        metrics = regression.measure(_held_out(images, size, preprocessor))
+        regression.fit(read[views:])
+        held_out, broken_too = _held_out(images, size, workers, preprocessor)
+        metrics = regression.measure(held_out)
+        # What the card counts. Not all images were read.
+        images = replace(images, train=images.train - broken, held_out=images.held_out - broken_too)
     # 5. model folder
     facts = _facts(pair, images, views, metrics, time.time() - start, _command(pair, data, views, img_size, folder))
     _write(ours.cpu(), pair, folder, facts)
@@ -186,18 +192,28 @@ def _build(pair: Pair, device: str) -> tuple[ViT, Teacher]:
     return student.requires_grad_(False).eval().to(device), teacher
 
 
-def _views(images: RunImages, views: int, size: int, preprocessor: Any) -> tuple[Tensor, Tensor]:
-    """Return views to fit the student on, and as many others."""
-    samples = load_fitting_views(DATASETS.build(images.dataset("train", [])), views, size)
-    tensor = preprocessor(distill_collate(samples))["inputs"]
-    return tensor[:views], tensor[views:]
+def _views(images: RunImages, views: int, size: int, workers: int, preprocessor: Any) -> tuple[Tensor, int]:
+    """Return views to fit the student on and as many others, and the number of images that cannot be read."""
+    dataset = DATASETS.build(images.dataset("train", []))
+    return _read(read_fitting_views(dataset, views, size, title="fitting views", num_workers=workers), preprocessor)
 
 
-def _held_out(images: RunImages, size: int, preprocessor: Any) -> Tensor:
+def _held_out(images: RunImages, size: int, workers: int, preprocessor: Any) -> tuple[Tensor, int]:
+    """Return held-out images, and the number of those that cannot be read."""
     dataset = DATASETS.build(images.dataset("held-out", val_pipeline(size, cached=False)))
-    samples = [dataset[index] for index in range(min(len(dataset), _MAX_HELD_OUT))]
-    tensor: Tensor = preprocessor(distill_collate(samples))["inputs"]
-    return tensor
+    keys = range(min(len(dataset), _MAX_HELD_OUT))
+    return _read(read_views(dataset, keys, "held-out images", num_workers=workers), preprocessor)
+
+
+def _read(batches: Iterable[dict[str, Any]], preprocessor: Any) -> tuple[Tensor, int]:
+    """Return the images of batches, and the number of images that cannot be read, after a line for each."""
+    images, corrupt = [], set()
+    for batch in batches:
+        corrupt.update(name for data_sample in batch["data_samples"] for name in data_sample.corrupt)
+        images.append(preprocessor(batch)["inputs"])
+    for name in sorted(corrupt):
+        print(f"unreadable image replaced: {name}", file=sys.stderr)
+    return torch.cat(images), len(corrupt)
 
 
 def _error_table(errors: Sequence[float]) -> str:

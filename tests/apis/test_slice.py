@@ -14,9 +14,11 @@ from runs import write_images
 
 import proteus
 import proteus.apis.slice as module
+from proteus.apis.distillation.data import find_images
 from proteus.apis.slice import SliceResult
 from proteus.checkpoints import export_backbone
 from proteus.cli.slice import main, parse_args
+from proteus.datasets import ImageFolder
 from proteus.models import ViT
 from proteus.structures import DataError, UserError
 
@@ -82,6 +84,27 @@ def test_errors_and_agreement_are_printed(sliced: tuple[SliceResult, str]) -> No
     assert result.metrics["centered_cosine_patch"] > 0.5
     assert "5 more are held out" in printed
     assert f"model folder: {result.out}" in printed
+
+
+def test_unreadable_images_are_named_and_not_counted(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_images(tmp_path / "photos")
+    images = find_images(photos)
+    broken = []
+    for split in ("train", "held-out"):
+        name = ImageFolder(str(photos), split=split, held_out=images.share).names()[0]
+        broken.append(photos / name)
+        broken[-1].write_bytes(b"")
+    proteus.slice(
+        str(place / "teacher.safetensors"), "vit_tiny", data=photos, out=tmp_path / "out", views=12, img_size=28
+    )
+    printed = capsys.readouterr().err
+    for path in broken:
+        assert printed.count(f"unreadable image replaced: {path} (") == 1
+    card = (tmp_path / "out/README.md").read_text()
+    assert f"| training images | photos, {images.train - 1} images |" in card
+    assert f"| held-out images | {images.held_out - 1} |" in card
 
 
 def test_without_images_it_is_fitted_on_noise(

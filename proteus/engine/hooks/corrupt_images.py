@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_world_size
@@ -29,7 +29,7 @@ class CorruptImageHook(Hook):
         interval: Iterations between exchanges among ranks; a single process logs in every iteration.
 
     Raises:
-        CorruptProxySetError: From ``after_train_iter``, on every rank at the same iteration.
+        CorruptProxySetError: From ``after_train_iter`` and ``add``, on every rank at the same time.
     """
 
     priority = "LOW"
@@ -44,11 +44,7 @@ class CorruptImageHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Collect the corrupt images that the batch reports."""
-        data_samples = data_batch.get("data_samples", ()) if isinstance(data_batch, Mapping) else ()
-        for data_sample in data_samples:
-            # Data sets that do not replace images do not report any.
-            found = data_sample.get("corrupt") if isinstance(data_sample, BaseDataElement) else None
-            self._new.update(found if isinstance(found, list) else ())
+        self._new |= corrupt_in(data_batch)
         if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
             self._exchange(runner)
 
@@ -67,6 +63,11 @@ class CorruptImageHook(Hook):
         if is_resuming(runner):
             self.named.update(checkpoint.get("corrupt_images", ()))
 
+    def add(self, runner: Runner, names: Iterable[str]) -> None:
+        """Count images that were replaced before training; all ranks call this together."""
+        self._new.update(names)
+        self._exchange(runner)
+
     def _exchange(self, runner: Runner) -> None:
         found = set().union(*all_gather_object(self._new)) - self.named
         self._new.clear()
@@ -81,3 +82,25 @@ class CorruptImageHook(Hook):
 
     def _count(self, runner: Runner) -> str:
         return f"{len(self.named)} of {len(runner.train_dataloader.dataset)} images of the proxy set"
+
+
+def corrupt_in(batch: Any) -> set[str]:
+    """Return the names of the images of a batch that were replaced."""
+    data_samples = batch.get("data_samples", ()) if isinstance(batch, Mapping) else ()
+    names: set[str] = set()
+    for data_sample in data_samples:
+        # Data sets that do not replace images do not report any.
+        found = data_sample.get("corrupt") if isinstance(data_sample, BaseDataElement) else None
+        names.update(found if isinstance(found, list) else ())
+    return names
+
+
+def count_corrupt(runner: Runner, names: Iterable[str]) -> None:
+    """Name and count images that were replaced before training, if the run counts them; all ranks call this together.
+
+    Raises:
+        CorruptProxySetError: With those that are known, too many images of the proxy set are corrupt; on every rank.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, CorruptImageHook):
+            hook.add(runner, names)

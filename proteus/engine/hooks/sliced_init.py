@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
-from mmengine.dist import broadcast, is_main_process
+import torch
+from mmengine.dist import broadcast, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
 from proteus.compat import checkpoint_of, is_resuming
-from proteus.datasets import ProxySet, load_fitting_views
+from proteus.datasets import ProxySet
+from proteus.datasets.proxy.fitting_views import read_fitting_views
+from proteus.engine.hooks.corrupt_images import corrupt_in, count_corrupt
 from proteus.models import Distiller, HiddenStatesObjective
 from proteus.models.initialization import check_slice, fit_heads, slice_teacher
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 from proteus.utils.models import unwrap_model
 from proteus.utils.precision import no_autocast
+
+Report = Callable[[], None]
+Result = TypeVar("Result")
+
+_WORKING, _DONE = "working", "done"
 
 
 @HOOKS.register_module()
@@ -28,8 +37,8 @@ class SlicedInitHook(Hook):
     :func:`~proteus.models.initialization.slice_teacher` initializes the student, and the linear layers of the heads
     become the regression from its tokens to the teacher's. A :class:`~proteus.models.HiddenStatesObjective` gets the
     coordinates of the slice. Use a lower learning rate than from random weights, so that
-    training keeps what is there. Rank 0 computes and broadcasts the weights. A run that resumes or has ``load_from``
-    keeps its checkpoint's weights.
+    training keeps what is there. Rank 0 reads the views with the workers of the training loader, computes and
+    broadcasts the weights. A run that resumes or has ``load_from`` keeps its checkpoint's weights.
 
     This is not the paper's recipe, where students start from random weights.
 
@@ -71,6 +80,7 @@ class SlicedInitHook(Hook):
         Raises:
             ValueError: Student and teacher do not match, or the training set is not a proxy set.
             UserError: ``teacher`` is not one of several, or missing, or a teacher is sharded.
+            CorruptProxySetError: Too many images cannot be read; before the fit.
         """
         if self._done:
             return
@@ -91,11 +101,10 @@ class SlicedInitHook(Hook):
         runner.logger.info(
             f"sliced initialization: fitting the student on {self.views:,} views; this takes minutes on a CPU"
         )
-        images = self._read(runner, model) if is_main_process() else None
+        images = self._read(runner, model)
         # The student is there before the heads of its other teachers are fitted.
         for name, distiller in {**sliced, **model.distillers}.items():
-            if images is not None:
-                self._fill(runner, name or "student", distiller, images, name in sliced)
+            _on_first_rank(partial(self._fill, runner, name or "student", distiller, images, name in sliced))
             objectives = distiller.objectives
             for tensor in (*distiller.student.parameters(), *objectives.parameters(), *objectives.buffers()):
                 broadcast(tensor.data)
@@ -117,18 +126,42 @@ class SlicedInitHook(Hook):
             )
         return {wanted: pairs[wanted]}
 
-    def _read(self, runner: Runner, model: Any) -> Tensor:
+    def _read(self, runner: Runner, model: Any) -> Tensor | None:
+        """Return the views on rank 0, and None on the others; name the images that cannot be read."""
         loader = runner.train_dataloader
         if not isinstance(loader.dataset, ProxySet):
             raise ValueError(
                 f"sliced initialization needs a proxy set; the training set is {type(loader.dataset).__name__}"
             )
         size = next(iter(model.distillers.values())).student.img_size
-        samples = load_fitting_views(loader.dataset, self.views, size, self.pipeline)
-        images: Tensor = model.data_preprocessor(loader.collate_fn(samples))["inputs"]
+        corrupt: set[str] = set()
+
+        def read(report: Report) -> Tensor:
+            images = []
+            for batch in read_fitting_views(
+                loader.dataset,
+                self.views,
+                size,
+                self.pipeline,
+                title="views for the sliced initialization",
+                num_workers=loader.num_workers,
+                collate_fn=loader.collate_fn,
+                multiprocessing_context=loader.multiprocessing_context,
+            ):
+                corrupt.update(corrupt_in(batch))
+                images.append(model.data_preprocessor(batch)["inputs"])
+                report()
+            return torch.cat(images)
+
+        images = _on_first_rank(read)
+        # Before the fit, which takes minutes and would be repeated after the images were repaired.
+        count_corrupt(runner, corrupt)
         return images
 
-    def _fill(self, runner: Runner, name: str, distiller: Distiller, images: Tensor, sliced: bool) -> None:
+    def _fill(
+        self, runner: Runner, name: str, distiller: Distiller, images: Tensor | None, sliced: bool, report: Report
+    ) -> None:
+        assert images is not None
         start, training, errors = time.time(), distiller.training, []
 
         def use_basis(basis: Tensor) -> None:
@@ -140,7 +173,12 @@ class SlicedInitHook(Hook):
         with no_autocast(images.device):
             if sliced:
                 errors = slice_teacher(
-                    distiller.student, distiller.teacher, images[: self.views], self.batch_size, on_basis=use_basis
+                    distiller.student,
+                    distiller.teacher,
+                    images[: self.views],
+                    self.batch_size,
+                    on_block=lambda *_: report(),
+                    on_basis=use_basis,
                 )
             fitted = fit_heads(distiller, images[self.views :], self.batch_size)
         distiller.train(training)
@@ -156,3 +194,31 @@ class SlicedInitHook(Hook):
             + f"heads fitted: {', '.join(fitted) or 'none'}"
             + (f"; heads unchanged: {', '.join(unfitted)}" if unfitted else "")
         )
+
+
+def _on_first_rank(work: Callable[[Report], Result]) -> Result | None:
+    """Let rank 0 work while the others wait; all ranks call this together.
+
+    Args:
+        work: Calls its argument every few minutes at most: ranks that hear nothing for long take the run for dead.
+
+    Returns:
+        What ``work`` returned on rank 0, and None on the others.
+
+    Raises:
+        UserError: What ``work`` raised, on every rank.
+    """
+    result: Result | None = None
+    news: list[Any] = [_WORKING]
+    if is_main_process():
+        try:
+            result = work(lambda: broadcast_object_list([_WORKING]))
+            news = [_DONE]
+        except UserError as error:
+            news = [error]
+        broadcast_object_list(news)
+    while news[0] == _WORKING:
+        broadcast_object_list(news)
+    if isinstance(news[0], UserError):
+        raise news[0]
+    return result

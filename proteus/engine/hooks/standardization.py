@@ -13,7 +13,8 @@ from mmengine.runner import Runner
 
 from proteus.compat import checkpoint_of, is_resuming
 from proteus.datasets import ProxySet
-from proteus.datasets.proxy.fitting_views import fitting_keys
+from proteus.datasets.proxy.fitting_views import fitting_keys, read_views
+from proteus.engine.hooks.corrupt_images import corrupt_in, count_corrupt
 from proteus.models import Distiller
 from proteus.registry import HOOKS
 from proteus.structures import Features, UserError
@@ -57,26 +58,37 @@ class StandardizationHook(Hook):
             )
         for name, distiller in wanted.items():
             start, count = time.time(), distiller.standardization.images
-            distiller.standardization.fit(self._features(runner, model, name, distiller, count))
+            corrupt: set[str] = set()
+            distiller.standardization.fit(self._features(runner, model, name, distiller, count, corrupt))
+            count_corrupt(runner, corrupt)
             runner.logger.info(
                 f"standardization: {distiller.teacher_key} measured on {count:,} images in {time.time() - start:.0f} s"
             )
 
-    def _features(self, runner: Runner, model: Any, name: str, distiller: Distiller, count: int) -> Iterator[Features]:
-        """Yield the teacher's features of the images of this process."""
+    def _features(
+        self, runner: Runner, model: Any, name: str, distiller: Distiller, count: int, corrupt: set[str]
+    ) -> Iterator[Features]:
+        """Yield the teacher's features of this process's images; add the names of unreadable ones to ``corrupt``."""
         rank, world = get_dist_info()
         loader = runner.train_dataloader
         if distiller.teacher.collective:  # all processes run it equally often
             count = -(-count // world) * world
         keys = fitting_keys(len(loader.dataset), count)[:count][rank::world]
         size = loader.batch_size or 64
-        for start in range(0, len(keys), size):
-            samples = [dict(loader.dataset[key]) for key in keys[start : start + size]]
-            for sample in samples:  # a last batch may be too small for a masked image
-                sample.pop("mask", None)
+        batches = read_views(
+            loader.dataset,
+            keys,
+            f"standardization of {distiller.teacher_key}",
+            size,
+            loader.num_workers,
+            loader.collate_fn,
+            loader.multiprocessing_context,
+        )
+        for number, batch in enumerate(batches):
+            corrupt |= corrupt_in(batch)
             with torch.random.fork_rng(), torch.no_grad():
-                torch.manual_seed(start)  # for preprocessors that mix or shift images
-                data = model.data_preprocessor(loader.collate_fn(samples), True)
+                torch.manual_seed(number * size)  # for preprocessors that mix or shift images
+                data = model.data_preprocessor(batch, True)
                 tokens = [data.get(key) for key in ("teacher_cls", "teacher_patches")]
                 tokens = [each.get(name) if isinstance(each, dict) else each for each in tokens]
                 images = data.get("teacher_inputs", data["inputs"])

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from proteus.datasets import ConcatProxySet, FixedViews, ImageFolder, load_fitting_views
-from proteus.datasets.proxy.fitting_views import fitting_keys
+from proteus.datasets.proxy.fitting_views import fitting_keys, read_fitting_views, read_views
 
 WHOLE = [dict(type="LoadImage"), dict(type="ResizeSquare", scale=28), dict(type="ToTensor"), dict(type="PackInputs")]
 
@@ -56,6 +56,23 @@ def test_views_do_not_depend_on_the_transforms_of_the_set(folder: Path) -> None:
 
 def test_views_take_transforms_of_the_users(folder: Path) -> None:
     assert load_fitting_views(ImageFolder(data_root=folder), 2, 14, WHOLE)[0]["inputs"].shape == (3, 28, 28)
+
+
+def test_workers_read_the_same_views_and_draw_no_random_numbers(folder: Path) -> None:
+    dataset = ImageFolder(data_root=folder)
+    expected = torch.stack([sample["inputs"] for sample in load_fitting_views(dataset, 5, 14)])
+    state = torch.get_rng_state()
+    for workers in (0, 2):
+        batches = list(read_fitting_views(dataset, 5, 14, title="views", batch_size=3, num_workers=workers))
+        assert [len(batch["inputs"]) for batch in batches] == [3, 3, 3, 1]
+        assert torch.equal(torch.cat([batch["inputs"] for batch in batches]), expected)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_no_views_need_no_workers(folder: Path) -> None:
+    """With fewer views than ranks, some ranks have none."""
+    dataset = ImageFolder(data_root=folder, pipeline=WHOLE)
+    assert list(read_views(dataset, [], "views", num_workers=2, multiprocessing_context="spawn")) == []
 
 
 def sets_of(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from proteus.datasets import SampleKey
-from proteus.engine.hooks import SlicedInitHook, sliced_init
+from proteus.datasets import ImageFolder, SampleKey
+from proteus.engine.hooks import CorruptImageHook, CorruptProxySetError, SlicedInitHook, sliced_init
 from proteus.structures import UserError
 
 Make = Callable[..., Runner]
@@ -72,6 +73,64 @@ def test_student_heads_and_training_see_different_views(make_runner: Make, monke
     assert [len(images) for images in seen] == [40, 40, len(dataset)]
     every = torch.cat(seen).flatten(1)
     assert len(every.unique(dim=0)) == len(every)
+
+
+def test_the_workers_of_the_training_loader_read_the_views(make_runner: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    process, read = os.getpid(), ImageFolder.read
+
+    def read_elsewhere(*args: Any) -> dict[str, Any]:
+        assert os.getpid() != process
+        return read(*args)
+
+    alone = started(make_runner("alone", START, default_hooks__online_eval=None))
+    options = {"train_dataloader__num_workers": 2, "default_hooks__online_eval": None}
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFolder, "read", read_elsewhere)
+        runner = started(make_runner("workers", START, **options))
+    for name, value in weights(alone).items():
+        assert torch.equal(weights(runner)[name], value), name
+
+
+def test_unreadable_images_are_counted_before_the_fit(
+    make_runner: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = sorted((tmp_path / "images").rglob("*.png"))[0]
+    broken.write_bytes(b"")
+    runner = make_runner("counted", START, default_hooks__corrupt_images__max_share=0.1)
+    started(runner)
+    counter = next(hook for hook in runner.hooks if isinstance(hook, CorruptImageHook))
+    assert [name.partition(" (")[0] for name in counter.named] == [str(broken)]
+    named = set(counter.named)
+    runner.train()
+    assert counter.named == named  # training finds the same image, under the same name
+    (log,) = Path(runner.log_dir).glob("*.log")
+    assert log.read_text().count(f"unreadable image replaced: {broken}") == 1
+
+    monkeypatch.setattr(sliced_init, "slice_teacher", None)
+    with pytest.raises(CorruptProxySetError, match="1 of 16 images of the proxy set are corrupt, more than"):
+        started(make_runner("too_many", START))
+
+
+def test_waiting_ranks_hear_of_the_work_and_of_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    def work(report: Callable[[], None]) -> None:
+        report()
+        report()
+        raise UserError("broken")
+
+    def receive(news: list[Any]) -> None:
+        news[:] = [sent.pop(0)]
+
+    monkeypatch.setattr(sliced_init, "broadcast_object_list", sent.extend)
+    with pytest.raises(UserError, match="broken"):
+        sliced_init._on_first_rank(work)
+    assert len(sent) == 3
+    monkeypatch.setattr(sliced_init, "is_main_process", lambda: False)
+    monkeypatch.setattr(sliced_init, "broadcast_object_list", receive)
+    with pytest.raises(UserError, match="broken"):
+        sliced_init._on_first_rank(work)
+    assert not sent
 
 
 def test_a_run_with_load_from_keeps_its_weights(make_runner: Make, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import proteus
 from proteus.checkpoints import CheckpointError
 from proteus.datasets.proxy.fitting_views import fitting_keys
-from proteus.engine.hooks import StandardizationHook
+from proteus.engine.hooks import CorruptImageHook, CorruptProxySetError, StandardizationHook
 from proteus.models import PHIStandardization
 from proteus.structures import UserError
 
@@ -79,6 +79,26 @@ def test_statistics_are_those_of_the_images_and_a_run_resumes_with_them(
             proteus.load_backbone(path, mapped=wrong)
     assert {file.name for file in folder.glob("*.safetensors")} == {"student.safetensors", "student_heads.safetensors"}
     assert "one.cls.head.0.weight" in load_file(folder / "student_heads.safetensors")
+
+
+def test_workers_read_the_images_and_unreadable_ones_are_counted(
+    make_runner: Callable[..., Runner], multi_teacher: dict[str, Any], tmp_path: Path
+) -> None:
+    def measured(runner: Runner) -> list[dict[str, Any]]:
+        next(hook for hook in runner.hooks if isinstance(hook, StandardizationHook)).before_train(runner)
+        return [pair.standardization.state_dict() for pair in runner.model.distillers.values()]
+
+    broken = sorted((tmp_path / "images").rglob("*.*"))[0]
+    broken.write_bytes(b"")
+    for teacher in multi_teacher["teachers"].values():
+        teacher["standardization"]["images"] = 16
+    options = {"model": multi_teacher, "default_hooks__corrupt_images__max_share": 0.1}
+    alone, shared = (make_runner(f"{n}_workers", **options, train_dataloader__num_workers=n) for n in (0, 2))
+    torch.testing.assert_close(measured(alone), measured(shared), atol=0, rtol=0)
+    counter = next(hook for hook in shared.hooks if isinstance(hook, CorruptImageHook))
+    assert [name.partition(" (")[0] for name in counter.named] == [str(broken)]
+    with pytest.raises(CorruptProxySetError, match="1 of 16 images of the proxy set are corrupt, more than"):
+        measured(make_runner("too_many", model=multi_teacher))
 
 
 def test_statistics_need_a_proxy_set(make_runner: Callable[..., Runner], multi_teacher: dict[str, Any]) -> None:
