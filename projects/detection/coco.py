@@ -13,7 +13,9 @@ from torch.utils.data import Dataset
 
 from proteus.registry import DATASETS
 from proteus.structures import DataError
-from proteus.utils.images import rgb_array
+from proteus.utils.images import rgb_array, upright_size
+
+_COMPARED_AT_START = 32
 
 
 @DATASETS.register_module()
@@ -30,13 +32,15 @@ class CocoBoxes(Dataset[dict[str, Any]]):
         metainfo: ``classes``, names of the categories in the order of their numbers; ``category_ids``, the numbers.
 
     Raises:
-        DataError: The file is missing, is not in COCO's layout, or has no image to use; or images are missing.
+        DataError: The file is missing, is not in COCO's layout, or has no image to use; or images are missing, or not
+            of the ``width`` and ``height`` in the file (32 are compared at start, each one when it is loaded).
+        CorruptImageError: An image cannot be read.
     """
 
     def __init__(
         self, ann_file: str | Path, data_root: str | Path, flip: float = 0.0, skip_empty: bool = False
     ) -> None:
-        self.root, self.flip = Path(data_root), flip
+        self.root, self.flip, self.ann_file = Path(data_root), flip, str(ann_file)
         try:
             content = json.loads(Path(ann_file).read_text(encoding="utf-8"))
             categories = sorted(content["categories"], key=lambda each: each["id"])
@@ -52,7 +56,7 @@ class CocoBoxes(Dataset[dict[str, Any]]):
                     corners = (left, top, left + width, top + height)
                     boxes[each["image_id"]].append((*corners, position[each["category_id"]]))
             self.images = [
-                (each["id"], each["file_name"], boxes[each["id"]])
+                (each["id"], each["file_name"], boxes[each["id"]], _size(each))
                 for each in content["images"]
                 if boxes[each["id"]] or not skip_empty
             ]
@@ -65,25 +69,43 @@ class CocoBoxes(Dataset[dict[str, Any]]):
             ) from error
         if not self.images:
             raise DataError(f"{ann_file} has no images{' with boxes' if skip_empty else ''}")
-        missing = [name for _, name, _ in self.images if not (self.root / name).is_file()]
+        missing = [name for _, name, *_ in self.images if not (self.root / name).is_file()]
         if missing:
             raise DataError(
                 f"data_root={str(data_root)!r}: {len(missing):,} of the {len(self.images):,} images of {ann_file} are "
                 f"missing, the first is {missing[0]}"
             )
+        for index in np.unique(np.linspace(0, len(self) - 1, min(_COMPARED_AT_START, len(self))).astype(int)):
+            self._check_size(int(index), upright_size(self.root / self.images[index][1]))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return ``inputs`` ``(3, H, W)`` uint8, ``boxes`` ``(N, 4)``, ``labels`` ``(N,)`` and ``image_id``."""
-        number, name, listed = self.images[index]
+        number, name, listed, _ = self.images[index]
         image = torch.from_numpy(np.ascontiguousarray(rgb_array(self.root / name).transpose(2, 0, 1)))
+        self._check_size(index, (image.shape[2], image.shape[1]))
         table = torch.tensor(listed, dtype=torch.float32).reshape(-1, 5)
         boxes, labels = table[:, :4], table[:, 4].long()
         if self.flip and torch.rand(()) < self.flip:
             image, boxes = _mirrored(image, boxes)
         return {"inputs": image, "boxes": boxes, "labels": labels, "image_id": number}
+
+    def _check_size(self, index: int, found: tuple[int, int]) -> None:
+        """Compare an image, turned upright, with the width and height that its boxes were drawn on."""
+        _, name, _, listed = self.images[index]
+        if listed is not None and listed != found:
+            raise DataError(
+                f"{self.root / name}: the upright image is {found[0]}x{found[1]} px, but {listed[0]}x{listed[1]} px in "
+                f"{self.ann_file}, so that boxes would be misplaced; if they ignore the EXIF orientation, save the "
+                "image without it, else correct its boxes, width and height"
+            )
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    width, height = image.get("width"), image.get("height")
+    return (int(width), int(height)) if width and height else None
 
 
 def _mirrored(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from projects.task_oriented_transfer.arguments import backbone_of, labelled_imag
 from projects.task_oriented_transfer.comparison import claim, once, table_of
 from projects.task_oriented_transfer.embedding import Embedded, embed
 from projects.task_oriented_transfer.gallery import share_of, without, write_both
+from projects.task_oriented_transfer.retrieval import check_retrieval
 from proteus.apis import load_config, set_work_dir, train
 from proteus.cli.run import ToolParser, existing_folder, out_folder, positive_int, run
 from proteus.datasets import ImageFolder
@@ -81,6 +82,7 @@ def main(args: Namespace) -> int:
     what = {"data": str(args.data), "labels": args.labels_per_class, "iterations": iterations}
     claim(args.out, {**what, "imagenet": args.imagenet})
     if args.gallery:
+        check_retrieval(args.per_query)
         claim(args.out / "gallery", {"gallery": str(args.gallery), "per_query": args.per_query})
     comparison = Comparison(args)
     results = [comparison.run(seed) for seed in range(args.seeds)]

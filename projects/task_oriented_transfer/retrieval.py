@@ -57,12 +57,7 @@ def retrieve(
         ValueError: A number is out of range.
         ImportError: faiss is not installed.
     """
-    if per_query < 1:
-        raise ValueError(f"per_query={per_query}: write the number of items per query, at least 1")
-    if not -1 <= min_score <= 1:
-        raise ValueError(f"min_score={min_score}: write a cosine, from -1 to 1")
-    if duplicate is not None and not 0 < duplicate <= 1:
-        raise ValueError(f"duplicate={duplicate}: write a cosine above 0 and at most 1, or None to keep copies")
+    check_retrieval(per_query, min_score, duplicate)
     gallery, queries = _unit("gallery", gallery), _unit("query set", queries)
     if gallery.shape[1] != queries.shape[1]:
         raise DataError(
@@ -85,6 +80,22 @@ def retrieve(
             "lower it, or use a gallery closer to the task"
         )
     return found
+
+
+def check_retrieval(per_query: int, min_score: float = -1.0, duplicate: float | None = 0.99) -> None:
+    """Check the numbers of :func:`retrieve` and that faiss is installed, before a gallery is embedded.
+
+    Raises:
+        ValueError: A number is out of range.
+        ImportError: faiss is not installed.
+    """
+    if per_query < 1:
+        raise ValueError(f"per_query={per_query}: write the number of items per query, at least 1")
+    if not -1 <= min_score <= 1:
+        raise ValueError(f"min_score={min_score}: write a cosine, from -1 to 1")
+    if duplicate is not None and not 0 < duplicate <= 1:
+        raise ValueError(f"duplicate={duplicate}: write a cosine above 0 and at most 1, or None to keep copies")
+    _faiss()
 
 
 def same_class_precision(
@@ -174,10 +185,13 @@ def _unit(what: str, features: Array) -> Array:
 
 def _index(gallery: Array) -> Any:
     """Build an exact index of inner products."""
-    try:
-        faiss = importlib.import_module("faiss")
-    except ImportError as error:
-        raise ImportError(f"{error}; retrieval needs faiss: `pip install faiss-cpu`") from error
-    index = faiss.IndexFlatIP(gallery.shape[1])
+    index = _faiss().IndexFlatIP(gallery.shape[1])
     index.add(gallery)
     return index
+
+
+def _faiss() -> Any:
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise ImportError(f"{error}; retrieval needs faiss: `pip install faiss-cpu`") from error

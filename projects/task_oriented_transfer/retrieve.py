@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from projects.task_oriented_transfer.arguments import add_backbone_arguments, backbone_of, labelled_images, reading
-from projects.task_oriented_transfer.embedding import Embedded, embed
-from projects.task_oriented_transfer.retrieval import retrieve, same_class_precision
+from projects.task_oriented_transfer.embedding import embed, names_of
+from projects.task_oriented_transfer.retrieval import check_retrieval, retrieve, same_class_precision
 from projects.task_oriented_transfer.transfer_set import contact_sheet, write_transfer_set
 from proteus.cli.run import ToolParser, existing_folder, non_negative_int, number, out_folder, positive_int, run
 from proteus.datasets import CorruptImageError, ImageFolder, LabelledFolder
@@ -47,7 +47,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
         help="search crops of these sizes, too: 0.5 0.25",
     )
     parser.add_argument("--min-score", type=number(-1, 1), default=-1.0, help="smallest cosine of a neighbour")
-    parser.add_argument("--duplicate", type=number(-1, 1), default=0.99, help="smallest cosine between copies")
+    parser.add_argument(
+        "--duplicate", type=number(above=0, most=1), default=0.99, help="smallest cosine between copies"
+    )
     parser.add_argument(
         "--labelled", action="store_true", help="report same-class precision; both folders need CLASS/IMAGE"
     )
@@ -57,6 +59,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
 
 def main(args: Namespace) -> int:
     """Embed, search and write the transfer set."""
+    check_retrieval(args.per_query, args.min_score, args.duplicate)
     spec = backbone_of(args)
     labelled = args.queries.suffix == ".py" or args.queries_per_class or args.labelled
     asked = (
@@ -66,9 +69,13 @@ def main(args: Namespace) -> int:
     )
     if args.labelled and not isinstance(asked, LabelledFolder):
         raise DataError(f"--labelled needs class folders, but {args.queries} is a {type(asked).__name__}")
+    searched = ImageFolder(str(args.gallery))
+    if args.labelled:
+        for images in (searched, asked):
+            _folders(Path(images.data_root), names_of(images))
     try:
         queries = embed(spec, asked, **reading(args))
-        gallery = embed(spec, ImageFolder(str(args.gallery)), crops=args.crops, **reading(args))
+        gallery = embed(spec, searched, crops=args.crops, **reading(args))
         found = retrieve(gallery.features, queries.features, args.per_query, args.min_score, args.duplicate)
         root = write_transfer_set(args.out, gallery, queries, found)
         save_picture(contact_sheet(gallery, queries, found), args.out / "contact_sheet.png")
@@ -80,17 +87,18 @@ def main(args: Namespace) -> int:
     print(f"cosine {found.scores.min():.3f} to {found.scores.max():.3f}; {found.duplicates} neighbours were copies")
     _name_short([queries.items[query].name for query in found.short], list(found.short.values()), args.per_query)
     if args.labelled:
-        right, chance = same_class_precision(found, _folders(gallery), _folders(queries))
+        classes = [_folders(table.root, [item.name for item in table.items]) for table in (gallery, queries)]
+        right, chance = same_class_precision(found, *classes)
         print(f"same-class precision {right:.3f} (chance {chance:.3f})")
     print(f'dataset=dict(type="ImageFolder", data_root="{root}", list_file="{args.out / "proxy_set.txt"}")')
     return 0
 
 
-def _folders(table: Embedded) -> list[str]:
-    for item in table.items:
-        if "/" not in item.name:
-            raise DataError(f"{table.root / item.name} is not in a class folder; expected {table.root}/CLASS/IMAGE")
-    return [item.name.partition("/")[0] for item in table.items]
+def _folders(root: Path, names: Sequence[str]) -> list[str]:
+    for name in names:
+        if "/" not in name:
+            raise DataError(f"{root / name} is not in a class folder; expected {root}/CLASS/IMAGE")
+    return [name.partition("/")[0] for name in names]
 
 
 def _name_short(names: list[str], counts: list[int], wanted: int) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
 
+from proteus.apis.training import drop_initial_weights
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.config.build_errors import as_config_error
 from proteus.config.check_consistency import check_present
@@ -204,8 +205,7 @@ def build_predictor(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     init_default_scope(cfg.get("default_scope", "proteus"))
     config = copy.deepcopy(cfg.model)
-    if (config.get("backbone") or {}).get("checkpoint"):
-        config.backbone.checkpoint = None  # the checkpoint contains the backbone
+    drop_initial_weights(config)
     state = read_state_dict(checkpoint)
     with as_config_error(str(cfg.filename)):
         # SyncBN needs GPUs; in evaluation it equals BN.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
@@ -96,7 +97,7 @@ def test(
         raise ConfigError([f"no such checkpoint: '{checkpoint}'{near_file(locate(checkpoint))}"], "test")
     cfg.load_from, cfg.resume = str(checkpoint), False
     check_present(cfg, "model", "test_dataloader", "test_cfg", "test_evaluator")
-    _drop_initial_weights(cfg)
+    drop_initial_weights(cfg.model)
     check_dense(cfg)
     check_files(cfg, ("load_from", "model", "test_dataloader"))
     if tta:
@@ -168,11 +169,19 @@ def _unique_name(path: Path) -> str:
     return next((name for name, file in config_names().items() if file == path), path.stem)
 
 
-def _drop_initial_weights(cfg: Config) -> None:
-    # The checkpoint contains the backbone. The file that training started from may be gone.
-    backbone = cfg.model.get("backbone") or {}
-    if backbone.get("checkpoint"):
-        backbone["checkpoint"] = None
+def drop_initial_weights(model: Any) -> None:
+    """Remove the file that a backbone started from out of a model's config, in place.
+
+    A checkpoint of the model contains the backbone, and the file may be gone. It is named by the backbone's
+    ``checkpoint``, ``pretrained`` or ``init_cfg``, or by ``pretrained`` of a segmentor, which hands it to the backbone.
+    """
+    backbone = model.get("backbone") or {}
+    for part, key in ((backbone, "checkpoint"), (backbone, "pretrained"), (model, "pretrained")):
+        if isinstance(part.get(key), (str, Path)):
+            part[key] = None
+    init = backbone.get("init_cfg")
+    if isinstance(init, Mapping) and init.get("type") == "Pretrained":
+        del backbone["init_cfg"]  # backbones of other toolboxes need not take it
 
 
 def _drop_unset_hooks(cfg: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmengine.config import Config
 
 from proteus.config.check_consistency import pipelines
 from proteus.config.ranges import COUNT, choice, several
+from proteus.config.registry_lookup import MODEL, find
 from proteus.structures import ConfigError
 
 _PAIR = several(COUNT, 2, "positive integers")
@@ -88,6 +90,10 @@ def _check_windows(cfg: Config) -> None:
     for key in ("crop_size", "stride") if test.get("mode") == "slide" else ():
         if not _PAIR.accepts(test.get(key)):
             problems.append(f"model.test_cfg.{key}: found {test.get(key)!r}, expected {_PAIR.expected}")
+    if test.get("mode") == "slide" and not problems:
+        window, stride = tuple(test["crop_size"]), tuple(test["stride"])
+        if any(step > side for step, side in zip(stride, window, strict=True)):
+            problems.append(f"model.test_cfg.stride: found {stride}, expected at most crop_size {window} on each side")
     if problems:
         raise ConfigError(problems, str(cfg.filename))
 
@@ -138,18 +144,30 @@ def _is_mmsegs(cfg: Config) -> bool:
 def batch_norm_for_cpus(cfg: Config) -> None:
     """Replace SyncBN by BN for several processes without GPUs, since SyncBN needs GPUs.
 
-    For a single process MMEngine replaces it.
+    This includes parts that use it by default, such as ``BNHead``. For a single process MMEngine replaces it.
     """
     if cfg.get("launcher", "none") != "none" and not torch.cuda.is_available():
-        _replace(cfg.model)
+        _replace(cfg.model, cfg.get("default_scope") or "proteus")
 
 
-def _replace(value: Any) -> None:
+def _replace(value: Any, scope: str) -> None:
     if isinstance(value, dict):
         if value.get("type") == "SyncBN":
             value["type"] = "BN"
+        elif value.get("norm_cfg") is None and (norm := _default_norm(value.get("type"), scope)) is not None:
+            value["norm_cfg"] = {**norm, "type": "BN"}
         for item in value.values():
-            _replace(item)
+            _replace(item, scope)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _replace(item)
+            _replace(item, scope)
+
+
+def _default_norm(kind: Any, scope: str) -> Mapping[str, Any] | None:
+    """Return the default of a part's ``norm_cfg`` if that is a SyncBN."""
+    if isinstance(kind, str):
+        found = find(kind, scope, (MODEL,))
+        kind = None if found is None else found.target
+    parameter = signature(kind).parameters.get("norm_cfg") if isinstance(kind, type) else None
+    norm = None if parameter is None else parameter.default
+    return norm if isinstance(norm, Mapping) and norm.get("type") == "SyncBN" else None

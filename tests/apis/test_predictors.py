@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from proteus.apis import ConfigError, load_config
+from proteus.apis import test as run_test
 from proteus.apis.predictors import Classifier, DepthPredictor, Predictor, Segmenter, build_predictor
 from proteus.checkpoints import CheckpointError
 from proteus.structures import DataError
@@ -76,6 +77,27 @@ def test_a_config_and_a_checkpoint_become_a_predictor(place: Path, kind: str) ->
     modules = list(predictor.model.modules())
     assert not any(module.training for module in modules)
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in modules)
+
+
+@pytest.mark.parametrize(
+    "weights", [{"pretrained": "gone.pth"}, {"init_cfg": {"type": "Pretrained", "checkpoint": "gone.pth"}}]
+)
+@pytest.mark.parametrize("kind", ["depth", "probe"])
+def test_the_file_that_training_started_from_may_be_gone(place: Path, kind: str, weights: dict[str, Any]) -> None:
+    cfg, checkpoint = config_of(place, kind)
+    cfg.model.backbone.update(weights)
+    assert type(build_predictor(cfg, checkpoint, "cpu")) is KINDS[kind]
+    # Of all files, a test lacks its images alone.
+    cfg.test_dataloader.dataset.data_root = "gone"
+    with pytest.raises(ConfigError, match=r"test_dataloader\.dataset\.data_root") as caught:
+        run_test(cfg, checkpoint)
+    assert "backbone" not in str(caught.value)
+
+
+def test_a_segmentors_pretrained_file_may_be_gone(place: Path) -> None:
+    cfg, checkpoint = config_of(place, "segmentation")
+    cfg.model.pretrained = "gone.pth"
+    assert type(build_predictor(cfg, checkpoint, "cpu")) is Segmenter
 
 
 def test_probabilities_equal_those_of_the_best_head_computed_by_hand(place: Path, picture: Image.Image) -> None:

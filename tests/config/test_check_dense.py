@@ -32,6 +32,15 @@ def test_sizes_that_do_not_divide_or_do_not_agree() -> None:
     check_dense(load_config(FOLDER / "vit-s_linear-dinov2.py"))  # 512 px, padded
 
 
+@pytest.mark.parametrize("stride", [(519, 300), (300, 519)])
+def test_windows_that_leave_pixels_out_are_refused(stride: tuple[int, int]) -> None:
+    check_dense(upernet(model__test_cfg__stride=(518, 518)))
+    with pytest.raises(
+        ConfigError, match=r"model\.test_cfg\.stride: found \(.*519.*\), expected at most crop_size \(518"
+    ):
+        check_dense(upernet(model__test_cfg__stride=stride))
+
+
 def test_tta_and_pictures_are_added() -> None:
     cfg = upernet()
     use_tta(cfg)
@@ -63,3 +72,16 @@ def test_sync_bn_on_several_processes_without_gpus(monkeypatch: pytest.MonkeyPat
     cfg.launcher = "pytorch"
     batch_norm_for_cpus(cfg)
     assert {cfg.model[key].norm_cfg.type for key in ("neck", "decode_head", "auxiliary_head")} == {"BN"}
+
+
+def test_sync_bn_by_default_on_several_processes_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    linear, pyramid = load_config(FOLDER / "vit-s_linear-dinov2.py"), upernet()
+    assert "norm_cfg" not in linear.model.decode_head
+    del pyramid.model.neck["norm_cfg"]
+    pyramid.model.neck.type = "Feature2Pyramid"  # mmseg's
+    for cfg in (linear, pyramid):
+        cfg.launcher = "pytorch"
+        batch_norm_for_cpus(cfg)
+    assert linear.model.decode_head.norm_cfg == {"type": "BN"}
+    assert pyramid.model.neck.norm_cfg == {"type": "BN", "requires_grad": True}

@@ -1,6 +1,13 @@
 # ViT-S/14 and torchvision's FCOS on COCO, fine-tuned. The schedule is a starting point: it has not been run on COCO.
 _base_ = "../../../configs/_base_/default_runtime.py"
-custom_imports = dict(imports=["projects.detection.detector", "projects.detection.coco", "projects.detection.metric"])
+custom_imports = dict(
+    imports=[
+        "projects.detection.detector",
+        "projects.detection.coco",
+        "projects.detection.metric",
+        "projects.detection.categories",
+    ]
+)
 
 model = dict(
     type="FCOSDetector",
@@ -83,6 +90,8 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=1000),
     dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=1000, end=90000),
 ]
+# The categories of both files and num_classes are compared before the first iteration.
+default_hooks = dict(category_check=dict(type="CategoryCheckHook"))
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=90000, val_interval=5000)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

@@ -19,7 +19,8 @@ from projects.detection.coco import CocoBoxes
 from projects.detection.detector import FCOSDetector
 from projects.detection.metric import BoxRecall, matches
 from projects.detection.pyramid import DetectorBackbone
-from proteus.apis import load_config
+from proteus.apis import load_config, train
+from proteus.apis import test as run_test
 from proteus.models.backbones import DenseTimm, DenseViT
 from proteus.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from proteus.structures import DataError
@@ -103,6 +104,26 @@ def test_a_file_in_another_layout_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(DataError, match=r"list\.json is not in COCO's layout"):
         CocoBoxes(tmp_path / "list.json", tmp_path)
+
+
+def test_images_have_the_size_that_their_boxes_were_drawn_on(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "a.jpg", "width": 112, "height": 96}
+    content = {"images": [image], "annotations": [], "categories": [{"id": 3, "name": "red"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    pixels, turned = Image.new("RGB", (112, 96)), Image.Exif()
+    turned[0x0112] = 6
+    pixels.save(tmp_path / "a.jpg")
+    data = CocoBoxes(tmp_path / "boxes.json", tmp_path)
+    assert data[0]["inputs"].shape == (3, 96, 112)
+    pixels.save(tmp_path / "a.jpg", exif=turned)
+    words = r"a\.jpg: the upright image is 96x112 px, but 112x96 px in .*boxes\.json"
+    with pytest.raises(DataError, match=words):
+        data[0]
+    with pytest.raises(DataError, match=words):
+        CocoBoxes(tmp_path / "boxes.json", tmp_path)
+    del image["width"]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    assert CocoBoxes(tmp_path / "boxes.json", tmp_path)[0]["inputs"].shape == (3, 112, 96)
 
 
 @pytest.mark.parametrize("patch", [14, 16])
@@ -225,6 +246,36 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=20))
 '''
     )
     return folder / "config.py"
+
+
+def write_boxes(toy: Path, file: Path, numbers: set[int]) -> Path:
+    """Write the toy set's annotations with some of its categories alone."""
+    content = json.loads((toy / "boxes.json").read_text())
+    content["categories"] = [each for each in content["categories"] if each["id"] in numbers]
+    content["annotations"] = [each for each in content["annotations"] if each["category_id"] in numbers]
+    file.write_text(json.dumps(content))
+    return file
+
+
+def test_categories_are_compared_before_training(toy: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, toy)
+    options = {"work_dir": str(tmp_path / "run")}
+    with pytest.raises(
+        DataError, match=r"^model\.num_classes=3, but train_\S+\.ann_file lists 2 categories: write \S+=2"
+    ):
+        train(load_config(config, {**options, "model.num_classes": 3}))
+    blue = write_boxes(toy, tmp_path / "blue.json", {7})
+    words = r"^val_\S+\.ann_file lists 1 categories and train_\S+ 2; the first difference is id 3 \(none and 'red'\)"
+    with pytest.raises(DataError, match=words):
+        train(load_config(config, {**options, "val_dataloader.dataset.ann_file": str(blue)}))
+
+
+def test_categories_are_those_that_a_checkpoint_was_trained_on(toy: Path, tmp_path: Path) -> None:
+    cfg = load_config(write_config(tmp_path, toy), {"work_dir": str(tmp_path / "run")})
+    meta = {"dataset_meta": {"classes": ("red", "green"), "category_ids": (3, 5)}}
+    torch.save({"meta": meta, "state_dict": make_detector().state_dict()}, tmp_path / "iter_1.pth")
+    with pytest.raises(DataError, match=r"test_\S+ lists 2 .* of the checkpoint 2; .* id 5 \(none and 'green'\)"):
+        run_test(cfg, tmp_path / "iter_1.pth")
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,17 @@ def test_retrieving_the_whole_gallery_is_rejected(tmp_path):
 
     with pytest.raises(DataError, match="--gallery has 2 images, and all were retrieved"):
         write_both(table, table, 1, 0, tmp_path / "out")
+
+
+def test_missing_faiss_is_reported_before_anything_is_trained(tmp_path, monkeypatch):
+    grey(tmp_path / "data/train", 1, 0)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    places = ["--data", str(tmp_path / "data"), "--gallery", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+
+    with pytest.raises(ImportError, match="pip install faiss-cpu"):
+        compare.main(compare.parse_args(places))
+
+    assert not (tmp_path / "out/seed0").exists()
 
 
 @pytest.mark.slow

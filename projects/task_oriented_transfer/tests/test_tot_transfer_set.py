@@ -1,4 +1,5 @@
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,22 @@ def test_corrupt_images_stop_the_retrieval(folders, tmp_path):
 
     with pytest.raises(DataError, match=r"so nothing was retrieved: .*red/3\.png"):
         called(gallery, queries, tmp_path / "out", "--per-query", 1)
+
+
+def test_what_a_search_lacks_is_reported_before_images_are_read(folders, tmp_path, monkeypatch, capsys):
+    gallery, queries = folders
+    (gallery / "red/3.png").write_bytes(b"no picture")
+    (gallery / "loose.png").write_bytes(b"no picture")
+    arguments = gallery, queries, tmp_path / "out", "--per-query", 1
+
+    with pytest.raises(SystemExit):
+        called(*arguments, "--duplicate", 0)
+    assert "--duplicate: found '0', expected a positive number up to 1" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"loose\.png is not in a class folder"):
+        called(*arguments, "--labelled")
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match="pip install faiss-cpu"):
+        called(*arguments)
 
 
 def test_queries_from_a_config(folders, tmp_path):

@@ -93,7 +93,7 @@ def check_some_labels(
         count: Number of masks to read.
         num_classes: Number of classes.
         shift: 1 if label 0 means no class and classes count from 1, else 0.
-        label_map: Classes by label, as mmseg makes it if ``metainfo.classes`` selects some of the set's classes.
+        label_map: New numbers of the classes, as mmseg makes it if ``metainfo.classes`` selects some of the set's.
 
     Raises:
         DataError: A label is unknown, or all pixels are ignored, or the only labels are 0 and 255.
@@ -113,8 +113,10 @@ def check_some_labels(
         found.update(map(int, labels))
     if not len(chosen):
         return
-    mapped = {(label_map or {}).get(label, label) for label in found}
-    classes = {label for label in mapped if label not in (IGNORED, -1) and not (shift and label == 0)}
+    # As mmseg's LoadAnnotations: first the shift, then label_map.
+    mapped = {label: label - shift for label in found if label != IGNORED and label >= shift}
+    mapped = {label: (label_map or {}).get(number, number) for label, number in mapped.items()}
+    classes = {label: number for label, number in mapped.items() if number not in (IGNORED, -1)}
     several = f"{len(chosen):,} masks that were" if len(chosen) > 1 else "mask that was"
     read = f"the {several} read ({masks[chosen[0]]} is the first)"
     if found == {0, IGNORED} and num_classes > 1:
@@ -128,7 +130,7 @@ def check_some_labels(
             f"every pixel of {read} is ignored (255{zero}): write class numbers from {shift} to "
             f"{num_classes - 1 + shift}"
         )
-    if len(classes) == 1 < num_classes:
+    if len(set(classes.values())) == 1 < num_classes:
         contain = "contain" if len(chosen) > 1 else "contains"
         print_log(f"{read} {contain} only class {min(classes)}", "current", logging.WARNING)
 

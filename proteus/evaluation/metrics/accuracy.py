@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proteus.evaluation.metrics.checked import CheckedMetric, check_values_finite
-from proteus.evaluation.metrics.classification import image_name
+from proteus.evaluation.metrics.classification import check_samples, image_name
 from proteus.registry import METRICS
 from proteus.structures import DataError
 
@@ -25,8 +25,8 @@ class StudentTeacherAccuracy(CheckedMetric):
         """Compare ``student_logits`` and ``teacher_logits`` ``(C,)`` of each image with its ``label``.
 
         Raises:
-            DataError: An image has no label or one out of range, no objective has a classifier, or scores are not
-                finite.
+            DataError: An image could not be read, has no label or one out of range, no objective has a classifier, or
+                scores are not finite.
         """
         for sample in data_samples:
             scores = {who: sample[f"{who}_logits"] for who in ("student", "teacher") if f"{who}_logits" in sample}
@@ -36,6 +36,7 @@ class StudentTeacherAccuracy(CheckedMetric):
                     "objective that classifies (LogitsObjective, LabelObjective), or "
                     "val_evaluator=dict(type='TeacherAgreement')"
                 )
+            check_samples([sample], "student_logits")
             for who, logits in scores.items():
                 check_values_finite(logits, f"{image_name(sample)}: {who}_logits")
                 if not 0 <= sample["label"] < len(logits):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from proteus.models.depth.dpt import READOUTS, DPTDecoder
 from proteus.models.depth.head import DepthHead
+from proteus.models.depth.losses import SigLoss
 from proteus.registry import MODELS
 from proteus.structures import Features
 from proteus.utils.argument_checks import check_number, check_whole
@@ -86,6 +87,12 @@ class DPTDepthHead(DepthHead):
         if initial_depth or output == "linear":
             nn.init.constant_(self.conv_depth.bias, initial_depth)
         self.add_losses(loss_decode)
+        takes_logarithm = any(isinstance(loss, SigLoss) for loss in self.loss_decode.values())
+        if output == "linear" and initial_depth <= 0 and takes_logarithm:
+            raise ValueError(
+                f"decode_head.loss_decode: SigLoss takes the logarithm of depths, and output='linear' with "
+                f"initial_depth={initial_depth} starts with negative ones; write output='conv' or type='SiLogLoss'"
+            )
 
     def forward(self, levels: Sequence[Features]) -> Tensor:
         """Return the depth ``(B, h', w')`` in metres, in float32, at 8 (``linear``) or 16 times the patch grid."""

@@ -161,6 +161,11 @@ class DepthEstimator(BaseModel):
                 f"model.backbone.type: {type(backbone).__name__} does not give the cls tokens of several blocks, which "
                 "a DPT head reads; write type='DenseViT' with out_indices=(3, 5, 7, 11)"
             )
+        if backbone.center_padding is not None:
+            raise ValueError(
+                f"model.backbone.center_padding={backbone.center_padding}: DepthEstimator pads the images that it "
+                "predicts for, and trains on none that need padding; remove center_padding"
+            )
         if head.embed_dims != backbone.embed_dim:
             raise ValueError(
                 f"model.decode_head.embed_dims={head.embed_dims}, but model.backbone has width {backbone.embed_dim}: "

@@ -156,8 +156,9 @@ def _log(depth: Tensor, valid: Tensor) -> Tensor:
 
 
 def _root(value: Tensor) -> Tensor:
-    positive = value > _TINY
-    return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), 0.0)
+    # NaN is not at most _TINY: it stays NaN, and the run stops.
+    zero = value <= _TINY
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, value).sqrt())
 
 
 def _check(eps: float, max_depth: float | None, loss_weight: float, above: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,8 @@ except ImportError as error:
         f"{error}; mmseg is needed: `pip install --no-deps onedl-mmcv onedl-mmsegmentation` and "
         "`pip install ftfy regex prettytable`"
     ) from error
+
+_SYNC_BN = {"type": "SyncBN"}
 
 
 @MODELS.register_module()
@@ -37,7 +40,7 @@ class BNHead(BaseDecodeHead):
         self,
         in_channels: list[int],
         in_index: list[int],
-        norm_cfg: dict[str, Any] | None = None,
+        norm_cfg: Mapping[str, Any] = _SYNC_BN,
         dropout_first: bool = False,
         **head: Any,
     ) -> None:
@@ -46,7 +49,7 @@ class BNHead(BaseDecodeHead):
             in_index=in_index,
             channels=sum(in_channels),
             input_transform="resize_concat",
-            norm_cfg=norm_cfg or {"type": "SyncBN"},
+            norm_cfg=dict(norm_cfg),
             **head,
         )
         self.dropout_first = dropout_first

@@ -123,6 +123,15 @@ def test_completely_ignored_masks_are_refused_before_training(tmp_path: Path) ->
     check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: 0})
 
 
+def test_classes_are_selected_after_the_shift(tmp_path: Path) -> None:
+    selected = dict.fromkeys(range(150), 255) | {12: 0, 20: 1}
+    for label in (13, 21):
+        check_some_labels(write_masks(tmp_path, [0, label]), 32, 2, 1, selected)
+    for label in (12, 20):
+        with pytest.raises(DataError, match="every pixel of the mask that was read"):
+            check_some_labels(write_masks(tmp_path, [0, label]), 32, 2, 1, selected)
+
+
 def test_labels_beyond_8_bits_are_read_as_stored(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"0\.png: label 300 in a mask of 150 classes"):
         check_some_labels(write_masks(tmp_path, [1, 300], dtype=np.uint16), 32, 150, 0)

@@ -58,6 +58,19 @@ def test_label_0_is_ignored_and_others_are_shifted(tmp_path: Path) -> None:
     assert (truth[file == 0] == 255).all()
 
 
+def test_some_classes_of_the_set(tmp_path: Path) -> None:
+    steps = [*PIPELINE[:2], {**PIPELINE[2], "num_classes": 1}, PIPELINE[-1]]
+    root = write_scenes(tmp_path / "ade")
+    for path in root.glob("annotations/*/*.png"):
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == 150, 0, mask)).save(path)
+    data = ade20k(root, metainfo={"classes": ("person",)}, pipeline=steps)
+    truth = data[0]["data_samples"].gt_sem_seg.data.numpy()[0]
+    file = np.asarray(Image.open(root / "annotations/training/scene_000.png"))
+    assert np.array_equal(truth, np.where(file == 13, 0, 255))
+    assert (truth == 0).any()
+
+
 def test_errors_at_start(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "ade")
     mask = root / "annotations/training/scene_004.png"

@@ -83,6 +83,7 @@ def test_losses_are_compared_at_the_truths_size_and_added_under_their_names() ->
         ({"max_depth": 1e-4}, "max_depth=0.0001"),
         ({"loss_decode": []}, "at least one loss"),
         ({"loss_decode": [{"type": "SiLogLoss"}] * 2}, "none twice"),
+        ({"loss_decode": {"type": "SigLoss"}}, "SigLoss takes the logarithm.*output='conv'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:

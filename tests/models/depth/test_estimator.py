@@ -153,6 +153,8 @@ def test_it_learns_a_depth_that_the_image_shows() -> None:
     [
         ({"decode_head": {"embed_dims": 48}}, "embed_dims=48.*width 32: write 32"),
         ({"backbone": {"out_indices": (1, 3)}}, r"out_indices=\(1, 3\).*4 blocks"),
+        ({"backbone": {"center_padding": True}}, "center_padding=True.*remove center_padding"),
+        ({"backbone": {"center_padding": False}}, "center_padding=False.*remove center_padding"),
         ({"test_cfg": {"mode": "window"}}, "slide_flip"),
         ({"test_cfg": {"mode": "slide"}}, "needs crop_size and stride"),
         ({"test_cfg": {"mode": "slide", "crop_size": 30, "stride": 14}}, "patches of 14 px"),

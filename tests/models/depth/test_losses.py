@@ -131,6 +131,14 @@ def test_a_batch_without_any_depth_gives_zero(loss: nn.Module) -> None:
     assert (depth.grad == 0).all()
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_depth_that_is_not_finite_is_seen_in_the_loss(loss: nn.Module, wrong: float) -> None:
+    depth = torch.rand(2, 8, 8) + 1
+    depth[0, 3, 3] = wrong
+    assert not loss(depth, torch.ones(2, 8, 8)).isfinite()
+
+
 @pytest.mark.parametrize("kind", [SiLogLoss, SigLoss, GradientLoss])
 def test_truth_that_is_too_far_does_not_count(kind: type[nn.Module]) -> None:
     depth, target = torch.rand(1, 4, 4) + 1, torch.rand(1, 4, 4) + 1
