@@ -20,6 +20,8 @@ default_hooks = dict(
     stop_on_nan=dict(type="proteus.StopOnNaNHook", interval=10),
     # Saves a checkpoint at the end of the iteration on SIGTERM, SIGUSR1 or Ctrl-C.
     save_on_signal=dict(type="proteus.SaveOnSignalHook"),
+    # Averages the statistics of batch norm over processes before they are validated or saved.
+    batch_norm=dict(type="proteus.BatchNormHook"),
     seed=dict(type="SeedEachStepHook"),
 )
 log_processor = dict(

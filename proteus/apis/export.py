@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,15 +204,15 @@ def _delivers_average(source: str) -> bool:
 
 def _benchmark(
     model: ExportModel, device: str | None, report: Callable[[str], None]
-) -> Callable[[Path], Mapping[str, Any]]:
+) -> Callable[[Path, Collection[str]], Mapping[str, Any]]:
     import torch
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
-    def run(folder: Path) -> Mapping[str, Any]:
+    def run(folder: Path, written: Collection[str]) -> Mapping[str, Any]:
         from proteus.exporters.benchmark import measure
 
-        found = measure(model, folder, chosen)
+        found = measure(model, folder, written, chosen)
         report("\n".join([f"benchmark: {found['device']}", *found["table"]]))
         return found
 

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, LogProcessor, Runner, TestLoop, ValLoop
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -44,6 +45,28 @@ class GuardedRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         quiet_terminal(logger)
         return logger
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> Any:
+        """Wrap the model for several processes; with ``sync_bn='torch'`` timm's layers keep their activations.
+
+        MMEngine's conversion turns timm's ``BatchNormAct2d`` into a batch norm alone.
+
+        Raises:
+            ConfigError: ``sync_bn='mmcv'``, for a model with such layers.
+        """
+        from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+
+        kind = self.cfg.get("sync_bn") if self.distributed else None
+        if kind is None or not any(isinstance(module, BatchNormAct2d) for module in model.modules()):
+            return super().wrap_model(model_wrapper_cfg, model)
+        if kind != "torch":
+            problem = f"sync_bn={kind!r}: the model has timm's BatchNormAct2d, which only 'torch' can replace"
+            raise ConfigError([problem], str(self.cfg.filename or "config"))
+        self.cfg.sync_bn = None  # MMEngine would convert the converted layers once more
+        try:
+            return super().wrap_model(model_wrapper_cfg, convert_sync_batchnorm(model))
+        finally:
+            self.cfg.sync_bn = kind
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Resume a run.

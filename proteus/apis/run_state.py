@@ -32,6 +32,7 @@ _RUN_HOOKS = {
     "metrics_log": "proteus.MetricsLogHook",
     "stop_on_nan": "proteus.StopOnNaNHook",
     "save_on_signal": "proteus.SaveOnSignalHook",
+    "batch_norm": "proteus.BatchNormHook",
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
+from proteus.datasets.listed_names import check_inside
 from proteus.registry import DATASETS, TRANSFORMS
 from proteus.structures import DataError
 from proteus.utils.files import decode_text, read_lines
@@ -141,8 +142,8 @@ def read_captions(path: Path, split: str) -> Captions:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DataError: The file has another layout or no images of the split, or an image has no caption; the message names
-            the line.
+        DataError: The file has another layout or no images of the split, an image has no caption, or its path leads out
+            of the folder; the message names the line.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file of captions {path}; name it with ann_file")
@@ -165,7 +166,7 @@ def read_captions(path: Path, split: str) -> Captions:
             or not texts
         ):
             raise DataError(f"{path}, {where}: expected the path of an image and a caption that is not empty")
-        found.setdefault(image.strip(), []).extend(texts)
+        found.setdefault(check_inside(image.strip(), f"{path}, {where}"), []).extend(texts)
     if not found:
         raise DataError(f"{path} has no images" + (f" of split={split!r}" if path.suffix == ".json" else ""))
     return found

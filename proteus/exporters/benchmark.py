@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 from proteus.exporters.model import ExportModel
-from proteus.exporters.onnx_file import quiet, require, runner
-from proteus.structures import UserError
+from proteus.exporters.onnx_file import quiet, runner
 
 _WARM_UP, _REPEATS, _FEWEST = 1, 11, 3
 _LONGEST = 20.0  # seconds that the repeats of one batch size may take
 
 
-def measure(model: ExportModel, folder: Path, device: str = "cpu", batch_size: int | None = None) -> dict[str, Any]:
-    """Measure the backends that a model folder has files for.
+def measure(
+    model: ExportModel, folder: Path, written: Collection[str], device: str = "cpu", batch_size: int | None = None
+) -> dict[str, Any]:
+    """Measure torch, and the backends of the formats that were just written to a model folder.
 
     The backends take turns, so that a change in the load of the machine meets all of them; the medians are reported.
     ``torch.compile`` is measured on a GPU only, since it takes minutes on a CPU.
@@ -29,6 +30,8 @@ def measure(model: ExportModel, folder: Path, device: str = "cpu", batch_size: i
     Args:
         model: The model.
         folder: Its model folder.
+        written: Formats that this process wrote there. Other files are not opened: they may be somebody else's, and
+            opening a ``model.pt2`` can run code.
         device: ``cpu`` or a CUDA device.
         batch_size: Images in a batch, for the throughput; by default 8 on a CPU and 64 on a GPU.
 
@@ -38,7 +41,7 @@ def measure(model: ExportModel, folder: Path, device: str = "cpu", batch_size: i
     """
     batch_size = batch_size or (8 if torch.device(device).type == "cpu" else 64)
     try:
-        backends = _backends(model, folder, torch.device(device))
+        backends = _backends(model, folder, written, torch.device(device))
         latency = _medians(backends, model.images(1), device)
         throughput = _medians(backends, model.images(batch_size), device)
     finally:
@@ -65,23 +68,21 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _backends(model: ExportModel, folder: Path, device: torch.device) -> dict[str, Callable[[Tensor], Any]]:
+def _backends(
+    model: ExportModel, folder: Path, written: Collection[str], device: torch.device
+) -> dict[str, Callable[[Tensor], Any]]:
     backbone = model.backbone.to(device)
     backends: dict[str, Callable[[Tensor], Any]] = {"torch": lambda images: backbone(images.to(device))}
     if device.type == "cuda":
         compiled = torch.compile(backbone)
         backends["torch.compile"] = lambda images: compiled(images.to(device))
-    if (folder / "model.pt2").is_file():
+    if "program" in written:
         program = _program(folder / "model.pt2", device)
         backends["torch.export"] = lambda images: program(images.to(device))
-    if (folder / "model.onnx").is_file():
-        try:
-            require("onnxruntime")
-            cuda = device.type == "cuda" and _has_cuda_provider()
-            name = "ONNX Runtime" if cuda or device.type == "cpu" else "ONNX Runtime, on the CPU"
-            backends[name] = runner(folder / "model.onnx", torch.get_num_threads(), cuda)
-        except UserError:  # the file is from another machine
-            pass
+    if "onnx" in written:
+        cuda = device.type == "cuda" and _has_cuda_provider()
+        name = "ONNX Runtime" if cuda or device.type == "cpu" else "ONNX Runtime, on the CPU"
+        backends[name] = runner(folder / "model.onnx", torch.get_num_threads(), cuda)
     return backends
 
 

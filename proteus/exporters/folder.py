@@ -67,7 +67,7 @@ def write_model_folder(
     facts: Mapping[str, Any] | None = None,
     dynamic_size: bool = False,
     opset: int | None = None,
-    benchmark: Callable[[Path], Mapping[str, Any]] | None = None,
+    benchmark: Callable[[Path, Collection[str]], Mapping[str, Any]] | None = None,
     overwrite: bool = False,
     source: Path | None = None,
     report: Callable[[str], None] = print,
@@ -86,7 +86,7 @@ def write_model_folder(
         facts: For the card; see :class:`~proteus.exporters.facts.CardFacts`.
         dynamic_size: Let ``onnx`` and ``program`` take images of any size.
         opset: Version of the operators of ONNX.
-        benchmark: Measures the files of the folder; its result is added to the card.
+        benchmark: Measures the formats that were written now; its result is added to the card.
         overwrite: Replace a model folder of other weights, once every new file is complete.
         source: File or folder that the model was loaded from; an export that would remove it is refused.
         report: Prints a line.
@@ -138,7 +138,7 @@ def write_model_folder(
         content = _merged(known, result, facts, ema is not None)
         content["heads"] = heads is not None or bool(known.get("heads"))
         if benchmark is not None:
-            content["benchmark"] = dict(benchmark(folder))
+            content["benchmark"] = dict(benchmark(folder, result.written))
         write_facts(folder, {**content, "weights": digest})
         write_card(model, folder, content)
         report(f"card: {out / _CARD}")

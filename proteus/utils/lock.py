@@ -44,8 +44,8 @@ def exclusive(
     """
     path, first = Path(folder) / name, get_dist_info()[0] == 0
     lock = FileLock(path)
-    # News of rank 0 for the others: held, in use by whom, or "" while it waits. It does so every minute: ranks that hear
-    # nothing for long would take the run for dead.
+    # News of rank 0 for the others: held, in use by whom, or "" while it waits, every minute: ranks that hear nothing
+    # for long would take the run for dead.
     news, timeout = [""], 0.0
     while not news[0]:
         if first:

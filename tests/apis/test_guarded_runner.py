@@ -2,8 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from timm.layers import BatchNormAct2d
+from torch import nn
 from toy_runs import toy_config
 
 from proteus.apis.guarded_runner import GuardedRunner
@@ -61,3 +64,37 @@ def test_the_dumped_config_is_the_config_and_is_not_formatted_with_yapf(
 def test_an_interruption_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         runner(monkeypatch, "build_train_loop", KeyboardInterrupt()).build_train_loop({})
+
+
+class Wrapper(nn.Module):
+    """Stands in for ``DistributedDataParallel``, without processes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def wrapped(model: nn.Module, sync_bn: str) -> nn.Module:
+    """The model as a runner of several processes wraps it, without its wrapper."""
+    made = object.__new__(GuardedRunner)
+    made.cfg = Config({"sync_bn": sync_bn}, filename=None)
+    made._distributed = True
+    found = made.wrap_model({"type": Wrapper}, model)
+    assert made.cfg.sync_bn == sync_bn
+    return found.module
+
+
+def test_synchronised_batch_norms_keep_the_activations_of_timm() -> None:
+    images = torch.randn(2, 3, 5, 5)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 8, 1), BatchNormAct2d(8)).eval()
+    names, expected = list(model.state_dict()), model(images)
+    model = wrapped(model, "torch")
+    assert all(isinstance(model[place], nn.SyncBatchNorm) for place in (1, 3))
+    assert list(model.state_dict()) == names
+    assert torch.equal(model(images), expected)
+    assert expected.min() == 0
+
+
+def test_mmcv_cannot_synchronise_batch_norms_with_an_activation() -> None:
+    with pytest.raises(ConfigError, match="sync_bn='mmcv': the model has timm's BatchNormAct2d, which only 'torch'"):
+        wrapped(nn.Sequential(BatchNormAct2d(8)), "mmcv")

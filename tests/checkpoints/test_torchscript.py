@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,27 +116,106 @@ class Pickler(pickle.Pickler):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.depth = 0
+        self.met: list[Storage] = []
 
     def persistent_id(self, value: Any) -> Any:
         if isinstance(value, Storage):
-            self.depth += 1
-            if self.depth == 2:  # first the tensor, then its storage
+            if value in self.met:  # first the tensor, then its storage
                 return ("storage", torch.FloatStorage, "0", "cpu", 1)
+            self.met.append(value)
         return None
+
+
+def described(folder: Path, root: Any, content: bytes = bytes(400)) -> Path:
+    """An archive of this module tree and one storage."""
+    description = io.BytesIO()
+    Pickler(description, protocol=2).dump(root)
+    with zipfile.ZipFile(folder / "changed.pt", "w") as new:
+        new.writestr("m/data.pkl", description.getvalue())
+        new.writestr("m/constants.pkl", b"")
+        new.writestr("m/data/0", content)
+    return folder / "changed.pt"
 
 
 @pytest.mark.parametrize(
     ("size", "stride", "offset", "words"),
-    [((10**12,), (0,), 0, "1000000000000 values on a storage of"), ((1,), (1,), 10**9, "out of bounds for storage")],
+    [
+        ((10**12,), (0,), 0, "1000000000000 values or more on a storage of"),
+        ((1,), (1,), 10**9, "out of bounds for storage"),
+    ],
 )
 def test_tensors_beyond_their_storage_are_refused(
-    archive: Path, tmp_path: Path, size: tuple[int, ...], stride: tuple[int, ...], offset: int, words: str
+    tmp_path: Path, size: tuple[int, ...], stride: tuple[int, ...], offset: int, words: str
 ) -> None:
-    with (tmp_path / "data.pkl").open("wb") as file:
-        Pickler(file, protocol=2).dump(Storage(size, stride, offset))
-    path = rewritten(archive, "/data.pkl", (tmp_path / "data.pkl").read_bytes())
+    path = described(tmp_path, Storage(size, stride, offset))
     with pytest.raises(CheckpointError, match=rf"changed\.pt cannot be read .*{words}"):
+        read_state_dict(path)
+
+
+def test_a_shared_module_is_read_under_each_of_its_names(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    torch.jit.trace(nn.Sequential(layer, layer), torch.zeros(1, 2)).save(str(tmp_path / "shared.pt"))
+    found = read_state_dict(tmp_path / "shared.pt")
+    assert set(found) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert torch.equal(found["0.weight"], found["1.weight"])
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make a module of an archive: its attributes by name."""
+    kind = type("M", (), {"__module__": "__torch__"})
+    monkeypatch.setitem(sys.modules, "__torch__", SimpleNamespace(M=kind))
+
+    def make(**attributes: Any) -> Any:
+        made = kind()
+        vars(made).update(attributes)
+        return made
+
+    return make
+
+
+AGAIN = r"changed\.pt cannot be read .*it names its parts over and over again"
+
+
+def test_modules_that_share_others_are_read(tmp_path: Path, module: Any) -> None:
+    leaf = module(x=Storage((2,), (1,)), y=5)
+    assert list(read_state_dict(described(tmp_path, module(a=leaf, b=module(c=leaf))))) == ["a.x", "b.c.x"]
+
+
+def test_a_chain_that_doubles_at_each_module_is_refused(tmp_path: Path, module: Any) -> None:
+    tree = module(x=Storage((1,), (1,)))
+    for _ in range(18):  # each further one would double the time
+        tree = module(a=tree, b=tree)
+    with pytest.raises(CheckpointError, match=AGAIN):
+        read_state_dict(described(tmp_path, tree))
+
+
+def test_one_storage_in_many_tensors_is_refused(tmp_path: Path, module: Any) -> None:
+    tree = module(**{f"x{number}": Storage((2500,), (1,)) for number in range(9)})
+    with pytest.raises(CheckpointError, match=AGAIN):
+        read_state_dict(described(tmp_path, tree, bytes(10_000)))
+
+
+def test_one_tensor_of_many_names_is_refused(tmp_path: Path, module: Any) -> None:
+    tree = module(x=Storage((2500,), (1,)))
+    for _ in range(3):
+        tree = module(a=tree, b=tree)
+    with pytest.raises(CheckpointError, match=AGAIN):
+        read_state_dict(described(tmp_path, tree, bytes(10_000)))
+
+
+def test_a_storage_is_read_once(tmp_path: Path, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = described(tmp_path, module(**{f"x{number}": Storage((1,), (1,)) for number in range(50)}))
+    read: list[str] = []
+    real = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, name: (read.append(name), real(self, name))[1])
+    assert len(read_state_dict(path)) == 50
+    assert read == ["m/data/0"]
+
+
+def test_a_dict_is_not_copied_again_and_again(archive: Path) -> None:
+    path = rewritten(archive, "/data.pkl", pickle.dumps(Calls(OrderedDict, [("a", 1)]), protocol=2))
+    with pytest.raises(CheckpointError, match=r"changed\.pt cannot be read"):
         read_state_dict(path)
 
 

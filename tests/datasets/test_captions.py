@@ -97,6 +97,8 @@ def test_the_file_is_found_by_its_name(tmp_path: Path) -> None:
             r"1 of the 1 images in .* are missing, the first is .*3\.jpg",
         ),
         ("a.jsonl", '{"image": "2.jpg", "caption": "a"}\n{"image": "./2.jpg", "caption": "a"}', "in two ways"),
+        ("a.jsonl", '{"image": "a/../../2.jpg", "caption": "a"}', r"a\.jsonl, line 1: '.*' leads out of the folder"),
+        ("a.csv", "image,caption\n/etc/2.jpg,a dog\n", r"a\.csv, line 2: '/etc/2\.jpg' leads out of the folder"),
         ("a.csv", "file,text\n2.jpg,a\n", r"a\.csv, line 1: expected the header image,caption; found file,text"),
         ("a.csv", "image,caption\n2.jpg,a, b\n", r"a\.csv, line 2: more fields than the header"),
         ("a.csv", "image,caption\n2.jpg\n", r"a\.csv, line 2: expected the path of an image and a caption"),

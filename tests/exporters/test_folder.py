@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from PIL import Image
 
 from proteus.exporters import FORMATS, ExportModel, ModelFolder, write_model_folder
+from proteus.exporters.benchmark import measure
 from proteus.structures import FullDiskError, LockedError, UserError
 from proteus.utils.lock import exclusive
 
@@ -216,6 +218,21 @@ def test_a_format_that_cannot_be_written(models: Models, tmp_path: Path, monkeyp
     assert "Not written: onnx" in (tmp_path / "README.md").read_text()
     with pytest.raises(UserError, match=r"--formats openmmlab: .*gives other features"):
         write_model_folder(models("wide head"), tmp_path, ["openmmlab"], report=str)
+
+
+def test_a_benchmark_opens_no_file_that_was_there_before(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a ``model.pt2`` of somebody else's can run code."""
+    model = models("layer scale")
+    write_model_folder(model, tmp_path, ["timm"], report=str)
+    for name in ("model.pt2", "model.onnx"):
+        (tmp_path / name).write_bytes(b"downloaded")
+    opened: list[Any] = []
+    monkeypatch.setattr(torch.export, "load", opened.append)
+    write_model_folder(model, tmp_path, ["timm"], benchmark=partial(measure, model), report=str)
+    assert set(json.loads((tmp_path / "facts.json").read_text())["benchmark"]["rows"]) == {"torch"}
+    assert not opened
 
 
 def test_an_average_is_offered(models: Models, tmp_path: Path) -> None:

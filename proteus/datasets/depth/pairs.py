@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from proteus.datasets.fine_grained.listing import Listed, missing_images
+from proteus.datasets.listed_names import check_inside
 from proteus.datasets.proxy.folder import EXTENSIONS
 from proteus.datasets.transforms.depth_loading import check_depth_mode, read_depth
 from proteus.structures import CorruptImageError, DataError
@@ -61,12 +62,14 @@ def read_split_file(path: Path, root: Path) -> tuple[list[Pair], int]:
         The pairs sorted by image, as in the toolbox, and the number of images listed without a depth map.
 
     Raises:
-        DataError: A line is malformed, the list is not text, or files are missing.
+        DataError: A line is malformed, a name leads out of ``root``, the list is not text, or files are missing.
     """
     lines, without = parse_split(decode_text(path.read_bytes(), str(path)), str(path))
-    pairs = [
-        Pair(str(root / line.image.lstrip("/\\")), str(root / line.depth.lstrip("/\\")), line.where) for line in lines
-    ]
+
+    def below(name: str, where: str) -> str:
+        return str(root / check_inside(name.lstrip("/\\"), where))
+
+    pairs = [Pair(below(line.image, line.where), below(line.depth, line.where), line.where) for line in lines]
     _check_missing(pairs)
     return sorted(pairs), without
 

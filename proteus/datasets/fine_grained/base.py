@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from proteus.datasets.fine_grained.listing import Listed, missing_images
+from proteus.datasets.fine_grained.listing import Listed, images_outside, missing_images
 from proteus.datasets.proxy.proxy_set import ProxySet
 from proteus.datasets.seeding import SampleKey, seeded
 from proteus.utils.files import no_folder
@@ -102,6 +102,9 @@ class FineGrainedSet(ProxySet):
         listed, in_val = self._list_split()
         if not listed:
             raise ValueError(f"dataset.data_root: {self.title} in {self.home} has no images in split={self.split!r}")
+        outside = images_outside(listed, self.home)
+        if outside:
+            raise ValueError(f"{outside[0].where}: {outside[0].path} is not below {self.home}, the folder of the set")
         missing = missing_images(listed)
         if missing:
             raise FileNotFoundError(

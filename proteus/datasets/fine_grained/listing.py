@@ -112,6 +112,12 @@ def class_folders(root: Path) -> dict[str, list[str]]:
     return classes
 
 
+def images_outside(listed: Sequence[Listed], folder: Path) -> list[Listed]:
+    """Return the image files that are not below a folder: lists may come from anybody."""
+    root = os.path.join(os.path.abspath(folder), "")
+    return [image for image in listed if image.place is None and not os.path.abspath(image.path).startswith(root)]
+
+
 def missing_images(listed: Sequence[Listed]) -> list[Listed]:
     """Return the image files that do not exist; each folder is listed once."""
     folders: dict[str, set[str]] = {}

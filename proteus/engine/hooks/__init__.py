@@ -1,6 +1,7 @@
 """Hooks of MMEngine's runner."""
 
 from proteus.engine.hooks.async_runtime_info import AsyncRuntimeInfoHook
+from proteus.engine.hooks.batch_norm import BatchNormHook
 from proteus.engine.hooks.best_head import BestHeadHook
 from proteus.engine.hooks.checkpoint import AtomicCheckpointHook
 from proteus.engine.hooks.corrupt_images import CorruptImageHook, CorruptProxySetError
@@ -29,6 +30,7 @@ from proteus.engine.hooks.visualization import (
 __all__ = [
     "AsyncRuntimeInfoHook",
     "AtomicCheckpointHook",
+    "BatchNormHook",
     "BestHeadHook",
     "ClassifierCheckHook",
     "CorruptImageHook",

@@ -14,9 +14,10 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from proteus.checkpoints import CheckpointError
 from proteus.compat import checkpoint_of, is_resuming, loops_of
 from proteus.engine.runner.histories import bound_histories
-from proteus.engine.runner.resume import choose_checkpoint
+from proteus.engine.runner.resume import choose_checkpoint, name_pattern
 from proteus.registry import HOOKS
 from proteus.structures import FullDiskError, UserError
 from proteus.utils import atomic_path, write_text
@@ -32,6 +33,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Before anything is saved, ``before_save(runner)`` of every hook that has it is called; it can raise, on every rank,
     to prevent the save.
+
+    A checkpoint names the files that the resumed run removes. It may come from anybody, so only names of this run's
+    own checkpoints count, and only in its folder.
 
     Args:
         **checkpoint: As for MMEngine's ``CheckpointHook``.
@@ -65,12 +69,17 @@ class AtomicCheckpointHook(CheckpointHook):
         self.choose(runner)
 
     def before_train(self, runner: Runner) -> None:
-        """Remove leftovers of killed runs, then do as MMEngine does."""
+        """Remove leftovers of killed runs, then do as MMEngine does.
+
+        Raises:
+            CheckpointError: The run resumes, and the numbers of the checkpoints to keep are not numbers.
+        """
+        self._check_ids(runner)
         super().before_train(runner)
         if self._local:
             for name in self._leftovers(runner):
                 self._remove(str(Path(self.out_dir) / name))
-        if self.save_best is not None and self._local:
+        if self.save_best is not None:
             self._move_best()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -192,26 +201,41 @@ class AtomicCheckpointHook(CheckpointHook):
         with suppress(OSError):
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
-            elif self.file_backend.isdir(path):
-                self.file_backend.rmtree(path)
 
     def _leftovers(self, runner: Runner) -> list[str]:
         """List leftovers of runs that were killed during a save or before removing an older checkpoint."""
         names = [entry.name for entry in Path(self.out_dir).glob(".*.tmp")]
         names = [name for name in names if re.fullmatch(r"\..+\.pth\..*-\d+\.tmp", name)]
         path = checkpoint_of(runner)
-        resumed_here = is_resuming(runner) and path and Path(path).parent == Path(self.out_dir)
-        return [*names, *(runner.message_hub.get_info("superseded_ckpts", []) if resumed_here else [])]
+        if is_resuming(runner) and path and Path(path).parent == Path(self.out_dir):
+            superseded = runner.message_hub.get_info("superseded_ckpts", [])
+            names += [name for name in superseded if self._is_own(name)] if isinstance(superseded, list) else []
+        return names
+
+    def _is_own(self, name: Any) -> bool:
+        """Whether this hook could have written a checkpoint of this name."""
+        own = name_pattern(self.filename_tmpl)
+        return isinstance(name, str) and re.fullmatch(rf"(best_[^/\\]+_)?{own}", name) is not None
+
+    def _check_ids(self, runner: Runner) -> None:
+        """Check what MMEngine puts into names of files to be removed."""
+        ids = runner.message_hub.runtime_info.get("keep_ckpt_ids", [])
+        if not isinstance(ids, list) or not all(type(each) is int and each >= 0 for each in ids):
+            raise CheckpointError(
+                f"{checkpoint_of(runner)} cannot be resumed from: message_hub.runtime_info.keep_ckpt_ids holds other "
+                "things than whole numbers; resume from another checkpoint"
+            )
 
     def _best_paths(self) -> list[str]:
         found = [getattr(self, "best_ckpt_path", None), *getattr(self, "best_ckpt_path_dict", {}).values()]
         return [str(path) for path in found if path]
 
     def _move_best(self) -> None:
-        """Find the best checkpoints of a resumed run if its work directory was moved."""
+        """Look for the best checkpoints of a resumed run in its folder, which may have been moved."""
 
-        def here(path: str | None) -> str | None:
-            return str(Path(self.out_dir) / Path(path).name) if path else path
+        def here(path: Any) -> str | None:
+            name = Path(path).name if isinstance(path, str) else None
+            return self.file_backend.join_path(self.out_dir, name) if self._is_own(name) else None
 
         if len(self.key_indicators) == 1:
             self.best_ckpt_path = here(self.best_ckpt_path)

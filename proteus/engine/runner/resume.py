@@ -126,9 +126,13 @@ def _newest_first(folder: Path, template: str, record: Path) -> list[Path]:
     return [*later, named, *sorted(earlier, key=lambda path: (steps[path] < steps[named], saved[path]), reverse=True)]
 
 
+def name_pattern(template: str) -> str:
+    """Return a regular expression of the names that a template makes; its group is the number."""
+    return r"(\d+)".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", template))
+
+
 def _numbered(folder: Path, template: str) -> Iterator[tuple[Path, int]]:
-    before, _, after = template.partition("{}")
-    pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    pattern = re.compile(name_pattern(template))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)
         if match and path.is_file():

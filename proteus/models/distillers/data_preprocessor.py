@@ -98,8 +98,9 @@ def as_floats(images: Tensor) -> Tensor:
 def fill_with_noise(images: Tensor, boxes: Iterable[tuple[int, int, int, int, int, int]]) -> Tensor:
     """Fill rectangles of normalised images with standard normal noise, in place.
 
-    The noise depends on its seed and the kind of device, not on the batch or on the state of any generator. Nothing
-    waits for the device.
+    The noise depends on its seed alone, not on the batch or on the state of any generator. On every device it is that
+    of the CPU, so that a teacher cache fits on another kind of device than it was built on. It goes to a GPU from
+    pinned memory: nothing waits for the GPU.
 
     Args:
         images: ``(B, 3, H, W)``.
@@ -108,11 +109,11 @@ def fill_with_noise(images: Tensor, boxes: Iterable[tuple[int, int, int, int, in
     Returns:
         The images.
     """
-    generator: torch.Generator | None = None
+    generator, on_gpu = torch.Generator(), images.is_cuda
     for position, top, left, height, width, seed in boxes:
-        generator = generator or torch.Generator(images.device)
         generator.manual_seed(seed)
         # In separate memory: what a generator writes into a part of an image may depend on its strides.
-        noise = torch.empty(images.shape[1], height, width, dtype=images.dtype, device=images.device)
-        images[position, :, top : top + height, left : left + width] = noise.normal_(generator=generator)
+        noise = torch.empty(images.shape[1], height, width, dtype=images.dtype, pin_memory=on_gpu)
+        noise = noise.normal_(generator=generator).to(images.device, non_blocking=on_gpu)
+        images[position, :, top : top + height, left : left + width] = noise
     return images

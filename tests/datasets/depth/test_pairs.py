@@ -50,6 +50,20 @@ def test_names_may_start_with_a_slash(tmp_path: Path) -> None:
     assert pairs[0] == Pair(str(tmp_path / "a/1.jpg"), str(tmp_path / "a/1.png"), f"{tmp_path / 'train.txt'}, line 2")
 
 
+@pytest.mark.parametrize(
+    "name", ["../a.png", "/../a.png", "b/../../a.png", "\\..\\a.png", "b\\..\\..\\a.png", "C:\\a.png", "c:/a.png"]
+)
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "set"
+    touch(root / "a.jpg", root / "b/a.png", tmp_path / "a.png")
+    for line in (f"a.jpg {name}", f"{name} b/a.png"):
+        (root / "train.txt").write_text(f"a.jpg b/a.png\n{line}\n")
+        with pytest.raises(
+            DataError, match=r"train\.txt, line 2: '.*' leads out of the folder of the set; write a path"
+        ):
+            read_split_file(root / "train.txt", root)
+
+
 def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     touch(tmp_path / "1.jpg")
     (tmp_path / "train.txt").write_text("1.jpg 1.png\n2.jpg 2.png\n")

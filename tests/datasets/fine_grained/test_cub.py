@@ -48,6 +48,7 @@ def test_lists_are_joined_by_image_number(home: Path, put_texts, items) -> None:
             r"line 3: image 3 is not in image_class_labels\.txt",
         ),
         ("train_test_split.txt", "1 0\n2 1\n", r"images\.txt, line 3: image 3 is not in train_test_split\.txt"),
+        ("images.txt", "1 a.jpg\n2 ../../a.jpg\n3 b.jpg\n", r"images\.txt, line 2: .* is not below .*CUB_200_2011"),
         ("train_test_split.txt", "1 0\n2 2\n3 1\n", r"train_test_split\.txt, line 2: '2' is neither 0 .* nor 1"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 import torch
 from toy_runs import assert_same_run, checkpoints, saved, toy_runner
 
+from proteus.checkpoints import CheckpointError
 from proteus.engine import AtomicCheckpointHook
 from proteus.engine.runner.resume import find_damage
 from proteus.structures import FullDiskError, UserError
@@ -192,3 +193,64 @@ def test_the_part_that_mmengine_would_run_as_python_is_dropped(tmp_path: Path) -
     torch.save(checkpoint, tmp_path / "iter_2.pth")
     toy_runner(tmp_path, max_iters=4, resume=True).train()
     assert not (tmp_path / "sprung").exists()
+
+
+def change_hub(path: Path, **info: Any) -> None:
+    """Write a checkpoint again with other entries in its message hub."""
+    checkpoint = saved(path)
+    checkpoint["message_hub"]["runtime_info"].update(info)
+    checkpoint["message_hub"]["resumed_keys"].update(dict.fromkeys(info, True))
+    torch.save(checkpoint, path)
+
+
+def test_only_checkpoints_of_the_folder_are_removed_for_a_checkpoint(tmp_path: Path) -> None:
+    folder, others = tmp_path / "run", tmp_path / "others"
+    toy_runner(folder, max_iters=2).train()
+    for path in (others / "iter_1.pth", folder / "student.safetensors", folder / "kept/iter_1.pth", tmp_path / "a"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (folder / "iter_9.pth").mkdir()
+    (folder / "iter_1.pth").touch()
+    (folder / "best_toy_error_iter_1.pth").touch()
+    names = [
+        *(str(others), str(others / "iter_1.pth"), "../others", "../a", ".", "..", "student.safetensors", "kept"),
+        *("kept/iter_1.pth", "best_/../../others/iter_1.pth", "iter_9.pth", 5, None, "iter_1.pth"),
+        "best_toy_error_iter_1.pth",
+    ]
+    before = set(tmp_path.rglob("*"))
+    change_hub(folder / "iter_2.pth", superseded_ckpts=names)
+    toy_runner(folder, max_iters=2, resume=True).train()
+    assert before - set(tmp_path.rglob("*")) == {folder / "iter_1.pth", folder / "best_toy_error_iter_1.pth"}
+    change_hub(folder / "iter_2.pth", superseded_ckpts=5)
+    toy_runner(folder, max_iters=2, resume=True).train()
+
+
+@pytest.mark.parametrize("best", ["..", "student.safetensors", "kept", 5, "/"])
+def test_nothing_but_a_checkpoint_is_removed_as_the_best(tmp_path: Path, best: Any) -> None:
+    folder = tmp_path / "run"
+    toy_runner(folder, max_iters=2, **BEST, val_evaluator__values=[3.0]).train()
+    (folder / "student.safetensors").touch()
+    (folder / "kept").mkdir()
+    change_hub(folder / "iter_2.pth", best_ckpt=best)
+    toy_runner(folder, max_iters=4, resume=True, **BEST, val_evaluator__values=[1.0]).train()
+    assert (folder / "student.safetensors").is_file()
+    assert (folder / "kept").is_dir()
+    assert "best_toy_error_iter_4.pth" in checkpoints(folder)
+
+
+@pytest.mark.parametrize("ids", [["../../a"], [2, True], [-1], 5, {"a": 1}])
+def test_other_things_than_numbers_of_checkpoints_are_refused(tmp_path: Path, ids: Any) -> None:
+    toy_runner(tmp_path, max_iters=2).train()
+    change_hub(tmp_path / "iter_2.pth", keep_ckpt_ids=ids)
+    with pytest.raises(CheckpointError, match=r"iter_2\.pth cannot be resumed from: .*keep_ckpt_ids"):
+        toy_runner(tmp_path, max_iters=4, resume=True, default_hooks__checkpoint__max_keep_ckpts=1).train()
+
+
+def test_checkpoints_with_padded_numbers_are_resumed_from_and_removed(tmp_path: Path) -> None:
+    keep = {"default_hooks__checkpoint__max_keep_ckpts": 1, "default_hooks__checkpoint__filename_tmpl": "at_{:05d}.pth"}
+    toy_runner(tmp_path, max_iters=2, **keep).train()
+    (tmp_path / "last_checkpoint").unlink()
+    (tmp_path / "at_00001.pth").touch()
+    change_hub(tmp_path / "at_00002.pth", superseded_ckpts=["at_00001.pth"])
+    toy_runner(tmp_path, max_iters=4, resume=True, **keep).train()
+    assert checkpoints(tmp_path) == {"at_00004.pth"}

@@ -10,6 +10,7 @@ from proteus.models import (
     MixupDataPreprocessor,
     ProbeDataPreprocessor,
 )
+from proteus.models.distillers.data_preprocessor import fill_with_noise
 
 
 def test_images_are_normalised_and_the_rest_moves_as_it_is() -> None:
@@ -69,3 +70,13 @@ def test_noise_fills_the_rectangle_and_leaves_the_batch_that_was_given() -> None
     assert torch.equal(found["inputs"][1, :, 2:6, 3:8], noise)
     assert (data["inputs"] == 128).all()
     assert len(data["erase"]) == 1
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda"])
+def test_the_noise_is_that_of_the_cpu_on_every_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    boxes = [(1, 2, 3, 4, 5, 7), (0, 0, 0, 8, 8, 8)]
+    expected = fill_with_noise(torch.zeros(2, 3, 8, 8), boxes)
+    found = fill_with_noise(torch.zeros(2, 3, 8, 8, device=device), boxes)  # meta has no generator
+    assert found.is_meta or torch.equal(found.cpu(), expected)
