@@ -12,10 +12,9 @@ from typing import Any
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
-from proteus.datasets.listed_names import check_inside
 from proteus.registry import DATASETS, TRANSFORMS
 from proteus.structures import DataError
-from proteus.utils.files import decode_text, read_lines
+from proteus.utils.files import check_inside, decode_text, read_lines
 
 Captions = dict[str, list[str]]
 """Captions by image, both in the order of the file; images are paths relative to the folder."""

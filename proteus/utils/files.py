@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from proteus.compat import fix_log_encoding, fix_manager_lock
 from proteus.structures import DataError
@@ -115,6 +115,23 @@ def read_lines(path: str | Path, strict: bool = False) -> list[str]:
     """
     lines = decode_text(Path(path).read_bytes(), str(path), strict).split("\n")
     return [line.removesuffix("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
+
+
+def check_inside(name: str, where: str) -> str:
+    """Return a name from the list of a data set, which may come from anybody, if it stays in the set's folder.
+
+    Args:
+        name: The name, with slashes of either kind between its parts.
+        where: Where it is listed, for messages.
+
+    Raises:
+        DataError: The name is absolute or has ``..``.
+    """
+    path = name.replace("\\", "/")
+    parts = PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts or (parts and parts[0].endswith(":")):
+        raise DataError(f"{where}: {name!r} leads out of the folder of the set; write a path in it, without '..'")
+    return name
 
 
 def decode_text(content: bytes, name: str, strict: bool = False) -> str:

@@ -11,11 +11,10 @@ import numpy as np
 from mmengine.logging import print_log
 
 from proteus.datasets.fine_grained.listing import Listed, missing_images
-from proteus.datasets.listed_names import check_inside
 from proteus.datasets.proxy.folder import EXTENSIONS
 from proteus.datasets.transforms.depth_loading import check_depth_mode, read_depth
 from proteus.structures import CorruptImageError, DataError
-from proteus.utils.files import decode_text, describe_junk, walk
+from proteus.utils.files import check_inside, decode_text, describe_junk, walk
 from proteus.utils.image_files import opened
 from proteus.utils.images import upright_size
 
