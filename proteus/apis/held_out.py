@@ -63,7 +63,7 @@ def compare_retrieval(cfg: Config, student: str | Path, photographs: Tensor) -> 
         ``patch_retrieval``, ``teacher_patch_retrieval`` and ``chance_patch_retrieval``.
     """
     # A CNN of mmpretrain takes any size, and its config names none.
-    size = int(cfg.model.student.get("img_size") or crop_size(cfg))
+    size = int(cfg.model.student.get("img_size") or crop_size(cfg) or SIDE)
     device = "cuda" if get_device() == "cuda" else "cpu"  # that of the training, with or without its GPUs
     preprocessor = MODELS.build(cfg.model.data_preprocessor).to(device)
     networks = {

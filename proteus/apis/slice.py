@@ -207,7 +207,8 @@ def _held_out(images: RunImages, size: int, workers: int, preprocessor: Any) -> 
 
 def _read(batches: Iterable[dict[str, Any]], preprocessor: Any) -> tuple[Tensor, int]:
     """Return the images of batches, and the number of images that cannot be read, after a line for each."""
-    images, corrupt = [], set()
+    images: list[Tensor] = []
+    corrupt: set[str] = set()
     for batch in batches:
         corrupt.update(name for data_sample in batch["data_samples"] for name in data_sample.corrupt)
         images.append(preprocessor(batch)["inputs"])

@@ -90,7 +90,9 @@ def absolute(checkpoint: str) -> str:
 
 
 def _with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
-    changed = {key: absolute(config[key]) for key in ("checkpoint", "heads") if isinstance(config.get(key), str)}
+    changed: dict[str, Any] = {
+        key: absolute(config[key]) for key in ("checkpoint", "heads") if isinstance(config.get(key), str)
+    }
     weights = config.get("init_cfg") or {}
     if isinstance(weights.get("checkpoint"), str):  # mmpretrain's
         changed["init_cfg"] = {**weights, "checkpoint": absolute(weights["checkpoint"])}

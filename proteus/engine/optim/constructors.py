@@ -23,9 +23,9 @@ class MergedGroupsConstructor(DefaultOptimWrapperConstructor):
     """
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
+        if not paramwise_cfg and uses_muon(optim_wrapper_cfg.get("optimizer") or {}):
+            paramwise_cfg = {"bypass_duplicate": True}  # without any option MMEngine makes a single group
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if not self.paramwise_cfg and uses_muon(self.optimizer_cfg):
-            self.paramwise_cfg = {"bypass_duplicate": True}  # without any option MMEngine makes a single group
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any) -> None:
         """Collect the groups of ``module`` and its children; at the root, merge them.

@@ -103,10 +103,10 @@ class Robustness(Protocol):
         return None
 
     def _root(self, cfg: Config, context: EvalContext) -> Path:
-        dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
-        if not isinstance(dataset.get("data_root"), str):
+        folder = ((cfg.get("test_dataloader") or {}).get("dataset") or {}).get("data_root")
+        if not isinstance(folder, str):
             raise ConfigError(["test_dataloader.dataset.data_root: missing; write the set's folder"], str(cfg.filename))
-        root = Path(dataset.data_root).expanduser()
+        root = Path(folder).expanduser()
         # The configs also work on their own, where the folder of all data sets is called data.
         return context.data_root / (root.relative_to("data") if root.is_relative_to("data") else root)
 
