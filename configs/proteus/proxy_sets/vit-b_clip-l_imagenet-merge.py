@@ -1,10 +1,5 @@
-# ../vit-b_clip-l.py on ImageNet-Merge: 246 epochs of 1523 iterations, as in vit-s_dinov2-b_imagenet-merge.py.
-_base_ = [
-    "../../_base_/models/distill_vit.py",
-    "../../_base_/datasets/imagenet_merge.py",
-    "../../_base_/schedules/deit_300e_1024.py",
-    "../../_base_/distill_runtime.py",
-]
+# ../vit-b_clip-l.py on ImageNet-Merge: 246 epochs of 1523 iterations.
+_base_ = "./vit-s_dinov2-b_imagenet-merge.py"
 
 model = dict(
     # CLIP's statistics in place of the released ImageNet's, as in ../vit-b_clip-l.py, which explains these settings.
@@ -16,7 +11,7 @@ model = dict(
     student=dict(arch="clip-base", init_values=None, mask_token=False),
     objectives=dict(feature=None, patch=None),
 )
-# No masks, since there is no patch objective.
+# Only the patch objective reads masks.
 train_pipeline = [*_base_.augmentation, dict(type="PackInputs")]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 default_hooks = dict(export=dict(teacher="CLIP ViT-L/14 (OpenAI, MIT)"))
