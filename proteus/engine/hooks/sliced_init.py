@@ -104,7 +104,7 @@ class SlicedInitHook(Hook):
         images = self._read(runner, model)
         # The student is there before the heads of its other teachers are fitted.
         for name, distiller in {**sliced, **model.distillers}.items():
-            _on_first_rank(partial(self._fill, runner, name or "student", distiller, images, name in sliced))
+            _with_news_for_others(partial(self._fill, runner, name or "student", distiller, images, name in sliced))
             objectives = distiller.objectives
             for tensor in (*distiller.student.parameters(), *objectives.parameters(), *objectives.buffers()):
                 broadcast(tensor.data)
@@ -153,7 +153,7 @@ class SlicedInitHook(Hook):
                 report()
             return torch.cat(images)
 
-        images = _on_first_rank(read)
+        images = _with_news_for_others(read)
         # Before the fit, which takes minutes and would be repeated after the images were repaired.
         count_corrupt(runner, corrupt)
         return images
@@ -196,8 +196,10 @@ class SlicedInitHook(Hook):
         )
 
 
-def _on_first_rank(work: Callable[[Report], Result]) -> Result | None:
-    """Let rank 0 work while the others wait; all ranks call this together.
+def _with_news_for_others(work: Callable[[Report], Result]) -> Result | None:
+    """Let rank 0 work for long while the others wait and hear of it; all ranks call this together.
+
+    ``utils.ranks.on_first_rank`` is for short work, and shares the result.
 
     Args:
         work: Calls its argument every few minutes at most: ranks that hear nothing for long take the run for dead.

@@ -124,12 +124,12 @@ def test_waiting_ranks_hear_of_the_work_and_of_its_error(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(sliced_init, "broadcast_object_list", sent.extend)
     with pytest.raises(UserError, match="broken"):
-        sliced_init._on_first_rank(work)
+        sliced_init._with_news_for_others(work)
     assert len(sent) == 3
     monkeypatch.setattr(sliced_init, "is_main_process", lambda: False)
     monkeypatch.setattr(sliced_init, "broadcast_object_list", receive)
     with pytest.raises(UserError, match="broken"):
-        sliced_init._on_first_rank(work)
+        sliced_init._with_news_for_others(work)
     assert not sent
 
 
