@@ -90,8 +90,10 @@ def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.Monke
 
     wandb.finish()  # as at the end of a process; otherwise its own process writes the file seconds later
     (file,) = (tmp_path / "my_run/wandb").glob("offline-run-*/run-*.wandb")
-    # Records of a protocol buffer: a name with its length, and a value.
+    # Records of a protocol buffer: a name with its length, and a value. No code is among them, so one block of the file
+    # holds them undivided.
     written = file.read_bytes()
+    assert len(written) < 32_768
     for word in (b"my_run", b"\tloss_line\x82\x01", b"\ttoy/error\x82\x01"):
         assert word in written
 
