@@ -19,7 +19,7 @@ help: ## Show this list (default)
 	@echo "PYTHON=python3    the interpreter that $(VENV) is made from (3.10 or newer)"
 	@echo "TORCH=auto        keep the torch that PYTHON has, else install the tested one; TORCH=tested: always that one"
 
-quickstart: $(VENV)/.installed-quickstart ## Distil a small ViT in a few minutes; your own images: DATA=dir
+quickstart: $(VENV)/.installed-quickstart ## Distil a small ViT in about ten minutes; your own images: DATA=dir
 	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(run) tools/quickstart.py $(if $(DATA),--data '$(subst ','\'',$(DATA))')
 
 test: $(VENV)/.installed-tests ## Style, types and every test, the slow ones too; PYTEST_ARGS="-k name" for fewer

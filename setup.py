@@ -44,7 +44,7 @@ EXTRAS = ("quickstart", "dense", "eval", "export", "fast", "shards", "remote", "
 setup(
     name="proteus-toolbox",
     version=version(),
-    description="Distil vision foundation models into small backbones on ImageNet-sized data (MMEngine toolbox)",
+    description="Distil vision foundation models into small backbones on your images (MMEngine toolbox)",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,4 +1,4 @@
-"""Proteus: distil vision foundation models into small backbones on ImageNet-sized data."""
+"""Proteus: distil vision foundation models into small backbones on your images."""
 
 from __future__ import annotations
 

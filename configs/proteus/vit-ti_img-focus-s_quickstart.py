@@ -62,7 +62,7 @@ val_evaluator = dict(patches_per_image=None)
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
 
-# Half of the recipe's rate ended nearer to the teacher, and lower in labelled figures (docs/study.md).
+# Half of the recipe's rate ended nearer to the teacher, and lower in downstream scores (docs/study.md).
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 param_scheduler = dict(epochs=25, iters_per_epoch=20, warmup_epochs=2, min_lr=0.0)
 auto_scale_lr = dict(base_batch_size=16)

@@ -12,11 +12,11 @@ from proteus.version import __version__
 
 VERBS = {
     "distill": "distil a teacher into a student on a folder of images",
-    "slice": "make a small ViT of a larger one without training, in minutes",
+    "slice": "cut a small ViT out of a larger one without training, in minutes",
     "train": "train a config",
     "check": "check a config and build all its parts, without training",
     "test": "compute the test metrics of a config for a checkpoint",
-    "evaluate": "evaluate a backbone by k-NN, linear probe, fine-grained classification and robustness",
+    "evaluate": "evaluate a backbone: k-NN, probes, robustness, segmentation, zero-shot, retrieval",
     "embed": "write the features of images to a file, one row per image",
     "export": "export a backbone for timm, transformers, OpenMMLab, ONNX and torch.export",
     "infer": "predict for images or a video with a trained model",

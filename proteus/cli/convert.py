@@ -1,7 +1,7 @@
 """Convert the backbone of a checkpoint to the naming scheme of another project.
 
 Example:
-  proteus convert student.safetensors student_timm.safetensors --to timm
+  proteus convert iter_10000.pth out.safetensors --to hf
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from proteus.cli.run import verb_parser
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Parse the arguments of the command, by default those of the process."""
     parser = verb_parser("convert", __doc__)
-    parser.add_argument("source", metavar="IN", help="checkpoint; file.pth#ema, #teacher or #NAME selects a part")
+    parser.add_argument(
+        "source",
+        metavar="IN",
+        help="checkpoint; file.pth#teacher or #NAME selects a part, #ema the moving average, if any",
+    )
     parser.add_argument("target", metavar="OUT", help="file to write, .safetensors or .pth")
     parser.add_argument("--to", required=True, choices=FORMS, help="target naming scheme")
     return parser.parse_args(argv)

@@ -20,7 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         "--backbone",
         required=True,
         help="a known model (dinov2_vitb14), timm/NAME, mmpretrain/NAME, a checkpoint (student.safetensors, "
-        "iter_375300.pth, file.pth#ema), a model folder, or random:NAME",
+        "iter_375300.pth; #ema selects the moving average, if the run had one), a model folder, or random:NAME",
     )
     parser.add_argument(
         "--data", required=True, help="folder of images (searched recursively), or text file with one path per line"
@@ -48,7 +48,11 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--batch-size", type=positive_int, default=64, help="images per forward pass (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=integer(0, 512), help="worker processes that read images, per process")
+    parser.add_argument(
+        "--workers",
+        type=integer(0, 512),
+        help="worker processes that read images, per process (default: half the CPUs, at most 8)",
+    )
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add_launcher(parser)
     add_processes(parser)

@@ -1,4 +1,7 @@
-"""Evaluate a backbone by k-NN, linear probe, fine-grained classification, robustness and segmentation; write a report.
+"""Evaluate a backbone, and write a report.
+
+Protocols: k-NN, linear probe, fine-grained classification, robustness, segmentation, zero-shot classification and
+image-text retrieval.
 
 Example:
   proteus evaluate --backbone work_dirs/vit-s_dinov2-b/student.safetensors --protocols knn,linear
@@ -31,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         "--backbone",
         required=True,
         help="a known model (dinov2_vitb14), timm/NAME, mmpretrain/NAME, a checkpoint (student.safetensors, "
-        "iter_375300.pth, file.pth#ema), a model folder, or random:NAME",
+        "iter_375300.pth; #ema selects the moving average, if the run had one), a model folder, or random:NAME",
     )
     parser.add_argument(
         "--arch", help="timm architecture, required if it cannot be inferred from the checkpoint (CNNs)"
@@ -49,6 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--sets",
         nargs="+",
+        action="extend",
         default=[],
         metavar="DIR",
         help="evaluate on your own images: labelled, in DIR/train/CLASS and DIR/test/CLASS; with masks, in "
@@ -62,7 +66,11 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--batch-size", type=positive_int, default=64, help="images per forward pass (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=integer(0, 512), help="worker processes that read images")
+    parser.add_argument(
+        "--workers",
+        type=integer(0, 512),
+        help="worker processes that read images (default: half the CPUs, at most 8)",
+    )
     parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add_key_values(parser)
     add_launcher(parser)

@@ -24,15 +24,18 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--formats",
         nargs="+",
+        action="extend",
         metavar="FORMAT",
-        help="timm, hf, openmmlab, onnx, program (default: all that the model can have)",
+        help="timm, hf, openmmlab, onnx, program (default: all supported)",
     )
     parser.add_argument("--arch", help="name in timm of the architecture of a weight file, if it cannot be detected")
     parser.add_argument("--img-size", type=positive_int, help="side of the images (default: that of the training)")
     parser.add_argument(
         "--dynamic-size", action="store_true", help="let model.onnx and model.pt2 take images of any size"
     )
-    parser.add_argument("--opset", type=positive_int, help="version of the operators of ONNX (default: torch's)")
+    parser.add_argument(
+        "--opset", type=positive_int, help="version of the operators of ONNX, 17 to 20 (default: torch's)"
+    )
     parser.add_argument("--benchmark", action="store_true", help="measure latency and throughput by backend")
     parser.add_argument("--device", type=device, help="device of the benchmark (default: a GPU if there is one)")
     parser.add_argument("--download", action="store_true", help="download weights that are not on this machine")

@@ -1,7 +1,7 @@
 """Predict for images or a video with a trained model: overlays, depth maps, or top-5 classes.
 
 Example:
-  proteus infer vit-s_dpt work_dirs/vit-s_dpt/iter_38400.pth photos --out predictions
+  proteus infer vit-s_dpt work_dirs/vit-s_dpt/iter_25000.pth photos --out predictions
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Print the contents of a checkpoint, without building a model.
 
 Example:
-  proteus inspect work_dirs/vit-s_dinov2-b/iter_375300.pth#ema
+  proteus inspect work_dirs/vit-s_dinov2-b/iter_375300.pth
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from proteus.cli.run import verb_parser
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Parse the arguments of the command, by default those of the process."""
     parser = verb_parser("inspect", __doc__)
-    parser.add_argument("file", help="checkpoint; file.pth#ema, #student, #teacher or #NAME selects a part")
+    parser.add_argument(
+        "file", help="checkpoint; file.pth#student, #teacher or #NAME selects a part, #ema the moving average, if any"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,10 +1,10 @@
-"""Make a small ViT of a larger one without training: a slice of its weights, fitted on a few hundred images.
+"""Cut a small ViT out of a larger one without training: a slice of its weights, fitted on a few hundred images.
 
 Example:
   proteus slice --teacher dinov2_vitb14 --student vit_small --data photos --out work_dirs/sliced
 
 It takes minutes for a ViT-S on a CPU, and needs no labels. OUT holds the student for timm, transformers,
-OpenMMLab and ONNX Runtime with its model card. 'proteus distill' begins with the same weights and trains them.
+OpenMMLab and ONNX Runtime with its model card. 'proteus distill' starts from the same weights and trains them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--data",
         nargs="+",
+        action="extend",
         metavar="DIR",
         help="folders of images, with any subfolders, or 'packaged'; a few per cent are held out for the comparison",
     )

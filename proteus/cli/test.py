@@ -1,7 +1,7 @@
 """Compute the test metrics of a config for a checkpoint.
 
 Example:
-  proteus test vit-s_upernet work_dirs/vit-s_upernet/iter_160000.pth --show-dir pictures
+  proteus test vit-s_upernet work_dirs/vit-s_upernet/iter_60000.pth --show-dir pictures
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from os.path import isfile, normpath
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from runs import write_images
 
 from proteus import registry
 from proteus.apis import load_config
+from proteus.apis.export import export
 from proteus.checkpoints import export_backbone
 from proteus.models import ViT
 
@@ -65,6 +67,9 @@ def test_scripts_run(block: Block, folder: Path) -> None:
     for name in ("student", "teacher"):
         export_backbone(student.timm_state(), folder / f"{name}.safetensors", about)
     write_images(folder / "photos", 24)
+    if "work_dirs/photos" in block.text:
+        export("student.safetensors", "work_dirs/photos", ["timm", "hf"])
+        copyfile(next((folder / "photos").rglob("*.jpg")), "cat.jpg")
     exec(compile(block.text, str(block), "exec"), {"model": student, "images": torch.zeros(2, 3, 28, 28)})
 
 

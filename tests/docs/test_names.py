@@ -28,6 +28,7 @@ OTHERS = {
     "MySet",
     "NumPy",
     "OpenCV",
+    "SmallCNN",
     "TensorboardVisBackend",
     "TimmWrapperModel",
     "TorchScript",

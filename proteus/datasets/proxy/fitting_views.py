@@ -1,4 +1,4 @@
-"""Views to fit a student's first weights on."""
+"""Views to fit a student's initial weights on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a student's first weights come from."""
+"""Where a student's initial weights come from."""
 
 from proteus.models.initialization.fitted_heads import fit_heads
 from proteus.models.initialization.slicing import check_slice, noise_images, slice_teacher

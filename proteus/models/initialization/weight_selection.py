@@ -1,4 +1,4 @@
-"""A small model's first weights out of a larger one's."""
+"""A small model's initial weights out of a larger one's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small ViT's first weights as a slice of its teacher."""
+"""A small ViT's initial weights as a slice of its teacher."""
 
 from proteus.models.initialization.slicing.checks import check_slice
 from proteus.models.initialization.slicing.fit import slice_teacher
