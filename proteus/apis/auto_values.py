@@ -15,7 +15,7 @@ from proteus.apis.resources import check_device
 from proteus.structures import UserError
 from proteus.utils.precision import cpu_has_bfloat16, has_bfloat16
 
-Init = Literal["sliced", "random"]
+Init = Literal["sliced", "given", "random"]
 
 # The paper: 300 epochs of ImageNet-1K in batches of 1024.
 PAPER_EPOCHS = 300
@@ -28,7 +28,7 @@ SLICED_LR_FRACTION = 0.1
 MIN_SLICED_LR = 1e-5
 # With Muon, for 600 iterations and more. The first steps change every weight by the rate, and shorter runs from sliced
 # weights have no time to repair it.
-MUON_LR: Mapping[Init, float] = {"sliced": 2e-4, "random": 2e-3}
+MUON_LR: Mapping[Init, float] = {"sliced": 2e-4, "given": 2e-4, "random": 2e-3}
 # Fewer iterations than these train nothing, however few images there are.
 MIN_GPU_ITERS = 10_000
 CPU_ITERS = 600
@@ -255,16 +255,16 @@ def choose_optimizer(init: Init, hidden_states: bool, short: bool) -> Auto | Non
 
 
 def choose_lr(init: Init, total_batch: int, muon_iters: int | None = None) -> Auto:
-    """Choose the peak learning rate: 5e-4 x batch / 512 from random weights; a tenth of it from sliced ones.
+    """Choose the peak learning rate: 5e-4 x batch / 512 from random weights; a tenth of it from sliced or given ones.
 
     Args:
         init: First weights of the student.
         total_batch: Images of a step, of all processes together.
-        muon_iters: Iterations of a run with Muon: then 2e-3 from random weights; 2e-4 from sliced ones, or
+        muon_iters: Iterations of a run with Muon: then 2e-3 from random weights; 2e-4 from others, or
             proportionally less for less than 600. None with AdamW.
     """
     if muon_iters is not None:
-        share = min(muon_iters / CPU_ITERS, 1) if init == "sliced" else 1
+        share = min(muon_iters / CPU_ITERS, 1) if init != "random" else 1
         why = f"for Muon from {init} weights" + ("" if share == 1 else f", and {muon_iters} iterations")
         return Auto(_rounded(MUON_LR[init] * share), why)
     scaled = LR_PER_IMAGE * total_batch
@@ -272,8 +272,8 @@ def choose_lr(init: Init, total_batch: int, muon_iters: int | None = None) -> Au
         return Auto(_rounded(scaled), "5e-4 x batch / 512, the recipe's")
     low = SLICED_LR_FRACTION * scaled
     if low < MIN_SLICED_LR:
-        return Auto(MIN_SLICED_LR, "low, to keep the sliced weights")
-    return Auto(_rounded(low), "5e-5 x batch / 512, to keep the sliced weights")
+        return Auto(MIN_SLICED_LR, f"low, to keep the {init} weights")
+    return Auto(_rounded(low), f"5e-5 x batch / 512, to keep the {init} weights")
 
 
 def choose_sliced_views(machine: Machine) -> int:

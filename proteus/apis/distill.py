@@ -10,8 +10,17 @@ from typing import Any
 
 import torch
 
-from proteus.apis.auto_values import Machine, this_machine
-from proteus.apis.distillation.folder import CONFIG, LOCK, STUDENT, check_folder, check_space, command_line, write_plan
+from proteus.apis.auto_values import this_machine
+from proteus.apis.distillation.folder import (
+    CONFIG,
+    LOCK,
+    STUDENT,
+    check_folder,
+    check_space,
+    command_line,
+    load_run,
+    write_plan,
+)
 from proteus.apis.distillation.plan import make_plan
 from proteus.apis.distillation.request import Request
 from proteus.apis.distillation.results import DistillResult, finish
@@ -19,7 +28,6 @@ from proteus.apis.launch import run_on
 from proteus.apis.resources import check_out_folder
 from proteus.apis.training import train
 from proteus.compat import hide_gpus
-from proteus.config.load import load_config
 from proteus.structures import UserError
 from proteus.utils import exclusive
 
@@ -75,7 +83,8 @@ def distill(
         device: ``cpu`` or ``cuda``; by default a GPU if there is one.
         download: Let the teacher's weights come from their hub if they are not on this machine.
         loggers: Some of ``tensorboard``, ``wandb``, ``mlflow``, or ``none``; by default TensorBoard.
-        resume: Continue the run in ``out``.
+        resume: Continue the run in ``out``, which may have been moved. What is trained must be as before; ``workers``,
+            ``gpus``, ``device``, ``loggers`` and the overrides of logs, checkpoints and corrupt images may differ.
         overrides: Values by dotted config key, as ``--cfg-options`` takes them; they are written in the config.
 
     Returns:
@@ -110,7 +119,7 @@ def distill(
     start = time.time()
     with _locked(folder):
         if not (folder / STUDENT).is_file():
-            _train(folder / CONFIG, resume, this_machine(device, gpus))
+            _train(folder, request, loggers, resume)
         return finish(folder, None if resume else time.time() - start)
 
 
@@ -138,16 +147,17 @@ def _locked(folder: Path) -> AbstractContextManager[Any]:
     return exclusive(folder, "distilling", name=LOCK, remedy="wait for it, or name another folder with --out")
 
 
-def _train(config: Path, resume: bool, machine: Machine) -> None:
+def _train(folder: Path, request: Request, loggers: Sequence[str], resume: bool) -> None:
+    machine = this_machine(request.device, request.gpus)
     if not machine.has_gpu:
         _hide_gpus()
+    cfg, arguments = load_run(folder, request, loggers, resume)
     if machine.processes > 1:
-        command = ["train", str(config), "--launcher", "pytorch", *(["--resume"] if resume else [])]
-        status = run_on(machine.processes, command, cpu=not machine.has_gpu)
+        status = run_on(machine.processes, ["train", *arguments, "--launcher", "pytorch"], cpu=not machine.has_gpu)
         if status:
             raise SystemExit(status)  # the processes have printed the reason
         return
-    train(load_config(config), "auto" if resume else None)
+    train(cfg, "auto" if resume else None)
 
 
 def _hide_gpus() -> None:

@@ -16,7 +16,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Parse the arguments of the command, by default those of the process."""
     parser = verb_parser("inspect", __doc__)
     parser.add_argument(
-        "file", help="checkpoint; file.pth#student, #teacher or #NAME selects a part, #ema the moving average, if any"
+        "file",
+        help="checkpoint or model folder; file.pth#student, #teacher or #NAME selects a part, #ema the average, if any",
     )
     return parser.parse_args(argv)
 

@@ -242,7 +242,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "AtomicCheckpointHook": _CHECKPOINTS,
     "StopOnNaNHook": {"keep_mb": NON_NEGATIVE},
     "SaveOnSignalHook": {"patience": NON_NEGATIVE},
-    "CorruptImageHook": {"max_share": SHARE},
+    "CorruptImageHook": {"max_share": SHARE, "few": NATURAL},
     "OnlineEvalHook": {"images": integer(2), "patches_per_image": COUNT},
     "SlicedInitHook": {
         "views": COUNT,

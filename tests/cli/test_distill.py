@@ -44,8 +44,8 @@ def test_values_are_parsed(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
 
 
 def test_several_folders_are_a_list(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
-    main(parse_args(["--teacher", "packaged", "--out", str(tmp_path), "--data", "a", "b"]))
-    assert calls[0]["data"] == ["a", "b"]
+    main(parse_args(["--teacher", "packaged", "--out", str(tmp_path), "--data", "a", "b", "--data", "c"]))
+    assert calls[0]["data"] == ["a", "b", "c"]
 
 
 def test_processes_are_on_the_cpu(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
@@ -77,6 +77,11 @@ def test_the_config_can_be_written_alone(
         (["--lr", "0"], "--lr: found '0', expected a positive number"),
         (["--gpus", "99"], "--gpus: found 99, but "),
         (["--init", "pretrained"], "--init: invalid choice"),
+        (["--teacher", "b"], "--teacher: found 'packaged' and 'b', expected one; docs/several_teachers.md has"),
+        (
+            ["--student", "vit_tiny", "--student", "vit_base"],
+            "--student: found 'vit_tiny' and 'vit_base', expected",
+        ),
     ],
 )
 def test_mistakes_are_one_line(

@@ -73,6 +73,6 @@ def test_samplers_and_hooks() -> None:
     for repeats in (0, -1, 1.5, "3", None, True):
         with pytest.raises(ValueError, match=r"sampler\.repeats="):
             ProxySampler(range(8), repeats=repeats)  # type: ignore[arg-type]
-    for options in ({"max_share": 2}, {"max_share": NAN}, {"interval": 0}, {"interval": 1.5}):
+    for options in ({"max_share": 2}, {"max_share": NAN}, {"interval": 0}, {"interval": 1.5}, {"few": -1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             CorruptImageHook(**options)  # type: ignore[arg-type]

@@ -55,6 +55,7 @@ def test_too_many_stop_the_run_on_every_rank(config: Path, damaged: Path, tmp_pa
         {
             "train_dataloader.dataset.data_root": damaged,
             "default_hooks.corrupt_images.interval": 2,
+            "default_hooks.corrupt_images.few": 0,
             "train_dataloader.sampler.repeats": 1,
         }
     )

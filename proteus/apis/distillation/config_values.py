@@ -134,7 +134,7 @@ def card_facts(record: Any, images: RunImages, table: Mapping[str, Auto], total:
         "training": {
             "batch size": total,
             "peak learning rate": table["lr"].value,
-            "first weights": table["init"].value,
+            "initial weights": table["init"].value,
             "held-out images": images.held_out,
         },
     }

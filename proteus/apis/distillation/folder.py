@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 from proteus.apis.distillation.config_values import BASE
 from proteus.apis.distillation.plan import Plan
 from proteus.apis.distillation.request import Request
-from proteus.apis.loggers import logger_backends
+from proteus.apis.loggers import logger_backends, use_loggers
 from proteus.apis.model_cost import GIB
 from proteus.config.load import load_config
 from proteus.config.write import config_text
@@ -28,6 +32,18 @@ LOCK = ".distill.lock"
 """Names in the folder."""
 _COMMAND = "#   proteus distill "
 _PROCESSES = r"--(?:gpus|processes) \d+"
+_HERE = "{{ fileDirname }}"  # by which MMEngine's configs name their own folder, wherever it is moved
+# Options that do not change what is trained, only where and with which logs.
+_FREE = ("--out", "--workers", "--logger", "--gpus", "--processes")
+_FREE_KEYS = (
+    "default_hooks.checkpoint",
+    "default_hooks.corrupt_images",
+    "default_hooks.logger",
+    "env_cfg",
+    "log_level",
+    "log_processor",
+    "visualizer",
+)
 
 
 def command_line(request: Request, out: Path, loggers: Sequence[str] = ()) -> str:
@@ -56,9 +72,12 @@ def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ())
         FullDiskError: The disk has no room for the file.
     """
     path = out / CONFIG
-    values = {"_base_": BASE, **plan.values, "work_dir": str(out.absolute() / RUN)}
+    work_dir = out.absolute() / RUN
+    # MMEngine replaces text, and these characters would end the string.
+    here = str(work_dir) if set(str(work_dir)) & set('"\\') else f"{_HERE}/{RUN}"
+    values = {"_base_": BASE, **plan.values, "work_dir": here}
     if loggers:
-        backends = logger_backends(loggers, out.absolute() / RUN)
+        backends = _moved(logger_backends(loggers, work_dir), work_dir, here)
         values["visualizer"] = {"vis_backends": [{"type": "LocalVisBackend"}, *backends]}
     processes = " ".join(["", *re.findall(_PROCESSES, command)])
     header = (
@@ -74,6 +93,47 @@ def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ())
         raise
     write_json(out / FACTS, {**plan.facts, "command": command}, indent=2)
     return path
+
+
+def load_run(out: Path, request: Request, loggers: Sequence[str], resume: bool) -> tuple[Config, list[str]]:
+    """Load the config of a run from its folder, which may have been moved or copied.
+
+    Args:
+        out: The folder.
+        request: With ``resume``, its options that may differ from the first command's replace those of the config.
+        loggers: With ``resume``, replace those of the config.
+        resume: Continue the run.
+
+    Returns:
+        The config, and the arguments with which ``proteus train`` makes the same of the file.
+    """
+    work_dir = out.absolute() / RUN
+    changes = {key: value for key, value in request.overrides.items() if _is_free(key)} if resume else {}
+    if resume and request.workers != "auto":
+        changes["train_dataloader.num_workers"] = request.workers
+        changes["train_dataloader.persistent_workers"] = request.workers != 0
+    cfg = load_config(out / CONFIG, changes)
+    written, cfg.work_dir = Path(cfg.work_dir), str(work_dir)
+    if cfg.get("visualizer") and written.is_absolute():  # some configs name the folder in which they were written
+        cfg.visualizer = _moved(cfg.visualizer.to_dict(), written, str(work_dir))
+    if resume and loggers:
+        use_loggers(cfg, loggers)
+    arguments = [str(out / CONFIG), "--work-dir", str(work_dir)]
+    arguments += ["--resume"] if resume else []
+    arguments += ["--logger", ",".join(loggers)] if resume and loggers else []
+    arguments += ["--cfg-options", *(f"{key}={value}" for key, value in changes.items())] if changes else []
+    return cfg, arguments
+
+
+def _moved(value: Any, before: Path, after: str) -> Any:
+    """Return a copy of a part of a config with another folder in its paths and URIs."""
+    if isinstance(value, Mapping):
+        return {key: _moved(item, before, after) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_moved(item, before, after) for item in value)
+    if isinstance(value, str):
+        return value.replace(before.absolute().as_uri(), f"file://{after}").replace(str(before), after)
+    return value
 
 
 def check_folder(out: Path, command: str, resume: bool) -> bool:
@@ -96,10 +156,12 @@ def check_folder(out: Path, command: str, resume: bool) -> bool:
         raise UserError(f"--out {out}: holds an unfinished run; add --resume to continue it, or name another folder")
     recorded = _recorded_command(config)
     # A finished training is only exported, on a machine of any kind.
-    left_out = [r" --out \S.*$", *([f" {_PROCESSES}"] if (out / STUDENT).is_file() else [])]
-    if recorded is not None and _without(recorded, left_out) != _without(command, left_out):
+    changed = [] if recorded is None else _changed(recorded, command, trained=(out / STUDENT).is_file())
+    if changed:
+        processes = " ".join(["", *re.findall(_PROCESSES, str(recorded))])
         raise UserError(
-            f"--resume: {config} was written by another command ({recorded}); repeat that one, or name another --out"
+            f"--resume: {config} was written {'; '.join(changed)}; leave that as it was, name another --out, or "
+            f"change the config by proteus train {config} --resume{processes} --cfg-options KEY=VALUE"
         )
     return True
 
@@ -111,10 +173,47 @@ def _recorded_command(config: Path) -> str | None:
     return None
 
 
-def _without(command: str, patterns: Sequence[str]) -> str:
-    for pattern in patterns:
-        command = re.sub(pattern, "", command)
-    return command
+def _changed(recorded: str, command: str, trained: bool) -> list[str]:
+    """Describe the options of two commands that differ and change the training."""
+    then, now = _options(recorded), _options(command)
+    changed = []
+    for name in dict.fromkeys([*then, *now]):
+        before, after = then.get(name, []), now.get(name, [])
+        if before == after or name in _FREE or _is_free(name) or (trained and name == "processes"):
+            continue
+        if name in ("--teacher", "--data") and [*map(os.path.realpath, before)] == [*map(os.path.realpath, after)]:
+            continue
+        changed.append(f"{_shown(name, before)}, not {_shown(name, after)}")
+    return changed
+
+
+def _shown(name: str, words: Sequence[str]) -> str:
+    if not words:
+        return f"without {name}"
+    return f"with {name} {shlex.join(words)}" if name.startswith("--") else f"with {name}={words[0]}"
+
+
+def _options(command: str) -> dict[str, list[str]]:
+    """Return the words of each option of a command, the values of its overrides by key, and its number of processes."""
+    found: dict[str, list[str]] = {}
+    option = ""
+    for word in shlex.split(command)[2:]:
+        key, equals, value = word.partition("=")
+        if word.startswith("--"):
+            option = word
+            found[option] = []
+        elif option == "--cfg-options" and equals:
+            found[key] = [value]
+        else:
+            found[option].append(word)
+    found.pop("--cfg-options", None)
+    count = [*found.get("--gpus", []), *found.get("--processes", []), "1"][0]
+    found["processes"] = ["1" if count == "0" else count]
+    return found
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in _FREE_KEYS)
 
 
 def check_space(out: Path, plan: Plan) -> None:

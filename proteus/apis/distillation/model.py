@@ -1,4 +1,4 @@
-"""The model of a distillation run: what its config says, and which objectives and first weights are possible."""
+"""The model of a distillation run: what its config says, and which objectives and initial weights are possible."""
 
 from __future__ import annotations
 
@@ -25,23 +25,42 @@ from proteus.structures import ConfigError, UserError
 
 # Top-level keys that change a training step.
 _OF_A_STEP = ("custom_imports", "model", "optim_wrapper")
+# Side in pixels of images that are large enough for any model.
+_LARGEST = 1025
 
 
-def mask_patch_size(student: Mapping[str, Any], size: int) -> int | None:
+def mask_patch_size(student: Mapping[str, Any], size: int, step: int = 1) -> int | None:
     """Return the side in pixels of the patches with which a student can be masked; None if it cannot be.
 
     Args:
         student: Config of the student.
         size: Side of the images in pixels.
+        step: Sides that the teacher takes are multiples of it.
+
+    Raises:
+        UserError: The student needs larger images.
     """
     if student["type"] == "ViT":
         return int(student["patch_size"])
     if student["type"] != "TimmBackbone":
         return None
     with torch.device("meta"):
-        grid = build_backbone(dict(student)).grid_for(size)
+        backbone = build_backbone(dict(student))
+        grid = _grid(backbone, size)
+        if grid is None:
+            larger = next((side for side in range(size + step, _LARGEST, step) if _grid(backbone, side)), None)
+            remedy = f"write --img-size {larger} or more" if larger else "choose another student"
+            raise UserError(f"images of {size} px are too small for timm/{student['arch']}: {remedy}")
     patch = size // grid[0]
     return patch if (size // patch, size // patch) == grid and grid[0] * grid[1] > 1 else None
+
+
+def _grid(backbone: Any, size: int) -> tuple[int, int] | None:
+    try:
+        grid: tuple[int, int] = backbone.grid_for(size)
+    except RuntimeError:  # torch's, of a kernel that is larger than its map
+        return None
+    return grid
 
 
 def model_values(
@@ -108,14 +127,26 @@ def use_hidden_states(model: dict[str, Any]) -> Auto:
     return Auto("hidden, token, feature", "a short run: the hidden states of all blocks teach most")
 
 
-def choose_init(wanted: str, model: Distiller) -> Auto:
-    """Choose the student's first weights: sliced from the teacher's where that is possible, else random.
+def choose_init(wanted: str, model: Distiller, checkpoint: str | None = None) -> Auto:
+    """Choose the student's initial weights: those of a file, a slice of the teacher's if that is possible, or random.
+
+    Args:
+        wanted: ``auto``, ``sliced`` or ``random``.
+        model: The model.
+        checkpoint: The student's weight file, if one is given.
 
     Raises:
         UserError: ``wanted`` is unknown, or cannot be had.
     """
     if wanted not in ("auto", "sliced", "random"):
         raise UserError(f"--init: found {wanted!r}, expected auto, sliced or random")
+    if checkpoint and wanted != "auto":
+        raise UserError(
+            f"--init {wanted}: --cfg-options model.student.checkpoint={checkpoint} also says what the student starts "
+            "from; leave out one of them"
+        )
+    if checkpoint:
+        return Auto("given", f"--cfg-options model.student.checkpoint={checkpoint}")
     if wanted == "random":
         return Auto("random", "--init")
     try:

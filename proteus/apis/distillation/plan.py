@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,10 +29,12 @@ from proteus.apis.distillation.model import (
     use_hidden_states,
     without_weights,
 )
-from proteus.apis.distillation.pair import given_number, resolve_pair
+from proteus.apis.distillation.pair import absolute, given_number, resolve_pair
 from proteus.apis.distillation.request import Request
 from proteus.apis.model_cost import step_cost
+from proteus.checkpoints import locate
 from proteus.config.build_errors import as_config_error
+from proteus.config.suggestions import near_file
 from proteus.models import Distiller
 from proteus.registry import MODELS
 from proteus.structures import UserError
@@ -46,7 +48,9 @@ _OPTIONS = {
     "optim_wrapper.optimizer.lr": "--lr",
     "optim_wrapper.dtype": "--precision",
     "randomness.seed": "--seed",
+    "seed": "--seed",
 }
+_CHECKPOINT = "model.student.checkpoint"
 _BFLOAT16 = {"bf16": "bfloat16", "fp32": "float32"}
 
 
@@ -87,6 +91,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     for key, option in _OPTIONS.items():
         if key in request.overrides:
             raise UserError(f"--cfg-options {key}: write {option} instead, by which other values are chosen, too")
+    request = _with_absolute_checkpoint(request)
     table: dict[str, Auto] = {}
     # 1. images
     images = find_images(request.data)
@@ -96,7 +101,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     record, title, size = pair.teacher_record, pair.title, int(pair.img_size.value)
     table = {**pair.rows(), **table, "img_size": pair.img_size}
     # 3. model and cost, on the meta device
-    mask_patch = mask_patch_size(pair.student, size)
+    mask_patch = mask_patch_size(pair.student, size, record.patch_size or 16)
     model = model_values(pair.teacher, pair.student, record, mask_patch is not None)
     table["objectives"] = kept_objectives(model)
     draft = draft_config(model, size, images, request.overrides, mask_patch)
@@ -110,7 +115,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     faster = auto.choose_teacher_precision(machine) if request.precision == "auto" else None
     if faster:
         table["teacher_precision"], model["teacher"]["dtype"] = faster, faster.value
-    table["init"] = choose_init(request.init, built)
+    table["init"] = choose_init(request.init, built, request.overrides.get(_CHECKPOINT))
     table["batch_size"] = given_number(request.batch_size, "--batch-size") or auto.choose_batch_size(
         machine,
         step_cost(built, draft) if machine.has_gpu else None,
@@ -121,6 +126,9 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     if batch < 2:
         raise UserError("--batch-size 1: half of a batch is masked; write 2 or more")
     total = batch * machine.processes
+    if total > images.train:
+        why = f"{table['batch_size'].why}; each step repeats images, since there are {images.train:,}"
+        table["batch_size"] = replace(table["batch_size"], why=why)
     table["workers"] = given_number(request.workers, "--workers", zero=True) or auto.choose_workers(machine)
     # 5. length, and the recipe for it: a run that turns out to be long has other objectives, and its steps other times
     for short in (True, False):
@@ -203,6 +211,16 @@ def _seconds_per_step(cfg: Config, batch: int, request: Request, machine: Machin
     if request.workers == "auto":
         table["workers"] = auto.choose_workers(machine, speed.load_seconds / speed.step_seconds)
     return max(speed.step_seconds, speed.load_seconds / max(int(table["workers"].value), 1))
+
+
+def _with_absolute_checkpoint(request: Request) -> Request:
+    """Return the request with a path of the student's weight file that holds in any folder."""
+    given = request.overrides.get(_CHECKPOINT)
+    if not isinstance(given, str):
+        return request
+    if not locate(given).exists():
+        raise UserError(f"--cfg-options {_CHECKPOINT}: no such file: '{given}'{near_file(locate(given))}")
+    return replace(request, overrides={**request.overrides, _CHECKPOINT: absolute(given)})
 
 
 def _count(module: nn.Module) -> int:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
 from proteus.compat import is_resuming
+from proteus.engine.hooks.save_on_signal import save_before_stop
 from proteus.registry import HOOKS
 from proteus.structures import UserError
 from proteus.utils.argument_checks import check_number, check_whole
@@ -24,9 +25,13 @@ class CorruptProxySetError(UserError):
 class CorruptImageHook(Hook):
     """Log every corrupt image once and their number at the end, and stop a run with too many.
 
+    Before it stops, a run saves a checkpoint. A run resumed from that one starts counting at zero, since the images may
+    have been repaired.
+
     Args:
         max_share: Largest fraction of the proxy set that may be corrupt.
         interval: Iterations between exchanges among ranks; a single process logs in every iteration.
+        few: Number of corrupt images that is allowed in any case: in a small proxy set one may exceed ``max_share``.
 
     Raises:
         CorruptProxySetError: From ``after_train_iter`` and ``add``, on every rank at the same time.
@@ -34,9 +39,10 @@ class CorruptImageHook(Hook):
 
     priority = "LOW"
 
-    def __init__(self, max_share: float = 0.01, interval: int = 50) -> None:
+    def __init__(self, max_share: float = 0.01, interval: int = 50, few: int = 3) -> None:
         self.max_share = check_number("max_share", max_share, 0, 1)
         self.interval = check_whole("interval", interval)
+        self.few = check_whole("few", few, 0)
         self.named: set[str] = set()
         self._new: set[str] = set()
 
@@ -46,7 +52,7 @@ class CorruptImageHook(Hook):
         """Collect the corrupt images that the batch reports."""
         self._new |= corrupt_in(data_batch)
         if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
-            self._exchange(runner)
+            self._exchange(runner, runner.iter + 1)
 
     def after_train(self, runner: Runner) -> None:
         """Log the number of corrupt images."""
@@ -68,16 +74,22 @@ class CorruptImageHook(Hook):
         self._new.update(names)
         self._exchange(runner)
 
-    def _exchange(self, runner: Runner) -> None:
+    def _exchange(self, runner: Runner, iteration: int | None = None) -> None:
+        """Log the images that any rank has met since the last call; save ``iteration``, if given, before stopping."""
         found = set().union(*all_gather_object(self._new)) - self.named
         self._new.clear()
         for name in sorted(found):
             runner.logger.warning(f"unreadable image replaced: {name}")
         self.named |= found
-        if found and len(self.named) > self.max_share * len(runner.train_dataloader.dataset):
+        share = self.max_share * len(runner.train_dataloader.dataset)
+        if found and len(self.named) > max(share, self.few):
+            limit = f"{self.max_share:.1%}" if share > self.few else str(self.few)
+            problem = f"{self._count(runner)} are corrupt, more than {limit} (listed above)"
+            self.named.clear()  # the saved checkpoint must not hold what the user repairs
+            saved = None if iteration is None else save_before_stop(runner, iteration)
             raise CorruptProxySetError(
-                f"{self._count(runner)} are corrupt, more than {self.max_share:.1%} (listed above): repair or "
-                "remove them, or raise default_hooks.corrupt_images.max_share"
+                f"{problem}: repair or remove them, or raise default_hooks.corrupt_images.max_share"
+                + (f"; then resume with --resume ({saved} is saved)" if saved else "")
             )
 
     def _count(self, runner: Runner) -> str:

@@ -84,7 +84,7 @@ class SaveOnSignalHook(Hook):
             self.validation_due = False
             if runner.val_loop is not None:
                 runner.val_loop.run()
-                self._save(runner, runner.iter)
+                _save(runner, runner.iter)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -143,7 +143,7 @@ class SaveOnSignalHook(Hook):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):  # it has swapped the average into the model
                     hook._swap_ema_parameters()
-        saved = self._save(runner, iteration) if can_save else None
+        saved = _save(runner, iteration) if can_save else None
         if saved is None:
             last = next((hook.last_ckpt for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
             saved = f"the last checkpoint is {last}" if last else "no checkpoint had been saved"
@@ -156,12 +156,6 @@ class SaveOnSignalHook(Hook):
         )
         self.close()
         raise StoppedBySignal(number)
-
-    def _save(self, runner: Runner, iteration: int) -> str | None:
-        hook = next((hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook)), None)
-        if hook is None or hook.by_epoch or isinstance(runner.train_loop, EpochBasedTrainLoop):
-            return None
-        return hook.save(runner, iteration)
 
     def _agreed(self) -> bool:
         if not self._several:
@@ -187,6 +181,27 @@ class SaveOnSignalHook(Hook):
             # After torchrun has forwarded the signal that its processes already got from the terminal.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def save_before_stop(runner: Runner, iteration: int) -> str | None:
+    """Save a checkpoint for a hook that ends the run after an iteration; all ranks call this together.
+
+    A resumed run catches up on a validation that is due.
+
+    Returns:
+        Path of the checkpoint; None if the run saves none between epochs, or not at all.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, SaveOnSignalHook):
+            hook.validation_due = _validates(runner, iteration)
+    return _save(runner, iteration)
+
+
+def _save(runner: Runner, iteration: int) -> str | None:
+    hook = next((hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook)), None)
+    if hook is None or hook.by_epoch or isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return None
+    return hook.save(runner, iteration)
 
 
 def _validates(runner: Runner, done: int) -> bool:

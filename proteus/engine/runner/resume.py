@@ -117,7 +117,9 @@ def _newest_first(folder: Path, template: str, record: Path) -> list[Path]:
     named = _named(record, folder)
     if named is None:
         return ordered
-    if named not in steps:  # another filename template, or the file is in a folder that was not moved
+    if named.parent != folder:  # the record was copied from there; checkpoints of this folder come first
+        return [*ordered, named]
+    if named not in steps:  # another filename template
         return [named, *ordered]
     # A checkpoint that was saved just before a kill and not recorded is newer than the recorded one.
     later = [path for path in ordered if steps[path] > steps[named] and saved[path][0] >= saved[named][0]]

@@ -98,7 +98,7 @@ def test_workers_read_the_images_and_unreadable_ones_are_counted(
     counter = next(hook for hook in shared.hooks if isinstance(hook, CorruptImageHook))
     assert [name.partition(" (")[0] for name in counter.named] == [str(broken)]
     with pytest.raises(CorruptProxySetError, match="1 of 16 images of the proxy set are corrupt, more than"):
-        measured(make_runner("too_many", model=multi_teacher))
+        measured(make_runner("too_many", model=multi_teacher, default_hooks__corrupt_images__few=0))
 
 
 def test_statistics_need_a_proxy_set(make_runner: Callable[..., Runner], multi_teacher: dict[str, Any]) -> None:

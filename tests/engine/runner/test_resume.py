@@ -77,6 +77,8 @@ def test_invalid_contents_of_last_checkpoint_are_ignored(folder: Path, text: str
 def test_moved_and_copied_folders(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     assert newest_complete(tmp_path / "copy").path == tmp_path / "copy/iter_30.pth"
+    (tmp_path / "copy/iter_30.pth").unlink()  # which the record still names, in the first folder
+    assert newest_complete(tmp_path / "copy").path == tmp_path / "copy/iter_20.pth"
     shutil.move(folder, tmp_path / "moved")
     assert newest_complete(tmp_path / "moved").path == tmp_path / "moved/iter_30.pth"
 
