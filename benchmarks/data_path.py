@@ -298,7 +298,7 @@ def loaders(ways: Sequence[Way], args: Namespace) -> list[dict[str, Any]]:
 
 def loader_rate(way: Way, workers: int, prefetch: int | None, views: int) -> float:
     """Images a second of a DataLoader, once its workers run."""
-    repeats = {"repeats": way.views, "together": True} if way.views > 1 else {}
+    repeats = {"repeats": way.views, "group_views": True} if way.views > 1 else {}
     # Do not count batches prefetched before the clock starts.
     count, ahead = -(-views // BATCH), 1 + workers * (prefetch or 0)
     order: Any = list(islice(cycle(range(len(way.data))), BATCH * (count + 2 * ahead)))

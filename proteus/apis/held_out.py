@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from proteus.config.check_consistency import crop_size
 from proteus.datasets import seeded
 from proteus.evaluation import patch_retrieval
-from proteus.models.backbones import build_backbone, locate_backbone
+from proteus.models.backbones import locate_backbone
 from proteus.registry import DATASETS, MODELS
 from proteus.structures import Features
 
@@ -65,14 +65,11 @@ def compare_retrieval(cfg: Config, student: str | Path, photographs: Tensor) -> 
     # A CNN of mmpretrain takes any size, and its config names none.
     size = int(cfg.model.student.get("img_size") or crop_size(cfg) or SIDE)
     device = "cuda" if get_device() == "cuda" else "cpu"  # that of the training, with or without its GPUs
-    preprocessor = MODELS.build(cfg.model.data_preprocessor).to(device)
-    networks = {
-        "": locate_backbone(str(student), img_size=size).build(),
-        "teacher_": build_backbone(dict(cfg.model.teacher.backbone)).requires_grad_(False).eval(),
-    }
+    model = MODELS.build(cfg.model).to(device)  # moves its teacher, which sees images as in training
+    networks = {"": locate_backbone(str(student), img_size=size).build().to(device), "teacher_": model.teacher}
     scores = {"chance_patch_retrieval": 1 / len(photographs)}
     for name, network in networks.items():
         with seeded(0):
-            encode = encoder(network.to(device), preprocessor)
+            encode = encoder(network, model.data_preprocessor)
             scores[f"{name}patch_retrieval"] = patch_retrieval(encode, photographs, size)
     return scores

@@ -18,6 +18,7 @@ from proteus.apis.cache_teacher import build, format_plan
 from proteus.datasets import ProxySampler, distill_collate
 from proteus.datasets.teacher_cache import (
     CacheError,
+    CacheIndex,
     StaleCacheError,
     TeacherCache,
     read_index,
@@ -294,6 +295,29 @@ def test_what_makes_a_cache_stale(config: Path, cache: Path, values: dict[str, A
     assert index is not None
     lines = stale(index, cache_fingerprint(MODELS.build(cfg.model), cfg.model, dataset), dataset.views)
     assert [line.split(":")[0] for line in lines] == named
+
+
+@pytest.mark.parametrize(
+    ("erased", "named"), [(True, ["data_preprocessor.mean", "data_preprocessor.std"]), (False, [])]
+)
+def test_the_students_statistics_count_if_views_are_erased(
+    config: Path, tmp_path: Path, erased: bool, named: list[str]
+) -> None:
+    """The noise is standard normal in the student's space, so the teacher's images depend on it."""
+    steps = [step for step in load_config(config).train_pipeline if erased or step["type"] != "RandomErasing"]
+
+    def fingerprint(**statistics: Any) -> dict[str, Any]:
+        values = {f"model.data_preprocessor.{key}": value for key, value in statistics.items()}
+        values["train_dataloader.dataset.dataset.pipeline"] = steps
+        return job_of(config, values, out=tmp_path / "new").index.identity
+
+    recipes, half = fingerprint(), fingerprint(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    before = {**recipes, "data_preprocessor": {"type": "DistillDataPreprocessor"}}  # of earlier versions
+    for identity, same in ((recipes, recipes), (before, recipes), (half, half)):
+        assert stale(CacheIndex(identity, 24, 2, 48, (4, 4), 8, {}), same, 2) == []
+    for identity, other in ((recipes, half), (half, recipes), (before, half)):
+        lines = stale(CacheIndex(identity, 24, 2, 48, (4, 4), 8, {}), other, 2)
+        assert [line.split(":")[0] for line in lines] == named
 
 
 def test_other_weights_and_another_resolution(config: Path, cache: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from mmengine.config import Config
 from runs import write_images, write_teacher
 
 from proteus.apis import held_out
+from proteus.evaluation import patch_retrieval
+from proteus.registry import MODELS
 
 
 @pytest.fixture
@@ -19,8 +21,13 @@ def cfg(tmp_path: Path) -> Config:
     sizes = {"img_size": 28, "depth": 1, "embed_dim": 192, "num_heads": 3}
     weights = write_teacher(tmp_path / "teacher.safetensors", **sizes)
     backbone = {"type": "ViT", "arch": "tiny", **sizes, "checkpoint": str(weights)}
-    model = {"student": {"img_size": 28}, "teacher": {"backbone": backbone}}
-    model["data_preprocessor"] = {"type": "DistillDataPreprocessor"}
+    model = {
+        "type": "Distiller",
+        "student": {"type": "ViT", "arch": "tiny", "img_size": 28, "depth": 1},
+        "teacher": {"type": "Teacher", "backbone": backbone},
+        "objectives": {"token": {"type": "TokenObjective"}},
+        "data_preprocessor": {"type": "DistillDataPreprocessor"},
+    }
     dataset = {"type": "ImageFolder", "data_root": str(images)}
     crop = {"type": "LoadRandomResizedCrop", "scale": 28}
     return Config(
@@ -48,6 +55,15 @@ def test_a_student_with_the_teachers_weights_scores_as_the_teacher(cfg: Config) 
     assert scores["chance_patch_retrieval"] == 1 / 5
     assert 0 < scores["patch_retrieval"] <= 1
     assert scores["patch_retrieval"] == scores["teacher_patch_retrieval"]
+
+
+def test_the_teacher_sees_images_as_in_training(cfg: Config) -> None:
+    cfg.model.teacher.update(mean=(0.9, 0.1, 0.5), std=(0.05, 0.5, 0.2), img_size=42)
+    photographs = held_out.load_photographs(cfg)[:, :, :64, :64]
+    model = MODELS.build(cfg.model)
+    expected = patch_retrieval(held_out.encoder(model.teacher, model.data_preprocessor), photographs, 28)
+    scores = held_out.compare_retrieval(cfg, cfg.model.teacher.backbone.checkpoint, photographs)
+    assert scores["teacher_patch_retrieval"] == expected != scores["patch_retrieval"]
 
 
 def test_a_student_without_a_size_is_compared_at_that_of_the_training(cfg: Config) -> None:

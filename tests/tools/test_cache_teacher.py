@@ -58,7 +58,7 @@ def test_the_loss_curve_is_that_of_the_run_without(fixed: Path, tmp_path: Path, 
 
 def test_two_ranks_resumed_see_what_one_sees(fixed: Path, tmp_path: Path) -> None:
     values = {**RUN, "train_cfg.max_iters": 4, "default_hooks.checkpoint.interval": 2}
-    values["optim_wrapper.optimizer.eps"] = 1e-6
+    values |= {"optim_wrapper.optimizer.eps": 1e-6, "train_dataloader.sampler.repeats": 1}
     trained("train.py", fixed, "--work-dir", tmp_path / "one", *options(values))
     halves = {**values, "train_dataloader.batch_size": 4, "train_dataloader.num_workers": 1}
     for _ in range(2):  # the second resumes from the first's second step

@@ -1,5 +1,5 @@
-"""The released recipe from random weights: its objectives and weights, strong augmentation, and three views of an image
-per epoch. Length and schedule are those of the study.
+"""The released recipe from random weights: its objectives and weights, and strong augmentation. Length and schedule are
+those of the study, and each image is drawn once per epoch, as the released code does in a single process.
 """
 
 _base_ = "./common.py"
@@ -13,4 +13,4 @@ train_pipeline = [
     dict(type="UniformMask", ratio=0.5, patch_size=14),
     dict(type="PackInputs"),
 ]
-train_dataloader = dict(sampler=dict(repeats=3), dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

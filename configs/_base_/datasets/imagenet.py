@@ -31,7 +31,8 @@ train_dataloader = dict(
     num_workers=10,
     persistent_workers=True,
     pin_memory=True,
-    # Released: DeiT's repeated augmentation, three views of a third of the images per epoch.
+    # Released: DeiT's repeated augmentation, three views of a third of the images per epoch; a single process draws
+    # each image once.
     sampler=dict(type="ProxySampler", repeats=3),
     # Released: the first half of each process's batch is masked.
     collate_fn=dict(type="proteus.distill_collate", probability=0.5),

@@ -14,7 +14,7 @@ from proteus.datasets.proxy.seeded_set import sets_in
 from proteus.datasets.seeding import SampleKey, seeded
 from proteus.datasets.teacher_cache import StaleCacheError, TeacherCache, dataset_fingerprint, plain
 from proteus.datasets.teacher_cache.reader import Tokens
-from proteus.datasets.transforms import MaskTransform
+from proteus.datasets.transforms import MaskTransform, RandomErasing
 from proteus.registry import DATASETS
 
 # Separates the random streams of masks from those of views for all seeds.
@@ -158,7 +158,14 @@ class FixedViews(ProxySet):
 
 def mask_transforms(dataset: Any) -> Iterator[MaskTransform]:
     """Yield the mask transforms of a data set and of the sets in it."""
+    yield from (step for step in _steps(dataset) if isinstance(step, MaskTransform))
+
+
+def erases(dataset: Any) -> bool:
+    """Whether a data set, or a set in it, erases parts of its images."""
+    return any(isinstance(step, RandomErasing) for step in _steps(dataset))
+
+
+def _steps(dataset: Any) -> Iterator[Any]:
     for part in sets_in(dataset):
-        for step in getattr(getattr(part, "pipeline", None), "transforms", ()):
-            if isinstance(step, MaskTransform):
-                yield step
+        yield from getattr(getattr(part, "pipeline", None), "transforms", ())

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
+from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
 from proteus.datasets.proxy.seeded_set import check_map_style, holds_proxy_set, sets_in
-from proteus.datasets.proxy.web_shards import WebShards
+from proteus.datasets.proxy.web_shards import WebShards, check_caches
 from proteus.datasets.seeding import SampleKey
 from proteus.registry import DATA_SAMPLERS
 from proteus.utils.argument_checks import check_whole
@@ -23,7 +24,7 @@ class ProxySampler(Sampler[SampleKey]):
 
     Position ``p`` of the stream depends only on ``p``, the seed and the size of the set. Rank ``r`` of ``W`` takes
     positions ``r, r + W, ...``. Together, ``W`` ranks with batches of ``B / W`` therefore see the same images as one
-    process with a batch of ``B``, and resuming is free.
+    process with a batch of ``B``, except with ``repeats``, and resuming is free.
 
     Args:
         dataset: The proxy set; set by the runner.
@@ -31,13 +32,15 @@ class ProxySampler(Sampler[SampleKey]):
         shuffle: Shuffle each epoch.
         repeats: Views of each image within one epoch. As in DeiT's repeated augmentation, an epoch then draws
             ``n // 256 * 256`` views of the first ``1 / repeats`` of the shuffled images, and the views of an image are
-            on different ranks (docs/reproduction.md#distillation-data).
+            on different ranks (docs/reproduction.md#distillation-data). In a single process they would share a batch;
+            as in the released code, it draws each image once per epoch.
         group_views: Distribute images instead of views: all views of an image are consecutive on one rank, so that a
-            worker can decode it once (``LoadRandomResizedCrop(cache_last=True)``). This differs from the released code:
-            with several ranks, a batch shows each of its images ``repeats`` times instead of mostly once, and its
-            masked half (``distill_collate``) has all views of an image or none. An epoch drops the last image if it
-            would be shown fewer than ``repeats`` times. If the batch of a rank is a multiple of ``repeats``, the ranks
-            together see the same images in each step as one process; otherwise all but those at the ends of batches.
+            worker can decode it once (``LoadRandomResizedCrop(cache_last=True)``); also in a single process. This
+            differs from the released code: with several ranks, a batch shows each of its images ``repeats`` times
+            instead of mostly once, and its masked half (``distill_collate``) has all views of an image or none. An
+            epoch drops the last image if it would be shown fewer than ``repeats`` times. If the batch of a rank is a
+            multiple of ``repeats``, the ranks together see the same images in each step as one process; otherwise all
+            but those at the ends of batches.
 
     Attributes:
         gives_sample_keys: Marks samplers that yield :class:`SampleKey` objects.
@@ -68,9 +71,18 @@ class ProxySampler(Sampler[SampleKey]):
             )
         if len(dataset) == 0:
             raise ValueError("the proxy set is empty")
-        for part in sets_in(dataset):
-            if isinstance(part, WebShards):
-                part.set_order(None)
+        shards = [part for part in sets_in(dataset) if isinstance(part, WebShards)]
+        for part in shards:
+            part.set_order(None)
+        check_caches(shards)
+        self.rank, self.world = get_dist_info()
+        if repeats > 1 and self.world == 1 and not group_views:
+            print_log(
+                f"train_dataloader.sampler.repeats={repeats} has an effect with several processes; a single one draws "
+                "each image once per epoch, as in the released code",
+                "current",
+            )
+            repeats = 1
         self.size = len(dataset)
         self.epoch_length = self.size if repeats == 1 else max(self.size // 256 * 256, min(self.size, 256))
         # Number of consecutive positions that one rank takes.
@@ -79,7 +91,6 @@ class ProxySampler(Sampler[SampleKey]):
         self.seed = sync_random_seed() if seed is None else seed
         self.shuffle = shuffle
         self.repeats = repeats
-        self.rank, self.world = get_dist_info()
         self.start = 0
 
     def __len__(self) -> int:

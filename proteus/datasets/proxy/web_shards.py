@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class WebShards(SubsampledProxySet):
         pipeline: As for :class:`ProxySet`.
         indices: As for :class:`ProxySet`.
         cache_dir: Folder of the copies, for a URL; by default ``shards`` below ``PROTEUS_CACHE``.
-        cache_gb: Maximum size of all copies in that folder in 10^9 bytes.
+        cache_gb: Maximum size of all copies in that folder in 10^9 bytes, of all sets that share it.
         read_ahead: Copy the next shards in the background; works with ``ShardSampler``.
         **subset: ``images_per_class``, ``classes``, ``subset_seed`` and ``list_file``, as for
             :class:`~proteus.datasets.proxy.subsampling.SubsampledProxySet`; classes are first folders inside shards.
@@ -97,18 +97,10 @@ class WebShards(SubsampledProxySet):
     def set_order(self, order: ShardOrder | None) -> None:
         """Follow the order of a sampler, or None for one that does not group images by shard."""
         self.order = order
-        if not isinstance(self.store, RemoteShards):
+        if order is None or not isinstance(self.store, RemoteShards):
             return
         limit = self.store.cache.limit
-        if order is None and self._bytes > limit:
-            print_log(
-                f"dataset.cache_gb={limit / 1e9:g}: the shards of {self.store.root} have {self._bytes / 1e9:.3g} GB, "
-                "and this sampler reads all of them all the time, so that they are downloaded again and again; write a "
-                "larger cache_gb, or sampler=dict(type='ShardSampler') if this is the whole training set",
-                "current",
-                30,
-            )
-        elif order is not None and order.working_set(self._bytes) > limit:
+        if order.working_set(self._bytes) > limit:
             print_log(
                 f"dataset.cache_gb={limit / 1e9:g}: {order.lanes} lanes of {order.window} shards, read ahead, take "
                 f"{order.working_set(self._bytes) / 1e9:.3g} GB; shards are downloaded more than once unless lanes are "
@@ -181,6 +173,31 @@ class WebShards(SubsampledProxySet):
         if isinstance(indices, int) or not isinstance(self.data_list, ShardList):
             return checked
         return self.data_list.take(np.arange(len(self.data_list))[list(indices)])
+
+
+def check_caches(sets: Iterable[WebShards]) -> None:
+    """Warn of each cache that is smaller than the shards of all sets which share it and are read all the time.
+
+    Args:
+        sets: The sets that a sampler without an order of shards reads.
+    """
+    sharing: dict[Path, list[WebShards]] = {}
+    for each in sets:
+        if isinstance(each.store, RemoteShards):
+            sharing.setdefault(each.store.cache.folder, []).append(each)
+    for members in sharing.values():
+        # Each process removes copies beyond the limit of the set that it reads. Two sets of one URL share its copies.
+        limit = min(each.store.cache.limit for each in members if isinstance(each.store, RemoteShards))
+        sizes = {each.store.root: each._bytes for each in members}
+        size = sum(sizes.values())
+        if size > limit:
+            print_log(
+                f"dataset.cache_gb={limit / 1e9:g}: the shards of {' and '.join(sizes)} have {size / 1e9:.3g} GB, "
+                "and this sampler reads all of them all the time, so that they are downloaded again and again; write a "
+                "larger cache_gb, or sampler=dict(type='ShardSampler') if this is the whole training set",
+                "current",
+                30,
+            )
 
 
 class ShardReader:

@@ -168,6 +168,7 @@ class SlicedInitHook(Hook):
             for objective in distiller.objectives_by_name.values():
                 if isinstance(objective, HiddenStatesObjective):
                     objective.set_basis(basis)
+            report()
 
         distiller.eval()
         with no_autocast(images.device):
@@ -180,7 +181,7 @@ class SlicedInitHook(Hook):
                     on_block=lambda *_: report(),
                     on_basis=use_basis,
                 )
-            fitted = fit_heads(distiller, images[self.views :], self.batch_size)
+            fitted = fit_heads(distiller, images[self.views :], self.batch_size, on_batch=report)
         distiller.train(training)
         unfitted = [
             objective_name

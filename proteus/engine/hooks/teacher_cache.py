@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.datasets import FixedViews
+from proteus.datasets.proxy.fixed_views import erases
 from proteus.datasets.teacher_cache import (
     CacheError,
     CacheIndex,
@@ -18,10 +19,13 @@ from proteus.datasets.teacher_cache import (
     pixels_of,
     plain,
 )
+from proteus.models.distillers.data_preprocessor import MEAN, STD
 from proteus.models.distillers.mixup import MixupDataPreprocessor
 from proteus.models.teachers.fingerprint import teacher_fingerprint
 from proteus.registry import HOOKS
 from proteus.utils.models import unwrap_model
+
+_STATISTICS = {"mean": list(MEAN), "std": list(STD)}
 
 
 @HOOKS.register_module()
@@ -142,7 +146,8 @@ def check_usable(model: Any, names: Iterable[str] = ("",)) -> None:
 def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews, name: str = "") -> dict[str, Any]:
     """Return everything that must be equal when a cache is built and when it is read.
 
-    The student's normalisation statistics are not part of it: the teacher has its own.
+    The student's normalisation statistics are part of it only if views are erased, with noise in the student's space:
+    the teacher has its own.
 
     Args:
         model: The distiller, on the teacher's device.
@@ -150,14 +155,16 @@ def cache_fingerprint(model: Any, config: Mapping[str, Any], dataset: FixedViews
         dataset: The proxy set.
         name: Name of one of several teachers.
     """
-    preprocessor = config.get("data_preprocessor") or {"type": "DistillDataPreprocessor"}
+    preprocessor = {**_STATISTICS, **(config.get("data_preprocessor") or {"type": "DistillDataPreprocessor"})}
+    if not erases(dataset):
+        preprocessor = {key: value for key, value in preprocessor.items() if key not in _STATISTICS}
     # Models of projects may have other kinds of teachers and describe them.
     own = getattr(model, "teacher_fingerprint", None)
     written = config["teachers"][name]["teacher"] if name else config.get("teacher")
     return plain(
         {
             "teacher": own() if own is not None else _fingerprint(model, name, written or {}),
-            "data_preprocessor": {key: value for key, value in preprocessor.items() if key not in ("mean", "std")},
+            "data_preprocessor": preprocessor,
             **dataset.identity(),
         }
     )
@@ -177,7 +184,11 @@ def _fingerprint(model: Any, name: str, config: Mapping[str, Any]) -> dict[str, 
 
 def stale(index: CacheIndex, wanted: Mapping[str, Any], views: int) -> list[str]:
     """List the differences between a cache and a run, one line per key."""
-    lines = differences(index.identity, dict(wanted))
+    found = index.identity
+    if "mean" in wanted.get("data_preprocessor", {}):
+        # Caches of earlier versions do not name the statistics; all recipes have these.
+        found = {**found, "data_preprocessor": {**_STATISTICS, **found.get("data_preprocessor", {})}}
+    lines = differences(found, dict(wanted))
     if any(line.startswith("teacher.dtype:") for line in lines):
         # In another dtype the same weights have another digest.
         lines = [line for line in lines if not line.startswith("teacher.weights:")]

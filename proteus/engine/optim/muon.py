@@ -15,6 +15,8 @@ from proteus.structures import UserError
 
 # Convolutions of no more channels read images.
 _IMAGE_CHANNELS = 4
+# Layers of which all two-dimensional parameters are multiplied by: also packed queries, keys and values.
+_LAYERS = (nn.Linear, nn.MultiheadAttention, nn.RNNBase)
 
 
 @OPTIMIZERS.register_module()
@@ -22,10 +24,10 @@ class Muon(timm.optim.Muon):
     """timm's Muon: momentum, orthogonalised by Newton-Schulz iterations, for matrices and kernels of hidden layers.
 
     With ``MergedGroupsConstructor``, which the recipes use, :func:`hidden_matrices` chooses these. Stem or patch
-    embedding, depthwise and other grouped convolutions, tokens, position embeddings, vectors and heads are updated by
-    AdamW, at the same learning rate, schedule and weight decay: Muon's update is scaled to the size of AdamW's
-    (``adjust_lr_fn``). ``paramwise_cfg`` exempts from weight decay as with AdamW. Without that constructor timm chooses
-    by shape, patch embedding and heads included.
+    embedding, depthwise and other grouped convolutions, tokens, embeddings and biases of positions, vectors and heads
+    are updated by AdamW, at the same learning rate, schedule and weight decay: Muon's update is scaled to the size of
+    AdamW's (``adjust_lr_fn``). ``paramwise_cfg`` exempts from weight decay as with AdamW. Without that constructor timm
+    chooses by shape, patch embedding and heads included.
 
     Sources: Keller Jordan et al., https://kellerjordan.github.io/posts/muon; scale of Liu et al.,
     https://arxiv.org/abs/2502.16982.
@@ -120,12 +122,19 @@ def uses_muon(optimizer: dict[str, Any]) -> bool:
 def hidden_matrices(model: nn.Module) -> set[int]:
     """Return the ids of the parameters that Muon updates.
 
-    They are matrices, and the kernels of convolutions, which timm flattens to one row per output channel; but not the
-    heads of objectives, convolutions of images (stem, patch embedding), and grouped ones, of which a row sees a part of
-    the input.
+    They are matrices that a layer multiplies its input by, and the kernels of convolutions, which timm flattens to one
+    row per output channel; but not the heads of objectives, convolutions of images (stem, patch embedding), and grouped
+    ones, of which a row sees a part of the input. A table of which rows are looked up, such as that of relative
+    positions, multiplies nothing.
     """
     heads = {id(each) for part in model.modules() if isinstance(part, Objective) for each in part.parameters()}
-    matrices = {id(each) for each in model.parameters() if each.ndim == 2 and min(each.shape) > 1}
+    matrices = {
+        id(weight)
+        for each in model.modules()
+        if isinstance(each, _LAYERS)
+        for weight in each.parameters(recurse=False)
+        if weight.ndim == 2 and min(weight.shape) > 1
+    }
     kernels = {
         id(each.weight)
         for each in model.modules()

@@ -378,6 +378,13 @@ class Distiller(MicroBatchedModel):
         if described:
             print_log(f"{self.grids.key}: {described}", logger="current")
 
+    def train(self, mode: bool = True) -> Distiller:
+        """Switch to training or evaluation mode, with the student."""
+        # That of several teachers is not a submodule, so it follows its distiller here.
+        self.student.train(mode)
+        super().train(mode)
+        return self
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         # The teacher is not a submodule, so it follows the student to its device here.
         super()._apply(fn, recurse)

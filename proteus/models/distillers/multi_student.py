@@ -61,6 +61,7 @@ class MultiStudentDistiller(MicroBatchedModel):
         configs = _checked(students)
         shared = build_teacher(teacher, preprocessor)
         self.__dict__["teacher"] = shared  # not a submodule, as in Distiller
+        self._random_states: dict[str, tuple[Tensor, Tensor | None]] = {}
         # Each student's weights are drawn from the random state that a run with one student has at this point.
         state = torch.get_rng_state()
         self.students = nn.ModuleDict()
@@ -130,7 +131,7 @@ class MultiStudentDistiller(MicroBatchedModel):
         cached = [each.cached_output(inputs, teacher_cls, teacher_patches) for each in self.distillers.values()]
         teacher_output = cached[0] or self.run_teacher(inputs if teacher_inputs is None else teacher_inputs)
         losses: dict[str, Tensor] = {}
-        for name, distiller in self._with_same_random_state(inputs):
+        for name, distiller in self._with_same_random_state(inputs, last_part):
             own = None if masks is None else self._masks_of(distiller, masks, inputs)
             indices = mask_indices if own is masks else None
             share = mask_share[name] if isinstance(mask_share, Mapping) else mask_share
@@ -185,15 +186,24 @@ class MultiStudentDistiller(MicroBatchedModel):
     def _needs_logits(self) -> bool:
         return any(each.needs_logits for each in self.distillers.values())
 
-    def _with_same_random_state(self, images: Tensor) -> Iterator[tuple[str, Distiller]]:
-        """Iterate over the students; each draws the random numbers (for drop path) that it would draw alone."""
-        state = torch.get_rng_state()
-        state_of_device = torch.cuda.get_rng_state(images.device) if images.is_cuda else None
+    def _parts(self, data: dict[str, Any]) -> list[dict[str, Any]]:
+        self._random_states.clear()  # those of a step that was interrupted
+        return super()._parts(data)
+
+    def _with_same_random_state(self, images: Tensor, last_part: bool) -> Iterator[tuple[str, Distiller]]:
+        """Iterate over the students; each draws the random numbers (for drop path) that it would draw alone.
+
+        In a later part of the step it continues from its state after the part before.
+        """
+        first = _random_state(images)
         for name, distiller in self.distillers.items():
+            state, state_of_device = self._random_states.pop(name, first)
             torch.set_rng_state(state)
             if state_of_device is not None:
                 torch.cuda.set_rng_state(state_of_device, images.device)
             yield name, distiller
+            if not last_part:
+                self._random_states[name] = _random_state(images)
 
     def _check_sizes(self) -> None:
         found = {name: getattr(each.student, "img_size", None) for name, each in self.distillers.items()}
@@ -205,6 +215,11 @@ class MultiStudentDistiller(MicroBatchedModel):
             )
         for name, size in sizes.items():
             check_grids(self.distillers[name], (size, size))
+
+
+def _random_state(images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The states of torch's generators on the CPU and, if it is a GPU, on the device of the images."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(images.device) if images.is_cuda else None
 
 
 def _checked(students: Mapping[str, dict[str, Any] | None]) -> dict[str, dict[str, Any]]:

@@ -51,8 +51,8 @@ class MultiTeacherDistiller(MicroBatchedModel):
             ``dict(type="LossMagnitudeBalance")``; by default they are the weights alone.
         image_drop: Probability that a training step leaves a teacher out of an image, unless its loss is the image's
             largest; see :class:`~proteus.models.distillers.image_dropping.ImageDropping`.
-        spread_teachers: Hold each teacher in one of several processes, which runs it on the images of all of them, for
-            teachers that do not fit on a device together; see
+        spread_teachers: Place each teacher on one of several processes, which runs it on the images of all of them,
+            for teachers that do not fit on a device together; see
             :class:`~proteus.models.teachers.spread.TeacherExchange`. It has no effect with a single process.
 
     Attributes:

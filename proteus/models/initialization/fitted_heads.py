@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,9 @@ from proteus.models.objectives import StepFeatures
 
 
 @torch.no_grad()
-def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]:
+def fit_heads(
+    distiller: Any, images: Tensor, batch_size: int = 32, on_batch: Callable[[], None] | None = None
+) -> list[str]:
     """Fit the linear layer at the end of each head to what the teacher makes of the same images.
 
     The head of an objective on the masked view is fitted on images of which half of the patches are masked at random:
@@ -23,6 +26,7 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
         distiller: A :class:`~proteus.models.Distiller`, in evaluation mode.
         images: ``(B, 3, H, W)``, normalised for the student.
         batch_size: Images that are encoded at a time.
+        on_batch: Called after each batch.
 
     Returns:
         Names of the objectives of which a head was fitted. One that does not end in a linear layer, or maps something
@@ -54,6 +58,8 @@ def fit_heads(distiller: Any, images: Tensor, batch_size: int = 32) -> list[str]
                 fit.add(*step.masked_patches())
             elif fit.view == "all":
                 fit.add(step.masked.patches.flatten(0, 1), step.teacher.patches.flatten(0, 1))
+        if on_batch is not None:
+            on_batch()
     for fit in fits:
         fit.write()
     return list(dict.fromkeys(fit.objective for fit in fits))

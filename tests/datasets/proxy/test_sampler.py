@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 
 from proteus.datasets import ProxySampler
+from proteus.datasets.proxy import sampler
 
 
 class Key(NamedTuple):
@@ -14,12 +15,17 @@ class Key(NamedTuple):
     view: int
 
 
+def sampler_of(size: int, rank: int = 0, world: int = 1, **options) -> ProxySampler:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampler, "get_dist_info", lambda: (rank, world))
+        return ProxySampler(range(size), **{"seed": 0, **options})
+
+
 def stream(size: int, count: int, rank: int = 0, world: int = 1, skip: int = 0, **options) -> list[Key]:
-    sampler = ProxySampler(range(size), **{"seed": 0, **options})
-    sampler.rank, sampler.world = rank, world
-    sampler.skip(skip)
+    keys = sampler_of(size, rank, world, **options)
+    keys.skip(skip)
     # Tuples, since keys with equal images compare equal whatever their views.
-    return [Key(*key.parts) for key in islice(sampler, count)]
+    return [Key(*key.parts) for key in islice(keys, count)]
 
 
 def dealt(size: int, count: int, world: int, **options) -> list[Key]:
@@ -40,10 +46,20 @@ def test_each_epoch_shows_every_image_once(world: int) -> None:
     assert len({*orders, tuple(range(10))}) == 4  # shuffled differently each time
 
 
-@pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("world", [2, 4])
-def test_ranks_together_draw_the_stream_of_one_process(world: int, repeats: int) -> None:
-    assert dealt(23, 120, world, repeats=repeats) == stream(23, 120, repeats=repeats)
+def test_ranks_together_draw_the_stream_of_one_process(world: int) -> None:
+    assert dealt(23, 120, world) == stream(23, 120)
+    assert dealt(23, 120, world, repeats=3) == dealt(23, 120, 3, repeats=3)
+
+
+def test_one_process_draws_each_image_once_as_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeiT's repeated augmentation is for several ranks: here the views of an image would share a batch."""
+    said: list[str] = []
+    monkeypatch.setattr(sampler, "print_log", lambda text, _: said.append(text))
+    assert stream(600, 900, repeats=3) == stream(600, 900)
+    assert stream(600, 700, skip=200, repeats=3) == stream(600, 900)[200:]
+    assert len(sampler_of(600, repeats=3)) == 600
+    assert [text.partition(" ")[0] for text in said] == ["train_dataloader.sampler.repeats=3"] * 3
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
@@ -65,7 +81,7 @@ def test_repeats_match_deit() -> None:
     size = 600
     order = [key.image for key in stream(size, size)]  # the same shuffle without repeats
     kept = [index for index in order for _ in range(3)][: size // 256 * 256]
-    keys = stream(size, 600 + 512, repeats=3)
+    keys = dealt(size, 600 + 512, 8, repeats=3)
     assert [key.image for key in keys[:512]] == kept
     assert [key.view for key in keys[:6]] == [0, 1, 2, 0, 1, 2]
     assert [key.epoch for key in keys] == [0] * 512 + [1] * 512 + [2] * 88
@@ -78,15 +94,14 @@ def test_repeats_match_deit() -> None:
 
 
 def test_epochs_of_imagenet() -> None:
-    sampler = ProxySampler(range(1281167), seed=0, repeats=3)
-    assert sampler.epoch_length == 1281024
-    assert sampler.epoch_length / 1024 == 1251
-    sampler.world = 8
-    assert len(sampler) == 1251 * 128
+    keys = sampler_of(1281167, world=8, repeats=3)
+    assert keys.epoch_length == 1281024
+    assert keys.epoch_length / 1024 == 1251
+    assert len(keys) == 1251 * 128
 
 
 def test_small_sets() -> None:
-    keys = stream(24, 72, repeats=3)
+    keys = dealt(24, 72, 2, repeats=3)
     assert [key.epoch for key in keys] == [0] * 24 + [1] * 24 + [2] * 24
     assert set(Counter(key.image for key in keys[:24]).values()) == {3}
 
@@ -119,12 +134,11 @@ def test_grouped_views(world: int) -> None:
     assert dealt_out == together(30, 30 * world)
 
 
-def test_grouped_views_match_the_released_stream_in_one_process() -> None:
+def test_grouped_views_match_the_released_stream_of_all_ranks() -> None:
     """Only the end of an epoch differs: an image that would not be shown three times is dropped."""
-    released, kept = stream(600, 512, repeats=3), together(600, 510)
+    released, kept = dealt(600, 512, 2, repeats=3), together(600, 510)
     assert kept == released[:510]
-    sampler = ProxySampler(range(600), seed=0, repeats=3, group_views=True)
-    assert sampler.epoch_length == 510
+    assert sampler_of(600, repeats=3, group_views=True).epoch_length == 510
     assert [key.epoch for key in together(600, 1020)] == [0] * 510 + [1] * 510
 
 

@@ -108,7 +108,7 @@ def test_unreadable_images_are_counted_before_the_fit(
 
     monkeypatch.setattr(sliced_init, "slice_teacher", None)
     with pytest.raises(CorruptProxySetError, match="1 of 16 images of the proxy set are corrupt, more than"):
-        started(make_runner("too_many", START))
+        started(make_runner("too_many", START, default_hooks__corrupt_images__few=0))
 
 
 def test_waiting_ranks_hear_of_the_work_and_of_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +131,23 @@ def test_waiting_ranks_hear_of_the_work_and_of_its_error(monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="broken"):
         sliced_init._with_news_for_others(work)
     assert not sent
+
+
+def test_waiting_ranks_hear_of_the_basis_each_block_and_each_batch_of_the_heads(
+    make_runner: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    fit = sliced_init.fit_heads
+
+    def fit_heads(*args: Any, **options: Any) -> list[str]:
+        sent.append("heads")
+        return fit(*args, **options)
+
+    monkeypatch.setattr(sliced_init, "broadcast_object_list", sent.extend)
+    monkeypatch.setattr(sliced_init, "fit_heads", fit_heads)
+    runner = started(make_runner("news", START))
+    news = ["working"] * (1 + runner.model.student.depth)
+    assert sent[sent.index("done") + 1 :] == [*news, "heads", *["working"] * 3, "done"]  # 40 views in batches of 16
 
 
 def test_a_run_with_load_from_keeps_its_weights(make_runner: Make, tmp_path: Path) -> None:
@@ -177,6 +194,16 @@ def test_a_student_of_several_teachers_becomes_a_slice_of_one(make_runner: Make,
             wanted = pair.teacher(images).cls
             found = pair.predict_tokens(model.student(images))["cls"]
         assert (found - wanted).square().sum() < 0.8 * (wanted - wanted.mean(0)).square().sum(), name
+
+
+def test_heads_of_several_teachers_are_fitted_without_drop_path(
+    make_runner: Make, multi_teacher: dict[str, Any]
+) -> None:
+    multi_teacher["student"]["drop_path_rate"] = 0.5
+    start, options = [{**START[0], "teacher": "one"}], {"model": multi_teacher, "default_hooks__online_eval": None}
+    one, other = (weights(started(make_runner(f"seed{s}", start, randomness__seed=s, **options))) for s in (0, 1))
+    for name, value in one.items():
+        assert torch.equal(other[name], value), name
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 import copy
 import io
+import re
 from typing import Any
 
 import pytest
+import timm
 import torch
 from data_samples import data_samples
 from mmengine.optim import OptimWrapper, build_optim_wrapper
@@ -145,6 +147,34 @@ def test_kernels_are_matrices_but_not_those_of_the_stem_or_of_grouped_convolutio
     )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert {names[each] for each in hidden_matrices(model)} == {"1.weight", "4.weight"}
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "tables"),
+    [
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1)}, "relative_position_bias_table"),
+        ("tiny_vit_5m_224", {"depths": (1, 1, 1, 1)}, "attention_biases"),
+        ("samvit_base_patch16", {"depth": 1}, "rel_pos_[hw]"),
+    ],
+)
+def test_adamw_updates_tables_of_position_biases(arch: str, options: dict[str, Any], tables: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(arch, num_classes=0, **options)
+    matrices = hidden_matrices(model)
+    names = [
+        name
+        for name, each in model.named_parameters()
+        if each.ndim == 2 and 1 not in each.shape and id(each) not in matrices
+    ]
+    assert names
+    assert all(re.search(rf"\.{tables}$", name) for name in names)
+
+
+def test_packed_weights_are_matrices_and_embeddings_are_not() -> None:
+    model = nn.ModuleList([nn.MultiheadAttention(8, 2), nn.LSTM(8, 8), nn.Embedding(9, 8)])
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    expected = {"0.in_proj_weight", "0.out_proj.weight", "1.weight_ih_l0", "1.weight_hh_l0"}
+    assert {names[each] for each in hidden_matrices(model)} == expected
 
 
 def test_a_kernel_moves_as_the_matrix_of_its_output_channels() -> None:

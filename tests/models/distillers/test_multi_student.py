@@ -60,15 +60,15 @@ def trained(model: Any, steps: int = 4) -> list[dict[str, Tensor]]:
     return logs
 
 
-@pytest.mark.parametrize("teacher", [TEACHER, CLASSIFYING])
-def test_each_is_what_it_would_be_alone(teacher: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("teacher", "parts"), [(TEACHER, 1), (TEACHER, 2), (CLASSIFYING, 1)])
+def test_each_is_what_it_would_be_alone(teacher: dict[str, Any], parts: int) -> None:
     students = copy.deepcopy(STUDENTS)
     if "classifier" in teacher:
         students["plain"]["objectives"] = dict(logits=dict(type="LogitsObjective", num_classes=5))
-    together = built(teacher=teacher, students=students)
+    together = built(teacher=teacher, students=students, micro_batches=parts)
     logs = trained(together)
     for name, config in students.items():
-        alone = built(Distiller, teacher, **config)
+        alone = built(Distiller, teacher, **config, micro_batches=parts)
         for found, wanted in zip(logs, trained(alone), strict=True):
             for key, value in wanted.items():
                 if key != "loss":
@@ -123,6 +123,12 @@ def test_random_numbers_advance_after_a_step() -> None:
     model = built(students=STUDENTS).train()
     first, second = (model(**batch(), mode="loss")["tiny.loss_token"] for _ in range(2))
     assert first != second
+
+
+def test_an_interrupted_step_leaves_no_random_numbers_for_the_next() -> None:
+    model, other = built(students=STUDENTS, micro_batches=2).train(), built(students=STUDENTS, micro_batches=2)
+    model(**batch(), last_part=False, mode="loss")  # the first part, and then an error
+    assert trained(model, 1) == trained(other, 1)
 
 
 def test_nothing_of_the_teacher_is_kept_or_copied() -> None:
