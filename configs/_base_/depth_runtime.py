@@ -1,7 +1,9 @@
-# Runtime of depth estimation. Unreadable images are errors: none is replaced by another.
+# Runtime of depth estimation. Unreadable images are errors: none is replaced by another. DepthCheckHook checks before
+# the first iteration that the metric can use the ground truth of the validation set.
 _base_ = "./default_runtime.py"
 
 default_hooks = dict(
+    depth_check=dict(type="DepthCheckHook"),
     # tools/test.py --show-dir DIR draws a picture of each image.
     visualization=dict(type="DepthVisualizationHook", draw=False, interval=1),
     checkpoint=dict(

@@ -15,6 +15,7 @@ from proteus.structures import UserError
 
 if TYPE_CHECKING:
     from proteus.exporters import CardFacts, ExportModel, ModelFolder
+    from proteus.models.zoo.model_folder import InputFacts
 
 _PICKLES = (".pth", ".pt", ".ckpt", ".tar", ".bin")
 
@@ -106,25 +107,24 @@ def _load(source: str, arch: str | None, img_size: int | None, download: bool) -
 
     backbone: Any = load_backbone(source, arch=arch, img_size=img_size, download=download)
     about = _description(source)
-    interpolation, crop_pct = _input_facts(source, backbone, arch if about is None else None)
+    facts = _input_facts(source, backbone, arch if about is None else None)
     return ExportModel(
         backbone,
         name=backbone.name,
         img_size=backbone.img_size,
         mean=tuple(backbone.mean),
         std=tuple(backbone.std),
-        interpolation=interpolation,
-        crop_pct=crop_pct,
+        **facts._asdict(),
         teacher=about.teacher if about is not None else "",
         iterations=about.iterations if about is not None else None,
         licence=backbone.licence,
     )
 
 
-def _input_facts(source: str, backbone: Any, arch: str | None) -> tuple[str, float]:
+def _input_facts(source: str, backbone: Any, arch: str | None) -> InputFacts:
     """Return the interpolation and the crop of a model's images."""
     from proteus.exporters.model import input_facts
-    from proteus.models.zoo.model_folder import USUAL_INPUT, hub_folder, read_input_facts
+    from proteus.models.zoo.model_folder import InputFacts, hub_folder, read_input_facts
 
     path = locate(source)
     folder = hub_folder(source) if source.startswith("hf-hub:") else path
@@ -132,7 +132,7 @@ def _input_facts(source: str, backbone: Any, arch: str | None) -> tuple[str, flo
         folder = path.parent
     if (folder / "config.json").is_file():
         return read_input_facts(folder)
-    return USUAL_INPUT if path.is_file() and arch is None else input_facts(backbone, arch or source)
+    return InputFacts() if path.is_file() and arch is None else input_facts(backbone, arch or source)
 
 
 def _title(source: str) -> str:

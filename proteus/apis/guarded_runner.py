@@ -113,9 +113,19 @@ class GuardedRunner(Runner):
             return super().build_train_loop(loop)
 
     def build_val_loop(self, loop: Any) -> Any:
-        """Build the loop of ``val_cfg`` with its loader and evaluator; raises :class:`ConfigError`."""
+        """Build the loop of ``val_cfg`` with its loader and evaluator; raises :class:`ConfigError`.
+
+        An empty data set is refused here, before training: metrics would find it at the first validation.
+        """
         with as_config_error(self.cfg, "val_cfg"):
-            return super().build_val_loop(loop)
+            built = super().build_val_loop(loop)
+        if isinstance(built, ValLoop) and not len(built.dataloader.dataset):
+            problem = (
+                "val_dataloader.dataset has no images: name a set that has some, or write val_evaluator=None, "
+                "val_dataloader=None and val_cfg=None"
+            )
+            raise ConfigError([problem], str(self.cfg.filename or "config"))
+        return built
 
     def build_test_loop(self, loop: Any) -> Any:
         """Build the loop of ``test_cfg`` with its loader and evaluator; raises :class:`ConfigError`."""

@@ -20,7 +20,7 @@ from proteus.apis.predictors import Classifier, DepthPredictor, Segmenter, build
 from proteus.apis.run_state import PICTURES_LOCK
 from proteus.structures import CorruptImageError, DataError
 from proteus.utils import exclusive, write_bytes
-from proteus.utils.files import describe_junk, read_lines, walk
+from proteus.utils.files import describe_unread, read_lines, unread_extension, walk
 from proteus.utils.images import EXTENSIONS, open_rgb
 from proteus.utils.pictures import add_ending, picture_names, save_picture
 
@@ -158,6 +158,8 @@ def _images(source: Path, out: Path) -> list[Path] | None:
             return None
         if source.suffix.lower() in EXTENSIONS:
             return [source]
+        if extension := unread_extension(source.name):
+            raise DataError(f"{source}: {describe_unread({extension: 1})}")
         raise DataError(
             f"{source} has the suffix of neither an image ({' '.join(EXTENSIONS)}) nor a video ({' '.join(VIDEOS)})"
         )
@@ -166,15 +168,15 @@ def _images(source: Path, out: Path) -> list[Path] | None:
     # Skip pictures of an earlier call.
     found = walk(source, EXTENSIONS + VIDEOS, skip=[out])
     images = [source / name for name in found.files if name.lower().endswith(EXTENSIONS)]
-    if found.junk:
-        tqdm.write(f"{source}: {describe_junk(found.junk)}", file=sys.stderr)
+    for line in found.skipped:
+        tqdm.write(f"{source}: {line}", file=sys.stderr)
     if found.unreadable:
         tqdm.write(f"{source}: folders that cannot be read: {', '.join(found.unreadable[:5])}", file=sys.stderr)
     if len(found.files) > len(images):
         count = len(found.files) - len(images)
         tqdm.write(f"{source}: skipping {count} videos; pass them one at a time", file=sys.stderr)
     if not images:
-        raise DataError(f"{source} has no images ({' '.join(EXTENSIONS)})")
+        raise DataError(f"{source} has no images ({' '.join(EXTENSIONS)}){found.hint}")
     return images
 
 

@@ -91,6 +91,11 @@ def _check(root: Path, kind: str) -> None:
     for part in ("train", "test"):
         if not (root / part).is_dir():
             what = "is a file" if (root / part).exists() else "is missing"
+            if part == "test" and what == "is missing" and (root / "val").is_dir():
+                raise UserError(
+                    f"{root / part} is missing: accuracies are measured on test/, and val/ only chooses settings; "
+                    "rename val to test, or add test/CLASS/IMAGE.jpg"
+                )
             raise UserError(f"{root / part} {what}; expected {', or '.join(_LAYOUTS.values())}")
     classes = [ClassFolders(str(root), part).num_classes for part in ("trainval", "test")]
     if classes[0] < 2:

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from proteus.checkpoints.description_rules import check_arguments
+from proteus.checkpoints.description_rules import LARGEST_SIDE, check_arguments
 from proteus.checkpoints.errors import CheckpointError, DamagedFileError, first_sentence, shown
 from proteus.checkpoints.paths import check_file
 from proteus.utils.text import printable
@@ -41,6 +41,8 @@ class Description:
         std: Channel standard deviations, likewise.
         teacher: Name of the teacher, free text without control characters; empty if unknown.
         iterations: Training steps; None if unknown.
+        img_size: Side in pixels of the images that it was trained with, if ``arguments`` does not have it (CNNs); None
+            if unknown.
         weights: ``plain`` for trained weights, ``ema`` for their exponential moving average; empty if unknown.
         average_of: Digest of the trained weights that these are the average of; empty if unknown.
         converted_to: Naming scheme of the weights, if they were converted.
@@ -53,6 +55,7 @@ class Description:
     std: tuple[float, ...] | None = None
     teacher: str = ""
     iterations: int | None = None
+    img_size: int | None = None
     weights: str = ""
     average_of: str = ""
     converted_to: str = ""
@@ -118,6 +121,9 @@ def check_description(content: Mapping[str, Any], where: str) -> Description:
     iterations = content.get("iterations")
     if iterations is not None and (type(iterations) is not int or not 0 <= iterations < 2**63):
         raise CheckpointError(f"{where}: iterations is {shown(iterations)}; expected a whole number")
+    img_size = content.get("img_size")
+    if img_size is not None and (type(img_size) is not int or not 1 <= img_size <= LARGEST_SIDE):
+        raise CheckpointError(f"{where}: img_size is {shown(img_size)}; expected an integer from 1 to {LARGEST_SIDE}")
     weights = content.get("weights", "")
     if weights not in ("", "plain", "ema"):
         raise CheckpointError(f"{where}: weights is {shown(weights)}; expected 'plain' or 'ema'")
@@ -125,7 +131,9 @@ def check_description(content: Mapping[str, Any], where: str) -> Description:
     mean, std = _statistics(content, "mean", where), _statistics(content, "std", where)
     if std is not None and min(std) <= 0:
         raise CheckpointError(f"{where}: std is {shown(std)}; expected three numbers above 0")
-    return Description(architecture, arguments, mean, std, iterations=iterations, weights=weights, **texts)
+    return Description(
+        architecture, arguments, mean, std, iterations=iterations, img_size=img_size, weights=weights, **texts
+    )
 
 
 _REMEDY = "export the weights again, or take the description out and give --arch"

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 from proteus.checkpoints.errors import CheckpointError, shown
 
+LARGEST_SIDE = 4096
+"""Largest side in pixels of the images of a model."""
+
 
 class Rule(NamedTuple):
     """A set of allowed values.
@@ -68,7 +71,7 @@ _COUNT = _integer(1, 256)
 _COUNTS = _either(_COUNT, _several(_COUNT))
 _WIDTH = _integer(1, 16384)
 _WIDTHS = _either(_WIDTH, _several(_WIDTH))
-_SIDE = _integer(1, 4096)
+_SIDE = _integer(1, LARGEST_SIDE)
 _SIDES = _either(_SIDE, _several(_SIDE, 2))
 _KERNELS = _either(_integer(0, 64), _several(_integer(0, 64)))
 _RATIOS = _either(_number(0.01, 64), _several(_number(0.01, 64)))

@@ -26,6 +26,7 @@ class Shape:
         swiglu: Whether the MLPs are gated.
         mask_token: Whether there is a mask token.
         classifier: Number of classes of a linear classifier on top of the backbone; None without one.
+        gammas: Whether LayerScale is named ``gamma_1`` and ``gamma_2``, as timm names it in BEiT, CaiT and DINOv3.
     """
 
     width: int
@@ -38,6 +39,7 @@ class Shape:
     swiglu: bool
     mask_token: bool
     classifier: int | None
+    gammas: bool = False
 
     @property
     def family(self) -> str:
@@ -46,7 +48,7 @@ class Shape:
             return "CLIP"
         if self.layer_scale and self.registers and self.side is None:
             return "DINOv3"
-        return "DINOv2" if self.layer_scale else "plain"
+        return "DINOv2" if self.layer_scale and not self.gammas else "plain"
 
     @property
     def title(self) -> str:
@@ -64,20 +66,21 @@ def detect_arch(state: Mapping[str, Tensor]) -> Shape | None:
     first, second = state.get("blocks.0.mlp.fc1.weight"), state.get("blocks.0.mlp.fc2.weight")
     positions, classifier = state.get("pos_embed"), state.get("head.weight")
     registers = state.get("reg_token", state.get("storage_tokens"))  # the second is Meta's DINOv3
-    dinov3 = positions is None and registers is not None
+    gammas = "blocks.0.gamma_1" in state
     return Shape(
         width=projection[0],
         depth=len({key.split(".")[1] for key in state if key.startswith("blocks.")}),
         patch=projection[-1],
         registers=registers.shape[1] if registers is not None and registers.ndim == 3 else 0,
         side=math.isqrt(positions.shape[1]) if positions is not None and positions.ndim == 3 else None,
-        layer_scale="blocks.0.ls1.gamma" in state or (dinov3 and "blocks.0.gamma_1" in state),
+        layer_scale="blocks.0.ls1.gamma" in state or gammas,
         pre_norm="norm_pre.weight" in state,
         swiglu="blocks.0.mlp.fc1_g.weight" in state
         or "blocks.0.mlp.w1.weight" in state
         or (first is not None and second is not None and first.shape[:1] == _doubled(second.shape[1:2])),
         mask_token="mask_token" in state,
         classifier=classifier.shape[0] if classifier is not None and classifier.ndim else None,
+        gammas=gammas,
     )
 
 

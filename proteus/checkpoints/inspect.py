@@ -14,7 +14,7 @@ from proteus.checkpoints.detect_arch import Shape, detect_arch
 from proteus.checkpoints.keys import find_backbone, to_timm_keys
 from proteus.checkpoints.load import open_weights
 from proteus.checkpoints.parts import check_values, part_names, take_part
-from proteus.checkpoints.paths import locate, split_part
+from proteus.checkpoints.paths import MODEL_FILES, locate, split_part
 from proteus.utils.text import printable
 
 # Licences of the weights that the authors of each family published; weights of others have the same names.
@@ -26,12 +26,14 @@ _LICENCES = {
 
 
 def inspect_file(path: str | Path) -> str:
-    """Describe a weight file for the terminal.
+    """Describe a weight file, or that of a model folder, for the terminal.
 
     Raises:
         CheckpointError: The file cannot be read as weights, or its description is not valid.
     """
     file, part = locate(path), split_part(path)[1]
+    if file.is_dir():
+        file = next((file / name for name in MODEL_FILES if (file / name).is_file()), file)
     description = read_description(file)
     content = open_weights(file)
     state = take_part(content, part, file)
@@ -55,7 +57,8 @@ def inspect_file(path: str | Path) -> str:
     if description is not None:
         lines += _described(description)
     licence = _LICENCES.get(shape.family) if shape is not None and description is None else None
-    lines.append(_row("licence", licence or "not known from the file"))
+    unknown = "not in the file; its teacher is named above" if description and description.teacher else ""
+    lines.append(_row("licence", licence or unknown or "not known from the file"))
     return "\n".join(lines)
 
 
@@ -81,6 +84,7 @@ def _described(description: Description) -> list[str]:
     """Format the description in the file."""
     rows = {
         "architecture": description.architecture,
+        "images": f"{description.img_size} px" if description.img_size else "",
         "teacher": description.teacher,
         "converted to": description.converted_to,
         "from": description.converted_from,
@@ -97,7 +101,7 @@ def _names(state: Mapping[str, Tensor], name: str, shape: Shape) -> str:
         return "mmpretrain" if any(key.endswith("ln1.weight") for key in state if "layers." not in key) else "mmseg"
     if any(key.endswith(("register_tokens", "mlp.w12.weight")) for key in state):
         return "Meta's DINOv2"
-    return "timm and Meta's DINOv2, which agree here" if shape.layer_scale else "timm"
+    return "timm and Meta's DINOv2, which agree here" if shape.family == "DINOv2" else "timm"
 
 
 def _heads(state: Mapping[str, Tensor], prefix: str) -> list[str]:

@@ -140,6 +140,27 @@ HUGGING_FACE_IN_MEMORY = rows("""
     encoder.layer.{i}.mlp.down_proj.{w}  blocks.{i}.mlp.fc2.{w}
 """)
 
+# transformers: DINOv3ViTModel, with rotary positions. Queries and values may have biases, keys have none.
+HUGGING_FACE_DINOV3 = rows("""
+    embeddings.patch_embeddings.{w}      patch_embed.proj.{w}
+    layer.{i}.norm1.{w}                  blocks.{i}.norm1.{w}
+    layer.{i}.attention.q_proj.weight  layer.{i}.attention.k_proj.weight  layer.{i}.attention.v_proj.weight \
+        blocks.{i}.attn.qkv.weight
+    layer.{i}.attention.q_proj.bias      blocks.{i}.attn.q_bias
+    layer.{i}.attention.v_proj.bias      blocks.{i}.attn.v_bias
+    layer.{i}.attention.o_proj.{w}       blocks.{i}.attn.proj.{w}
+    layer.{i}.layer_scale1.lambda1       blocks.{i}.gamma_1
+    layer.{i}.norm2.{w}                  blocks.{i}.norm2.{w}
+    layer.{i}.mlp.down_proj.{w}          blocks.{i}.mlp.fc2.{w}
+    layer.{i}.layer_scale2.lambda1       blocks.{i}.gamma_2
+""")
+# Here it is timm that has another name for a layer of both.
+HUGGING_FACE_DINOV3_MLP = rows("layer.{i}.mlp.up_proj.{w}  blocks.{i}.mlp.fc1.{w}")
+HUGGING_FACE_DINOV3_SWIGLU = rows("""
+    layer.{i}.mlp.gate_proj.{w}  blocks.{i}.mlp.fc1_g.{w}
+    layer.{i}.mlp.up_proj.{w}    blocks.{i}.mlp.fc1_x.{w}
+""")
+
 # transformers: CLIPVisionModel. The misspelling is theirs.
 HUGGING_FACE_CLIP = rows("""
     embeddings.class_embedding                  cls_token  +2

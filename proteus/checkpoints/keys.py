@@ -42,7 +42,10 @@ FORMS = (
         + key_mappings.HUGGING_FACE_MLP
         + key_mappings.HUGGING_FACE_SWIGLU
         + key_mappings.HUGGING_FACE_VIT
-        + key_mappings.HUGGING_FACE_IN_MEMORY,
+        + key_mappings.HUGGING_FACE_IN_MEMORY
+        + key_mappings.HUGGING_FACE_DINOV3
+        + key_mappings.HUGGING_FACE_DINOV3_MLP
+        + key_mappings.HUGGING_FACE_DINOV3_SWIGLU,
     ),
     Form("OpenAI CLIP", "class_embedding", key_mappings.OPENAI),
     Form(
@@ -68,6 +71,8 @@ _NO_BACKBONE = ("proj", "embeddings.position_ids")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module"}
 # Meta's training code keeps blocks in chunks for FSDP: blocks.1.6 is block 6, in chunk 1.
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.((?:norm1|attn|ls1|norm2|mlp|ls2)\..+)")
+# transformers 5 in memory: model.layer.0 of DINOv3ViTModel is layer.0 in its files.
+_IN_MEMORY = re.compile(r"model\.(layer\.\d+\..+)")
 # Required number of axes of some tensors.
 _AXES = {"cls_token": 3, "pos_embed": 3, "reg_token": 3, "patch_embed.proj.weight": 4}
 
@@ -121,11 +126,11 @@ def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a ViT's weights to timm's names, whatever project they come from.
 
     Known schemes: timm; Meta's DINOv2, as released and as its training code writes it, with blocks in chunks;
-    ``Dinov2Model``, ``ViTModel`` and the vision tower of ``CLIPModel`` in ``transformers``; OpenAI's and open_clip's
-    CLIP; mmpretrain; ``VisionTransformer`` of mmsegmentation, and its ``MAE`` as Proteus' release converts to it;
-    SynCLR; our exported backbones. The prefix of the backbone's names is removed, and weights outside the backbone
-    (heads, a text tower) are dropped. If a checkpoint has student and teacher, the student is taken. Unknown names stay
-    unchanged, so that :func:`load_strictly` can report them.
+    ``Dinov2Model``, ``DINOv3ViTModel``, ``ViTModel`` and the vision tower of ``CLIPModel`` in ``transformers``;
+    OpenAI's and open_clip's CLIP; mmpretrain; ``VisionTransformer`` of mmsegmentation, and its ``MAE`` as Proteus'
+    release converts to it; SynCLR; our exported backbones. The prefix of the backbone's names is removed, and weights
+    outside the backbone (heads, a text tower) are dropped. If a checkpoint has student and teacher, the student is
+    taken. Unknown names stay unchanged, so that :func:`load_strictly` can report them.
 
     Raises:
         CheckpointError: The file holds several models and the rule prefers none of them, or a tensor has a shape that
@@ -141,9 +146,11 @@ def to_timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     mask_token = state.get(prefix.removesuffix("vit.") + "mask_token")
     if mask_token is not None:
         inside["mask_token"] = mask_token
-    source = getattr(state, "source", "the checkpoint")
+    source, table = getattr(state, "source", "the checkpoint"), form.table
+    if any(".mlp.gate_proj." in key for key in inside):  # first match wins
+        table = key_mappings.HUGGING_FACE_DINOV3_SWIGLU + table
     try:
-        renamed = to_ours(inside, form.table)
+        renamed = to_ours(inside, table)
     except (RuntimeError, IndexError) as error:
         raise CheckpointError(f"{source} holds parts of one tensor that do not fit each other ({error})") from error
     return _checked(renamed, source)
@@ -223,7 +230,10 @@ def _choose_prefix(prefixes: list[str], source: str) -> str:
 
 def _unchunked(key: str) -> str:
     match = _CHUNKED.fullmatch(key)
-    return f"blocks.{match[1]}.{match[2]}" if match else key
+    if match:
+        return f"blocks.{match[1]}.{match[2]}"
+    match = _IN_MEMORY.fullmatch(key)
+    return match[1] if match else key
 
 
 def _checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from proteus.checkpoints.errors import CheckpointError, shown
 
+MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of the weights in a model folder, the first one first."""
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".tar", ".ckpt")
 
 

@@ -11,21 +11,21 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from proteus.checkpoints.description import Description, check_description
 from proteus.checkpoints.load import open_weights
 
-_PREPROCESSOR = "model.data_preprocessor"
+_PREPROCESSOR, _SIZE = "model.data_preprocessor", "model.student.img_size"
 _LONGEST = 1 << 20
 
 
 def read_statistics(path: Path) -> Description | None:
-    """Read mean and standard deviation from the settings that ``ResumeSettingsHook`` stores in a checkpoint.
+    """Read statistics and size of images from the settings that ``ResumeSettingsHook`` stores in a checkpoint.
 
     Args:
         path: A weight file of any kind.
 
     Returns:
-        A description with the two alone; None for anything but a checkpoint of a distillation.
+        A description with these alone; None for anything but a checkpoint of a distillation.
 
     Raises:
-        CheckpointError: The file cannot be read, or the two are not three numbers each.
+        CheckpointError: The file cannot be read, or one of them is not valid.
     """
     if path.suffix.lower() in (".safetensors", ".onnx"):
         return None
@@ -43,4 +43,5 @@ def read_statistics(path: Path) -> Description | None:
         return None
     usual = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
     found = {key: settings.get(f"{_PREPROCESSOR}.{key}", value) for key, value in usual.items()}
-    return check_description(found, f"{path}: {_PREPROCESSOR} in its settings")
+    size = {"img_size": settings[_SIZE]} if type(settings.get(_SIZE)) is int else {}
+    return check_description(found | size, f"{path}: {_PREPROCESSOR} or {_SIZE} in its settings")

@@ -9,13 +9,11 @@ from torch import Tensor
 
 from proteus.checkpoints.description import Description
 from proteus.checkpoints.detect_arch import Shape
+from proteus.checkpoints.dinov3_keys import SIZES
 
 # Of published ViTs, by width.
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1536: 24}
 _NAMES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
-# timm's DINOv3, by width and whether the MLPs are gated.
-_DINOV3 = {(384, False): "small", (384, True): "small_plus", (768, False): "base", (1024, False): "large"}
-_DINOV3 |= {(1280, True): "huge_plus", (4096, True): "7b"}
 
 
 def usage(shape: Shape, form: str, state: Mapping[str, Tensor], description: Description) -> str:
@@ -65,7 +63,7 @@ def _timm(shape: Shape, size: int, heads: int | None, description: Description, 
     if description.architecture is not None:
         name, arguments = description.architecture, dict(description.arguments)
     elif shape.family == "DINOv3":
-        known = _DINOV3.get((shape.width, shape.swiglu))
+        known = SIZES.get((shape.width, shape.swiglu))
         bias = "_qkvb" if "blocks.0.attn.q_bias" in state else ""
         name = f"vit_{known or ('small_plus' if shape.swiglu else 'small')}_patch16_dinov3{bias}"
         arguments = {"patch_size": shape.patch, "embed_dim": shape.width, "depth": shape.depth}

@@ -54,7 +54,9 @@ class LabelledFolder(ImageFolder):
         if self.num_classes not in (None, len(self.classes_found)):
             raise DataError(
                 f"dataset.num_classes={self.num_classes}, but {self.data_root} has {len(self.classes_found)} class "
-                "folders: complete the set, or write that number here and in the objectives"
+                f"folders: complete the set, or write num_classes={len(self.classes_found)} in "
+                "train_dataloader.dataset, val_dataloader.dataset, test_dataloader.dataset and, where they have it, "
+                "model.objectives.NAME, model.data_preprocessor, model.head and model.head.loss"
             )
         number = {name: position for position, name in enumerate(self.classes_found)}
         return images.labelled([number[folder] for folder in folders])
@@ -70,9 +72,11 @@ class LabelledFolder(ImageFolder):
                     f"dataset.data_root: {root / name} links to the class folder {same}: its images would "
                     "belong to two classes; remove the link"
                 )
-            if not walk(root / name, EXTENSIONS).files:
+            walked = walk(root / name, EXTENSIONS)
+            if not walked.files:
                 raise FileNotFoundError(
                     f"dataset.data_root: the class folder {root / name} has no images (looked for "
                     f"{', '.join(EXTENSIONS)}) and would shift the labels of later classes; complete it, or remove it"
+                    f"{walked.hint}"
                 )
         return others

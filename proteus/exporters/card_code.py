@@ -8,12 +8,18 @@ from proteus.exporters.hugging_face import native_class
 from proteus.exporters.model import ExportModel
 from proteus.exporters.timm_files import cls_kind, last_output, prefix_tokens
 
-_PREPARE = """from PIL import Image
+_RESIZE = {
+    "center": "transforms.Resize({side}, interpolation=transforms.InterpolationMode.{interpolation})",
+    "squash": "transforms.Resize(({side}, {side}), interpolation=transforms.InterpolationMode.{interpolation})",
+    "border": "transforms.Lambda(lambda image: ImageOps.pad(image, ({side}, {side}), "
+    "Image.Resampling.{interpolation}, {colour}))",
+}
+_PREPARE = """from PIL import Image{more}
 from torchvision import transforms
 
 prepare = transforms.Compose(
     [
-        transforms.Resize({resize}, interpolation=transforms.InterpolationMode.{interpolation}),
+        {resize},
         transforms.CenterCrop({size}),
         transforms.ToTensor(),
         transforms.Normalize({mean}, {std}),
@@ -67,11 +73,14 @@ def code_blocks(model: ExportModel, written: dict[str, str]) -> Iterator[tuple[s
         model: The model.
         written: Formats in the folder, and what each is.
     """
+    colour = tuple(round(255 * value) for value in model.mean)
     yield (
         "Prepare images",
         _PREPARE.format(
-            resize=model.resize,
-            interpolation=model.interpolation.upper(),
+            more=", ImageOps" if model.crop_mode == "border" else "",
+            resize=_RESIZE[model.crop_mode].format(
+                side=model.resize, interpolation=model.interpolation.upper(), colour=colour
+            ),
             size=model.img_size,
             mean=list(model.mean),
             std=list(model.std),

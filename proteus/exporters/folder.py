@@ -205,14 +205,22 @@ def _replacement(out: Path, obsolete: Collection[str]) -> Iterator[Path]:
             target = out / path.relative_to(new)
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
+        for part in {(out / name).parent for name in obsolete} - {out}:
+            with suppress(OSError):  # it has new files, or files of others
+                part.rmdir()
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
 def _preprocessor(model: ExportModel) -> dict[str, Any]:
+    resizes: dict[str, dict[str, Any]] = {
+        "center": {"resize_shorter_side": model.resize},
+        "squash": {"resize": [model.resize, model.resize]},
+        "border": {"resize_longer_side": model.resize, "border": list(model.mean)},
+    }
     return {
         "size": [model.img_size, model.img_size],
-        "resize_shorter_side": model.resize,
+        **resizes[model.crop_mode],
         "interpolation": model.interpolation,
         "crop": "center",
         "crop_pct": model.crop_pct,

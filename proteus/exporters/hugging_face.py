@@ -69,6 +69,7 @@ def _native(model: ExportModel, vit: PlainViT) -> tuple[str, dict[str, Any]]:
         "registers without LayerScale": bool(shape.registers) and not dino,
         f"MLPs of width {vit.hidden}": dino and vit.hidden != derived,
         "QuickGELU": vit.quick_gelu and kind != "CLIPVision",
+        "borders around its images": model.crop_mode == "border",
     }
     for reason, found in unknown.items():
         if found:
@@ -96,13 +97,13 @@ def _write_native(model: ExportModel, vit: PlainViT, folder: Path) -> str:
     export_backbone(state, folder / "model.safetensors", {"converted_to": "hf", **_statistics(model)})
     config = {"architectures": [f"{kind}Model"], "model_type": model_type, "dtype": "float32", **options}
     write_json(folder / "config.json", config, indent=2)
-    side = {"height": model.img_size, "width": model.img_size}
+    side, squash = {"height": model.img_size, "width": model.img_size}, model.crop_mode == "squash"
     steps = {"do_convert_rgb": True, "do_resize": True, "do_center_crop": True, "do_rescale": True}
     preprocessor = {
         "image_processor_type": processor,
         **steps,
         "do_normalize": True,
-        "size": {"shortest_edge": model.resize},
+        "size": {"height": model.resize, "width": model.resize} if squash else {"shortest_edge": model.resize},
         "crop_size": side,
         "resample": INTERPOLATIONS.index(model.interpolation),
         "rescale_factor": 1 / 255,

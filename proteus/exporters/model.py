@@ -17,6 +17,7 @@ from proteus.checkpoints import CheckpointError
 from proteus.checkpoints.description import check_description
 from proteus.checkpoints.detect_arch import Shape, detect_arch
 from proteus.models.backbones import AdaptedBackbone, ViT, architecture_of, weights_of
+from proteus.models.zoo.model_folder import InputFacts
 from proteus.structures import Features, UserError
 from proteus.utils.digest import weights_digest
 
@@ -36,7 +37,8 @@ class ExportModel:
         mean: Channel means to normalise images in [0, 1] with.
         std: Channel standard deviations, likewise.
         interpolation: How images are resized: ``bicubic``, ``bilinear``.
-        crop_pct: Side of the centre crop as a fraction of the short side of the resized image.
+        crop_pct: Side of the centre crop as a fraction of the side that the image is resized to.
+        crop_mode: What is resized to that side; see :class:`~proteus.models.zoo.model_folder.InputFacts`.
         teacher: Name of the teacher; empty if unknown.
         iterations: Training steps; None if unknown.
         licence: Licence of the weights, such as ``apache-2.0``; empty if unknown.
@@ -49,6 +51,7 @@ class ExportModel:
     std: tuple[float, ...]
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
+    crop_mode: str = "center"
     teacher: str = ""
     iterations: int | None = None
     licence: str = ""
@@ -79,7 +82,7 @@ class ExportModel:
 
     @property
     def resize(self) -> int:
-        """Side in pixels that the short side of an image is resized to before the centre crop."""
+        """Side in pixels that an image is resized to before the centre crop."""
         return math.floor(self.img_size / self.crop_pct)  # as timm
 
     @property
@@ -105,6 +108,7 @@ class ExportModel:
             "std": list(self.std),
             "teacher": self.teacher,
             "iterations": self.iterations,
+            "img_size": None if "img_size" in self.arguments else self.img_size,
         }
         facts = {key: value for key, value in facts.items() if value not in ("", None)}
         try:
@@ -194,7 +198,7 @@ def _names(shape: Shape, state: Mapping[str, Tensor]) -> set[str]:
     return names
 
 
-def input_facts(backbone: Any, name: str) -> tuple[str, float]:
+def input_facts(backbone: Any, name: str) -> InputFacts:
     """Return the interpolation and the crop that timm recommends for a published model, or the usual ones.
 
     Args:
@@ -203,7 +207,7 @@ def input_facts(backbone: Any, name: str) -> tuple[str, float]:
     """
     tagged = get_pretrained_cfg(name.removeprefix("timm/"))
     if tagged is not None:
-        return tagged.interpolation, tagged.crop_pct
+        return InputFacts(tagged.interpolation, tagged.crop_pct, tagged.crop_mode)
     network = next((part for name in ("vit", "model") if (part := getattr(backbone, name, None)) is not None), None)
     about = getattr(network, "pretrained_cfg", None) or {}
-    return about.get("interpolation", "bicubic"), about.get("crop_pct", 0.875)
+    return InputFacts(**{key: about[key] for key in InputFacts._fields if key in about})

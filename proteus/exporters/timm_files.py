@@ -58,7 +58,7 @@ def timm_config(model: ExportModel) -> dict[str, Any]:
         "fixed_input_size": bool(default.get("fixed_input_size", False)),
         "interpolation": model.interpolation,
         "crop_pct": model.crop_pct,
-        "crop_mode": "center",
+        "crop_mode": model.crop_mode,
         "mean": list(model.mean),
         "std": list(model.std),
         "num_classes": 0,

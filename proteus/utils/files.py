@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from proteus.compat import fix_log_encoding, fix_manager_lock
 from proteus.structures import DataError
+from proteus.utils.images import UNREAD_EXTENSIONS
 
 fix_log_encoding()  # names of files are logged
 fix_manager_lock()  # also by threads that read ahead
@@ -28,6 +29,7 @@ class Walk:
         repeated: Links to folders that are listed under another name, and that name.
         junk: Number of skipped files with a wanted extension: those that macOS, Windows and NAS systems add, pipes and
             devices.
+        unread: Number of skipped image files by extension, of kinds that are not read.
     """
 
     files: list[str] = field(default_factory=list)
@@ -35,6 +37,18 @@ class Walk:
     unreadable: list[str] = field(default_factory=list)
     repeated: dict[str, str] = field(default_factory=dict)
     junk: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Lines for the log about skipped files."""
+        lines = [describe_junk(self.junk)] if self.junk else []
+        return [*lines, describe_unread(self.unread)] if self.unread else lines
+
+    @property
+    def hint(self) -> str:
+        """What to add to the message that there are no images."""
+        return f"; {describe_unread(self.unread)}" if self.unread else ""
 
 
 def walk(root: str | Path, extensions: tuple[str, ...], skip: Iterable[Path] = ()) -> Walk:
@@ -99,6 +113,23 @@ def is_junk(name: str) -> bool:
 def describe_junk(count: int) -> str:
     """Describe how many files were skipped."""
     return f"{count:,} {'files' if count > 1 else 'file'} passed over that an operating system added (such as ._a.jpg)"
+
+
+def unread_extension(name: str) -> str:
+    """Return the extension of an image file of a kind that is not read; empty for other files."""
+    extension = os.path.splitext(name)[1].lower()
+    return extension if extension in UNREAD_EXTENSIONS and not is_junk(name) else ""
+
+
+def describe_unread(counts: Mapping[str, int]) -> str:
+    """Describe how many image files were skipped because their kinds are not read.
+
+    Args:
+        counts: Number of files by extension.
+    """
+    kinds = " and ".join(f"{count:,} {extension}" for extension, count in sorted(counts.items()))
+    files, them = ("files", "them") if sum(counts.values()) > 1 else ("file", "it")
+    return f"{kinds} {files} not read: convert {them} to JPEG or PNG"
 
 
 def read_lines(path: str | Path, strict: bool = False) -> list[str]:
@@ -169,6 +200,8 @@ def _sort_in(
             found.junk += 1
         else:
             found.files.append(folder + entry.name)
+    elif extension := unread_extension(entry.name):
+        found.unread[extension] += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -31,8 +31,13 @@ from proteus.utils.image_files import REMEDY, RefusedPixelsError, opened
 
 Pixels = NDArray[np.uint8]
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".gif")
+EXTENSIONS: tuple[str, ...] = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+EXTENSIONS += (".ppm", ".pgm", ".pbm", ".gif", ".jp2")
 """Extensions of image files, in lower case."""
+# Pillow reads AVIF, but not in every build of it, and a data set should be the same on every machine.
+UNREAD_EXTENSIONS: tuple[str, ...] = (".heic", ".heif", ".hif", ".avif", ".jxl", ".j2k", ".jpx", ".psd", ".tga", ".svg")
+UNREAD_EXTENSIONS += (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
+"""Extensions of image files that are passed over and counted, in lower case."""
 
 _ORIENTATION = 0x0112
 _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _PALETTE, _SAMPLE_FORMAT = 258, 259, 262, 284, 320, 339  # TIFF tags

@@ -179,6 +179,7 @@ def test_unreadable_images_are_reported_and_have_no_row(
 def test_bad_inputs_are_refused_in_one_line(images: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "blank.txt").write_text("\n\n")
+    (tmp_path / "photo.heic").touch()
     (tmp_path / "prose.txt").write_text("some words\n")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "user.npy").write_bytes(b"a file of the user")
@@ -195,6 +196,7 @@ def test_bad_inputs_are_refused_in_one_line(images: Path, tmp_path: Path) -> Non
         (images, "user.npy", {}, r"user.npy exists without user.about.json; remove"),
         (tmp_path / "absent", "rows.npy", {}, "absent: no such folder, image or text file"),
         (tmp_path / "empty", "rows.npy", {}, "empty has no images"),
+        (tmp_path / "photo.heic", "rows.npy", {}, r"photo.heic: 1 .heic file not read: convert it to JPEG or PNG$"),
         (tmp_path / "blank.txt", "rows.npy", {}, "blank.txt has no path of an image"),
         (tmp_path / "prose.txt", "rows.npy", {}, "expected one path of an image per line, found 'some words'"),
         ([], "rows.npy", {}, "the list of images is empty"),

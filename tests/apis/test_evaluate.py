@@ -116,6 +116,10 @@ def test_the_summary_of_a_backbone() -> None:
         (lambda folder: folder.write_text("x"), "is a file"),
         (lambda folder: folder.mkdir(), "train is missing; expected train/CLASS"),
         (lambda folder: shutil.rmtree(write_classes(folder) / "test"), "test is missing"),
+        (
+            lambda folder: (write_classes(folder) / "test").rename(folder / "val"),
+            "rename val to test, or add test/CLASS",
+        ),
         (lambda folder: write_classes(folder, classes=1), "has one class"),
         (lambda folder: (write_classes(folder) / "train/a/0.png").unlink(), "train/a: the class folder has no images"),
         (lambda folder: (write_classes(folder) / "test/d").mkdir(), "test/d: the class folder has no images"),
@@ -124,7 +128,17 @@ def test_the_summary_of_a_backbone() -> None:
             "unknown class 'z'; .* has 2 classes",
         ),
     ],
-    ids=["missing", "file", "empty", "no test", "one class", "empty class", "empty test class", "another class"],
+    ids=[
+        "missing",
+        "file",
+        "empty",
+        "no test",
+        "val for test",
+        "one class",
+        "empty class",
+        "empty test class",
+        "another class",
+    ],
 )
 def test_a_folder_with_another_layout_is_refused_at_start(
     tmp_path: Path, make: Callable[[Path], Any], words: str

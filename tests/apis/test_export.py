@@ -12,7 +12,7 @@ import proteus
 from proteus.checkpoints import export_backbone, read_description
 from proteus.exporters import ExportModel, write_model_folder
 from proteus.exporters.model import input_facts
-from proteus.models import ViT
+from proteus.models import TimmBackbone, ViT
 from proteus.models.backbones import architecture_of
 from proteus.models.heads.head_file import student_digest
 from proteus.structures import UserError
@@ -107,10 +107,10 @@ def test_a_model_folder_keeps_how_images_are_resized(tmp_path: Path, monkeypatch
     (repository / "refs/main").write_text("abc")
     folder = repository / "snapshots/abc"
     model = ViT("tiny", **SIZES).eval().requires_grad_(False)
-    about = ExportModel(model, "x", 56, (0.5,) * 3, (0.2,) * 3, interpolation="bilinear", crop_pct=0.84)
-    write_model_folder(about, folder, ["timm"], report=quiet)
+    facts: dict[str, Any] = {"interpolation": "bilinear", "crop_pct": 0.84, "crop_mode": "squash"}
+    write_model_folder(ExportModel(model, "x", 56, (0.5,) * 3, (0.2,) * 3, **facts), folder, ["timm"], report=quiet)
     before = json.loads((folder / "preprocessor.json").read_text())
-    assert before["resize_shorter_side"] == 66  # floor(56 / 0.84), as in timm
+    assert before["resize"] == [66, 66]  # floor(56 / 0.84), as in timm
     for source in (folder, folder / "model.safetensors", "hf-hub:me/student"):
         for out in (folder, tmp_path / "other"):
             proteus.export(source, out, ["timm"], report=quiet)
@@ -122,6 +122,20 @@ def test_images_of_any_size_for_a_cnn(tmp_path: Path) -> None:
         "random:timm/test_resnet", tmp_path, ["program"], img_size=64, dynamic_size=True, report=quiet
     )
     assert result.written == {"program": "images of any size"}
+
+
+def test_a_cnn_keeps_the_size_in_its_description(tmp_path: Path) -> None:
+    cnn = TimmBackbone("test_resnet", img_size=56)
+    facts = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "architecture": "test_resnet", "arguments": {}}
+    for size, about in ((56, {**facts, "img_size": 56}), (224, facts)):
+        out = tmp_path / str(size)
+        export_backbone(cnn.timm_state(), tmp_path / "student.safetensors", about)
+        proteus.export(tmp_path / "student.safetensors", out, ["timm"], report=quiet)
+        assert f"| {size} x {size} px" in (out / "README.md").read_text()
+        assert json.loads((out / "config.json").read_text())["pretrained_cfg"]["input_size"] == [3, size, size]
+        assert json.loads((out / "preprocessor.json").read_text())["size"] == [size, size]
+        for path in (out, out / "model.safetensors"):
+            assert proteus.load_backbone(path).img_size == size
 
 
 def test_another_image_size(tmp_path: Path) -> None:
@@ -138,9 +152,10 @@ def test_a_name_of_timm(tmp_path: Path) -> None:
 
 
 def test_a_tag_of_timm_has_its_own_interpolation_and_crop() -> None:
-    assert input_facts(None, "timm/resnet50.tv_in1k") == ("bilinear", 0.875)
-    assert input_facts(None, "resnet50.a1_in1k") == ("bicubic", 0.95)
-    assert input_facts(None, "mmpretrain/ResNet") == ("bicubic", 0.875)
+    assert input_facts(None, "timm/resnet50.tv_in1k") == ("bilinear", 0.875, "center")
+    assert input_facts(None, "resnet50.a1_in1k") == ("bicubic", 0.95, "center")
+    assert input_facts(None, "vit_base_patch16_clip_384.laion2b_ft_in1k") == ("bicubic", 1.0, "squash")
+    assert input_facts(None, "mmpretrain/ResNet") == ("bicubic", 0.875, "center")
 
 
 def test_a_benchmark(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_built_parts_are_returned(method: str, monkeypatch: pytest.MonkeyPatch) 
     assert getattr(runner(monkeypatch, method, built), method)({}) is built
 
 
+def test_an_empty_validation_set_is_refused_before_training(tmp_path: Path) -> None:
+    runner = build_runner(toy_config(tmp_path / "run", val_dataloader__dataset__size=0))
+    with pytest.raises(ConfigError, match=r"val_dataloader\.dataset has no images"):
+        runner.train()
+    assert runner.iter == 0
+
+
 def test_the_dumped_config_is_the_config_and_is_not_formatted_with_yapf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

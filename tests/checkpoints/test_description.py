@@ -64,6 +64,7 @@ def test_other_architectures_are_refused(name: Any) -> None:
         ({"std": [1, 1, float("nan")]}, "a: std is [1, 1, nan]; expected three numbers"),
         ({"iterations": -1}, "a: iterations is -1; expected a whole number"),
         ({"weights": "best"}, "a: weights is 'best'; expected 'plain' or 'ema'"),
+        ({"img_size": 0}, "a: img_size is 0; expected an integer from 1 to 4096"),
         ({"iterations": True}, "a: iterations is True; expected a whole number"),
         ({"teacher": 3}, "a: teacher is 3; expected text"),
     ],

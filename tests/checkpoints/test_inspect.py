@@ -98,6 +98,29 @@ def test_dinov3(tmp_path: Path) -> None:
     assert meta == {**found, "names": "Meta's DINOv3"}
 
 
+def test_dinov3_of_transformers(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3}
+    config = transformers.DINOv3ViTConfig(**sizes, num_register_tokens=4, use_gated_mlp=True)
+    transformers.DINOv3ViTModel(config).save_pretrained(tmp_path)
+    found = rows(tmp_path / "model.safetensors")
+    assert found["family"] == "DINOv3 ViT-48/16"
+    assert found["size"] == "width 48, 2 blocks, gated (SwiGLU) MLP"
+    assert (found["patch"], found["LayerScale"]) == ("16 px, positions rotary", "yes")
+    assert (found["names"], found["mask token"]) == ("Hugging Face", "yes")
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"), [("beit_base_patch16_224", {}), ("cait_xxs24_224", {"depth_token_only": 1})]
+)
+def test_layer_scale_of_beit_and_cait(arch: str, options: dict[str, Any], tmp_path: Path) -> None:
+    model = timm.create_model(arch, num_classes=0, **{**NARROW, "patch_size": 14, "img_size": 56}, **options)
+    save_file(model.state_dict(), tmp_path / "timm.safetensors")
+    found = rows(tmp_path / "timm.safetensors")
+    assert found["LayerScale"] == "yes"
+    assert (found["family"], found["names"]) == ("plain ViT-24/14", "timm")
+    assert found["licence"] == "not known from the file"
+
+
 def test_a_classifier(tmp_path: Path) -> None:
     model = timm.create_model("vit_tiny_patch16_224", num_classes=10, depth=1)
     save_file(model.state_dict(), tmp_path / "timm.safetensors")
@@ -115,7 +138,9 @@ def test_description_of_an_export(tmp_path: Path) -> None:
     assert found["teacher"] == "DINOv2 ViT-S/14 (Meta, Apache-2.0)"
     assert found["architecture"] == "vit_tiny_patch16_224"
     assert "  architecture  vit_tiny_patch16_224\n" in inspect_file(path)
-    assert found["licence"] == "not known from the file"
+    assert found["licence"] == "not in the file; its teacher is named above"
+    path.rename(tmp_path / "model.safetensors")
+    assert rows(tmp_path) == found
 
 
 def test_another_family(tmp_path: Path) -> None:
@@ -127,5 +152,7 @@ def test_another_family(tmp_path: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "page.pth").write_text("<html>")
+    with pytest.raises(CheckpointError, match="is a folder: name a file in it"):
+        inspect_file(tmp_path)
     with pytest.raises(CheckpointError, match="not a weight file"):
         inspect_file(tmp_path / "page.pth")

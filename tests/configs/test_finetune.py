@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from proteus.apis import load_config
+from proteus.apis import check, load_config
 from proteus.models import ViT
 from proteus.registry import PARAM_SCHEDULERS
 
@@ -39,6 +39,14 @@ def test_settings_of_each_size(size: str) -> None:
     for (start, peak, end), scale in zip(lrs, (1.0, rate), strict=True):
         assert (start, peak) == (pytest.approx(1e-6 * scale), pytest.approx(1e-3 * scale, rel=1e-3))
         assert end == pytest.approx(1e-6 * scale, rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", RECIPES)
+def test_recipes_are_checked_without_data(size: str) -> None:
+    text = check(load_config(FOLDER / f"vit-{size}.py"))
+    assert "every part was built" in text
+    assert "student.safetensors" in text
 
 
 def learning_rates(cfg: Any, scales: list[float], iterations: list[int]) -> list[list[float]]:

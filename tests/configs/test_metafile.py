@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,15 @@ FOLDER = ROOT / "configs/proteus"
 FIGURES = {
     *("imagenet", "fine_grained", "ade20k", "ade20k_linear", "nyu_rmse", "nyu_rmse_linear"),
     *("sketch", "a", "r", "c_mce", "gtsrb", "country211"),
+}
+
+RECIPES = {
+    # parameters of the teacher and of the student in millions (with 1 + 16 x 16 positions, not 1 + 37 x 37), and
+    # GFLOPs per image of the teacher
+    "vit-ti_dinov2-s": (21.63, 5.51, 12.2),
+    "vit-s_dinov2-b": (85.72, 21.63, 46.3),
+    "vit-b_dinov2-l": (303.23, 85.72, 162.0),
+    "vit-l_dinov2-g": (1134.77, 303.23, 598.8),
 }
 
 
@@ -75,11 +85,68 @@ def _equal_models_counted_once() -> Iterator[None]:
         yield
 
 
+@cache
+def report(name: str) -> str:
+    """What ``--check`` prints."""
+    return check(config(name))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("_equal_models_counted_once")
 def test_configs_build(name: str) -> None:
-    assert "every part was built" in check(config(name))
+    assert "every part was built" in report(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.usefixtures("_equal_models_counted_once")
+def test_sizes_of_the_papers_recipes(name: str) -> None:
+    text = report(f"{name}.py")
+    teacher, student = (
+        (float(p), float(f))
+        for p, f in re.findall(r"(?:teacher|student) +([\d.]+) M parameters, ([\d.]+) GFLOPs", text)
+    )
+    assert (teacher[0], student[0], teacher[1]) == pytest.approx(RECIPES[name], rel=0.01)
+    ((low, full),) = re.findall(r"about ([\d.]+) GiB in bfloat16, ([\d.]+) in float32", text)
+    assert 1 < float(low) < float(full) < 80
+    assert "data/imagenet/train" in text
+    assert "checkpoints/dinov2_vit" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("proxy_sets/")])
+@pytest.mark.usefixtures("_equal_models_counted_once")
+def test_proxy_sets_are_checked_without_their_images(name: str) -> None:
+    text = report(name)
+    assert "375,300 iterations" in text
+    assert "train_dataloader.dataset." in text.partition("missing on this machine")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_equal_models_counted_once")
+def test_missing_files_are_listed_once() -> None:
+    lines = report("vit-ti_dinov2-s.py").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("missing"))
+    assert lines[start + 1 :] == [
+        "  model.teacher.backbone.checkpoint = 'checkpoints/dinov2_vits14_pretrain.pth'",
+        "  train_dataloader.dataset.data_root = 'data/imagenet/train'",
+        "  val_dataloader.dataset.data_root = 'data/imagenet/val'",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_equal_models_counted_once")
+def test_several_students_share_the_teachers_pass() -> None:
+    lines = report("vit-ti-and-s_dinov2-b.py").splitlines()
+    rows = {line[2:20].strip(): line[20:] for line in lines if line.startswith("  ")}
+    assert rows["student tiny"].startswith("5.51 M parameters, ")
+    assert rows["student small"].startswith("21.63 M parameters, ")
+    alone = report("vit-s_dinov2-b.py")
+    of_small = float(re.search(r"step +([\d.]+) GFLOPs", alone)[1])  # type: ignore[index]
+    teacher = float(re.search(r"([\d.]+) GFLOPs", rows["teacher"])[1])  # type: ignore[index]
+    step = float(re.search(r"([\d.]+) GFLOPs", rows["step"])[1])  # type: ignore[index]
+    assert of_small < step < 2 * of_small - teacher
 
 
 def test_clip_on_imagenet_merge_differs_by_its_images_alone() -> None:

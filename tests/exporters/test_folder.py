@@ -137,11 +137,15 @@ def test_formats_are_added_to_a_folder_of_the_same_weights(models: Models, tmp_p
 
 
 def test_a_folder_of_other_weights_is_refused_unless_overwritten(models: Models, tmp_path: Path) -> None:
-    write_model_folder(models("layer scale"), tmp_path, ["timm", "openmmlab"], report=str)
+    model = models("layer scale")
+    write_model_folder(model, tmp_path, ["timm", "openmmlab"], ema=model, report=str)
+    (tmp_path / "openmmlab/notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds the exported files of other weights; name another folder"):
         write_model_folder(models("plain"), tmp_path, ["timm"], report=str)
     write_model_folder(models("plain"), tmp_path, ["timm"], overwrite=True, report=str)
-    assert not (tmp_path / "openmmlab/backbone.pth").exists()
+    assert [path.name for path in (tmp_path / "openmmlab").iterdir()] == ["notes.txt"]
+    assert not (tmp_path / "ema").exists()
+    assert "ema/" not in (tmp_path / "README.md").read_text()
 
 
 def test_overwriting_keeps_the_files_of_the_same_weights(models: Models, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from proteus.exporters import ExportModel, FormatSkippedError
 from proteus.exporters.hugging_face import native_class, write_hugging_face
 from proteus.models.backbones import build_backbone
+from proteus.models.zoo.model_folder import read_input_facts
 
 Models = Callable[[str], ExportModel]
 
@@ -65,6 +67,28 @@ def test_autoimageprocessor_normalises(kind: str, models: Models, tmp_path: Path
     mean, std = torch.tensor(model.mean), torch.tensor(model.std)
     wanted = ((torch.from_numpy(crop) / 255 - mean) / std).permute(2, 0, 1)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["layer scale", "clip"])
+def test_autoimageprocessor_squashes(kind: str, models: Models, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = replace(models(kind), crop_mode="squash")
+    write_hugging_face(model, tmp_path)
+    assert read_input_facts(tmp_path) == ("bicubic", 0.875, "squash")
+    pixels = np.zeros((10, 60, 3), np.uint8)
+    pixels[:, 30:] = 255  # a centre crop of the short side would show its middle third alone
+    pixels[:, 45:] = 0
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    (found,) = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
+    assert found.shape == (3, model.img_size, model.img_size)
+    columns = (found.mean(dim=1) > 0).float().mean(dim=1)
+    torch.testing.assert_close(columns, torch.full((3,), 0.25 / 0.875), atol=0.05, rtol=0)
+
+
+def test_borders_are_left_to_timm(models: Models, tmp_path: Path) -> None:
+    model = replace(models("layer scale"), crop_mode="border")
+    assert write_hugging_face(model, tmp_path) == "TimmWrapperModel"
+    assert read_input_facts(tmp_path).crop_mode == "border"
 
 
 def test_another_toolbox_is_skipped(tmp_path: Path) -> None:

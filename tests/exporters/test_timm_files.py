@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from proteus.checkpoints import read_description, read_state_dict
 from proteus.exporters import ExportError, ExportModel, FormatSkippedError
+from proteus.exporters.card_code import code_blocks
 from proteus.exporters.timm_files import cls_kind, write_timm
 from proteus.models import ViT
 from proteus.models.backbones import build_backbone
@@ -51,6 +55,21 @@ def test_timm_reads_how_to_prepare_images(models: Models, tmp_path: Path) -> Non
     assert data["interpolation"] == "bicubic"
 
 
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+def test_the_card_and_timm_fit_an_image_alike(mode: str, models: Models, tmp_path: Path) -> None:
+    model = replace(models("layer scale"), crop_mode=mode)
+    write_timm(model, tmp_path)
+    data = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{tmp_path}"))
+    assert data["crop_mode"] == mode
+    image = Image.effect_noise((120, 80), 50).convert("RGB").resize((240, 160))
+    image.save(tmp_path / "photo.png")
+    code = next(code for heading, code in code_blocks(model, {}) if heading == "Prepare images")
+    names: dict[str, Any] = {}
+    exec(code.replace("photo.jpg", str(tmp_path / "photo.png")), names)
+    wanted = timm.data.create_transform(**data, is_training=False)(image)
+    torch.testing.assert_close(names["images"][0], wanted, atol=1e-5, rtol=0)
+
+
 def test_the_header_describes_the_model(models: Models, tmp_path: Path) -> None:
     model = models("layer scale")
     write_timm(model, tmp_path)
@@ -85,7 +104,5 @@ def test_a_file_that_gives_other_features(models: Models, tmp_path: Path) -> Non
 
 
 def test_the_licence_has_the_name_of_the_hub(models: Models, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     write_timm(replace(models("layer scale"), licence="CC-BY-NC 4.0"), tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]["license"] == "cc-by-nc-4.0"

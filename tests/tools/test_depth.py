@@ -210,7 +210,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "head of another width": ({"model.decode_head.embed_dims": 48}, ("embed_dims=48", "width 32: write 32")),
     "wrong scale of metres": ({"train_dataloader.dataset.depth_scale": 1}, ("depth_scale",)),
-    "Eigen's crop on small frames": ({"val_evaluator.crop": "eigen"}, ("36x48 px", "480x640", "test_evaluator.crop")),
+    "Eigen's crop on small frames": ({"val_evaluator.crop": "eigen"}, ("36x48 px", "480x640", "val_evaluator")),
     "a key that is not there": ({"model.decode_head.readout": "add"}, ("readout", "readout_type")),
 }
 
@@ -222,5 +222,6 @@ def test_refused_in_a_sentence(case: str, place: Path, tmp_path: Path) -> None:
     done = tool("train.py", place / "vit-ti_dpt.py", "--work-dir", tmp_path, *options(values))
     assert done.returncode == 2, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
+    assert not log_lines(done.stdout + done.stderr)
     for word in words:
         assert word.format(tmp=tmp_path) in done.stderr.split("error:")[-1]

@@ -201,9 +201,9 @@ def test_without_mmpretrain_one_line_says_what_to_install(place: Path, tmp_path:
     assert "pip install onedl-mmpretrain" in line
 
 
-@pytest.mark.parametrize("size", ["ti", "s", "b", "l"])
-def test_the_recipes_pass_the_check_without_data(size: str) -> None:
+def test_a_recipe_passes_the_check_without_data() -> None:
+    """tests/configs/test_finetune.py has the other sizes."""
     pytest.importorskip("mmpretrain")
-    output = trained("train.py", ROOT / f"configs/finetune/vit-{size}.py", "--check")
+    output = trained("train.py", ROOT / "configs/finetune/vit-ti.py", "--check")
     assert "every part was built" in output
     assert "student.safetensors" in output

@@ -183,7 +183,19 @@ def test_named_variants_train(place: Path, tmp_path: Path, variant: str) -> None
             {"train_dataloader.dataset.dataset.data_prefix.img_path": "pictures"},
             r"no folder .*data/pictures; (.|\n)*annotations/training/\*\.png",
         ),
-        ({"model.decode_head.num_classes": 20}, r"write model\.decode_head\.num_classes=150"),
+        (
+            {"model.decode_head.num_classes": 20},
+            r"write model\.decode_head\.num_classes=150; or, for masks of 20 classes of yours, write train_dataloader"
+            r"\.dataset\.dataset\.type='BaseSegDataset'.*dataset\.metainfo\.classes.*dataset\.reduce_zero_label=True",
+        ),
+        (
+            {"val_dataloader.dataset.dataset.data_prefix.seg_map_path": "masks"},
+            r"no folder .*data/masks; (.|\n)*images/validation/\*\.jpg",
+        ),
+        (
+            {"val_dataloader.dataset.dataset.metainfo": {"classes": ("wall", "sky")}},
+            r"model\.decode_head\.num_classes = 150, but val_dataloader\.dataset has 2 classes",
+        ),
         ({"model.auxiliary_head.in_channels": 48}, r"write model\.auxiliary_head\.in_channels=24"),
         ({"model.test_cfg.crop_size": (64, 64)}, "write 56 or 70"),
         ({"model.backbone.frozn": True}, "did you mean 'frozen'"),

@@ -7,6 +7,7 @@ import pytest
 
 from proteus.structures import DataError
 from proteus.utils.files import class_names, decode_text, is_junk, read_lines, walk
+from proteus.utils.images import EXTENSIONS
 
 
 def touch(root: Path, *names: str) -> None:
@@ -21,6 +22,17 @@ def test_files_are_sorted_and_folders_keep_their_times(tmp_path: Path) -> None:
     assert found.files == ["0.jpg", "a.jpg/inside.jpg", "a/x/1.jpg", "b/2.JPG"]
     assert found.folders == {name: os.stat(tmp_path / name).st_mtime_ns for name in ("", "a.jpg/", "a/", "a/x/", "b/")}
     assert (found.unreadable, found.repeated, found.junk) == ([], {}, 0)
+
+
+def test_image_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "1.HEIC", "a/2.heic", "a/._3.heic", "4.avif", "5.jfif", "6.jp2", "notes.txt")
+    found = walk(tmp_path, EXTENSIONS)
+    assert found.files == ["5.jfif", "6.jp2"]
+    assert found.skipped == ["1 .avif and 2 .heic files not read: convert them to JPEG or PNG"]
+    assert walk(tmp_path, (".heic",)).unread == {".avif": 1}
+    (tmp_path / "4.avif").unlink()
+    (tmp_path / "1.HEIC").unlink()
+    assert walk(tmp_path, EXTENSIONS).hint == "; 1 .heic file not read: convert it to JPEG or PNG"
 
 
 def test_real_folders_keep_their_names_and_links_are_reported(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from proteus.datasets.fine_grained.listing import Listed, missing_images
 from proteus.datasets.proxy.folder import EXTENSIONS
 from proteus.datasets.transforms.depth_loading import check_depth_mode, read_depth
 from proteus.structures import CorruptImageError, DataError
-from proteus.utils.files import check_inside, decode_text, describe_junk, walk
+from proteus.utils.files import check_inside, decode_text, walk
 from proteus.utils.image_files import opened
 from proteus.utils.images import upright_size
 
@@ -122,8 +122,8 @@ def list_folders(images: Path, depths: Path) -> list[Pair]:
     """
     pairs = []
     found = walk(images, EXTENSIONS)
-    if found.junk:
-        print_log(f"{images}: {describe_junk(found.junk)}", "current")
+    for line in found.skipped:
+        print_log(f"{images}: {line}", "current")
     for name in found.files:
         image = images / name
         pairs.append(Pair(str(image), str((depths / name).with_suffix(".png")), f"for {image}"))

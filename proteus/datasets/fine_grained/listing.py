@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from proteus.datasets.proxy.folder import EXTENSIONS
-from proteus.utils.files import class_names, describe_junk, is_junk, read_lines
+from proteus.utils.files import Walk, class_names, is_junk, read_lines, unread_extension
 
 Label = int | np.ndarray
 
@@ -98,17 +98,21 @@ def class_folders(root: Path) -> dict[str, list[str]]:
         ValueError: A class has no images.
     """
     classes = {}
-    junk = 0
+    skipped = Walk()
     for name in class_names(root):
-        images = sorted(file for file in os.listdir(root / name) if file.lower().endswith(EXTENSIONS))
+        files = os.listdir(root / name)
+        images = sorted(file for file in files if file.lower().endswith(EXTENSIONS))
         wanted = [file for file in images if not is_junk(file)]
-        junk += len(images) - len(wanted)
+        skipped.junk += len(images) - len(wanted)
+        skipped.unread.update(filter(None, map(unread_extension, files)))
         images = wanted
         if not images:
-            raise ValueError(f"{root / name}: the class folder has no images; complete the set, or remove the folder")
+            raise ValueError(
+                f"{root / name}: the class folder has no images; complete the set, or remove the folder{skipped.hint}"
+            )
         classes[name] = images
-    if junk:
-        print_log(f"{root}: {describe_junk(junk)}", "current")
+    for line in skipped.skipped:
+        print_log(f"{root}: {line}", "current")
     return classes
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from proteus.datasets.proxy.folder_index import ImageList, image_names
 from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.registry import DATASETS
-from proteus.utils.files import cache_folder, no_folder
+from proteus.utils.files import cache_folder, no_folder, walk
 from proteus.utils.images import EXTENSIONS as EXTENSIONS
 
 
@@ -75,7 +75,7 @@ class ImageFolder(SubsampledProxySet):
             if found:
                 fault = f"none of the {found} images in {root} belongs to split={self.split!r}"
             else:
-                fault = f"no images in {root} (looked for {', '.join(EXTENSIONS)})"
+                fault = f"no images in {root} (looked for {', '.join(EXTENSIONS)}){walk(root, EXTENSIONS).hint}"
             raise FileNotFoundError(f"dataset.data_root: {fault}")
         return images
 

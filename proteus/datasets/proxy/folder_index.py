@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import sha1
 from pathlib import Path
@@ -15,9 +16,9 @@ from mmengine.logging import print_log
 
 from proteus.structures import FullDiskError
 from proteus.utils import atomic_path
-from proteus.utils.files import Walk, describe_junk, walk
+from proteus.utils.files import Walk, walk
 
-_VERSION = 2
+_VERSION = 3
 # Seconds; lists that are made faster are not cached.
 _MIN_LISTING_TIME = 1.0
 # Two changes within one tick of a file system's clock get the same time. The coarsest tick is FAT's, in ns.
@@ -140,7 +141,7 @@ def image_names(root: Path, extensions: tuple[str, ...], keep_in: Path | None) -
     began, wall = time.perf_counter(), time.time_ns()
     found = walk(root, extensions)
     seconds = time.perf_counter() - began
-    _log_junk(root, found.junk)
+    _log_skipped(root, found)
     if found.unreadable:
         print_log(f"dataset.data_root: folders that cannot be read: {', '.join(found.unreadable[:5])}", "current", 30)
     fresh = max(found.folders.values(), default=wall) > wall - _CLOCK_TICK
@@ -160,7 +161,7 @@ def _read(path: Path, about: bytes, root: Path) -> np.ndarray | None:
             if bytes(file["about"]) != about:
                 return None
             names, folders, changed = file["names"], decode_names(file["folders"]), file["changed"].tolist()
-            junk = int(file["junk"])
+            skipped = Walk(junk=int(file["junk"]), unread=Counter(json.loads(bytes(file["unread"]))))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # zipfile and NumPy raise many types for a damaged archive
@@ -172,7 +173,7 @@ def _read(path: Path, about: bytes, root: Path) -> np.ndarray | None:
         return None
     if not is_valid:
         return None
-    _log_junk(root, junk)
+    _log_skipped(root, skipped)
     return names
 
 
@@ -187,6 +188,7 @@ def _keep(path: Path, about: bytes, found: Walk, listed: str) -> None:
                 folders=encode_names(list(found.folders)),
                 changed=np.array(list(found.folders.values()), np.int64),
                 junk=np.array(found.junk),
+                unread=np.frombuffer(json.dumps(found.unread).encode(), np.uint8),
             )
     except (OSError, FullDiskError) as error:
         print_log(f"{listed}; the list could not be cached at {path}: {error}", "current", 30)
@@ -194,6 +196,6 @@ def _keep(path: Path, about: bytes, found: Walk, listed: str) -> None:
     print_log(f"{listed}; the list is cached at {path} until a folder changes", "current")
 
 
-def _log_junk(root: Path, count: int) -> None:
-    if count:
-        print_log(f"{root}: {describe_junk(count)}", "current")
+def _log_skipped(root: Path, found: Walk) -> None:
+    for line in found.skipped:
+        print_log(f"{root}: {line}", "current")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from proteus.datasets.segmentation.check_labels import read_mask, unknown_label
@@ -171,11 +172,14 @@ def _find_pairs(root: Path, split: str) -> list[tuple[str, str]]:
     for folder in (images, masks):
         if not folder.is_dir():
             raise DataError(f"no folder {folder}; expected {MaskFolders.layout}")
-    found = {folder: walk(folder, EXTENSIONS).files for folder in (images, masks)}
-    if not found[images]:
-        raise DataError(f"{images} has no images ({' '.join(EXTENSIONS)})")
-    by_stem = {name.rpartition(".")[0]: f"{masks}/{name}" for name in found[masks]}
-    pairs = [(f"{images}/{name}", name.rpartition(".")[0]) for name in found[images]]
+    found = {folder: walk(folder, EXTENSIONS) for folder in (images, masks)}
+    if not found[images].files:
+        raise DataError(f"{images} has no images ({' '.join(EXTENSIONS)}){found[images].hint}")
+    for folder, walked in found.items():
+        for line in walked.skipped:
+            print_log(f"{folder}: {line}", "current")
+    by_stem = {name.rpartition(".")[0]: f"{masks}/{name}" for name in found[masks].files}
+    pairs = [(f"{images}/{name}", name.rpartition(".")[0]) for name in found[images].files]
     matched = [(image, by_stem.get(stem, f"{masks}/{stem}.png")) for image, stem in pairs]
     check_pairs(matched, list(by_stem.values()))
     return matched

@@ -11,7 +11,12 @@ from proteus.engine.hooks.online_eval import OnlineEvalHook
 from proteus.engine.hooks.proxy_set import ProxySetHook
 from proteus.engine.hooks.resolution import ResolutionHook
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook
-from proteus.engine.hooks.sanity_checks import ClassifierCheckHook, SegmentorCheckHook, StrictCheckpointHook
+from proteus.engine.hooks.sanity_checks import (
+    ClassifierCheckHook,
+    DepthCheckHook,
+    SegmentorCheckHook,
+    StrictCheckpointHook,
+)
 from proteus.engine.hooks.save_on_signal import SaveOnSignalHook, StoppedBySignal
 from proteus.engine.hooks.seed import SeedEachStepHook
 from proteus.engine.hooks.sliced_init import SlicedInitHook
@@ -35,6 +40,7 @@ __all__ = [
     "ClassifierCheckHook",
     "CorruptImageHook",
     "CorruptProxySetError",
+    "DepthCheckHook",
     "DepthVisualizationHook",
     "DivergedError",
     "ExportStudentHook",

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.checkpoints.description import check_description
+from proteus.config.check_consistency import crop_size, shift_of
 from proteus.engine.hooks.student_ema import delivers_average
 from proteus.models import AdaptedBackbone
 from proteus.models.backbones import architecture_of, weights_of
@@ -60,7 +61,7 @@ class ExportStudentHook(Hook):
     @master_only
     def _check_descriptions(self, runner: Runner) -> None:
         for distiller in _distillers(unwrap_model(runner.model)).values():
-            reason = _description_error(self._description(distiller, 0))
+            reason = _description_error(self._description(distiller, runner))
             if reason:
                 runner.logger.warning(f"the exported student will not have a description of its architecture: {reason}")
 
@@ -92,7 +93,7 @@ class ExportStudentHook(Hook):
             raise refused[0]
 
     def _export(self, model: Any, runner: Runner, name: str, about: Mapping[str, str]) -> set[Path]:
-        description = {**self._description(model, runner.iter), **about}
+        description = {**self._description(model, runner), **about}
         guest = isinstance(model.student, AdaptedBackbone)
         reader = str(description["architecture"]).partition(".")[0] if guest else "timm"
         if _description_error(description):
@@ -105,16 +106,25 @@ class ExportStudentHook(Hook):
         runner.logger.info(f"exported the student's backbone for {reader}: {path}")
         return written
 
-    def _description(self, model: Any, iterations: int) -> dict[str, Any]:
+    def _description(self, model: Any, runner: Runner) -> dict[str, Any]:
         architecture, arguments = architecture_of(model.student)
+        size = None if "img_size" in arguments else _trained_size(model.student, runner)
         return {
+            **({} if size is None else {"img_size": size}),
             "architecture": architecture,
             "arguments": arguments,
             "mean": model.data_preprocessor.channel_mean,
             "std": model.data_preprocessor.channel_std,
             "teacher": self.teacher,
-            "iterations": iterations,
+            "iterations": runner.iter,
         }
+
+
+def _trained_size(student: Any, runner: Runner) -> int | None:
+    """Return the side of the images that a student gets: a CNN takes any, and mmpretrain's do not keep it."""
+    crop = crop_size(runner.cfg) if runner.cfg.get("train_dataloader") else None
+    size = getattr(student, "img_size", None) if crop is None else crop - shift_of(runner.cfg.model)[0]
+    return size if isinstance(size, int) else None
 
 
 def _remove_outdated(runner: Runner, written: Collection[Path]) -> None:

@@ -49,6 +49,7 @@ class ResumeSettingsHook(Hook):
         self.override = override
         self._groups: list[dict[str, Any]] = []
         self._resumed = False
+        self._sampler_seed: int | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Keep the config's settings before the checkpoint overwrites them."""
@@ -68,6 +69,9 @@ class ResumeSettingsHook(Hook):
         if not is_resuming(runner):
             return
         self._resumed = True
+        meta = checkpoint.get("meta")
+        seed = meta.get("sampler_seed") if isinstance(meta, Mapping) else None
+        self._sampler_seed = seed if isinstance(seed, int) else None
         try:
             before = dict(json.loads(checkpoint["meta"]["settings"]).items())
         except (AttributeError, KeyError, TypeError, ValueError):  # of an earlier version
@@ -79,7 +83,7 @@ class ResumeSettingsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Give the sampler the checkpoint's seed; put the config's hyperparameters back, and advance its schedules."""
         if self._resumed:
-            _reseed_sampler(runner)
+            _reseed_sampler(runner, self._sampler_seed)
         if not (self.override and self._resumed):
             return
         # Those of the wrapper: with several groups it has another one, for the log's base_lr.
@@ -98,8 +102,11 @@ class ResumeSettingsHook(Hook):
                     scheduler.step()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Store the settings in the checkpoint."""
+        """Store the settings and the sampler's seed in the checkpoint."""
         checkpoint["meta"]["settings"] = json.dumps(_settings(runner))
+        seed = getattr(_sampler(runner), "seed", None)
+        if isinstance(seed, int):
+            checkpoint["meta"]["sampler_seed"] = seed
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], override: bool = False) -> list[str]:
@@ -125,21 +132,29 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], override: boo
     return lines
 
 
-def _reseed_sampler(runner: Runner) -> None:
-    """Give the sampler, which MMEngine builds before it reads the checkpoint, the checkpoint's seed."""
-    loader, config = runner.train_dataloader, runner.cfg.get("train_dataloader")
+def _reseed_sampler(runner: Runner, saved: int | None) -> None:
+    """Give the sampler, which MMEngine builds before it reads the checkpoint, the seed of the checkpoint's sampler."""
+    config = runner.cfg.get("train_dataloader")
     own = config.get("sampler") if isinstance(config, Mapping) else None
-    # With diff_rank_seed the runner's seed is not the sampler's, which is the same on all ranks.
-    apart = (runner.cfg.get("randomness") or {}).get("diff_rank_seed")
-    if not isinstance(own, Mapping) or "seed" in own or apart:
+    if not isinstance(own, Mapping) or "seed" in own:
         return
-    sampler: Any = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    if getattr(sampler, "seed", runner.seed) == runner.seed:
+    if saved is None:  # of an earlier version
+        # With diff_rank_seed the runner's seed is not the sampler's, which is the same on all ranks.
+        if (runner.cfg.get("randomness") or {}).get("diff_rank_seed"):
+            return
+        saved = runner.seed
+    sampler = _sampler(runner)
+    if getattr(sampler, "seed", saved) == saved:
         return
     if hasattr(sampler, "reseed"):
-        sampler.reseed(runner.seed)
+        sampler.reseed(saved)
     else:
-        sampler.seed = runner.seed
+        sampler.seed = saved
+
+
+def _sampler(runner: Runner) -> Any:
+    loader = runner.train_dataloader
+    return getattr(loader.batch_sampler, "sampler", loader.sampler)
 
 
 def _settings(runner: Runner) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
+from mmengine.structures import BaseDataElement
 
 from proteus.checkpoints import check_fit
 from proteus.checkpoints.parts import take_part
 from proteus.checkpoints.training import check_resumable
 from proteus.compat import checkpoint_of, is_resuming, loops_of
+from proteus.evaluation.metrics import DepthMetric
 from proteus.evaluation.metrics.checked import check_metrics_finite
 from proteus.models.backbones.vit import fit_positions
 from proteus.models.segmentor_widths import check_widths, heads
@@ -73,8 +75,10 @@ class _CheckHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Compare with the training set."""
+        """Compare with the training set, and with the validation set, which is not read until much later."""
         self.check_classes(runner, "train_dataloader", runner.train_loop.dataloader)
+        if runner.val_loop is not None:
+            self.before_val(runner)
 
     def before_val(self, runner: Runner) -> None:
         """Compare with the validation set."""
@@ -94,12 +98,14 @@ class ClassifierCheckHook(_CheckHook):
     """Compare backbone, head and data before the first image is read; never test on a replaced image.
 
     For mmpretrain's ``ImageClassifier`` with one of our backbones. Training replaces and counts corrupt images
-    (``CorruptImageHook``); in a test set this would change what the accuracy is measured on.
+    (``CorruptImageHook``); in a test set this would change what the accuracy is measured on. Of the accuracies of an
+    evaluator (``topk``), those of more guesses than there are classes are left out, with a warning.
 
     Raises:
         DataError: From ``before_run``: the head does not accept the backbone's width. From ``before_train``,
-            ``before_val`` and ``before_test``: numbers of classes differ. From ``after_val_iter`` and
-            ``after_test_iter``: an image could not be read.
+            ``before_val`` and ``before_test``: numbers of classes differ, or an evaluator asks only for accuracies of
+            more guesses than there are classes. From ``after_val_iter`` and ``after_test_iter``: an image could not be
+            read.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -115,6 +121,16 @@ class ClassifierCheckHook(_CheckHook):
                 f"model.head.in_channels = {expected}, but the backbone gives {width} at model.neck.pool = {pool!r}: "
                 f"write model.head.in_channels={width}"
             )
+
+    def before_val(self, runner: Runner) -> None:
+        """Compare with the validation set, and check the evaluator."""
+        super().before_val(runner)
+        _fit_topk(runner, "val_evaluator", runner.val_loop.evaluator)
+
+    def before_test(self, runner: Runner) -> None:
+        """Compare with the test set, and check the evaluator."""
+        super().before_test(runner)
+        _fit_topk(runner, "test_evaluator", runner.test_loop.evaluator)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Check that no image of the batch was replaced."""
@@ -166,10 +182,54 @@ class SegmentorCheckHook(_CheckHook):
         classes = getattr(loader.dataset, "metainfo", {}).get("classes")
         for name, head in heads(unwrap_model(runner.model, tta=True)):
             if classes is not None and getattr(head, "num_classes", len(classes)) != len(classes):
+                inner = f"{key}.dataset.dataset" if hasattr(loader.dataset, "inner") else f"{key}.dataset"
                 raise DataError(
                     f"{name}.num_classes = {head.num_classes}, but {key}.dataset has {len(classes)} classes: write "
-                    f"{name}.num_classes={len(classes)}"
+                    f"{name}.num_classes={len(classes)}; or, for masks of {head.num_classes} classes of yours, write "
+                    f"{inner}.type='BaseSegDataset', their names in {inner}.metainfo.classes, and "
+                    f"{inner}.reduce_zero_label=True if label 0 means no class, else False"
                 )
+
+
+@HOOKS.register_module()
+class DepthCheckHook(Hook):
+    """Check before training that ``DepthMetric`` can use the ground truth of the validation set's first image.
+
+    Raises:
+        DataError: From ``before_train``: there is no ground truth, none within range and crop, or it has a size that
+            the crop does not support.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        """Read the image, and compare its ground truth with itself."""
+        metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
+        metrics = [metric for metric in metrics if isinstance(metric, DepthMetric)]
+        if not metrics:
+            return
+        loader = runner.val_dataloader
+        batch = loader.collate_fn([loader.dataset[0]])
+        data_sample = (batch.get("data_samples") or [BaseDataElement()])[0]
+        known = {"depth": batch["depths"][0], "gt_depth": batch["depths"][0]} if "depths" in batch else {}
+        for metric in metrics:
+            metric.process(batch, [{**data_sample.metainfo, **known}])
+            metric.results.clear()
+
+
+def _fit_topk(runner: Runner, key: str, evaluator: Any) -> None:
+    """Take accuracies of more guesses than there are classes from mmpretrain's metric, which fails on them."""
+    classes = getattr(unwrap_model(runner.model, tta=True).head, "num_classes", None)
+    for metric in evaluator.metrics:
+        topk = getattr(metric, "topk", None)
+        if classes is None or not isinstance(topk, tuple) or all(guesses <= classes for guesses in topk):
+            continue
+        metric.topk = tuple(guesses for guesses in topk if guesses <= classes)
+        if not metric.topk:
+            raise DataError(f"{key}.topk = {topk}, but model.head.num_classes = {classes}: write {key}.topk=(1,)")
+        runner.logger.warning(
+            f"{key}.topk = {topk} with model.head.num_classes = {classes}: only top {metric.topk} is computed"
+        )
 
 
 def _check_not_replaced(batch: Any) -> None:

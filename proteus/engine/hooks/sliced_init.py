@@ -200,7 +200,7 @@ class SlicedInitHook(Hook):
 def _with_news_for_others(work: Callable[[Report], Result]) -> Result | None:
     """Let rank 0 work for long while the others wait and hear of it; all ranks call this together.
 
-    ``utils.ranks.on_first_rank`` is for short work, and shares the result.
+    ``utils.ranks.on_first_rank`` shares the result, but runs in a thread, which suits files and no models.
 
     Args:
         work: Calls its argument every few minutes at most: ranks that hear nothing for long take the run for dead.

@@ -13,7 +13,7 @@ from proteus.registry import HOOKS
 
 @HOOKS.register_module()
 class StudentEMAHook(EMAHook):
-    """Deliver the exponential moving average (EMA) of the student's weights in place of the trained weights.
+    """Export and evaluate the exponential moving average (EMA) of the student's weights instead of the trained weights.
 
     ``ExportStudentHook`` then writes the average to ``student.safetensors`` and the trained weights to
     ``student_plain.safetensors``; ``OnlineEvalHook`` and the validation evaluate the average. Training is not

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from proteus.structures import CorruptImageError, DataError, UserError
-from proteus.utils.files import describe_junk, read_lines, walk
+from proteus.utils.files import describe_unread, read_lines, unread_extension, walk
 from proteus.utils.images import EXTENSIONS, open_rgb
 
 _CROP_FRACTION = 0.875  # 224 of 256 pixels, as in the released evaluation
@@ -57,17 +57,19 @@ def find_images(data: str | Path | Iterable[str | Path], skip: Iterable[Path] = 
     root = Path(data).expanduser()
     if root.is_dir():
         found = walk(root, EXTENSIONS, skip)
-        if found.junk:
-            tqdm.write(f"{root}: {describe_junk(found.junk)}", file=sys.stderr)
+        for line in found.skipped:
+            tqdm.write(f"{root}: {line}", file=sys.stderr)
         if found.unreadable:
             tqdm.write(f"{root}: folders that cannot be read: {', '.join(found.unreadable[:5])}", file=sys.stderr)
         if not found.files:
-            raise UserError(f"{root} has no images ({' '.join(EXTENSIONS)})")
+            raise UserError(f"{root} has no images ({' '.join(EXTENSIONS)}){found.hint}")
         return ImagePaths(found.files, [f"{root}/{name}" for name in found.files])
     if not root.is_file():
         raise UserError(f"{root}: no such folder, image or text file with paths")
     if root.name.lower().endswith(EXTENSIONS):
         return ImagePaths([str(root)], [str(root)])
+    if extension := unread_extension(root.name):
+        raise UserError(f"{root}: {describe_unread({extension: 1})}")
     paths = [line.strip() for line in read_lines(root) if line.strip()]
     if not paths:
         raise UserError(f"{root} has no path of an image; write one per line")

@@ -131,8 +131,8 @@ def crop_mask(target: Tensor, crop: str | None, name: str = "an image") -> Tenso
     if crop == "eigen":
         if (height, width) != (480, 640):
             raise DataError(
-                f"{name}: ground truth of {height}x{width} px, but Eigen's crop needs NYU's 480x640; write "
-                "test_evaluator.crop=None (all pixels) or 'garg'"
+                f"{name}: ground truth of {height}x{width} px, but Eigen's crop needs NYU's 480x640; write crop=None "
+                "(all pixels) or 'garg' in val_evaluator and test_evaluator"
             )
         mask[45:471, 41:601] = True
     elif crop == "garg":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor
 
 from proteus.evaluation.input_checks import is_integer
@@ -25,6 +27,9 @@ class TeacherAgreement(CheckedMetric):
     A teacher's tokens share a large mean, so that the plain cosine is high even for a student that predicts only this
     mean. With the mean subtracted, a constant prediction scores 0 and a perfect one 1.
 
+    An image that could not be read is left out, as in ``OnlineEvalHook``, and logged once: the image that a proxy set
+    puts in its place would count twice.
+
     Args:
         patches_per_image: Number of evenly spaced patches of each image to keep, to bound the memory; all by default.
         **metric: Arguments of MMEngine's metrics.
@@ -42,14 +47,19 @@ class TeacherAgreement(CheckedMetric):
                 f"TeacherAgreement.patches_per_image={patches_per_image!r}: write a positive integer, or None"
             )
         self.patches_per_image = patches_per_image
+        self._unreadable: set[str] = set()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the tokens of each image (keys as of ``predict`` of the distillers).
+        """Keep the tokens of each image that could be read (keys as of ``predict`` of the distillers).
 
         Raises:
             DataError: Tokens are not finite in half precision (largest value 65504).
         """
         for sample in data_samples:
+            if sample.get("corrupt"):
+                # It keeps its place: the images that fill up the last batches of several ranks are dropped by position.
+                self.results.append({"corrupt": sample["corrupt"]})
+                continue
             tokens = {key: value for key, value in sample.items() if isinstance(value, Tensor)}
             for key in tokens:
                 if key.endswith("_patches") and self.patches_per_image is not None:
@@ -60,7 +70,7 @@ class TeacherAgreement(CheckedMetric):
                 check_values_finite(value, f"{image_name(sample)}: {key} (in float16)")
             self.results.append(kept)
 
-    def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Return ``cls`` and ``patch``, each in [-1, 1], if the student predicts them.
 
         With several students: ``<name>.cls`` and ``<name>.patch``; with several teachers: ``<name>/cls`` and so on.
@@ -69,6 +79,11 @@ class TeacherAgreement(CheckedMetric):
             DataError: There is only one token, or all of the teacher's are equal, so that nothing remains after
                 subtracting their mean.
         """
+        unreadable = {name for result in results for name in result.get("corrupt", ())}
+        for name in sorted(unreadable - self._unreadable):
+            print_log(f"TeacherAgreement: skipping an unreadable image: {name}", "current", logging.WARNING)
+        self._unreadable |= unreadable
+        results = [result for result in results if "corrupt" not in result]
         self.check_not_empty(results)
         metrics = {}
         for name, kind in (("cls", "cls"), ("patch", "patches")):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from proteus.checkpoints import CheckpointError, Description, locate, read_description, read_state_dict, to_timm_keys
 from proteus.checkpoints.detect_arch import Shape, detect_arch
+from proteus.checkpoints.dinov3_keys import dinov3_arch
 from proteus.checkpoints.run_settings import read_statistics
 from proteus.models.backbones.from_description import described_backbone
 from proteus.models.backbones.timm_names import check_arch, check_build, interpolation, timm_config
@@ -65,23 +66,29 @@ def read_weight_file(
         description = read_description(locate(name)) or read_statistics(locate(name))
     state = read_state_dict(name)
     if description is not None and description.architecture is not None:
-        size = img_size or _described_size(description.arguments)
+        size = img_size or _described_size(description)
         config = described_backbone(description, state, size, name)
         note = f"distilled from {description.teacher}" if description.teacher else ""
         return WeightFile(config, description.mean or (), description.std or (), size, note, state, description)
-    shape = detect_arch(to_timm_keys(state))
+    renamed = to_timm_keys(state)
+    shape = detect_arch(renamed)
     # A file without an architecture may still have the normalisation of images.
     known = None
     if description is not None and description.mean and description.std:
         known = description.mean, description.std
+    option, note = f"--arch {arch}", f"architecture from --arch: {arch}"
+    if arch is None and shape is not None and shape.family == "DINOv3":
+        arch = dinov3_arch(shape, renamed)
+        option, note = name, f"recognised as {arch}{'' if known else '; mean and std of its family'}"
     if arch is not None:
         pretrained = get_pretrained_cfg(arch)
-        size = img_size or (pretrained.input_size[-1] if pretrained else _DEFAULT_SIZE)
+        trained = description.img_size if description is not None else None
+        size = img_size or trained or (pretrained.input_size[-1] if pretrained else _DEFAULT_SIZE)
         config = {**timm_config(arch), "img_size": size, "checkpoint": name}
-        check_build(f"--arch {arch}", config)
+        check_build(option, config)
         mean, std = (pretrained.mean, pretrained.std) if pretrained else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
         mean, std = known or (tuple(mean), tuple(std))
-        return WeightFile(config, mean, std, size, f"architecture from --arch: {arch}", state, description)
+        return WeightFile(config, mean, std, size, note, state, description)
     if shape is None:
         raise CheckpointError(f"{name} holds no ViT and does not say what it is: add --arch NAME, its name in timm")
     clip = shape.family == "CLIP"
@@ -93,12 +100,17 @@ def read_weight_file(
     return WeightFile(config, mean, std, size, note, state, description)
 
 
-def _described_size(arguments: Mapping[str, Any]) -> int:
-    size = arguments.get("img_size", _DEFAULT_SIZE)
+def _described_size(description: Description) -> int:
+    size = description.arguments.get("img_size", description.img_size or _DEFAULT_SIZE)
     return max(size) if isinstance(size, tuple) else size
 
 
 def _vit_config(shape: Shape, name: str) -> dict[str, Any]:
+    if shape.side is None:
+        raise CheckpointError(
+            f"{name} holds a {shape.title} of width {shape.width} without a position embedding, and its weights do not "
+            "show how it encodes positions: add --arch NAME, its name in timm, such as vit_small_patch16_dinov3"
+        )
     arch = (_CLIP_BY_WIDTH if shape.pre_norm else _BY_WIDTH).get(shape.width)
     if arch is None:
         raise CheckpointError(

@@ -37,7 +37,7 @@ class _ClassObjective(Objective):
 
 @MODELS.register_module()
 class LabelObjective(_ClassObjective):
-    """The student's classifier learns the labels; a teacher, if there is one, is not asked (paper, eq. 1).
+    """The student's classifier learns the labels, and ignores the teacher (paper, eq. 1).
 
     Args:
         student_dim: Width of the student's tokens; the distiller fills it in.

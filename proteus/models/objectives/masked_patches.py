@@ -31,7 +31,7 @@ class PatchObjective(Objective):
         student_dim: Width of the student's tokens; the distiller fills it in.
         teacher_dim: Width of the teacher's tokens; the distiller fills it in.
         tokens: Patches of the masked view that count: ``masked``, or ``all``, the visible ones too (iBOT++ in TIPSv2,
-            arXiv 2604.12012). The student's tokens are there in any case, so ``all`` costs only the head.
+            arXiv 2604.12012). The student's tokens are computed anyway, so ``all`` costs only the head.
         **objective: As for :class:`Objective`.
     """
 

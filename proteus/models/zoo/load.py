@@ -116,7 +116,8 @@ def student_config(name: str, patch_size: int, img_size: int) -> tuple[dict[str,
     """
     students = known_students()
     if name not in students and not name.startswith(("timm/", "mmpretrain/")):
-        of_timm = [f"timm/{name}"] if timm.is_model(name) else []
+        stem = name.rpartition("/")[2]  # torchvision/resnet18
+        of_timm = [f"timm/{stem}"] if timm.is_model(stem) else []
         near = of_timm or get_close_matches(name, students, n=2, cutoff=0.4) or [*students]
         raise UserError(
             f"unknown student '{name}'; nearest: {', '.join(near)}. Write one of {', '.join(students)}, timm/NAME or "

@@ -79,7 +79,10 @@ def locate_model(
         return Located(_with_weights(record, find_weights(record, download, folder), img_size), record)
     if path.is_dir():
         return _from_file(name, *read_model_folder(path, img_size))
-    if "/" in name or exists or path.suffix in _SUFFIXES:
+    is_file_name = path.suffix in _SUFFIXES
+    if name.count("/") == 1 and not (is_file_name or path.parent.exists()) and is_model(path.name.split(".")[0]):
+        find_model(name)  # of another library, torchvision/resnet18: raises with timm's name
+    if "/" in name or exists or is_file_name:
         official = _official(name)
         if official is not None and official.config["type"] == "TimmBackbone":  # cannot be detected in the weights
             arch = arch or official.architecture

@@ -11,25 +11,39 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from proteus.checkpoints import CheckpointError, Description
 from proteus.checkpoints.description import check_description
 from proteus.checkpoints.errors import shown
 from proteus.checkpoints.hub_cache import cached_file, download_file
-from proteus.checkpoints.paths import check_file
+from proteus.checkpoints.paths import MODEL_FILES, check_file
 from proteus.models.backbones.weight_file import WeightFile, read_weight_file
 from proteus.models.zoo.timm_record import licence_name
 from proteus.utils.text import printable
 
 INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """How images may be resized, in the order of Pillow's numbers, which ``transformers`` writes."""
-USUAL_INPUT = ("bicubic", 0.875)
-"""Interpolation and crop of a model that does not say them."""
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+CROP_MODES = ("center", "squash", "border")
+"""How images may be fitted to a square, by timm's names; see :class:`InputFacts`."""
 _LARGEST = 16 << 20  # timm writes the names of all classes into config.json
 _LARGEST_SIDE = 4096
 _LARGEST_CROP = 2
+
+
+class InputFacts(NamedTuple):
+    """How images are resized and cropped; the defaults are those of a model that does not say it.
+
+    Attributes:
+        interpolation: One of :data:`INTERPOLATIONS`.
+        crop_pct: Side of the centre crop as a fraction of the side that the image is resized to.
+        crop_mode: What is resized to that side: ``center``, the short side; ``squash``, both sides, whatever the aspect
+            ratio; ``border``, the long side, with borders of the mean colour along it.
+    """
+
+    interpolation: str = "bicubic"
+    crop_pct: float = 0.875
+    crop_mode: str = "center"
 
 
 def read_model_folder(folder: Path, img_size: int | None = None) -> tuple[WeightFile, str]:
@@ -45,9 +59,9 @@ def read_model_folder(folder: Path, img_size: int | None = None) -> tuple[Weight
     Raises:
         CheckpointError: The folder holds no model, or ``config.json`` does not describe it.
     """
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    weights = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
-        missing = "config.json" if weights is not None else _WEIGHTS[0]
+        missing = "config.json" if weights is not None else MODEL_FILES[0]
         raise CheckpointError(f"{folder} is a folder without a model: it has no {missing}{_hint(folder)}")
     content = _read_json(folder / "config.json")
     if "architecture" not in content:
@@ -60,14 +74,11 @@ def read_model_folder(folder: Path, img_size: int | None = None) -> tuple[Weight
     return found, licence_name(printable(licence, 100)) if isinstance(licence, str) else ""
 
 
-def read_input_facts(folder: Path) -> tuple[str, float]:
+def read_input_facts(folder: Path) -> InputFacts:
     """Read how images for the model in a folder are resized and cropped.
 
     Args:
         folder: A folder with ``config.json``.
-
-    Returns:
-        The interpolation, and the side of the centre crop as a fraction of the short side of the resized image.
 
     Raises:
         CheckpointError: ``config.json`` or ``preprocessor_config.json`` cannot be read, or has another value.
@@ -92,14 +103,14 @@ def hub_folder(name: str, download: bool = False) -> Path:
     if repository.count("/") != 1:
         raise CheckpointError(f"{name}: write hf-hub:OWNER/NAME")
     config = cached_file(repository, "config.json")
-    weights = next(filter(None, (cached_file(repository, file) for file in _WEIGHTS)), None)
+    weights = next(filter(None, (cached_file(repository, file) for file in MODEL_FILES)), None)
     if download and (config is None or weights is None):
-        config, weights = download_file(repository, "config.json"), download_file(repository, _WEIGHTS[0])
+        config, weights = download_file(repository, "config.json"), download_file(repository, MODEL_FILES[0])
     if config is None or weights is None:
         raise CheckpointError(
-            f"{name}: {'config.json' if config is None else _WEIGHTS[0]} of https://huggingface.co/{repository} is not "
-            "in the Hugging Face cache of this machine; add --download (download=True) to fetch it, or name a folder "
-            "with both files"
+            f"{name}: {'config.json' if config is None else MODEL_FILES[0]} of https://huggingface.co/{repository} is "
+            "not in the Hugging Face cache of this machine; add --download (download=True) to fetch it, or name a "
+            "folder with both files"
         )
     return weights.parent
 
@@ -125,19 +136,19 @@ def _pretrained(content: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     return pretrained
 
 
-def _checked_input(content: Mapping[str, Any], path: Path) -> tuple[str, float]:
-    usual: dict[str, Any] = dict(zip(("interpolation", "crop_pct"), USUAL_INPUT, strict=True))
-    interpolation, crop_pct = (usual[key] if content.get(key) is None else content[key] for key in usual)
-    if interpolation not in INTERPOLATIONS:
-        raise CheckpointError(
-            f"{path}: interpolation is {shown(interpolation)}; expected one of {', '.join(INTERPOLATIONS)}"
-        )
+def _checked_input(content: Mapping[str, Any], path: Path) -> InputFacts:
+    facts = InputFacts(**{key: content[key] for key in InputFacts._fields if content.get(key) is not None})
+    for key, allowed in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+        value = getattr(facts, key)
+        if value not in allowed:
+            raise CheckpointError(f"{path}: {key} is {shown(value)}; expected one of {', '.join(allowed)}")
+    crop_pct = facts.crop_pct
     if type(crop_pct) not in (int, float) or not 0 < crop_pct <= _LARGEST_CROP:
         raise CheckpointError(f"{path}: crop_pct is {shown(crop_pct)}; expected a number above 0, such as 0.875")
-    return interpolation, float(crop_pct)
+    return facts._replace(crop_pct=float(crop_pct))
 
 
-def _transformers_input_facts(folder: Path) -> tuple[str, float]:
+def _transformers_input_facts(folder: Path) -> InputFacts:
     """Read interpolation and crop from the ``preprocessor_config.json`` of ``transformers``."""
     path = folder / "preprocessor_config.json"
     content = _read_json(path) if path.is_file() else {}
@@ -145,7 +156,10 @@ def _transformers_input_facts(folder: Path) -> tuple[str, float]:
     number = content.get("resample")
     if type(number) is int and 0 <= number < len(INTERPOLATIONS):
         facts["interpolation"] = INTERPOLATIONS[number]
-    edge, crop = _side(content.get("size")), _side(content.get("crop_size"))
+    size = content.get("size")
+    if isinstance(size, Mapping) and "height" in size and "shortest_edge" not in size:
+        facts["crop_mode"] = "squash"
+    edge, crop = _side(size), _side(content.get("crop_size"))
     if edge and not content.get("do_center_crop", crop):
         facts["crop_pct"] = 1.0
     elif edge and crop:

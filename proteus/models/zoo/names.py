@@ -66,6 +66,9 @@ def find_model(name: str) -> ModelRecord:
 
     if name.startswith("timm/") or is_model(name.split(".")[0]):
         return timm_record(name.removeprefix("timm/"))
+    stem = name.rpartition("/")[2]  # torchvision/resnet18
+    if is_model(stem.split(".")[0]):
+        raise UserError(f"unknown model '{name}'; nearest: timm/{stem}. `proteus models` lists all names")
     written = {one: f"timm/{one}" for one in [*list_models_of_timm(), *list_pretrained()]} | {one: one for one in known}
     near = [written[one] for one in get_close_matches(name, written, n=3)]
     raise UserError(

@@ -1,7 +1,6 @@
 """Small sets on disk, and fixtures that list their items."""
 
-import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,6 @@ def encoded(colour: int, kind: str = "JPEG") -> bytes:
     content = BytesIO()
     Image.new("RGB", (8, 8), (colour, colour, colour)).save(content, kind)
     return content.getvalue()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_collections() -> Iterator[None]:
-    # MMEngine collects garbage whenever a set is listed; freezing keeps that from visiting all of torch each time.
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,9 @@ def test_invalid_folders_and_splits(tmp_path: Path) -> None:
     fill(tmp_path, "readme.txt")
     with pytest.raises(FileNotFoundError, match=r"data_root: no images in .*\.jpg"):
         ImageFolder(str(tmp_path))
+    (tmp_path / "photo.heic").touch()
+    with pytest.raises(FileNotFoundError, match=r"no images in .*; 1 \.heic file not read: convert it to JPEG or PNG$"):
+        ImageFolder(str(tmp_path))
     fill(tmp_path, "1.png")
     with pytest.raises(FileNotFoundError, match=r"none of the 1 images in .* belongs to split='held-out'"):
         ImageFolder(str(tmp_path), split="held-out", held_out=0.0)

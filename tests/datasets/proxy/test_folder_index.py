@@ -70,6 +70,21 @@ def test_unchanged_folders_are_not_listed_again(root: Path, monkeypatch: pytest.
     assert names(root / ".." / "set") == wanted
 
 
+def test_image_files_that_are_not_read_are_logged_with_each_list(
+    root: Path, log_lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "b/3.HEIC").touch()
+    age(root)
+    names(root)
+    assert [line for line in log_lines if "not read" in line] == [
+        f"{root}: 1 .heic file not read: convert it to JPEG or PNG"
+    ]
+    no_listing(monkeypatch)
+    log_lines.clear()
+    names(root)
+    assert log_lines == [f"{root}: 1 .heic file not read: convert it to JPEG or PNG"]
+
+
 def test_nothing_is_written_into_the_image_folders(root: Path) -> None:
     before = sorted(root.rglob("*"))
     names(root)

@@ -239,6 +239,21 @@ def test_an_index_cannot_name_files_outside_of_the_cache(origin: Path, cache: Pa
         WebShards(f"file://{origin}")
 
 
+def test_sets_that_share_a_cache_are_compared_with_it_together(
+    url: str, origin: Path, cache: Path, lines: list[str]
+) -> None:
+    size = sum(path.stat().st_size for path in origin.glob("*.tar"))
+    part = {"type": "proteus.WebShards", "pipeline": STEPS, "cache_gb": 1.5 * size / 1e9}
+    first, second = ({**part, "data_root": root} for root in (url, f"file://{origin}"))
+    ProxySampler(ConcatProxySet({"a": first, "again": {**first, "classes": 2}}), seed=0)
+    ProxySampler(ConcatProxySet({"a": first, "b": {**second, "cache_dir": str(cache / "other")}}), seed=0)
+    assert not [line for line in lines if "cache_gb" in line]
+    ProxySampler(ConcatProxySet({"a": first, "b": {**second, "cache_gb": 100}}), seed=0)
+    (line,) = [line for line in lines if "cache_gb" in line]
+    assert line.startswith(f"dataset.cache_gb={1.5 * size / 1e9:g}: the shards of {url} and file://{origin} have ")
+    assert f" have {2 * size / 1e9:.3g} GB, and this sampler reads all of them all the time" in line
+
+
 def test_a_cache_that_is_too_small_for_the_sampler_is_reported(url: str, cache: Path, lines: list[str]) -> None:
     proxy = WebShards(url, STEPS, cache_gb=3e-5)
     ProxySampler(proxy, seed=0)

@@ -44,6 +44,30 @@ def test_without_an_ema_only_the_student_is_exported(make_runner: Callable[..., 
     assert description["arguments"]["embed_dim"] == 48
 
 
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"type": "TimmBackbone", "arch": "test_resnet", "img_size": 56},
+        {"type": "mmpretrain.ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8, "expansion": 1},
+    ],
+    ids=lambda student: student["type"],
+)
+def test_a_cnn_keeps_the_size_that_it_was_trained_at(
+    student: dict[str, Any], make_runner: Callable[..., Runner]
+) -> None:
+    if student["type"].startswith("mmpretrain"):
+        pytest.importorskip("mmpretrain")
+    objectives = {"_delete_": True, "token": {"type": "TokenObjective"}}
+    options = {"model__student": {"_delete_": True, **student}, "model__objectives": objectives}
+    runner = make_runner(train_cfg__max_iters=1, **options)
+    runner.train()
+    file = Path(runner.work_dir) / "student.safetensors"
+    about = read_description(file)
+    assert about is not None
+    assert (about.img_size, "img_size" in about.arguments) == (56, False)  # timm's CNNs take no such argument
+    assert proteus.load_backbone(file).img_size == 56
+
+
 def test_files_of_an_earlier_run_are_removed(make_runner: Callable[..., Runner]) -> None:
     runner = make_runner(train_cfg__max_iters=1)
     folder = Path(runner.work_dir)

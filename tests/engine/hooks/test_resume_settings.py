@@ -10,6 +10,7 @@ import pytest
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from toy_runs import saved, toy_runner
+from two_ranks import on_two_ranks
 
 from proteus.checkpoints.run_settings import read_statistics
 from proteus.engine.hooks.resume_settings import ResumeSettingsHook, differences
@@ -29,6 +30,17 @@ SAMPLERS: dict[str, dict[str, Any]] = {
         "train_dataloader__batch_sampler": {"type": "ResolutionBatchSampler", "stages": [{"size": 14}], "max_iters": 6},
     },
 }
+RANK = """
+from pathlib import Path
+from test_resume_settings import OURS, drawn
+
+folder = Path(__file__).parent
+keys = {"randomness__seed": None, "randomness__diff_rank_seed": True, **OURS}
+whole = drawn(folder / "whole", **keys)
+dist.barrier()
+rest = drawn(folder / "rest", resume=True, load_from=str(folder / "whole/iter_2.pth"), **keys)
+result = [whole, rest]
+"""
 
 
 def resumed(folder: Path, override: bool, **keys: Any) -> Runner:
@@ -44,12 +56,12 @@ def group(runner: Runner) -> dict[str, Any]:
 
 
 def drawn(folder: Path, **keys: Any) -> list[list[str]]:
-    """Train, and return the names of the images of each batch; those of our samplers show seed and epoch."""
+    """Train; return the names of the images of each batch, which show the keys of our samplers, and the rank's seed."""
     names: list[list[str]] = []
 
     class Look(Hook):
         def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-            names.append(data_batch["name"])
+            names.append([*data_batch["name"], str(runner.seed)])
 
     toy_runner(folder, [Look()], **keys).train()
     return names
@@ -63,6 +75,22 @@ def test_images_come_in_the_order_of_the_checkpoints_seed(
     whole = drawn(tmp_path / "whole", randomness__seed=seeds[0], **SAMPLERS[kind])
     resume = {"resume": True, "load_from": str(tmp_path / "whole/iter_2.pth")}
     assert drawn(tmp_path / "rest", randomness__seed=seeds[1], **SAMPLERS[kind], **resume) == whole[2:]
+
+
+@pytest.mark.parametrize(("kind", "seeds"), [("ours", (None, None)), ("MMEngine's", (0, 1))])
+def test_a_seed_for_each_rank_keeps_the_checkpoints_order(
+    tmp_path: Path, kind: str, seeds: tuple[int | None, int | None]
+) -> None:
+    first, second = ({"randomness__seed": seed, "randomness__diff_rank_seed": True} for seed in seeds)
+    whole = drawn(tmp_path / "whole", **first, **SAMPLERS[kind])
+    resume = {"resume": True, "load_from": str(tmp_path / "whole/iter_2.pth")}
+    assert drawn(tmp_path / "rest", **second, **SAMPLERS[kind], **resume) == whole[2:]
+
+
+@pytest.mark.slow
+def test_two_ranks_with_their_own_seeds_draw_what_they_would_have_drawn(tmp_path: Path) -> None:
+    for whole, rest in on_two_ranks(RANK, __file__, tmp_path):
+        assert rest == whole[2:]
 
 
 def test_the_samplers_own_seed_is_that_of_the_config(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,16 @@ def test_a_consistent_config_is_tested(make: Callable[..., Runner]) -> None:
     assert 0 <= metrics["accuracy/top1"] <= 100
 
 
+def test_fewer_classes_than_guesses(make: Callable[..., Runner]) -> None:
+    runner = make(val_evaluator__topk=(1, 5), test_evaluator__topk=(5, 10))
+    runner.train()
+    assert runner.val_loop.evaluator.metrics[0].topk == (1,)
+    log = next(Path(runner.log_dir).glob("*.log")).read_text()
+    assert "val_evaluator.topk = (1, 5) with model.head.num_classes = 3: only top (1,) is computed" in log
+    with pytest.raises(DataError, match=r"^test_evaluator\.topk = \(5, 10\), .*write test_evaluator\.topk=\(1,\)$"):
+        runner.test()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -95,6 +106,19 @@ def test_the_error_lists_all_numbers_of_classes(make: Callable[..., Runner], key
         assert f"{named} = 4" in text
         assert text.count(" = 3") == 3
         assert f"the folders of {phase}_dataloader.dataset = 3" in text
+
+
+def test_classes_of_the_validation_set_are_compared_before_training(
+    make: Callable[..., Runner], images: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(images, tmp_path / "four")
+    shutil.copytree(images / "a", tmp_path / "four/d")
+    change = {
+        "val_dataloader__dataset__data_root": str(tmp_path / "four"),
+        "val_dataloader__dataset__num_classes": None,
+    }
+    with pytest.raises(DataError, match=r"model\.head\.num_classes = 3, .*folders of val_dataloader\.dataset = 4;"):
+        ClassifierCheckHook().before_train(make(**change))
 
 
 def test_a_run_fails_before_an_image_is_read(make: Callable[..., Runner], images: Path) -> None:

@@ -100,7 +100,7 @@ def test_errors_equal_mmseg(crop: str | None) -> None:
 
 def test_unusable_ground_truth_raises() -> None:
     metric = DepthMetric()
-    with pytest.raises(DataError, match=r"a\.jpg: ground truth of 4x4 px.*test_evaluator\.crop=None"):
+    with pytest.raises(DataError, match=r"a\.jpg: ground truth of 4x4 px.*write crop=None .* in val_evaluator"):
         metric.process({}, [{"depth": torch.ones(4, 4), "gt_depth": torch.ones(4, 4), "img_path": "a.jpg"}])
     with pytest.raises(DataError, match=r"a\.jpg has no ground-truth depth between 0\.001 and 10\.0 m.*depth_scale"):
         evaluate((torch.ones(4, 4), 1000 * torch.ones(4, 4)))

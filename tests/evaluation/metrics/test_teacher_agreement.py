@@ -1,6 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.logging import MMLogger
+from PIL import Image
 
+from proteus.datasets import ImageFolder, LoadImage, PackInputs, ToTensor
 from proteus.evaluation import TeacherAgreement
 from proteus.evaluation.metrics.teacher_agreement import centered_cosine
 
@@ -62,3 +67,28 @@ def test_only_predicted_tokens_are_compared(teacher: torch.Tensor) -> None:
     for sample in samples(teacher, teacher):
         metric.process({}, [{key: value for key, value in sample.items() if key != "student_patches"}])
     assert set(metric.evaluate(len(teacher))) == {"centered_cosine/cls"}
+
+
+def test_an_image_that_was_replaced_is_left_out_and_logged_once(
+    teacher: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(6):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"no image")
+    images = ImageFolder(data_root=str(tmp_path), pipeline=[LoadImage(), ToTensor(), PackInputs()])
+    student = teacher + torch.randn_like(teacher)
+    found = [
+        {**tokens, **images[index]["data_samples"].metainfo} for index, tokens in enumerate(samples(student, teacher))
+    ]
+    metric, others = TeacherAgreement(), [0, 2, 3, 4, 5]
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(2):
+            metric.process({}, found)
+            assert metric.evaluate(6) == evaluate(student[others], teacher[others])
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [
+        f"TeacherAgreement: skipping an unreadable image: {tmp_path / '1.png'}"
+    ]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import transformers
 from timm.data import OPENAI_CLIP_MEAN
 
-from proteus.checkpoints import CheckpointError, export_backbone
+from proteus.checkpoints import CheckpointError, export_backbone, to_timm_keys
 from proteus.models.backbones import TimmBackbone, ViT, locate_backbone
 
 SMALL = {"arch": "tiny", "img_size": 56, "embed_dim": 48, "depth": 2, "num_heads": 3}
@@ -48,6 +49,44 @@ def test_published_weights_are_recognised(tmp_path: Path) -> None:
     assert "DINOv2 ViT-S/14" in spec.note
     images = torch.randn(1, 3, 224, 224)
     torch.testing.assert_close(spec.build()(images).cls, original(images).cls, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("names", ["timm", "Meta", "transformers"])
+def test_dinov3_is_recognised(names: str, tmp_path: Path) -> None:
+    sizes: dict[str, int] = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 12}
+    config = transformers.DINOv3ViTConfig(**sizes, num_attention_heads=3, num_register_tokens=4, initializer_range=0.1)
+    original = transformers.DINOv3ViTModel(config).eval()
+    state = original.state_dict()
+    if names != "transformers":
+        state = to_timm_keys(state)
+        del state["mask_token"]
+    if names == "Meta":
+        state["storage_tokens"] = state.pop("reg_token")
+        for block in range(12):
+            query, value = (state.pop(f"blocks.{block}.attn.{part}_bias") for part in "qv")
+            state[f"blocks.{block}.attn.qkv.bias"] = torch.cat([query, torch.ones(192), value])
+    torch.save(state, tmp_path / "weights.pth")
+    spec = locate_backbone(str(tmp_path / "weights.pth"), img_size=32)
+    assert spec.note == "recognised as vit_tiny_patch16_dinov3_qkvb; mean and std of its family"
+    images = torch.randn(1, 3, 32, 32)
+    wanted = original(images).last_hidden_state[:, 0]
+    torch.testing.assert_close(spec.build()(images).cls, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arch", "found"),
+    [
+        ("vit_small_patch16_dinov3", "DINOv3 ViT-48/16 of width 48"),  # of an unknown size
+        ("vit_small_patch16_rope_224", "plain ViT-48/16 of width 48"),
+        ("beit_base_patch16_224", "plain ViT-48/16 of width 48"),
+    ],
+)
+def test_other_positions_than_learnt_ones_need_an_architecture(arch: str, found: str, tmp_path: Path) -> None:
+    model = timm.create_model(arch, num_classes=0, embed_dim=48, depth=1, num_heads=3)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=rf"holds a {found} without a position embedding.*: add --arch NAME"):
+        locate_backbone(str(tmp_path / "weights.pth"))
 
 
 def test_clips_own_statistics_come_with_its_form(tmp_path: Path) -> None:

@@ -126,6 +126,9 @@ def test_architecture_of_a_cnn_and_of_official_files() -> None:
     with pytest.raises(CheckpointError, match="add --arch NAME"):
         load_backbone("cnn.pth")
     assert load_backbone("cnn.pth", arch="test_resnet").img_size == 160
+    settings = json.dumps({"model.type": "proteus.Distiller", "model.student.img_size": 56})
+    torch.save({"state_dict": torch.load("cnn.pth"), "meta": {"settings": settings}}, "iter_2.pth")
+    assert load_backbone("iter_2.pth", arch="test_resnet").img_size == 56
     with pytest.raises(UserError, match=r"--arch test_resnt: .*nearest: .*test_resnet"):
         load_backbone("cnn.pth", arch="test_resnt")
     torch.save(
@@ -153,6 +156,8 @@ def test_random_weights_are_the_same_each_time() -> None:
         ("resnet5", "unknown model 'resnet5'; nearest: .*resnet50"),
         ("dinov2_vitb14", "dinov2_vitb14: its weights are not on this machine; put dinov2_vitb14_pretrain.pth"),
         ("vit_small", "vit_small is an architecture without trained weights: write random:vit_small"),
+        ("torchvision/resnet18", "unknown model 'torchvision/resnet18'; nearest: timm/resnet18"),
+        ("nowhere/resnet18.pth", "weights not found: nowhere/resnet18.pth"),
         ("nowhere/student.safetensors", "weights not found: nowhere/student.safetensors"),
         ("student.pth", "weights not found: student.pth"),
         ("checkpoints", "checkpoints is a folder without a model"),
@@ -227,6 +232,7 @@ def test_student_config() -> None:
         ("vit_smal", 224, "unknown student 'vit_smal'; nearest: vit_small"),
         ("dinov2_vits14", 224, "unknown student 'dinov2_vits14'"),
         ("fastvit_t8", 224, "unknown student 'fastvit_t8'; nearest: timm/fastvit_t8"),
+        ("torchvision/resnet18", 224, "unknown student 'torchvision/resnet18'; nearest: timm/resnet18"),
         ("timm/resnet5", 224, "nearest: timm/resnet50"),
         ("timm/test_resnet.r160_in1k", 224, "starts from random weights; write timm/test_resnet"),
         ("vit_tiny", 225, "img_size=225 is not a multiple of patch_size=14: write 224 or 238"),

@@ -141,15 +141,16 @@ def test_layout_of_transformers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("preprocessor", "facts"),
     [
-        ({}, ("bicubic", 0.875)),
-        ({"resample": 2, "size": {"height": 224, "width": 224}}, ("bilinear", 1.0)),
-        ({"resample": 3, "size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}, ("bicubic", 1.0)),
-        ({"size": {"shortest_edge": 256}, "crop_size": 224, "do_center_crop": False}, ("bicubic", 1.0)),
-        ({"size": "big", "resample": -1}, ("bicubic", 0.875)),
+        ({}, ("bicubic", 0.875, "center")),
+        ({"resample": 2, "size": {"height": 224, "width": 224}}, ("bilinear", 1.0, "squash")),
+        ({"size": {"height": 256, "width": 256}, "crop_size": 224}, ("bicubic", 0.875, "squash")),
+        ({"resample": 3, "size": {"shortest_edge": 224}, "crop_size": {"height": 224}}, ("bicubic", 1.0, "center")),
+        ({"size": {"shortest_edge": 256}, "crop_size": 224, "do_center_crop": False}, ("bicubic", 1.0, "center")),
+        ({"size": "big", "resample": -1}, ("bicubic", 0.875, "center")),
     ],
 )
 def test_how_transformers_prepares_images(
-    preprocessor: dict[str, Any], facts: tuple[str, float], tmp_path: Path
+    preprocessor: dict[str, Any], facts: tuple[str, float, str], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
@@ -171,12 +172,13 @@ def test_the_crop_of_transformers_gives_its_size_again(tmp_path: Path) -> None:
         ({"crop_pct": "0.9"}, "crop_pct is '0.9'; expected a number above 0"),
         ({"crop_pct": 0}, "crop_pct is 0; expected"),
         ({"crop_pct": float("nan")}, "crop_pct is nan; expected"),
+        ({"crop_mode": "stretch"}, "crop_mode is 'stretch'; expected one of center, squash, border"),
     ],
 )
 def test_untrusted_input_facts(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     content = {"architecture": "test_vit", "pretrained_cfg": {"interpolation": "bilinear", "crop_pct": 0.9}}
     (tmp_path / "config.json").write_text(json.dumps(content))
-    assert read_input_facts(tmp_path) == ("bilinear", 0.9)
+    assert read_input_facts(tmp_path) == ("bilinear", 0.9, "center")
     with pytest.raises(CheckpointError, match=words):
         read_input_facts(write_config(tmp_path, pretrained_cfg=changes))
 

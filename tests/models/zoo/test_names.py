@@ -38,6 +38,7 @@ def test_timms_record_equals_the_known_one(name: str) -> None:
     ("name", "words"),
     [
         ("dinov2_vitb15", r"unknown model 'dinov2_vitb15'; nearest: dinov2_vitb14"),
+        ("torchvision/resnet18", r"unknown model 'torchvision/resnet18'; nearest: timm/resnet18\. "),
         ("timm/resnet5", r"timm/resnet5: .*nearest: timm/resnet50"),
         ("timm/test_vit.x", r"timm/test_vit.x: timm does not know this tag; it has: test_vit.r160_in1k"),
     ],
