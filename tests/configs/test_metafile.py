@@ -74,7 +74,9 @@ def _equal_models_counted_once() -> Iterator[None]:
     def counted(model: Any, cfg: Config, size: Any = None) -> StepCost:  # one size stands for those of a schedule
         # One count for configs that differ in the teacher alone.
         alike = "teachers/" in str(cfg.filename) and cfg.model.student.arch == "small"
-        key = ("teachers" if alike else repr(cfg.model), model.key, crop_size(cfg))
+        # What a student starts from changes no cost.
+        parts = {name: part for name, part in cfg.model.items() if name != "init_from"}
+        key = ("teachers" if alike else repr(parts), model.key, crop_size(cfg))
         if key not in costs:
             costs[key] = step_cost(model, cfg)
         return costs[key]
