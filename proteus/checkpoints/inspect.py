@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def inspect_file(path: str | Path) -> str:
         CheckpointError: The file cannot be read as weights, or its description is not valid.
     """
     file, part = locate(path), split_part(path)[1]
-    if file.is_dir():
+    if isdir(file):  # unlike Path.is_dir, also of a name that is too long
         file = next((file / name for name in MODEL_FILES if (file / name).is_file()), file)
     description = read_description(file)
     content = open_weights(file)
