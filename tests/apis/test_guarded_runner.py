@@ -52,7 +52,9 @@ def test_built_parts_are_returned(method: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_empty_validation_set_is_refused_before_training(tmp_path: Path) -> None:
-    runner = build_runner(toy_config(tmp_path / "run", val_dataloader__dataset__size=0))
+    # Runs of one name share a visualizer, with the folder of the first.
+    cfg = toy_config(tmp_path / "run", experiment_name="empty", val_dataloader__dataset__size=0)
+    runner = build_runner(cfg)
     with pytest.raises(ConfigError, match=r"val_dataloader\.dataset has no images"):
         runner.train()
     assert runner.iter == 0
