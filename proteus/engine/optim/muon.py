@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import timm.optim
+import torch
 from mmengine import registry as roots
 from torch import nn
 
 from proteus.models.objectives import Objective
 from proteus.registry import OPTIMIZERS
 from proteus.structures import UserError
+from proteus.utils.precision import cpu_has_bfloat16, has_bfloat16
 
 # Convolutions of no more channels read images.
 _IMAGE_CHANNELS = 4
@@ -28,6 +32,8 @@ class Muon(timm.optim.Muon):
     are updated by AdamW, at the same learning rate, schedule and weight decay: Muon's update is scaled to the size of
     AdamW's (``adjust_lr_fn``). ``paramwise_cfg`` exempts from weight decay as with AdamW. Without that constructor timm
     chooses by shape, patch embedding and heads included.
+
+    The iterations run in bfloat16, as timm's, where the GPU or CPU multiplies matrices in it, and in float32 elsewhere.
 
     Sources: Keller Jordan et al., https://kellerjordan.github.io/posts/muon; scale of Liu et al.,
     https://arxiv.org/abs/2502.16982.
@@ -76,6 +82,11 @@ class Muon(timm.optim.Muon):
             eps=eps,
         )
 
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update the parameters."""
+        with _newton_schulz_precision(self.param_groups[0]["params"][0].device):
+            return super().step(closure)  # type: ignore[no-any-return]
+
 
 @OPTIMIZERS.register_module()
 class NAdaMuon(Muon):
@@ -108,6 +119,25 @@ class NAdaMuon(Muon):
         fused: bool | None = None,
     ) -> None:
         super().__init__(params, lr, weight_decay, momentum, True, ns_steps, adjust_lr_fn, betas, "adamuon", eps)
+
+
+@contextmanager
+def _newton_schulz_precision(device: torch.device) -> Iterator[None]:
+    """Let timm's Newton-Schulz iterations run in float32 if the device only emulates bfloat16.
+
+    timm has no option for it. On a CPU without AMX and AVX512-BF16 a step takes 20 times as long in bfloat16
+    (``docs/objectives.md``).
+    """
+    emulated = {"cpu": not cpu_has_bfloat16(), "cuda": not has_bfloat16(device)}.get(device.type, False)
+    if not emulated:
+        yield
+        return
+    timms = timm.optim.muon.zeropower_via_newtonschulz
+    timm.optim.muon.zeropower_via_newtonschulz = partial(timms, dtype=torch.float32)
+    try:
+        yield
+    finally:
+        timm.optim.muon.zeropower_via_newtonschulz = timms
 
 
 def uses_muon(optimizer: dict[str, Any]) -> bool:

@@ -72,6 +72,41 @@ def test_a_matrix_moves_along_its_gradients_orthogonal_factor_and_a_vector_as_wi
     assert (along - along.diagonal().diag()).abs().max() < 0.05
 
 
+def orthogonalized(gradient: torch.Tensor) -> torch.Tensor:
+    """Run the five Newton-Schulz iterations of modded-nanogpt, with which timm's Muon approximates U V^T."""
+    wide = gradient / gradient.norm()
+    for a, b, c in (
+        (4.0848, -6.8946, 2.9270),
+        (3.9505, -6.3029, 2.6377),
+        (3.7418, -5.5913, 2.3037),
+        (2.8769, -3.1427, 1.2046),
+        (2.8366, -3.0525, 1.2012),
+    ):
+        gram = wide @ wide.T
+        wide = a * wide + (b * gram + c * gram @ gram) @ wide
+    return wide
+
+
+def test_iterations_in_float32_where_the_cpu_only_emulates_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    gradient = torch.randn(32, 48)
+
+    def update(optimizer: type[timm.optim.Muon]) -> torch.Tensor:
+        weight = nn.Parameter(torch.zeros(32, 48))
+        weight.grad = gradient.clone()
+        optimizer([{"params": [weight], "use_fallback": False}], lr=1.0, weight_decay=0.0).step()
+        return -weight.detach() / (0.2 * 48**0.5)
+
+    timms = update(timm.optim.Muon)
+    exact = orthogonalized(gradient.double()).float()
+    monkeypatch.setattr("proteus.engine.optim.muon.cpu_has_bfloat16", lambda: False)
+    torch.testing.assert_close(update(Muon), exact, rtol=0, atol=1e-5)
+    torch.testing.assert_close(update(timm.optim.Muon), timms, rtol=0, atol=0)  # timm's own is not changed
+    monkeypatch.setattr("proteus.engine.optim.muon.cpu_has_bfloat16", lambda: True)
+    torch.testing.assert_close(update(Muon), timms, rtol=0, atol=0)
+    assert (timms - exact).abs().max() > 1e-3
+
+
 def test_groups() -> None:
     model = distiller()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
