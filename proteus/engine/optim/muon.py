@@ -85,7 +85,7 @@ class Muon(timm.optim.Muon):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update the parameters."""
         with _newton_schulz_precision(self.param_groups[0]["params"][0].device):
-            return super().step(closure)  # type: ignore[no-any-return]
+            return super().step(closure)
 
 
 @OPTIMIZERS.register_module()
