@@ -28,6 +28,8 @@ COMMANDS = [
     "config",
     "export",
     "slice",
+    "pack",
+    "cache",
 ]
 
 

@@ -1,83 +1,8 @@
 #!/usr/bin/env python
-"""Run the teacher of a config once over its fixed views and store its tokens. Re-run to resume.
+"""Run ``proteus cache`` from a clone; see ``proteus/cli/cache.py``."""
 
-Example:
-  tools/cache_teacher.py configs/proteus/fixed_views/vit-s_dinov2-b_4-views.py --dry-run
-
-On several GPUs:
-  torchrun --nproc_per_node=8 tools/cache_teacher.py CONFIG --launcher pytorch
-"""
-
-from argparse import Namespace, RawDescriptionHelpFormatter
-
-from mmengine.dist import is_main_process
-
-from proteus import apis
-from proteus.cli.run import (
-    ToolParser,
-    add_config_arguments,
-    device,
-    integer,
-    out_folder,
-    positive_int,
-    positive_number,
-    run,
-)
-
-
-def parse_args() -> Namespace:
-    parser = add_config_arguments(ToolParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter))
-    parser.add_argument(
-        "--out", type=out_folder, metavar="DIR", help="folder of the cache (default: train_dataloader.dataset.cache)"
-    )
-    parser.add_argument("--teacher", metavar="NAME", help="name of one of several teachers in model.teachers")
-    parser.add_argument(
-        "--patches", choices=["float16", "int8-pca"], help="storage type of patch tokens (default: float16)"
-    )
-    parser.add_argument(
-        "--components", type=positive_int, metavar="R", help="components of a patch token for int8-pca (default: 128)"
-    )
-    parser.add_argument("--device", type=device, help="cuda, cuda:1, cpu (default: a GPU if there is one)")
-    parser.add_argument(
-        "--batch-size", type=positive_int, metavar="N", help="images per forward pass (default: as in training)"
-    )
-    parser.add_argument(
-        "--workers", type=integer(0, 512), metavar="N", help="processes that read images (default: as in training)"
-    )
-    parser.add_argument(
-        "--shard-mb", type=positive_number, default=256, metavar="MB", help="approximate size of a file (default: 256)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, and write nothing")
-    return parser.parse_args()
-
-
-def main(args: Namespace) -> int:
-    from proteus.apis.cache_teacher import build, format_plan, prepare  # slow, and not needed for --help
-
-    cfg = apis.load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher or cfg.get("launcher", "none")
-    job = prepare(
-        cfg,
-        args.out,
-        args.patches,
-        args.components,
-        args.device,
-        args.batch_size,
-        args.workers,
-        shard_bytes=args.shard_mb * 1e6,
-        teacher=args.teacher,
-    )
-    if is_main_process():
-        print(format_plan(job), flush=True)
-    if args.dry_run:
-        return 0
-    index = build(job)
-    if is_main_process():
-        print(f"teacher cache: {job.folder}; patch error {index.patch_error:.3g} of the tokens' variance")
-        if index.replaced:
-            print(f"{index.replaced:,} views show a replacement of an unreadable image")
-    return 0
-
+from proteus.cli.cache import main, parse_args
+from proteus.cli.run import run
 
 if __name__ == "__main__":
     run(main, parse_args())

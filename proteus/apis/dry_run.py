@@ -1,4 +1,4 @@
-"""``tools/train.py CONFIG --check``: build all parts without training."""
+"""``proteus train CONFIG --check``: build all parts without training."""
 
 from __future__ import annotations
 

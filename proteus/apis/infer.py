@@ -1,4 +1,4 @@
-"""``tools/infer.py``: predict for images and videos."""
+"""``proteus infer``: predict for images and videos."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ VERBS = {
     "models": "list the models that can be used by name, with licences and weights",
     "inspect": "print the contents of a checkpoint",
     "convert": "convert a backbone to the naming scheme of another project",
+    "pack": "pack a folder of images into shards, also on an object store",
+    "cache": "store the teacher's tokens of fixed views, so that training need not run it",
     "config": "list the configs, print one, or start your own from one",
 }
 """Help of each verb. The verb's module has the same name."""

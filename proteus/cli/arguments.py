@@ -6,7 +6,8 @@ import math
 import re
 import sys
 from argparse import Action, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,16 +19,35 @@ from proteus.utils.urls import check_url, is_url
 
 
 class ToolParser(ArgumentParser):
-    """Argument parser with one-line errors, ``--debug``, and no abbreviated options; descriptions keep their lines."""
+    """Argument parser with one-line errors, ``--debug``, and no abbreviated options; descriptions keep their lines.
+
+    An unknown option is an error that names the nearest ones, before missing arguments are.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, "formatter_class": RawDescriptionHelpFormatter, **kwargs})
         if self.add_help:  # not the parent of another parser
             self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments, with the error for an unknown option first."""
+        words = list(sys.argv[1:] if args is None else args)
+        own = [] if self._subparsers else words[: words.index("--") if "--" in words else None]
+        for option in (word.partition("=")[0] for word in own):
+            if option.startswith("--") and option not in self._option_string_actions:
+                self.error(f"unknown argument {option}{_nearest(option, self._option_string_actions)}")
+        return super().parse_known_args(words, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Print the mistake and exit with status 2."""
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def _nearest(option: str, known: Iterable[str]) -> str:
+    """Return ``; nearest: --batch-size`` for ``--batchsize`` or ``--batch_size``, or nothing if none is near."""
+    by_letters = {name.replace("-", ""): name for name in known}
+    near = get_close_matches(option.replace("-", "").replace("_", ""), by_letters, n=2, cutoff=0.7)
+    return f"; nearest: {', '.join(by_letters[each] for each in near)}" if near else ""
 
 
 def verb_parser(verb: str, description: str) -> ToolParser:

@@ -75,7 +75,9 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("cache_teacher", "{config} --device CPU", "unknown device 'CPU'; choose from: cpu"),
     # choices and names
     ("train", "{config} --launcher torchrun", "--launcher: invalid choice: 'torchrun'"),
-    ("train", "{config} --wo x", "unrecognized arguments: --wo x"),
+    ("train", "{config} --wo x", "error: unknown argument --wo (see"),
+    ("train", "{config} --workdir x", "error: unknown argument --workdir; nearest: --work-dir (see"),
+    ("evaluate", "--batch_size=8", "error: unknown argument --batch_size; nearest: --batch-size (see"),
     ("train", "{config} --resume {tmp}/nowhere.pth", "no such checkpoint: '{tmp}/nowhere.pth'"),
     ("train", "{config} --resume {tmp}", "'{tmp}' is a folder; name a checkpoint in it"),
     ("train", "{config} --check --resume {tmp}/nowhere.pth", "no such checkpoint: '{tmp}/nowhere.pth'"),

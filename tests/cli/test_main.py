@@ -15,7 +15,7 @@ from proteus.cli import VERBS, main
 from proteus.version import __version__
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = {"inspect": "inspect_checkpoint", "convert": "convert_checkpoint"}
+SCRIPTS = {"inspect": "inspect_checkpoint", "convert": "convert_checkpoint", "pack": "pack_shards", "cache": "cache_teacher"}
 IN_TOOLS = [verb for verb in VERBS if (ROOT / f"tools/{SCRIPTS.get(verb, verb)}.py").is_file()]
 
 
@@ -87,7 +87,7 @@ def test_a_script_of_tools_runs_the_same_functions(
 
 
 def test_every_script_is_covered() -> None:
-    assert {"train", "test", "evaluate", "infer", "inspect", "convert"} <= set(IN_TOOLS)
+    assert {"train", "test", "evaluate", "infer", "inspect", "convert", "pack", "cache"} <= set(IN_TOOLS)
 
 
 def test_python_m_proteus_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

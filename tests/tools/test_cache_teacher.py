@@ -78,7 +78,7 @@ def test_a_stale_cache_stops_the_run(fixed: Path, tmp_path: Path) -> None:
         "error: the teacher cache in ",
         " teacher.mean: the cache was built with [0.485, 0.456, 0.406], this run has [0.5, 0.5, 0.5]",
         " views.seed: the cache was built with 0, this run has 3",
-        f" tools/cache_teacher.py {fixed} --out DIR",
+        f" proteus cache {fixed} --out DIR",
     ):
         assert line in done.stderr
     assert "Traceback" not in done.stderr
@@ -99,7 +99,7 @@ def test_images_that_changed_under_their_names_stop_the_run(fixed: Path, place: 
 def test_no_cache_stops_the_run(fixed: Path, tmp_path: Path) -> None:
     done = tool("train.py", fixed, "--work-dir", tmp_path, *options({"train_dataloader.dataset.cache": tmp_path / "c"}))
     assert done.returncode == 2
-    assert f"no teacher cache in {tmp_path / 'c'}; build it with tools/cache_teacher.py" in done.stderr
+    assert f"no teacher cache in {tmp_path / 'c'}; build it with proteus cache" in done.stderr
 
 
 def build_on_two_ranks(fixed: Path, out: Path) -> subprocess.CompletedProcess[str]:

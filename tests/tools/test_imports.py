@@ -50,6 +50,8 @@ ALLOWED_VERBS: dict[str, tuple[set[str], int]] = {
     "inspect": LIGHT,
     "convert": (set(), 40),
     "export": LIGHT,
+    "pack": LIGHT,
+    "cache": LIGHT,
     "config": LIGHT,
 }
 # Prints the measurements of one interpreter, line by line, each taken in a fork: ``import proteus`` after torch in

@@ -1,6 +1,5 @@
-# Four fixed views per image, with the teacher's tokens cached on disk: run tools/cache_teacher.py CONFIG, then
-# tools/train.py CONFIG. The cache takes 2.0 TB in float16, 184 GB with --patches int8-pca. Neither the paper nor its
-# code does this.
+# Four fixed views per image, with the teacher's tokens cached on disk: 'proteus cache CONFIG', then 'proteus train
+# CONFIG'. The cache takes 2.0 TB in float16, 184 GB with --patches int8-pca. Neither the paper nor its code does this.
 _base_ = "../vit-s_dinov2-b.py"
 
 train_dataloader = dict(

@@ -29,7 +29,7 @@ class FixedViews(ProxySet):
     view ``(e + r) mod views``. A view depends only on ``view_seed``, its number and the image. Masks are still drawn
     from the key of the run each time: the teacher never sees them, and a student would learn less from repeated masks.
 
-    Since the number of views is fixed, ``tools/cache_teacher.py`` can compute the teacher's tokens once. Any run reads
+    Since the number of views is fixed, ``proteus cache`` can compute the teacher's tokens once. Any run reads
     them from ``cache``, also with other students and seeds.
 
     A :class:`~proteus.datasets.proxy.concat.ConcatProxySet` with fractional ``repeats`` advances from view to view, as
@@ -118,7 +118,7 @@ class FixedViews(ProxySet):
             raise StaleCacheError(
                 f"image {image:,}, view {view}: {len(corrupt)} unreadable images were replaced before it "
                 f"({', '.join(corrupt) or 'none'}), but {tokens.corrupt} when the cache in {cache.folder} was built: "
-                "restore the images, or build the cache again with tools/cache_teacher.py"
+                "restore the images, or build the cache again with proteus cache"
             )
         return tokens
 

@@ -21,7 +21,7 @@ class SeededSet(Dataset):
 
     Data sets of torch, torchvision and MMEngine draw from the global random generators. Here ``random``, NumPy
     and torch are seeded for each sample with its :class:`~proteus.datasets.SampleKey`, so that a resumed run sees the
-    same samples as an uninterrupted one, with any number of workers. ``tools/train.py`` wraps such a set by itself;
+    same samples as an uninterrupted one, with any number of workers. ``proteus train`` wraps such a set by itself;
     for MMEngine's own ``Runner``, write it: ``dataset=dict(type='proteus.SeededSet', dataset=dict(type='MySet'))``.
 
     A proxy set inside another wrapper (``Subset``, ``ConcatDataset``) draws the view that the key identifies. The

@@ -27,7 +27,7 @@ class ShardSampler(Sampler[SampleKey]):
     with batches of ``B / W`` see the same images as one process with a batch of ``B``. The order is the same from a
     disk and from a URL, and resuming is free.
 
-    A batch holds images of ``lanes * window`` shards. Pack them with ``tools/pack_shards.py --shuffle``; otherwise a
+    A batch holds images of ``lanes * window`` shards. Pack them with ``proteus pack --shuffle``; otherwise a
     shard holds images of few classes.
 
     Args:

@@ -28,7 +28,7 @@ _OPENINGS = 10
 
 @DATASETS.register_module()
 class WebShards(SubsampledProxySet):
-    """All images in the WebDataset shards (``*.tar``) of a folder or URL, which ``tools/pack_shards.py`` makes.
+    """All images in the WebDataset shards (``*.tar``) of a folder or URL, which ``proteus pack`` makes.
 
     An index gives the position of each image, so the set has a length and an order like a folder: shuffling is exact,
     ranks and workers share the work, a resumed run continues, and corrupt images are replaced. Shards that other tools

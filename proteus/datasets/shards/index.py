@@ -50,10 +50,10 @@ def read_index(folder: Path) -> Index:
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"dataset.data_root: {no_folder(folder)}; make it with tools/pack_shards.py IMAGES {folder}"
+            f"dataset.data_root: {no_folder(folder)}; make it with proteus pack IMAGES {folder}"
         )
     if (folder / UNFINISHED).exists():
-        raise DataError(f"dataset.data_root: the shards in {folder} are not finished; run tools/pack_shards.py again")
+        raise DataError(f"dataset.data_root: the shards in {folder} are not finished; run proteus pack again")
     sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.tar"))}
     if not sizes:
         if any(folder.glob("*.tar.*")) or any(folder.glob("*.tgz")):

@@ -55,7 +55,7 @@ class DiskShards:
 
 
 class RemoteShards:
-    """Shards at a URL, which ``tools/pack_shards.py`` wrote there or which were copied there with their index.
+    """Shards at a URL, which ``proteus pack`` wrote there or which were copied there with their index.
 
     Args:
         url: URL of the folder.
@@ -86,7 +86,7 @@ class RemoteShards:
             path = self.cache.path(INDEX)
         except MissingError:
             raise DataError(
-                f"dataset.data_root: no {INDEX} in {self.root}; pack images with tools/pack_shards.py IMAGES URL, "
+                f"dataset.data_root: no {INDEX} in {self.root}; pack images with proteus pack IMAGES URL, "
                 "or copy the index of a local folder of shards there"
             ) from None
         assert path is not None

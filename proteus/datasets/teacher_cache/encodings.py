@@ -124,7 +124,7 @@ class Int8PCA(Encoding):
         except (OSError, KeyError, SafetensorError, ValueError, TypeError) as error:
             raise CacheError(
                 f"{path} is missing or damaged ({error}), and tokens cannot be decoded without it; remove the folder "
-                "and build the cache again (tools/cache_teacher.py)"
+                "and build the cache again (proteus cache)"
             ) from error
         return cls(mean, basis, scale)
 
@@ -186,7 +186,7 @@ def load_encoding(index: CacheIndex, folder: Path) -> Encoding:
         if encoding.basis.shape != wanted:
             raise CacheError(
                 f"{folder / PCA_FILE} has a basis of shape {encoding.basis.shape}, but the index expects {wanted}: "
-                "remove the folder and build the cache again (tools/cache_teacher.py)"
+                "remove the folder and build the cache again (proteus cache)"
             )
         return encoding
     raise CacheError(f"{folder}: unknown patch encoding {kind!r}; this version reads float16 and int8-pca")

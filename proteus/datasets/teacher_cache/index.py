@@ -17,7 +17,7 @@ FORMAT = 1
 INDEX = "index.json"
 # Upper limits: a damaged number must not allocate millions of names or a huge array.
 _MAX_SIZE, _MAX_FILES = 2**50, 2**24
-_REMEDY = "remove it and build the cache again (tools/cache_teacher.py)"
+_REMEDY = "remove it and build the cache again (proteus cache)"
 
 
 class CacheError(DataError):

@@ -39,7 +39,7 @@ class TeacherCache:
     """Tokens of fixed views. Each process maps files from disk at their first use.
 
     Args:
-        folder: Folder written by ``tools/cache_teacher.py``.
+        folder: Folder written by ``proteus cache``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -129,4 +129,4 @@ class TeacherCache:
         return {**self.__dict__, "_open": OrderedDict()}
 
 
-_REMEDY = "remove it, and run tools/cache_teacher.py again with the same arguments"
+_REMEDY = "remove it, and run proteus cache again with the same arguments"

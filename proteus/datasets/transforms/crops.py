@@ -31,7 +31,7 @@ class SizedTransform:
     """Base class of transforms with an argument that sets the size of their output.
 
     A crop or resize transform of yours derives from it. A run then checks the last crop against the ``img_size`` of the
-    model before training, and ``tools/evaluate.py --img-size`` scales the argument.
+    model before training, and ``proteus evaluate --img-size`` scales the argument.
 
     Attributes:
         size_argument: Name of the constructor's argument that holds the size in pixels.

@@ -32,7 +32,7 @@ _STATISTICS = {"mean": list(MEAN), "std": list(STD)}
 class TeacherCacheHook(Hook):
     """Before the first iteration, check that the teacher cache was built with this run's teacher, views and images.
 
-    ``tools/train.py`` adds the hook to every run with a cache. It compares the cache's index and, since another version
+    ``proteus train`` adds the hook to every run with a cache. It compares the cache's index and, since another version
     of a library may draw other views from the same key, the pixels of some views.
 
     Args:
@@ -67,7 +67,7 @@ class TeacherCacheHook(Hook):
             index = cache.index
             cache.check_files()
         except CacheError as error:
-            raise CacheError(f"{error}; build it with\n  tools/cache_teacher.py {_command(config, name)}") from error
+            raise CacheError(f"{error}; build it with\n  proteus cache {_command(config, name)}") from error
         wanted = cache_fingerprint(model, runner.cfg.model, dataset, name)
         different = stale(index, wanted, dataset.views) or self._pixels(dataset, cache)
         if different:
@@ -205,8 +205,8 @@ def stale_cache_message(cache: TeacherCache, different: list[str], config: str, 
             f"the teacher cache in {cache.folder} does not match this run ({key}):",
             *different,
             "revert the change, or build a new cache and use it:",
-            f"  tools/cache_teacher.py {_command(config, name)} --out DIR",
-            f"  tools/train.py {config} --cfg-options {key}=DIR",
+            f"  proteus cache {_command(config, name)} --out DIR",
+            f"  proteus train {config} --cfg-options {key}=DIR",
             f"or set {key}=None to run the teacher",
         ]
     )

@@ -1,4 +1,4 @@
-"""Pictures of tested images: ``tools/test.py --show-dir DIR``."""
+"""Pictures of tested images: ``proteus test --show-dir DIR``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from proteus.visualization.class_names import names_and_colours
 class VisualizationHook(Hook, ABC):
     """Base of hooks that draw a picture of each tested image.
 
-    Configs have one as ``default_hooks.visualization``; ``tools/test.py --show-dir DIR`` sets ``draw`` and ``out_dir``.
+    Configs have one as ``default_hooks.visualization``; ``proteus test --show-dir DIR`` sets ``draw`` and ``out_dir``.
     Pictures are named after the images, in the same subfolders (:class:`~proteus.utils.pictures.PictureNames`).
 
     Args:
@@ -94,8 +94,8 @@ class SegmentationVisualizationHook(VisualizationHook):
     """Draw image, prediction and ground truth of each tested image side by side.
 
     Args:
-        draw: Whether to draw pictures; set by ``tools/test.py --show-dir``.
-        out_dir: Folder of the pictures; set by ``tools/test.py --show-dir``.
+        draw: Whether to draw pictures; set by ``proteus test --show-dir``.
+        out_dir: Folder of the pictures; set by ``proteus test --show-dir``.
         interval: Draw every ``interval``-th image.
         alpha: Opacity of the classes' colours over the image.
 
@@ -124,8 +124,8 @@ class DepthVisualizationHook(VisualizationHook):
     """Draw image, predicted depth, ground truth and error of each tested image, with colour bars in metres.
 
     Args:
-        draw: Whether to draw pictures; set by ``tools/test.py --show-dir``.
-        out_dir: Folder of the pictures; set by ``tools/test.py --show-dir``.
+        draw: Whether to draw pictures; set by ``proteus test --show-dir``.
+        out_dir: Folder of the pictures; set by ``proteus test --show-dir``.
         interval: Draw every ``interval``-th image.
         max_depth: Metres at the upper end of the colours; by default each picture's largest true depth.
 

@@ -30,7 +30,7 @@ class LinearProbing(SetProtocol):
     """Train linear classifiers with many settings at once in an MMEngine run (docs/reproduction.md#linear-probe).
 
     The protocol's config is the run's config: model, schedule and hooks. The protocol fills in the backbone, the data
-    and the numbers that depend on the size of the data. ``tools/test.py`` and the robustness protocol accept the run's
+    and the numbers that depend on the size of the data. ``proteus test`` and the robustness protocol accept the run's
     checkpoint. An interrupted run resumes.
 
     On ImageNet-1K the result is the best head on the test images, as in DINOv2's protocol. On other sets the head is

@@ -141,7 +141,7 @@ def read_stored_result(path: Path) -> dict[str, Any]:
 class Protocol(ABC):
     """Base class of evaluation protocols.
 
-    A config file holds one, as ``protocol = dict(type=...)``; ``tools/evaluate.py`` runs it.
+    A config file holds one, as ``protocol = dict(type=...)``; ``proteus evaluate`` runs it.
     """
 
     @abstractmethod

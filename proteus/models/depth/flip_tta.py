@@ -1,4 +1,4 @@
-"""What ``tools/test.py --tta`` does with a depth estimator."""
+"""What ``proteus test --tta`` does with a depth estimator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DepthFlipTTA(BaseTTAModel):
     The image is mirrored by the model itself, so that ``tta_pipeline`` is the test's.
 
     Args:
-        module: The estimator, or its config; ``tools/test.py`` fills it in.
+        module: The estimator, or its config; ``proteus test`` fills it in.
 
     Raises:
         TypeError: It is another model.

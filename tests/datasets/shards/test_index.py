@@ -127,7 +127,7 @@ def test_truncated_shards_keep_their_entries_and_are_reported(tmp_path: Path, wa
 
 
 def test_unusable_folders(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; make it with tools/pack_shards.py"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; make it with proteus pack"):
         read_index(tmp_path / "nowhere")
     folder = tmp_path / "shards"
     folder.mkdir()
@@ -143,7 +143,7 @@ def test_unusable_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"1 of 2 shards are not in .*\(1.tar\).*remove"):
         read_index(folder)
     (folder / UNFINISHED).touch()
-    with pytest.raises(ValueError, match=r"not finished; run tools/pack_shards.py again"):
+    with pytest.raises(ValueError, match=r"not finished; run proteus pack again"):
         read_index(folder)
 
 

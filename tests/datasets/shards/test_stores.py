@@ -166,7 +166,7 @@ def append(origin: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (remove(INDEX), rf"no {INDEX} in file://.*/origin; pack images with tools/pack_shards\.py"),
+        (remove(INDEX), rf"no {INDEX} in file://.*/origin; pack images with proteus pack"),
         (remove("00003.tar"), r"origin/00003\.tar of the index is missing; restore it"),
         (append, r"origin/00003\.tar changed at its origin after it was packed \([\d,]+ bytes, [\d,]+ in the index\)"),
         (lambda origin: (origin / UNFINISHED).write_text("{}"), r"origin are not finished; pack them to the end"),

@@ -43,7 +43,7 @@ def test_more_views_than_cached() -> None:
 def test_the_message_lists_the_remedies() -> None:
     text = stale_cache_message(TeacherCache("work_dirs/cache/b"), ["views.seed: ..."], "configs/run.py")
     assert text.splitlines()[1] == "  views.seed: ..."
-    assert "tools/cache_teacher.py configs/run.py --out DIR" in text
+    assert "proteus cache configs/run.py --out DIR" in text
     assert "train_dataloader.dataset.cache=None" in text
 
 
@@ -82,7 +82,7 @@ def test_each_of_several_teachers_has_its_cache(
     with pytest.raises(StaleCacheError) as error:
         runner("swapped", one=folders["two"]).train()
     assert "does not match this run (train_dataloader.dataset.cache.one)" in str(error.value)
-    assert f"tools/cache_teacher.py {config} --teacher one --out DIR" in str(error.value)
+    assert f"proteus cache {config} --teacher one --out DIR" in str(error.value)
     with pytest.raises(StaleCacheError, match=r"dataset\.cache\.three: the run has no teacher of this name; choose f"):
         runner("unknown", three=folders["two"]).train()
 
