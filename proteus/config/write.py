@@ -15,6 +15,16 @@ _WIDTH = 120
 _INDENT = "    "
 
 
+def beside_config(folder: Path, name: str) -> str:
+    """Return the path ``folder/name`` as a config in ``folder`` writes it, so that both can be moved together.
+
+    MMEngine puts the folder in the place of ``{{ fileDirname }}`` in the text of the config. A folder with quotes or
+    backslashes would end the string there, and gives an absolute path instead.
+    """
+    path = folder.absolute() / name
+    return str(path) if set(str(path)) & set('"\\') else f"{{{{ fileDirname }}}}/{name}"
+
+
 def write_config(
     path: str | Path, values: Mapping[str, Any], header: str = "", comments: Mapping[str, str] | None = None
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -88,14 +89,16 @@ def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.Monke
     trained(tmp_path / "my_run", ["wandb"])
     import wandb  # slow, and reads its variables, which the run has set
 
-    wandb.finish()  # as at the end of a process; otherwise its own process writes the file seconds later
+    wandb.finish()  # as at the end of a process; W&B's own process then writes the file
     (file,) = (tmp_path / "my_run/wandb").glob("offline-run-*/run-*.wandb")
     # Records of a protocol buffer: a name with its length, and a value. No code is among them, so one block of the file
     # holds them undivided.
-    written = file.read_bytes()
-    assert len(written) < 32_768
-    for word in (b"my_run", b"\tloss_line\x82\x01", b"\ttoy/error\x82\x01"):
-        assert word in written
+    words = (b"my_run", b"\tloss_line\x82\x01", b"\ttoy/error\x82\x01")
+    deadline = time.monotonic() + 60
+    while not all(word in file.read_bytes() for word in words):
+        assert time.monotonic() < deadline, file.read_bytes()
+        time.sleep(0.05)
+    assert file.stat().st_size < 32_768
 
 
 @pytest.mark.slow

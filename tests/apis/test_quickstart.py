@@ -48,6 +48,9 @@ def test_the_written_config_is_the_recipe(tmp_path: Path, monkeypatch: pytest.Mo
     if bfloat16:
         expected["model"]["teacher"]["dtype"] = "bfloat16"
     assert load_config(path).to_dict() == expected
+    (tmp_path / "elsewhere").mkdir()
+    moved = path.rename(tmp_path / "elsewhere/config.py")
+    assert load_config(moved).work_dir == str(tmp_path / "elsewhere/run")
 
 
 def test_the_written_config_of_a_folder_of_images_differs_in_the_data_alone(

@@ -19,7 +19,7 @@ from proteus.apis.distillation.request import Request
 from proteus.apis.loggers import logger_backends, use_loggers
 from proteus.apis.model_cost import GIB
 from proteus.config.load import load_config
-from proteus.config.write import config_text
+from proteus.config.write import beside_config, config_text
 from proteus.structures import FullDiskError, UserError
 from proteus.utils import write_json, write_text
 
@@ -32,7 +32,6 @@ LOCK = ".distill.lock"
 """Names in the folder."""
 _COMMAND = "#   proteus distill "
 _PROCESSES = r"--(?:gpus|processes) \d+"
-_HERE = "{{ fileDirname }}"  # by which MMEngine's configs name their own folder, wherever it is moved
 # Options that do not change what is trained, only where and with which logs.
 _FREE = ("--out", "--workers", "--logger", "--gpus", "--processes")
 _FREE_KEYS = (
@@ -73,8 +72,7 @@ def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ())
     """
     path = out / CONFIG
     work_dir = out.absolute() / RUN
-    # MMEngine replaces text, and these characters would end the string.
-    here = str(work_dir) if set(str(work_dir)) & set('"\\') else f"{_HERE}/{RUN}"
+    here = beside_config(out, RUN)
     values = {"_base_": BASE, **plan.values, "work_dir": here}
     if loggers:
         backends = _moved(logger_backends(loggers, work_dir), work_dir, here)
