@@ -15,7 +15,12 @@ from proteus.cli import VERBS, main
 from proteus.version import __version__
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = {"inspect": "inspect_checkpoint", "convert": "convert_checkpoint", "pack": "pack_shards", "cache": "cache_teacher"}
+SCRIPTS = {
+    "inspect": "inspect_checkpoint",
+    "convert": "convert_checkpoint",
+    "pack": "pack_shards",
+    "cache": "cache_teacher",
+}
 IN_TOOLS = [verb for verb in VERBS if (ROOT / f"tools/{SCRIPTS.get(verb, verb)}.py").is_file()]
 
 
