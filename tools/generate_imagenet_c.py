@@ -21,6 +21,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--corruptions",
         nargs="+",
+        action="extend",
         default=CORRUPTIONS,
         choices=CORRUPTIONS,
         metavar="NAME",

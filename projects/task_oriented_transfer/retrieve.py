@@ -41,6 +41,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--crops",
         nargs="+",
+        action="extend",
         type=number(0.05, 1),
         default=[],
         metavar="SHARE",

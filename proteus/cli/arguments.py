@@ -21,11 +21,13 @@ from proteus.utils.urls import check_url, is_url
 class ToolParser(ArgumentParser):
     """Argument parser with one-line errors, ``--debug``, and no abbreviated options; descriptions keep their lines.
 
-    An unknown option is an error that names the nearest ones, before missing arguments are.
+    An unknown option is an error that names the nearest ones, before missing arguments are. ``action="extend"`` collects
+    the values of an option that is given several times in the place of its default, which argparse would keep.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, "formatter_class": RawDescriptionHelpFormatter, **kwargs})
+        self.register("action", "extend", _Extend)
         if self.add_help:  # not the parent of another parser
             self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
@@ -41,6 +43,14 @@ class ToolParser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the mistake and exit with status 2."""
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+class _Extend(Action):
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is self.default else before), *values])
 
 
 def _nearest(option: str, known: Iterable[str]) -> str:

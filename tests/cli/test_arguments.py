@@ -178,3 +178,27 @@ def test_wrong_key_values(values: list[str], words: str, capsys: pytest.CaptureF
     assert exit_.value.code == 2
     assert text.startswith("error: argument --cfg-options: ")
     assert (words in text, text.count("\n")) == (True, 1)
+
+
+def test_a_list_given_in_parts_replaces_the_default() -> None:
+    parser = ToolParser()
+    parser.add_argument("--sets", nargs="+", action="extend", default=["all"])
+    parser.add_argument("--formats", nargs="+", action="extend")
+    found = parser.parse_args(["--sets", "a", "--formats", "onnx", "--sets", "b", "c"])
+    assert (found.sets, found.formats) == (["a", "b", "c"], ["onnx"])
+    assert vars(parser.parse_args([]))["sets"] == ["all"]
+
+
+def test_unknown_options(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ToolParser(prog="tool")
+    parser.add_argument("--batch-size", required=True)
+    parser.add_argument("rest", nargs="*")
+    for words, end in (
+        (["--batchsize", "8"], "--batchsize; nearest: --batch-size (see tool --help)\n"),
+        (["--batch_size=8"], "--batch_size; nearest: --batch-size (see tool --help)\n"),
+        (["--qqq"], "--qqq (see tool --help)\n"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        assert capsys.readouterr().err == f"error: unknown argument {end}"
+    assert parser.parse_args(["--batch-size", "8", "--", "--file"]).rest == ["--file"]
