@@ -110,14 +110,7 @@ def parse_args() -> Namespace:
         help="evaluate on these folders (DIR/test/CLASS, or DIR/CLASS)",
     )
     parser.add_argument("--names", type=Path, metavar="DIR", help="folder of SET.txt with class names, one per line")
-    parser.add_argument(
-        "--of",
-        nargs="+",
-        action="extend",
-        choices=["student", "teacher"],
-        default=["student"],
-        help="models to evaluate",
-    )
+    parser.add_argument("--of", nargs="+", action="extend", choices=["student", "teacher"], default=["student"])
     parser.add_argument("--out", type=out_folder, help="folder of the table (default: work_dirs/zero_shot/<config>)")
     parser.add_argument("--batch-size", type=positive_int, default=64, help="images per batch (default: %(default)s)")
     parser.add_argument(

@@ -21,8 +21,8 @@ from proteus.utils.urls import check_url, is_url
 class ToolParser(ArgumentParser):
     """Argument parser with one-line errors, ``--debug``, and no abbreviated options; descriptions keep their lines.
 
-    An unknown option is an error that names the nearest ones, before missing arguments are. ``action="extend"`` collects
-    the values of an option that is given several times in the place of its default, which argparse would keep.
+    An unknown option is an error that names the nearest ones, before missing arguments are. ``action="extend"``
+    collects the values of an option that is given several times in the place of its default, which argparse would keep.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
