@@ -21,6 +21,9 @@ _VARIABLES = {
     "WandbVisBackend": {"WANDB_ERROR_REPORTING": "false"},
     "MLflowVisBackend": {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"},
 }
+_SERVER = "MLFLOW_TRACKING_URI"
+# What MLflow itself sets the variable to at each run, and the user has not.
+_SET_BY_MLFLOW: set[str] = set()
 
 
 def use_loggers(cfg: Config, names: Sequence[str]) -> None:
@@ -45,9 +48,8 @@ def logger_backends(names: Sequence[str], work_dir: str | Path) -> list[dict[str
     """Return MMEngine's visualization backends of loggers, for ``visualizer.vis_backends``.
 
     Runs are grouped as the project or experiment ``proteus``, and named by their work directory (by its parent for the
-    ``run`` of a model folder). Weights & Biases works
-    without an account if ``WANDB_MODE=offline`` is set. MLflow writes to ``mlruns`` in the work directory unless
-    ``MLFLOW_TRACKING_URI`` names a server.
+    ``run`` of a model folder). Weights & Biases works without an account if ``WANDB_MODE=offline`` is set. MLflow writes
+    to ``mlruns`` in the work directory unless ``MLFLOW_TRACKING_URI`` names a server.
 
     Args:
         names: Some of ``tensorboard``, ``wandb``, ``mlflow``; or ``none`` alone.
@@ -76,6 +78,8 @@ def prepare_loggers(cfg: Config) -> None:
         name = _name(backend)
         if name in _PACKAGES:
             _check_installed(_PACKAGES[name], f"visualizer.vis_backends: {name}")
+        if name == "MLflowVisBackend" and backend.get("tracking_uri") not in (None, os.environ.get(_SERVER)):
+            _SET_BY_MLFLOW.add(backend["tracking_uri"])
         for variable, value in _VARIABLES.get(name, {}).items():
             os.environ.setdefault(variable, value)
 
@@ -109,11 +113,12 @@ def _wandb(work_dir: Path) -> dict[str, Any]:
 
 
 def _mlflow(work_dir: Path) -> dict[str, Any]:
+    folder, server = (work_dir / "mlruns").absolute(), os.environ.get(_SERVER)
     return {
         "type": "MLflowVisBackend",
         "exp_name": PROJECT,
         "run_name": _run_name(work_dir),
-        "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or (work_dir / "mlruns").absolute().as_uri(),
+        "tracking_uri": server if server and server not in _SET_BY_MLFLOW else folder.as_uri(),
         # By default it would upload every log and config file of the work directory, its own store included.
         "artifact_suffix": (),
     }

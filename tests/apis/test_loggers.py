@@ -103,7 +103,7 @@ def test_wandb_gets_the_curves_offline(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_mlflow_gets_the_curves_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # restored, which MLflow does not do
     lines = trained(tmp_path / "my_run", ["mlflow"])
     import mlflow  # slow, and reads its variables, which the run has set
 
@@ -117,6 +117,10 @@ def test_mlflow_gets_the_curves_in_a_folder(tmp_path: Path, monkeypatch: pytest.
     ]
     assert [each.step for each in client.get_metric_history(run.info.run_id, "toy/error")] == [2, 4]
     assert run.data.params["model.type"] == "ToyModel"
+    # MLflow has exported the folder of this run, which the next one in the process does not take for the user's server.
+    assert logger_backends(["mlflow"], tmp_path / "next")[0]["tracking_uri"] == (tmp_path / "next/mlruns").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert logger_backends(["mlflow"], tmp_path / "next")[0]["tracking_uri"] == "http://tracking:5000"
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
