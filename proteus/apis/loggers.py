@@ -48,8 +48,8 @@ def logger_backends(names: Sequence[str], work_dir: str | Path) -> list[dict[str
     """Return MMEngine's visualization backends of loggers, for ``visualizer.vis_backends``.
 
     Runs are grouped as the project or experiment ``proteus``, and named by their work directory (by its parent for the
-    ``run`` of a model folder). Weights & Biases works without an account if ``WANDB_MODE=offline`` is set. MLflow writes
-    to ``mlruns`` in the work directory unless ``MLFLOW_TRACKING_URI`` names a server.
+    ``run`` of a model folder). Weights & Biases works without an account if ``WANDB_MODE=offline`` is set. MLflow
+    writes to ``mlruns`` in the work directory unless ``MLFLOW_TRACKING_URI`` names a server.
 
     Args:
         names: Some of ``tensorboard``, ``wandb``, ``mlflow``; or ``none`` alone.
