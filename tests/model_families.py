@@ -13,6 +13,7 @@ from proteus.exporters.model import ExportModel
 from proteus.exporters.timm_files import write_timm
 from proteus.models import Distiller, Teacher
 from proteus.models.backbones.factory import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from proteus.models.backbones.hidden_states import no_hidden_states
 from proteus.models.backbones.levels import feature_levels
 from proteus.models.zoo import load_backbone
 from proteus.models.zoo.timm_record import get_pretrained_cfg, licence_name
@@ -21,7 +22,7 @@ from proteus.structures import Features
 PAGE = Path(__file__).parents[1] / "docs/models.md"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STUDENT_HEADER = ("family", "example", "step", "masks", "levels", "export", "reload")
-TEACHER_HEADER = ("family", "weights", "size", "mean and std", "prefix tokens", "rotary", "licence")
+TEACHER_HEADER = ("family", "weights", "size", "mean and std", "prefix tokens", "rotary", "hidden states", "licence")
 # Gradients of random weights are below; layer norms of nothing but zeros give 1e10.
 LARGEST_GRADIENT = 1e5
 OBJECTIVES: dict[str, Any] = {
@@ -208,7 +209,7 @@ def teacher_row(family: Family) -> tuple[str, ...]:
         Its row, under ``TEACHER_HEADER``.
 
     Raises:
-        AssertionError: Its features are not those of timm's model for images with its own statistics.
+        AssertionError: Its features or hidden states are not those of timm's model for images with its own statistics.
     """
     about = get_pretrained_cfg(family.weights)
     assert about is not None, family.weights
@@ -233,6 +234,7 @@ def teacher_row(family: Family) -> tuple[str, ...]:
         _statistics(mean, std),
         str(prefix),
         "yes" if any("rope" in name for name, _ in network.named_modules()) else "-",
+        _hidden_states(teacher, network, _normalised(pixels, MEAN, STD), found),
         licence_name(about.license) or "-",
     )
 
@@ -290,6 +292,24 @@ def _assert_close(found: Features, expected: Features) -> None:
     assert found.grid == expected.grid
     torch.testing.assert_close(found.cls, expected.cls, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(found.patches, expected.patches, atol=1e-4, rtol=1e-3)
+
+
+def _hidden_states(teacher: Teacher, network: Any, images: torch.Tensor, expected: Features) -> str:
+    """Encode images with hidden states, if the model has them; returns ``yes`` or ``-``."""
+    if no_hidden_states(teacher.backbone):
+        return "-"
+    streams: list[torch.Tensor] = []
+    hooks = [block.register_forward_hook(lambda *args: streams.append(args[-1])) for block in network.blocks]
+    output = teacher.encode(images, hidden_states=True)
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(output.features.cls, expected.cls)
+    assert torch.equal(output.features.patches, expected.patches)
+    for found, stream in zip(output.hidden, streams, strict=True):
+        assert found.grid == expected.grid
+        assert torch.equal(found.cls, stream[:, 0])
+        assert torch.equal(found.patches, stream[:, network.num_prefix_tokens :])
+    return "yes"
 
 
 @torch.no_grad()

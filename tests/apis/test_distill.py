@@ -30,7 +30,7 @@ from proteus.apis.distillation.step_speed import StepSpeed
 from proteus.apis.dry_run import check
 from proteus.checkpoints import export_backbone
 from proteus.cli.distill import main, parse_args
-from proteus.models import Distiller, ViT
+from proteus.models import Distiller, TimmBackbone, ViT
 from proteus.structures import ConfigError, DataError, FullDiskError, LockedError, UserError
 from proteus.utils import exclusive
 
@@ -418,6 +418,39 @@ def test_a_wider_student_and_one_of_timm_are_planned(place: Path) -> None:
     scratch = make_plan(Request(**arguments(place, init="random", overrides={})), CPU)
     assert scratch.table["objectives"].value == "hidden, token, feature"
     assert scratch.values["optim_wrapper"]["optimizer"] == {"type": "Muon", "lr": 2e-3}
+
+
+def test_the_hidden_states_of_a_dinov3_are_learnt(place: Path, tmp_path: Path) -> None:
+    """By a ViT, and by a DINOv3; a CNN has none."""
+    sizes = {"embed_dim": 192, "depth": 2, "num_heads": 3}
+    with torch.random.fork_rng():
+        teacher = TimmBackbone("vit_small_patch16_dinov3", img_size=32, **sizes)
+    about = {"architecture": "vit_small_patch16_dinov3", "arguments": {**sizes, "img_size": 32}}
+    statistics = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    export_backbone(teacher.timm_state(), tmp_path / "dinov3.safetensors", {**about, **statistics})
+    given = arguments(place, teacher=str(tmp_path / "dinov3.safetensors"), img_size=32, overrides={})
+    for student, objectives in (
+        ("vit_tiny", "hidden, token, feature"),
+        ("timm/vit_tiny_patch16_dinov3_qkvb", "hidden, token, feature"),
+        ("timm/test_resnet", "token, feature"),
+        ("vit_small", "token, feature, patch"),  # wider than the teacher
+    ):
+        request = Request(**{**given, "student": student})
+        plan = make_plan(request, CPU)
+        assert plan.table["objectives"].value == objectives, student
+        if "hidden" not in objectives:
+            continue
+        assert plan.table["optimizer"].value == "Muon"
+        out = tmp_path / student.replace("/", "-")
+        out.mkdir()
+        write_plan(plan, out, command_line(request, out))
+        cfg = load_config(out / "config.py")
+        assert cfg.model.teacher.backbone.type == "TimmBackbone"
+        assert "mask_colour" not in cfg.model.student
+        assert not cfg.model.student.get("mask_token")
+        assert "19 images" in check(cfg)  # of which it runs the first batch
+    long = make_plan(Request(**{**given, "iters": 100_000}), CPU)
+    assert long.table["objectives"].value == "token, feature, patch"
 
 
 def test_a_cnn_of_timm_is_masked_in_the_mean_colour_of_its_images(place: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from proteus.config.overrides import check_overrides
 from proteus.config.write import config_text
 from proteus.models import Distiller
 from proteus.models.backbones import ViT, build_backbone
+from proteus.models.backbones.hidden_states import no_hidden_states
 from proteus.models.initialization import check_slice
 from proteus.structures import ConfigError, UserError
 
@@ -112,7 +113,8 @@ def kept_objectives(model: Mapping[str, Any]) -> Auto:
 def allows_hidden_states(model: Distiller) -> bool:
     """Whether the student can learn the teacher's hidden states."""
     student, teacher = model.student, model.teacher.backbone
-    return isinstance(student, ViT) and isinstance(teacher, ViT) and student.embed_dim <= teacher.embed_dim
+    lacking = no_hidden_states(student) or no_hidden_states(teacher)
+    return not lacking and bool(student.embed_dim <= teacher.embed_dim)
 
 
 def use_hidden_states(model: dict[str, Any]) -> Auto:
@@ -123,7 +125,10 @@ def use_hidden_states(model: dict[str, Any]) -> Auto:
         "feature": {"weight": 0.005},
         "patch": None,
     }
-    model["student"]["mask_token"] = False
+    # No objective is left that reads masked images.
+    if model["student"]["type"] == "ViT":
+        model["student"]["mask_token"] = False
+    model["student"].pop("mask_colour", None)
     return Auto("hidden, token, feature", "a short run: the hidden states of all blocks teach most")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
 from proteus.models.backbones.features import features_of_map, grid_of_tokens, shapes_of
+from proteus.models.backbones.hidden_states import keeps_one_sequence
 from proteus.models.backbones.levels import feature_levels, join_levels
 from proteus.models.backbones.pixel_mask import (
     MaskColour,
@@ -44,6 +45,9 @@ class TimmBackbone(nn.Module):
     As a student it can give several levels of features to objectives on patches (``levels``), and be shown images with
     masked pixels (``mask_colour``), as timm's models have no mask token. Both are for training: exported files hold
     timm's model as it is.
+
+    A model with a cls token and blocks that all pass on one sequence of tokens (DINOv3, EVA, BEiT, DeiT III) has hidden
+    states, for :class:`~proteus.models.HiddenStatesObjective`.
 
     Weights are random as timm starts them unless ``checkpoint`` is given.
 
@@ -211,6 +215,61 @@ class TimmBackbone(nn.Module):
         both = self(torch.cat([images, self._painted(images[:masked], masks)]))
         check_masks(masks, both)
         return both[:batch], both[batch:]
+
+    def encode_with_hidden_states(
+        self, images: Tensor, masks: Tensor | None = None
+    ) -> tuple[Features, Features | None, tuple[Features, ...]]:
+        """Encode images as :meth:`forward` or :meth:`clean_and_masked`, and keep the residual stream.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+            masks: ``(M, h * w)`` bool, for the first ``M`` images, as for :meth:`forward`; None for clean images only.
+
+        Returns:
+            Features of the clean images and, with masks, of the masked ones; and for each block the residual stream
+            after it of the clean images, without the final norm. Their ``cls`` is always the cls token.
+
+        Raises:
+            ValueError: The model has no hidden states, or takes no masks; the message says what to write.
+            DataError: The masks have another grid than the features.
+        """
+        if self.no_hidden_states:
+            raise ValueError(f"hidden states were asked for, and {self.no_hidden_states}")
+        if masks is None:
+            return self._last_and_hidden(images, len(images), None)
+        batch, masked = len(images), len(masks)
+        if self._has_batch_norm and self.training:
+            clean, _, hidden = self._last_and_hidden(images, batch, None)
+            with frozen_statistics(self.model):
+                return clean, self(images[:masked], masks), hidden
+        return self._last_and_hidden(torch.cat([images, self._painted(images[:masked], masks)]), batch, masks)
+
+    def _last_and_hidden(
+        self, images: Tensor, clean: int, masks: Tensor | None
+    ) -> tuple[Features, Features | None, tuple[Features, ...]]:
+        """Encode ``clean`` images, and behind them those that are painted by ``masks``, in one pass."""
+        output, blocks = self.model.forward_intermediates(
+            images, norm=False, output_fmt="NLC", return_prefix_tokens=True
+        )
+        both = self._last_features(images, output)
+        hidden = tuple(Features(prefix[:clean, 0], patches[:clean], both.grid) for patches, prefix in blocks)
+        if masks is None:
+            return both, None, hidden
+        check_masks(masks, both)
+        return both[:clean], both[clean:], hidden
+
+    @cached_property
+    def no_hidden_states(self) -> str:
+        """Why the model has no hidden states, and what to do about it; empty if it has them."""
+        arch = self.timm_args["model_name"]
+        if self.feature_levels:
+            return f"timm's {arch} with levels={list(self.feature_levels)} has none: write levels=None"
+        if not keeps_one_sequence(self.model):
+            return (
+                f"timm's {arch} has none, as its blocks do not all pass on the same tokens, a cls token among them: "
+                "take a type='ViT' or a DINOv3"
+            )
+        return ""
 
     def _takes_level_norm(self) -> bool:
         """Whether timm's model can apply its final norm to intermediate maps, as most do (not Hiera)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from proteus.models.backbones.hidden_states import no_hidden_states
 from proteus.models.backbones.levels import token_width
 from proteus.structures import UserError
 
@@ -167,11 +168,9 @@ def _check_teacher(model: Distiller) -> None:
                 "make them equal"
             )
         for part, backbone in (("student", model.student), ("teacher.backbone", getattr(teacher, "backbone", None))):
-            if objective.needs_hidden_states and not hasattr(backbone, "encode_with_hidden_states"):
-                raise ValueError(
-                    f"{key} needs the hidden states of {part}, and {type(backbone).__name__} has none: take a "
-                    "type='ViT', or remove the objective"
-                )
+            reason = no_hidden_states(backbone) if objective.needs_hidden_states else ""
+            if reason:
+                raise ValueError(f"{key} needs the hidden states of {part}, and {reason}, or remove the objective")
         heads = objective.heads_by_token
         widths = {kind: token_width(model.student, kind) for kind in heads}
         if len(set(widths.values())) > 1:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,78 @@ def test_parameters_without_a_gradient_are_frozen(options: dict[str, Any], unuse
     (found.cls.sum() + found.patches.sum()).backward()
     for name, parameter in model.model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad == (not name.startswith((unused, "norm_head")))
+
+
+BEIT: dict[str, Any] = {"arch": "beit_base_patch16_224", "embed_dim": 48, "depth": 2, "num_heads": 3}
+HYBRID: dict[str, Any] = {"arch": "vit_small_resnet26d_224", "embed_dim": 48, "depth": 1, "num_heads": 3}
+
+
+@pytest.mark.parametrize("options", [DINOV3, EVA02, BEIT], ids=lambda value: value["arch"])
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "drop path"])
+def test_hidden_states_are_what_the_blocks_return_in_one_pass(options: dict[str, Any], training: bool) -> None:
+    model = made(options, 56 if options is EVA02 else 64, drop_path_rate=0.5).train(training)
+    pixels, grid, streams = images(model.img_size), model.grid, []
+    for block in model.model.blocks:
+        block.register_forward_hook(lambda *args: streams.append(args[-1]))
+    torch.manual_seed(1)
+    found, masked, hidden = model.encode_with_hidden_states(pixels)
+    assert masked is None
+    assert len(hidden) == len(streams) == 2
+    for state, stream in zip(hidden, streams, strict=True):
+        assert (state.grid, state.patches.shape[1]) == (grid, 16)
+        assert torch.equal(state.cls, stream[:, 0])
+        assert torch.equal(state.patches, stream[:, model.model.num_prefix_tokens :])
+    torch.manual_seed(1)
+    expected = model(pixels)
+    assert torch.equal(found.cls, expected.cls)
+    assert torch.equal(found.patches, expected.patches)
+
+
+@pytest.mark.parametrize("options", [DINOV3, HYBRID], ids=["one pass", "batch norm"])
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_hidden_states_with_masks_are_those_of_the_clean_images(options: dict[str, Any], training: bool) -> None:
+    found = []
+    for hidden_states in (False, True):
+        model = made({**options, "mask_colour": "learnt"}).train(training)
+        masks = torch.zeros(1, math.prod(model.grid), dtype=torch.bool)
+        masks[0, 1] = True
+        if hidden_states:
+            clean, masked, hidden = model.encode_with_hidden_states(images(), masks)
+            assert masked is not None
+            for own, alone in zip(hidden, model.encode_with_hidden_states(images())[2], strict=True):
+                assert_equal(own, alone)
+        else:
+            clean, masked = model.clean_and_masked(images(), masks)
+            model(images())  # the other model has a second pass as well, which moves the statistics
+        found.append((clean, masked, {key: value for key, value in model.state_dict().items() if "running" in key}))
+    for own, expected in zip(found[1][:2], found[0][:2], strict=True):
+        assert_equal(own, expected)
+    torch.testing.assert_close(found[1][2], found[0][2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arch": "test_resnet"}, "test_resnet has none, as its blocks do not all pass on .*: take a type='ViT' or"),
+        (SWIN, "swin_tiny_patch4_window7_224 has none, as its blocks do not all pass on the same tokens"),
+        (SIGLIP, "vit_base_patch16_siglip_224 has none, as its blocks .*, a cls token among them"),
+        ({"arch": "xcit_nano_12_p16_224", "depth": 1}, "xcit_nano_12_p16_224 has none"),
+        ({**DINOV3, "levels": (-2, -1)}, r"levels=\[0, 1\] has none: write levels=None"),
+    ],
+    ids=lambda value: value["arch"] if isinstance(value, dict) else None,
+)
+def test_models_without_hidden_states_say_so_in_one_line(options: dict[str, Any], message: str) -> None:
+    model = made(options, 56 if options is SWIN else 64)
+    with pytest.raises(ValueError, match=message) as refused:
+        model.encode_with_hidden_states(images(model.img_size))
+    assert "\n" not in str(refused.value)
+
+
+def test_masks_of_hidden_states_are_checked() -> None:
+    none = made({**DINOV3, "mask_colour": "mean"}).encode_with_hidden_states(images(), torch.zeros(0, 16).bool())[1]
+    assert none is not None
+    assert none.patches.shape == (0, 16, 48)
+    with pytest.raises(DataError, match="masks of 4 values for images of 16 patches"):
+        made({**DINOV3, "mask_colour": "mean"}).encode_with_hidden_states(images(), MASKS)
+    with pytest.raises(ValueError, match="built without mask_colour: write mask_colour='mean'"):
+        made(DINOV3).encode_with_hidden_states(images(), MASKS)

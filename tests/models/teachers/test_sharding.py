@@ -45,10 +45,18 @@ for images in batches:
         (_, logits), (_, expected) = one.classify(images), other.classify(images)
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
         assert not found.patches.is_inference() and not found.patches.requires_grad
-torch.manual_seed(0)
-fresh = Teacher(backbone=dict(tiny), shard=True)  # its first pass is one for hidden states
-for found, wanted in zip(*(each.encode(batches[0], hidden_states=True).hidden for each in (fresh, plain)), strict=True):
-    torch.testing.assert_close(found.patches, wanted.patches, atol=1e-5, rtol=0)
+dinov3 = dict(type="TimmBackbone", arch="vit_small_patch16_dinov3", img_size=32, embed_dim=24, depth=3, num_heads=3)
+for config in (tiny, dinov3):
+    hidden = []
+    for shard in (True, False):
+        torch.manual_seed(0)
+        fresh = Teacher(backbone=dict(config), shard=shard)  # its first pass is one for hidden states
+        images = batches[0][..., : config["img_size"], : config["img_size"]]
+        hidden.append(fresh.encode(images, hidden_states=True).hidden)
+    assert len(hidden[0]) == 3
+    for found, wanted in zip(*hidden, strict=True):
+        torch.testing.assert_close(found.cls, wanted.cls, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.patches, wanted.patches, atol=1e-5, rtol=0)
 block = shared.backbone.vit.blocks[0]
 held = sum(p.to_local().numel() for p in block.parameters())
 assert 0.4 < held / sum(p.numel() for p in block.parameters()) < 0.6, held
