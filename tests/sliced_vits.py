@@ -8,19 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from proteus.models import Teacher, ViT
+from proteus.models import Teacher, TimmBackbone, ViT
 
 LARGE = dict(type="ViT", arch="tiny", img_size=28, embed_dim=64, depth=4, num_heads=4, init_values=0.5)
 SMALL = dict(arch="tiny", img_size=28, embed_dim=32, depth=4, num_heads=2, mask_token=True)
 # ViT-g's MLP is gated; its number of hidden units must be even.
 GATED = dict(arch="giant", embed_dim=48, num_heads=3)
 PRE_NORM = dict(arch="clip-base", patch_size=14)
+# Queries and values have a bias in the qkvb variants only; the MLPs of the plus ones are gated.
+DINOV3, DINOV3_PLUS = "vit_small_patch16_dinov3", "vit_small_plus_patch16_dinov3"
+ROTARY = dict(arch=f"{DINOV3}_qkvb", img_size=64, depth=2)
+ROTARY_LARGE = dict(**ROTARY, embed_dim=64, num_heads=4)
+ROTARY_SMALL = dict(**ROTARY, embed_dim=32, num_heads=2)
 
 
-def images(count: int = 64, seed: int = 0) -> Tensor:
+def images(count: int = 64, seed: int = 0, size: int | tuple[int, int] = 28) -> Tensor:
     """Smooth random pictures: of noise alone, a random ViT's cls token is the same for all."""
     coarse = torch.randn(count, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
-    return F.interpolate(2 * coarse, size=28, mode="bicubic")
+    return F.interpolate(2 * coarse, size=size, mode="bicubic")
 
 
 def teacher(strong: bool = False, **options: Any) -> Teacher:
@@ -45,6 +50,27 @@ def teacher(strong: bool = False, **options: Any) -> Teacher:
 def student(**options: Any) -> ViT:
     """A ViT of half the width, with random weights."""
     return ViT(**{**SMALL, **options}).eval()
+
+
+def rotary_teacher(**options: Any) -> Teacher:
+    """A small DINOv3 in which every part matters, constants above all.
+
+    Args:
+        options: Arguments of the ``TimmBackbone``.
+    """
+    torch.manual_seed(0)
+    made = Teacher(backbone={"type": "TimmBackbone", **ROTARY_LARGE, **options}, dtype="float32")
+    for name, parameter in made.backbone.named_parameters():
+        parameter.data.add_(torch.randn_like(parameter) * (0.3 if "bias" in name or "norm" in name else 0.1))
+        if "gamma" in name:  # 1e-5 in a new model
+            parameter.data.add_(0.5)
+    return made
+
+
+def rotary_student(**options: Any) -> TimmBackbone:
+    """A DINOv3 of half the width, with random weights."""
+    torch.manual_seed(1)
+    return TimmBackbone(**{**ROTARY_SMALL, **options}).eval()
 
 
 def residual(found: Tensor, wanted: Tensor) -> float:

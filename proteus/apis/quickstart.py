@@ -21,7 +21,7 @@ from proteus.apis.training import build_runner
 from proteus.config.build_errors import as_config_error
 from proteus.config.load import load_config
 from proteus.config.locate import configs_root, locate_config
-from proteus.config.write import beside_config, write_config
+from proteus.config.write import relative_to_config, write_config
 from proteus.datasets import ImageFolder, seeded
 from proteus.datasets.packaged import packaged_digits
 from proteus.engine.hooks import SlicedInitHook
@@ -84,7 +84,7 @@ def write_config_file(out: Path, config: str | Path, data: str | None = None) ->
         values["train_pipeline"] = datasets["train_dataloader"]["pipeline"]
         values["val_pipeline"] = datasets["val_dataloader"]["pipeline"]
         values |= {loader: {"dataset": dataset} for loader, dataset in datasets.items()}
-    values["work_dir"] = beside_config(out, RUN)
+    values["work_dir"] = relative_to_config(out, RUN)
     command = shlex.join(["make", "quickstart", *([f"DATA={data}"] if data else [])])
     header = f"Written by: {command}\nTrain it again with: proteus train CONFIG --work-dir DIR (or tools/train.py)"
     write_config(out / "config.py", values, header)

@@ -28,7 +28,7 @@ from proteus.datasets import seeded
 from proteus.datasets.proxy.fitting_views import read_fitting_views, read_views
 from proteus.evaluation.input_checks import is_integer
 from proteus.evaluation.token_regression import TokenRegression
-from proteus.models import Teacher, ViT
+from proteus.models import Teacher
 from proteus.models.backbones import architecture_of, build_backbone, weights_of
 from proteus.models.distillers.data_preprocessor import DistillDataPreprocessor
 from proteus.models.initialization import check_slice, noise_images, slice_teacher
@@ -79,7 +79,8 @@ def slice(
 
     Args:
         teacher: Name, weight file or folder of the teacher, as :func:`proteus.load_backbone` takes it.
-        student: ``vit_tiny``, ``vit_small``, ``vit_base``, ``vit_large`` or ``timm/NAME``, no wider than the teacher.
+        student: ``vit_tiny``, ``vit_small``, ``vit_base``, ``vit_large`` or ``timm/NAME``, no wider than the teacher. A
+            slice of a DINOv3 is one too: ``timm/vit_small_patch16_dinov3``.
         data: Folder of images with any subfolders, several of them, or ``packaged``. A few per cent of the images,
             chosen by name, are held out to compare the two.
         out: Folder to write.
@@ -116,9 +117,8 @@ def slice(
     read, broken = (None, 0) if images is None else _views(images, views, size, workers, preprocessor)
     # 3. fit
     given = noise_images(_NOISE_VIEWS, size).to(device) if read is None else read[:views]
-    bar = tqdm(total=min(ours.depth, theirs.backbone.depth), desc="slicing", unit="block", file=sys.stderr)
-    errors = slice_teacher(ours, theirs, given, on_block=lambda *_: bar.update())
-    bar.close()
+    with tqdm(desc="slicing", unit="block", file=sys.stderr) as bar:
+        errors = slice_teacher(ours, theirs, given, on_block=lambda *block: _show_block(bar, *block))
     print(_error_table(errors), flush=True)
     # 4. comparison
     metrics = {}
@@ -183,7 +183,7 @@ def _rows(pair: Pair, images: RunImages | None, views: int) -> dict[str, Auto]:
     return {**rows, "images": Auto(f"{images.train:,}", held_out), "views": Auto(f"{views:,}", "to fit the student on")}
 
 
-def _build(pair: Pair, device: str) -> tuple[ViT, Teacher]:
+def _build(pair: Pair, device: str) -> tuple[Any, Teacher]:
     record = pair.teacher_record
     student: Any = build_backbone(pair.student)
     statistics = {"mean": record.mean, "std": record.std, "input_mean": record.mean, "input_std": record.std}
@@ -215,6 +215,11 @@ def _read(batches: Iterable[dict[str, Any]], preprocessor: Any) -> tuple[Tensor,
     for name in sorted(corrupt):
         print(f"unreadable image replaced: {name}", file=sys.stderr)
     return torch.cat(images), len(corrupt)
+
+
+def _show_block(bar: Any, number: int, count: int, error: float) -> None:
+    bar.total = count
+    bar.update()
 
 
 def _error_table(errors: Sequence[float]) -> str:

@@ -15,7 +15,7 @@ _WIDTH = 120
 _INDENT = "    "
 
 
-def beside_config(folder: Path, name: str) -> str:
+def relative_to_config(folder: Path, name: str) -> str:
     """Return the path ``folder/name`` as a config in ``folder`` writes it, so that both can be moved together.
 
     MMEngine puts the folder in the place of ``{{ fileDirname }}`` in the text of the config. A folder with quotes or

@@ -1,7 +1,7 @@
 # ViT-S/16 from DINOv3 ViT-B/16 that learns the hidden states of all blocks. Not the paper's recipe.
 #
 # Not run yet: DINOv3's weights have not been tried. docs/study.md measures the recipe from random weights (plus-random)
-# with another teacher, a ViT-S/14, in minutes on a CPU. A ViT with learnt positions is no slice of a DINOv3.
+# with another teacher, a ViT-S/14, in minutes on a CPU. A ViT with learnt positions cannot be a slice of a DINOv3.
 _base_ = "./vit-s_dinov3-b.py"
 
 model = dict(

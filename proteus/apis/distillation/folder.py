@@ -19,7 +19,7 @@ from proteus.apis.distillation.request import Request
 from proteus.apis.loggers import logger_backends, use_loggers
 from proteus.apis.model_cost import GIB
 from proteus.config.load import load_config
-from proteus.config.write import beside_config, config_text
+from proteus.config.write import config_text, relative_to_config
 from proteus.structures import FullDiskError, UserError
 from proteus.utils import write_json, write_text
 
@@ -72,7 +72,7 @@ def write_plan(plan: Plan, out: Path, command: str, loggers: Sequence[str] = ())
     """
     path = out / CONFIG
     work_dir = out.absolute() / RUN
-    here = beside_config(out, RUN)
+    here = relative_to_config(out, RUN)
     values = {"_base_": BASE, **plan.values, "work_dir": here}
     if loggers:
         backends = _moved(logger_backends(loggers, work_dir), work_dir, here)

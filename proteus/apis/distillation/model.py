@@ -19,9 +19,10 @@ from proteus.config.load import import_custom, read_config
 from proteus.config.overrides import check_overrides
 from proteus.config.write import config_text
 from proteus.models import Distiller
-from proteus.models.backbones import ViT, build_backbone
+from proteus.models.backbones import build_backbone
 from proteus.models.backbones.hidden_states import no_hidden_states
 from proteus.models.initialization import check_slice
+from proteus.models.initialization.slicing.vits import timm_vit
 from proteus.structures import ConfigError, UserError
 
 # Top-level keys that change a training step.
@@ -159,9 +160,9 @@ def choose_init(wanted: str, model: Distiller, checkpoint: str | None = None) ->
     except ValueError as error:
         if wanted == "sliced":
             raise UserError(f"--init sliced: {error}") from error
-        both_vits = isinstance(model.student, ViT) and isinstance(model.teacher.backbone, ViT)
+        both_vits = None not in (timm_vit(model.student), timm_vit(model.teacher.backbone))
         reason = str(error).removeprefix("a sliced initialization ").removeprefix("a slice ")
-        return Auto("random", reason if both_vits else "student and teacher are not both plain ViTs")
+        return Auto("random", reason if both_vits else "student and teacher are not both ViTs that can be sliced")
     return Auto("sliced", "--init" if wanted == "sliced" else "student and teacher are ViTs of one patch size")
 
 

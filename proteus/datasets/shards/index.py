@@ -49,9 +49,7 @@ def read_index(folder: Path) -> Index:
         DataError: The shards are compressed, packing was not finished, or the index is damaged.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"dataset.data_root: {no_folder(folder)}; make it with proteus pack IMAGES {folder}"
-        )
+        raise FileNotFoundError(f"dataset.data_root: {no_folder(folder)}; make it with proteus pack IMAGES {folder}")
     if (folder / UNFINISHED).exists():
         raise DataError(f"dataset.data_root: the shards in {folder} are not finished; run proteus pack again")
     sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.tar"))}

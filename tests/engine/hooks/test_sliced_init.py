@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from proteus.apis import load_config
 from proteus.datasets import ImageFolder, SampleKey
 from proteus.engine.hooks import CorruptImageHook, CorruptProxySetError, SlicedInitHook, sliced_init
 from proteus.structures import UserError
@@ -46,6 +47,19 @@ def test_training_starts_near_the_teacher(make_runner: Make) -> None:
     sliced.train()  # the hook does not initialize again
     assert sliced.iter == 5
     assert not torch.equal(weights(sliced)["student.vit.cls_token"], before["student.vit.cls_token"])
+
+
+def test_a_student_with_rotary_positions_starts_near_its_teacher(make_runner: Make, tmp_path: Path) -> None:
+    model = load_config(tmp_path / "small.py").model.to_dict()
+    dinov3 = {"type": "TimmBackbone", "arch": "vit_small_patch16_dinov3_qkvb", "img_size": 56, "patch_size": 14}
+    dinov3 |= {"depth": 2, "init_values": 0.5}
+    model["teacher"]["backbone"] = {**dinov3, "embed_dim": 64, "num_heads": 4}
+    model["student"] = {**dinov3, "embed_dim": 32, "num_heads": 2, "mask_colour": "mean"}
+    runner = started(make_runner("rotary", START, model={"_delete_": True, **model}))
+    assert unexplained_variance(runner) < 0.5
+    runner.model.train()
+    runner.train()
+    assert runner.iter == 5
 
 
 def test_the_initialization_does_not_depend_on_the_seed(make_runner: Make) -> None:

@@ -6,19 +6,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
-from torch import nn
+from torch import Tensor, nn
 
 from proteus.models.initialization.least_squares import LeastSquares
 from proteus.models.initialization.slicing.head_widths import resized_heads
 from proteus.models.initialization.slicing.layers import Reader, plain, write
-from proteus.models.initialization.slicing.streams import Streams, attend
+from proteus.models.initialization.slicing.streams import Streams
+from proteus.models.initialization.slicing.vits import PlainBlock
 
 
-def slice_attention(block: Block, original: Block, streams: Streams) -> None:
+def slice_attention(block: PlainBlock, original: PlainBlock, streams: Streams) -> None:
     """Take the heads without which the fitting error would rise most, and fit the projection of what they give.
 
-    Afterwards both streams include what the attention writes.
+    A head keeps the teacher's coordinates, in which rotary positions turn its queries and keys. Afterwards both streams
+    include what the attention writes.
 
     Args:
         block: The student's block.
@@ -26,25 +27,34 @@ def slice_attention(block: Block, original: Block, streams: Streams) -> None:
         streams: The streams as they enter the block.
     """
     ours, theirs = block.attn, original.attn
-    width, count = ours.head_dim, theirs.num_heads
-    plain(block.norm1, block.ls1)
-    weight, bias = Reader(block.norm1, original.norm1, streams).sliced(theirs.qkv.weight, theirs.qkv.bias)
+    width = ours.head_dim
+    plain(block.norm1, block.scale1)
+    weight, bias = Reader(block.norm1, original.norm1, streams).sliced(*original.qkv())
     if width != theirs.head_dim:
-        weight, bias, count = resized_heads(block, original, weight, bias, streams)
+        weight, bias = resized_heads(block, original, weight, bias, streams)
     _copy_norms(ours, theirs)
-    inputs = count * width
-    fit = LeastSquares(inputs, ours.proj.out_features, weight.device)
+    for pair in streams:
+        pair.teacher = pair.teacher + original.attend(pair.teacher)
+    fit = _fit(block, weight, bias, streams)
+    chosen = fit.best_groups(width, ours.num_heads)
+    rows = torch.cat([part * len(weight) // 3 + chosen for part in range(3)])
+    block.write_qkv(weight[rows], bias[rows])
+    write(ours.proj, *fit.solve(chosen))
+    streams.run_student(block.attend)
+
+
+def _fit(block: PlainBlock, weight: Tensor, bias: Tensor, streams: Streams) -> LeastSquares:
+    """Fit what the student's stream lacks by what heads give that read it with weight ``(3 P w, d)`` and bias."""
+    attention = block.attn
+    inputs = len(weight) // 3
+    fit = LeastSquares(inputs, attention.proj.out_features, weight.device)
     for pair in streams:
         qkv = F.linear(block.norm1(pair.student), weight, bias)
-        q, k, v = qkv.unflatten(-1, (3, count, width)).permute(2, 0, 3, 1, 4)
-        heads = F.scaled_dot_product_attention(ours.q_norm(q), ours.k_norm(k), v).transpose(1, 2).flatten(2)
-        pair.teacher = pair.teacher + attend(original, pair.teacher)
+        q, k, v = qkv.unflatten(-1, (3, -1, attention.head_dim)).permute(2, 0, 3, 1, 4)
+        q, k = (block.rotate(norm(part)) for norm, part in ((attention.q_norm, q), (attention.k_norm, k)))
+        heads = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         streams.add(fit, heads, streams.missing(pair))
-    chosen = fit.best_groups(width, ours.num_heads)
-    rows = torch.cat([part * inputs + chosen for part in range(3)])
-    write(ours.qkv, weight[rows], bias[rows])
-    write(ours.proj, *fit.solve(chosen))
-    streams.run_student(block, attend)
+    return fit
 
 
 def _copy_norms(ours: Any, theirs: Any) -> None:

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from proteus.models.backbones import ViT
-from proteus.models.initialization.slicing.streams import attend, token_weights, transform, without_registers
+from proteus.models.initialization.slicing.streams import token_weights, without_registers
+from proteus.models.initialization.slicing.vits import SliceableViT
 from proteus.utils.principal_basis import basis_of_moment
 
 
 def principal_basis(
-    source: ViT, batches: Iterable[Tensor], width: int, gains: Tensor, prefix: int, extra: int = 0
+    source: SliceableViT, batches: Iterable[Tensor], width: int, gains: Tensor, prefix: int, extra: int = 0
 ) -> Tensor:
     """Choose the leading principal directions of what the layers read, and of the output.
 
@@ -22,7 +22,7 @@ def principal_basis(
     that LayerNorm's own centring changes nothing.
 
     Args:
-        source: The teacher's backbone.
+        source: The teacher.
         batches: Images, normalised for the teacher.
         width: Width ``d`` of the student.
         gains: ``(D,)``: those of a LayerNorm of the teacher; the coordinates are turned until they become gains of the
@@ -47,19 +47,19 @@ def sliced_norm(norm: nn.LayerNorm, original: nn.LayerNorm, cls: Tensor, basis: 
     norm.bias.copy_(-norm(cls).mean(0))
 
 
-def _moment(source: ViT, batches: Iterable[Tensor], prefix: int, extra: int) -> Tensor:
+def _moment(source: SliceableViT, batches: Iterable[Tensor], prefix: int, extra: int) -> Tensor:
     """Return the second moment of the normalised stream, ``(D, D)`` in float64."""
-    size, device = source.embed_dim, source.vit.norm.weight.device
+    size, device = source.vit.embed_dim, source.vit.norm.weight.device
     blocks, output = (torch.zeros(size, size, dtype=torch.float64, device=device) for _ in range(2))
     for images in batches:
-        stream, _ = source.embed(images)
-        for block in source.vit.blocks:
-            for step in (attend, transform):
+        stream = source.embed(images)
+        for block in source.blocks:
+            for step in (block.attend, block.transform):
                 blocks += _second_moment(without_registers(stream, prefix, extra), prefix)
-                stream = stream + step(block, stream)
+                stream = stream + step(stream)
         output += _second_moment(without_registers(stream, prefix, extra), prefix)
     # What comes out is all that anyone sees: it counts as much as what all layers read.
-    return blocks / (2 * source.depth) + output
+    return blocks / (2 * len(source.blocks)) + output
 
 
 def _second_moment(stream: Tensor, prefix: int) -> Tensor:

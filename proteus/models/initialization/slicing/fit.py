@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from proteus.models.backbones import ViT
+from proteus.models.backbones import TimmBackbone, ViT
 from proteus.models.initialization.slicing.attention import slice_attention
 from proteus.models.initialization.slicing.basis import principal_basis, sliced_norm
 from proteus.models.initialization.slicing.blocks import evenly_spaced_blocks
 from proteus.models.initialization.slicing.checks import check_slice
 from proteus.models.initialization.slicing.embedding import slice_embedding
-from proteus.models.initialization.slicing.layers import silence
 from proteus.models.initialization.slicing.mlp import slice_mlp
 from proteus.models.initialization.slicing.streams import StreamPair, Streams
+from proteus.models.initialization.slicing.vits import SliceableViT, sliceable, timm_vit
 from proteus.models.teachers import Teacher
 
 # Images that choose the coordinates. Their second moment needs fewer than the layers' regressions do.
@@ -29,7 +29,7 @@ OnBasis = Callable[[Tensor], None]
 
 @torch.no_grad()
 def slice_teacher(
-    student: ViT,
+    student: ViT | TimmBackbone,
     teacher: Teacher,
     images: Tensor,
     batch_size: int = 32,
@@ -50,7 +50,7 @@ def slice_teacher(
 
     Student and teacher may differ in what :func:`check_slice` allows: registers that the student lacks are left out,
     gated MLPs become plain ones and the reverse, a LayerNorm before the blocks becomes a part of the embedding, and
-    heads get another width.
+    heads get another width. With rotary positions (DINOv3, in both) heads keep theirs.
 
     Args:
         student: What is filled, in any float dtype. Its mask token, which a teacher does not have, becomes the mean of
@@ -74,7 +74,7 @@ def slice_teacher(
         ValueError: Student and teacher do not fit each other; the message says in what.
     """
     check_slice(student, teacher)
-    place = student.vit.cls_token
+    place = timm_vit(student).cls_token
     images = images.to(place.device, torch.float32)
     fitted = student if place.dtype == torch.float32 else copy.deepcopy(student).float()
     training = fitted.training
@@ -87,7 +87,7 @@ def slice_teacher(
 
 
 def _fit(
-    student: ViT,
+    backbone: ViT | TimmBackbone,
     teacher: Teacher,
     batches: Sequence[Tensor],
     blocks: Sequence[int] | None,
@@ -96,46 +96,49 @@ def _fit(
 ) -> list[float]:
     device = batches[0].device
     # 1. the teacher, and the same images as each of the two sees them
-    source = copy.deepcopy(teacher.backbone).to(device).float()
+    size = batches[0].shape[-2:]
+    student = sliceable(backbone, size)
+    source = sliceable(copy.deepcopy(teacher.backbone).to(device).float(), size)
     scale, shift = teacher.scale.to(device), teacher.shift.to(device)
     seen = [torch.addcmul(shift, batch, scale) for batch in batches]
     both = list(zip(batches, seen, strict=True))
     # 2. coordinates
+    width = student.vit.embed_dim
     prefix = student.vit.num_prefix_tokens
     extra = source.vit.num_prefix_tokens - prefix
-    if _has_first_norm(student) and student.embed_dim == source.embed_dim:
-        basis = torch.eye(source.embed_dim, device=device)  # in which the gains of that norm are the teacher's
+    if _has_first_norm(student) and width == source.vit.embed_dim:
+        basis = torch.eye(width, device=device)  # in which the gains of that norm are the teacher's
     else:
         gains = (source.vit.norm_pre if _has_first_norm(student) else source.vit.norm).weight
         every = math.ceil(sum(map(len, batches)) / _BASIS_IMAGES)
         few = [batch[::every] for batch in seen]
-        basis = principal_basis(source, few, student.embed_dim, gains, prefix, extra)
+        basis = principal_basis(source, few, width, gains, prefix, extra)
     if on_basis is not None:
         on_basis(basis)
     # 3. embeddings
     slice_embedding(student, source, scale, shift, basis, both)
     if student.mask_token is not None:
-        patches = torch.stack([student.patches(ours)[0].mean((0, 1)) for ours in batches])
+        patches = torch.stack([student.patches(ours).mean((0, 1)) for ours in batches])
         student.mask_token.copy_(patches.mean(0, keepdim=True))
-    pairs = [StreamPair(student.embed(ours)[0], source.embed(theirs)[0]) for ours, theirs in both]
+    pairs = [StreamPair(student.embed(ours), source.embed(theirs)) for ours, theirs in both]
     streams = Streams(pairs, basis, prefix, extra)
     # 4. blocks
-    sliced = min(student.depth, source.depth)
-    first = list(blocks) if blocks is not None else evenly_spaced_blocks(source.depth, sliced)
+    depth = len(source.blocks)
+    first = list(blocks) if blocks is not None else evenly_spaced_blocks(depth, min(len(student.blocks), depth))
     errors = []
-    for k, block in enumerate(student.vit.blocks[: len(first)]):
-        original, *left_out = source.vit.blocks[first[k] : [*first, source.depth][k + 1]]
+    for k, block in enumerate(student.blocks[: len(first)]):
+        original, *left_out = source.blocks[first[k] : [*first, depth][k + 1]]
         slice_attention(block, original, streams)
         slice_mlp(block, original, left_out, streams)
         errors.append(streams.unexplained())
         if on_block is not None:
             on_block(k + 1, len(first), errors[-1])
-    for block in student.vit.blocks[len(first) :]:
-        silence(block)
+    for block in student.blocks[len(first) :]:
+        block.silence()
     # 5. output
     sliced_norm(student.vit.norm, source.vit.norm, torch.cat([pair.student[:, 0] for pair in streams]), basis)
     return errors
 
 
-def _has_first_norm(vit: ViT) -> bool:
+def _has_first_norm(vit: SliceableViT) -> bool:
     return not isinstance(vit.vit.norm_pre, nn.Identity)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from proteus.models.initialization.slicing.layers import writer
 from proteus.models.initialization.slicing.streams import Streams, token_weights
+from proteus.models.initialization.slicing.vits import PlainBlock
 
 
 def pieces_per_head(width: int, wider: int) -> int:
@@ -17,8 +18,8 @@ def pieces_per_head(width: int, wider: int) -> int:
 
 
 def resized_heads(
-    block: Block, original: Block, weight: Tensor, bias: Tensor, streams: Streams
-) -> tuple[Tensor, Tensor, int]:
+    block: PlainBlock, original: PlainBlock, weight: Tensor, bias: Tensor, streams: Streams
+) -> tuple[Tensor, Tensor]:
     """Turn the teacher's heads into heads of the student's width.
 
     Narrower heads get the queries and keys of lower rank with the nearest attention scores on these tokens, and a head
@@ -33,21 +34,20 @@ def resized_heads(
         streams: The streams as they enter the block.
 
     Returns:
-        Weight ``(3 P w', d)`` and bias ``(3 P w',)`` of ``P`` heads of the student's width ``w'``, and ``P``.
+        Weight ``(3 P w', d)`` and bias ``(3 P w',)`` of ``P`` heads of the student's width ``w'``.
     """
     theirs, width, wider = original.attn, block.attn.head_dim, original.attn.head_dim
     mean, moment = _moments(block, streams)
     covariance = moment - mean[:, None] * mean
     parts = torch.cat([weight, bias[:, None]], dim=1).double().unflatten(0, (3, theirs.num_heads, wider))
-    gamma = getattr(original.ls1, "gamma", torch.ones((), device=weight.device))
-    writers = streams.basis.double() @ (gamma[..., None] * theirs.proj.weight).double()
+    writers = streams.basis.double() @ writer(theirs.proj, original.scale1).double()
     if width < wider:
         heads = _narrower(parts, writers, width, mean, moment, covariance)
     else:
         initial = block.attn.qkv.weight.double().unflatten(0, (3, block.attn.num_heads, width))[1, 0]
         heads = _wider(parts, writers, width, covariance, initial)
     rows = heads.flatten(0, 2)
-    return rows[:, :-1].float().contiguous(), rows[:, -1].float().contiguous(), heads.shape[1]
+    return rows[:, :-1].float().contiguous(), rows[:, -1].float().contiguous()
 
 
 def _narrower(parts: Tensor, writers: Tensor, width: int, mean: Tensor, moment: Tensor, covariance: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def _wider(parts: Tensor, writers: Tensor, width: int, covariance: Tensor, initi
     return torch.stack([queries, keys, values])
 
 
-def _moments(block: Block, streams: Streams) -> tuple[Tensor, Tensor]:
+def _moments(block: PlainBlock, streams: Streams) -> tuple[Tensor, Tensor]:
     """Return mean ``(d,)`` and second moment ``(d, d)`` of what the student's attention reads, in float64."""
     width, device = streams.basis.shape[0], streams.basis.device
     total, sums, squares = (

@@ -8,6 +8,8 @@ import torch
 from timm.layers import GluMlp, Mlp, SwiGLU
 from torch import Tensor, nn
 
+from proteus.models.initialization.slicing.layers import fold_constants
+
 Branch = tuple[Tensor, Tensor | None]
 """Weight ``(H, D)`` and bias ``(H,)``."""
 
@@ -38,12 +40,14 @@ def branches_of(mlp: Any) -> list[Branch]:
     return [(mlp.fc1.weight, mlp.fc1.bias)]
 
 
-def write_branches(mlp: Any, branches: list[tuple[Tensor, Tensor]]) -> None:
-    """Set the layers that make the hidden units."""
+def write_branches(mlp: Any, branches: list[tuple[Tensor, Tensor]], norm: nn.LayerNorm) -> None:
+    """Set the layers that make the hidden units, and read what ``norm`` gives."""
     for (weight, bias), (new_weight, new_bias) in zip(branches_of(mlp), branches, strict=True):
-        weight.copy_(new_weight)  # a view of the layer's
-        if bias is not None:
+        if bias is None:
+            new_weight = fold_constants(norm, new_weight, new_bias)
+        else:
             bias.copy_(new_bias)
+        weight.copy_(new_weight)  # a view of the layer's
 
 
 def activate(mlp: Any, read: list[Tensor]) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from timm.models.vision_transformer import Block, LayerScale
 from torch import Tensor, nn
 
 from proteus.models.initialization.least_squares import LeastSquares
@@ -39,12 +38,28 @@ class Reader:
         return weight @ self._weight, constant if bias is None else constant + bias
 
 
-def plain(norm: nn.LayerNorm, scale: nn.Module | None = None) -> None:
+def plain(norm: nn.LayerNorm, scale: Tensor | None) -> None:
     """Set gain 1, bias 0 and LayerScale 1: those of the teacher are in the weights."""
     nn.init.ones_(norm.weight)
     nn.init.zeros_(norm.bias)
-    if isinstance(scale, LayerScale):
-        nn.init.ones_(scale.gamma)
+    if scale is not None:
+        nn.init.ones_(scale)
+
+
+def fold_constants(norm: nn.LayerNorm, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return a weight with which a layer without a bias gives constants.
+
+    What a LayerNorm of gain 1 gives sums to zero, so that weights along the ones read nothing of it. They can read a
+    constant which the norm adds along the ones.
+
+    Args:
+        norm: The student's LayerNorm before the layer, with gain 1; its bias becomes the unit vector of the ones.
+        weight: ``(O, d)``.
+        bias: The constants, ``(O,)``.
+    """
+    ones = torch.full_like(norm.bias, len(norm.bias) ** -0.5)
+    norm.bias.copy_(ones)
+    return weight + torch.outer(bias - weight @ ones, ones)
 
 
 def write(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
@@ -54,7 +69,6 @@ def write(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
         layer.bias.copy_(bias)
 
 
-def silence(block: Block) -> None:
-    """Write nothing to the stream: the block is the identity, and learns from the first gradient on."""
-    for layer in (block.attn.proj, block.mlp.fc2):
-        write(layer, torch.zeros_like(layer.weight), layer.weight.new_zeros(len(layer.weight)))
+def writer(layer: nn.Linear, scale: Tensor | None) -> Tensor:
+    """Return the weight of a layer that writes to the stream, with the LayerScale after it."""
+    return layer.weight if scale is None else scale[:, None] * layer.weight

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from proteus.models.initialization.least_squares import LeastSquares
@@ -18,8 +17,9 @@ from proteus.models.initialization.slicing.hidden_units import (
     unit_count,
     write_branches,
 )
-from proteus.models.initialization.slicing.layers import Reader, plain, write
-from proteus.models.initialization.slicing.streams import StreamPair, Streams, attend, transform, variances
+from proteus.models.initialization.slicing.layers import Reader, plain, write, writer
+from proteus.models.initialization.slicing.streams import StreamPair, Streams, variances
+from proteus.models.initialization.slicing.vits import PlainBlock
 
 # Plain units in the place of gated ones are chosen in this many rounds, each by what the rounds before have left.
 _ROUNDS = 4
@@ -27,7 +27,7 @@ _ROUNDS = 4
 Branches = list[tuple[Tensor, Tensor]]
 
 
-def slice_mlp(block: Block, original: Block, left_out: Sequence[Block], streams: Streams) -> None:
+def slice_mlp(block: PlainBlock, original: PlainBlock, left_out: Sequence[PlainBlock], streams: Streams) -> None:
     """Take the hidden units that matter most, and fit what they write.
 
     They answer also for the teacher's blocks that the student has no block for. Afterwards both streams include what
@@ -40,49 +40,49 @@ def slice_mlp(block: Block, original: Block, left_out: Sequence[Block], streams:
         streams: The streams as they enter the MLP.
     """
     ours, theirs = block.mlp, original.mlp
-    plain(block.norm2, block.ls2)
+    plain(block.norm2, block.scale2)
     reader = Reader(block.norm2, original.norm2, streams)
     given = [reader.sliced(*branch) for branch in branches_of(theirs)]
     for pair in streams:
-        pair.teacher = pair.teacher + transform(original, pair.teacher)
+        pair.teacher = pair.teacher + original.transform(pair.teacher)
         for other in left_out:
-            pair.teacher = pair.teacher + attend(other, pair.teacher)
-            pair.teacher = pair.teacher + transform(other, pair.teacher)
+            pair.teacher = pair.teacher + other.attend(pair.teacher)
+            pair.teacher = pair.teacher + other.transform(pair.teacher)
     if kind_of(theirs) == "gated" and kind_of(ours) == "plain":
         chosen = _plain_units(block, given, streams)
     else:
         chosen = _strongest_units(block, original, given, streams)
         if kind_of(theirs) == "plain" and kind_of(ours) == "gated":
             chosen = as_gated(chosen[0], ours)
-    write_branches(ours, chosen)
     write(ours.fc2, *_fit(block, chosen, streams).solve())
-    streams.run_student(block, transform)
+    write_branches(ours, chosen, block.norm2)
+    streams.run_student(block.transform)
 
 
-def _hidden(block: Block, branches: Branches, pair: StreamPair, mlp: nn.Module | None = None) -> Tensor:
+def _hidden(block: PlainBlock, branches: Branches, pair: StreamPair, mlp: nn.Module | None = None) -> Tensor:
     """Return hidden units ``(B, N, H)`` that read the student's stream."""
     read = block.norm2(pair.student)
     return activate(mlp or block.mlp, [F.linear(read, weight, bias) for weight, bias in branches])
 
 
-def _fit(block: Block, branches: Branches, streams: Streams) -> LeastSquares:
+def _fit(block: PlainBlock, branches: Branches, streams: Streams) -> LeastSquares:
     fit = LeastSquares(len(branches[0][0]), block.mlp.fc2.out_features, streams.basis.device)
     for pair in streams:
         streams.add(fit, _hidden(block, branches, pair), streams.missing(pair))
     return fit
 
 
-def _strongest_units(block: Block, original: Block, given: Branches, streams: Streams) -> Branches:
+def _strongest_units(block: PlainBlock, original: PlainBlock, given: Branches, streams: Streams) -> Branches:
     """Choose the units that write most of the stream's variance, each by itself."""
     # Trying them one by one, as heads are, takes too long for thousands.
-    writes = original.mlp.fc2.weight.T * getattr(original.ls2, "gamma", 1.0)
+    writes = writer(original.mlp.fc2, original.scale2).T
     hidden = (_hidden(block, given, pair, original.mlp) for pair in streams)
     written = variances(hidden, streams.prefix) * (writes @ streams.basis.T).square().sum(1)
     units = written.topk(unit_count(block.mlp)).indices.sort().values
     return [(weight[units], bias[units]) for weight, bias in given]
 
 
-def _plain_units(block: Block, given: Branches, streams: Streams) -> Branches:
+def _plain_units(block: PlainBlock, given: Branches, streams: Streams) -> Branches:
     """Choose plain units that explain what gated ones write.
 
     Candidates read what gates and values read, their sums and their differences: a product is a difference of squares.
@@ -100,7 +100,7 @@ def _plain_units(block: Block, given: Branches, streams: Streams) -> Branches:
     return [(weight[units], bias[units])]
 
 
-def _explained(block: Block, candidates: tuple[Tensor, Tensor], units: Tensor, streams: Streams) -> Tensor:
+def _explained(block: PlainBlock, candidates: tuple[Tensor, Tensor], units: Tensor, streams: Streams) -> Tensor:
     """Return what each candidate, by itself, explains of what the chosen ``units`` leave, ``(C,)``."""
     weight, bias = candidates
     solved = None

@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from proteus.models.initialization.least_squares import LeastSquares
 
 # Weight of the cls token (and registers): one token in hundreds, but most evaluations read it.
 CLS_SHARE = 0.25
-
-Step = Callable[[Block, Tensor], Tensor]
 
 
 @dataclass
@@ -51,10 +48,10 @@ class Streams:
         """Return what the student's stream lacks of the teacher's projected one, ``(B, N, d)``."""
         return self.shared(pair) @ self.basis.T - pair.student
 
-    def run_student(self, block: Block, step: Step) -> None:
+    def run_student(self, step: Callable[[Tensor], Tensor]) -> None:
         """Add what half a block of the student writes to its stream."""
         for pair in self:
-            pair.student = pair.student + step(block, pair.student)
+            pair.student = pair.student + step(pair.student)
 
     def weights(self, tokens: Tensor) -> Tensor:
         """Return the weight of each token of ``(B, N, D)`` in a fit, ``(B * N,)``."""
@@ -93,13 +90,3 @@ def variances(batches: Iterable[Tensor], prefix: int) -> Tensor:
         images += len(tokens)
     mean, square = torch.stack(moments).sum(0) / images
     return square - mean.square()
-
-
-def attend(block: Block, stream: Tensor) -> Tensor:
-    """Return what the attention of a block writes to the stream."""
-    return block.ls1(block.attn(block.norm1(stream)))
-
-
-def transform(block: Block, stream: Tensor) -> Tensor:
-    """Return what the MLP of a block writes to the stream."""
-    return block.ls2(block.mlp(block.norm2(stream)))
