@@ -24,6 +24,7 @@ from proteus.config.locate import configs_root, locate_config
 from proteus.config.write import relative_to_config, write_config
 from proteus.datasets import ImageFolder, seeded
 from proteus.datasets.packaged import packaged_digits
+from proteus.datasets.proxy.folder import list_images
 from proteus.engine.hooks import SlicedInitHook
 from proteus.evaluation import patch_retrieval
 from proteus.evaluation.classifiers.knn import knn_predict
@@ -95,11 +96,10 @@ def use_folder(cfg: Config, folder: str) -> None:
     """Use a folder of images instead of the packaged photographs: four fifths for training, one fifth held out.
 
     Raises:
-        DataError: The folder has too few images: one for training and two held-out ones are needed.
-        FileNotFoundError: The folder does not exist or has no images.
+        DataError: The folder does not exist, or has too few images: one for training and two held-out ones are needed.
     """
-    images = ImageFolder(folder)
-    held_out = sum(images.is_chosen(name, "held-out", _HELD_OUT) for name in images.names())
+    images = list_images(folder, "--data")
+    held_out = sum(ImageFolder.is_chosen(name, "held-out", _HELD_OUT) for name in images)
     if held_out < 2 or held_out == len(images):
         raise DataError(
             f"{folder}: {len(images):,} images, of which {len(images) - held_out} train and {held_out} are held out "

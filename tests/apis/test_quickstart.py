@@ -73,11 +73,15 @@ def test_the_table_shows_the_chance_level() -> None:
     assert text.splitlines()[1].split()[-2:] == ["0.000", "1.000"]
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "1 images"), (2, "2 images, of which"), (4, "4 images, of which")])
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "--data: no images in "), (1, "1 images"), (2, "2 images, of which"), (4, "4 images, of which")],
+)
 def test_a_folder_of_too_few_images_is_refused_before_anything_is_built(tmp_path: Path, count: int, words: str) -> None:
     for number in range(count):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
-    with pytest.raises(DataError, match=rf"{words}.* at least 1 and 2 are needed: use 20 images or more"):
+    advice = " at least 1 and 2 are needed: use 20 images or more" if count else "; name a folder that has images in it"
+    with pytest.raises(DataError, match=rf"{words}.*{advice}"):
         use_folder(load_config(CONFIG), str(tmp_path))
 
 

@@ -47,6 +47,7 @@ OPTIONS: list[tuple[str, str, str]] = [
     ("convert_checkpoint", "{teacher} {tmp}/o.xyz --to timm", "ends in .safetensors or .pth"),
     ("convert_checkpoint", "{teacher} {tmp}/file/o.pth --to timm", "{tmp}/file"),
     ("convert_checkpoint", "{teacher} {teacher} --to timm", "teacher.safetensors is the source file; name another"),
+    ("pack_shards", "{tmp}/folder.pth {tmp}/o", "error: source: no images in {tmp}/folder.pth (looked for .jpg, "),
     ("pack_shards", "{tmp}/images {tmp}/images", "images has the images to pack; name another folder"),
     ("generate_imagenet_c", "{tmp}/images {tmp}/images/c", "images/c lies in the folder of the validation images"),
     ("inspect_checkpoint", "{tmp}", "is a folder: name a file in it"),

@@ -11,6 +11,7 @@ from proteus.apis.auto_values import choose_held_out
 from proteus.apis.resources import check_folder
 from proteus.datasets import ImageFolder
 from proteus.datasets.packaged import packaged_photographs
+from proteus.datasets.proxy.folder import list_images
 from proteus.structures import DataError, UserError
 
 PACKAGED = "packaged"
@@ -75,7 +76,7 @@ def find_images(data: str | Path | Sequence[str | Path]) -> RunImages:
         outer = next((other for other in folders if other in folder.parents), None)
         if outer is not None or folders.count(folder) > 1:
             raise UserError(f"data: '{folder}' is read twice, since '{outer or folder}' is given as well; remove one")
-    names = [_list(folder) for folder in folders]
+    names = [list_images(folder, "data") for folder in folders]
     total = sum(map(len, names))
     first = choose_held_out(total)
     for share in sorted({first, *(each for each in (0.2, 0.3, 0.5) if each > first)}):
@@ -87,14 +88,6 @@ def find_images(data: str | Path | Sequence[str | Path]) -> RunImages:
         f"data: {total} image{'s' * (total != 1)} in {', '.join(map(str, folders))}; some are held out for validation, "
         "chosen by name, and some train: use 20 or more in each folder"
     )
-
-
-def _list(folder: Path) -> list[str]:
-    try:
-        return ImageFolder(str(folder)).names()
-    except FileNotFoundError as error:
-        reason = str(error).partition(": ")[2] or str(error)
-        raise DataError(f"data: {reason}; name a folder that has images in it or below it") from None
 
 
 def _names(folders: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from proteus.datasets.proxy.folder_index import ImageList, image_names
 from proteus.datasets.proxy.subsampling import SubsampledProxySet
 from proteus.registry import DATASETS
+from proteus.structures import DataError
 from proteus.utils.files import cache_folder, no_folder, walk
 from proteus.utils.images import EXTENSIONS as EXTENSIONS
 
@@ -93,3 +94,20 @@ class ImageFolder(SubsampledProxySet):
         """Whether an image with this name is in a split, ``train`` or ``held-out``."""
         share = int.from_bytes(sha1(os.fsencode(Path(name).as_posix())).digest()[:8], "big") / 2**64
         return (share < held_out) == (split == "held-out")
+
+
+def list_images(folder: str | Path, option: str) -> list[str]:
+    """Return the names of the images below a folder that a user named, sorted.
+
+    Args:
+        folder: The folder.
+        option: Name of the argument, for the error.
+
+    Raises:
+        DataError: The folder does not exist, or has no images.
+    """
+    try:
+        return ImageFolder(str(folder)).names()
+    except FileNotFoundError as error:  # names the key of a config
+        fault = str(error).removeprefix("dataset.data_root: ").partition("; put the images there")[0]
+        raise DataError(f"{option}: {fault}; name a folder that has images in it or below it") from None

@@ -10,7 +10,7 @@ from os.path import realpath, splitext
 from pathlib import Path
 from typing import Any
 
-from proteus.datasets.proxy.folder import ImageFolder
+from proteus.datasets.proxy.folder import list_images
 from proteus.datasets.shards.destinations import Destination, open_destination
 from proteus.datasets.shards.index_file import Index
 from proteus.datasets.shards.shard_writing import Packing
@@ -51,10 +51,9 @@ def pack(
         The index.
 
     Raises:
-        FileNotFoundError: The folder does not exist, or has no images.
         ModuleNotFoundError: webdataset is not installed.
-        DataError: ``target`` has shards of other images or settings, or a damaged index, or cannot be reached; or a
-            setting is out of range.
+        DataError: The folder does not exist, or has no images; ``target`` has shards of other images or settings, or a
+            damaged index, or cannot be reached; or a setting is out of range.
         LockedError: Another process packs to ``target``.
         FullDiskError: The disk is full; the message names the shard.
         OSError: A shard cannot be written, or reads back differently.
@@ -68,7 +67,7 @@ def pack(
     if realpath(source) == realpath(target):
         raise DataError(f"{target} has the images to pack; name another folder for the shards")
     destination = open_destination(target)
-    names = ImageFolder(str(source)).names()
+    names = list_images(source, "source")
     if shuffle:
         names.sort(key=lambda name: sha1(name.encode(errors="surrogateescape")).digest())
     settings = {
