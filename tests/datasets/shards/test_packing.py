@@ -159,7 +159,7 @@ def test_other_images_or_settings_are_refused(images: Path, tmp_path: Path) -> N
     assert not scan(target / "00000.tar").cut
     with pytest.raises(ValueError, match="quality 1 to 95"):
         pack(images, tmp_path / "other", quality=100)
-    with pytest.raises(ValueError, match="^source: no folder .*nowhere; name a folder that has images in it"):
+    with pytest.raises(ValueError, match=r"^source: no folder .*nowhere; name a folder that has images in it"):
         pack(tmp_path / "nowhere", tmp_path / "other")
 
 
