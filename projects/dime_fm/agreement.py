@@ -48,16 +48,18 @@ class ScoreAgreement(CheckedMetric):
             values = {key: sample[key].float().cpu() for key in kept}
             for key, value in values.items():
                 check_values_finite(value, f"{image_name(sample)}: {key}")
-            self.results.append(values)
+            # An image in the place of an unreadable one would count twice; its sentences count.
+            self.results.append(values | {"corrupt": sample.get("corrupt", ())})
 
-    def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Return the metrics above.
 
         Raises:
             DataError: There are fewer than two images or sentences, so nothing is left after removing the means.
         """
-        self.check_not_empty(results)
-        images = {who: torch.stack([result[f"{who}_image"] for result in results]) for who in ("student", "teacher")}
+        readable = self.readable(results)
+        self.check_not_empty(readable)
+        images = {who: torch.stack([result[f"{who}_image"] for result in readable]) for who in ("student", "teacher")}
         texts = {who: torch.cat([result[f"{who}_texts"] for result in results]) for who in ("student", "teacher")}
         if min(len(images["teacher"]), len(texts["teacher"])) < 2:
             raise DataError(

@@ -176,6 +176,8 @@ def test_agreement_by_hand() -> None:
     assert found["kl_constant"] == pytest.approx((log_p.exp() * (log_p - constant)).sum(1).mean().item(), rel=1e-3)
     assert found["rank"] == pytest.approx(1.0)
     assert found["centred"] == pytest.approx(0.0, abs=1e-4)
+    replaced = {**results[0], "corrupt": ["broken.jpg"], "student_texts": texts[:0], "teacher_texts": texts[:0]}
+    assert ScoreAgreement().compute_metrics([*results, replaced]) == found
     with pytest.raises(ValueError, match="ScoreAgreement needs sentences"):
         ScoreAgreement().process({}, [{"student_image": images[0]}])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -10,13 +11,22 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from torch import Tensor
 
 from proteus.structures import DataError
 
 
 class CheckedMetric(BaseMetric):
-    """Base of metrics that raise an error for an empty data set and for results that are not finite."""
+    """Base of metrics that raise an error for an empty data set and for results that are not finite.
+
+    Args:
+        **metric: Arguments of MMEngine's metrics.
+    """
+
+    def __init__(self, **metric: Any) -> None:
+        super().__init__(**metric)
+        self._unreadable: set[str] = set()
 
     def evaluate(self, size: int) -> dict[str, Any]:
         """Compute the metrics of all images on all ranks.
@@ -33,6 +43,18 @@ class CheckedMetric(BaseMetric):
         metrics: dict[str, Any] = super().evaluate(size)
         check_metrics_finite(metrics, type(self).__name__)
         return metrics
+
+    def readable(self, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Leave out results with ``corrupt``, the images that could not be read and were replaced; log each once.
+
+        A metric must keep a result for each of them: the images that fill up the last batches of several ranks are
+        dropped by position.
+        """
+        names = {name for result in results for name in result.get("corrupt", ())}
+        for name in sorted(names - self._unreadable):
+            print_log(f"{type(self).__name__}: skipping an unreadable image: {name}", "current", logging.WARNING)
+        self._unreadable |= names
+        return [result for result in results if not result.get("corrupt")]
 
     def check_not_empty(self, results: Sequence[Any]) -> None:
         """Check that there are results.

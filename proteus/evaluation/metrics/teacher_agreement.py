@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor
 
 from proteus.evaluation.input_checks import is_integer
@@ -47,7 +45,6 @@ class TeacherAgreement(CheckedMetric):
                 f"TeacherAgreement.patches_per_image={patches_per_image!r}: write a positive integer, or None"
             )
         self.patches_per_image = patches_per_image
-        self._unreadable: set[str] = set()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the tokens of each image that could be read (keys as of ``predict`` of the distillers).
@@ -57,7 +54,6 @@ class TeacherAgreement(CheckedMetric):
         """
         for sample in data_samples:
             if sample.get("corrupt"):
-                # It keeps its place: the images that fill up the last batches of several ranks are dropped by position.
                 self.results.append({"corrupt": sample["corrupt"]})
                 continue
             tokens = {key: value for key, value in sample.items() if isinstance(value, Tensor)}
@@ -79,11 +75,7 @@ class TeacherAgreement(CheckedMetric):
             DataError: There is only one token, or all of the teacher's are equal, so that nothing remains after
                 subtracting their mean.
         """
-        unreadable = {name for result in results for name in result.get("corrupt", ())}
-        for name in sorted(unreadable - self._unreadable):
-            print_log(f"TeacherAgreement: skipping an unreadable image: {name}", "current", logging.WARNING)
-        self._unreadable |= unreadable
-        results = [result for result in results if "corrupt" not in result]
+        results = self.readable(results)
         self.check_not_empty(results)
         metrics = {}
         for name, kind in (("cls", "cls"), ("patch", "patches")):
