@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,9 @@ import torch.distributed
 from PIL import Image
 from safetensors.torch import save_file
 
+from proteus.checkpoints import export_backbone
 from proteus.models import ViT
+from proteus.models.backbones import architecture_of, weights_of
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs/proteus/vit-ti_dinov2-s.py"
@@ -81,6 +83,13 @@ def write_teacher(path: Path, embed_dim: int = 64, **vit: Any) -> Path:
         torch.manual_seed(0)
         save_file(ViT(embed_dim=embed_dim, **sizes).timm_state(), path)
     return path
+
+
+def write_described(path: Path, backbone: Any, mean: Sequence[float], std: Sequence[float]) -> Path:
+    """A weight file that says what architecture it is of, as exports do."""
+    architecture, arguments = architecture_of(backbone)
+    about = {"architecture": architecture, "arguments": arguments, "mean": list(mean), "std": list(std)}
+    return export_backbone(weights_of(backbone), path, about)
 
 
 def write_config(folder: Path, images: Path, teacher: Path) -> Path:

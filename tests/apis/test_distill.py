@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from runs import tool, weights, write_images
+from runs import tool, weights, write_described, write_images
 
 import proteus.apis.distill as module
 from proteus.apis import load_config
@@ -28,7 +28,6 @@ from proteus.apis.distillation.plan import Plan, make_plan
 from proteus.apis.distillation.request import Request
 from proteus.apis.distillation.step_speed import StepSpeed
 from proteus.apis.dry_run import check
-from proteus.checkpoints import export_backbone
 from proteus.cli.distill import main, parse_args
 from proteus.models import Distiller, TimmBackbone, ViT
 from proteus.structures import ConfigError, DataError, FullDiskError, LockedError, UserError
@@ -36,6 +35,7 @@ from proteus.utils import exclusive
 
 pytestmark = pytest.mark.usefixtures("without_graphs")
 CPU = Machine("cpu", 1, 2, 0, False)
+STATISTICS = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 # Small images, so that a step takes milliseconds, and few views to fit the sliced start on.
 SMALL = {"iters": 3, "img_size": 28, "workers": 0, "overrides": {"custom_hooks.0.views": 8}}
 
@@ -53,10 +53,7 @@ def export_teacher(path: Path, **sizes: Any) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         teacher = ViT("small", img_size=28, depth=2, **sizes)
-    arguments = dict(teacher.timm_args)
-    about = {"architecture": arguments.pop("model_name"), "arguments": arguments}
-    statistics = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    export_backbone(teacher.timm_state(), path, {**about, **statistics})
+    write_described(path, teacher, **STATISTICS)
 
 
 @pytest.fixture(scope="module")
@@ -426,9 +423,7 @@ def test_the_hidden_states_of_a_dinov3_are_learnt(place: Path, tmp_path: Path) -
     sizes = {"embed_dim": 192, "depth": 2, "num_heads": 3}
     with torch.random.fork_rng():
         teacher = TimmBackbone("vit_small_patch16_dinov3", img_size=32, **sizes)
-    about = {"architecture": "vit_small_patch16_dinov3", "arguments": {**sizes, "img_size": 32}}
-    statistics = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    export_backbone(teacher.timm_state(), tmp_path / "dinov3.safetensors", {**about, **statistics})
+    write_described(tmp_path / "dinov3.safetensors", teacher, **STATISTICS)
     given = arguments(place, teacher=str(tmp_path / "dinov3.safetensors"), img_size=32, overrides={})
     for student, objectives in (
         ("vit_tiny", "hidden, token, feature"),

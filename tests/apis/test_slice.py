@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from runs import write_images
+from runs import write_described, write_images
 
 import proteus
 import proteus.apis.slice as module
 from proteus.apis.distillation.data import find_images
 from proteus.apis.slice import SliceResult
-from proteus.checkpoints import export_backbone
 from proteus.cli.slice import main, parse_args
 from proteus.datasets import ImageFolder
 from proteus.models import ViT
@@ -33,10 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         teacher = ViT("small", img_size=28, depth=2, reg_tokens=1)
-    arguments = dict(teacher.timm_args)
-    about = {"architecture": arguments.pop("model_name"), "arguments": arguments}
-    statistics = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
-    export_backbone(teacher.timm_state(), folder / "teacher.safetensors", {**about, **statistics})
+    write_described(folder / "teacher.safetensors", teacher, mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.2])
     return folder
 
 

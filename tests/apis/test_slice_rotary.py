@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import timm
 import torch
-from runs import write_images
+from runs import write_described, write_images
 
 import proteus
-from proteus.checkpoints import export_backbone
 from proteus.cli.slice import main, parse_args
 from proteus.models import TimmBackbone
 from proteus.structures import UserError
@@ -31,10 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         teacher = TimmBackbone("vit_small_patch16_dinov3", img_size=32, depth=2, init_values=0.5)
-    arguments = dict(teacher.timm_args)
-    about = {"architecture": arguments.pop("model_name"), "arguments": arguments}
-    statistics = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
-    export_backbone(teacher.timm_state(), folder / "teacher.safetensors", {**about, **statistics})
+    write_described(folder / "teacher.safetensors", teacher, mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.2])
     return folder
 
 
