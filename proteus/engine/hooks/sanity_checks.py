@@ -196,7 +196,7 @@ class DepthCheckHook(Hook):
     """Check before training that ``DepthMetric`` can use the ground truth of the validation set's first image.
 
     Raises:
-        DataError: From ``before_train``: there is no ground truth, none within range and crop, or it has a size that
+        DataError: From ``before_train``: the ground truth is missing, lies outside range and crop, or has a size that
             the crop does not support.
     """
 
