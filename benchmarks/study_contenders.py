@@ -74,6 +74,8 @@ CONTENDERS = (
     # Table 2 of the paper; its last row is default-random or sliced-default.
     *_both("token", "token objective", "table 2"),
     *_both("token-feature", "token and feature objectives", "table 2"),
+    # docs/initialization.md; sliced itself is fitted on 2,048.
+    *(_start(f"sliced-{views}", f"sliced, fitted on {views:,} views", "fitting views") for views in (64, 256, 1024, 4096)),
     # docs/objectives.md
     *_both("relations", "with similarities between patches and to earlier images", "objectives"),
     *_both("patch-all", "patch objective on visible patches too", "objectives"),
@@ -121,5 +123,5 @@ def choose(names: Sequence[str] | None, contenders: Iterable[Contender] = CONTEN
 def format_list(contenders: Iterable[Contender] = CONTENDERS) -> str:
     """Format the contenders for the terminal."""
     rows = list(contenders)
-    width = max(len(each.name) for each in rows)
-    return "\n".join(f"{each.name:<{width}}  {each.group:<10}  {each.about}" for each in rows)
+    name, group = (max(len(getattr(each, part)) for each in rows) for part in ("name", "group"))
+    return "\n".join(f"{each.name:<{name}}  {each.group:<{group}}  {each.about}" for each in rows)
