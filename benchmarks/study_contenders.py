@@ -75,7 +75,10 @@ CONTENDERS = (
     *_both("token", "token objective", "table 2"),
     *_both("token-feature", "token and feature objectives", "table 2"),
     # docs/initialization.md; sliced itself is fitted on 2,048.
-    *(_start(f"sliced-{views}", f"sliced, fitted on {views:,} views", "fitting views") for views in (64, 256, 1024, 4096)),
+    *(
+        _start(f"sliced-{views}", f"sliced, fitted on {views:,} views", "fitting views")
+        for views in (64, 256, 1024, 4096)
+    ),
     # docs/objectives.md
     *_both("relations", "with similarities between patches and to earlier images", "objectives"),
     *_both("patch-all", "patch objective on visible patches too", "objectives"),
