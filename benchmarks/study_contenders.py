@@ -31,6 +31,7 @@ class Contender:
         trains: Whether the student is trained.
         group: Part of the table.
         side: Side of the images in pixels at which the student is evaluated; None for that of the study.
+        seeded: Whether the student depends on the seed.
     """
 
     name: str
@@ -41,6 +42,11 @@ class Contender:
     trains: bool = True
     group: str = "contenders"
     side: int | None = None
+    seeded: bool = True
+
+    def seeds(self, count: int) -> range:
+        """Return the seeds of its runs out of ``count``."""
+        return range(count if self.seeded else 1)
 
     @property
     def config(self) -> Path:
@@ -48,8 +54,8 @@ class Contender:
         return CONFIGS / f"{self.name}.py"
 
 
-def _start(name: str, about: str, group: str = "contenders") -> Contender:
-    return Contender(name, about, rates=(None,), trains=False, group=group)
+def _start(name: str, about: str, group: str = "contenders", seeded: bool = True) -> Contender:
+    return Contender(name, about, rates=(None,), trains=False, group=group, seeded=seeded)
 
 
 def _both(name: str, about: str, group: str) -> list[Contender]:
@@ -61,7 +67,7 @@ CONTENDERS = (
     _start("random", "random weights, no training"),
     Contender("released", "the released recipe; random start"),
     Contender("default-random", "our three objectives, mild augmentation; random start"),
-    _start("sliced", "slice of the teacher, no training"),
+    _start("sliced", "slice of the teacher, no training", seeded=False),
     Contender("sliced-default", "as default-random; sliced start"),
     # Recipes, each with its own rate.
     Contender("plus-random", "hidden states, Muon, strong augmentation; random start", (None,)),
@@ -76,7 +82,7 @@ CONTENDERS = (
     *_both("token-feature", "token and feature objectives", "table 2"),
     # docs/initialization.md; sliced itself is fitted on 2,048.
     *(
-        _start(f"sliced-{views}", f"sliced, fitted on {views:,} views", "fitting views")
+        _start(f"sliced-{views}", f"sliced, fitted on {views:,} views", "fitting views", seeded=False)
         for views in (64, 256, 1024, 4096)
     ),
     # docs/objectives.md

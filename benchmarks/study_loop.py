@@ -79,12 +79,12 @@ class Study:
             rate = choose_rate(validation)
             print(f"{contender.name}: learning rate {rate:g}, by the validation split", flush=True)
         # 2. all seeds, on the test split
-        runs = [Run(contender, rate, seed) for seed in range(self.seeds)]
+        runs = [Run(contender, rate, seed) for seed in contender.seeds(self.seeds)]
         figures = [found for found in (self._figures(run, "test") for run in runs) if found is not None]
         results = [read_json(run.folder(self.settings) / RESULT) for run in runs]
         notes = ["mean patch token as cls token"] if contender.cls == "mean" else []
-        if len(figures) < self.seeds:
-            notes.append(f"{self.seeds - len(figures)} of {self.seeds} seeds diverged")
+        if len(figures) < len(runs):
+            notes.append(f"{len(runs) - len(figures)} of {len(runs)} seeds diverged")
         return Row(
             contender.name,
             contender.about,

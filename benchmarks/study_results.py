@@ -38,17 +38,17 @@ def write_results(study: Study, contenders: Sequence[Contender], rows: Sequence[
         "failures": study.failures,
     }
     write_json(out / "study.json", record, indent=1)
-    write_text(out / "study.md", f"{format_table(rows, teacher)}\n{_caption(study)}\n")
+    write_text(out / "study.md", f"{format_table(rows, teacher)}\n{_caption(study, rows)}\n")
     return ["study.json", "study.md", *_draw(study, contenders, rows)]
 
 
-def _caption(study: Study) -> str:
+def _caption(study: Study, rows: Sequence[Row]) -> str:
     spread = f"mean ± standard deviation of {study.seeds} seeds" if study.seeds > 1 else "one seed"
     threads = "1 thread" if study.settings.threads == 1 else f"{study.settings.threads} threads"
     return (
         f"{study.settings.views:,} views, {spread}; {machine()['processor']}, {threads}, commit {commit()}. "
-        "Bold: better than the runner-up by more than the sum of both spreads. Learning rates were chosen on the "
-        "validation split."
+        "Bold: better than the runner-up by more than the sum of both spreads."
+        + (" The learning rates given were chosen on the validation split." if any(row.rate for row in rows) else "")
     )
 
 
@@ -59,7 +59,7 @@ def _draw(study: Study, contenders: Sequence[Contender], rows: Sequence[Row]) ->
     for contender in contenders:
         if contender.name in found:
             rate = found[contender.name].rate
-            seeds = [Run(contender, rate, seed) for seed in range(study.seeds)]
+            seeds = [Run(contender, rate, seed) for seed in contender.seeds(study.seeds)]
             runs[contender] = [run.folder(settings) for run in seeds]
     # 1. curves of what Proteus trained; a peer has no online evaluation
     curves = {

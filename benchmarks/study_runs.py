@@ -177,7 +177,7 @@ def images_per_second(work_dir: Path) -> float | None:
 
 def count_runs(contender: Contender, seeds: int) -> int:
     """Return the number of runs of a contender: its rates with one seed, and the best one with the other seeds."""
-    return len(contender.rates) + seeds - 1
+    return len(contender.rates) + len(contender.seeds(seeds)) - 1
 
 
 def _scaled(step: int, factor: float) -> int:

@@ -23,7 +23,7 @@ from study_contenders import CONTENDERS, Contender, choose
 from study_loop import Study
 from study_peers import check_peers
 from study_points import evaluate_points
-from study_runs import Run, Settings, TrainingError, finish_run, write_run_config
+from study_runs import Run, Settings, TrainingError, count_runs, finish_run, write_run_config
 from study_students import Evaluator
 from study_table import COLUMNS
 
@@ -183,6 +183,13 @@ def test_points_are_evaluated_as_the_student_is(
     evaluator = Evaluator(settings.data, small)
     points = evaluate_points(Run(contender, None, 0), elsewhere, evaluator)
     assert points == {8: pytest.approx(evaluator.evaluate_student(weights, "cls", "test", 42))}
+
+
+def test_a_slice_which_no_seed_changes_is_made_once() -> None:
+    by_name = {each.name: each for each in CONTENDERS}
+    assert [len(by_name[name].seeds(3)) for name in ("sliced", "sliced-64", "random", "plus-sliced")] == [1, 1, 3, 3]
+    assert count_runs(by_name["sliced"], 3) == 1
+    assert count_runs(by_name["released"], 3) == 4 + 2  # four rates with seed 0, and two more seeds
 
 
 def test_start_without_training_has_no_rate_and_no_speed(settings: Settings, tmp_path: Path) -> None:
