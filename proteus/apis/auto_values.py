@@ -33,8 +33,8 @@ MUON_LR: Mapping[Init, float] = {"sliced": 2e-4, "given": 2e-4, "random": 2e-3}
 MIN_GPU_ITERS = 10_000
 CPU_ITERS = 600
 CPU_BATCH = 16
-# Views of a run from which on the recipe's strong augmentation pays; less is minutes of training.
-STRONG_FROM = 1_000_000
+# Views of a run from which on the paper's recipe pays; less is minutes of training.
+LONG_FROM = 1_000_000
 # Smaller batches leave a GPU idle; the sampler repeats the images of smaller sets.
 _LEAST_BATCH = 16
 MAX_SIZE = 224
@@ -311,9 +311,16 @@ def choose_teacher_precision(machine: Machine) -> Auto | None:
     return Auto("bfloat16", "the CPU has instructions for it") if machine.teacher_bfloat16 else None
 
 
-def choose_augmentation(views: int) -> Auto:
-    """Choose the strength of the augmentation by the number of views that the run sees: ``recipe`` or ``mild``."""
-    if views >= STRONG_FROM:
+def choose_augmentation(views: int, hidden_states: bool) -> Auto:
+    """Choose the augmentation: ``strong``, ``recipe`` (with erasing as well) or ``mild``.
+
+    Args:
+        views: Views that the run sees.
+        hidden_states: Whether the teacher's hidden states are targets.
+    """
+    if hidden_states:
+        return Auto("strong", "as measured for hidden states: crops from 0.08, RandAugment 9")
+    if views >= LONG_FROM:
         return Auto("recipe", f"{views:,} views: crops from 0.08, RandAugment 9, erasing")
     return Auto("mild", f"{views:,} views, too few to learn from small crops")
 

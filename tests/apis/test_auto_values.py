@@ -162,8 +162,9 @@ def test_precision_of_a_teacher_on_a_cpu() -> None:
 
 
 def test_augmentation_is_mild_in_short_runs() -> None:
-    assert auto.choose_augmentation(600 * 16).value == "mild"
-    assert auto.choose_augmentation(10_000 * 128).value == "recipe"
+    assert auto.choose_augmentation(600 * 16, hidden_states=False).value == "mild"
+    assert auto.choose_augmentation(10_000 * 128, hidden_states=False).value == "recipe"
+    assert auto.choose_augmentation(10_000 * 128, hidden_states=True).value == "strong"
 
 
 @pytest.mark.parametrize(

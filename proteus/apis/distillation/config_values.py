@@ -39,9 +39,9 @@ def config_values(
     """
     size, iters = int(table["img_size"].value), int(table["iters"].value)
     workers, batch = int(table["workers"].value), int(table["batch_size"].value)
-    strong, sliced = table["augmentation"].value == "recipe", table["init"].value == "sliced"
+    augmentation, sliced = table["augmentation"].value, table["init"].value == "sliced"
     cached = size <= auto.CPU_SIZE and images.train <= _SMALL_SET
-    training = train_pipeline(model, size, strong, cached, mask_patch)
+    training = train_pipeline(model, size, augmentation, cached, mask_patch)
     validating = val_pipeline(size, cached)
     lasting = {"persistent_workers": False} if workers == 0 else {}
     pinned = {} if machine.has_gpu else {"pin_memory": False}
@@ -64,7 +64,7 @@ def config_values(
             "num_workers": workers,
             **lasting,
             **pinned,
-            **({"sampler": {"repeats": 3}} if strong else {}),
+            **({"sampler": {"repeats": 3}} if augmentation == "recipe" else {}),
             "dataset": images.dataset("train", training),
         },
         "val_dataloader": validation,
@@ -87,17 +87,18 @@ def config_values(
 
 
 def train_pipeline(
-    model: Mapping[str, Any], size: int, strong: bool, cached: bool, mask_patch: int | None = None
+    model: Mapping[str, Any], size: int, augmentation: str, cached: bool, mask_patch: int | None = None
 ) -> list[dict[str, Any]]:
     """Return the transforms of the training images.
 
     Args:
         model: Config of the model, which says whether an objective reads masks.
         size: Side of the images in pixels.
-        strong: Augment as the recipe does; else milder.
+        augmentation: ``mild``, ``strong``, or ``recipe``, which also erases.
         cached: Keep the decoded images in memory.
         mask_patch: Side in pixels of the patches to mask, if an objective does.
     """
+    strong = augmentation != "mild"
     crop = {"scale": size, "crop_ratio_range": (0.08 if strong else 0.4, 1.0), "interpolation": "bicubic"}
     load = [_CACHED, {"type": "RandomResizedCrop", **crop}] if cached else [{"type": "LoadRandomResizedCrop", **crop}]
     masked = "objectives" not in model or "patch" not in model["objectives"]
@@ -106,7 +107,7 @@ def train_pipeline(
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "TimmRandAugment", "policy": f"rand-m{9 if strong else 3}-mstd0.5-inc1"},
         {"type": "ToTensor", "dtype": "uint8"},
-        *([{"type": "RandomErasing", "erase_prob": 0.25}] if strong else []),
+        *([{"type": "RandomErasing", "erase_prob": 0.25}] if augmentation == "recipe" else []),
         *([{"type": "UniformMask", "ratio": 0.5, "patch_size": mask_patch}] if masked else []),
         {"type": "PackInputs"},
     ]
