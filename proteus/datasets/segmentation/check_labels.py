@@ -52,7 +52,7 @@ class CheckLabels:
         wrong = mask[(mask >= self.num_classes) & (mask != self.ignore_index)]
         shift = int(bool(results.get("reduce_zero_label")))
         if wrong.size:
-            raise DataError(unknown_label(path, int(wrong.max()) + shift, self.num_classes, shift))
+            raise DataError(self._unknown(path, int(wrong.max()) + shift, shift))
         if os.path.isfile(path):  # otherwise MMEngine has read it with another file client
             self._check_bits(path, shift)
         return results
@@ -64,7 +64,11 @@ class CheckLabels:
         stored = read_mask(path)
         wrong = stored[(stored < 0) | (stored > np.iinfo(np.uint8).max)]
         if wrong.size:
-            raise DataError(unknown_label(path, int(wrong.max()), self.num_classes, shift))
+            raise DataError(self._unknown(path, int(wrong.max()), shift))
+
+    def _unknown(self, path: str, label: int, shift: int) -> str:
+        ignored = self.ignore_index + (shift if self.ignore_index != 255 else 0)  # in the file
+        return unknown_label(path, label, self.num_classes, shift, ignored)
 
 
 def read_mask(path: str) -> np.ndarray:
@@ -98,12 +102,12 @@ def check_mask_kind(path: str, image: Image.Image) -> int:
     return _BITS[image.mode]
 
 
-def unknown_label(path: str, label: int, num_classes: int, shift: int) -> str:
+def unknown_label(path: str, label: int, num_classes: int, shift: int, ignored: int = 255) -> str:
     """Format the error for an unknown label of a file; ``shift`` is 1 if label 0 means 'no class'."""
     zero = ", 0 for no class" if shift else ""
     return (
         f"{path}: label {label} in a mask of {num_classes} classes (known: {shift} to {num_classes - 1 + shift}{zero}, "
-        "255 to ignore); correct the mask, or convert its labels"
+        f"{ignored} to ignore); correct the mask, or convert its labels"
     )
 
 

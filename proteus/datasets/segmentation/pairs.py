@@ -84,7 +84,12 @@ def check_pairs(pairs: Sequence[tuple[str, str]], masks: Sequence[str]) -> None:
 
 
 def check_some_labels(
-    masks: Sequence[str], count: int, num_classes: int, shift: int, label_map: Mapping[int, int] | None = None
+    masks: Sequence[str],
+    count: int,
+    num_classes: int,
+    shift: int,
+    label_map: Mapping[int, int] | None = None,
+    ignore_index: int = IGNORED,
 ) -> None:
     """Read some evenly spaced masks and check that their labels are known and give something to learn.
 
@@ -94,10 +99,12 @@ def check_some_labels(
         num_classes: Number of classes.
         shift: 1 if label 0 means no class and classes count from 1, else 0.
         label_map: New numbers of the classes, as mmseg makes it if ``metainfo.classes`` selects some of the set's.
+        ignore_index: Number of ignored pixels, counted as the classes are.
 
     Raises:
-        DataError: A label is unknown, or all pixels are ignored, or the only labels are 0 and 255.
+        DataError: A label is unknown, or all pixels are ignored, or the only labels are 0 and the ignored one.
     """
+    ignored = ignore_index + (shift if ignore_index != IGNORED else 0)  # in the file
     chosen = np.unique(np.linspace(0, max(len(masks) - 1, 0), min(count, len(masks))).astype(int))
     found: set[int] = set()
     for index in chosen:
@@ -107,27 +114,27 @@ def check_some_labels(
             raise DataError(f"cannot read {error}") from error
         wrong = labels[(labels < 0) | (labels > 255)]
         if label_map is None and not wrong.size:
-            wrong = labels[(labels >= num_classes + shift) & (labels != IGNORED)]
+            wrong = labels[(labels >= num_classes + shift) & (labels != ignored)]
         if wrong.size:
-            raise DataError(unknown_label(masks[index], int(wrong.max()), num_classes, shift))
+            raise DataError(unknown_label(masks[index], int(wrong.max()), num_classes, shift, ignored))
         found.update(map(int, labels))
     if not len(chosen):
         return
     # As mmseg's LoadAnnotations: first the shift, then label_map.
-    mapped = {label: label - shift for label in found if label != IGNORED and label >= shift}
+    mapped = {label: label - shift for label in found if label != ignored and label >= shift}
     mapped = {label: (label_map or {}).get(number, number) for label, number in mapped.items()}
-    classes = {label: number for label, number in mapped.items() if number not in (IGNORED, -1)}
+    classes = {label: number for label, number in mapped.items() if number not in (ignore_index, -1)}
     several = f"{len(chosen):,} masks that were" if len(chosen) > 1 else "mask that was"
     read = f"the {several} read ({masks[chosen[0]]} is the first)"
-    if found == {0, IGNORED} and num_classes > 1:
+    if found == {0, ignored} and num_classes > 1:
         raise DataError(
-            f"labels of {read}: only 0 and 255, and 255 means ignore; write class numbers, such as {shift} and "
-            f"{shift + 1}"
+            f"labels of {read}: only 0 and {ignored}, and {ignored} means ignore; write class numbers, such as {shift} "
+            f"and {shift + 1}"
         )
     if not classes:
         zero = " or 0, which is not a class here (reduce_zero_label)" if shift else ""
         raise DataError(
-            f"every pixel of {read} is ignored (255{zero}): write class numbers from {shift} to "
+            f"every pixel of {read} is ignored ({ignored}{zero}): write class numbers from {shift} to "
             f"{num_classes - 1 + shift}"
         )
     if len(set(classes.values())) == 1 < num_classes:

@@ -59,6 +59,7 @@ class SegmentationSet(Dataset):
             len(self.metainfo["classes"]),
             int(self.inner.reduce_zero_label),
             self.inner.label_map,
+            self.inner.ignore_index,
         )
 
     @property

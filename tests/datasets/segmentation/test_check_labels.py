@@ -27,6 +27,13 @@ def test_labels_are_reported_as_stored_in_the_file() -> None:
         CheckLabels(150)(results(mask, reduce_zero_label=True))
 
 
+def test_another_label_may_be_ignored() -> None:
+    mask = np.full((4, 6), 11, np.uint8)
+    assert CheckLabels(11, ignore_index=11)(results(mask))["gt_seg_map"] is mask
+    with pytest.raises(DataError, match=r"label 255 .*\(known: 0 to 10, 11 to ignore\)"):
+        CheckLabels(11, ignore_index=11)(results(np.full((4, 6), 255, np.uint8)))
+
+
 def test_other_sizes_are_reported_as_width_and_height() -> None:
     with pytest.raises(DataError, match=r"m\.png: the mask is 4x6 px, but its image i\.jpg is 6x4"):
         CheckLabels(150)(results(np.zeros((6, 4), np.uint8)))

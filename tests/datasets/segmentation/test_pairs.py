@@ -68,6 +68,18 @@ def test_labels_of_some_masks(tmp_path: Path, label: int, shift: int, wrong: boo
         check_some_labels(files, 3, 150, shift)
 
 
+def test_a_set_may_ignore_another_label_than_255(tmp_path: Path) -> None:
+    check_some_labels(write_masks(tmp_path, [1, 12]), 3, 11, 1, ignore_index=11)  # counted as the classes are
+    files = write_masks(tmp_path, [0, 1, 11], [2, 11])
+    check_some_labels(files, 3, 11, 0, ignore_index=11)
+    with pytest.raises(DataError, match=r"label 11 in a mask of 11 classes \(known: 0 to 10, 255 to ignore\)"):
+        check_some_labels(files, 3, 11, 0)
+    with pytest.raises(DataError, match=r"label 255 .* \(known: 0 to 10, 11 to ignore\)"):
+        check_some_labels(write_masks(tmp_path, [1, 255]), 3, 11, 0, ignore_index=11)
+    with pytest.raises(DataError, match=r"is ignored \(11\)"):
+        check_some_labels(write_masks(tmp_path, [11, 11]), 3, 11, 0, ignore_index=11)
+
+
 def test_errors_show_the_layout(tmp_path: Path) -> None:
     folders = {"img_path": str(tmp_path / "images"), "seg_map_path": str(tmp_path / "masks")}
     suffixes = {"img_path": ".jpg", "seg_map_path": ".png"}
