@@ -23,7 +23,7 @@ IN_README = {
     "Proteus, from random weights": "plus-random",
     "Proteus, sliced, no training": "sliced",
     "Proteus, sliced, then trained": "plus-sliced",
-    "the same with 105,600 views, one seed": "105600",
+    "the same with 105,600 views, average of weights, one seed": "105600",
     "the teacher": "teacher",
 }
 
