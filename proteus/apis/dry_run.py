@@ -43,6 +43,7 @@ from proteus.registry import (
     PARAM_SCHEDULERS,
     VISUALIZERS,
 )
+from proteus.utils.meta_run import MetaRun
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -94,7 +95,7 @@ def build_without_memory(config: Mapping[str, Any]) -> Any:
     """Build a model on the meta device; existing weight files are read and checked."""
     config = copy.deepcopy(config)
     weights = _pop_checkpoints(config)
-    with torch.device("meta"):
+    with torch.device("meta"), MetaRun():
         model = MODELS.build(config)
     for keys, path in weights:
         part = model
@@ -188,7 +189,8 @@ def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mo
     if hasattr(model, "distillers"):
         images = torch.empty(batch["inputs"].shape, device="meta")
         others = {key: batch[key].to("meta") for key in ("masks", "mask_indices", "labels") if key in batch}
-        model(images, **others, mode=mode)
+        with MetaRun():
+            model(images, **others, mode=mode)
 
 
 def describe_cost(cfg: Config, model: Any) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from proteus.models.distillers.building import without_weights
 from proteus.registry import MODELS
+from proteus.utils.meta_run import Known, MetaRun
 
 # Enough images for the share of masked ones.
 _MAX_IMAGES = 32
@@ -31,7 +31,7 @@ def distillation_flops(config: Mapping[str, Any], batch: Mapping[str, Any]) -> f
         other models.
     """
     config = without_weights(config)
-    with torch.device("meta"):
+    with torch.device("meta"), MetaRun():
         model = MODELS.build(config)
     if not hasattr(model, "distillers"):
         return None
@@ -42,6 +42,7 @@ def step_flops(
     model: Any,
     inputs: Mapping[str, Any],
     forward_context: AbstractContextManager[Any] | None = None,
+    known: Known | None = None,
 ) -> float:
     """Count the FLOPs per image of forward and backward.
 
@@ -49,13 +50,14 @@ def step_flops(
         model: A model on the meta device.
         inputs: Arguments of its ``forward``.
         forward_context: Context for the forward pass.
+        known: See :class:`~proteus.utils.meta_run.MetaRun`.
     """
-    with FlopCounterMode(display=False) as counter:
+    with MetaRun(known) as run:
         with forward_context or nullcontext():
             total = sum(model(**inputs, mode="loss").values())
         assert isinstance(total, Tensor)
         total.backward()
-    return counter.get_total_flops() / len(inputs["inputs"])
+    return run.flops / len(inputs["inputs"])
 
 
 def _shapes_of(batch: Mapping[str, Any], needs_labels: bool, preprocessor: Any) -> dict[str, Any]:

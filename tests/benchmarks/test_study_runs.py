@@ -111,10 +111,11 @@ def test_every_contender_has_a_valid_config(settings: Settings, tmp_path: Path) 
             write_run_config(Run(contender, contender.rates[0], 3), short, tmp_path / f"{contender.name}.py")
             cfg = load_config(tmp_path / f"{contender.name}.py")
             assert cfg.randomness.seed == 3
-            own = load_config(contender.config)
             assert cfg.train_cfg.max_iters == (24 if contender.trains else steps.get(contender.name, 1))
             assert cfg.train_dataloader.dataset.data_root == str(settings.data / "photos/imagenet")
-            rate = (contender.rates[0] or own.optim_wrapper.optimizer.lr) if contender.trains else 1e-12
+            rate = contender.rates[0] if contender.trains else 1e-12
+            if rate is None:
+                rate = load_config(contender.config).optim_wrapper.optimizer.lr
             assert cfg.optim_wrapper.optimizer.lr == rate
             if contender.trains:
                 assert [(part.begin, part.end) for part in cfg.param_scheduler] == [(0, 2), (2, 24)]
