@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from proteus.compat import storage_key
-from proteus.config.check_consistency import crop_size, shift_of
+from proteus.config.check_consistency import trained_size
 from proteus.models import Distiller, LinearProbe, MultiTeacherDistiller
 from proteus.models.flops import step_flops
+from proteus.utils.meta_run import Known, MetaRun
 
 GIB = 1024**3
 # Activation memory of bfloat16 autocast relative to float32; the residual stream and the inputs of norms stay float32.
@@ -61,9 +61,8 @@ class StepCost:
 
 
 def image_side(cfg: Config, backbone: Any) -> int:
-    """Side in pixels of the images that a backbone gets in training; shifted views are smaller than the crops."""
-    crop = crop_size(cfg)
-    return crop - shift_of(cfg.model)[0] if crop else getattr(backbone, "img_size", None) or _DEFAULT_SIZE
+    """Side in pixels of the images that a backbone gets in training."""
+    return trained_size(cfg, backbone) or _DEFAULT_SIZE
 
 
 def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config, size: tuple[int, int] | None = None) -> StepCost:
@@ -80,18 +79,20 @@ def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config, size: tuple
     side = image_side(cfg, student)
     images = torch.empty(count, 3, *(size or (side, side)), device="meta")
     labels = torch.empty(count, dtype=torch.long, device="meta") if model.needs_labels else None
+    known: Known = {}
     teachers = {}
     for name, teacher in model.teachers_by_name.items():
-        with FlopCounterMode(display=False) as counter:
+        with MetaRun(known) as run:
             teacher(images)
-        teachers[name] = (_count(teacher), counter.get_total_flops() / count)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        teachers[name] = (_count(teacher), run.flops / count)
+    with MetaRun(known) as run, torch.no_grad():
         grid = student(images).grid
-    student_flops = counter.get_total_flops() / count
+    student_flops = run.flops / count
     masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, grid)
     kept = _SavedBytes({storage_key(tensor) for tensor in [*model.parameters(), images]})
     inputs = {"inputs": images, "masks": masks, "mask_indices": indices, "labels": labels}
-    flops = step_flops(model, inputs, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor))
+    context = torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor)
+    flops = step_flops(model, inputs, context, known)
     return StepCost(
         teacher_parameters=sum(parameters for parameters, _ in teachers.values()),
         student_parameters=_count(student),
@@ -132,17 +133,17 @@ class ProbeCost:
 def probe_cost(model: LinearProbe, cfg: Config) -> ProbeCost:
     """Count one training step of a linear probe on the meta device."""
     size = image_side(cfg, model.backbone)
-    with FlopCounterMode(display=False) as counter:
+    with MetaRun() as run:
         tokens = model.tokens(torch.empty(1, 3, size, size, device="meta"))
-    backbone_flops = counter.get_total_flops()
-    with FlopCounterMode(display=False) as counter:
+    backbone_flops = run.flops
+    with MetaRun() as run:
         model.losses(tokens, torch.empty(1, dtype=torch.long, device="meta"))["loss_heads"].backward()
     return ProbeCost(
         backbone_parameters=_count(model.backbone),
         head_parameters=_count(model.heads),
         heads=len(model.heads_of_grid),
         backbone_flops=backbone_flops,
-        head_flops=counter.get_total_flops(),
+        head_flops=run.flops,
     )
 
 

@@ -26,6 +26,7 @@ from proteus.datasets import ImageFolder, seeded
 from proteus.datasets.packaged import packaged_digits
 from proteus.datasets.proxy.folder import list_images
 from proteus.engine.hooks import SlicedInitHook
+from proteus.engine.runner import keep_start_method
 from proteus.evaluation import patch_retrieval
 from proteus.evaluation.classifiers.knn import knn_predict
 from proteus.models import Distiller
@@ -120,6 +121,7 @@ def use_folder(cfg: Config, folder: str) -> None:
         }
 
 
+@keep_start_method()
 def quickstart(cfg: Config) -> dict[str, Scores]:
     """Distil a config and compare the student with its initial weights and with the teacher.
 

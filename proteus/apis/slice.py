@@ -174,6 +174,10 @@ class _Unread:
     backbone: Any
     sharded: bool = False
 
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in which images of ``size`` enter it: the same."""
+        return size
+
 
 def _rows(pair: Pair, images: RunImages | None, views: int) -> dict[str, Auto]:
     rows = {**pair.rows(), "img_size": pair.img_size}

@@ -27,12 +27,13 @@ from proteus.config.locate import config_names
 from proteus.config.overrides import RUNNER_HOOKS
 from proteus.config.suggestions import near_file
 from proteus.datasets.proxy.seeded_set import seeded_config
-from proteus.engine.runner import prepare_processes
+from proteus.engine.runner import keep_start_method, prepare_processes
 from proteus.evaluation.targets import published_line
 from proteus.registry import FUNCTIONS
 from proteus.structures import ConfigError
 
 
+@keep_start_method()
 def train(cfg: Config, resume: str | Path | None = None, override: bool = False) -> Runner:
     """Train a config from :func:`proteus.config.load.load_config`.
 
@@ -69,6 +70,7 @@ def train(cfg: Config, resume: str | Path | None = None, override: bool = False)
     return runner
 
 
+@keep_start_method()
 def test(
     cfg: Config,
     checkpoint: str | Path,

@@ -232,6 +232,17 @@ def crop_size(cfg: Config) -> int | None:
     return sides.pop() if len(sides) == 1 else None
 
 
+def trained_size(cfg: Config, student: Any) -> int | None:
+    """Side in pixels of the images that a student gets in training; None where it is not known.
+
+    The pipeline decides, since a CNN takes any size and mmpretrain's do not keep one. Shifted views are smaller than
+    the crops.
+    """
+    crop = crop_size(cfg) if cfg.get("train_dataloader") else None
+    size = getattr(student, "img_size", None) if crop is None else crop - shift_of(cfg.model)[0]
+    return size if isinstance(size, int) else None
+
+
 def _made_for(encoder: Mapping[str, Any]) -> int | None:
     """Return the side in pixels of the images that a backbone takes; None for any size or if it is not known."""
     if "img_size" in encoder:

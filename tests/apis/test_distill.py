@@ -111,7 +111,7 @@ def test_every_chosen_value_is_printed_once_and_stands_in_the_config(run: tuple[
         ("img_size", "28", "img_size=28"),
         ("precision", "float32", 'dtype="float32"'),
         ("workers", "0", "num_workers=0"),
-        ("augmentation", "mild", "rand-m3"),
+        ("augmentation", "strong", "rand-m9"),
     ):
         assert len(re.findall(rf"^{name} +{re.escape(value)} ", printed, re.MULTILINE)) == 1, name
         assert line in text, name
@@ -314,9 +314,9 @@ def test_own_modules_and_objectives_of_overrides(place: Path, tmp_path: Path, mo
 
 @pytest.mark.parametrize(("iters", "refused"), [(3, ""), (10**5, "momentum")])
 def test_keys_of_the_recipe_that_is_chosen(place: Path, iters: int, refused: str) -> None:
-    """Muon's and the hidden states' are keys of short runs alone."""
+    """A long run from random weights has neither Muon nor hidden states."""
     overrides = {"optim_wrapper.optimizer.momentum": 0.9, "model.objectives.hidden.weight": 0.5}
-    request = Request(**arguments(place, iters=iters, overrides=overrides))
+    request = Request(**arguments(place, iters=iters, init="random", overrides=overrides))
     with pytest.raises(ConfigError, match=refused) if refused else contextlib.nullcontext():
         plan = make_plan(request, CPU)
         assert plan.values["optim_wrapper"]["optimizer"]["momentum"] == 0.9
@@ -367,14 +367,14 @@ def test_a_cpu_with_bfloat16_runs_only_the_teacher_in_it(
 
 
 def test_a_run_on_gpus_is_planned_from_their_memory(place: Path, tmp_path: Path) -> None:
-    """Two GPUs of 1 GiB; a long run, which gets the recipe's augmentation."""
-    request = Request(**arguments(place, iters=40_000, workers="auto", img_size="auto", overrides={}))
+    """Two GPUs of 1 GiB; a long run from random weights, which gets the paper's recipe."""
+    request = Request(**arguments(place, iters=40_000, workers="auto", img_size="auto", init="random", overrides={}))
     plan = make_plan(request, Machine("cuda", 2, 16, 2**30, True))
     assert {name: plan.table[name].value for name in ("precision", "workers", "img_size", "init")} == {
         "precision": "bfloat16",
         "workers": 7,
         "img_size": 28,  # the teacher's
-        "init": "sliced",
+        "init": "random",
     }
     assert plan.table["batch_size"].value == 16  # the least, for 19 images
     assert plan.table["augmentation"].value == "recipe"
@@ -391,6 +391,15 @@ def test_a_run_on_gpus_is_planned_from_their_memory(place: Path, tmp_path: Path)
     ]
     with pytest.raises(UserError, match="two images need about"):
         make_plan(request, Machine("cuda", 1, 16, 2**20, True))
+
+
+def test_a_long_run_from_a_slice_keeps_the_hidden_states(place: Path) -> None:
+    """On the final features alone, training would overwrite the slice (docs/initialization.md)."""
+    plan = make_plan(Request(**arguments(place, iters=10**5, lr="auto")), CPU)
+    assert plan.table["init"].value == "sliced"
+    assert plan.table["objectives"].value == "hidden, token, feature"
+    assert plan.table["augmentation"].value == "strong"
+    assert plan.values["optim_wrapper"]["optimizer"] == {"type": "Muon", "lr": 2e-4}
 
 
 def test_loggers_stand_in_the_config(place: Path, tmp_path: Path) -> None:
@@ -508,7 +517,7 @@ def test_hours_are_measured_by_the_steps_of_the_run_itself(place: Path, monkeypa
     assert not any("Mask" in step.type for step in short.train_dataloader.dataset.pipeline)
     # Twenty hours are long for the short recipe, and are measured with the paper's: a second a step.
     measured.clear()
-    plan = make_plan(Request(**arguments(place, iters=None, hours=20.0, lr="auto")), CPU)
+    plan = make_plan(Request(**arguments(place, iters=None, hours=20.0, lr="auto", init="random")), CPU)
     _, long = measured
     assert plan.values["train_cfg"]["max_iters"] == 64800
     assert set(long.model.objectives) == {"token", "feature", "patch"}
@@ -573,17 +582,45 @@ def test_the_teachers_file_is_found_from_any_folder(place: Path, monkeypatch: py
     assert absolute("iter_1.pth#ema") == f"{place}/iter_1.pth#ema"
 
 
-def test_a_weight_file_of_the_student_is_its_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        ({"model.student.checkpoint": "teacher.safetensors"}, "checkpoint"),
+        ({"model.student.pretrained": "teacher.safetensors"}, "pretrained"),
+        (
+            {"model.student.init_cfg.type": "Pretrained", "model.student.init_cfg.checkpoint": "teacher.safetensors"},
+            "init_cfg.checkpoint",
+        ),
+        ({"model.student": {"init_cfg": {"type": "Pretrained", "checkpoint": "teacher.safetensors"}}}, "init_cfg"),
+    ],
+)
+def test_a_weight_file_of_the_student_is_its_start(
+    place: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any], key: str
+) -> None:
     monkeypatch.chdir(place)
-    overrides = {"model.student.checkpoint": "teacher.safetensors"}
     plan = make_plan(Request(**arguments(place, iters=600, overrides=overrides)), CPU)
     assert plan.table["init"].value == "given"
+    assert f"model.student.{key}" in plan.table["init"].why
     assert str(place / "teacher.safetensors") in plan.table["init"].why
     assert plan.table["lr"].value == 2e-4
-    assert plan.values["model"]["student"]["checkpoint"] == str(place / "teacher.safetensors")
+    assert f"'{place / 'teacher.safetensors'}'" in str(plan.values["model"]["student"])
     assert "custom_hooks" not in plan.values  # which would slice
-    with pytest.raises(UserError, match=r"--init sliced: .*teacher\.safetensors also says what"):
+    with pytest.raises(UserError, match=rf"--init sliced: .*{key}.*=.*teacher\.safetensors also says what"):
         make_plan(Request(**arguments(place, init="sliced", overrides=overrides)), CPU)
+
+
+def test_a_weight_file_of_a_student_of_mmpretrain_is_its_start(place: Path) -> None:
+    pytest.importorskip("mmpretrain")
+    given = arguments(place, student="mmpretrain/resnet18_8xb32_in1k", img_size=56, iters=600)
+    start = {"type": "Pretrained", "checkpoint": str(place / "teacher.safetensors")}  # planning does not read it
+    plan = make_plan(Request(**{**given, "overrides": {"model.student.init_cfg": start}}), CPU)
+    assert plan.table["init"].value == "given"
+    assert plan.table["lr"].value < 1e-4
+    assert "optimizer" not in plan.table  # random weights would have Muon
+    assert plan.values["model"]["student"]["init_cfg"] == start
+    gone = {"model.student.init_cfg": {"type": "Pretrained", "checkpoint": "gone.pth"}}
+    with pytest.raises(UserError, match=r"init_cfg\.checkpoint: no such file: 'gone\.pth'"):
+        make_plan(Request(**{**given, "overrides": gone}), CPU)
 
 
 def test_a_batch_of_more_than_all_images_is_noted(place: Path) -> None:

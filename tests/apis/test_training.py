@@ -1,12 +1,18 @@
+import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from runs import write_config, write_images, write_teacher
+from toy_runs import toy_config
 
 from proteus.apis import ConfigError, load_config, set_work_dir, test, train, use_bfloat16
 from proteus.apis.training import build_runner
 from proteus.engine import AutocastOptimWrapper
+from proteus.structures import UserError
 
 run_test = test
 del test  # pytest would collect it
@@ -65,3 +71,39 @@ def test_a_build_does_not_disturb_a_functions_name(cfg: Config) -> None:
     assert cfg.train_dataloader.collate_fn.type == "proteus.distill_collate"
     build_runner(cfg)
     assert cfg.train_dataloader.collate_fn.type == "proteus.distill_collate"
+
+
+class StartMethod(Hook):
+    """Note how the workers of loaders would be started in the first iteration."""
+
+    found = None
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
+        type(self).found = multiprocessing.get_start_method(allow_none=True)
+
+
+@pytest.fixture(params=[None, "spawn"])
+def start_method(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The start method that a user has chosen, or that none has been."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.filterwarnings("ignore:Multi-processing start method")
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_start_method_of_processes_is_that_of_the_user_again_after_a_run(
+    tmp_path: Path, start_method: str | None, fails: bool
+) -> None:
+    cfg = toy_config(tmp_path / "run", max_iters=2, bad=0 if fails else None)
+    cfg.env_cfg = {"mp_cfg": {"mp_start_method": "fork"}}
+    cfg.custom_hooks = [{"type": StartMethod}]
+    StartMethod.found = None
+    if fails:
+        with pytest.raises(UserError, match="NaN"):
+            train(cfg)
+    else:
+        train(cfg)
+    assert StartMethod.found == "fork"
+    assert multiprocessing.get_start_method(allow_none=True) == start_method

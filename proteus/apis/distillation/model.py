@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from proteus.apis.auto_values import Auto
+from proteus.apis.auto_values import Auto, Init
 from proteus.apis.distillation.config_values import BASE, train_pipeline
 from proteus.apis.distillation.data import RunImages
 from proteus.config.load import import_custom, read_config
@@ -27,6 +27,8 @@ from proteus.structures import ConfigError, UserError
 
 # Top-level keys that change a training step.
 _OF_A_STEP = ("custom_imports", "model", "optim_wrapper")
+WEIGHT_KEYS = ("checkpoint", "pretrained", "init_cfg.checkpoint")
+"""Keys that name the weight file of a backbone: ours, that of OpenMMLab's older configs, and OpenMMLab's."""
 # Side in pixels of images that are large enough for any model.
 _LARGEST = 1025
 
@@ -118,8 +120,13 @@ def allows_hidden_states(model: Distiller) -> bool:
     return not lacking and bool(student.embed_dim <= teacher.embed_dim)
 
 
-def use_hidden_states(model: dict[str, Any]) -> Auto:
-    """Let a model learn the teacher's hidden states as configs/proteus/vit-s_dinov2-b_plus.py does, in place."""
+def use_hidden_states(model: dict[str, Any], init: Init) -> Auto:
+    """Let a model learn the teacher's hidden states as configs/proteus/vit-s_dinov2-b_plus.py does, in place.
+
+    Args:
+        model: Config of the model.
+        init: First weights of the student, for the reason that is given.
+    """
     model["objectives"] = {
         "hidden": {"type": "HiddenStatesObjective"},
         "token": {"weight": 0.005},
@@ -130,29 +137,40 @@ def use_hidden_states(model: dict[str, Any]) -> Auto:
     if model["student"]["type"] == "ViT":
         model["student"]["mask_token"] = False
     model["student"].pop("mask_colour", None)
-    return Auto("hidden, token, feature", "a short run: the hidden states of all blocks teach most")
+    why = "a slice keeps what it has" if init == "sliced" else "a short run"
+    return Auto("hidden, token, feature", f"{why}: the hidden states of all blocks teach most")
 
 
-def choose_init(wanted: str, model: Distiller, checkpoint: str | None = None) -> Auto:
+def given_weights(student: Mapping[str, Any]) -> str | None:
+    """Return ``KEY=FILE`` of what the config of a student names as its weights; None if it starts at random."""
+    for key in WEIGHT_KEYS:
+        value: Any = student
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, (str, Path)) or value is True:  # pretrained=True: timm's own
+            return f"model.student.{key}={value}"
+    return None
+
+
+def choose_init(wanted: str, model: Distiller, given: str | None = None) -> Auto:
     """Choose the student's initial weights: those of a file, a slice of the teacher's if that is possible, or random.
 
     Args:
         wanted: ``auto``, ``sliced`` or ``random``.
         model: The model.
-        checkpoint: The student's weight file, if one is given.
+        given: What says from which file the student starts, if one does; see :func:`given_weights`.
 
     Raises:
         UserError: ``wanted`` is unknown, or cannot be had.
     """
     if wanted not in ("auto", "sliced", "random"):
         raise UserError(f"--init: found {wanted!r}, expected auto, sliced or random")
-    if checkpoint and wanted != "auto":
+    if given and wanted != "auto":
         raise UserError(
-            f"--init {wanted}: --cfg-options model.student.checkpoint={checkpoint} also says what the student starts "
-            "from; leave out one of them"
+            f"--init {wanted}: --cfg-options {given} also says what the student starts from; leave out one of them"
         )
-    if checkpoint:
-        return Auto("given", f"--cfg-options model.student.checkpoint={checkpoint}")
+    if given:
+        return Auto("given", f"--cfg-options {given}")
     if wanted == "random":
         return Auto("random", "--init")
     try:
@@ -177,7 +195,7 @@ def draft_config(
     """Return the config of a step, with a batch of 8 and the overrides of model and optimizer: to build it, to count
     its cost and to time it.
     """
-    pipeline = train_pipeline(model, size, False, False, mask_patch)
+    pipeline = train_pipeline(model, size, "mild", False, mask_patch)
     loader = {"batch_size": 8, "num_workers": 0, "dataset": images.dataset("train", pipeline)}
     values = {"model": dict(model), "train_dataloader": loader, "optim_wrapper": dict(optim_wrapper or {})}
     kept = {key: value for key, value in overrides.items() if key.split(".")[0] in _OF_A_STEP}
@@ -209,8 +227,8 @@ def without_weights(config: Mapping[str, Any]) -> Any:
     """Return a copy of a config of a model or backbone with random weights."""
     found: dict[str, Any] = copy.deepcopy(dict(config))
     for part in (found, found.get("teacher", {}).get("backbone", {}), found.get("student", {})):
-        part.pop("checkpoint", None)
-        part.pop("init_cfg", None)
+        for key in WEIGHT_KEYS:
+            part.pop(key.partition(".")[0], None)
     return found
 
 

@@ -18,9 +18,11 @@ from proteus.apis.distillation import step_speed
 from proteus.apis.distillation.config_values import card_facts, config_values
 from proteus.apis.distillation.data import RunImages, find_images
 from proteus.apis.distillation.model import (
+    WEIGHT_KEYS,
     allows_hidden_states,
     choose_init,
     draft_config,
+    given_weights,
     kept_objectives,
     mask_patch_size,
     merged,
@@ -50,7 +52,7 @@ _OPTIONS = {
     "randomness.seed": "--seed",
     "seed": "--seed",
 }
-_CHECKPOINT = "model.student.checkpoint"
+_WEIGHTS = [f"model.student.{key}" for key in WEIGHT_KEYS]
 _BFLOAT16 = {"bf16": "bfloat16", "fp32": "float32"}
 
 
@@ -91,7 +93,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     for key, option in _OPTIONS.items():
         if key in request.overrides:
             raise UserError(f"--cfg-options {key}: write {option} instead, by which other values are chosen, too")
-    request = _with_absolute_checkpoint(request)
+    request = replace(request, overrides=_with_absolute_weights(request.overrides))
     table: dict[str, Auto] = {}
     # 1. images
     images = find_images(request.data)
@@ -115,7 +117,7 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     faster = auto.choose_teacher_precision(machine) if request.precision == "auto" else None
     if faster:
         table["teacher_precision"], model["teacher"]["dtype"] = faster, faster.value
-    table["init"] = choose_init(request.init, built, request.overrides.get(_CHECKPOINT))
+    table["init"] = choose_init(request.init, built, given_weights(draft.model.student))
     table["batch_size"] = given_number(request.batch_size, "--batch-size") or auto.choose_batch_size(
         machine,
         step_cost(built, draft) if machine.has_gpu else None,
@@ -142,9 +144,9 @@ def make_plan(request: Request, machine: Machine) -> Plan:
             machine, images.train, total, request.epochs, request.iters, request.hours, seconds
         )
         iters = int(table["iters"].value)
-        table["augmentation"] = auto.choose_augmentation(iters * total)
-        if short == (table["augmentation"].value == "mild"):
+        if short == (iters * total < auto.LONG_FROM):
             break
+    table["augmentation"] = auto.choose_augmentation(iters * total, recipe.hidden_states)
     table["objectives"] = recipe.objectives
     if recipe.optimizer:
         table["optimizer"] = recipe.optimizer
@@ -183,11 +185,13 @@ class _Recipe:
 
     Attributes:
         model: Config of the model.
+        hidden_states: Whether the teacher's hidden states are targets.
         objectives: Names of the objectives.
         optimizer: Type of the optimizer; None for that of the base.
     """
 
     model: dict[str, Any]
+    hidden_states: bool
     objectives: Auto
     optimizer: Auto | None
 
@@ -198,10 +202,12 @@ class _Recipe:
 
 
 def _choose_recipe(short: bool, model: dict[str, Any], built: Distiller, table: Mapping[str, Auto]) -> _Recipe:
-    hidden_states = short and "objectives" not in model and allows_hidden_states(built)
+    init = table["init"].value
+    # On the last features alone, training overwrites what a slice has, however long it is.
+    hidden_states = (short or init == "sliced") and "objectives" not in model and allows_hidden_states(built)
     model = copy.deepcopy(model)
-    objectives = use_hidden_states(model) if hidden_states else kept_objectives(model)
-    return _Recipe(model, objectives, auto.choose_optimizer(table["init"].value, hidden_states, short))
+    objectives = use_hidden_states(model, init) if hidden_states else kept_objectives(model)
+    return _Recipe(model, hidden_states, objectives, auto.choose_optimizer(init, hidden_states, short))
 
 
 def _seconds_per_step(cfg: Config, batch: int, request: Request, machine: Machine, table: dict[str, Auto]) -> float:
@@ -213,14 +219,19 @@ def _seconds_per_step(cfg: Config, batch: int, request: Request, machine: Machin
     return max(speed.step_seconds, speed.load_seconds / max(int(table["workers"].value), 1))
 
 
-def _with_absolute_checkpoint(request: Request) -> Request:
-    """Return the request with a path of the student's weight file that holds in any folder."""
-    given = request.overrides.get(_CHECKPOINT)
-    if not isinstance(given, str):
-        return request
-    if not locate(given).exists():
-        raise UserError(f"--cfg-options {_CHECKPOINT}: no such file: '{given}'{near_file(locate(given))}")
-    return replace(request, overrides={**request.overrides, _CHECKPOINT: absolute(given)})
+def _with_absolute_weights(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return overrides with a path of the student's weight file that holds in any folder."""
+    found: dict[str, Any] = {}
+    for name, value in overrides.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and any(each.startswith(f"{key}.") for each in _WEIGHTS):
+            value = _with_absolute_weights(value, f"{key}.")
+        elif isinstance(value, str) and key in _WEIGHTS:
+            if not locate(value).exists():
+                raise UserError(f"--cfg-options {key}: no such file: '{value}'{near_file(locate(value))}")
+            value = absolute(value)
+        found[name] = value
+    return found
 
 
 def _count(module: nn.Module) -> int:

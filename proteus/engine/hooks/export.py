@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from proteus.checkpoints import CheckpointError, export_backbone
 from proteus.checkpoints.description import check_description
-from proteus.config.check_consistency import crop_size, shift_of
+from proteus.config.check_consistency import trained_size
 from proteus.engine.hooks.student_ema import delivers_average
 from proteus.models import AdaptedBackbone
 from proteus.models.backbones import architecture_of, weights_of
@@ -108,7 +108,7 @@ class ExportStudentHook(Hook):
 
     def _description(self, model: Any, runner: Runner) -> dict[str, Any]:
         architecture, arguments = architecture_of(model.student)
-        size = None if "img_size" in arguments else _trained_size(model.student, runner)
+        size = None if "img_size" in arguments else trained_size(runner.cfg, model.student)
         return {
             **({} if size is None else {"img_size": size}),
             "architecture": architecture,
@@ -118,13 +118,6 @@ class ExportStudentHook(Hook):
             "teacher": self.teacher,
             "iterations": runner.iter,
         }
-
-
-def _trained_size(student: Any, runner: Runner) -> int | None:
-    """Return the side of the images that a student gets: a CNN takes any, and mmpretrain's do not keep it."""
-    crop = crop_size(runner.cfg) if runner.cfg.get("train_dataloader") else None
-    size = getattr(student, "img_size", None) if crop is None else crop - shift_of(runner.cfg.model)[0]
-    return size if isinstance(size, int) else None
 
 
 def _remove_outdated(runner: Runner, written: Collection[Path]) -> None:

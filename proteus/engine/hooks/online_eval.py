@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from proteus.compat import restart_iter_timer
+from proteus.config.check_consistency import trained_size
 from proteus.datasets import CorruptImageError, ProxySet
 from proteus.datasets.proxy.fixed_views import mask_transforms
 from proteus.engine.hooks.corrupt_images import CorruptProxySetError
@@ -229,7 +230,7 @@ class OnlineEvalHook(Hook):
 
     def _load_labelled_images(self, runner: Runner, validation: Any, folder: str) -> None:
         assert self.labelled is not None
-        pipeline = validation.pipeline if isinstance(validation, ProxySet) else _eval_pipeline(runner)
+        pipeline = validation.pipeline if isinstance(validation, ProxySet) else _eval_pipeline(self._side(runner))
         try:
             images = self.labelled.load(folder, pipeline)
         except CorruptImageError as error:
@@ -254,6 +255,12 @@ class OnlineEvalHook(Hook):
             f"online evaluation: leave-one-out k-NN on {len(images):,} images of {classes:,} classes in {folder}"
         )
 
+    def _side(self, runner: Runner) -> int:
+        """Return the side of the labelled images: that of training, else of the other images, else 224 pixels."""
+        first = next(iter(_distillers(runner).values()))
+        others = None if self.probe_images is None else min(self.probe_images.pixels.shape[-2:])
+        return trained_size(runner.cfg, first.student) or others or 224
+
 
 def _check_agreement(runner: Runner, images: int) -> None:
     metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
@@ -276,9 +283,7 @@ def _add_name(part: str, metric: str, teacher: bool) -> str:
     return f"{folder}{slash}{part}{'/' if teacher else '.'}{name}" if part else metric
 
 
-def _eval_pipeline(runner: Runner) -> Compose:
-    first = next(iter(_distillers(runner).values()))
-    size = getattr(first.student, "img_size", None) or 224
+def _eval_pipeline(size: int) -> Compose:
     return Compose(
         [
             {"type": "proteus.LoadImage"},

@@ -78,8 +78,8 @@ class SlicedInitHook(Hook):
         """Initialize the weights, once.
 
         Raises:
-            ValueError: Student and teacher do not match, or the training set is not a proxy set.
-            UserError: ``teacher`` is not one of several, or missing, or a teacher is sharded.
+            UserError: Student and teacher do not match, the training set is not a proxy set, ``teacher`` is not one of
+                several, or missing, or a teacher is sharded.
             CorruptProxySetError: Too many images cannot be read; before the fit.
         """
         if self._done:
@@ -97,7 +97,10 @@ class SlicedInitHook(Hook):
                     f"{distiller.teacher_key}.shard=False"
                 )
         for distiller in sliced.values():
-            check_slice(distiller.student, distiller.teacher)
+            try:
+                check_slice(distiller.student, distiller.teacher)
+            except ValueError as error:
+                raise UserError(f"SlicedInitHook: {error}") from error
         runner.logger.info(
             f"sliced initialization: fitting the student on {self.views:,} views; this takes minutes on a CPU"
         )
@@ -130,8 +133,9 @@ class SlicedInitHook(Hook):
         """Return the views on rank 0, and None on the others; name the images that cannot be read."""
         loader = runner.train_dataloader
         if not isinstance(loader.dataset, ProxySet):
-            raise ValueError(
-                f"sliced initialization needs a proxy set; the training set is {type(loader.dataset).__name__}"
+            raise UserError(
+                f"SlicedInitHook needs a proxy set, and the training set is {type(loader.dataset).__name__}: remove "
+                "the hook, or write train_dataloader.dataset=dict(type='ImageFolder', ...)"
             )
         size = next(iter(model.distillers.values())).student.img_size
         corrupt: set[str] = set()

@@ -12,6 +12,8 @@ import torch
 from mmengine import registry as roots
 from torch import nn
 
+from proteus.models import AdaptedBackbone, TimmBackbone
+from proteus.models.backbones.input_layers import input_layers
 from proteus.models.objectives import Objective
 from proteus.registry import OPTIMIZERS
 from proteus.structures import UserError
@@ -19,6 +21,8 @@ from proteus.utils.precision import cpu_has_bfloat16, has_bfloat16
 
 # Convolutions of no more channels read images.
 _IMAGE_CHANNELS = 4
+# Pixels of the images of a model that takes any.
+_SIDE = 224
 # Layers of which all two-dimensional parameters are multiplied by: also packed queries, keys and values.
 _LAYERS = (nn.Linear, nn.MultiheadAttention, nn.RNNBase)
 
@@ -153,8 +157,8 @@ def hidden_matrices(model: nn.Module) -> set[int]:
     """Return the ids of the parameters that Muon updates.
 
     They are matrices that a layer multiplies its input by, and the kernels of convolutions, which timm flattens to one
-    row per output channel; but not the heads of objectives, convolutions of images (stem, patch embedding), and grouped
-    ones, of which a row sees a part of the input. A table of which rows are looked up, such as that of relative
+    row per output channel; but not the heads of objectives, layers of images (stem, patch embedding), and grouped
+    convolutions, of which a row sees a part of the input. A table of which rows are looked up, such as that of relative
     positions, multiplies nothing.
     """
     heads = {id(each) for part in model.modules() if isinstance(part, Objective) for each in part.parameters()}
@@ -170,7 +174,13 @@ def hidden_matrices(model: nn.Module) -> set[int]:
         for each in model.modules()
         if isinstance(each, nn.Conv2d) and each.groups == 1 and each.in_channels > _IMAGE_CHANNELS
     }
-    return (matrices | kernels) - heads
+    first = {
+        id(layer.weight)
+        for part in model.modules()
+        if isinstance(part, (TimmBackbone, AdaptedBackbone))  # a ViT of ours embeds patches by a convolution
+        for layer in input_layers(part, part.img_size or _SIDE)
+    }
+    return (matrices | kernels) - heads - first
 
 
 def mark_groups(groups: Sequence[dict[str, Any]], model: nn.Module) -> None:

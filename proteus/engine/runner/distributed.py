@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -72,6 +75,20 @@ def _join(cfg: Config, launcher: str) -> None:
     # The runner's order: first the start method of workers.
     set_multi_processing(**env.get("mp_cfg", {}), distributed=True)
     init_dist(launcher, **env.get("dist_cfg", {}))
+
+
+@contextmanager
+def keep_start_method() -> Iterator[None]:
+    """Leave the start method of this process's children as it was before a run.
+
+    MMEngine's runner sets ``env_cfg.mp_cfg.mp_start_method`` for the whole process, and what starts the workers of its
+    loaders reads it there. Without this, processes that a notebook starts after a run would be forked as well.
+    """
+    before = multiprocessing.get_start_method(allow_none=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)  # None: not chosen yet
 
 
 def leave_processes(status: int) -> None:

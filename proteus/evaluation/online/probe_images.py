@@ -69,7 +69,8 @@ def load_probe_images(
         dataset: A proxy set, or any data set with samples like those of :class:`~proteus.datasets.PackInputs`.
         indices: Which images. Random transforms depend on the index only.
         mask: Mask transform, if masks are needed.
-        on_unreadable: Called for each image that cannot be read, which is then skipped; by default the error is raised.
+        on_unreadable: Called for each image that cannot be read, which is then skipped, also if the data set has put
+            another in its place; by default the error is raised.
 
     Returns:
         The images, in the order of the indices.
@@ -90,6 +91,9 @@ def load_probe_images(
                 sample = as_sample(
                     dataset.read(int(index), 0) if isinstance(dataset, ProxySet) else dataset[int(index)]
                 )
+                replaced = sample["data_samples"].get("corrupt")
+                if isinstance(replaced, list) and replaced:  # by a proxy set in someone else's set
+                    raise CorruptImageError(replaced[0])
             except CorruptImageError as error:
                 if on_unreadable is None:
                     raise

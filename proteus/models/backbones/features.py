@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from proteus.structures import Features
+from proteus.utils.meta_run import MetaRun
 
 
 class AsTuple(nn.Module):
@@ -75,15 +76,29 @@ def probe(backbone: nn.Module, img_size: int | tuple[int, int]) -> Features:
     Returns:
         ``Features`` of one image, without values.
     """
-    tensors: dict[str, Any] = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+    with torch.no_grad():
+        return run_on_meta(backbone, img_size, {name: value.to("meta") for name, value in backbone.named_parameters()})
+
+
+def run_on_meta(backbone: nn.Module, img_size: int | tuple[int, int], parameters: Mapping[str, Tensor]) -> Features:
+    """Run a backbone in evaluation mode on the meta device, with its weights left where they are.
+
+    Args:
+        backbone: Image -> ``Features``.
+        img_size: Side of a square image in pixels, or height and width.
+        parameters: What stands in the place of its parameters, by name and on the meta device.
+
+    Returns:
+        ``Features`` of one image, without values.
+    """
+    tensors = {**parameters, **{name: value.to("meta") for name, value in backbone.named_buffers()}}
     dtype = next((value.dtype for value in tensors.values() if value.is_floating_point()), torch.float32)
     training = [module for module in backbone.modules() if module.training]
     backbone.eval()
     try:
         # A compiled backbone would be compiled for these shapes, too.
-        with torch.compiler.set_stance("force_eager"), torch.no_grad(), torch.device("meta"):
-            images = torch.empty(1, 3, *both_sides(img_size), dtype=dtype)
-            return functional_call(backbone, {name: value.to("meta") for name, value in tensors.items()}, images)
+        with torch.compiler.set_stance("force_eager"), torch.device("meta"), MetaRun():
+            return functional_call(backbone, tensors, torch.empty(1, 3, *both_sides(img_size), dtype=dtype))
     finally:
         for module in training:
             module.training = True

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
+
+from proteus.models.backbones.features import run_on_meta
+from proteus.utils.meta_run import MetaRun
 
 _FOUND: dict[str, list[str]] = {}
 
@@ -35,15 +37,7 @@ def unused_parameters(backbone: nn.Module, config: Mapping[str, Any], img_size: 
 
 def _without_gradient(backbone: nn.Module, img_size: int) -> list[str]:
     parameters = {name: value.detach().to("meta").requires_grad_() for name, value in backbone.named_parameters()}
-    buffers: dict[str, Any] = {name: value.to("meta") for name, value in backbone.named_buffers()}
-    training = [module for module in backbone.modules() if module.training]
-    backbone.eval()
-    try:
-        with torch.compiler.set_stance("force_eager"), torch.enable_grad(), torch.device("meta"):
-            images = torch.empty(1, 3, img_size, img_size)
-            features = functional_call(backbone, {**parameters, **buffers}, images)
-            (features.cls.sum() + features.patches.sum()).backward()
-    finally:
-        for module in training:
-            module.training = True
+    with torch.enable_grad(), torch.device("meta"), MetaRun():
+        features = run_on_meta(backbone, img_size, parameters)
+        (features.cls.sum() + features.patches.sum()).backward()
     return [name for name, value in parameters.items() if value.grad is None]

@@ -15,6 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from runs import write_images
 from torch import nn
+from torch.utils.data import Dataset
 
 from proteus.apis import load_config
 from proteus.engine.hooks import CorruptProxySetError, OnlineEvalHook
@@ -22,6 +23,17 @@ from proteus.engine.hooks.stop_on_nan import DivergedError
 from proteus.evaluation.online.jsonl_log import read_jsonl
 from proteus.evaluation.online.probe_images import ProbeImages
 from proteus.structures import DataError
+
+
+class RandomImages(Dataset):
+    """A data set of someone else's, larger than the training images."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.rand(3, 84, 84)
+
 
 Make = Callable[..., Runner]
 EMA = [{"type": "EMAHook", "momentum": 0.1}]
@@ -204,6 +216,36 @@ def test_knn_of_a_labelled_folder(make_runner: Make, tmp_path: Path) -> None:
         make_runner("corrupt", **knn).train()
     with pytest.raises(FileNotFoundError, match=r"online_eval\.knn\.data_root: .*nowhere"):
         make_runner("missing", **{f"{ONLINE_EVAL}__knn__data_root": str(tmp_path / "nowhere")}).train()
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"type": "TimmBackbone", "arch": "test_resnet"},
+        {"type": "mmpretrain.ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8, "expansion": 1},
+    ],
+    ids=["timm", "mmpretrain"],
+)
+def test_knn_of_a_cnn_is_at_the_size_of_its_training_images(
+    make_runner: Make, tmp_path: Path, student: dict[str, Any]
+) -> None:
+    """Without a validation set of ours the pipeline is not its own, and a CNN does not say at which size it trains."""
+    if student["type"].startswith("mmpretrain"):
+        pytest.importorskip("mmpretrain")
+    folder = write_images(tmp_path / "labelled", 8)
+    runner = make_runner(
+        train_cfg__max_iters=1,
+        model__student={"_delete_": True, **student},
+        model__objectives__patch=None,
+        model__objectives__feature=None,
+        default_hooks__export=None,
+        val_dataloader__dataset={"_delete_": True, "type": RandomImages},
+        **{f"{ONLINE_EVAL}__knn__data_root": str(folder), f"{ONLINE_EVAL}__knn__ks": (3,)},
+    )
+    trained(runner)
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, OnlineEvalHook))
+    assert hook.knn_images is not None
+    assert hook.knn_images.pixels.shape[-2:] == (56, 56)
 
 
 def test_an_unreadable_validation_image_is_skipped_with_a_warning(make_runner: Make, tmp_path: Path) -> None:

@@ -62,6 +62,21 @@ def test_a_student_with_rotary_positions_starts_near_its_teacher(make_runner: Ma
     assert runner.iter == 5
 
 
+def test_a_teacher_of_one_image_size(make_runner: Make, tmp_path: Path) -> None:
+    """It is sliced at the size of the student, and encodes resized images where ``model.teacher.img_size`` says so."""
+    model = load_config(tmp_path / "small.py").model.to_dict()
+    dinov3 = {"type": "TimmBackbone", "arch": "vit_small_patch16_dinov3_qkvb", "patch_size": 14, "depth": 2}
+    large = {"embed_dim": 64, "num_heads": 4, "img_size": 112, "dynamic_img_size": False, "init_values": 0.5}
+    model["teacher"]["backbone"] = {**dinov3, **large}
+    model["student"] = {**dinov3, "embed_dim": 32, "num_heads": 2, "img_size": 56, "mask_colour": "mean"}
+    with pytest.raises(
+        UserError, match=r"takes images of 112 px alone, .* with 56 px; .* model\.teacher\.img_size=112"
+    ):
+        started(make_runner("refused", START, model={"_delete_": True, **model}))
+    model["teacher"]["img_size"] = 112
+    started(make_runner("resized", START, model={"_delete_": True, **model}))
+
+
 def test_the_initialization_does_not_depend_on_the_seed(make_runner: Make) -> None:
     one, other = (weights(started(make_runner(f"seed{s}", START, randomness__seed=s))) for s in (0, 1))
     for name, value in one.items():
@@ -257,7 +272,7 @@ def test_a_sharded_teacher_is_refused_whether_or_not_it_is_sliced(
 
 def test_an_incompatible_student_raises_before_images_are_read(make_runner: Make) -> None:
     runner = make_runner("registers", START, model__student__reg_tokens=2)
-    with pytest.raises(ValueError, match=r"keeps the teacher.s reg_tokens, 0, and model\.student has 2"):
+    with pytest.raises(UserError, match=r"keeps the teacher.s reg_tokens, 0, and model\.student has 2"):
         started(runner)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from proteus.apis import load_config
 from proteus.engine import LayerDecayConstructor, MergedGroupsConstructor, Muon
 from proteus.engine.optim.muon import hidden_matrices
-from proteus.models import Distiller
+from proteus.models import Distiller, TimmBackbone
 from proteus.structures import UserError
 
 SIZE = dict(type="ViT", arch="tiny", img_size=28, patch_size=14, depth=1, interpolate_offset=0.0)
@@ -203,6 +203,24 @@ def test_adamw_updates_tables_of_position_biases(arch: str, options: dict[str, A
     ]
     assert names
     assert all(re.search(rf"\.{tables}$", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        ("naflexvit_base_patch16_gap", {"embed_dim": 32, "num_heads": 2, "depth": 1}),
+        ("test_vit", {}),
+    ],
+)
+def test_adamw_updates_a_patch_embedding_of_any_kind(arch: str, options: dict[str, Any]) -> None:
+    """NaFlexViT's is a linear layer of flattened patches, and ``test_vit`` has a convolution."""
+    model = TimmBackbone(arch, img_size=32, **options)
+    matrices = hidden_matrices(model)
+    names = {name for name, each in model.named_parameters() if each.ndim > 1 and id(each) in matrices}
+    layers = {f"{name}.weight" for name, each in model.named_modules() if isinstance(each, nn.Linear)}
+    assert names == {name for name in layers if ".blocks." in name}
+    assert names
+    assert not any(each._forward_pre_hooks for each in model.modules())
 
 
 def test_packed_weights_are_matrices_and_embeddings_are_not() -> None:

@@ -7,6 +7,7 @@ import torch
 from mmengine.dataset import Compose
 from PIL import Image
 from runs import write_images
+from torch.utils.data import Subset
 
 from proteus.datasets import ConcatProxySet, CorruptImageError, FixedViews, ImageFolder, LabelledFolder, UniformMask
 from proteus.evaluation.online.probe_images import (
@@ -74,6 +75,19 @@ def test_an_unreadable_image_raises_or_is_skipped(folder: Path) -> None:
         load_probe_images(dataset, range(6))
     named: list[CorruptImageError] = []
     assert len(load_probe_images(dataset, range(6), on_unreadable=named.append)) == 5
+    assert [str(bad) in str(error) for error in named] == [True]
+
+
+def test_an_image_that_a_proxy_set_in_another_set_has_replaced_is_unreadable_too(folder: Path) -> None:
+    """torch's set passes on what the proxy set puts in its place, which would count twice."""
+    bad = sorted(folder.rglob("*.jpg"))[1]
+    bad.write_bytes(bad.read_bytes()[:300])
+    dataset = Subset(ImageFolder(str(folder), STEPS), range(6))
+    with pytest.raises(CorruptImageError, match=bad.name):
+        load_probe_images(dataset, range(6))
+    named: list[CorruptImageError] = []
+    kept = load_probe_images(dataset, range(6), on_unreadable=named.append)
+    assert len(set(kept.paths)) == len(kept) == 5
     assert [str(bad) in str(error) for error in named] == [True]
 
 

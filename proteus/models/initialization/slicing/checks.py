@@ -51,6 +51,7 @@ def check_slice(student: Any, teacher: Any) -> None:
     _check_sizes(ours, theirs)
     if isinstance(ours, Eva):
         _check_rotation(ours, theirs)
+    _check_images(student, teacher, theirs.patch_embed)
 
 
 def _title(backbone: Any) -> str:
@@ -116,6 +117,18 @@ def _check_rotation(ours: Any, theirs: Any) -> None:
                 f"a sliced initialization keeps the teacher's rotary positions, with {argument} {other}, and "
                 f"model.student has {own}; write {argument}={other}"
             )
+
+
+def _check_images(student: Any, teacher: Any, embedding: Any) -> None:
+    """Refuse a teacher that cannot encode the student's images, before they are read and fitted on."""
+    side = student.img_size
+    entering = teacher.input_size((side, side))
+    if embedding.strict_img_size and entering != tuple(embedding.img_size):
+        only = embedding.img_size[0]
+        raise ValueError(
+            f"model.teacher.backbone takes images of {only} px alone, and those of model.student enter it with "
+            f"{entering[0]} px; write dynamic_img_size=True in its config, or model.teacher.img_size={only}"
+        )
 
 
 def _other_student(ours: Any, theirs: Any) -> str:

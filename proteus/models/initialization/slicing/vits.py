@@ -170,8 +170,10 @@ class RotaryViT:
 
     def patches(self, images: Tensor) -> Tensor:
         """Return the embeddings of the patches, ``(B, N, D)``."""
-        patches: Tensor = self.vit.patch_embed(images)
-        return patches.flatten(1, -2)  # of a map, unless the model is made for images of one size
+        embedding = self.vit.patch_embed
+        # Not by its forward: in a model that is made for images of one size it is all that refuses others.
+        patches: Tensor = embedding.norm(embedding.proj(images).permute(0, 2, 3, 1))
+        return patches.flatten(1, 2)
 
 
 SliceableViT = PlainViT | RotaryViT

@@ -140,6 +140,14 @@ def test_images_may_have_another_size_and_shape(fixed: bool) -> None:
         assert residual(ours(fresh).patches, source(fresh).patches) < 5e-3
 
 
+def test_a_teacher_of_one_image_size_is_sliced_at_the_students() -> None:
+    source, ours = rotary_teacher(dynamic_img_size=False, img_size=96), rotary_student(**WIDE, dynamic_img_size=False)
+    with pytest.raises(ValueError, match=r"takes images of 96 px alone, .* with 64 px; write dynamic_img_size=True"):
+        check_slice(ours, source)
+    source.img_size = 96
+    assert max(slice_teacher(ours, source, pictures())) < 1e-3
+
+
 def test_registers_that_the_student_lacks_are_left_out() -> None:
     source = rotary_teacher()
     source.backbone.model.reg_token.data.mul_(10)  # the patches read them
