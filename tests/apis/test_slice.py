@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
-from runs import write_described, write_images
+from mmengine.registry import DefaultScope
+from runs import ROOT, write_described, write_images
+from safetensors.torch import load_file
 
 import proteus
 import proteus.apis.slice as module
+from proteus.apis import load_config
 from proteus.apis.distillation.data import find_images
 from proteus.apis.slice import SliceResult
 from proteus.cli.slice import main, parse_args
 from proteus.datasets import ImageFolder
 from proteus.models import ViT
+from proteus.registry import MODELS
 from proteus.structures import DataError, UserError
 
 pytestmark = pytest.mark.usefixtures("without_graphs")
@@ -82,6 +87,61 @@ def test_errors_and_agreement_are_printed(sliced: tuple[SliceResult, str]) -> No
     assert result.metrics["centered_cosine_patch"] > 0.5
     assert "5 more are held out" in printed
     assert f"model folder: {result.out}" in printed
+
+
+def test_a_clip_in_timms_layout_is_sliced(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder as timm writes it, of a model with a norm before the blocks; the student has none."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes = dict(img_size=32, embed_dim=96, depth=3, num_heads=3)
+        clip = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=0, **sizes)
+        for value in clip.parameters():
+            value.data.add_(0.05 * torch.randn_like(value))
+    assert isinstance(clip.norm_pre, torch.nn.LayerNorm)
+    timm.models.save_for_hf(clip, tmp_path / "clip", model_args=sizes, safe_serialization=True)
+    out = tmp_path / "out"
+    result = proteus.slice(
+        str(tmp_path / "clip"), "timm/test_vit", data=place / "photos", out=out, views=12, img_size=32
+    )
+    printed = capsys.readouterr().out
+    assert len(result.errors) == 3
+    for number, error in enumerate(result.errors, 1):
+        assert 0 < error < 0.5
+        assert f"{number:>5}  {error:.3f}\n" in printed
+    assert {"model.safetensors", "config.json", "README.md"} <= {path.name for path in out.iterdir()}
+    backbone: Any = proteus.load_backbone(out)
+    state = load_file(out / "model.safetensors")
+    assert not any(name.startswith("norm_pre") for name in state)
+    torch.testing.assert_close(backbone.timm_state(), state, rtol=0, atol=0)
+    images = torch.rand(2, 3, 32, 32)
+    features = backbone(images)
+    assert features.patches.shape == (2, 4, 64)
+    theirs = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(features.patches, theirs.forward_features(images)[:, 1:], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "upernet"])
+def test_a_slice_is_the_backbone_of_a_segmentor(kind: str, sliced: tuple[SliceResult, str]) -> None:
+    pytest.importorskip("mmseg")
+    file = sliced[0].out / "model.safetensors"
+    # As a user changes the config: size and registers are those of the slice.
+    changes = {"checkpoint": str(file), "img_size": 28, "reg_tokens": 1, "final_norm": True}
+    cfg = load_config(
+        ROOT / f"configs/ade20k/vit-ti_{kind}.py", {f"model.backbone.{key}": value for key, value in changes.items()}
+    )
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        segmentor = MODELS.build(cfg.model).eval()
+    torch.testing.assert_close(segmentor.backbone.timm_state(), load_file(file), rtol=0, atol=0)
+    images = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    own: Any = proteus.load_backbone(sliced[0].out)
+    with torch.no_grad():
+        features, maps = own(images), segmentor.backbone(images)
+        logits = segmentor(images) if kind == "linear" else None
+    assert len(maps) == 4
+    torch.testing.assert_close(maps[-1].flatten(2).mT, features.patches, rtol=1e-5, atol=1e-5)
+    if logits is not None:
+        assert logits.shape == (2, 150, 2, 2)
 
 
 def test_unreadable_images_are_named_and_not_counted(

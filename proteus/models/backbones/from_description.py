@@ -21,6 +21,8 @@ from proteus.models.backbones.vit import ViT
 # A model may hold more values than its file: buffers, and positions of a larger grid.
 _SPARE_FACTOR, _SPARE = 2, 1 << 26
 _LONGEST_ROW = 256
+# Arguments of timm's that our ViT does not take, with the only values that it builds.
+_FIXED = (("in_chans", 3), ("global_pool", "token"))
 _FACTORIES = {"empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "arange", "linspace", "eye"}
 _FACTORIES |= {f"new_{name}" for name in ("empty", "empty_strided", "zeros", "ones", "full")}
 _FACTORIES |= {"repeat", "tile", "cat", "stack", "meshgrid", "repeat_interleave", "tril_indices", "triu_indices"}
@@ -65,8 +67,12 @@ def _vit_config(architecture: str, arguments: Mapping[str, Any], state: Mapping[
     if detect_arch(to_timm_keys(state)) is None:
         return None
     base = timm_config(architecture)
-    # Our ViT decides both itself.
-    given = {key: value for key, value in arguments.items() if key not in ("no_embed_class", "dynamic_img_size")}
+    # Our ViT decides two itself, and timm writes others into every folder.
+    given = {
+        key: value
+        for key, value in arguments.items()
+        if key not in ("no_embed_class", "dynamic_img_size") and (key, value) not in _FIXED
+    }
     if base["type"] != "ViT" or not set(given) <= set(inspect.signature(ViT).parameters):
         return None
     # Files do not say how positions are interpolated: as ViT does by default.

@@ -110,6 +110,27 @@ def test_the_heads_are_exported(make_runner: Callable[..., Runner]) -> None:
             torch.testing.assert_close(mapped(images).patches, expected["patches"])
 
 
+def test_the_heads_of_each_of_several_students_are_exported(
+    make_runner: Callable[..., Runner], multi_student: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proteus.exporters.folder.FORMATS", ("timm",))  # the others take seconds
+    runner = make_runner(train_cfg__max_iters=1, default_hooks__export__heads=True, model=multi_student)
+    runner.train()
+    folder = Path(runner.work_dir)
+    names = {f"student_{name}{ending}" for name in ("tiny", "small") for ending in ("", "_heads")}
+    assert {path.stem for path in folder.glob("*.safetensors")} == names
+    for name, model in runner.model.eval().distillers.items():
+        file, out = folder / f"student_{name}.safetensors", tmp_path / f"out_{name}"
+        proteus.export(file, out, report=lambda _: None)
+        images = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected = model.predict_tokens(model.student(images))
+            for source in (file, out):
+                mapped = proteus.load_backbone(source, mapped=True)
+                torch.testing.assert_close(mapped(images).cls, expected["cls"], atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(mapped(images).patches, expected["patches"], atol=1e-5, rtol=1e-5)
+
+
 def test_a_model_without_heads_is_refused_before_training(make_runner: Callable[..., Runner]) -> None:
     options = {"default_hooks__export__heads": True, "model__objectives__feature": None}
     runner = make_runner(train_cfg__max_iters=1, model__objectives__patch=None, **options)

@@ -51,6 +51,20 @@ def built(**options: Any) -> Distiller:
     return Distiller(teacher=TEACHER, **ONE, **options)
 
 
+def stepped(model: Any, wrapped: Any = None, images: slice = slice(None)) -> tuple[dict[str, torch.Tensor], int]:
+    """Losses and gradients of a training step at block 2, as the hook runs it, and the block of the next step."""
+    data = {"inputs": IMAGES[images], "data_samples": data_samples(*[{}] * len(IMAGES[images]))}
+    hook = TeacherDepthHook(threshold=1e-3, max_share=1.0, interval=1)
+    hook.block = 2
+    runner = fake_runner(wrapped or model)
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0, data)
+    log = runner.model.train_step(data, Stepless(model))
+    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    hook.after_train_iter(runner, 0, data)
+    return {**log, **gradients}, hook.block
+
+
 def fake_runner(model: Any, max_iters: int = 100, dataset: Any = None) -> Any:
     loader = SimpleNamespace(dataset=dataset)
     return SimpleNamespace(
@@ -171,20 +185,53 @@ def test_the_mean_over_students_counts() -> None:
     assert found == pytest.approx(sum(each) / 2, abs=1e-6)
 
 
-RANK = """
-from test_teacher_depth import IMAGES, built, fake_runner
-from proteus.engine.hooks import SlicedInitHook, TeacherDepthHook
+def test_each_of_several_students_learns_from_the_block_as_it_would_alone() -> None:
+    torch.manual_seed(0)
+    found, block = stepped(MultiStudentDistiller(TEACHER, {"first": ONE, "second": ONE}))
+    expected, block_alone = stepped(built())
+    assert block == block_alone == 3
+    for name in ("first", "second"):
+        torch.testing.assert_close(found[f"{name}.loss_feature"], expected["loss_feature"], atol=1e-5, rtol=1e-5)
+        for key, value in expected.items():
+            if not key.startswith("loss"):
+                torch.testing.assert_close(found[f"students.{name}.{key}"], value, atol=1e-5, rtol=1e-5)
 
-result = TeacherDepthHook()._cka(fake_runner(built()), {"inputs": IMAGES[4 * rank : 4 * rank + 4]}, 2)
+
+RANK = """
+from test_teacher_depth import IMAGES, built, fake_runner, stepped
+from proteus.engine import DataParallel
+from proteus.engine.hooks import TeacherDepthHook
+
+own = slice(4 * rank, 4 * rank + 4)
+cka = TeacherDepthHook()._cka(fake_runner(built()), {"inputs": IMAGES[own]}, 2)
+model = built()
+result = cka, *stepped(model, DataParallel(model), own)
 """
 
 
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    return on_two_ranks(RANK, __file__, tmp_path_factory.mktemp("ranks"))
+
+
 @pytest.mark.slow
-def test_two_ranks_decide_alike(tmp_path: Path) -> None:
-    found = on_two_ranks(RANK, __file__, tmp_path)
+def test_two_ranks_decide_alike(ranks: tuple[Any, Any]) -> None:
+    found = [each[0] for each in ranks]
     assert found[0] == found[1]
     halves = [TeacherDepthHook()._cka(fake_runner(built()), {"inputs": half}, 2) for half in IMAGES.split(4)]
     assert found[0] == pytest.approx(sum(halves) / 2, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_from_the_block_as_one(ranks: tuple[Any, Any]) -> None:
+    expected, block = stepped(built())
+    (_, first, first_block), (_, second, second_block) = ranks
+    assert first_block == second_block == block == 3
+    assert first.keys() == second.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            (first[name] + second[name]) / 2, value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_what_is_refused() -> None:

@@ -109,8 +109,11 @@ def test_every_objective_compares_on_the_common_grid(student: Any, cells: int, m
     assert found.keys() == expected.keys()
     for name, term in expected.items():
         torch.testing.assert_close(found[name], term, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    wanted = torch.autograd.grad(sum(expected.values()), list(learnt.values()))  # type: ignore[arg-type]
     sum(found.values()).backward()  # type: ignore[union-attr]
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    for (name, p), gradient in zip(learnt.items(), wanted, strict=True):
+        torch.testing.assert_close(p.grad, gradient, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
     assert all(p.grad is None for p in model.teacher.parameters())
 
 

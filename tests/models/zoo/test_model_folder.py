@@ -63,6 +63,14 @@ def test_folder_equals_timm(arch: str, classes: int, arguments: dict[str, Any], 
     assert ours.img_size == arguments.get("img_size", theirs.pretrained_cfg["input_size"][-1])
 
 
+@pytest.mark.parametrize(("pool", "kind"), [("token", "ViT"), ("avg", "TimmBackbone")])
+def test_a_vit_with_the_defaults_that_timm_writes_is_ours(pool: str, kind: str, tmp_path: Path) -> None:
+    """Else it has no mask token, and cannot be sliced."""
+    folder = write_folder(tmp_path / "model", "vit_base_patch16_clip_224", **VIT, global_pool=pool)
+    write_config(folder, model_args={**VIT, "in_chans": 3, "global_pool": pool})
+    assert type(load_backbone(folder)).__name__ == kind
+
+
 def write_config(folder: Path, **changes: Any) -> Path:
     """Change fields of ``config.json``; ``None`` removes one."""
     path = folder / "config.json"
