@@ -102,7 +102,7 @@ def _first(args: Any) -> Any:
 
 
 def _maker(out: Any, storages: Sequence[int]) -> Callable[[Any], Any] | None:
-    """Return a function that makes the result of an operator anew; None for anything else than new tensors."""
+    """Return a function that makes the result of an operator again; None for anything else than new tensors."""
     single = isinstance(out, Tensor)
     tensors = (out,) if single else out
     if not isinstance(tensors, tuple) or not all(map(_is_plain, tensors)):

@@ -14,8 +14,8 @@ def input_layers(backbone: nn.Module, img_size: int) -> list[nn.Linear]:
     """Find the linear layers that come first: what they read has passed no matrix and no kernel.
 
     They embed flattened patches of pixels, as NaFlexViT's does, or coordinates of positions. Norms before them do not
-    count. A forward pass on the meta device finds them: it alone tells an embedding of 16 x 16 patches of three
-    channels, 768 numbers, from a hidden layer of a ViT-B.
+    count. A forward pass on the meta device finds them: by shape an embedding of 16 x 16 patches of three channels, 768
+    numbers, is like a hidden layer of a ViT-B.
 
     Args:
         backbone: Image -> ``Features``.
@@ -24,7 +24,7 @@ def input_layers(backbone: nn.Module, img_size: int) -> list[nn.Linear]:
     found: list[nn.Linear] = []
 
     def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        # Activations that are computed again in the backward pass have no gradients here, and nothing can be told.
+        # Activations that are computed again in the backward pass have no gradients here, and tokens look like pixels.
         if torch.is_grad_enabled() and isinstance(layer, nn.Linear) and not inputs[0].requires_grad:
             found.append(layer)
 
