@@ -225,7 +225,11 @@ def _read_text(file: Path, chain: Sequence[Path]) -> str:
 
 
 def _python_bases(text: str, file: Path) -> Any:
-    """Return the literal that a Python config assigns to ``_base_``; an empty list if it is computed."""
+    """Return the literal that a Python config assigns to ``_base_``; an empty list if it is computed.
+
+    Raises:
+        ConfigError: The file cannot be parsed, or a dict literal has a key twice.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -235,6 +239,9 @@ def _python_bases(text: str, file: Path) -> Any:
         raise ConfigError([f"syntax error{line}: {error.msg}"], str(file)) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise ConfigError([f"cannot be parsed: {error}"], str(file)) from error
+    problems = _repeated_keys(tree)
+    if problems:
+        raise ConfigError(problems, str(file))
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "_base_":
             try:
@@ -242,6 +249,23 @@ def _python_bases(text: str, file: Path) -> Any:
             except ValueError:
                 return []
     return []
+
+
+def _repeated_keys(tree: ast.Module) -> list[str]:
+    """Return a line for each string that is a key of a dict literal twice: Python would keep the last one silently."""
+    problems = []
+    for node in ast.walk(tree):
+        first: dict[str, int] = {}
+        for key in node.keys if isinstance(node, ast.Dict) else ():
+            if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+                continue
+            if key.value in first:
+                problems.append(
+                    f"line {key.lineno}: the key {key.value!r} is on line {first[key.value]} of the same dict as well; "
+                    "rename or remove one"
+                )
+            first.setdefault(key.value, key.lineno)
+    return problems
 
 
 def _base_names(bases: Any, file: Path) -> list[str]:

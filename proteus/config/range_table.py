@@ -66,6 +66,11 @@ _RULE = choice("greater", "less")
 _METHOD = choice("fork", "spawn", "forkserver")
 _PATTERN = Range("a regular expression", lambda v: isinstance(v, str) and compiles(v))
 _SIDE = Range("a positive integer up to 16384", integer(1, 16384).accepts)  # pixels
+_CROP_SIDE = Range(
+    f"{_SIDE.expected} (for height and width, write train_dataloader.batch_sampler=dict(type='ResolutionBatchSampler', "
+    "stages=[dict(size=(HEIGHT, WIDTH))]))",
+    _SIDE.accepts,
+)
 _FOLDER = Range("the name of a folder", lambda v: isinstance(v, (str, os.PathLike)) and bool(str(v).strip()))
 _SEED = integer(0, 2**32 - 1)
 _LOOP = {
@@ -206,8 +211,8 @@ OF_TYPE: dict[str, dict[str, Range]] = {
     "ForeachEMA": {"momentum": number(above=0, below=1), "interval": COUNT, "gamma": POSITIVE | NONE},
     "ExponentialMovingAverage": {"momentum": number(above=0, below=1), "interval": COUNT},
     # Transforms
-    "LoadRandomResizedCrop": {"scale": _SIDE, "crop_ratio_range": _SCALE, "aspect_ratio_range": _RATIO},
-    "RandomResizedCrop": {"scale": _SIDE, "crop_ratio_range": _SCALE, "aspect_ratio_range": _RATIO},
+    "LoadRandomResizedCrop": {"scale": _CROP_SIDE, "crop_ratio_range": _SCALE, "aspect_ratio_range": _RATIO},
+    "RandomResizedCrop": {"scale": _CROP_SIDE, "crop_ratio_range": _SCALE, "aspect_ratio_range": _RATIO},
     "RandomCrop": {"crop_size": SIZE},
     "RandomResize": {"scale": _SCALES, "ratio_range": _RATIO | NONE},
     "CenterCrop": {"crop_size": _SIDE},

@@ -337,6 +337,17 @@ def test_folders_without_images_or_with_too_few_are_refused(tmp_path: Path) -> N
         find_images(tmp_path / "few")
 
 
+def test_shards_are_refused_with_what_reads_them(tmp_path: Path) -> None:
+    reader = r"shards are read by a config with .*type='WebShards'.* \(docs/large_data\.md\)"
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "000000.tar").touch()
+    with pytest.raises(DataError, match=rf"data: '.*' holds shards \(\.tar\) and no image files; {reader}"):
+        find_images(tmp_path)
+    for url in ("s3://bucket/imagenet", f"file://{tmp_path}"):
+        with pytest.raises(UserError, match=rf"data: '{url}' is a URL, and folders of images are read here; {reader}"):
+            find_images(url)
+
+
 def test_several_folders_are_joined_and_none_is_read_twice(place: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "photos", 40)
     images = find_images([place / "photos", tmp_path / "photos"])

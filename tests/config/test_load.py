@@ -154,6 +154,17 @@ def test_a_config_overrides_its_base(name: str, text: str, tmp_path: Path) -> No
     assert read_config(path).to_dict() == {"a": {"x": 1, "y": 3}}
 
 
+def test_a_key_that_a_dict_has_twice_is_named(tmp_path: Path) -> None:
+    text = 'x = {\n    "a": 1,\n    "b": {"a": 2},\n    "a": 3,\n}\n'
+    problem = "line 4: the key 'a' is on line 2 of the same dict as well; rename or remove one"
+    base = write_files(tmp_path, base_py=text)
+    path = write_files(tmp_path, child_py="_base_ = 'base.py'")
+    for file in (base, path):
+        assert problem_of(file) == problem
+    with pytest.raises(ConfigError, match=r"base\.py"):
+        read_config(path)
+
+
 def test_a_cycle_of_bases_is_named(tmp_path: Path) -> None:
     path = write_files(tmp_path, a_py="_base_ = 'b.py'", b_py="_base_ = 'a.py'")
     assert problem_of(path) == f"_base_ leads back to itself: {path} -> {tmp_path / 'b.py'} -> {path}"

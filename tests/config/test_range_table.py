@@ -47,6 +47,15 @@ def test_ranges_of_our_parts(label: str, key: str, right: list[Any], wrong: list
     assert [value for value in wrong if rule.accepts(value)] == []
 
 
+def test_a_pair_of_sides_is_answered_with_the_schedule_that_takes_one() -> None:
+    for label in ("LoadRandomResizedCrop", "RandomResizedCrop"):
+        rule = rule_for(label, k.TRANSFORM, "scale", ours=True)
+        assert rule is not None
+        assert not rule.accepts((224, 448))
+        assert rule.expected.startswith("a positive integer up to 16384 (for height and width, write ")
+        assert "batch_sampler=dict(type='ResolutionBatchSampler', stages=[dict(size=(HEIGHT, WIDTH))])" in rule.expected
+
+
 def test_ranges_by_type_override_those_by_kind() -> None:
     by_kind, by_type = (rule_for(label, k.HOOK, "interval", True) for label in ("LoggerHook", "CheckpointHook"))
     assert by_kind is not None

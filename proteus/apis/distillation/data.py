@@ -13,8 +13,13 @@ from proteus.datasets import ImageFolder
 from proteus.datasets.packaged import packaged_photographs
 from proteus.datasets.proxy.folder import list_images
 from proteus.structures import DataError, UserError
+from proteus.utils.urls import is_url, redact
 
 PACKAGED = "packaged"
+_SHARDS = (
+    "shards are read by a config with train_dataloader.dataset=dict(type='WebShards', data_root=...) and proteus train "
+    "(docs/large_data.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,15 @@ def find_images(data: str | Path | Sequence[str | Path]) -> RunImages:
     if [str(name) for name in given] == [PACKAGED]:
         train, kept = len(packaged_photographs("train")), len(packaged_photographs("held-out"))
         return RunImages((), train, kept, round(kept / (train + kept), 2))
+    for name in given:
+        if is_url(name):
+            raise UserError(f"data: '{redact(str(name))}' is a URL, and folders of images are read here; {_SHARDS}")
     folders = [check_folder(name).resolve() for name in given]
     for folder in folders:
         outer = next((other for other in folders if other in folder.parents), None)
         if outer is not None or folders.count(folder) > 1:
             raise UserError(f"data: '{folder}' is read twice, since '{outer or folder}' is given as well; remove one")
-    names = [list_images(folder, "data") for folder in folders]
+    names = [_names_of_images(folder) for folder in folders]
     total = sum(map(len, names))
     first = choose_held_out(total)
     for share in sorted({first, *(each for each in (0.2, 0.3, 0.5) if each > first)}):
@@ -88,6 +96,15 @@ def find_images(data: str | Path | Sequence[str | Path]) -> RunImages:
         f"data: {total} image{'s' * (total != 1)} in {', '.join(map(str, folders))}; some are held out for validation, "
         "chosen by name, and some train: use 20 or more in each folder"
     )
+
+
+def _names_of_images(folder: Path) -> list[str]:
+    try:
+        return list_images(folder, "data")
+    except DataError:
+        if next(folder.rglob("*.tar"), None) is None:
+            raise
+        raise DataError(f"data: '{folder}' holds shards (.tar) and no image files; {_SHARDS}") from None
 
 
 def _names(folders: Sequence[str]) -> list[str]:

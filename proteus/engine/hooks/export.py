@@ -18,6 +18,7 @@ from proteus.engine.hooks.student_ema import delivers_average
 from proteus.models import AdaptedBackbone
 from proteus.models.backbones import architecture_of, weights_of
 from proteus.models.heads.head_file import heads_of, student_digest, write_heads
+from proteus.models.zoo.teacher_text import contradiction
 from proteus.registry import HOOKS
 from proteus.utils.models import unwrap_model
 
@@ -36,7 +37,9 @@ class ExportStudentHook(Hook):
     of an earlier run in the folder that this run has no weights for are removed.
 
     Args:
-        teacher: Description of the teacher in the file: name, licence, remarks.
+        teacher: Description of the teacher in the file, from which the model card takes it: name, licence, remarks. A
+            config inherits that of its base, so the run warns if the text does not name the released models that the
+            teachers are, or names another one.
         heads: Also write the heads that map cls token and patches to the teacher's space, to
             ``student_heads.safetensors`` (``student_<name>_heads.safetensors`` and the like):
             ``proteus.load_backbone(..., mapped=True)`` then returns mapped features; of several teachers,
@@ -51,12 +54,19 @@ class ExportStudentHook(Hook):
         self.heads = heads
 
     def before_train(self, runner: Runner) -> None:
-        """Check the heads, and warn if the architecture cannot be rebuilt from the exported file."""
+        """Check the heads; warn of another teacher than the model's, and of an architecture that cannot be rebuilt."""
         if self.heads:
             for one in _distillers(unwrap_model(runner.model)).values():
                 for distiller in getattr(one, "distillers", {"": one}).values():
                     heads_of(distiller)
+        self._check_teacher(runner)
         self._check_descriptions(runner)
+
+    @master_only
+    def _check_teacher(self, runner: Runner) -> None:
+        fault = contradiction(self.teacher, runner.cfg.get("model") or {})
+        if fault:
+            runner.logger.warning(f"default_hooks.export.teacher={self.teacher!r}: {fault}")
 
     @master_only
     def _check_descriptions(self, runner: Runner) -> None:

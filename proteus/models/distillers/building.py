@@ -28,12 +28,24 @@ def build_preprocessor(config: dict[str, Any] | DistillDataPreprocessor | None) 
 
 
 def build_teacher(config: dict[str, Any] | Teacher, preprocessor: Any, key: str = "model.teacher") -> Teacher:
-    """Build the teacher of images that ``preprocessor`` normalises; ``key`` is its key in the config, for messages."""
+    """Build the teacher of images that ``preprocessor`` normalises.
+
+    Args:
+        config: Config of the teacher, or one that is built already.
+        preprocessor: The data preprocessor.
+        key: Key of the teacher in the config, for messages.
+
+    Raises:
+        ValueError: Its backbone does not take images of its ``img_size``.
+        CheckpointError: Its weights cannot be read, or are another model's.
+    """
     if isinstance(config, nn.Module):
         return config
     with prefix_checkpoint_errors(key, separator="."):
         statistics = {"input_mean": preprocessor.channel_mean, "input_std": preprocessor.channel_std}
         built: Teacher = MODELS.build(config, default_args=statistics)
+    if isinstance(built, Teacher):  # one of another package may have no such check
+        built.check_size(key)
     return built
 
 

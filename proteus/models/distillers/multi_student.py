@@ -23,7 +23,7 @@ from proteus.models.objectives import StepFeatures
 from proteus.models.teachers import Teacher, TeacherOutput
 from proteus.registry import MODELS
 
-_WEIGHTS = ("_ema", "_plain", "_heads")
+_WEIGHTS = ("ema", "plain", "heads")
 _SHARED = ("teacher", "data_preprocessor", "micro_batches", "key")
 
 
@@ -231,7 +231,7 @@ def _checked(students: Mapping[str, dict[str, Any] | None]) -> dict[str, dict[st
     keys = [name for name in inspect.signature(Distiller).parameters if name not in _SHARED]
     for name, config in configs.items():
         # The name becomes that of a submodule, and part of file names, where these endings mark kinds of weights.
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name == "ema" or name.endswith(_WEIGHTS):
+        if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name.rpartition("_")[2] in _WEIGHTS:
             raise ValueError(
                 f"model.students.{name}: not a valid name for a student; write letters and digits, such as 'small'"
             )

@@ -42,6 +42,12 @@ def checked_teachers(teachers: Mapping[str, dict[str, Any] | None], keys: Sequen
         if missing or unknown:
             fault = f"has no {missing[0]!r}" if missing else f"has an unknown key {unknown[0]!r}"
             raise ValueError(f"{key} {fault}: it takes {', '.join(keys)}")
+        standardization = config.get("standardization")
+        if standardization is not None and not isinstance(standardization, Mapping):
+            raise ValueError(
+                f"{key}.standardization={standardization!r}: write dict(type='PHIStandardization'), "
+                "dict(type='ChannelStandardization') or None"
+            )
         check_number(f"{key}.weight", config.get("weight", 1.0), 0, above=True)
         if check_number(f"{key}.drop", config.get("drop", 0.0), 0, 1) == 1:
             raise ValueError(f"{key}.drop=1 leaves the teacher out of every step: write {key}=None, or less than 1")

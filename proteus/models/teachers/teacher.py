@@ -153,6 +153,40 @@ class Teacher(nn.Module):
             return (self.img_size, self.img_size)
         return (self.size_rule(size) if self.size_rule is not None else None) or size
 
+    def check_size(self, key: str) -> None:
+        """Check that the backbone takes images of ``img_size``.
+
+        Args:
+            key: Key of the teacher in the config, for the message.
+
+        Raises:
+            ValueError: It does not; the message names the nearest sizes.
+        """
+        size = self.img_size
+        if size is None or self._takes(size):
+            return
+        own = getattr(self.backbone, "img_size", None)
+        embed = getattr(getattr(self.backbone, "model", None), "patch_embed", None)
+        patch = both_sides(getattr(self.backbone, "patch_size", None) or getattr(embed, "patch_size", None) or 1)[0]
+        nearest = [near for near in (size // patch * patch, (size // patch + 1) * patch) if near and self._takes(near)]
+        if {*nearest} - {own}:
+            remedy = f"write {' or '.join(map(str, nearest))}"
+        elif isinstance(own, int) and self._takes(own):  # a model that is built for one size
+            remedy = f"write {own}, or {key}.backbone.img_size for another size as well"
+        else:
+            return  # other sizes fail as well: the first step reports why
+        raise ValueError(f"{key}.img_size={size}: {key}.backbone does not take images of this size; {remedy}")
+
+    def _takes(self, size: int) -> bool:
+        patch = getattr(self.backbone, "patch_size", None)
+        if isinstance(patch, int) and size % patch:  # a ViT's grid rounds down
+            return False
+        try:
+            self.backbone.grid_for(both_sides(size))
+        except (AssertionError, AttributeError, RuntimeError, ValueError):
+            return False
+        return True
+
     def train(self, mode: bool = True) -> Teacher:
         """Stay in eval mode, whatever ``mode`` is."""
         return self

@@ -137,3 +137,10 @@ def test_a_model_without_heads_is_refused_before_training(make_runner: Callable[
     with pytest.raises(UserError, match=r"ExportStudentHook\.heads=True: the model has no head for patches"):
         runner.train()
     assert runner.iter == 0
+
+
+def test_a_text_that_names_another_teacher_is_logged(make_runner: Callable[..., Runner]) -> None:
+    runner = make_runner(train_cfg__max_iters=1, default_hooks__export__teacher="DINOv2 ViT-S/14 (Meta, Apache-2.0)")
+    runner.train()
+    (log,) = Path(runner.work_dir).rglob("*.log")
+    assert "default_hooks.export.teacher='DINOv2 ViT-S/14 (Meta, Apache-2.0)': the text names DINOv2" in log.read_text()

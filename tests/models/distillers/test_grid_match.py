@@ -224,7 +224,7 @@ def test_students_with_different_grids_share_teacher_and_masks() -> None:
     objectives = {name: OBJECTIVES[name] for name in ("token", "feature", "patch")}
     students = {
         name: dict(student={**each, "drop_path_rate": 0.0}, objectives=objectives)
-        for name, each in (("fine", FINE), ("plain", STUDENT), ("coarse", COARSE))
+        for name, each in (("fine", FINE), ("equal", STUDENT), ("coarse", COARSE))
     }
     models = []
     for parts in (1, 2):

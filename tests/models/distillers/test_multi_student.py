@@ -33,7 +33,7 @@ def student(width: int = 24, **options: Any) -> dict[str, Any]:
 STUDENTS: dict[str, Any] = dict(
     tiny=dict(student=student(24), objectives=ALL),
     small=dict(student=student(48), objectives=ALL),
-    plain=dict(student=student(36), objectives=dict(token=ALL["token"])),
+    narrow=dict(student=student(36), objectives=dict(token=ALL["token"])),
 )
 
 
@@ -64,7 +64,7 @@ def trained(model: Any, steps: int = 4) -> list[dict[str, Tensor]]:
 def test_each_is_what_it_would_be_alone(teacher: dict[str, Any], parts: int) -> None:
     students = copy.deepcopy(STUDENTS)
     if "classifier" in teacher:
-        students["plain"]["objectives"] = dict(logits=dict(type="LogitsObjective", num_classes=5))
+        students["narrow"]["objectives"] = dict(logits=dict(type="LogitsObjective", num_classes=5))
     together = built(teacher=teacher, students=students, micro_batches=parts)
     logs = trained(together)
     for name, config in students.items():
@@ -92,7 +92,7 @@ def test_the_teacher_runs_once_for_all() -> None:
     losses = model(**batch(), mode="loss")
     assert len(passes) == 1
     assert sorted(losses) == sorted(
-        [f"{name}.loss_{term}" for name in ("tiny", "small") for term in ALL] + ["plain.loss_token"]
+        [f"{name}.loss_{term}" for name in ("tiny", "small") for term in ALL] + ["narrow.loss_token"]
     )
     total, log = model.parse_losses(losses)
     torch.testing.assert_close(total, sum(losses.values()))
@@ -159,7 +159,7 @@ def test_agreement_of_each() -> None:
     found = metric.evaluate(4)
     assert set(found) == {
         f"centered_cosine/{name}" for name in ("tiny.cls", "tiny.patch", "small.cls", "small.patch")
-    } | {"centered_cosine/plain.cls"}
+    } | {"centered_cosine/narrow.cls"}
     for name, distiller in model.distillers.items():
         alone = TeacherAgreement(patches_per_image=8)
         alone.process({}, distiller(images, data_samples=data_samples(*({} for _ in range(4))), mode="predict"))
@@ -176,6 +176,9 @@ def test_agreement_of_each() -> None:
         ({"a.b": STUDENTS["tiny"]}, r"model\.students\.a\.b: not a valid name for a student"),
         ({"tiny_ema": STUDENTS["tiny"]}, r"model\.students\.tiny_ema: not a valid name for a student"),
         ({"tiny_plain": STUDENTS["tiny"]}, r"model\.students\.tiny_plain: not a valid name for a student"),
+        ({"plain": STUDENTS["tiny"]}, r"model\.students\.plain: not a valid name for a student"),
+        ({"heads": STUDENTS["tiny"]}, r"model\.students\.heads: not a valid name for a student"),
+        ({"ema": STUDENTS["tiny"]}, r"model\.students\.ema: not a valid name for a student"),
         ({"tiny": dict(student=student())}, r"model\.students\.tiny has no 'objectives'"),
         ({"tiny": {**STUDENTS["tiny"], "objectifs": {}}}, r"tiny has an unknown key 'objectifs': it takes student, "),
         ({"tiny": {**STUDENTS["tiny"], "micro_batches": 2}}, r"model\.students\.tiny has an unknown key"),

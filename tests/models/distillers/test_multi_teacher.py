@@ -230,6 +230,9 @@ def test_what_is_refused() -> None:
     assert "model.teachers.second has no 'objectives': it takes teacher, objectives" in refused(changed(objectives=...))
     assert "model.teachers.second has an unknown key 'student'" in refused(changed(student=STUDENT))
     assert "model.teachers.second.weight=0: write a number above 0" in refused(changed(weight=0))
+    assert "model.teachers.second.standardization='phi-s': write dict(type='PHIStandardization')" in refused(
+        changed(standardization="phi-s")
+    )
     assert "model.teachers.second.drop=1 leaves the teacher out" in refused(changed(drop=1))
     assert "model.teachers.second.drop=-0.5: write a number from 0 to 1" in refused(changed(drop=-0.5))
     assert "model.teachers.second.objectives is empty" in refused(changed(objectives={}))
@@ -241,6 +244,10 @@ def test_what_is_refused() -> None:
     assert "set model.teachers.second.teacher.classifier" in refused(changed(objectives=logits))
     with pytest.raises(KeyError, match="Whitening"):
         built(changed(standardization=dict(type="Whitening")))
+    assert (
+        "model.teachers.second.teacher.img_size=70: model.teachers.second.teacher.backbone does not take images of "
+        "this size; write 64 or 80" in refused(changed(teacher=dict(SECOND, img_size=70)))
+    )
     grids = dict(match="teacher_size")
     smaller = dict(SECOND, backbone=dict(LARGER, patch_size=32))
     assert (

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from proteus.models import Teacher, ViT
+from proteus.models.distillers.building import build_preprocessor, build_teacher
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALVES = (0.5, 0.5, 0.5)
@@ -206,3 +207,28 @@ def test_compiled_for_real_it_says_the_same(wanted: Any) -> None:
 def test_what_torch_compile_does_not_take_is_refused(wanted: Any) -> None:
     with pytest.raises(ValueError, match=r"teacher\.compile"):
         teacher(compile=wanted)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "remedy"),
+    [
+        (TINY, 57, "write 56 or 70"),
+        (TINY, 9, "write 14"),
+        (
+            dict(type="TimmBackbone", arch="test_vit", img_size=64, dynamic_img_size=False),
+            70,
+            r"write 64, or model\.teacher\.backbone\.img_size for another size as well",
+        ),
+        (dict(type="TimmBackbone", arch="test_vit", img_size=64, dynamic_img_size=True), 70, "write 64 or 80"),
+    ],
+)
+def test_a_size_that_the_backbone_does_not_take_is_refused(backbone: dict[str, Any], size: int, remedy: str) -> None:
+    config = dict(type="Teacher", backbone=dict(backbone), img_size=size)
+    words = rf"^model\.teacher\.img_size={size}: model\.teacher\.backbone does not take images of this size; {remedy}$"
+    with pytest.raises(ValueError, match=words):
+        build_teacher(config, build_preprocessor(None))
+
+
+def test_a_cnn_takes_any_size() -> None:
+    config = dict(type="Teacher", backbone=dict(type="TimmBackbone", arch="test_resnet"), img_size=57)
+    assert build_teacher(config, build_preprocessor(None)).img_size == 57
