@@ -54,7 +54,7 @@ def test_other_weights_than_the_released_ones_are_noticed(file: str | None) -> N
     assert "; write what the teachers are, since" in found
 
 
-def test_a_part_of_a_longer_name_is_no_name() -> None:
+def test_a_part_of_a_longer_name_does_not_count() -> None:
     assert "names DFN CLIP ViT-B/16, but" in contradiction("DFN CLIP ViT-B/16 (Apple)", one("own.pth"))
 
 
