@@ -15,6 +15,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from proteus.apis.check_caches import cache_folders, check_caches
 from proteus.apis.model_cost import GIB, ProbeCost, StepCost, image_side, probe_cost, step_cost
 from proteus.apis.schedule_cost import describe_schedule
 from proteus.checkpoints import locate
@@ -24,7 +25,7 @@ from proteus.config.build_errors import as_config_error, check_transforms
 from proteus.config.check_consistency import check_batch, check_present, check_sizes, crop_size, pipelines
 from proteus.config.check_dense import check_dense
 from proteus.config.check_files import missing_files, paths
-from proteus.config.check_resolution import check_resolution, mask_patches_of
+from proteus.config.check_resolution import check_resolution, mask_patches_of, schedule_of
 from proteus.datasets import ProxySet, SampleKey, SeededSet
 from proteus.datasets.proxy.collate import check_sample, distill_collate
 from proteus.datasets.proxy.seeded_set import seeded_config
@@ -78,12 +79,13 @@ def check(cfg: Config) -> str:
             check_masks(model, [(side, side)], mask_patches_of(cfg))
         _build_training(cfg, model)
         absent = {entry.path for entry in missing}
-        images = {key: _build_loader(key, cfg[key], absent, model) for key in _LOADERS if cfg.get(key)}
+        sets = {key: _build_loader(key, cfg[key], absent, model) for key in _LOADERS if cfg.get(key)}
+        missing += check_caches(cfg, model, sets["train_dataloader"])
         costs = describe_cost(cfg, model)
     lines = [f"{cfg.filename}: every key is known and every part was built", *costs]
     if cfg.get("train_cfg", {}).get("max_iters"):
         lines.append(_row("schedule", f"{cfg.train_cfg.max_iters:,} iterations"))
-    lines += [_row(key, f"{count:,} images") for key, count in images.items() if count is not None]
+    lines += [_row(key, f"{len(built):,} images") for key, built in sets.items() if built is not None]
     if missing:
         lines.append("missing on this machine (create them, or override the keys with --cfg-options):")
         # Most configs use the validation loader for testing as well: list each path once.
@@ -152,8 +154,8 @@ def _build_training(cfg: Config, model: nn.Module) -> None:
         )
 
 
-def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model: nn.Module) -> int | None:
-    """Build the parts of a loader; return the number of images, or None if files are missing."""
+def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model: nn.Module) -> Any:
+    """Build the parts of a loader; return the data set, or None if files are missing."""
     collate = loader.get("collate_fn")
     if collate:
         FUNCTIONS.get(collate["type"])
@@ -165,11 +167,11 @@ def _build_loader(key: str, loader: Mapping[str, Any], missing: set[str], model:
     built = DATASETS.build(dataset)
     if loader.get("sampler"):
         DATA_SAMPLERS.build(loader["sampler"], default_args={"dataset": built, "seed": 0})
-    # Samples with the teacher's tokens need a cache, which is built later.
+    # Samples with the teacher's tokens need a cache, which may be built later.
     own = isinstance(built, (SeededSet, ProxySet)) and not dataset.get("cache")
     if own and collate and str(collate["type"]).rpartition(".")[2] == "distill_collate":
         _check_samples(built, loader, model, "loss" if key == "train_dataloader" else "predict")
-    return len(built)
+    return built
 
 
 def _check_samples(dataset: Any, loader: Mapping[str, Any], model: nn.Module, mode: str) -> None:
@@ -203,15 +205,15 @@ def describe_cost(cfg: Config, model: Any) -> list[str]:
             cost = replace(cost, teacher_parameters=model.spread_plan.largest)
             spread = [_row("teachers spread", model.spread_plan.describe())]
         sizes = [_row(title, text) for title, text in describe_schedule(model, cfg)]
-        rows = _distiller_rows(_as_cached(cost, cfg), batch, cached=_cache(cfg))
+        rows = _distiller_rows(_as_cached(cost, cfg), batch, cached=cache_folders(cfg))
         return _grid_rows(cfg, model) + spread + rows + sizes
     if hasattr(model, "distillers"):
         costs = {name: _as_cached(step_cost(each, cfg), cfg) for name, each in model.distillers.items()}
         grids = _grid_rows(cfg, model)
         sizes = [_row(title, text) for title, text in describe_schedule(model, cfg)]
         if "" in costs:
-            return grids + _distiller_rows(costs[""], batch, cached=_cache(cfg)) + sizes
-        return grids + _several_rows(costs, batch, _cache(cfg)) + sizes
+            return grids + _distiller_rows(costs[""], batch, cached=cache_folders(cfg)) + sizes
+        return grids + _several_rows(costs, batch, cache_folders(cfg)) + sizes
     if isinstance(model, LinearProbe):
         return _probe_rows(probe_cost(model, cfg))
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
@@ -221,24 +223,25 @@ def describe_cost(cfg: Config, model: Any) -> list[str]:
 
 
 def _grid_rows(cfg: Config, model: Any) -> list[str]:
-    """Describe how the grids of teacher and students are matched, where they differ."""
+    """Describe how the grids of teacher and students are matched, where they differ, at each size of the images."""
     rows = []
+    schedule = schedule_of(cfg)
     for name, each in model.distillers.items():
         side = image_side(cfg, each.student)
-        described = each.describe_grids((side, side))
-        rows += [_row(f"grids {name}".strip(), described)] if described else []
+        sizes = [(side, side)] if schedule is None else schedule.sizes
+        found: dict[str, list[str]] = {}
+        for size in sizes:
+            described = each.describe_grids(size)
+            if described:
+                found.setdefault(described, []).append(f"{size[0]}x{size[1]}")
+        for described, where in found.items():
+            place = "" if schedule is None else f"{', '.join(where)} px: "
+            rows.append(_row(f"grids {name}".strip(), place + described))
     return rows
 
 
-def _cache(cfg: Config) -> dict[str, str]:
-    """Return the folders of the teacher caches of the run, by the teacher's name, which is empty for the only one."""
-    found = cfg.train_dataloader.dataset.get("cache")
-    folders = found if isinstance(found, Mapping) else {"": found}
-    return {name: folder for name, folder in folders.items() if folder}
-
-
 def _as_cached(cost: StepCost, cfg: Config) -> StepCost:
-    cached = sum(flops for name, (_, flops) in cost.teachers.items() if name in _cache(cfg))
+    cached = sum(flops for name, (_, flops) in cost.teachers.items() if name in cache_folders(cfg))
     return replace(cost, step_flops=cost.step_flops - cached)
 
 

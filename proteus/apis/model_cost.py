@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from proteus.compat import storage_key
 from proteus.config.check_consistency import trained_size
@@ -23,6 +28,7 @@ GIB = 1024**3
 BFLOAT16_SHARE = 0.57
 # Image size in pixels if neither the pipeline nor the model has one.
 _DEFAULT_SIZE = 224
+_SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,7 @@ def step_cost(model: Distiller | MultiTeacherDistiller, cfg: Config, size: tuple
     masks, indices = _half_masked(int(count * probability) if model.needs_masks else 0, grid)
     kept = _SavedBytes({storage_key(tensor) for tensor in [*model.parameters(), images]})
     inputs = {"inputs": images, "masks": masks, "mask_indices": indices, "labels": labels}
-    context = torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor)
-    flops = step_flops(model, inputs, context, known)
+    flops = step_flops(model, inputs, kept.counting(), known)
     return StepCost(
         teacher_parameters=sum(parameters for parameters, _ in teachers.values()),
         student_parameters=_count(student),
@@ -172,10 +177,63 @@ class _SavedBytes:
         self.alive: list[Tensor] = []
         self.bytes = 0
 
-    def pack(self, tensor: Tensor) -> Tensor:
-        is_attention = tensor.ndim >= 3 and tensor.shape[-1] == tensor.shape[-2] and tensor.shape[-1] > 4
-        if storage_key(tensor) not in self.known and not is_attention:
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what is saved for the backward pass in this context."""
+        hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+        with hooks, _FusedAttention(self.known, self.alive):
+            yield
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        if storage_key(tensor) not in self.known:
             self.known.add(storage_key(tensor))
             self.alive.append(tensor)
             self.bytes += tensor.untyped_storage().nbytes()
         return tensor
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Leave out attention maps, where ``scaled_dot_product_attention`` makes them step by step on the meta device.
+
+    By shape, square feature maps look the same.
+
+    Args:
+        known: Storages that are not counted.
+        alive: Where to keep the maps, since a later storage could have the key of one that is gone.
+    """
+
+    def __init__(self, known: set[int], alive: list[Tensor]) -> None:
+        super().__init__()
+        self.known, self.alive = known, alive
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run a function."""
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        with _AttentionMaps(self.known, self.alive):
+            out = func(*args, **(kwargs or {}))
+        # The product of map and values, which the next layer saves.
+        self.known.discard(storage_key(out))
+        return out
+
+
+class _AttentionMaps(TorchDispatchMode):
+    """Note what a softmax returns, and all that is computed from it, such as by dropout."""
+
+    def __init__(self, known: set[int], alive: list[Tensor]) -> None:
+        super().__init__()
+        self.known, self.alive = known, alive
+        self.maps: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator."""
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in _SOFTMAX or not self.maps.isdisjoint(map(storage_key, _tensors((args, kwargs)))):
+            self.alive += _tensors(out)
+            self.maps.update(map(storage_key, _tensors(out)))
+            self.known |= self.maps
+        return out
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]

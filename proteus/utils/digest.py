@@ -13,7 +13,8 @@ from torch import Tensor
 def weights_digest(state: Mapping[str, Tensor], description: str = "") -> str:
     """Compute the SHA-256 of a description and of the names, dtypes, shapes and bytes of weights.
 
-    Files with the same tensors have the same digest, in whatever order they list them.
+    Files with the same tensors have the same digest, in whatever order they list them. Tensors on the meta device have
+    no bytes.
 
     Args:
         state: Weights by name.
@@ -25,6 +26,8 @@ def weights_digest(state: Mapping[str, Tensor], description: str = "") -> str:
     digest = hashlib.sha256(description.encode())
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        if value.is_meta:
+            continue
         # As bytes, since NumPy has no bfloat16.
         content: Any = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         digest.update(content)

@@ -1,13 +1,17 @@
+import copy
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from cache_runs import built, write_fixed
 from runs import write_config, write_images, write_teacher
 
 from proteus.apis import check, load_config
 from proteus.apis.dry_run import build_without_memory
 from proteus.checkpoints import CheckpointError
+from proteus.datasets.teacher_cache import CacheError, StaleCacheError
 from proteus.structures import ConfigError, UserError
 
 
@@ -118,6 +122,84 @@ def test_each_teacher_has_a_row(small: Path) -> None:
         broken = dict(model, teachers=dict(vit=first, cnn={**second, key: wrong}))
         with pytest.raises(ConfigError, match=rf"(?s)model\.teachers\.cnn\..*{words}"):
             check(load_config(small, {"model": broken}))
+
+
+def test_grids_of_every_scheduled_size(small: Path) -> None:
+    """A teacher that resizes all images has the student's patches at one size only."""
+    stages = [dict(size=(28, 56), end=0.2), dict(grow_from=28, size=56, end=0.6), dict(size=84)]
+    sampler = {"type": "ResolutionBatchSampler", "stages": stages}
+    cfg = load_config(small, {"model.teacher.img_size": 56, "train_dataloader.batch_sampler": sampler})
+    cfg.train_cfg.max_iters = 100
+    rows = [line for line in check(cfg).splitlines() if line.startswith("  grids")]
+    assert [row[20:].partition(", compared")[0] for row in rows] == [
+        "28x56 px: student 2x4, teacher 4x4",
+        "28x28 px: student 2x2, teacher 4x4",
+        "42x42 px: student 3x3, teacher 4x4",
+        "84x84 px: student 6x6, teacher 4x4",
+    ]
+    assert rows[0].endswith("teacher's images resized to 56x56 px")
+
+
+@pytest.fixture
+def two_teachers(small: Path, tmp_path: Path) -> dict[str, Any]:
+    """Two teachers of one architecture with different weights, each with a cache of the same views."""
+    other = write_teacher(tmp_path / "other.safetensors", init_values=0.5)
+    alone = load_config(small).model.to_dict()
+    teachers = {name: {key: copy.deepcopy(alone[key]) for key in ("teacher", "objectives")} for name in ("one", "two")}
+    teachers["two"]["teacher"]["backbone"]["checkpoint"] = str(other)
+    model = {"_delete_": True, "type": "MultiTeacherDistiller", "student": alone["student"], "teachers": teachers}
+    caches = {name: str(tmp_path / name) for name in teachers}
+    write_fixed(small, tmp_path / "fixed.py", tmp_path / "images", tmp_path / "unused")
+    return {"model": model, "train_dataloader.dataset.cache": {"_delete_": True, **caches}}
+
+
+def test_teacher_caches(two_teachers: dict[str, Any], tmp_path: Path) -> None:
+    config, key = tmp_path / "fixed.py", "train_dataloader.dataset.cache"
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+
+    def checked(cache: Any, **values: Any) -> str:
+        cfg = load_config(config, copy.deepcopy(two_teachers))
+        cfg.train_dataloader.dataset.cache = cache
+        cfg.train_dataloader.dataset.update(values)
+        return check(cfg)
+
+    built(config, copy.deepcopy(two_teachers), teacher="one")
+    assert checked({"one": one, "two": two}).splitlines()[-1] == f"  {key}.two = '{two}'"  # to be built
+    built(config, copy.deepcopy(two_teachers), teacher="two")
+    assert "missing" not in checked({"one": one, "two": two})
+    with pytest.raises(StaleCacheError, match=rf"\({re.escape(key)}\.one\):\n +teacher\.weights: "):
+        checked({"one": two, "two": one})
+    with pytest.raises(StaleCacheError, match=rf"\({re.escape(key)}\.two\):\n +teacher\.weights: "):
+        checked({"one": one, "two": one})
+    with pytest.raises(StaleCacheError, match=rf"{re.escape(key)}\.dino: the run has no teacher of this name"):
+        checked({"dino": one})
+    with pytest.raises(StaleCacheError, match=rf"{re.escape(key)} is one folder, and the run has several teachers"):
+        checked(one)
+    # Without the weights, everything else.
+    (tmp_path / "other.safetensors").rename(tmp_path / "elsewhere.safetensors")
+    assert "other.safetensors" in checked({"one": one, "two": two})
+    with pytest.raises(StaleCacheError, match=rf"\({re.escape(key)}\.two\):\n +views\.seed: "):
+        checked({"two": two}, view_seed=1)
+    next((tmp_path / "one").glob("view*")).unlink()
+    with pytest.raises(CacheError, match=r"(?s)1 files of the teacher cache in .* --teacher one"):
+        checked({"one": one, "two": two})
+
+
+def test_the_dtype_of_a_teacher_cache(two_teachers: dict[str, Any], tmp_path: Path) -> None:
+    """The cache of a GPU may be checked on a machine without one; training then runs where the GPU is."""
+    del two_teachers["train_dataloader.dataset.cache"]["two"]
+
+    def values(dtype: str) -> dict[str, Any]:
+        two_teachers["model"]["teachers"]["one"]["teacher"]["dtype"] = dtype
+        return copy.deepcopy(two_teachers)
+
+    config = tmp_path / "fixed.py"
+    built(config, values("bfloat16"), teacher="one")
+    assert "not run" in check(load_config(config, values("bfloat16")))
+    if not torch.cuda.is_available():
+        assert "not run" in check(load_config(config, values("auto")))
+    with pytest.raises(StaleCacheError, match=r'teacher\.dtype: the cache was built with "bfloat16"'):
+        check(load_config(config, values("float32")))
 
 
 def test_objectives_beyond_the_papers(small: Path) -> None:

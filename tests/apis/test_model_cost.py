@@ -52,12 +52,15 @@ def test_parameters(cost: StepCost) -> None:
     assert cost.trained_parameters - cost.student_parameters == 3 * (2 * 96 + 96 * 192 + 192)
 
 
-def kept_bytes(model: Distiller, count: int, bfloat16: bool) -> int:
+def kept_bytes(model: Distiller, count: int, bfloat16: bool = False, side: int = 112) -> int:
     """What autograd really keeps in a step of ``count`` images, each storage once, parameters and images left out."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(count, 3, 112, 112, generator=generator)
-    masks = torch.zeros(count // 2, 64, dtype=torch.bool)
-    masks[:, ::2] = True
+    images = torch.randn(count, 3, side, side, generator=generator)
+    inputs = {}
+    if model.needs_masks:
+        masks = torch.zeros(count // 2, 64, dtype=torch.bool)
+        masks[:, ::2] = True
+        inputs = {"masks": masks, "mask_indices": masks.flatten().nonzero()[:, 0]}
     seen = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), images]}
     alive, total = [], 0
 
@@ -72,7 +75,7 @@ def kept_bytes(model: Distiller, count: int, bfloat16: bool) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        model(images, masks=masks, mask_indices=masks.flatten().nonzero()[:, 0], mode="loss")
+        model(images, **inputs, mode="loss")
     return total
 
 
@@ -83,6 +86,20 @@ def test_activations_against_autograd(cost: StepCost) -> None:
     assert cost.activation_bytes == pytest.approx(full, rel=0.1)
     # The constant is a ViT-S's; in narrow models the parts that stay float32 weigh a little more.
     assert low / full == pytest.approx(BFLOAT16_SHARE, rel=0.15)
+
+
+@pytest.mark.parametrize("student", [{"arch": "resnet10t"}, {"arch": "swin_tiny_patch4_window7_224", "img_size": 64}])
+def test_square_maps_are_kept(student: dict) -> None:
+    """Feature maps of a CNN at square sizes, and attention that timm computes without a fused kernel."""
+    teacher = {"type": "Teacher", "backbone": MODEL["teacher"]["backbone"], "img_size": 112}
+    config = {"student": {"type": "TimmBackbone", **student}, "objectives": {"token": {"type": "TokenObjective"}}}
+    with torch.device("meta"):
+        outline = Distiller(copy.deepcopy(teacher), **copy.deepcopy(config))
+    loader = {"batch_size": 4, "collate_fn": {"probability": 0.0}}
+    counted = step_cost(outline, Config({"train_dataloader": loader}), (64, 64)).activation_bytes
+    model = Distiller(copy.deepcopy(teacher), **copy.deepcopy(config))
+    kept = (kept_bytes(model, 4, side=64) - kept_bytes(model, 2, side=64)) / 2
+    assert counted == pytest.approx(kept, rel=0.03)
 
 
 def test_copies_of_weights_under_autocast(cost: StepCost) -> None:

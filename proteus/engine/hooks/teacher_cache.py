@@ -63,34 +63,74 @@ class TeacherCacheHook(Hook):
 
     def _check(self, runner: Runner, model: Any, name: str, cache: TeacherCache, config: str) -> None:
         dataset = runner.train_dataloader.dataset
-        try:
-            index = cache.index
-            cache.check_files()
-        except CacheError as error:
-            raise CacheError(f"{error}; build it with\n  proteus cache {_command(config, name)}") from error
+        index = read_finished(cache, config, name)
         wanted = cache_fingerprint(model, runner.cfg.model, dataset, name)
-        different = stale(index, wanted, dataset.views) or self._pixels(dataset, cache)
-        if different:
-            raise StaleCacheError(stale_cache_message(cache, different, config, name))
+        check_matches(cache, wanted, dataset, config, name, self.compared)
         who = f"{name}, " if name else ""
         runner.logger.info(
             f"teacher cache: {who}{cache.folder}, {index.patches['type']} with {index.patch_error:.2g} of the patch "
             "tokens' variance lost; training does not run the teacher"
         )
 
-    def _pixels(self, dataset: FixedViews, cache: TeacherCache) -> list[str]:
-        count = min(self.compared, len(dataset))
-        changed = 0
-        for number in range(count):
-            image, view = number * len(dataset) // count, number % dataset.views
-            changed += pixels_of(dataset.view(image, view)) != cache.read(image, view).pixels
-        if not changed:
-            return []
-        versions = ", ".join(f"{name} {version}" for name, version in cache.index.built_with.items())
-        return [
-            f"pixels: {changed} of {count} compared views differ; the image files have changed, or the libraries that "
-            f"read them (the cache was built with {versions})"
-        ]
+
+def read_finished(cache: TeacherCache, config: str, name: str = "") -> CacheIndex:
+    """Return the index of a cache that has all its files.
+
+    Args:
+        cache: The cache.
+        config: File name of the config, for the message.
+        name: Name of one of several teachers.
+
+    Raises:
+        CacheError: The cache is missing, unfinished or damaged; the message has the command that builds it.
+    """
+    try:
+        index = cache.index
+        cache.check_files()
+    except CacheError as error:
+        raise CacheError(f"{error}; build it with\n  proteus cache {_command(config, name)}") from error
+    return index
+
+
+def check_matches(
+    cache: TeacherCache,
+    wanted: Mapping[str, Any],
+    dataset: FixedViews,
+    config: str,
+    name: str = "",
+    compared: int = 16,
+) -> None:
+    """Check that a cache was built with the teacher, the views and the images of a run.
+
+    Args:
+        cache: The cache.
+        wanted: The run's :func:`cache_fingerprint`.
+        dataset: The run's proxy set.
+        config: File name of the config, for the message.
+        name: Name of one of several teachers.
+        compared: Number of views of which the pixels are compared.
+
+    Raises:
+        StaleCacheError: The cache differs; the message lists the differences and the remedies.
+    """
+    different = stale(cache.index, wanted, dataset.views) or _other_pixels(cache, dataset, compared)
+    if different:
+        raise StaleCacheError(stale_cache_message(cache, different, config, name))
+
+
+def _other_pixels(cache: TeacherCache, dataset: FixedViews, compared: int) -> list[str]:
+    count = min(compared, len(dataset))
+    changed = 0
+    for number in range(count):
+        image, view = number * len(dataset) // count, number % dataset.views
+        changed += pixels_of(dataset.view(image, view)) != cache.read(image, view).pixels
+    if not changed:
+        return []
+    versions = ", ".join(f"{name} {version}" for name, version in cache.index.built_with.items())
+    return [
+        f"pixels: {changed} of {count} compared views differ; the image files have changed, or the libraries that "
+        f"read them (the cache was built with {versions})"
+    ]
 
 
 def check_names(model: Any, names: Iterable[str]) -> None:

@@ -14,8 +14,8 @@ from proteus.models.zoo.record import ModelRecord
 def contradiction(text: str, model: Mapping[str, Any]) -> str:
     """Return what is wrong in a description of the teachers of a model; empty if nothing is, or nothing is known.
 
-    Released weights are known by the names of their files, and models by their titles. Neither distinguishes the sizes of
-    images and the registers of one model, which have the same licence.
+    Released weights are known by the names of their files, and models by their titles. Neither distinguishes image
+    sizes and registers of one model, which have the same licence.
 
     Args:
         text: The description.
