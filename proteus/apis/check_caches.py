@@ -50,7 +50,7 @@ def check_caches(cfg: Config, model: Any, dataset: Any) -> list[Missing]:
         The caches that are yet to be built.
 
     Raises:
-        StaleCacheError: A cache is no teacher's, or was built from another teacher or other views.
+        StaleCacheError: A cache belongs to none of the teachers, or was built from another teacher or other views.
         CacheError: A cache is unfinished or damaged.
     """
     folders = cache_folders(cfg)
