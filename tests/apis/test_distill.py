@@ -337,6 +337,18 @@ def test_folders_without_images_or_with_too_few_are_refused(tmp_path: Path) -> N
         find_images(tmp_path / "few")
 
 
+def test_levels_of_the_student_count_before_its_grid_is_known(place: Path) -> None:
+    given = arguments(place, student="timm/pit_ti_224", img_size=224)
+    with pytest.raises(ConfigError, match=r"model\.student: .* gives its cls token and no patches; write levels"):
+        make_plan(Request(**given), CPU)
+    levels = {"model.student.levels": (-1,)}
+    assert make_plan(Request(**{**given, "overrides": levels}), CPU).values["model"]["student"]["levels"] == (-1,)
+    # The levels of a CNN also decide by which patches it is masked: 32 pixels without the finer map.
+    levels = {"model.student.levels": (-2, -1)}
+    plan = make_plan(Request(**{**given, "student": "timm/mobilenetv4_conv_small", "overrides": levels}), CPU)
+    assert [step["patch_size"] for step in plan.values["train_pipeline"] if step["type"] == "UniformMask"] == [16]
+
+
 def test_shards_are_refused_with_what_reads_them(tmp_path: Path) -> None:
     reader = r"shards are read by a config with .*type='WebShards'.* \(docs/large_data\.md\)"
     (tmp_path / "shards").mkdir()

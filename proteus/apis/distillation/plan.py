@@ -103,7 +103,10 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     record, title, size = pair.teacher_record, pair.title, int(pair.img_size.value)
     table = {**pair.rows(), **table, "img_size": pair.img_size}
     # 3. model and cost, on the meta device
-    mask_patch = mask_patch_size(pair.student, size, record.patch_size or 16)
+    of_student = {key: value for key, value in request.overrides.items() if key.startswith("model.student.")}
+    with as_config_error("--cfg-options" if of_student else "model.student"):
+        student = merged({"model": {"student": dict(pair.student)}}, of_student)["model"]["student"]
+        mask_patch = mask_patch_size(student, size, record.patch_size or 16)
     model = model_values(pair.teacher, pair.student, record, mask_patch is not None)
     table["objectives"] = kept_objectives(model)
     draft = draft_config(model, size, images, request.overrides, mask_patch)
