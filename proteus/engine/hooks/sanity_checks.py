@@ -15,7 +15,7 @@ from proteus.checkpoints.training import check_resumable
 from proteus.compat import checkpoint_of, is_resuming, loops_of
 from proteus.evaluation.metrics import DepthMetric
 from proteus.evaluation.metrics.checked import check_metrics_finite
-from proteus.models.backbones.vit import fit_positions
+from proteus.models.backbones.checkpoint_positions import fit_positions
 from proteus.models.segmentor_widths import check_widths, heads
 from proteus.registry import HOOKS
 from proteus.structures import DataError

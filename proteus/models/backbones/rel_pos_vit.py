@@ -54,9 +54,10 @@ class RelPosDenseViT(DenseViT):
         bias = attention.relative_position_bias_table[self.pairs].permute(2, 0, 1)
         return arguments, {**options, "attn_mask": bias.to(arguments[0].dtype)}
 
-    def _fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As that of the base, with the tables of this model, which a file of absolute positions does not have."""
         tables = {name: value for name, value in self.vit.state_dict().items() if name.endswith("position_bias_table")}
-        return {**tables, **super()._fit_positions(state)}
+        return {**tables, **super().fit_positions(state)}
 
 
 def relative_positions(grid: tuple[int, int]) -> Tensor:

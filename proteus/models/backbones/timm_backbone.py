@@ -168,7 +168,11 @@ class TimmBackbone(nn.Module):
         classifier = self.model.default_cfg.get("classifier") or ()
         prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
         state = {key: value for key, value in state.items() if key in own or not key.startswith(prefixes)}
-        load_strictly(self.model, _fit_positions(self.model, state), checkpoint)
+        load_strictly(self.model, self.fit_positions(state), checkpoint)
+
+    def fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Resample the position embedding of a file to the model's grid, if only its number of patches differs."""
+        return _fit_positions(self.model, state)
 
     def forward(self, images: Tensor, masks: Tensor | None = None) -> Features:
         """Encode images.
@@ -336,7 +340,6 @@ class TimmBackbone(nn.Module):
 
 
 def _fit_positions(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Resample the position embedding of a file to the model's grid, if only its number of patches differs."""
     given, own = state.get("pos_embed"), getattr(model, "pos_embed", None)
     grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
     if given is None or own is None or grid is None or given.ndim != 3 or own.ndim != 3 or given.shape == own.shape:

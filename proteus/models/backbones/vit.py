@@ -168,7 +168,7 @@ class ViT(OpenMMLabViT):
         state = {key: value for key, value in state.items() if key not in CLASSIFIER}
         if self.allow_extra_blocks:
             state = {key: value for key, value in state.items() if not self._is_beyond(key)}
-        load_strictly(self.vit, self._fit_positions(state), checkpoint)
+        load_strictly(self.vit, self.fit_positions(state), checkpoint)
         if self.mask_token is not None and mask_token is not None:
             self.mask_token.data.copy_(mask_token.view_as(self.mask_token))
 
@@ -177,7 +177,8 @@ class ViT(OpenMMLabViT):
         index = rest.partition(".")[0]
         return name == "blocks" and index.isdigit() and int(index) >= self.depth
 
-    def _fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Resample the position embedding of a file to this model's grid, if only its number of patches differs."""
         positions = state.get("pos_embed")
         if positions is None or positions.shape[-1] != self.embed_dim:
             return state
@@ -349,25 +350,3 @@ class ViT(OpenMMLabViT):
         # Not two slices: their gradients would each be filled up with zeros, and the two added.
         first, patches = tokens.split([prefix, tokens.shape[1] - prefix], dim=1)
         return Features(first[:, 0], patches, grid)
-
-
-def fit_positions(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
-    """Resample the position embeddings of a checkpoint that are those of its ViTs at another ``img_size``.
-
-    Args:
-        model: The model with the ViTs.
-        state: State dict of the whole model, changed in place.
-
-    Returns:
-        One line for each ViT that was changed.
-    """
-    changes = []
-    for name, module in model.named_modules():
-        key = f"{name}.vit.pos_embed".lstrip(".")
-        if not isinstance(module, ViT) or not isinstance(state.get(key), Tensor):
-            continue
-        fitted = module._fit_positions({"pos_embed": state[key]})["pos_embed"]
-        if fitted.shape != state[key].shape:
-            changes.append(f"resampled {key} from {state[key].shape[1]} to {fitted.shape[1]} positions")
-            state[key] = fitted
-    return changes

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from proteus.models import ViT, backbones
 from proteus.models.backbones import pos_embed
-from proteus.models.backbones.vit import fit_positions
+from proteus.models.backbones.checkpoint_positions import fit_positions
 
 
 def positions(side: int, width: int = 5, prefix: int = 1) -> Tensor:
@@ -129,4 +129,17 @@ def test_a_checkpoint_is_resampled_to_another_size_once() -> None:
     model.load_state_dict(state)
     direct = backbones.interpolate_pos_embed(finished.vit.pos_embed, (4, 4), (8, 8))
     assert torch.equal(finish.vit.pos_embed, direct)
+    assert fit_positions(model, state) == []
+
+
+def test_positions_of_a_timm_model_are_resampled_too() -> None:
+    finished, finish = (backbones.TimmBackbone("test_vit", img_size=side) for side in (64, 128))
+    state = {f"student.{key}": value for key, value in finished.state_dict().items()}
+    model = torch.nn.ModuleDict({"student": finish})
+    assert fit_positions(model, state) == ["resampled student.model.pos_embed from 17 to 65 positions"]
+    model.load_state_dict(state)
+    patches = finished.model.pos_embed[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+    wanted = torch.nn.functional.interpolate(patches, (8, 8), mode="bicubic", antialias=True)
+    torch.testing.assert_close(finish.model.pos_embed[:, 1:], wanted.flatten(2).mT)
+    assert torch.equal(finish.model.pos_embed[:, :1], finished.model.pos_embed[:, :1])
     assert fit_positions(model, state) == []
