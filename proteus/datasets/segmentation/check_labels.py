@@ -67,8 +67,7 @@ class CheckLabels:
             raise DataError(self._unknown(path, int(wrong.max()), shift))
 
     def _unknown(self, path: str, label: int, shift: int) -> str:
-        ignored = self.ignore_index + (shift if self.ignore_index != 255 else 0)  # in the file
-        return unknown_label(path, label, self.num_classes, shift, ignored)
+        return unknown_label(path, label, self.num_classes, shift, stored_ignored(self.ignore_index, shift))
 
 
 def read_mask(path: str) -> np.ndarray:
@@ -100,6 +99,11 @@ def check_mask_kind(path: str, image: Image.Image) -> int:
         raise DataError(f"{path}: the mask holds floating-point numbers; write class numbers in 8 bits")
     check_stored_numbers(path, image, "mask")
     return _BITS[image.mode]
+
+
+def stored_ignored(ignore_index: int, shift: int) -> int:
+    """Return the label of ignored pixels in a file; mmseg's ``reduce_zero_label`` shifts all but 255."""
+    return ignore_index + (shift if ignore_index != 255 else 0)
 
 
 def unknown_label(path: str, label: int, num_classes: int, shift: int, ignored: int = 255) -> str:

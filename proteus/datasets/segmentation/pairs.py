@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from proteus.datasets.segmentation.check_labels import check_mask_kind, read_mask, unknown_label
+from proteus.datasets.segmentation.check_labels import check_mask_kind, read_mask, stored_ignored, unknown_label
 from proteus.structures import CorruptImageError, DataError
 from proteus.utils.files import no_folder, walk
 from proteus.utils.image_files import opened
@@ -104,7 +104,7 @@ def check_some_labels(
     Raises:
         DataError: A label is unknown, or all pixels are ignored, or the only labels are 0 and the ignored one.
     """
-    ignored = ignore_index + (shift if ignore_index != IGNORED else 0)  # in the file
+    ignored = stored_ignored(ignore_index, shift)
     chosen = np.unique(np.linspace(0, max(len(masks) - 1, 0), min(count, len(masks))).astype(int))
     found: set[int] = set()
     for index in chosen:
@@ -123,7 +123,7 @@ def check_some_labels(
     # As mmseg's LoadAnnotations: first the shift, then label_map.
     mapped = {label: label - shift for label in found if label != ignored and label >= shift}
     mapped = {label: (label_map or {}).get(number, number) for label, number in mapped.items()}
-    classes = {label: number for label, number in mapped.items() if number not in (ignore_index, -1)}
+    classes = {label: number for label, number in mapped.items() if number not in (ignore_index, IGNORED, -1)}
     several = f"{len(chosen):,} masks that were" if len(chosen) > 1 else "mask that was"
     read = f"the {several} read ({masks[chosen[0]]} is the first)"
     if found == {0, ignored} and num_classes > 1:

@@ -78,6 +78,8 @@ def test_a_set_may_ignore_another_label_than_255(tmp_path: Path) -> None:
         check_some_labels(write_masks(tmp_path, [1, 255]), 3, 11, 0, ignore_index=11)
     with pytest.raises(DataError, match=r"is ignored \(11\)"):
         check_some_labels(write_masks(tmp_path, [11, 11]), 3, 11, 0, ignore_index=11)
+    with pytest.raises(DataError, match="every pixel"):  # classes that are not selected become 255 all the same
+        check_some_labels(write_masks(tmp_path, [7, 9]), 32, 2, 0, {7: 255, 9: -1}, ignore_index=11)
 
 
 def test_errors_show_the_layout(tmp_path: Path) -> None:
