@@ -538,7 +538,11 @@ def test_hours_are_measured_by_the_steps_of_the_run_itself(place: Path, monkeypa
     assert short.model.teacher.dtype == plan.values["model"]["teacher"]["dtype"] == "bfloat16"
     assert short.optim_wrapper.optimizer.type == plan.values["optim_wrapper"]["optimizer"]["type"] == "Muon"
     assert not any("Mask" in step.type for step in short.train_dataloader.dataset.pipeline)
-    # Twenty hours are long for the short recipe, and are measured with the paper's: a second a step.
+    # From a slice a long run has the same recipe, which is measured once.
+    measured.clear()
+    make_plan(Request(**arguments(place, iters=None, hours=20.0, lr="auto")), CPU)
+    assert len(measured) == 1
+    # From random weights twenty hours are long for the short recipe; the paper's is measured as well: a second a step.
     measured.clear()
     plan = make_plan(Request(**arguments(place, iters=None, hours=20.0, lr="auto", init="random")), CPU)
     _, long = measured

@@ -147,7 +147,8 @@ def make_plan(request: Request, machine: Machine) -> Plan:
             machine, images.train, total, request.epochs, request.iters, request.hours, seconds
         )
         iters = int(table["iters"].value)
-        if short == (iters * total < auto.LONG_FROM):
+        # From a slice the recipe does not depend on the length, and need not be measured again.
+        if short == (iters * total < auto.LONG_FROM) or recipe == _choose_recipe(False, model, built, table):
             break
     table["augmentation"] = auto.choose_augmentation(iters * total, recipe.hidden_states)
     table["objectives"] = recipe.objectives
