@@ -12,6 +12,7 @@ from torch import Tensor
 
 from proteus.checkpoints.errors import CheckpointError
 from proteus.checkpoints.parts import check_values
+from proteus.compat import storage_key
 from proteus.utils import atomic_path
 
 
@@ -34,7 +35,13 @@ def export_backbone(state: Mapping[str, Tensor], path: str | Path, description: 
     path = Path(path)
     check_written(state, path)
     text = json.dumps(dict(description))
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    tensors: dict[str, Tensor] = {}
+    places = set()
+    for key, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        # A layer with several names (CoaT) is written under each, as the format has no tensors that share memory.
+        tensors[key] = tensor.clone() if storage_key(tensor) in places else tensor
+        places.add(storage_key(tensor))
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", "proteus": text})
     return path

@@ -238,6 +238,8 @@ def _unchunked(key: str) -> str:
 
 def _checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     for key, axes in _AXES.items():
+        if key == "pos_embed" and not any(name.startswith("blocks.") for name in state):
+            continue  # not a ViT: that of PiT and of VOLO is a map
         if key in state and (state[key].ndim != axes or not state[key].numel()):
             found = tuple(state[key].shape)
             raise CheckpointError(f"{source}: {key} has the shape {found}; expected {axes} axes and at least one value")

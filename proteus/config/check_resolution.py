@@ -105,16 +105,15 @@ def _model(cfg: Config, schedule: ResolutionSchedule) -> Iterator[str]:
     for key, teacher in _teachers(model):
         backbone = teacher.get("backbone")
         if isinstance(backbone, Mapping) and not teacher.get("img_size") and _has_one_size(backbone):
+            dynamic = f", or {key}.backbone.dynamic_img_size=True" if _can_be_dynamic(backbone) else ""
             yield (
                 f"{key}.backbone: {backbone.get('arch')} takes images of one size, and {_KEY} changes it; write "
-                f"{key}.img_size=224"
+                f"{key}.img_size={argument_of(backbone, 'img_size')}{dynamic}"
             )
     for part, encoder in encoders_of(model).items():
         if _has_one_size(encoder):
-            yield (
-                f"{part}: {encoder.get('arch')} takes images of one size, and {_KEY} changes it; write "
-                "dynamic_img_size=True if it is a ViT, else remove batch_sampler"
-            )
+            remedy = f"write {part}.dynamic_img_size=True" if _can_be_dynamic(encoder) else "remove batch_sampler"
+            yield f"{part}: {encoder.get('arch')} takes images of one size, and {_KEY} changes it; {remedy}"
         patch = argument_of(encoder, "patch_size")
         if isinstance(patch, int) and schedule.patch_size % patch:
             yield f"{_KEY}.patch_size = {schedule.patch_size}: {part}.patch_size is {patch}; write a multiple of it"
@@ -132,6 +131,10 @@ def _teachers(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 def _has_one_size(backbone: Mapping[str, Any]) -> bool:
     takes_any_size = getattr(class_of(backbone), "takes_any_size", None)
     return takes_any_size is not None and not takes_any_size(backbone)
+
+
+def _can_be_dynamic(backbone: Mapping[str, Any]) -> bool:
+    return not _has_one_size({**backbone, "dynamic_img_size": True})
 
 
 def _batches(cfg: Config, schedule: ResolutionSchedule) -> Iterator[str]:

@@ -339,7 +339,8 @@ def test_folders_without_images_or_with_too_few_are_refused(tmp_path: Path) -> N
 
 def test_levels_of_the_student_count_before_its_grid_is_known(place: Path) -> None:
     given = arguments(place, student="timm/pit_ti_224", img_size=224)
-    with pytest.raises(ConfigError, match=r"model\.student: .* gives its cls token and no patches; write levels"):
+    remedy = r'write --cfg-options "model\.student\.levels=\(-1,\)"$'
+    with pytest.raises(UserError, match=r"^model\.student: .* gives its cls token and no patches; " + remedy):
         make_plan(Request(**given), CPU)
     levels = {"model.student.levels": (-1,)}
     assert make_plan(Request(**{**given, "overrides": levels}), CPU).values["model"]["student"]["levels"] == (-1,)
@@ -347,6 +348,23 @@ def test_levels_of_the_student_count_before_its_grid_is_known(place: Path) -> No
     levels = {"model.student.levels": (-2, -1)}
     plan = make_plan(Request(**{**given, "student": "timm/mobilenetv4_conv_small", "overrides": levels}), CPU)
     assert [step["patch_size"] for step in plan.values["train_pipeline"] if step["type"] == "UniformMask"] == [16]
+
+
+def test_a_teacher_without_patches_is_named_with_the_key_of_its_levels(place: Path) -> None:
+    given = arguments(place, teacher="random:timm/pit_ti_224", img_size=224)
+    key = "model.teacher.backbone"
+    with pytest.raises(UserError, match=rf'^{key}: .* no patches; write --cfg-options "{key}\.levels=\(-1,\)"$'):
+        make_plan(Request(**given), CPU)
+    plan = make_plan(Request(**{**given, "overrides": {f"{key}.levels": (-1,)}}), CPU)
+    assert plan.values["model"]["teacher"]["backbone"]["levels"] == (-1,)
+
+
+@pytest.mark.parametrize("part", ["student", "teacher"])
+def test_a_model_of_few_sizes_gets_one_that_it_takes(place: Path, part: str) -> None:
+    given = arguments(place, teacher="random:timm/test_vit", student="timm/test_vit", img_size=112)
+    given[part] = {"student": "timm/coat_tiny", "teacher": "random:timm/coat_tiny"}[part]
+    with pytest.raises(UserError, match=r"^timm/coat_tiny does not take images of 112 px: write --img-size 128$"):
+        make_plan(Request(**given), CPU)
 
 
 def test_shards_are_refused_with_what_reads_them(tmp_path: Path) -> None:

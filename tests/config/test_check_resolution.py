@@ -16,6 +16,10 @@ def cfg() -> Config:
     return cfg
 
 
+def timm_model(arch: str, **options: Any) -> dict[str, Any]:
+    return dict(_delete_=True, type="TimmBackbone", arch=arch, **options)
+
+
 def refused(cfg: Config, message: str, **values: Any) -> None:
     cfg.merge_from_dict({key.replace("__", "."): value for key, value in values.items()})
     with pytest.raises(ConfigError, match=message) as raised:
@@ -56,22 +60,47 @@ def test_a_recipe_with_a_schedule_is_consistent(cfg: Config) -> None:
             r"60 images of 112x112 px \(30 of them masked\) do not divide into model\.micro_batches = 4",
         ),
         (
-            {"model__teacher__backbone": dict(type="TimmBackbone", arch="vit_base_patch16_siglip_224")},
-            r"teacher\.backbone: vit_base_patch16_siglip_224 takes images of one size, .*teacher\.img_size",
+            {"model__teacher__backbone": timm_model("vit_base_patch16_siglip_224")},
+            r"teacher\.backbone: vit_base_patch16_siglip_224 takes images of one size, .*; write "
+            r"model\.teacher\.img_size=224, or model\.teacher\.backbone\.dynamic_img_size=True$",
         ),
         (
-            {"model__student": dict(type="TimmBackbone", arch="vit_small_patch14_reg4_dinov2")},
-            r"model\.student: vit_small_patch14_reg4_dinov2 takes images of one size, .*dynamic_img_size=True",
+            {"model__teacher__backbone": timm_model("vit_large_patch16_siglip_256", img_size=256)},
+            r"write model\.teacher\.img_size=256, or model\.teacher\.backbone\.dynamic_img_size=True$",
         ),
         (
-            {"model__student": dict(type="TimmBackbone", arch="swin_tiny_patch4_window7_224")},
-            r"swin_tiny_patch4_window7_224 takes images of one size, .* if it is a ViT, else remove batch_sampler",
+            {"model__teacher__backbone": timm_model("beit_base_patch16_224", img_size=256)},
+            r"write model\.teacher\.img_size=256$",
+        ),
+        (
+            {"model__student": timm_model("vit_small_patch14_reg4_dinov2")},
+            r"model\.student: vit_small_patch14_reg4_dinov2 takes images of one size, .*; write "
+            r"model\.student\.dynamic_img_size=True$",
+        ),
+        (
+            {"model__student": timm_model("swin_tiny_patch4_window7_224")},
+            r"swin_tiny_patch4_window7_224 takes images of one size, .*; write model\.student\.dynamic_img_size=True$",
+        ),
+        (
+            {"model__student": timm_model("hiera_tiny_224")},
+            r"hiera_tiny_224 takes images of one size, .* changes it; remove batch_sampler$",
         ),
         ({"train_dataloader__drop_last": True}, r"train_dataloader\.drop_last = True: all batches .*remove it"),
     ],
 )
 def test_what_a_schedule_cannot_be_combined_with(cfg: Config, values: dict[str, Any], message: str) -> None:
     refused(cfg, message, **values)
+
+
+@pytest.mark.parametrize(
+    "arch",
+    ["vit_small_patch16_dinov3", "vit_tiny_patch16_dinov3_qkvb", "xcit_nano_12_p16_224", "efficientvit_m0"],
+)
+def test_models_that_take_any_size_against_what_timm_says(cfg: Config, arch: str) -> None:
+    cfg.merge_from_dict({"model.teacher.backbone": timm_model(arch)})
+    check_resolution(cfg)
+    cfg.merge_from_dict({"model.student": timm_model(arch)})
+    check_resolution(cfg)
 
 
 def test_a_teacher_of_one_size_keeps_its_own(cfg: Config) -> None:

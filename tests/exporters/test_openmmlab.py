@@ -9,7 +9,7 @@ import torch
 
 from proteus.exporters import ExportModel, FormatSkippedError
 from proteus.exporters.openmmlab import write_openmmlab
-from proteus.models.backbones import build_backbone
+from proteus.models.backbones import TimmBackbone, build_backbone
 
 Models = Callable[[str], ExportModel]
 
@@ -79,3 +79,11 @@ def test_a_config_takes_the_backbone_from_its_base(models: Models, tmp_path: Pat
     images = models("plain").images(1)
     with torch.inference_mode():
         torch.testing.assert_close(backbone(images)[0], models("plain").features(images).maps, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("arch", "size"), [("efficientvim_m1", 64), ("coat_tiny", 64)])
+def test_a_model_without_a_last_map_is_skipped(arch: str, size: int, tmp_path: Path) -> None:
+    backbone = TimmBackbone(arch, img_size=size, levels=(-1,)).eval()
+    model = ExportModel(backbone, "student", size, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    with pytest.raises(FormatSkippedError, match="TIMMBackbone gives other features"):
+        write_openmmlab(model, tmp_path)

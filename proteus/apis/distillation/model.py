@@ -19,7 +19,8 @@ from proteus.config.load import import_custom, read_config
 from proteus.config.overrides import check_overrides
 from proteus.config.write import config_text
 from proteus.models import Distiller
-from proteus.models.backbones import build_backbone
+from proteus.models.backbones import TimmBackbone, build_backbone
+from proteus.models.backbones.features import NoPatchesError
 from proteus.models.backbones.hidden_states import no_hidden_states
 from proteus.models.initialization import check_slice
 from proteus.models.initialization.slicing.vits import timm_vit
@@ -42,27 +43,74 @@ def mask_patch_size(student: Mapping[str, Any], size: int, step: int = 1) -> int
         step: Sides that the teacher takes are multiples of it.
 
     Raises:
-        UserError: The student needs larger images.
+        UserError: The student needs images of another size, or gives no patches without ``levels``.
     """
     if student["type"] == "ViT":
         return int(student["patch_size"])
     if student["type"] != "TimmBackbone":
         return None
-    with torch.device("meta"):
-        backbone = build_backbone(dict(student))
-        grid = _grid(backbone, size)
-        if grid is None:
-            larger = next((side for side in range(size + step, _LARGEST, step) if _grid(backbone, side)), None)
-            remedy = f"write --img-size {larger} or more" if larger else "choose another student"
-            raise UserError(f"images of {size} px are too small for timm/{student['arch']}: {remedy}")
+    grid = check_images("model.student", student, size, step)
     patch = size // grid[0]
     return patch if (size // patch, size // patch) == grid and grid[0] * grid[1] > 1 else None
 
 
-def _grid(backbone: Any, size: int) -> tuple[int, int] | None:
+def check_images(key: str, config: Mapping[str, Any], size: int, step: int = 1) -> tuple[int, int]:
+    """Check that a model of timm's makes patches of images of a size.
+
+    Args:
+        key: Key of the model, for messages.
+        config: Its config, a ``TimmBackbone``; no weights are read.
+        size: Side of the images in pixels.
+        step: Sides that the teacher takes are multiples of it.
+
+    Returns:
+        ``(h, w)``: patches down and across.
+
+    Raises:
+        UserError: It does not; the message names a size, or the key of the levels.
+    """
+    config = without_weights(config)
     try:
-        grid: tuple[int, int] = backbone.grid_for(size)
-    except RuntimeError:  # torch's, of a kernel that is larger than its map
+        grid = _grid(config, size)
+    except NoPatchesError as error:
+        raise UserError(f'{key}: {error.found}; write --cfg-options "{key}.levels=(-1,)"') from error
+    if grid is not None:
+        return grid
+    larger = next((side for side in range(size + step, _LARGEST, step) if _takes({**config, "img_size": side})), None)
+    remedy = f"write --img-size {larger}" if larger else f"choose another {key.split('.')[1]}"
+    if TimmBackbone.takes_any_size(config):
+        remedy += " or more" if larger else ""
+        raise UserError(f"images of {size} px are too small for timm/{config['arch']}: {remedy}")
+    raise UserError(f"timm/{config['arch']} does not take images of {size} px: {remedy}")
+
+
+def check_teacher_images(teacher: Mapping[str, Any], size: int, step: int = 1) -> None:
+    """Check that a teacher of timm's makes patches of the images that it gets.
+
+    Args:
+        teacher: Config of the frozen teacher.
+        size: Side of the run's images in pixels.
+        step: As for :func:`check_images`.
+
+    Raises:
+        UserError: It does not; the message names a size, or the key of the levels.
+    """
+    if teacher["backbone"]["type"] == "TimmBackbone":
+        check_images("model.teacher.backbone", teacher["backbone"], teacher.get("img_size") or size, step)
+
+
+def _takes(config: Mapping[str, Any]) -> bool:
+    try:
+        return _grid(config, config["img_size"]) is not None
+    except NoPatchesError:
+        return True
+
+
+def _grid(config: Mapping[str, Any], size: int) -> tuple[int, int] | None:
+    try:
+        with torch.device("meta"):
+            grid: tuple[int, int] = build_backbone(dict(config)).grid_for(size)
+    except (AssertionError, RuntimeError):  # timm's, of another size, and torch's, of a kernel larger than its map
         return None
     return grid
 

@@ -20,6 +20,7 @@ from proteus.apis.distillation.data import RunImages, find_images
 from proteus.apis.distillation.model import (
     WEIGHT_KEYS,
     allows_hidden_states,
+    check_teacher_images,
     choose_init,
     draft_config,
     given_weights,
@@ -106,11 +107,13 @@ def make_plan(request: Request, machine: Machine) -> Plan:
     of_student = {key: value for key, value in request.overrides.items() if key.startswith("model.student.")}
     with as_config_error("--cfg-options" if of_student else "model.student"):
         student = merged({"model": {"student": dict(pair.student)}}, of_student)["model"]["student"]
-        mask_patch = mask_patch_size(student, size, record.patch_size or 16)
+        step = record.patch_size or 16
+        mask_patch = mask_patch_size(student, size, step)
     model = model_values(pair.teacher, pair.student, record, mask_patch is not None)
     table["objectives"] = kept_objectives(model)
     draft = draft_config(model, size, images, request.overrides, mask_patch)
     with as_config_error("--cfg-options" if request.overrides else "model"), torch.device("meta"):
+        check_teacher_images(draft.model.teacher, size, step)
         built = MODELS.build(without_weights(draft.model))
         grids = built.describe_grids((size, size))
     if grids:

@@ -13,7 +13,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_M
 from torch import Tensor
 
 from proteus.checkpoints import export_backbone
+from proteus.models.backbones.features import NoPatchesError
 from proteus.models.backbones.openmmlab import build_backbone
+from proteus.models.backbones.timm_backbone import TimmBackbone
 from proteus.models.backbones.timm_names import check_arch, check_build, timm_config
 from proteus.models.backbones.weight_file import read_weight_file
 from proteus.structures import DataError
@@ -43,11 +45,17 @@ class BackboneSpec:
     seed: int | None = None
 
     def build(self) -> Any:
-        """Build it, frozen and in eval mode; random weights are the same each time."""
+        """Build it, frozen and in eval mode; random weights are the same each time.
+
+        Raises:
+            DataError: It gives no patches, or does not take images of its size.
+        """
         with torch.random.fork_rng(devices=[]):
             if self.seed is not None:
                 torch.manual_seed(self.seed)
-            return build_backbone(self.config).requires_grad_(False).eval()
+            backbone = build_backbone(self.config).requires_grad_(False).eval()
+        check_patches(self.name, backbone)
+        return backbone
 
     def config_with_weights(self, folder: Path) -> dict[str, Any]:
         """Its config for another process; random weights are written to a file in ``folder``."""
@@ -57,6 +65,31 @@ class BackboneSpec:
         if not path.is_file():
             export_backbone(self.build().timm_state(), path, {"random": self.name})
         return {**self.config, "checkpoint": str(path)}
+
+
+def check_patches(name: str, backbone: Any) -> None:
+    """Check that a backbone of timm's takes images of its size and gives a grid of patches, before any are read.
+
+    Args:
+        name: What the user called it.
+        backbone: The backbone.
+
+    Raises:
+        DataError: It does not.
+    """
+    if not isinstance(backbone, TimmBackbone):
+        return
+    try:
+        backbone.grid_for(backbone.img_size)
+    except NoPatchesError as error:
+        raise DataError(
+            f"{name}: {error.found}; write the name of another model, since only a config can ask for its maps "
+            "(levels=(-1,))"
+        ) from error
+    except NotImplementedError:  # an operator that the meta device does not have
+        return
+    except (AssertionError, RuntimeError) as error:
+        raise DataError(f"{name}: does not take images of {backbone.img_size} px; write another --img-size") from error
 
 
 def locate_backbone(name: str, arch: str | None = None, img_size: int = 224) -> BackboneSpec:

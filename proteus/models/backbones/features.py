@@ -14,6 +14,18 @@ from proteus.structures import Features
 from proteus.utils.meta_run import MetaRun
 
 
+class NoPatchesError(ValueError):
+    """A model gives no grid of patches unless it is built with ``levels``.
+
+    Args:
+        found: What it gives, for messages that name the key of the model.
+    """
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"{found}; write levels=(-1,)")
+        self.found = found
+
+
 class AsTuple(nn.Module):
     """A backbone that returns ``(cls, patches)``, for ``torch.jit.trace`` and ONNX exporters that trace.
 
@@ -91,17 +103,34 @@ def run_on_meta(backbone: nn.Module, img_size: int | tuple[int, int], parameters
     Returns:
         ``Features`` of one image, without values.
     """
-    tensors = {**parameters, **{name: value.to("meta") for name, value in backbone.named_buffers()}}
+    tensors = _by_module(backbone, parameters)
     dtype = next((value.dtype for value in tensors.values() if value.is_floating_point()), torch.float32)
     training = [module for module in backbone.modules() if module.training]
     backbone.eval()
     try:
         # A compiled backbone would be compiled for these shapes, too.
         with torch.compiler.set_stance("force_eager"), torch.device("meta"), MetaRun():
-            return functional_call(backbone, tensors, torch.empty(1, 3, *both_sides(img_size), dtype=dtype))
+            return functional_call(
+                backbone, tensors, (torch.empty(1, 3, *both_sides(img_size), dtype=dtype),), tie_weights=False
+            )
     finally:
         for module in training:
             module.training = True
+
+
+def _by_module(backbone: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters and buffers for ``functional_call``, with one name for each place that holds one.
+
+    By its own search for what is tied, it would swap those of a module that is registered under several names (CoaT)
+    once for each name, and put the wrong ones back.
+    """
+    stand_ins = {id(value): parameters[name] for name, value in backbone.named_parameters()}
+    found: dict[str, Tensor] = {}
+    for path, module in backbone.named_modules():
+        options: dict[str, Any] = {"prefix": path, "recurse": False, "remove_duplicate": False}
+        found |= {name: stand_ins[id(value)] for name, value in module.named_parameters(**options)}
+        found |= {name: value.to("meta") for name, value in module.named_buffers(**options)}
+    return found
 
 
 _SHAPES: dict[tuple[Any, ...], Features] = {}

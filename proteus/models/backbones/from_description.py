@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from proteus.checkpoints import CheckpointError, Description, to_timm_keys
 from proteus.checkpoints.description import GUESTS
 from proteus.checkpoints.detect_arch import detect_arch
+from proteus.models.backbones.features import NoPatchesError
 from proteus.models.backbones.openmmlab import build_backbone, build_guest, import_toolbox
 from proteus.models.backbones.timm_names import timm_config
 from proteus.models.backbones.vit import ViT
@@ -59,7 +60,21 @@ def described_backbone(
     config = _vit_config(architecture, arguments, state) or {"type": "TimmBackbone", "arch": architecture, **arguments}
     config["img_size"] = img_size
     check_described(config, state, checkpoint)
+    if config["type"] == "TimmBackbone" and _needs_levels(config):
+        config["levels"] = (-1,)  # as its training had to; a file describes timm's model alone
     return {**config, "checkpoint": checkpoint}
+
+
+def _needs_levels(config: Mapping[str, Any]) -> bool:
+    with torch.device("meta"):
+        backbone = build_backbone(config)
+    try:
+        backbone.grid_for(config["img_size"])
+    except NoPatchesError:
+        return True
+    except (AssertionError, RuntimeError):  # of the size, which is reported where images have it
+        return False
+    return False
 
 
 def _vit_config(architecture: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any] | None:

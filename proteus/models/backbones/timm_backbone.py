@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from proteus.checkpoints import load_strictly, read_state_dict
 from proteus.checkpoints.keys import take_named_like
-from proteus.models.backbones.features import features_of_map, grid_of_tokens, shapes_of
+from proteus.models.backbones.features import NoPatchesError, features_of_map, grid_of_tokens, shapes_of
 from proteus.models.backbones.hidden_states import keeps_one_sequence
 from proteus.models.backbones.levels import feature_levels, join_levels
 from proteus.models.backbones.pixel_mask import (
@@ -114,13 +115,16 @@ class TimmBackbone(nn.Module):
 
     @staticmethod
     def takes_any_size(config: Mapping[str, Any]) -> bool:
-        """Whether the model of a config encodes images of any size; used by the checks of configs, builds nothing.
+        """Whether the model of a config encodes images of any size; used by the checks of configs.
+
+        timm says of many models with rotary or convolutional positions that their size is fixed, though they take any,
+        so such a model is run on the meta device.
 
         Args:
             config: Arguments of this class.
         """
         known = timm.models.get_pretrained_cfg(config.get("arch", ""), allow_unregistered=True)
-        return known is None or not known.fixed_input_size or bool(config.get("dynamic_img_size"))
+        return known is None or not known.fixed_input_size or _takes_a_larger_size(config)
 
     @cached_property
     def embed_dim(self) -> int:
@@ -312,16 +316,16 @@ class TimmBackbone(nn.Module):
         arch = self.timm_args["model_name"]
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):
             found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"timm's {arch} gives {found}: neither a map nor tokens; write levels=(-1,)")
+            raise NoPatchesError(f"timm's {arch} gives {found}: neither a map nor tokens")
         if output.ndim == 4:
             return features_of_map(self._channels_first(output), self._pooled(output))
         patches = output[:, getattr(self.model, "num_prefix_tokens", 0) :]
         if patches.shape[1] == 1 and min(images.shape[-2:]) >= 2 * self.model.feature_info[-1]["reduction"]:
-            raise ValueError(f"timm's {arch} gives its cls token and no patches; write levels=(-1,)")
+            raise NoPatchesError(f"timm's {arch} gives its cls token and no patches")
         try:
             grid = grid_of_tokens(patches.shape[1], images)
         except ValueError as error:
-            raise ValueError(f"timm's {arch}: {error}; write levels=(-1,)") from error
+            raise NoPatchesError(f"timm's {arch}: {error}") from error
         return Features(self._pooled(output), patches, grid)
 
     def _pooled(self, output: Any) -> Tensor:
@@ -349,6 +353,27 @@ def _fit_positions(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     if given.shape[2] != own.shape[2] or prefix < 0 or side**2 + prefix != given.shape[1] or not side:
         return state
     return {**state, "pos_embed": resample_abs_pos_embed(given, list(grid), [side, side], num_prefix_tokens=prefix)}
+
+
+# Arguments of TimmBackbone and DenseTimm that do not change which sizes a model takes.
+_OF_NO_SIZE = ("type", "checkpoint", "grad_checkpointing", "out_indices", "final_norm", "frozen")
+_TAKES_LARGER: dict[str, bool] = {}
+
+
+def _takes_a_larger_size(config: Mapping[str, Any]) -> bool:
+    """Whether a model encodes images that are one patch larger than its own; False if it cannot be built."""
+    options = {key: value for key, value in config.items() if key not in _OF_NO_SIZE}
+    key = json.dumps(options, sort_keys=True, default=repr)
+    if key not in _TAKES_LARGER:
+        try:
+            with torch.device("meta"):
+                backbone = TimmBackbone(**options)
+            backbone.grid_for(backbone.img_size + backbone.img_size // backbone.grid[0])
+        except (TypeError, ValueError, AssertionError, RuntimeError):
+            _TAKES_LARGER[key] = False
+        else:
+            _TAKES_LARGER[key] = True
+    return _TAKES_LARGER[key]
 
 
 def _create(options: dict[str, Any]) -> nn.Module:

@@ -12,6 +12,7 @@ from timm.data import OPENAI_CLIP_MEAN
 
 from proteus.checkpoints import CheckpointError, export_backbone, to_timm_keys
 from proteus.models.backbones import TimmBackbone, ViT, locate_backbone
+from proteus.structures import DataError
 
 SMALL = {"arch": "tiny", "img_size": 56, "embed_dim": 48, "depth": 2, "num_heads": 3}
 
@@ -38,6 +39,16 @@ def test_an_exported_cnn_is_built_too(tmp_path: Path) -> None:
     spec = locate_backbone(str(exported(tmp_path / "s.safetensors", student)))
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(spec.build()(images).cls, student(images).cls)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("arch", ["pit_ti_224", "efficientvim_m1", "coat_tiny"])
+def test_an_exported_student_without_patches_gives_its_last_map(tmp_path: Path, arch: str) -> None:
+    student = TimmBackbone(arch, levels=(-1,)).eval()
+    spec = locate_backbone(str(exported(tmp_path / "s.safetensors", student)))
+    images = torch.randn(1, 3, 224, 224)
+    found, expected = spec.build()(images), student(images)
+    torch.testing.assert_close((found.cls, found.patches), (expected.cls, expected.patches))
 
 
 @torch.no_grad()
@@ -143,6 +154,18 @@ def test_random_weights_are_the_same_each_time_and_leave_the_random_state() -> N
 def test_unknown_name_suggests_the_nearest(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         locate_backbone(name)
+
+
+@pytest.mark.parametrize(
+    ("arch", "words"),
+    [
+        ("pit_ti_224", r"^random:pit_ti_224: timm's pit_ti_224 gives its cls token and no patches; .*another model"),
+        ("crossvit_tiny_240", r"^random:crossvit_tiny_240: does not take images of 224 px; write another --img-size$"),
+    ],
+)
+def test_a_backbone_without_patches_is_refused_before_images_are_read(arch: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        locate_backbone(f"random:{arch}").build()
 
 
 def test_missing_file_and_file_of_unknown_architecture(tmp_path: Path) -> None:

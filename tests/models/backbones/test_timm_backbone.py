@@ -384,3 +384,10 @@ def test_masks_of_hidden_states_are_checked() -> None:
         made({**DINOV3, "mask_colour": "mean"}).encode_with_hidden_states(images(), MASKS)
     with pytest.raises(ValueError, match="built without mask_colour: write mask_colour='mean'"):
         made(DINOV3).encode_with_hidden_states(images(), MASKS)
+
+
+def test_weights_of_a_layer_with_several_names_are_kept() -> None:
+    model = TimmBackbone("coat_tiny", img_size=64, levels=(-1,), embed_dims=(8, 8, 8, 8), serial_depths=(1, 1, 1, 1))
+    assert model.grid == (2, 2)
+    assert not any(value.is_meta for value in model.state_dict().values())
+    assert model.eval()(images()).grid == (2, 2)
