@@ -51,8 +51,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--speed",
         type=int,
-        metavar="PAIRS",
-        help="only compare images/s of one contender (--runs, default-random by default) with lightly-train",
+        metavar="ROUNDS",
+        help="only compare images/s of contenders (--runs, default-random by default) with lightly-train",
     )
     parser.add_argument("--list", action="store_true", help="list the contenders and exit")
     args = parser.parse_args(argv)
@@ -71,8 +71,8 @@ def main(args: Namespace) -> int:
         print(format_list())
         return 0
     contenders = choose(["default-random"] if args.speed and not args.runs else args.runs)
-    if args.speed and (len(contenders) > 1 or contenders[0].peer):
-        raise UserError("--speed: compares one contender with lightly-train; name it with --runs")
+    if args.speed and not all(each.trains and not each.peer for each in contenders):
+        raise UserError("--speed: compares trainings by Proteus with lightly-train; name such contenders with --runs")
     check_data(args.data)
     check_peers(choose([PEER]) if args.speed else contenders)
     torch.set_num_threads(args.threads)
@@ -80,7 +80,7 @@ def main(args: Namespace) -> int:
     settings.out.mkdir(parents=True, exist_ok=True)
     with exclusive(settings.out, "a study", remedy="wait for it, or name another folder with --out"):
         if args.speed:
-            figures = measure_speed(contenders[0], settings, args.speed)
+            figures = measure_speed(contenders, settings, args.speed)
             write_json(settings.out / "speed.json", {**figures, "machine": machine()}, indent=1)
             return 0
         study = Study(settings, args.seeds, Evaluator(args.data))

@@ -97,6 +97,7 @@ CONTENDERS = (
     *_both("muon", "Muon", "objectives"),
     Contender("random-bfloat16", "the teacher in bfloat16; random start", group="objectives"),
     Contender("random-resolution", "56 px for 60 % of the run, then 112 px; random start", group="objectives"),
+    Contender("random-fixed-views", "four fixed views a picture, teacher cached; random start", group="objectives"),
     Contender("random-depth", "earlier blocks of the teacher first; random start", group="objectives"),
     # docs/several_teachers.md; at the rate of plus-random, as all that follow.
     Contender("teachers-both", "a ViT and a CNN as teachers; random start", (None,), group="several teachers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from study_contenders import Contender
 from study_peers import peer_command, read_peer
 
 from proteus.apis import load_config
+from proteus.config.check_consistency import has_fixed_views
 from proteus.config.load import read_config
 from proteus.config.write import config_text, write_config
 from proteus.evaluation.online.jsonl_log import read_jsonl
@@ -24,6 +26,8 @@ from proteus.structures import UserError
 from proteus.utils import read_json, write_json
 
 RESULT = "result.json"
+# The teacher's tokens of a run with fixed views, in its folder; deleted at its end.
+_CACHE = "cache"
 # Log lines at the start that are left out of images/s.
 _WARMUP_LINES = 2
 _STEP_KEYS = ("begin", "end", "T_max")
@@ -114,10 +118,15 @@ def finish_run(run: Run, settings: Settings, start: Launch = launch) -> dict[str
         status = start(peer_command(run, settings, folder / "train"), _environment(settings), log)
     else:
         write_run_config(run, settings, folder / "config.py")
-        result["config"] = config_text(load_config(folder / "config.py").to_dict())
+        cfg = load_config(folder / "config.py")
+        result["config"] = config_text(cfg.to_dict())
         work_dir = str(folder / "train")
-        command = [sys.executable, "-m", "proteus", "train", str(folder / "config.py"), "--work-dir", work_dir]
-        status = start([*command, "--resume"], _environment(settings), log)
+        proteus, status = [sys.executable, "-m", "proteus"], 0
+        if has_fixed_views(cfg.train_dataloader.dataset):
+            status = start([*proteus, "cache", str(folder / "config.py")], _environment(settings), log)
+        if not status:
+            command = [*proteus, "train", str(folder / "config.py"), "--work-dir", work_dir, "--resume"]
+            status = start(command, _environment(settings), log)
     if status:
         words = _last_line(log)
         if "NaN or infinite" not in words:
@@ -127,6 +136,7 @@ def finish_run(run: Run, settings: Settings, start: Launch = launch) -> dict[str
         result |= read_peer(folder / "train")
     else:
         result["images_per_second"] = images_per_second(folder / "train")
+        shutil.rmtree(folder / _CACHE, ignore_errors=True)
     # Of this start only, if the run was resumed.
     result["seconds"] = round(time.perf_counter() - began, 1)
     result |= {"machine": machine(), "commit": commit(), "date": time.strftime("%Y-%m-%d %H:%M")}
@@ -137,7 +147,9 @@ def finish_run(run: Run, settings: Settings, start: Launch = launch) -> dict[str
 def write_run_config(run: Run, settings: Settings, path: Path) -> None:
     """Write the config of a run: the contender's, with its data, rate, seed and length."""
     cfg = read_config(run.contender.config)  # checked with the run's
-    dataset = {"data_root": str((settings.data / "photos/imagenet").resolve())}
+    dataset: dict[str, Any] = {"data_root": str((settings.data / "photos/imagenet").resolve())}
+    if has_fixed_views(cfg.train_dataloader.dataset):  # they depend on the seed
+        dataset = {"cache": str(path.parent / _CACHE), "dataset": dataset}
     held_out = {"dataset": {"data_root": str((settings.data / "photos/bsds").resolve())}}
     values: dict[str, Any] = {
         "_base_": str(run.contender.config.resolve()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,38 +18,41 @@ PEER = "lightly-train"
 
 
 def measure_speed(
-    ours: Contender, settings: Settings, count: int, report: Callable[[str], None] = print
+    ours: Sequence[Contender], settings: Settings, count: int, report: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Train a contender and the peer in turn (A B, B A, ...), and compare their images/s.
+    """Train contenders and the peer in turn (A B, B A, ...), and compare their images/s.
 
-    Images/s is the median over log lines, so that start-up, evaluation and export do not count; loading does.
+    Images/s is the median over log lines, so that start-up, evaluation, export and the cache of a teacher do not count;
+    loading does.
 
     Args:
-        ours: The contender.
+        ours: The contenders.
         settings: What all runs share; each training has the views of a study's run.
-        count: Number of pairs.
+        count: Number of rounds, with a training of each.
         report: Gets a line per training.
 
     Returns:
-        Figures for the results.
+        Figures for the results, by the name of the contender.
+
+    Raises:
+        UserError: A training has too few steps.
     """
-    (peer,) = choose([PEER])
+    order = [*ours, *choose([PEER])]
     settings = replace(settings, out=settings.out / "speed")
-    pairs = Pairs()
+    seconds: dict[str, list[float]] = {each.name: [] for each in order}
     for index in range(count):
-        seconds = {}
-        for contender in (ours, peer) if index % 2 == 0 else (peer, ours):
+        for contender in order if index % 2 == 0 else reversed(order):
             run = Run(contender, contender.rates[0], index)
             rate = finish_run(run, settings)["images_per_second"]
             if rate is None:
                 raise UserError(f"--views {settings.views}: too few for images/s; write at least {_LEAST_VIEWS}")
             # The weights are of no use; a speed that was measured before stays.
             shutil.rmtree(run.folder(settings) / "train", ignore_errors=True)
-            report(f"speed: pair {index + 1} of {count}, {contender.name}: {rate:.1f} images/s")
-            seconds[contender.name] = 1 / rate
-        pairs.ours.append(seconds[ours.name])
-        pairs.baseline.append(seconds[PEER])
-    for name, values in ((ours.name, pairs.ours), (PEER, pairs.baseline)):
+            report(f"speed: round {index + 1} of {count}, {contender.name}: {rate:.1f} images/s")
+            seconds[contender.name].append(1 / rate)
+    for name, values in seconds.items():
         report(f"{name} {spread([1 / value for value in values], 1, 'images/s')}")
-    report(f"ratio of rates, {ours.name} over {PEER}: {pairs.speedup:.2f}")
-    return {"ours": ours.name, "peer": PEER, "views": settings.views, **pairs.record()}
+    pairs = {each.name: Pairs(seconds[each.name], seconds[PEER]) for each in ours}
+    for name, measured in pairs.items():
+        report(f"ratio of rates, {name} over {PEER}: {measured.speedup:.2f}")
+    return {"peer": PEER, "views": settings.views, "ours": {name: each.record() for name, each in pairs.items()}}

@@ -74,7 +74,7 @@ def write_data(folder: Path) -> Path:
 
 def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
     """Train in a fork of the server of ``runs.py``."""
-    assert list(command[1:4]) == ["-m", "proteus", "train"]
+    assert list(command[1:3]) == ["-m", "proteus"]
     done = tool(*command[3:])
     log.write_text(done.stdout + done.stderr)
     return done.returncode
@@ -112,7 +112,8 @@ def test_every_contender_has_a_valid_config(settings: Settings, tmp_path: Path) 
             cfg = load_config(tmp_path / f"{contender.name}.py")
             assert cfg.randomness.seed == 3
             assert cfg.train_cfg.max_iters == (24 if contender.trains else steps.get(contender.name, 1))
-            assert cfg.train_dataloader.dataset.data_root == str(settings.data / "photos/imagenet")
+            dataset = cfg.train_dataloader.dataset
+            assert dataset.get("dataset", dataset).data_root == str(settings.data / "photos/imagenet")
             rate = contender.rates[0] if contender.trains else 1e-12
             if rate is None:
                 rate = load_config(contender.config).optim_wrapper.optimizer.lr
@@ -160,6 +161,26 @@ def test_study_from_data_to_table(
     # The same command again trains nothing and gives the same.
     again = Study(settings, 2, Evaluator(settings.data, config), never)
     assert again.rows(contenders) == rows
+
+
+def test_teacher_of_fixed_views_is_cached_before_the_training(
+    settings: Settings, contenders: list[Contender], tmp_path: Path
+) -> None:
+    small, cached = study_contenders.CONFIGS / "small.py", study_contenders.CONFIGS / "cached.py"
+    views = 'type="FixedViews", views=2, cache="unused", dataset=_base_.train_dataloader.dataset'
+    cached.write_text(f'_base_ = "{small}"\ntrain_dataloader = dict(dataset=dict(_delete_=True, {views}))\n')
+    elsewhere, run, made = replace(settings, out=tmp_path), Run(Contender("cached", "", (None,)), None, 5), []
+
+    def watch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+        status = start(command, environment, log)
+        made.append((command[3], sorted(path.name for path in (run.folder(elsewhere) / "cache").iterdir())))
+        return status
+
+    result = finish_run(run, elsewhere, watch)
+    assert [name for name, _ in made] == ["cache", "train"]
+    assert made[0][1] == made[1][1] != []
+    assert "FixedViews" in result["config"]
+    assert not (run.folder(elsewhere) / "cache").exists()
 
 
 def test_points_are_evaluated_as_the_student_is(
