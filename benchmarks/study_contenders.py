@@ -83,7 +83,7 @@ CONTENDERS = (
     # docs/initialization.md; sliced itself is fitted on 2,048.
     *(
         _start(f"sliced-{views}", f"sliced, fitted on {views:,} views", "fitting views", seeded=False)
-        for views in (64, 256, 1024, 4096)
+        for views in (64, 256, 1024, 4096, 8192)
     ),
     # docs/objectives.md
     *_both("relations", "with similarities between patches and to earlier images", "objectives"),
