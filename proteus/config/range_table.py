@@ -283,6 +283,7 @@ OF_TYPE: dict[str, dict[str, Range]] = {
 }
 _SEVERITIES = {"severities": several(integer(1, 5), name="integers from 1 to 5")}
 OF_TYPE |= dict.fromkeys(["ImageNetC", "GeneratedImageNetC"], _SEVERITIES)
+OF_TYPE |= {name: {"adamw_lr_mult": POSITIVE} for name in ("Muon", "NAdaMuon")}
 
 # By the kind of a dict with a type.
 OF_KIND: dict[k.Kind, dict[str, Range]] = {

@@ -53,10 +53,11 @@ class Muon(timm.optim.Muon):
         betas: Coefficients of AdamW; AdaMuon reads the second.
         algo: ``muon`` or ``adamuon``, with a second moment of the orthogonalised update.
         eps: Added to denominators.
+        adamw_lr_mult: Factor of the learning rate for what AdamW updates. Needs ``MergedGroupsConstructor``.
         fused: Not used: AdamW's kernel has no counterpart. The recipes set it, so that ``type`` alone can be changed.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or ``adamw_lr_mult`` is given without the constructor.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Muon(timm.optim.Muon):
         betas: Sequence[float] = (0.9, 0.999),
         algo: str = "muon",
         eps: float = 1e-7,
+        adamw_lr_mult: float = 1.0,
         fused: bool | None = None,
     ) -> None:
         super().__init__(
@@ -85,6 +87,17 @@ class Muon(timm.optim.Muon):
             algo=algo,
             eps=eps,
         )
+        if adamw_lr_mult == 1.0:
+            return
+        # timm's fallback_lr_scale, which versions before 1.0.27 do not have.
+        fallback = [group for group in self.param_groups if group.get("use_fallback")]
+        if not fallback:
+            raise ValueError(
+                f"adamw_lr_mult={adamw_lr_mult}: no parameter group is marked for AdamW; write "
+                "optim_wrapper.constructor='MergedGroupsConstructor', or remove adamw_lr_mult"
+            )
+        for group in fallback:
+            group["lr"] = group["lr"] * adamw_lr_mult
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update the parameters."""
@@ -107,6 +120,7 @@ class NAdaMuon(Muon):
         adjust_lr_fn: Likewise.
         betas: Likewise.
         eps: Likewise.
+        adamw_lr_mult: Likewise.
         fused: Likewise.
     """
 
@@ -120,9 +134,12 @@ class NAdaMuon(Muon):
         adjust_lr_fn: str = "match_rms_adamw",
         betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-7,
+        adamw_lr_mult: float = 1.0,
         fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, weight_decay, momentum, True, ns_steps, adjust_lr_fn, betas, "adamuon", eps)
+        super().__init__(
+            params, lr, weight_decay, momentum, True, ns_steps, adjust_lr_fn, betas, "adamuon", eps, adamw_lr_mult
+        )
 
 
 @contextmanager

@@ -140,6 +140,33 @@ def test_layer_decay_keeps_matrices_apart() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_adamw_has_a_share_of_the_rate(kind: str) -> None:
+    """A matrix moves as without the share, and everything else by it, whatever the schedule does to the rate."""
+
+    def moved(**options: Any) -> dict[str, torch.Tensor]:
+        model = distiller()
+        start = copy.deepcopy(model.state_dict())
+        optimizer = {"type": kind, "lr": 1e-3, "weight_decay": 0.0, **options}
+        with DefaultScope.overwrite_default_scope("proteus"):
+            wrapper = MergedGroupsConstructor({"optimizer": optimizer})(model)
+        scheduler = torch.optim.lr_scheduler.ConstantLR(wrapper.optimizer, factor=0.5)
+        model.train_step(batch(0), wrapper)
+        scheduler.step()
+        return {name: value - start[name] for name, value in model.state_dict().items()}
+
+    whole, share = moved(), moved(adamw_lr_mult=0.25)
+    matrix, vector = "student.vit.blocks.0.mlp.fc1.weight", "student.vit.blocks.0.norm1.weight"
+    assert whole[vector].abs().max() > 1e-4
+    torch.testing.assert_close(share[matrix], whole[matrix])
+    torch.testing.assert_close(share[vector], 0.25 * whole[vector], atol=1e-6, rtol=1e-2)
+
+
+def test_a_share_of_the_rate_without_marked_groups_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"adamw_lr_mult=0\.1: no parameter group .*MergedGroupsConstructor"):
+        Muon([nn.Parameter(torch.zeros(3, 4))], adamw_lr_mult=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_resumes_exactly(kind: str) -> None:
     model = distiller()
     wrapper = optimized(model, kind)
